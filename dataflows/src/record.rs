@@ -1,0 +1,74 @@
+//! A decoded record, reduced to small fixed-size identities so that it can cross between workers cheaply. The strings
+//! behind the identities (user names, class names) travel once, beside the records.
+
+use crate::identity::{EventId, SignatureId, UserKey};
+use crate::time::EventTime;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// Where a record lies. Ordered as the log is: that order decides which of two conflicting duplicates came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Position {
+    /// Index of the source in the plan.
+    pub source: u16,
+    /// Partition of the source; of files: the index of the file.
+    pub part: u32,
+    /// Offset within the part; of files: of the record's first byte in the decompressed content.
+    pub offset: u64,
+}
+
+/// What decoding makes of one payload.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Record {
+    pub event: Event,
+    /// Present where duplicates of this record are to be recognised.
+    pub identity: Option<Box<Identity>>,
+}
+
+/// Something that happened, counted once. Without a user or a time it has a class, but belongs to no session.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Event {
+    pub user: Option<UserKey>,
+    pub time: Option<EventTime>,
+    pub signature: SignatureId,
+    /// Present where sessions sum or carry fields.
+    pub details: Option<Box<Details>>,
+}
+
+/// What makes two records the same event (design §5).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Identity {
+    pub id: EventId,
+    /// BLAKE3 of the payload, first 128 bits.
+    pub payload: [u64; 2],
+    pub position: Position,
+    /// Records further apart in event time than this many microseconds are not duplicates.
+    pub horizon: i64,
+}
+
+/// Per-event values of the fields that sessions sum and carry, in the order of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Details {
+    pub sums: Vec<Measure>,
+    pub carried: Vec<Option<Arc<str>>>,
+}
+
+/// An exact sum: what is no number is counted, not summed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Measure {
+    /// Sum in millionths.
+    pub millionths: i128,
+    /// How many values were summed.
+    pub numbers: u64,
+    /// How many values were present and no number.
+    pub others: u64,
+}
+
+impl Measure {
+    /// Commutative and associative. Overflow needs 10^14 values at the largest magnitude that reading lets in.
+    pub fn add(&mut self, other: &Measure) {
+        self.millionths = self.millionths.saturating_add(other.millionths);
+        self.numbers += other.numbers;
+        self.others += other.others;
+    }
+}

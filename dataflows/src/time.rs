@@ -1,0 +1,37 @@
+//! The two times: when it happened ([`EventTime`]) and when headwater learned of it ([`Tick`]).
+
+use serde::{Deserialize, Serialize};
+
+/// When headwater learned of something: the timestamp of every dataflow, minted in order by one sequencer.
+pub type Tick = u64;
+
+/// When something happened: microseconds since 1970-01-01T00:00:00Z. Data, never a timestamp of the dataflow.
+///
+/// Always within [`EventTime::MIN`]..=[`EventTime::MAX`], so that adding or subtracting any legal gap cannot overflow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EventTime(i64);
+
+impl EventTime {
+    /// -9999-01-01T00:00:00Z.
+    pub const MIN: EventTime = EventTime(-377_705_116_800_000_000);
+    /// 9999-12-31T23:59:59.999999Z.
+    pub const MAX: EventTime = EventTime(253_402_300_799_999_999);
+
+    /// `None` outside the years -9999 to 9999.
+    #[inline]
+    pub fn from_micros(micros: i64) -> Option<EventTime> {
+        (Self::MIN.0 <= micros && micros <= Self::MAX.0).then_some(EventTime(micros))
+    }
+
+    #[inline]
+    pub fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// Start of the hour (UTC) that this time falls into.
+    #[inline]
+    pub fn hour(self) -> EventTime {
+        const HOUR: i64 = 3_600_000_000;
+        EventTime(self.0.div_euclid(HOUR) * HOUR)
+    }
+}

@@ -1,0 +1,107 @@
+//! What will run: the configuration after every check, as plain printable data. [`crate::config`] makes it; everything
+//! else reads it.
+
+use crate::decode::path::Path;
+use dataflows::rules::{Rule, Test};
+use std::path::PathBuf;
+
+/// The whole program.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The file that it came from.
+    pub config: PathBuf,
+    /// Worker threads in this process.
+    pub workers: usize,
+    /// Log, state, landing, outputs. Relative paths of the configuration are resolved against its folder.
+    pub data_dir: PathBuf,
+    pub sources: Vec<SourcePlan>,
+    /// Named fields first, in the order of the configuration; then, named by their own text, the paths that rules,
+    /// sums and carries use directly.
+    pub fields: Vec<FieldPlan>,
+    pub sessions: SessionPlan,
+    /// Every atomic test that a rule makes, without repeats.
+    pub tests: Vec<Test>,
+    pub rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug)]
+pub struct FieldPlan {
+    pub name: String,
+    /// The first that is present gives the values.
+    pub candidates: Vec<Path>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SourcePlan {
+    pub name: String,
+    /// Files, folders and globs, as absolute as they can be made.
+    pub paths: Vec<PathBuf>,
+    /// Detected from the content when absent.
+    pub format: Option<Format>,
+    pub events: EventsPlan,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// JSON Lines, JSON arrays, concatenated JSON objects.
+    Json,
+    /// Delimited rows with a header.
+    Csv,
+    /// Common and Combined Log Format.
+    Clf,
+}
+
+/// How to read an event of one source. `None` of candidates means the built-in ones of the format
+/// ([`crate::decode::defaults`]).
+#[derive(Clone, Debug)]
+pub struct EventsPlan {
+    pub user: Option<Vec<Candidate>>,
+    pub time: Option<Vec<Candidate>>,
+    pub kind: Option<Vec<Candidate>>,
+    /// Empty: no event ids.
+    pub id: Vec<Candidate>,
+    /// Joins the parts of a composed candidate.
+    pub join: String,
+    /// For times that carry none: an IANA name, checked. `"UTC"` by default.
+    pub zone: String,
+    /// De-duplication horizon in microseconds; `None`: every position counts.
+    pub dedupe: Option<i64>,
+    /// Largest skew of an event time after its received time, in microseconds.
+    pub max_future: i64,
+    pub explode: Option<Path>,
+    pub limits: Limits,
+}
+
+/// Guards against hostile or broken records. Reaching one makes the record a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one record. Also bounds the memory that one record can take.
+    pub event_bytes: usize,
+    /// Objects and arrays inside each other.
+    pub depth: usize,
+    /// Keys of all objects of one event together.
+    pub keys: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { event_bytes: 1 << 20, depth: 64, keys: 4096 }
+    }
+}
+
+/// One candidate for a value: a path, or several that are joined. A composed candidate is present when its first part
+/// is; parts that are absent are left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub parts: Vec<Path>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SessionPlan {
+    /// Microseconds. Two neighbouring events belong together iff they are at most this far apart.
+    pub gap: i64,
+    /// Name of the sum and index of the field.
+    pub sums: Vec<(String, usize)>,
+    /// Indexes of the fields whose first and last value a session keeps.
+    pub carry: Vec<usize>,
+}
