@@ -111,6 +111,12 @@ impl fmt::Debug for SessionId {
     }
 }
 
+/// Where a type stands among the types, when there are too many of them: XXH3-64 of its text, so the order is the same
+/// whatever came first.
+pub fn kind_rank(kind: &str) -> u64 {
+    xxh3_64_with_seed(kind.as_bytes(), u64::from(VERSION))
+}
+
 /// What a shape records of the value at a path. Numbers are one kind: `1` and `1.5` under one key are one shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]

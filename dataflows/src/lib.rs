@@ -11,11 +11,17 @@
 //! - [`UserKey`], [`ShapeId`], [`SignatureId`], [`EventId`]: the persisted identities, all made in [`identity`].
 //! - [`Descriptor`]: what the rules may look at of all events that share a signature. [`Rule`]: a declared class.
 
+pub mod classify;
+pub mod counts;
 pub mod dead_letter;
 pub mod identity;
+pub mod ingest;
+pub mod pipeline;
 pub mod record;
 pub mod rules;
+pub mod sessionize;
 pub mod time;
+pub mod view;
 
 pub use dead_letter::{DeadLetter, Reason};
 pub use identity::{EventId, PathHash, SessionId, ShapeId, SignatureId, UserKey, ValueKind};

@@ -28,6 +28,12 @@ impl EventTime {
         self.0
     }
 
+    /// This many microseconds earlier, but not before [`EventTime::MIN`].
+    #[inline]
+    pub fn saturating_sub(self, micros: i64) -> EventTime {
+        EventTime(self.0.saturating_sub(micros).max(Self::MIN.0))
+    }
+
     /// Start of the hour (UTC) that this time falls into.
     #[inline]
     pub fn hour(self) -> EventTime {

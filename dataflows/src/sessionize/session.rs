@@ -1,0 +1,194 @@
+//! One session: a commutative summary of its events, and how summaries are built and merged.
+
+use crate::identity::{SessionId, SignatureId, UserKey};
+use crate::record::{Details, Measure};
+use crate::sessionize::Visit;
+use crate::time::EventTime;
+use std::sync::Arc;
+
+/// A session of one user. The key, the user, is held beside it.
+///
+/// Ordered by *end* first: the sessions of a user are disjoint, so the order by end is the order by start, and a
+/// forward seek to `(end >= time - gap)` lands on the first session that an event at `time` can touch.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Session {
+    pub end: EventTime,
+    pub start: EventTime,
+    pub events: u64,
+    /// Least signature among the events at `start`: ties break by content.
+    pub first: SignatureId,
+    /// Greatest signature among the events at `end`.
+    pub last: SignatureId,
+    /// Events by signature, sorted; `None` if all are `first`. Shared, as rows are copied when batches merge.
+    counts: Option<Arc<[(SignatureId, u64)]>>,
+    details: Option<Arc<SessionDetails>>,
+}
+
+/// What a session keeps of the fields that the configuration sums and carries, in its order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionDetails {
+    pub sums: Vec<Measure>,
+    pub carried: Vec<Option<Carried>>,
+}
+
+/// First and last value of a field among the events that have it. Ties in time break by content: the least value
+/// enters, the greatest exits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Carried {
+    pub entry: (EventTime, Arc<str>),
+    pub exit: (EventTime, Arc<str>),
+}
+
+impl Session {
+    pub fn id(&self, user: UserKey) -> SessionId {
+        SessionId::of(user, self.start)
+    }
+
+    /// Events by signature, in the order of signatures.
+    pub fn counts(&self) -> impl Iterator<Item = (SignatureId, u64)> {
+        let single = self.counts.is_none().then_some((self.first, self.events));
+        single.into_iter().chain(self.counts.iter().flat_map(|counts| counts.iter().copied()))
+    }
+
+    pub fn details(&self) -> Option<&SessionDetails> {
+        self.details.as_deref()
+    }
+
+    /// The least possible session with this end: where to seek to.
+    pub(super) fn ending_at(end: EventTime) -> Session {
+        Session {
+            end,
+            start: EventTime::MIN,
+            events: 0,
+            first: SignatureId(0),
+            last: SignatureId(0),
+            counts: None,
+            details: None,
+        }
+    }
+}
+
+/// A session under construction. One is reused for all: no allocation but for what a finished session keeps.
+#[derive(Debug)]
+pub(super) struct Builder {
+    pub start: EventTime,
+    pub end: EventTime,
+    events: u64,
+    first: SignatureId,
+    last: SignatureId,
+    /// Unsorted; a session has few signatures, and neighbouring events often share one.
+    counts: Vec<(SignatureId, u64)>,
+    details: SessionDetails,
+}
+
+impl Builder {
+    pub fn new() -> Builder {
+        Builder {
+            start: EventTime::MAX,
+            end: EventTime::MIN,
+            events: 0,
+            first: SignatureId(0),
+            last: SignatureId(0),
+            counts: Vec::new(),
+            details: SessionDetails::default(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+
+    pub fn add_visit(&mut self, visit: &Visit) {
+        self.extend(visit.time, visit.time, visit.signature, visit.signature, 1);
+        self.count(visit.signature, 1);
+        if let Some(details) = visit.details.as_deref() {
+            self.add_details(visit.time, details);
+        }
+    }
+
+    pub fn add_session(&mut self, session: &Session) {
+        self.extend(session.start, session.end, session.first, session.last, session.events);
+        session.counts().for_each(|(signature, count)| self.count(signature, count));
+        if let Some(details) = session.details() {
+            fit(&mut self.details.sums, details.sums.len());
+            self.details.sums.iter_mut().zip(&details.sums).for_each(|(sum, other)| sum.add(other));
+            fit(&mut self.details.carried, details.carried.len());
+            for (mine, other) in self.details.carried.iter_mut().zip(&details.carried) {
+                if let Some(other) = other {
+                    carry(mine, &other.entry, &other.exit);
+                }
+            }
+        }
+    }
+
+    fn extend(&mut self, start: EventTime, end: EventTime, first: SignatureId, last: SignatureId, events: u64) {
+        if self.is_empty() || (start, first) < (self.start, self.first) {
+            (self.start, self.first) = (start, first);
+        }
+        if self.is_empty() || (end, last) > (self.end, self.last) {
+            (self.end, self.last) = (end, last);
+        }
+        self.events += events;
+    }
+
+    fn count(&mut self, signature: SignatureId, count: u64) {
+        match self.counts.iter_mut().rev().find(|(known, _)| *known == signature) {
+            Some((_, known)) => *known += count,
+            None => self.counts.push((signature, count)),
+        }
+    }
+
+    fn add_details(&mut self, time: EventTime, details: &Details) {
+        fit(&mut self.details.sums, details.sums.len());
+        self.details.sums.iter_mut().zip(&details.sums).for_each(|(sum, value)| sum.add(value));
+        fit(&mut self.details.carried, details.carried.len());
+        for (carried, value) in self.details.carried.iter_mut().zip(&details.carried) {
+            if let Some(value) = value {
+                let at = (time, Arc::clone(value));
+                carry(carried, &at, &at);
+            }
+        }
+    }
+
+    /// The finished session; the builder is empty again.
+    pub fn finish(&mut self) -> Session {
+        let counts = (self.counts.len() > 1).then(|| {
+            self.counts.sort_unstable();
+            Arc::from(self.counts.as_slice())
+        });
+        self.counts.clear();
+        let details = std::mem::take(&mut self.details);
+        let details = (details != SessionDetails::default()).then(|| Arc::new(details));
+        let session = Session {
+            end: self.end,
+            start: self.start,
+            events: self.events,
+            first: self.first,
+            last: self.last,
+            counts,
+            details,
+        };
+        self.events = 0;
+        session
+    }
+}
+
+fn fit<T: Default + Clone>(values: &mut Vec<T>, len: usize) {
+    if values.len() < len {
+        values.resize(len, T::default());
+    }
+}
+
+fn carry(carried: &mut Option<Carried>, entry: &(EventTime, Arc<str>), exit: &(EventTime, Arc<str>)) {
+    match carried {
+        None => *carried = Some(Carried { entry: entry.clone(), exit: exit.clone() }),
+        Some(carried) => {
+            if *entry < carried.entry {
+                carried.entry = entry.clone();
+            }
+            if *exit > carried.exit {
+                carried.exit = exit.clone();
+            }
+        }
+    }
+}

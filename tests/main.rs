@@ -1,0 +1,3 @@
+//! What headwater promises: one test binary, one module per promise.
+
+mod views;
