@@ -1,4 +1,154 @@
-//! Bytes -> [`dataflows::Record`] or [`dataflows::DeadLetter`]. Decoding knows nothing of transports.
+//! Bytes -> [`dataflows::Record`] or [`dataflows::DeadLetter`]. Decoding knows nothing of transports: it is given a
+//! block of whole records and the position where it begins.
+//!
+//! ```text
+//! block --framing--> payloads --json|csv|clf--> Reading (values at paths, shape) --interpret--> Record
+//! ```
 
+pub mod clf;
+pub mod csv;
+pub mod decimal;
+pub mod defaults;
+pub mod detect;
+pub mod fault;
+pub mod framing;
+pub mod interpret;
+pub mod json;
 pub mod path;
 pub mod reading;
+pub mod tabular;
+pub mod time;
+
+use crate::plan::{Format, Limits, Plan};
+use clf::ClfReader;
+use csv::CsvReader;
+use dataflows::{DeadLetter, Position};
+use fault::Fault;
+use framing::Framing;
+use interpret::{Batch, Interpreter, Range};
+use json::JsonReader;
+use reading::Reading;
+use std::sync::Arc;
+
+/// Whole records of one part of a source.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'b> {
+    /// Of the first byte.
+    pub position: Position,
+    pub format: Format,
+    pub framing: Framing,
+    /// Of CSV: the header row of the part.
+    pub header: Option<&'b Arc<[u8]>>,
+    pub bytes: &'b [u8],
+}
+
+/// One worker's decoder of all sources.
+pub struct Decoder {
+    plan: Arc<Plan>,
+    range: Range,
+    /// By source: the format that it was last seen in.
+    sources: Vec<Option<SourceDecoder>>,
+    reading: Reading,
+}
+
+struct SourceDecoder {
+    format: Format,
+    interpreter: Interpreter,
+    reader: Reader,
+}
+
+enum Reader {
+    Json(JsonReader),
+    Csv { header: Arc<[u8]>, reader: Result<CsvReader, Fault> },
+    Clf(ClfReader),
+}
+
+impl Decoder {
+    pub fn new(plan: Arc<Plan>, range: Range) -> Decoder {
+        let sources = plan.sources.iter().map(|_| None).collect();
+        Decoder { plan, range, sources, reading: Reading::default() }
+    }
+
+    /// Decodes every record of the block into the batch: each becomes a record, a dead letter, or is outside of the
+    /// asked range.
+    pub fn decode(&mut self, block: &Block<'_>, batch: &mut Batch) {
+        self.read(block, &mut |interpreter, read, position, payload| match read {
+            Ok(reading) => interpreter.record(reading, position, payload, batch),
+            Err(fault) => batch.dead_letters.push(dead_letter(fault, position, payload)),
+        });
+    }
+
+    /// Calls `each` for every event of the block, with its position and payload.
+    pub fn read(&mut self, block: &Block<'_>, each: &mut Each<'_>) {
+        let Decoder { plan, range, sources, reading } = self;
+        let source = &mut sources[block.position.source as usize];
+        let kept = source.take().filter(|source| source.format == block.format);
+        let source = source.insert(kept.unwrap_or_else(|| SourceDecoder::new(plan, block, *range)));
+        source.follow(block, &plan.sources[block.position.source as usize].events.limits);
+        for (offset, payload) in block.framing.records(block.bytes) {
+            let position = Position { offset: block.position.offset + offset as u64, ..block.position };
+            source.record(reading, position, payload, each);
+        }
+    }
+}
+
+/// What is made of one event.
+pub type Each<'e> = dyn FnMut(&mut Interpreter, Result<&Reading, Fault>, Position, &[u8]) + 'e;
+
+impl SourceDecoder {
+    fn new(plan: &Arc<Plan>, block: &Block<'_>, range: Range) -> SourceDecoder {
+        let interpreter = Interpreter::new(Arc::clone(plan), block.position.source, block.format, range);
+        let events = &plan.sources[block.position.source as usize].events;
+        let reader = match block.format {
+            Format::Json => {
+                let paths = Arc::clone(interpreter.paths());
+                Reader::Json(JsonReader::new(paths, events.explode.as_ref(), events.limits))
+            }
+            Format::Csv => csv_reader(block, &interpreter, &events.limits),
+            Format::Clf => Reader::Clf(ClfReader::new(interpreter.paths())),
+        };
+        SourceDecoder { format: block.format, interpreter, reader }
+    }
+
+    /// Another part may have another header.
+    fn follow(&mut self, block: &Block<'_>, limits: &Limits) {
+        if let (Reader::Csv { header, .. }, Some(other)) = (&self.reader, block.header)
+            && header != other
+        {
+            self.reader = csv_reader(block, &self.interpreter, limits);
+        }
+    }
+
+    fn record(&mut self, reading: &mut Reading, position: Position, payload: &[u8], each: &mut Each<'_>) {
+        let interpreter = &mut self.interpreter;
+        let read = match &mut self.reader {
+            Reader::Json(reader) => {
+                // One payload may hold several events.
+                return reader.read(payload, reading, |part, read| {
+                    let position = Position { offset: position.offset + part.offset as u64, ..position };
+                    each(interpreter, read, position, part.bytes);
+                });
+            }
+            Reader::Csv { reader: Ok(reader), .. } => reader.read(payload, reading),
+            Reader::Csv { reader: Err(fault), .. } => Err(fault.clone()),
+            Reader::Clf(reader) => reader.read(payload, reading),
+        };
+        each(interpreter, read.map(|()| &*reading), position, payload);
+    }
+}
+
+fn csv_reader(block: &Block<'_>, interpreter: &Interpreter, limits: &Limits) -> Reader {
+    let header = block.header.cloned().unwrap_or_default();
+    let reader = CsvReader::new(&header, csv::delimiter(&header), interpreter.paths(), limits);
+    Reader::Csv { header, reader }
+}
+
+fn dead_letter(fault: Fault, position: Position, payload: &[u8]) -> DeadLetter {
+    DeadLetter {
+        position,
+        reason: fault.reason,
+        message: fault.message,
+        payload: payload.to_vec(),
+        length: payload.len() as u64,
+    }
+}

@@ -1,6 +1,83 @@
-//! The thin binary: everything it does is in the library.
+//! The thin binary: parses the command line, runs a verb, prints its outcome.
+
+use headwater::cli::{Cli, Explain, Replay, TableFormat, Verb};
+use headwater::decode::interpret::Range;
+use headwater::error::Error;
+use headwater::progress::ProgressMode;
+use headwater::sink::OutputFormat;
+use headwater::{config, explain, replay, summary};
+use std::io::{Read, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
 
 #[global_allocator]
 static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+fn main() -> ExitCode {
+    exit_on_panic();
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let outcome = match &cli.verb {
+        Verb::Replay(verb) => run_replay(verb),
+        Verb::Explain(verb) => run_explain(verb),
+    };
+    match outcome.and_then(|text| print(&text)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = error.exit_code();
+            eprintln!("{:?}", miette::Report::new(error));
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run_replay(verb: &Replay) -> Result<String, Error> {
+    let plan = Arc::new(config::load(&verb.config, &verb.overrides())?);
+    let options = replay::Options {
+        range: Range { from: verb.from, to: verb.to },
+        now: verb.now,
+        out: verb.out.clone().unwrap_or_else(|| plan.data_dir.clone()),
+        format: match verb.format {
+            TableFormat::Parquet => OutputFormat::Parquet,
+            TableFormat::Csv => OutputFormat::Csv,
+            TableFormat::Jsonl => OutputFormat::Jsonl,
+        },
+        progress: ProgressMode::detect(verb.json || verb.no_progress),
+    };
+    let summary = replay::replay(&plan, &options)?;
+    match verb.json {
+        true => summary.json().map(|json| json + "\n").map_err(Error::run("print the summary")),
+        false => Ok(summary.render(summary::wants_color())),
+    }
+}
+
+fn run_explain(verb: &Explain) -> Result<String, Error> {
+    let plan = Arc::new(config::load(&verb.config, &verb.overrides())?);
+    let mut bytes = Vec::new();
+    let read = match verb.event.as_os_str() == "-" {
+        true => std::io::stdin().read_to_end(&mut bytes).map(|_| ()),
+        false => std::fs::read(&verb.event).map(|content| bytes = content),
+    };
+    read.map_err(Error::run(format!("read {}", verb.event.display())))?;
+    explain::explain(&plan, verb.source.as_deref(), &bytes)
+}
+
+fn print(text: &str) -> Result<(), Error> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // The reader has seen enough: `headwater … | head`.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome.map_err(Error::run("print")),
+    }
+}
+
+/// A worker that panics must not leave the others waiting for it for ever: timely would.
+fn exit_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::exit(101);
+    }));
+}

@@ -34,7 +34,8 @@ pub struct FieldPlan {
 #[derive(Clone, Debug)]
 pub struct SourcePlan {
     pub name: String,
-    /// Files, folders and globs, as absolute as they can be made.
+    /// Files, folders and globs, as absolute as they can be made. None for a source that has none of the files that the
+    /// command line gives.
     pub paths: Vec<PathBuf>,
     /// Detected from the content when absent.
     pub format: Option<Format>,

@@ -19,7 +19,10 @@ fn blake3_128(parts: &[&[u8]]) -> [u64; 2] {
     for part in parts {
         hasher.update(part);
     }
-    let hash = hasher.finalize();
+    first_128(&hasher.finalize())
+}
+
+fn first_128(hash: &blake3::Hash) -> [u64; 2] {
     let (high, low) = hash.as_bytes()[..16].split_at(8);
     // Both halves of 16 bytes are 8 bytes long.
     [u64::from_be_bytes(high.try_into().unwrap()), u64::from_be_bytes(low.try_into().unwrap())]
@@ -27,7 +30,8 @@ fn blake3_128(parts: &[&[u8]]) -> [u64; 2] {
 
 /// First 128 bits of BLAKE3 over `payload`: equal exactly when two payloads are byte for byte the same.
 pub fn payload_hash(payload: &[u8]) -> [u64; 2] {
-    blake3_128(&[payload])
+    // One call is faster than a hasher that takes several parts: it sets up no state.
+    first_128(&blake3::hash(payload))
 }
 
 /// A user: the first 128 bits of BLAKE3 over the canonical user string (UTF-8).
@@ -38,7 +42,7 @@ pub struct UserKey(NonZeroU64, u64);
 
 impl UserKey {
     pub fn of(user: &str) -> UserKey {
-        let [high, low] = blake3_128(&[user.as_bytes()]);
+        let [high, low] = payload_hash(user.as_bytes());
         UserKey(NonZeroU64::new(high).unwrap_or(NonZeroU64::MIN), low)
     }
 
@@ -140,7 +144,12 @@ impl PathHash {
     /// Descends into `key`, which may contain dots.
     #[inline]
     pub fn key(self, key: &str) -> PathHash {
-        key.as_bytes().split(|byte| *byte == b'.').fold(self, |path, segment| path.segment(segment))
+        let key = key.as_bytes();
+        // Most keys have no dot, and looking for one is cheaper than splitting.
+        if !key.contains(&b'.') {
+            return self.segment(key);
+        }
+        key.split(|byte| *byte == b'.').fold(self, |path, segment| path.segment(segment))
     }
 
     /// Descends by one segment, in which a dot is an ordinary byte.
@@ -217,5 +226,112 @@ impl fmt::Display for SignatureId {
 impl fmt::Debug for SignatureId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn shape(leaves: &[(PathHash, ValueKind)]) -> ShapeId {
+        ShapeId::of(&mut leaves.iter().map(|(path, kind)| path.leaf(*kind)).collect())
+    }
+
+    /// Stored values depend on these. If one has to change, so does [`VERSION`].
+    #[test]
+    fn vectors_of_version_1() {
+        assert_eq!(VERSION, 1);
+        let (u42, umlaut) = (UserKey::of("u42"), UserKey::of("Zoë"));
+        assert_eq!(format!("{:?}", UserKey::of("")), "");
+        assert_eq!(format!("{u42:?}"), "");
+        assert_eq!(format!("{umlaut:?}"), "");
+        assert_eq!(format!("{:x?}", payload_hash(b"{}")), "");
+
+        assert_eq!(format!("{:?}", EventId::of(Some(u42), "e-1")), "");
+        assert_eq!(format!("{:?}", EventId::of(None, "e-1")), "");
+        assert_eq!(SessionId::of(u42, EventTime::from_micros(1_457_741_907_959_400)).to_string(), "");
+        assert_eq!(SessionId::of(u42, EventTime::from_micros(-1)).to_string(), "");
+
+        assert_eq!(format!("{:016x}", PathHash::ROOT.bits()), "");
+        let price = PathHash::ROOT.key("event_details.purchased_items").element().key("unit_price");
+        assert_eq!(format!("{:016x}", price.bits()), "");
+        assert_eq!(format!("{:016x}", PathHash::ROOT.key("").bits()), "");
+        assert_eq!(format!("{:016x}", price.leaf(ValueKind::Number)), "");
+
+        let empty = shape(&[]);
+        let kinds = [
+            ValueKind::Null,
+            ValueKind::Bool,
+            ValueKind::Number,
+            ValueKind::String,
+            ValueKind::EmptyObject,
+            ValueKind::EmptyArray,
+        ];
+        let all_kinds = shape(&kinds.map(|kind| (PathHash::ROOT.key("k").segment(&[kind as u8]), kind)));
+        assert_eq!(empty.to_string(), "");
+        assert_eq!(
+            shape(&[(price, ValueKind::Number), (PathHash::ROOT.key("user_id"), ValueKind::String)]).to_string(),
+            ""
+        );
+        assert_eq!(all_kinds.to_string(), "");
+
+        assert_eq!(SignatureId::of(empty, b"").to_string(), "");
+        assert_eq!(SignatureId::of(all_kinds, b"purchase").to_string(), "");
+    }
+
+    #[test]
+    fn an_event_without_a_user_never_has_the_identity_of_one_with_a_user() {
+        let user = UserKey::of("u");
+        // The bytes that are hashed would be the same, but for their first.
+        let id = String::from_utf8(user.bytes().iter().map(|byte| byte & 0x7f).collect()).unwrap();
+        assert_ne!(EventId::of(Some(user), ""), EventId::of(None, &id));
+        assert_ne!(EventId::of(Some(user), "x"), EventId::of(None, "x"));
+        assert_ne!(EventId::of(Some(user), "x"), EventId::of(Some(UserKey::of("v")), "x"));
+    }
+
+    #[test]
+    fn every_kind_of_leaf_is_another_shape() {
+        let path = PathHash::ROOT.key("a");
+        let of = |kind| shape(&[(path, kind)]);
+        assert_ne!(of(ValueKind::Null), of(ValueKind::Bool));
+        assert_ne!(of(ValueKind::Number), of(ValueKind::String));
+        assert_ne!(of(ValueKind::EmptyObject), of(ValueKind::EmptyArray));
+        assert_ne!(of(ValueKind::Null), shape(&[]));
+        assert_ne!(shape(&[(path, ValueKind::Null), (path, ValueKind::Bool)]), of(ValueKind::Null));
+    }
+
+    proptest! {
+        #[test]
+        fn dotted_and_nested_are_one_path(segments in prop::collection::vec("[a-c.\\[\\]é]{0,3}", 1..5)) {
+            let nested = segments.iter().fold(PathHash::ROOT, |path, segment| path.key(segment));
+            prop_assert_eq!(PathHash::ROOT.key(&segments.join(".")), nested);
+        }
+
+        #[test]
+        fn different_keys_are_different_paths(one in "[a-c.]{0,4}", other in "[a-c.]{0,4}") {
+            prop_assert_eq!(PathHash::ROOT.key(&one) == PathHash::ROOT.key(&other), one == other);
+        }
+
+        #[test]
+        fn no_key_gives_the_path_of_an_element(above in "[a-c.]{0,4}", key in "\\PC{0,6}") {
+            let above = PathHash::ROOT.key(&above);
+            prop_assert_ne!(above.key(&key), above.element());
+            prop_assert_ne!(above.key("[]"), above.element());
+            prop_assert_ne!(above.element(), above);
+            prop_assert_ne!(above.element().key(&key), above.key(&key).element());
+        }
+
+        #[test]
+        fn a_shape_knows_neither_order_nor_repeats(keys in prop::collection::vec("[a-d]{1,2}", 0..8), turn in 0..8_usize) {
+            let leaves: Vec<_> = keys.iter().map(|key| (PathHash::ROOT.key(key), ValueKind::String)).collect();
+            let mut turned = leaves.clone();
+            turned.reverse();
+            turned.rotate_left(turn.min(leaves.len()));
+            turned.extend_from_slice(&leaves[..turn.min(leaves.len())]);
+            prop_assert_eq!(shape(&leaves), shape(&turned));
+            let more = [&leaves[..], &[(PathHash::ROOT.key("e"), ValueKind::String)]].concat();
+            prop_assert_ne!(shape(&leaves), shape(&more));
+        }
     }
 }

@@ -80,7 +80,7 @@ pub fn ingest<'s>(
                         records.sort_unstable_by_key(|(_, identity)| (identity.id, identity.position));
                         let mut session = output.session(&capability);
                         for (event, identity) in records {
-                            let (counts, verdict) = ids.admit(&identity, event.time);
+                            let (counts, verdict) = ids.admit(&identity, event.time.ok());
                             if counts {
                                 session.give(Ok(event));
                             }
@@ -152,7 +152,7 @@ impl Ids {
         if self.known.len() <= self.limit {
             return;
         }
-        #[expect(clippy::iter_over_hash_type, reason = "sorted below")]
+        #[expect(clippy::disallowed_methods, reason = "only a median of them is used")]
         let mut times: Vec<_> = self.known.values().map(|counted| counted.time).collect();
         let middle = times.len() / 2;
         let (_, cut, _) = times.select_nth_unstable(middle);

@@ -25,6 +25,6 @@ pub mod view;
 
 pub use dead_letter::{DeadLetter, Reason};
 pub use identity::{EventId, PathHash, SessionId, ShapeId, SignatureId, UserKey, ValueKind};
-pub use record::{Details, Event, Identity, Measure, Position, Record};
+pub use record::{Details, Event, Identity, Measure, NoTime, Position, Record, Sessionless};
 pub use rules::{Condition, Descriptor, Rule};
 pub use time::{EventTime, Tick};

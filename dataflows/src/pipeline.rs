@@ -1,7 +1,7 @@
 //! Inputs -> Outputs: the one graph for history and live stream. The only file that knows the order of the stages.
 
 use crate::classify::{ClassTrace, classify};
-use crate::counts::{CountTrace, counts};
+use crate::counts::{CountTrace, SessionlessTrace, counts, sessionless};
 use crate::identity::{SignatureId, UserKey};
 use crate::ingest::{Dedupe, Verdict, ingest};
 use crate::record::{Event, Record};
@@ -49,6 +49,8 @@ pub struct Outputs<'s> {
     pub classes: Arranged<'s, ClassTrace>,
     /// View: events by class and hour.
     pub counts: Arranged<'s, CountTrace>,
+    /// View: events without a session, by reason.
+    pub sessionless: Arranged<'s, SessionlessTrace>,
     /// Journal: records that did not simply count.
     pub verdicts: Stream<'s, Tick, Vec<(Verdict, Tick)>>,
     /// Journal: replacements that did not apply.
@@ -62,14 +64,15 @@ pub fn pipeline<'s>(inputs: Inputs<'s>, settings: Settings) -> Outputs<'s> {
     let (events, verdicts) = ingest(inputs.records, settings.dedupe);
     let classes = classify(inputs.signatures, inputs.rules);
     let counts = counts(events.clone(), classes.clone());
+    let sessionless = sessionless(events.clone());
     let visits = events.flat_map(visit);
     let (sessions, rejections) = sessionize(visits, inputs.replacements, settings.gap);
     let by_owner = Exchange::new(move |((user, _), _, _): &((UserKey, Arc<str>), Tick, isize)| user.worker(workers));
     let names = arrange_core::<_, _, ValBatcher<_, _, _, _>, _>(inputs.names.inner, by_owner, "Names", ValBatcher::new);
-    Outputs { sessions, names, classes, counts, verdicts, rejections }
+    Outputs { sessions, names, classes, counts, sessionless, verdicts, rejections }
 }
 
 /// An event without a user or a time has a class, but no session.
 fn visit(event: Event) -> Option<Visit> {
-    Some(Visit { user: event.user?, time: event.time?, signature: event.signature, details: event.details })
+    Some(Visit { user: event.user?, time: event.time.ok()?, signature: event.signature, details: event.details })
 }

@@ -29,10 +29,53 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Event {
     pub user: Option<UserKey>,
-    pub time: Option<EventTime>,
+    pub time: Result<EventTime, NoTime>,
     pub signature: SignatureId,
     /// Present where sessions sum or carry fields.
     pub details: Option<Box<Details>>,
+}
+
+/// Why an event has no time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum NoTime {
+    /// There is no value at any of the paths.
+    Absent,
+    /// There is one, but it is no time.
+    Unreadable,
+}
+
+/// Why an event belongs to no session. [`Sessionless::code`] is part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Sessionless {
+    /// It has no user (whether it has a time or not).
+    NoUser,
+    /// It has a user, but no time.
+    NoTime,
+    /// It has a user, and a value where the time should be that is no time.
+    UnreadableTime,
+}
+
+impl Sessionless {
+    /// The stable name of this reason in outputs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Sessionless::NoUser => "no_user",
+            Sessionless::NoTime => "no_time",
+            Sessionless::UnreadableTime => "unreadable_time",
+        }
+    }
+}
+
+impl Event {
+    /// `None` if the event belongs to a session.
+    pub fn sessionless(&self) -> Option<Sessionless> {
+        match (self.user, self.time) {
+            (None, _) => Some(Sessionless::NoUser),
+            (Some(_), Err(NoTime::Absent)) => Some(Sessionless::NoTime),
+            (Some(_), Err(NoTime::Unreadable)) => Some(Sessionless::UnreadableTime),
+            (Some(_), Ok(_)) => None,
+        }
+    }
 }
 
 /// What makes two records the same event (design §5).

@@ -20,7 +20,7 @@ impl EventTime {
     /// `None` outside the years -9999 to 9999.
     #[inline]
     pub fn from_micros(micros: i64) -> Option<EventTime> {
-        (Self::MIN.0 <= micros && micros <= Self::MAX.0).then_some(EventTime(micros))
+        (Self::MIN.0..=Self::MAX.0).contains(&micros).then_some(EventTime(micros))
     }
 
     #[inline]

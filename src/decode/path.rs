@@ -4,7 +4,8 @@
 use dataflows::PathHash;
 use std::fmt;
 
-/// A canonical path. Prints as the configuration writes it.
+/// A canonical path: at least one step, and no dot inside a key. Prints as the configuration writes it, and what it
+/// prints parses to the same path.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Path {
     text: String,
@@ -13,22 +14,45 @@ pub struct Path {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Step {
+    /// One segment; never contains a dot.
     Key(String),
     /// Any element of an array.
     Element,
 }
 
 impl Path {
-    /// Errors say, in words for the user, what is wrong with the text.
+    /// Segments are separated by dots; each may be followed by `[]`, once per level of arrays. A path may start with
+    /// `[]`. Inside quotes, `\"` is a quote and `\\` a backslash; a quoted segment is needed for keys with brackets,
+    /// quotes, or spaces at their ends, and for the empty key. Dots descend there too, since a dotted key and a nested
+    /// path are the same path.
+    ///
+    /// Errors say, in words for the user, what is wrong with the text and what to write instead.
     pub fn parse(text: &str) -> Result<Path, String> {
-        let _ = text;
-        unimplemented!()
+        if text.trim().is_empty() {
+            return Err("a path is empty; write the name of a field, as in `user.id`".into());
+        }
+        let mut steps = Vec::new();
+        let mut rest = text;
+        loop {
+            rest = if rest.starts_with("[]") && steps.is_empty() { rest } else { segment(text, rest, &mut steps)? };
+            while let Some(after) = rest.strip_prefix("[]") {
+                steps.push(Step::Element);
+                rest = after;
+            }
+            rest = match rest.as_bytes().first() {
+                None => break,
+                Some(b'.') => &rest[1..],
+                Some(_) => return Err(stray(text, rest)),
+            };
+        }
+        Ok(Path { text: print(&steps), steps })
     }
 
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
 
+    /// The hash that descending gives ([`PathHash::key`], [`PathHash::element`]).
     pub fn hash(&self) -> PathHash {
         self.steps.iter().fold(PathHash::ROOT, |path, step| match step {
             Step::Key(key) => path.segment(key.as_bytes()),
@@ -45,6 +69,177 @@ impl fmt::Display for Path {
 
 impl fmt::Debug for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.text)
+        f.write_str(&self.text)
+    }
+}
+
+/// Takes one segment from the front of `rest` and returns what follows it.
+fn segment<'a>(text: &str, rest: &'a str, steps: &mut Vec<Step>) -> Result<&'a str, String> {
+    if let Some(quoted) = rest.strip_prefix('"') {
+        let (key, after) = unquote(quoted)
+            .ok_or_else(|| format!("the path `{text}` has a quote that is never closed; add `\"` after the key"))?;
+        steps.extend(key.split('.').map(|key| Step::Key(key.into())));
+        return Ok(after);
+    }
+    let end = rest.find(['.', '[', ']', '"']).unwrap_or(rest.len());
+    let (key, after) = rest.split_at(end);
+    if after.starts_with('"') {
+        return Err(format!(
+            "the path `{text}` has a quote inside a segment; quote the whole segment, as in `meta.\"a b\".x`"
+        ));
+    }
+    if after.starts_with(']') || (after.starts_with('[') && !after.starts_with("[]")) {
+        return Err(stray(text, after));
+    }
+    if key.is_empty() {
+        return Err(if after.starts_with('[') {
+            format!("the path `{text}` has a dot before `[]`; write `items[]`, without the dot")
+        } else {
+            format!("the path `{text}` has an empty segment; leave out the extra dot, or write `\"\"` for an empty key")
+        });
+    }
+    if key.trim() != key {
+        return Err(format!("the path `{text}` has a space at the end of a segment; remove it, or write `\"{key}\"`"));
+    }
+    steps.push(Step::Key(key.into()));
+    Ok(after)
+}
+
+/// The literal before the closing quote, and what follows that quote. `None` if there is no closing quote.
+fn unquote(quoted: &str) -> Option<(String, &str)> {
+    let mut key = String::new();
+    let mut chars = quoted.chars();
+    loop {
+        match chars.next()? {
+            '"' => return Some((key, chars.as_str())),
+            '\\' => match chars.next()? {
+                escaped @ ('"' | '\\') => key.push(escaped),
+                other => key.extend(['\\', other]),
+            },
+            other => key.push(other),
+        }
+    }
+}
+
+fn stray(text: &str, rest: &str) -> String {
+    if rest.starts_with(['[', ']']) {
+        format!(
+            "the path `{text}` has a stray bracket; `[]` after a key means any element of its array, as in \
+             `items[].price`, and a key that contains brackets is quoted, as in `\"a[0]\"`"
+        )
+    } else {
+        format!(
+            "the path `{text}` goes on right after `[]` or a quoted segment; put a dot between, as in `items[].price`"
+        )
+    }
+}
+
+fn print(steps: &[Step]) -> String {
+    let mut text = String::new();
+    for (index, step) in steps.iter().enumerate() {
+        match step {
+            Step::Element => text.push_str("[]"),
+            Step::Key(key) => {
+                if index > 0 {
+                    text.push('.');
+                }
+                if key.is_empty() || key.contains(['"', '[', ']']) || key.contains(char::is_whitespace) {
+                    text.push('"');
+                    text.push_str(&key.replace('\\', r"\\").replace('"', "\\\""));
+                    text.push('"');
+                } else {
+                    text.push_str(key);
+                }
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Keys as words, elements as `*`.
+    fn steps(text: &str) -> String {
+        let path = Path::parse(text).unwrap();
+        let words = path.steps().iter().map(|step| match step {
+            Step::Key(key) => format!("<{key}>"),
+            Step::Element => "*".into(),
+        });
+        words.collect()
+    }
+
+    #[test]
+    fn paths_of_the_configuration() {
+        for (text, expected) in [
+            ("user_id", "<user_id>"),
+            ("actor.login", "<actor><login>"),
+            ("event_details.purchased_items[].unit_price", "<event_details><purchased_items>*<unit_price>"),
+            ("[].x", "*<x>"),
+            ("[]", "*"),
+            ("a[][].b", "<a>**<b>"),
+            ("tags[]", "<tags>*"),
+            ("case:concept:name", "<case:concept:name>"),
+            ("@timestamp", "<@timestamp>"),
+            ("$schema", "<$schema>"),
+            (r"back\slash", r"<back\slash>"),
+            ("Event Type", "<Event Type>"),
+            (r#"meta."a b".x"#, "<meta><a b><x>"),
+            (r#""a[0]"[].x"#, "<a[0]>*<x>"),
+            (r#""say \"hi\" \\ \n""#, r#"<say "hi" \ \n>"#),
+            (r#"a."".b"#, "<a><><b>"),
+            (r#""id.orig_h""#, "<id><orig_h>"),
+        ] {
+            assert_eq!(steps(text), expected, "{text}");
+        }
+        assert_eq!(Path::parse(r#""id.orig_h""#), Path::parse("id.orig_h"));
+        assert_eq!(Path::parse(r#""id.orig_h""#).unwrap().to_string(), "id.orig_h");
+    }
+
+    #[test]
+    fn errors_say_what_to_write() {
+        for (text, expected) in [
+            ("", "write the name of a field"),
+            ("  ", "write the name of a field"),
+            (".a", "extra dot"),
+            ("a.", "extra dot"),
+            ("a..b", "extra dot"),
+            (r#"a."b"#, "never closed"),
+            (r#"a."b\""#, "never closed"),
+            (r#"a"b"c"#, "quote the whole segment"),
+            ("a[0]", "means any element"),
+            ("a]", "means any element"),
+            ("]", "means any element"),
+            ("[x", "means any element"),
+            ("a[", "means any element"),
+            ("a[]]", "means any element"),
+            (r#""a"]"#, "means any element"),
+            ("a.[]", "without the dot"),
+            ("a[]b", "put a dot between"),
+            (r#""a"b"#, "put a dot between"),
+            ("a .b", "space at the end"),
+        ] {
+            let error = Path::parse(text).expect_err(text);
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics_and_what_is_printed_parses_to_the_same_path(text in r#"[ab."\[\]\\ é]{0,12}"#) {
+            if let Ok(path) = Path::parse(&text) {
+                prop_assert_eq!(Path::parse(&path.to_string()), Ok(path));
+            }
+        }
+
+        #[test]
+        fn a_quoted_key_hashes_as_descending_does(keys in prop::collection::vec(r#"[ab."\[\]\\ é]{0,4}"#, 1..4)) {
+            let quote = |key: &String| format!("\"{}\"", key.replace('\\', r"\\").replace('"', "\\\""));
+            let text = keys.iter().map(quote).collect::<Vec<_>>().join("[].");
+            let descended = keys[1..].iter().fold(PathHash::ROOT.key(&keys[0]), |path, key| path.element().key(key));
+            prop_assert_eq!(Path::parse(&text).unwrap().hash(), descended);
+        }
     }
 }

@@ -6,7 +6,7 @@ use dataflows::{PathHash, ShapeId, ValueKind};
 use std::collections::HashMap;
 
 /// Index of a path in a [`PathSet`].
-pub type Slot = u16;
+pub type Slot = u32;
 
 /// The paths that are asked for, looked up by hash while descending.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +52,8 @@ pub struct Reading {
     text: String,
     /// Of the whole payload; `None` until a format has read one.
     pub shape: Option<ShapeId>,
-    /// A path was present both as a dotted key and nested; the nested one counts.
+    /// Some path was present both as a dotted key and nested, in the same object or array element. Of their values,
+    /// only the nested one was kept.
     pub ambiguous: bool,
 }
 
@@ -60,8 +61,6 @@ pub struct Reading {
 struct Found {
     slot: Slot,
     kind: ValueKind,
-    /// Some key on the way contained a dot.
-    dotted: bool,
     start: u32,
     end: u32,
 }
@@ -82,33 +81,99 @@ impl Reading {
         self.ambiguous = false;
     }
 
-    /// Keeps a scalar. Null and the empty string are absent, so they are not kept.
+    /// Keeps a scalar. Null and the empty string are absent, so they are not kept. The texts of one reading together
+    /// stay below 4 GiB; formats ensure it by the size of the payload.
     #[inline]
-    pub fn push(&mut self, slot: Slot, kind: ValueKind, dotted: bool, text: &str) {
+    pub fn push(&mut self, slot: Slot, kind: ValueKind, text: &str) {
         if text.is_empty() || kind == ValueKind::Null {
             return;
         }
         let start = self.text.len() as u32;
         self.text.push_str(text);
-        self.found.push(Found { slot, kind, dotted, start, end: self.text.len() as u32 });
+        self.found.push(Found { slot, kind, start, end: self.text.len() as u32 });
     }
 
-    fn value(&self, found: &Found) -> Value<'_> {
-        Value { kind: found.kind, text: &self.text[found.start as usize..found.end as usize] }
-    }
-
-    /// The first value at a path; nested keys go before dotted ones.
+    /// The first value at a path.
     #[inline]
     pub fn first(&self, slot: Slot) -> Option<Value<'_>> {
         self.all(slot).next()
     }
 
-    /// All values at a path, in the order of the payload; only the nested ones if there are both.
+    /// All values at a path, in the order of the payload.
+    #[inline]
     pub fn all(&self, slot: Slot) -> impl Iterator<Item = Value<'_>> {
-        let nested = self.ambiguous && self.found.iter().any(|found| found.slot == slot && !found.dotted);
-        self.found
-            .iter()
-            .filter(move |found| found.slot == slot && !(nested && found.dotted))
-            .map(|found| self.value(found))
+        self.found.iter().filter(move |found| found.slot == slot).map(|found| self.value(found))
+    }
+
+    /// How many values were kept.
+    pub fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// The slots of the values that were kept, in their order.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.found.iter().map(|found| found.slot)
+    }
+
+    /// The value that was kept as number `index`, and its slot.
+    pub fn nth(&self, index: usize) -> (Slot, Value<'_>) {
+        let found = &self.found[index];
+        (found.slot, self.value(found))
+    }
+
+    /// Drops each value whose number `keep` refuses.
+    pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let mut number = 0;
+        self.found.retain(|_| {
+            number += 1;
+            keep(number - 1)
+        });
+    }
+
+    #[inline]
+    fn value(&self, found: &Found) -> Value<'_> {
+        Value { kind: found.kind, text: &self.text[found.start as usize..found.end as usize] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_one_slot_however_it_is_written() {
+        let mut paths = PathSet::default();
+        let path = |text| Path::parse(text).unwrap();
+        assert!(paths.is_empty());
+        assert_eq!(paths.add(&path("id.orig_h")), 0);
+        assert_eq!(paths.add(&path("user")), 1);
+        assert_eq!(paths.add(&path(r#""id.orig_h""#)), 0);
+        assert_eq!(paths.len(), 2);
+        assert_eq!(paths.slot(PathHash::ROOT.key("user")), Some(1));
+        assert_eq!(paths.slot(PathHash::ROOT.key("nobody")), None);
+        assert_eq!(paths.path(0).to_string(), "id.orig_h");
+    }
+
+    #[test]
+    fn null_and_the_empty_string_are_absent() {
+        let mut reading = Reading::default();
+        reading.push(0, ValueKind::Null, "null");
+        reading.push(0, ValueKind::String, "");
+        assert!(reading.is_empty());
+        reading.push(0, ValueKind::Bool, "false");
+        reading.push(1, ValueKind::String, "é");
+        reading.push(0, ValueKind::Number, "1.50");
+        let texts = |reading: &Reading, slot| reading.all(slot).map(|value| value.text.to_owned()).collect::<Vec<_>>();
+        assert_eq!(texts(&reading, 0), ["false", "1.50"]);
+        assert_eq!(reading.first(1), Some(Value { kind: ValueKind::String, text: "é" }));
+        assert_eq!(reading.nth(2).1.text, "1.50");
+        reading.retain(|index| index != 0);
+        assert_eq!((texts(&reading, 0), reading.len()), (vec!["1.50".to_owned()], 2));
+        reading.clear();
+        assert_eq!((reading.first(0), reading.len()), (None, 0));
     }
 }

@@ -5,7 +5,8 @@ use dataflows::ingest::Verdict;
 use dataflows::rules::{Condition, Descriptor, Rule, UNCLASSIFIED};
 use dataflows::sessionize::{Replacement, Visit};
 use dataflows::{
-    Details, Event, EventId, EventTime, Identity, Measure, Position, Record, SessionId, ShapeId, SignatureId, UserKey,
+    Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, SessionId, ShapeId, SignatureId,
+    UserKey,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -200,7 +201,7 @@ impl Oracle {
             });
             let event = Event {
                 user: raw.user.map(key),
-                time: raw.time.map(time),
+                time: raw.time.map(time).ok_or(NoTime::Absent),
                 signature: raw.signature(),
                 details: raw.details(),
             };

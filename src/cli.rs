@@ -1,0 +1,267 @@
+//! The grammar of the command line. What the verbs do is elsewhere.
+
+use crate::config::{Overrides, WORKERS, units};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use dataflows::EventTime;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Turns raw user events into sessions: incrementally and exactly.
+#[derive(Debug, Parser)]
+#[command(name = "headwater", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 fine, 1 the run failed, 2 wrong usage or configuration.";
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    Replay(Replay),
+    Explain(Explain),
+}
+
+/// Reads event logs from beginning to end and writes their sessions
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headwater replay shop.toml                      what the configuration says
+  headwater replay shop.toml logs/*.jsonl.gz      these files instead of its own
+  headwater replay shop.toml --gap 5m --out five  sessions of another length
+  headwater replay shop.toml --from 2024-05-01 --to 2024-06-01 --format csv
+
+Writes sessions.parquet (or .csv, .jsonl), counts.csv and dead_letters.jsonl. A run
+that fails leaves the output of the one before it as it was.
+
+Exit codes: 0 fine, 1 the run failed, 2 wrong usage or configuration.")]
+pub struct Replay {
+    /// The configuration file (TOML)
+    pub config: PathBuf,
+
+    /// Files, folders or globs, read in place of the `paths` of the sources
+    pub files: Vec<PathBuf>,
+
+    /// Worker threads [default: as configured, else one per core]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(WORKERS))]
+    pub workers: Option<u16>,
+
+    /// Folder for the output [default: `data_dir` of the configuration]
+    #[arg(short, long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Longest pause within a session, such as 30m or 1h30m [default: as configured, else 30m]
+    #[arg(long, value_name = "DURATION", value_parser = gap)]
+    pub gap: Option<i64>,
+
+    /// Only events at or after this time: RFC 3339, a date, or epoch (s, ms, us or ns); UTC if it says no zone
+    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
+    pub from: Option<EventTime>,
+
+    /// Only events before this time
+    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
+    pub to: Option<EventTime>,
+
+    /// The time at which the replay takes place, which decides what sessions are over [default: the largest event time]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
+    pub now: Option<EventTime>,
+
+    /// Format of the sessions
+    #[arg(long, value_enum, default_value_t)]
+    pub format: TableFormat,
+
+    /// Print the summary as one JSON object, and nothing else
+    #[arg(long)]
+    pub json: bool,
+
+    /// Print no progress
+    #[arg(long)]
+    pub no_progress: bool,
+}
+
+/// Shows how one event is read: its fields and where they come from, shape, signature and class
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headwater explain shop.toml event.json
+  zcat logs/2024.jsonl.gz | sed -n 17p | headwater explain shop.toml -
+
+Exit codes: 0 fine, 1 the run failed, 2 wrong usage or configuration.")]
+pub struct Explain {
+    /// The configuration file (TOML)
+    pub config: PathBuf,
+
+    /// A file that holds one event; `-` for standard input
+    pub event: PathBuf,
+
+    /// The source by whose settings the event is read; needed when the configuration has several
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+}
+
+/// How tables are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TableFormat {
+    #[default]
+    Parquet,
+    Csv,
+    Jsonl,
+}
+
+impl Cli {
+    /// Parses arguments, the program's name first. The error prints itself, `--help` and `--version` included, and
+    /// knows its exit code ([`clap::Error::exit`]).
+    pub fn read<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Result<Cli, clap::Error> {
+        let cli = Cli::try_parse_from(args)?;
+        if let Verb::Replay(Replay { from: Some(from), to: Some(to), .. }) = &cli.verb
+            && from >= to
+        {
+            return Err(Cli::command().error(ErrorKind::ValueValidation, "--from has to be before --to"));
+        }
+        Ok(cli)
+    }
+}
+
+impl Replay {
+    /// What the command line says instead of the configuration.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            workers: self.workers.map(usize::from),
+            gap: self.gap,
+            files: self.files.clone(),
+            without_files: false,
+        }
+    }
+}
+
+impl Explain {
+    /// Explaining reads no source.
+    pub fn overrides(&self) -> Overrides {
+        Overrides { without_files: true, ..Overrides::default() }
+    }
+}
+
+fn gap(text: &str) -> Result<i64, String> {
+    units::duration(text).map_err(|wrong| format!("{wrong}: {}", units::DURATION_HELP))
+}
+
+/// A time as people type it. Epochs are told apart by magnitude, as in events: below 10^11 seconds, below 10^14
+/// milliseconds, below 10^17 microseconds, else nanoseconds (floored).
+fn time(text: &str) -> Result<EventTime, String> {
+    const OUT_OF_RANGE: &str = "outside the years -9999 to 9999";
+    let micros = if let Ok(epoch) = text.parse::<i64>() {
+        match epoch.unsigned_abs() {
+            0..100_000_000_000 => epoch * 1_000_000,
+            100_000_000_000..100_000_000_000_000 => epoch * 1000,
+            100_000_000_000_000..100_000_000_000_000_000 => epoch,
+            _ => epoch.div_euclid(1000),
+        }
+    } else {
+        let utc = |local: DateTime| TimeZone::UTC.to_timestamp(local);
+        text.parse::<Timestamp>()
+            .or_else(|_| text.parse::<DateTime>().and_then(utc))
+            .map_err(|_| "write RFC 3339 (2024-05-01T12:00:00Z), a date (2024-05-01) or an epoch".to_owned())?
+            .as_nanosecond()
+            .div_euclid(1000)
+            .try_into()
+            .map_err(|_| OUT_OF_RANGE)?
+    };
+    EventTime::from_micros(micros).ok_or_else(|| OUT_OF_RANGE.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replay(arguments: &str) -> Result<Replay, clap::Error> {
+        let words = ["headwater", "replay"].into_iter().chain(arguments.split_whitespace());
+        match Cli::read(words)?.verb {
+            Verb::Replay(replay) => Ok(replay),
+            Verb::Explain(_) => panic!("asked for a replay"),
+        }
+    }
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn replay_takes_every_option() {
+        let replay = replay(
+            "shop.toml a.csv b.csv --workers 3 --out out --gap 1h30m --from 2024-05-01 --to 2024-06-01T00:00:00Z \
+             --now 1717200000 --format csv --json --no-progress",
+        )
+        .unwrap();
+        assert_eq!(replay.config, PathBuf::from("shop.toml"));
+        assert_eq!(replay.files, [PathBuf::from("a.csv"), PathBuf::from("b.csv")]);
+        assert_eq!(replay.out, Some(PathBuf::from("out")));
+        assert_eq!(replay.from.unwrap().micros(), 1_714_521_600_000_000);
+        assert_eq!(replay.to.unwrap().micros(), 1_717_200_000_000_000);
+        assert_eq!(replay.now, replay.to);
+        assert_eq!(replay.format, TableFormat::Csv);
+        assert!(replay.json && replay.no_progress);
+        let overrides = replay.overrides();
+        assert_eq!((overrides.workers, overrides.gap), (Some(3), Some(5_400_000_000)));
+        assert_eq!(overrides.files.len(), 2);
+    }
+
+    #[test]
+    fn explain_reads_standard_input_and_no_source() {
+        let Verb::Explain(explain) =
+            Cli::read(["headwater", "explain", "shop.toml", "-", "--source", "web"]).unwrap().verb
+        else {
+            panic!("asked to explain")
+        };
+        assert_eq!(explain.event, PathBuf::from("-"));
+        assert_eq!(explain.source.as_deref(), Some("web"));
+        assert!(explain.overrides().without_files);
+    }
+
+    #[test]
+    fn wrong_usage_exits_with_2_and_help_with_0() {
+        for wrong in [
+            "",
+            "c.toml --workers 0",
+            "c.toml --workers 1025",
+            "c.toml --gap 30",
+            "c.toml --gap=-30m",
+            "c.toml --from yesterday",
+            "c.toml --from 2024-05-02 --to 2024-05-01",
+            "c.toml --from 2024-05-01 --to 2024-05-01",
+            "c.toml --format xml",
+            "c.toml --unknown",
+        ] {
+            assert_eq!(replay(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+        assert_eq!(replay("--help").unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn times() {
+        let cases = [
+            ("2015-05-17T10:05:03Z", Some(1_431_857_103_000_000)),
+            ("2015-05-17T12:05:03.5+02:00", Some(1_431_857_103_500_000)),
+            ("2015-05-17T10:05:03", Some(1_431_857_103_000_000)),
+            ("2015-05-17 10:05", Some(1_431_857_100_000_000)),
+            ("2015-05-17", Some(1_431_820_800_000_000)),
+            ("1431857103", Some(1_431_857_103_000_000)),
+            ("1431857103001", Some(1_431_857_103_001_000)),
+            ("1431857103000001", Some(1_431_857_103_000_001)),
+            ("1431857103000001999", Some(1_431_857_103_000_001)),
+            ("-1", Some(-1_000_000)),
+            ("1969-12-31T23:59:59.9999999Z", Some(-1)),
+            ("0", Some(0)),
+            ("9223372036854775807", Some(9_223_372_036_854_775)),
+            ("17/May/2015", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(time(text).ok().map(EventTime::micros), expected, "{text}");
+        }
+    }
+}

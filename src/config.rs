@@ -1,0 +1,122 @@
+//! The configuration file: first what was typed ([`typed`]), then what will run ([`Plan`]). One conversion between the
+//! two makes every check, and reports every mistake that it finds with its place.
+
+mod error;
+mod events;
+mod fields;
+mod nearest;
+mod rules;
+mod sessions;
+mod sources;
+mod typed;
+pub mod units;
+
+pub use error::{ConfigError, Invalid, Problem};
+
+use crate::plan::Plan;
+use error::Problems;
+use events::{Keys, within};
+use fields::Fields;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+/// More threads than that is a slip of the finger.
+pub const WORKERS: RangeInclusive<i64> = 1..=1024;
+
+const DEFAULT_DATA_DIR: &str = "data";
+
+const FINITE_ONLY: &str = "this version reads finite files only: kind = \"file\" with `paths`, in one process";
+
+/// What the command line says instead of the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    pub workers: Option<usize>,
+    /// Microseconds.
+    pub gap: Option<i64>,
+    /// Read in place of the sources' paths; relative to the current folder.
+    pub files: Vec<PathBuf>,
+    /// Nothing will be read from the sources, so it is fine if they name no files.
+    pub without_files: bool,
+}
+
+/// Reads and checks a configuration file. Relative paths in it are meant in its folder.
+pub fn load(path: &Path, overrides: &Overrides) -> Result<Plan, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let absolute = std::path::absolute(path).map_err(unreadable)?;
+    // An absolute path that could be read as a file has a parent.
+    let folder = absolute.parent().unwrap_or(Path::new("/"));
+    parse(&path.to_string_lossy(), &text, folder, overrides)
+}
+
+/// Checks the text of a configuration. `name` stands for it in errors; `folder` is where its relative paths begin.
+pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Result<Plan, ConfigError> {
+    let typed: typed::File =
+        toml::from_str(text).map_err(|error| Problems::from(Problem::of_toml(&error, text)).into_error(name, text))?;
+    let mut problems = Problems::default();
+    let problems = &mut problems;
+
+    let cluster = &typed.cluster;
+    check_cluster(cluster, problems);
+    let workers = cluster.workers.as_ref().and_then(|workers| within(workers, WORKERS, problems));
+    let base = Keys::check(&typed.events, problems);
+    let needs_paths = overrides.files.is_empty() && !overrides.without_files;
+    let mut sources = sources::check(&typed.source.0, &base, folder, needs_paths, problems);
+    let mut fields = Fields::check(&typed.fields, problems);
+    let mut sessions = sessions::check(&typed.sessions, &mut fields, problems);
+    let (tests, rules) = rules::compile(&typed.class.0, &mut fields, problems);
+    if let Some(sink) = typed.sink.0.first() {
+        problems.push(sink.span(), "sinks cannot be written", format!("{FINITE_ONLY}; its output is a folder, --out"));
+    }
+    if !problems.is_empty() {
+        return Err(std::mem::take(problems).into_error(name, text));
+    }
+
+    sources::assign(&overrides.files, &mut sources)?;
+    if needs_paths && typed.source.0.is_empty() {
+        return Err(ConfigError::NothingToRead { config: name.into() });
+    }
+    if let Some(gap) = overrides.gap {
+        sessions.gap = gap;
+    }
+    let available = || std::thread::available_parallelism().map_or(1, usize::from);
+    let data_dir = cluster.data_dir.as_ref().map_or(DEFAULT_DATA_DIR, |dir| dir.get_ref());
+    Ok(Plan {
+        config: name.into(),
+        workers: overrides.workers.or(workers).unwrap_or_else(available),
+        data_dir: folder.join(data_dir),
+        sources,
+        fields: fields.into_plan(),
+        sessions,
+        tests,
+        rules,
+    })
+}
+
+/// Keys of `[cluster]` that only have to be legal: a replay listens nowhere and is one process.
+fn check_cluster(cluster: &typed::Cluster, problems: &mut Problems) {
+    if let Some(dir) = &cluster.data_dir
+        && dir.get_ref().is_empty()
+    {
+        problems.push(dir.span(), "`data_dir` is empty", "name a folder, such as \"data\"");
+    }
+    if let Some(listen) = &cluster.listen
+        && listen.get_ref().rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
+    {
+        problems.push(
+            listen.span(),
+            format!("`{}` is no address", listen.get_ref()),
+            "write a host and a port, such as \"127.0.0.1:7474\"",
+        );
+    }
+    if let Some(processes) = &cluster.processes {
+        match processes.get_ref() {
+            1 => {}
+            2.. => problems.push(processes.span(), "more than one process cannot be run", FINITE_ONLY),
+            _ => problems.push(processes.span(), format!("{} is out of range", processes.get_ref()), "write 1"),
+        }
+    }
+    if let Some(tokens) = &cluster.tokens {
+        problems.push(tokens.span(), "tokens cannot be checked: nothing is served", FINITE_ONLY);
+    }
+}

@@ -1,0 +1,51 @@
+//! Names and paths -> indexes of the plan's fields.
+
+use super::error::Problems;
+use super::events::{path, paths};
+use super::typed::{self, Named, OneOrMany};
+use crate::plan::FieldPlan;
+use dataflows::PathHash;
+use std::collections::HashMap;
+use std::ops::Range;
+use toml::Spanned;
+
+/// Named fields first; paths that are used directly come behind them when they are first met.
+#[derive(Debug)]
+pub(super) struct Fields {
+    plan: Vec<FieldPlan>,
+    by_name: HashMap<String, usize>,
+    /// By hash, so that two spellings of one path are one field.
+    by_path: HashMap<PathHash, usize>,
+}
+
+impl Fields {
+    pub(super) fn check(typed: &Named<Spanned<OneOrMany<Spanned<String>>>>, problems: &mut Problems) -> Fields {
+        let mut fields = Fields { plan: Vec::new(), by_name: HashMap::new(), by_path: HashMap::new() };
+        for (name, candidates) in typed::in_order(typed) {
+            if name.get_ref().is_empty() {
+                problems.push(name.span(), "a field without a name", "give it the name that rules and sums will use");
+            }
+            let candidates = paths(candidates, problems);
+            fields.by_name.insert(name.get_ref().clone(), fields.plan.len());
+            fields.plan.push(FieldPlan { name: name.get_ref().clone(), candidates });
+        }
+        fields
+    }
+
+    /// Index of the field of that name, else of that path.
+    pub(super) fn resolve(&mut self, text: &str, span: Range<usize>, problems: &mut Problems) -> Option<usize> {
+        if let Some(index) = self.by_name.get(text) {
+            return Some(*index);
+        }
+        let path = path(text, span, problems)?;
+        let plan = &mut self.plan;
+        Some(*self.by_path.entry(path.hash()).or_insert_with(|| {
+            plan.push(FieldPlan { name: text.to_owned(), candidates: vec![path] });
+            plan.len() - 1
+        }))
+    }
+
+    pub(super) fn into_plan(self) -> Vec<FieldPlan> {
+        self.plan
+    }
+}

@@ -1,0 +1,62 @@
+//! `[sessions]`: where a session ends and what its row keeps.
+
+use super::error::Problems;
+use super::events::duration;
+use super::fields::Fields;
+use super::typed::{self, OneOrMany};
+use crate::plan::SessionPlan;
+use std::collections::HashSet;
+
+/// 30 minutes, which web analytics has used since the 1990s (Catledge and Pitkow 1995 measured 25.5).
+const DEFAULT_GAP: i64 = 30 * 60 * 1_000_000;
+
+/// Columns that every session row has.
+const COLUMNS: [&str; 9] =
+    ["session_id", "user", "start_us", "end_us", "duration_us", "events", "classes", "first_class", "last_class"];
+
+pub(super) fn check(typed: &typed::Sessions, fields: &mut Fields, problems: &mut Problems) -> SessionPlan {
+    let gap = typed.gap.as_ref().and_then(|gap| duration(gap, problems)).unwrap_or(DEFAULT_GAP);
+    let mut columns: HashSet<String> = COLUMNS.into_iter().map(String::from).collect();
+
+    let mut sums = Vec::new();
+    for (name, field) in typed::in_order(&typed.sum) {
+        let own = [name.get_ref().clone(), format!("{}_not_numbers", name.get_ref())];
+        if name.get_ref().is_empty() {
+            problems.push(name.span(), "a sum without a name", "give it the name of its column");
+        }
+        for column in own {
+            if !columns.insert(column.clone()) {
+                problems.push(
+                    name.span(),
+                    format!("two columns of a session would have the name `{column}`"),
+                    "give the sum another name",
+                );
+            }
+        }
+        if let Some(index) = fields.resolve(field.get_ref(), field.span(), problems) {
+            sums.push((name.get_ref().clone(), index));
+        }
+    }
+
+    let texts = match typed.carry.as_ref().map(|carry| (carry.get_ref(), carry.span())) {
+        None => Vec::new(),
+        Some((OneOrMany::One(text), span)) => vec![(text, span)],
+        Some((OneOrMany::Many(texts), _)) => texts.iter().map(|text| (text.get_ref(), text.span())).collect(),
+    };
+    let mut carry = Vec::new();
+    for (text, span) in texts {
+        let Some(index) = fields.resolve(text, span.clone(), problems) else { continue };
+        if carry.contains(&index) {
+            problems.push(span, format!("`{text}` is carried twice"), "leave one of them out");
+            continue;
+        }
+        for column in [format!("entry_{text}"), format!("exit_{text}")] {
+            if !columns.insert(column.clone()) {
+                let message = format!("two columns of a session would have the name `{column}`");
+                problems.push(span.clone(), message, "give the sum of that name another one");
+            }
+        }
+        carry.push(index);
+    }
+    SessionPlan { gap, sums, carry }
+}

@@ -1,0 +1,196 @@
+//! `[[source]]`: where events come from, and which of the files on the command line belong to which source.
+
+use super::FINITE_ONLY;
+use super::error::{ConfigError, Problems};
+use super::events::Keys;
+use super::nearest::nearest;
+use super::typed::{OneOrMany, Source};
+use crate::plan::{Format, SourcePlan};
+use glob::{MatchOptions, Pattern};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+const KINDS: [&str; 5] = ["file", "kafka", "http", "landing", "generator"];
+const FORMATS: [&str; 4] = ["json", "csv", "clf", "parquet"];
+const READABLE: &str = "this version reads json, csv and clf, plain or compressed with gzip or zstd";
+
+/// Name of the source that a configuration without `[[source]]` has.
+const FILES: &str = "files";
+
+/// `needs_paths`: the command line does not say which files to read, and it has to be known.
+pub(super) fn check(
+    typed: &[Spanned<Source>],
+    base: &Keys,
+    folder: &Path,
+    needs_paths: bool,
+    problems: &mut Problems,
+) -> Vec<SourcePlan> {
+    if typed.is_empty() {
+        base.check_dedupe(base.has_id(), problems);
+        let events = Keys::default().over(base);
+        return vec![SourcePlan { name: FILES.into(), paths: Vec::new(), format: None, events }];
+    }
+    let mut names = HashSet::new();
+    let mut any_id = base.has_id();
+    let mut sources = Vec::new();
+    for source in typed {
+        let keys = Keys::check(&source.get_ref().events, problems);
+        keys.check_dedupe(keys.has_id() || base.has_id(), problems);
+        any_id |= keys.has_id();
+        let name = name(source, &mut names, problems);
+        check_kind(source, problems);
+        sources.push(SourcePlan {
+            name,
+            paths: paths(source, folder, needs_paths, problems),
+            format: source.get_ref().format.as_ref().and_then(|format| check_format(format, problems)),
+            events: keys.over(base),
+        });
+    }
+    base.check_dedupe(any_id, problems);
+    if typed.len() > usize::from(u16::MAX) {
+        problems.push(
+            typed[usize::from(u16::MAX)].span(),
+            "more than 65,535 sources",
+            "use globs and folders in `paths`",
+        );
+    }
+    sources
+}
+
+fn name<'t>(source: &'t Spanned<Source>, names: &mut HashSet<&'t str>, problems: &mut Problems) -> String {
+    let Some(name) = &source.get_ref().name else {
+        problems.push(source.span(), "a [[source]] without `name`", "add name = \"...\"");
+        return String::new();
+    };
+    if name.get_ref().is_empty() {
+        problems.push(name.span(), "the name of the source is empty", "write a name that reports can use");
+    } else if !names.insert(name.get_ref()) {
+        problems.push(
+            name.span(),
+            format!("two sources have the name `{}`", name.get_ref()),
+            "give each source a name of its own",
+        );
+    }
+    name.get_ref().clone()
+}
+
+fn check_kind(source: &Spanned<Source>, problems: &mut Problems) {
+    if let Some(kind) = &source.get_ref().kind {
+        match kind.get_ref().as_str() {
+            "file" => {}
+            known if KINDS.contains(&known) => {
+                problems.push(kind.span(), format!("a source of kind `{known}` cannot be read"), FINITE_ONLY);
+            }
+            unknown => {
+                problems.push(
+                    kind.span(),
+                    format!("unknown kind of source `{unknown}`"),
+                    choose(unknown, &KINDS, FINITE_ONLY),
+                );
+            }
+        }
+    }
+    if let Some(follow) = &source.get_ref().follow
+        && *follow.get_ref()
+    {
+        problems.push(follow.span(), "files cannot be followed", FINITE_ONLY);
+    }
+}
+
+fn check_format(format: &Spanned<String>, problems: &mut Problems) -> Option<Format> {
+    match format.get_ref().as_str() {
+        "json" => Some(Format::Json),
+        "csv" => Some(Format::Csv),
+        "clf" => Some(Format::Clf),
+        "parquet" => {
+            problems.push(format.span(), "files of format `parquet` cannot be read", READABLE);
+            None
+        }
+        unknown => {
+            problems.push(format.span(), format!("unknown format `{unknown}`"), choose(unknown, &FORMATS, READABLE));
+            None
+        }
+    }
+}
+
+fn choose(word: &str, known: &[&str], otherwise: &str) -> String {
+    nearest(word, known.iter().copied()).map_or(otherwise.into(), |near| format!("did you mean \"{near}\"?"))
+}
+
+fn paths(source: &Spanned<Source>, folder: &Path, needed: bool, problems: &mut Problems) -> Vec<PathBuf> {
+    const HELP: &str = "name files, folders or globs, such as paths = [\"logs/**/*.jsonl.gz\"]";
+    let other_kind = source.get_ref().kind.as_ref().is_some_and(|kind| kind.get_ref() != "file");
+    let Some(typed) = &source.get_ref().paths else {
+        if needed && !other_kind {
+            problems.push(source.span(), "a [[source]] of files without `paths`", HELP);
+        }
+        return Vec::new();
+    };
+    let texts: Vec<_> = match typed.get_ref() {
+        OneOrMany::One(text) => vec![(text, typed.span())],
+        OneOrMany::Many(texts) => texts.iter().map(|text| (text.get_ref(), text.span())).collect(),
+    };
+    if texts.is_empty() {
+        problems.push(typed.span(), "no paths: the list is empty", HELP);
+    }
+    let mut paths = Vec::new();
+    for (text, span) in texts {
+        if text.is_empty() {
+            problems.push(span, "an empty path", HELP);
+        } else if let Err(wrong) = Pattern::new(text) {
+            problems.push(span, format!("`{text}` is no glob: {}", wrong.msg), HELP);
+        } else {
+            paths.push(resolve(text, folder));
+        }
+    }
+    paths
+}
+
+/// `text` as it is meant in `folder`, whose own name is never a pattern.
+fn resolve(text: &str, folder: &Path) -> PathBuf {
+    let is_glob = text.contains(['*', '?', '[']);
+    if is_glob && Path::new(text).is_relative() {
+        PathBuf::from(Pattern::escape(&folder.to_string_lossy())).join(text)
+    } else {
+        folder.join(text)
+    }
+}
+
+/// Files of the command line replace the paths of the sources. A single source reads them all; of several, each file
+/// belongs to the one whose `paths` it fits.
+pub(super) fn assign(files: &[PathBuf], sources: &mut [SourcePlan]) -> Result<(), ConfigError> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let absolute = |file: &PathBuf| std::path::absolute(file).unwrap_or_else(|_| file.clone());
+    let configured: Vec<Vec<PathBuf>> = sources.iter_mut().map(|source| std::mem::take(&mut source.paths)).collect();
+    for file in files.iter().map(absolute) {
+        let fitting: Vec<usize> = match sources.len() {
+            1 => vec![0],
+            several => (0..several).filter(|index| configured[*index].iter().any(|path| fits(&file, path))).collect(),
+        };
+        let named = |indexes: &mut dyn Iterator<Item = usize>| {
+            indexes.map(|index| format!("`{}`", sources[index].name)).collect::<Vec<_>>().join(", ")
+        };
+        match fitting.as_slice() {
+            [only] => sources[*only].paths.push(file),
+            [] => {
+                let sources = named(&mut (0..sources.len()));
+                return Err(ConfigError::UnmatchedFile { file, sources });
+            }
+            several => {
+                let sources = named(&mut several.iter().copied());
+                return Err(ConfigError::AmbiguousFile { file, sources });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether `file` is `path`, lies in that folder, or matches that glob.
+fn fits(file: &Path, path: &Path) -> bool {
+    let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
+    file.starts_with(path)
+        || Pattern::new(&path.to_string_lossy()).is_ok_and(|pattern| pattern.matches_path_with(file, options))
+}

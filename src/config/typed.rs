@@ -1,0 +1,345 @@
+//! What was typed: the configuration file as it stands, key by key, each value with its place. Nothing is checked here
+//! but types and names of keys; every other check is in the conversion to a [`crate::plan::Plan`].
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use toml::Spanned;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct File {
+    pub cluster: Cluster,
+    pub events: Events,
+    pub fields: Named<Spanned<OneOrMany<Spanned<String>>>>,
+    pub source: Tables<Source>,
+    pub sessions: Sessions,
+    pub class: Tables<Class>,
+    pub sink: Tables<IgnoredAny>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [cluster]")]
+pub(super) struct Cluster {
+    pub workers: Option<Spanned<i64>>,
+    pub processes: Option<Spanned<i64>>,
+    pub data_dir: Option<Spanned<String>>,
+    pub listen: Option<Spanned<String>>,
+    pub tokens: Option<Spanned<IgnoredAny>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [events] or [source.events]")]
+pub(super) struct Events {
+    pub user: Option<Spanned<Candidates>>,
+    pub time: Option<Spanned<Candidates>>,
+    #[serde(rename = "type")]
+    pub kind: Option<Spanned<Candidates>>,
+    pub id: Option<Spanned<Candidates>>,
+    pub join: Option<String>,
+    pub zone: Option<Spanned<String>>,
+    pub dedupe: Option<Spanned<Duration>>,
+    pub max_future: Option<Spanned<Duration>>,
+    pub explode: Option<Spanned<String>>,
+    pub max_bytes: Option<Spanned<Size>>,
+    pub max_depth: Option<Spanned<i64>>,
+    pub max_keys: Option<Spanned<i64>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [[source]]")]
+pub(super) struct Source {
+    pub name: Option<Spanned<String>>,
+    pub kind: Option<Spanned<String>>,
+    pub paths: Option<Spanned<OneOrMany<Spanned<String>>>>,
+    pub format: Option<Spanned<String>>,
+    pub follow: Option<Spanned<bool>>,
+    pub brokers: Option<IgnoredAny>,
+    pub topics: Option<IgnoredAny>,
+    pub events: Events,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [sessions]")]
+pub(super) struct Sessions {
+    pub gap: Option<Spanned<Duration>>,
+    pub sum: Named<Spanned<String>>,
+    pub carry: Option<Spanned<OneOrMany<Spanned<String>>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [[class]]")]
+pub(super) struct Class {
+    pub name: Option<Spanned<String>>,
+    pub priority: i64,
+    pub when: Option<Spanned<Named<Spanned<Predicate>>>>,
+}
+
+/// A table whose keys are the user's own words. [`in_order`] gives the order in which they were written.
+pub(super) type Named<T> = BTreeMap<Spanned<String>, T>;
+
+/// The entries of a table as they follow each other in the file.
+pub(super) fn in_order<T>(table: &Named<T>) -> Vec<(&Spanned<String>, &T)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    entries
+}
+
+/// Paths of which the first that is present wins; an inner list composes one value from several.
+pub(super) type Candidates = OneOrMany<Spanned<OneOrMany<Spanned<String>>>>;
+
+/// A string, or a list.
+#[derive(Debug)]
+pub(super) enum OneOrMany<T> {
+    One(String),
+    Many(Vec<T>),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = OneOrMany<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or a list of strings")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(OneOrMany::One(text.into()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = list.next_element()? {
+                    items.push(item);
+                }
+                Ok(OneOrMany::Many(items))
+            }
+        }
+        deserializer.deserialize_any(Either(PhantomData))
+    }
+}
+
+/// An array of tables. Its own type because `[source]` for `[[source]]` is so easily typed.
+#[derive(Debug)]
+pub(super) struct Tables<T>(pub Vec<Spanned<T>>);
+
+impl<T> Default for Tables<T> {
+    fn default() -> Self {
+        Tables(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Tables<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Rows<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Rows<T> {
+            type Value = Tables<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of tables, each under a header in double brackets, such as [[source]]")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut tables = Vec::new();
+                while let Some(table) = list.next_element()? {
+                    tables.push(table);
+                }
+                Ok(Tables(tables))
+            }
+        }
+        deserializer.deserialize_any(Rows(PhantomData))
+    }
+}
+
+/// The text of a duration. Its own type because `gap = 30` lacks a unit, not only quotes.
+#[derive(Debug)]
+pub(super) struct Duration(pub String);
+
+impl<'de> Deserialize<'de> for Duration {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Duration;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a duration with its unit, in quotes, such as \"30m\", \"90s\" or \"7d\"")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Duration, E> {
+                Ok(Duration(text.into()))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// A number of bytes, or a text with a unit.
+#[derive(Debug)]
+pub(super) enum Size {
+    Bytes(i64),
+    Text(String),
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = Size;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a size such as \"1MiB\"")
+            }
+
+            fn visit_i64<E>(self, bytes: i64) -> Result<Size, E> {
+                Ok(Size::Bytes(bytes))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Size, E> {
+                Ok(Size::Text(text.into()))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// What a rule asks of one field.
+#[derive(Debug)]
+pub(super) enum Predicate {
+    /// `field = value`
+    Equals(Scalar),
+    /// `field = { … }`: all of them have to hold.
+    All(Predicates),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Predicates {
+    #[serde(rename = "in")]
+    pub one_of: Option<Spanned<Vec<Spanned<Scalar>>>>,
+    pub prefix: Option<Spanned<String>>,
+    pub exists: Option<bool>,
+    pub min: Option<Spanned<f64>>,
+    pub max: Option<Spanned<f64>>,
+}
+
+#[derive(Debug)]
+pub(super) enum Scalar {
+    Text(String),
+    Integer(i64),
+    Float(f64),
+    Boolean(bool),
+}
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl Visitor<'_> for Any {
+            type Value = Scalar;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string, a number, true or false")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Scalar, E> {
+                Ok(Scalar::Text(text.into()))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Scalar, E> {
+                Ok(Scalar::Integer(number))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Scalar, E> {
+                Ok(Scalar::Float(number))
+            }
+
+            fn visit_bool<E>(self, truth: bool) -> Result<Scalar, E> {
+                Ok(Scalar::Boolean(truth))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+impl<'de> Deserialize<'de> for Predicate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Predicate;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a string, a number, true, false, or a table such as { in = [\"a\", \"b\"] }, \
+                     { prefix = \"a\" }, { exists = true } or { min = 1, max = 2 }",
+                )
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Predicate, E> {
+                Ok(Predicate::Equals(Scalar::Text(text.into())))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Predicate, E> {
+                Ok(Predicate::Equals(Scalar::Integer(number)))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Predicate, E> {
+                Ok(Predicate::Equals(Scalar::Float(number)))
+            }
+
+            fn visit_bool<E>(self, truth: bool) -> Result<Predicate, E> {
+                Ok(Predicate::Equals(Scalar::Boolean(truth)))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Predicate, A::Error> {
+                Predicates::deserialize(MapAccessDeserializer::new(table)).map(Predicate::All)
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
+/// Every key of every section, to tell a user where a key belongs that stands in the wrong one.
+pub(super) const SECTIONS: &[(&str, &[&str])] = &[
+    ("[cluster]", &["workers", "processes", "data_dir", "listen", "tokens"]),
+    (
+        "[events]",
+        &[
+            "user",
+            "time",
+            "type",
+            "id",
+            "join",
+            "zone",
+            "dedupe",
+            "max_future",
+            "explode",
+            "max_bytes",
+            "max_depth",
+            "max_keys",
+        ],
+    ),
+    ("[[source]]", &["name", "kind", "paths", "format", "follow", "brokers", "topics", "events"]),
+    ("[sessions]", &["gap", "sum", "carry"]),
+    ("[[class]]", &["name", "priority", "when"]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listed_key_is_known() {
+        for (section, keys) in SECTIONS {
+            for key in *keys {
+                // Fits hardly any key, so most are refused; but only an unknown key is refused as such.
+                let error = toml::from_str::<File>(&format!("{section}\n{key} = true")).err();
+                let message = error.map(|error| error.message().to_owned()).unwrap_or_default();
+                assert!(!message.contains("unknown"), "{section} {key}: {message}");
+            }
+        }
+    }
+}

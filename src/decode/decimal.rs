@@ -1,0 +1,203 @@
+//! Decimal numbers as text -> exact integers, never through floating point.
+
+/// The largest magnitude, in millionths, that [`millionths`] lets in (10^18): a larger number is no number for a sum,
+/// so that 10^14 values fit into an exact sum and into a Parquet DECIMAL(38,6).
+const LARGEST: i128 = 10_i128.pow(18 + PLACES);
+const PLACES: u32 = 6;
+
+/// The number in `text` in millionths; digits after the sixth place are rounded half to even.
+///
+/// A number is an optional sign, digits with an optional `.`, and an optional exponent (`-12.50`, `.5`, `1.2e3`),
+/// between optional blanks. `None` for everything else (`NaN`, `0x10`, `1_000`, `1,5`), and above 10^18 in magnitude.
+pub fn millionths(text: &str) -> Option<i128> {
+    let number = Decimal::parse(text.trim_ascii().as_bytes())?;
+    let (whole, rest) = number.scaled(i64::from(PLACES))?;
+    let up = rest > Rest::Half || (rest == Rest::Half && whole % 2 == 1);
+    let magnitude = i128::try_from(whole).ok()? + i128::from(up);
+    (magnitude <= LARGEST).then_some(if number.negative { -magnitude } else { magnitude })
+}
+
+/// A parsed number: its digits, without leading zeros, and where the point stands among them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decimal<'a> {
+    pub negative: bool,
+    /// Digits before and after the point as written. Zero has none at all.
+    integer: &'a [u8],
+    fraction: &'a [u8],
+    /// How many digits there are before the point once the exponent is applied: the number is in
+    /// `10^(magnitude - 1)..10^magnitude`. Zero or negative when the number is below 0.1.
+    pub magnitude: i64,
+}
+
+/// What [`Decimal::scaled`] cuts off, compared with a half of the last place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rest {
+    Zero,
+    BelowHalf,
+    Half,
+    AboveHalf,
+}
+
+impl<'a> Decimal<'a> {
+    #[inline]
+    pub fn parse(text: &'a [u8]) -> Option<Decimal<'a>> {
+        let (negative, unsigned) = sign(text);
+        let (integer, rest) = digits(unsigned);
+        let (fraction, rest) = match rest {
+            [b'.', rest @ ..] => digits(rest),
+            _ => (&rest[..0], rest),
+        };
+        if integer.is_empty() && fraction.is_empty() {
+            return None;
+        }
+        let exponent = match rest {
+            [] => 0,
+            [b'e' | b'E', rest @ ..] => exponent(rest)?,
+            _ => return None,
+        };
+        let integer = without_leading_zeros(integer);
+        let (fraction, point) = if integer.is_empty() {
+            let significant = without_leading_zeros(fraction);
+            (significant, significant.len() as i64 - fraction.len() as i64)
+        } else {
+            (fraction, integer.len() as i64)
+        };
+        Some(Decimal { negative, integer, fraction, magnitude: point + exponent })
+    }
+
+    /// Magnitude times `10^places`, cut to an integer, and what was cut off. `None` from 10^38 on.
+    #[inline]
+    pub fn scaled(&self, places: i64) -> Option<(u128, Rest)> {
+        if self.integer.is_empty() && self.fraction.is_empty() {
+            return Some((0, Rest::Zero));
+        }
+        let keep = self.magnitude + places;
+        if keep > 38 {
+            return None;
+        }
+        let mut digits = self.integer.iter().chain(self.fraction).map(|digit| digit - b'0');
+        let mut whole = 0;
+        for _ in 0..keep {
+            whole = whole * 10 + u128::from(digits.next().unwrap_or(0));
+        }
+        // With a negative `keep` there are zeros between the point and the first digit.
+        let next = if keep < 0 { 0 } else { digits.next().unwrap_or(0) };
+        let more = digits.any(|digit| digit != 0);
+        let rest = match (next, more) {
+            (0, false) => Rest::Zero,
+            (5, false) => Rest::Half,
+            (0..5, _) => Rest::BelowHalf,
+            _ => Rest::AboveHalf,
+        };
+        Some((whole, rest))
+    }
+}
+
+fn sign(text: &[u8]) -> (bool, &[u8]) {
+    match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, text),
+    }
+}
+
+/// The leading digits, and what follows them.
+fn digits(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    text.split_at(end)
+}
+
+fn without_leading_zeros(digits: &[u8]) -> &[u8] {
+    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
+    &digits[zeros..]
+}
+
+fn exponent(text: &[u8]) -> Option<i64> {
+    // Far beyond every limit whatever the digits, and far from overflowing when their number is added.
+    const ENOUGH: i64 = 1 << 40;
+    let (negative, unsigned) = sign(text);
+    let (digits, rest) = digits(unsigned);
+    if digits.is_empty() || !rest.is_empty() {
+        return None;
+    }
+    let exponent = digits.iter().fold(0, |sum: i64, digit| (sum * 10 + i64::from(digit - b'0')).min(ENOUGH));
+    Some(if negative { -exponent } else { exponent })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn numbers() {
+        let cases: [(&str, i128); 24] = [
+            ("0", 0),
+            ("-0", 0),
+            ("1", 1_000_000),
+            ("+1.5", 1_500_000),
+            ("-12.50", -12_500_000),
+            (" 3 ", 3_000_000),
+            ("\t.5", 500_000),
+            ("5.", 5_000_000),
+            ("0.000001", 1),
+            ("007", 7_000_000),
+            ("1.2e3", 1_200_000_000),
+            ("1.2E+3", 1_200_000_000),
+            ("1e-6", 1),
+            ("0e999999999999999999999999", 0),
+            ("1e-999999999999999999999999", 0),
+            // Half to even.
+            ("0.0000005", 0),
+            ("0.0000015", 2),
+            ("0.0000025", 2),
+            ("-0.0000015", -2),
+            ("0.00000050000000000000000000000000000000000000000000001", 1),
+            ("0.00000005", 0),
+            ("0.0000009999", 1),
+            ("1e24", 10_i128.pow(30)),
+            ("-1000000000000000000000000.0", -(10_i128.pow(30))),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(millionths(text), Some(expected), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_numbers() {
+        let no_numbers = "
+            |abc|NaN|inf|-Infinity|0x10|1_000|1,5|1 000|-|+|.|-.|1.2.3|--1|1e|1e+|e5|1e5.0|1e 5|\u{661}|1\u{a0}|5%|$5|
+            1e25|1e240000000000000000000|1000000000000000000000000.000001|9999999999999999999999999999999999999999999999";
+        for text in no_numbers.split('|') {
+            assert_eq!(millionths(text), None, "{text:?}");
+        }
+    }
+
+    proptest! {
+        /// `mantissa / 10^places`, written with a point at `point` and the exponent that makes up for it.
+        #[test]
+        fn agrees_with_integer_arithmetic(
+            mantissa in prop_oneof![-1000..1000_i128, -10_i128.pow(20)..10_i128.pow(20)],
+            places in 0..12_u32,
+            point in 0..30_usize,
+        ) {
+            let divisor = 10_i128.pow(places);
+            let scaled = mantissa * 1_000_000;
+            let (floor, twice) = (scaled.div_euclid(divisor), 2 * scaled.rem_euclid(divisor));
+            let expected = floor + i128::from(twice > divisor || (twice == divisor && floor % 2 != 0));
+            let digits = format!("{:031}", mantissa.unsigned_abs());
+            let (integer, fraction) = digits.split_at(31 - point);
+            let sign = if mantissa < 0 { "-" } else { "" };
+            let text = format!("{sign}{integer}.{fraction}e{}", point as i64 - i64::from(places));
+            prop_assert_eq!(millionths(&text), Some(expected), "{}", text);
+        }
+
+        #[test]
+        fn any_text_is_a_number_or_none(text in "[ +\\-.eE0-9]{0,12}|\\PC*") {
+            // Rust's own parser has the same grammar, and the words for infinity and not-a-number besides.
+            let number = text.trim_ascii().parse::<f64>().ok().filter(|number| !number.is_nan());
+            prop_assume!(number.is_none_or(|number| number.abs() < 1e23));
+            prop_assert_eq!(millionths(&text).is_some(), number.is_some(), "{:?}", text);
+        }
+    }
+}

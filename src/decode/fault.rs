@@ -1,0 +1,16 @@
+//! Why a payload could not be read. Becomes a dead letter once the position and the original bytes are known.
+
+use dataflows::Reason;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub reason: Reason,
+    /// In words for the user; lower case, without the payload.
+    pub message: String,
+}
+
+impl Fault {
+    pub fn new(reason: Reason, message: impl Into<String>) -> Fault {
+        Fault { reason, message: message.into() }
+    }
+}

@@ -1,0 +1,325 @@
+//! Reading -> [`Record`]: which of the values that one pass brought back are the user, the time, the type, the id and
+//! the fields, and what the rules may look at of them.
+//!
+//! Strings do not travel with the records. Each reader keeps bounded caches of what it has already sent, and sends the
+//! string behind a key only when the key is new to it; a repeat does no harm.
+
+use crate::decode::decimal;
+use crate::decode::defaults;
+use crate::decode::path::Path;
+use crate::decode::reading::{PathSet, Reading, Slot, Value};
+use crate::decode::time::TimeReader;
+use crate::plan::{Candidate, EventsPlan, FieldPlan, Format, Plan};
+use dataflows::identity::payload_hash;
+use dataflows::{
+    Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, ShapeId, SignatureId,
+    UserKey,
+};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Distinct strings that a reader remembers having sent. Beyond it the memory is emptied and strings are sent again.
+const REMEMBERED: usize = 1 << 18;
+
+type Cache<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
+type Seen<K> = HashSet<K, foldhash::fast::FixedState>;
+
+/// What decoding hands on, reused from block to block.
+#[derive(Default)]
+pub struct Batch {
+    pub records: Vec<Record>,
+    pub names: Vec<(UserKey, Arc<str>)>,
+    pub signatures: Vec<(SignatureId, Descriptor)>,
+    pub dead_letters: Vec<dataflows::DeadLetter>,
+    /// Events that held one path both dotted and nested.
+    pub ambiguous: u64,
+    /// Events outside of the asked range of event time.
+    pub outside: u64,
+}
+
+/// Half-open range of event time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    pub from: Option<EventTime>,
+    pub to: Option<EventTime>,
+}
+
+impl Range {
+    /// An event without a time lies in no range, except in the whole.
+    fn contains(&self, time: Result<EventTime, NoTime>) -> bool {
+        match time {
+            Ok(time) => self.from.is_none_or(|from| from <= time) && self.to.is_none_or(|to| time < to),
+            Err(_) => *self == Range::default(),
+        }
+    }
+}
+
+/// What a part of an event is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    User,
+    Time,
+    Kind,
+    Id,
+}
+
+impl Role {
+    pub const ALL: [Role; 4] = [Role::User, Role::Time, Role::Kind, Role::Id];
+}
+
+/// Interprets the events of one source in one format.
+pub struct Interpreter {
+    plan: Arc<Plan>,
+    source: u16,
+    /// By role: its candidates, each with the slots of its parts.
+    candidates: [Vec<Vec<Slot>>; 4],
+    /// By slot and role: the index of the first candidate that begins with it.
+    ranks: Vec<[u16; 4]>,
+    /// By field: the slots of its candidates.
+    fields: Vec<Vec<Slot>>,
+    time: TimeReader,
+    paths: Arc<PathSet>,
+    range: Range,
+    names: Cache<Box<str>, UserKey>,
+    signatures: Seen<SignatureId>,
+    texts: Seen<Arc<str>>,
+    /// Scratch.
+    joined: String,
+    encoded: Vec<u8>,
+}
+
+/// No candidate begins with this slot.
+const NO_RANK: u16 = u16::MAX;
+
+impl Interpreter {
+    pub fn new(plan: Arc<Plan>, source: u16, format: Format, range: Range) -> Interpreter {
+        let events = &plan.sources[source as usize].events;
+        let mut paths = PathSet::default();
+        let candidates = Role::ALL.map(|role| {
+            candidates(events, format, role)
+                .iter()
+                .map(|one| one.parts.iter().map(|path| paths.add(path)).collect())
+                .collect::<Vec<Vec<_>>>()
+        });
+        let slots = |field: &FieldPlan| field.candidates.iter().map(|path| paths.add(path)).collect();
+        let fields = plan.fields.iter().map(slots).collect();
+        let mut ranks = vec![[NO_RANK; 4]; paths.len()];
+        for (role, candidates) in candidates.iter().enumerate() {
+            for (rank, parts) in candidates.iter().enumerate().rev() {
+                ranks[parts[0] as usize][role] = rank as u16;
+            }
+        }
+        let time = TimeReader::new(&events.zone).expect("the zone was checked when the plan was made");
+        Interpreter {
+            source,
+            candidates,
+            ranks,
+            fields,
+            time,
+            paths: Arc::new(paths),
+            range,
+            names: Cache::default(),
+            signatures: Seen::default(),
+            texts: Seen::default(),
+            joined: String::new(),
+            encoded: Vec::new(),
+            plan,
+        }
+    }
+
+    /// The paths that a format is to look for.
+    pub fn paths(&self) -> &Arc<PathSet> {
+        &self.paths
+    }
+
+    /// Puts the event that was read at `position` into the batch.
+    pub fn record(&mut self, reading: &Reading, position: Position, payload: &[u8], batch: &mut Batch) {
+        let chosen = self.choose(reading);
+        let time = self.time(reading, chosen[Role::Time as usize]);
+        if !self.range.contains(time) {
+            batch.outside += 1;
+            return;
+        }
+        batch.ambiguous += u64::from(reading.ambiguous);
+        let user = self.user(reading, chosen[Role::User as usize], batch);
+        let signature = self.signature(reading, chosen[Role::Kind as usize], batch);
+        let details = self.details(reading);
+        let identity = self.identity(reading, chosen[Role::Id as usize], user, position, payload);
+        batch.records.push(Record { event: Event { user, time, signature, details }, identity });
+    }
+
+    /// By role: the index of the candidate that is present, the first of them.
+    pub fn choose(&self, reading: &Reading) -> [Option<usize>; 4] {
+        let mut best = [NO_RANK; 4];
+        for slot in reading.slots() {
+            let ranks = &self.ranks[slot as usize];
+            best.iter_mut().zip(ranks).for_each(|(best, rank)| *best = (*best).min(*rank));
+        }
+        best.map(|rank| (rank != NO_RANK).then_some(rank as usize))
+    }
+
+    /// The text of a candidate; several parts are joined into `joined`, without those that are absent.
+    pub fn text<'a>(
+        &self,
+        reading: &'a Reading,
+        role: Role,
+        candidate: usize,
+        joined: &'a mut String,
+    ) -> Option<Value<'a>> {
+        let parts = &self.candidates[role as usize][candidate];
+        let first = reading.first(parts[0])?;
+        if parts.len() == 1 {
+            return Some(first);
+        }
+        joined.clear();
+        joined.push_str(first.text);
+        for value in parts[1..].iter().filter_map(|slot| reading.first(*slot)) {
+            joined.push_str(&self.plan.sources[self.source as usize].events.join);
+            joined.push_str(value.text);
+        }
+        Some(Value { kind: dataflows::ValueKind::String, text: joined })
+    }
+
+    /// The paths of a candidate.
+    pub fn parts(&self, role: Role, candidate: usize) -> impl Iterator<Item = &Path> {
+        self.candidates[role as usize][candidate].iter().map(|slot| self.paths.path(*slot))
+    }
+
+    /// The slot that gives the values of a field: that of the first candidate that is present.
+    pub fn field(&self, reading: &Reading, field: usize) -> Option<Slot> {
+        self.fields[field].iter().copied().find(|slot| reading.first(*slot).is_some())
+    }
+
+    pub fn time(&self, reading: &Reading, candidate: Option<usize>) -> Result<EventTime, NoTime> {
+        let mut joined = String::new();
+        let value = candidate.and_then(|candidate| self.text(reading, Role::Time, candidate, &mut joined));
+        value.map_or(Err(NoTime::Absent), |value| self.time.read(value).ok_or(NoTime::Unreadable))
+    }
+
+    fn user(&mut self, reading: &Reading, candidate: Option<usize>, batch: &mut Batch) -> Option<UserKey> {
+        let mut joined = std::mem::take(&mut self.joined);
+        let key =
+            self.text(reading, Role::User, candidate?, &mut joined).map(|value| match self.names.get(value.text) {
+                Some(key) => *key,
+                None => {
+                    let key = UserKey::of(value.text);
+                    if self.names.len() >= REMEMBERED {
+                        self.names.clear();
+                    }
+                    self.names.insert(Box::from(value.text), key);
+                    batch.names.push((key, Arc::from(value.text)));
+                    key
+                }
+            });
+        self.joined = joined;
+        key
+    }
+
+    fn signature(&mut self, reading: &Reading, kind: Option<usize>, batch: &mut Batch) -> SignatureId {
+        let mut joined = std::mem::take(&mut self.joined);
+        let kind = kind.and_then(|candidate| self.text(reading, Role::Kind, candidate, &mut joined));
+        let signature = self.signature_id(reading, kind);
+        if !self.signatures.contains(&signature) {
+            if self.signatures.len() >= REMEMBERED {
+                self.signatures.clear();
+            }
+            self.signatures.insert(signature);
+            batch.signatures.push((signature, self.descriptor(reading, kind)));
+        }
+        self.joined = joined;
+        signature
+    }
+
+    /// Of shape, type and answers: equal exactly when the [`Self::descriptor`]s are.
+    pub fn signature_id(&mut self, reading: &Reading, kind: Option<Value<'_>>) -> SignatureId {
+        let mut encoded = std::mem::take(&mut self.encoded);
+        encoded.clear();
+        encoded.extend(self.plan.tests.iter().map(|test| u8::from(self.answer(reading, test))));
+        // A type that is absent differs from every type: lengths are stored one up.
+        encoded.extend(kind.map_or(0, |kind| kind.text.len() as u64 + 1).to_le_bytes());
+        encoded.extend_from_slice(kind.map_or("", |kind| kind.text).as_bytes());
+        let signature = SignatureId::of(shape(reading), &encoded);
+        self.encoded = encoded;
+        signature
+    }
+
+    /// What the rules may look at.
+    pub fn descriptor(&self, reading: &Reading, kind: Option<Value<'_>>) -> Descriptor {
+        let answers = self.plan.tests.iter().map(|test| self.answer(reading, test)).collect();
+        Descriptor { shape: shape(reading), kind: kind.map(|kind| Arc::from(kind.text)), answers }
+    }
+
+    fn answer(&self, reading: &Reading, test: &dataflows::rules::Test) -> bool {
+        self.field(reading, test.field)
+            .is_some_and(|slot| reading.all(slot).any(|value| test.predicate.holds(value.text)))
+    }
+
+    fn details(&mut self, reading: &Reading) -> Option<Box<Details>> {
+        let sessions = &self.plan.sessions;
+        if sessions.sums.is_empty() && sessions.carry.is_empty() {
+            return None;
+        }
+        let measure = |field: usize| {
+            let mut measure = Measure::default();
+            for value in self.field(reading, field).into_iter().flat_map(|slot| reading.all(slot)) {
+                measure.add(&match decimal::millionths(value.text) {
+                    Some(millionths) => Measure { millionths, numbers: 1, others: 0 },
+                    None => Measure { millionths: 0, numbers: 0, others: 1 },
+                });
+            }
+            measure
+        };
+        let sums = sessions.sums.iter().map(|(_, field)| measure(*field)).collect();
+        let carried: Vec<_> = sessions.carry.iter().map(|field| self.field(reading, *field)).collect();
+        let texts = &mut self.texts;
+        let carried = carried
+            .into_iter()
+            .map(|slot| slot.and_then(|slot| reading.first(slot)).map(|value| intern(texts, value.text)))
+            .collect();
+        Some(Box::new(Details { sums, carried }))
+    }
+
+    fn identity(
+        &mut self,
+        reading: &Reading,
+        candidate: Option<usize>,
+        user: Option<UserKey>,
+        position: Position,
+        payload: &[u8],
+    ) -> Option<Box<Identity>> {
+        let horizon = self.plan.sources[self.source as usize].events.dedupe?;
+        let mut joined = std::mem::take(&mut self.joined);
+        let identity = self.text(reading, Role::Id, candidate?, &mut joined).map(|value| {
+            let id = EventId::of(user, value.text);
+            Box::new(Identity { id, payload: payload_hash(payload), position, horizon })
+        });
+        self.joined = joined;
+        identity
+    }
+}
+
+fn shape(reading: &Reading) -> ShapeId {
+    reading.shape.expect("interpretation follows a reading without fault, and that has a shape")
+}
+
+/// The configured candidates, else the built-in ones of the format.
+fn candidates(events: &EventsPlan, format: Format, role: Role) -> Vec<Candidate> {
+    match role {
+        Role::User => events.user.clone().unwrap_or_else(|| defaults::user(format)),
+        Role::Time => events.time.clone().unwrap_or_else(|| defaults::time(format)),
+        Role::Kind => events.kind.clone().unwrap_or_else(|| defaults::kind(format)),
+        Role::Id => events.id.clone(),
+    }
+}
+
+fn intern(texts: &mut Seen<Arc<str>>, text: &str) -> Arc<str> {
+    if let Some(known) = texts.get(text) {
+        return Arc::clone(known);
+    }
+    if texts.len() >= REMEMBERED {
+        texts.clear();
+    }
+    let text: Arc<str> = Arc::from(text);
+    texts.insert(Arc::clone(&text));
+    text
+}

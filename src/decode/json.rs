@@ -1,0 +1,192 @@
+//! One JSON payload -> its events: the values at the wanted paths and the shape of the whole. The hot path.
+//!
+//! What is accepted is RFC 8259, whatever paths are asked for. Beside serde_json (the arbiter of the tests) it differs
+//! in this: numbers outside the range of f64 (`1e999`) are accepted, since no number is ever converted; nesting is
+//! limited by [`Limits::depth`] instead of 128; a key that an object names twice is a fault instead of the last one
+//! winning. As with serde_json, an escaped surrogate must have its other half.
+//!
+//! If several things are wrong, the fault is the first of: too large, not UTF-8, too deep, no JSON, no object, too many
+//! keys, duplicate key.
+
+mod depth;
+mod descent;
+mod layout;
+
+use crate::decode::fault::Fault;
+use crate::decode::path::Path;
+use crate::decode::reading::{PathSet, Reading};
+use crate::plan::Limits;
+use dataflows::{PathHash, Reason};
+use descent::{Descent, Span};
+use layout::{Layouts, Node, outdone};
+use std::sync::Arc;
+
+/// Reads payloads one after the other. Allocates nothing once it has seen payloads of the same size and layout; strings
+/// without escapes are copied once, into the [`Reading`].
+#[derive(Debug)]
+pub struct JsonReader {
+    paths: Arc<PathSet>,
+    explode: Option<PathHash>,
+    limits: Limits,
+    found: Descent,
+    layouts: Layouts,
+    /// The nodes of one element of an exploded array, after those of the payload that holds it.
+    nodes: Vec<Node>,
+}
+
+/// The bytes of one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part<'p> {
+    /// Of the first byte, within the payload.
+    pub offset: usize,
+    pub bytes: &'p [u8],
+}
+
+impl JsonReader {
+    /// With `explode`, the elements of each array at that path of a payload are its events.
+    pub fn new(paths: Arc<PathSet>, explode: Option<&Path>, limits: Limits) -> JsonReader {
+        JsonReader {
+            paths,
+            explode: explode.map(Path::hash),
+            limits,
+            found: Descent::default(),
+            layouts: Layouts::default(),
+            nodes: Vec::new(),
+        }
+    }
+
+    /// Calls `each` once per event of `payload`, in order: the payload itself, or the elements of its exploded arrays
+    /// (none, if these are empty). A payload without such an array is one event.
+    ///
+    /// The paths of an element begin at the element. What the payload holds beside the exploded arrays is inherited: at
+    /// every path where the element has no value, it has those of the payload. Its shape has the leaves of both.
+    ///
+    /// A fault of the payload is one call for the whole payload, before any event is delivered; a fault of an element
+    /// (no object, too many keys, duplicate key) is a call for that element, and the others go on.
+    ///
+    /// What `reading` held before is lost; what it holds afterwards means nothing.
+    pub fn read<'p>(
+        &mut self,
+        payload: &'p [u8],
+        reading: &mut Reading,
+        mut each: impl FnMut(Part<'p>, Result<&Reading, Fault>),
+    ) {
+        let whole = Part { offset: 0, bytes: payload };
+        match self.read_whole(payload, reading) {
+            Err(fault) => each(whole, Err(fault)),
+            Ok(()) if !self.found.exploded => each(whole, Ok(reading)),
+            Ok(()) => {
+                for index in 0..self.found.spans.len() {
+                    let span = self.found.spans[index].clone();
+                    let part = Part { offset: span.bytes.start, bytes: &payload[span.bytes.clone()] };
+                    each(part, self.read_element(&span, reading).map(|()| &*reading));
+                }
+            }
+        }
+    }
+
+    /// Parses the payload. If nothing in it is to be exploded, `reading` holds its values afterwards.
+    fn read_whole(&mut self, payload: &[u8], reading: &mut Reading) -> Result<(), Fault> {
+        // Offsets into a payload are kept in 32 bits.
+        let limit = self.limits.event_bytes.min(u32::MAX as usize);
+        if payload.len() > limit {
+            let message = format!("{} bytes are more than the limit of {limit}", payload.len());
+            return Err(Fault::new(Reason::TooLarge, message));
+        }
+        let text = simdutf8::basic::from_utf8(payload).map_err(|_| not_utf8(payload))?;
+        if depth::exceeds(payload, self.limits.depth) {
+            let message = format!("nested deeper than the limit of {} levels", self.limits.depth);
+            return Err(Fault::new(Reason::TooDeep, message));
+        }
+        self.found.run(text, &self.paths, self.explode)?;
+
+        let whole = &mut self.found.whole;
+        check(&whole.nodes, whole.keys, &self.limits)?;
+        let verdict = self.layouts.verdict(&whole.nodes);
+        if verdict.duplicate {
+            return Err(duplicate_key());
+        }
+        if !self.found.exploded {
+            std::mem::swap(reading, &mut whole.values);
+            reading.shape = Some(verdict.shape);
+            reading.ambiguous = verdict.ambiguous;
+            if verdict.ambiguous {
+                let holders = &whole.holders;
+                let outdone = outdone(&whole.nodes, |node| holders.binary_search(&(node as u32)).is_ok());
+                reading.retain(|index| !outdone[holders[index] as usize]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes `reading` that of one element, together with what it inherits.
+    fn read_element(&mut self, span: &Span, reading: &mut Reading) -> Result<(), Fault> {
+        let (whole, elements) = (&self.found.whole, &self.found.elements);
+        let own = &elements.nodes[span.nodes.clone()];
+        check(own, whole.keys + span.keys, &self.limits)?;
+        // Where nodes of the elements lie in the common list. Neither list is longer than a payload has bytes.
+        let by = whole.nodes.len() as i64 - span.nodes.start as i64;
+        self.nodes.clear();
+        self.nodes.extend_from_slice(&whole.nodes);
+        self.nodes.extend(own.iter().map(|node| node.moved(by)));
+        let verdict = self.layouts.verdict(&self.nodes);
+        if verdict.duplicate {
+            return Err(duplicate_key());
+        }
+
+        let own_holders = &elements.holders[span.values.clone()];
+        let own_holder = |holder: u32| (i64::from(holder) + by) as usize;
+        let outdone = verdict.ambiguous.then(|| {
+            outdone(&self.nodes, |node| match node.checked_sub(whole.nodes.len()) {
+                None => whole.holders.binary_search(&(node as u32)).is_ok(),
+                Some(node) => own_holders.binary_search(&((node + span.nodes.start) as u32)).is_ok(),
+            })
+        });
+        let counts = |node: usize| outdone.as_ref().is_none_or(|outdone| !outdone[node]);
+        reading.clear();
+        for (index, holder) in span.values.clone().zip(own_holders) {
+            if counts(own_holder(*holder)) {
+                let (slot, value) = elements.values.nth(index);
+                reading.push(slot, value.kind, value.text);
+            }
+        }
+        let own_values = reading.len();
+        for (index, holder) in whole.holders.iter().enumerate() {
+            let (slot, value) = whole.values.nth(index);
+            if counts(*holder as usize) && (0..own_values).all(|own| reading.nth(own).0 != slot) {
+                reading.push(slot, value.kind, value.text);
+            }
+        }
+        reading.shape = Some(verdict.shape);
+        reading.ambiguous = verdict.ambiguous;
+        Ok(())
+    }
+}
+
+/// An event has to be an object with not too many keys.
+fn check(nodes: &[Node], keys: usize, limits: &Limits) -> Result<(), Fault> {
+    if !nodes.first().is_some_and(|root| root.is_object()) {
+        return Err(Fault::new(Reason::NotAnObject, "an event has to be a JSON object"));
+    }
+    if keys > limits.keys {
+        return Err(Fault::new(Reason::TooManyKeys, format!("{keys} keys are more than the limit of {}", limits.keys)));
+    }
+    Ok(())
+}
+
+#[cold]
+fn not_utf8(payload: &[u8]) -> Fault {
+    // The fast check does not say where; this one reads up to there.
+    let valid = payload.utf8_chunks().next().map_or(0, |chunk| chunk.valid().len());
+    Fault::new(Reason::NotUtf8, format!("not UTF-8 at byte {valid}"))
+}
+
+#[cold]
+fn duplicate_key() -> Fault {
+    Fault::new(Reason::DuplicateKey, "an object names the same key twice")
+}
+
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! The one pass over a payload. It is driven by sonic-rs' public parser primitives, one token at a time, and keeps its
+//! own stack: so numbers keep their text, nothing is limited by recursion, and all memory is used again.
+//!
+//! Validation is complete and does not depend on which paths are asked for: structure, literals, numbers, and every
+//! string with its escapes.
+
+use super::layout::{Held, Node, Reached};
+use crate::decode::fault::Fault;
+use crate::decode::reading::{PathSet, Reading};
+use dataflows::{PathHash, Reason, ValueKind};
+use sonic_rs::parser::Parser;
+use sonic_rs::reader::{Read, Reader};
+use std::ops::Range;
+
+/// What the pass over one payload finds.
+#[derive(Debug, Default)]
+pub struct Descent {
+    /// Of the payload itself, without what lies in exploded arrays.
+    pub whole: Findings,
+    /// Of the elements of exploded arrays, one after the other.
+    pub elements: Findings,
+    /// Where each of these elements begins and ends.
+    pub spans: Vec<Span>,
+    /// There is an array at the path that is to be exploded.
+    pub exploded: bool,
+    stack: Vec<Frame>,
+    unescaped: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+pub struct Findings {
+    pub nodes: Vec<Node>,
+    pub values: Reading,
+    /// The node that holds each value.
+    pub holders: Vec<u32>,
+    /// Keys of all objects.
+    pub keys: usize,
+}
+
+/// One element of an exploded array.
+#[derive(Clone, Debug, Default)]
+pub struct Span {
+    /// Within the payload.
+    pub bytes: Range<usize>,
+    /// Within [`Descent::elements`].
+    pub nodes: Range<usize>,
+    pub values: Range<usize>,
+    pub keys: usize,
+}
+
+/// An object or array that is not closed yet.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    path: PathHash,
+    node: u32,
+    is: Container,
+    /// A key since the innermost element (or the root) contained a dot.
+    dotted: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Container {
+    Object,
+    Array,
+    Exploded,
+}
+
+/// Where the next value lies.
+#[derive(Clone, Copy)]
+struct Place {
+    path: PathHash,
+    parent: u32,
+    reached: Reached,
+}
+
+impl Findings {
+    fn clear(&mut self) {
+        self.nodes.clear();
+        self.values.clear();
+        self.holders.clear();
+        self.keys = 0;
+    }
+
+    /// The index of a node that is added.
+    #[inline]
+    fn node(&mut self, place: Place, held: Held) -> u32 {
+        let index = self.nodes.len() as u32;
+        self.nodes.push(Node::new(place.path, place.parent, place.reached, held));
+        index
+    }
+
+    #[inline]
+    fn leaf(&mut self, place: Place, kind: ValueKind, text: &str, paths: &PathSet) {
+        let index = self.node(place, Held::Leaf(kind));
+        if let Some(slot) = paths.slot(place.path) {
+            self.values.push(slot, kind, text);
+            self.holders.resize(self.values.len(), index);
+        }
+    }
+}
+
+impl Descent {
+    /// Replaces what was found before. After an error what is found means nothing.
+    pub fn run(&mut self, text: &str, paths: &PathSet, explode: Option<PathHash>) -> Result<(), Fault> {
+        self.whole.clear();
+        self.elements.clear();
+        self.spans.clear();
+        self.stack.clear();
+        self.exploded = false;
+
+        let mut json = Parser::new(Read::from(text));
+        let mut in_element = false;
+        let mut place = Place { path: PathHash::ROOT, parent: 0, reached: Reached::Fresh };
+        'value: loop {
+            let found = if in_element { &mut self.elements } else { &mut self.whole };
+            match json.skip_space() {
+                Some(b'"') => match json.parse_str(&mut self.unescaped) {
+                    Ok(text) => found.leaf(place, ValueKind::String, &text, paths),
+                    Err(error) => return Err(bad_string(&error)),
+                },
+                Some(first @ (b'-' | b'0'..=b'9')) => match json.skip_number(first) {
+                    Ok(text) => found.leaf(place, ValueKind::Number, text, paths),
+                    Err(error) => return Err(bad_token(&error, "a number is malformed")),
+                },
+                Some(first @ (b't' | b'f' | b'n')) => {
+                    let (kind, text) = match first {
+                        b't' => (ValueKind::Bool, "true"),
+                        b'f' => (ValueKind::Bool, "false"),
+                        _ => (ValueKind::Null, "null"),
+                    };
+                    json.parse_literal(&text[1..])
+                        .map_err(|error| bad_token(&error, "expected `true`, `false` or `null`"))?;
+                    found.leaf(place, kind, text, paths);
+                }
+                Some(b'{') => match json.skip_space() {
+                    Some(b'}') => _ = found.node(place, Held::Leaf(ValueKind::EmptyObject)),
+                    Some(b'"') => {
+                        let node = found.node(place, Held::Object);
+                        let dotted = place.reached == Reached::Dotted;
+                        self.stack.push(Frame { path: place.path, node, is: Container::Object, dotted });
+                        place = key(&mut json, &mut self.unescaped, self.stack[self.stack.len() - 1], found)?;
+                        continue 'value;
+                    }
+                    other => return Err(unexpected(&json, other, "expected a key in quotes or `}`")),
+                },
+                Some(b'[') => {
+                    let exploded = !in_element && explode == Some(place.path);
+                    self.exploded |= exploded;
+                    let empty = json.skip_space_peek() == Some(b']');
+                    let held = if empty && !exploded { Held::Leaf(ValueKind::EmptyArray) } else { Held::Array };
+                    let node = found.node(place, held);
+                    if empty {
+                        json.read.eat(1);
+                    } else {
+                        let is = if exploded { Container::Exploded } else { Container::Array };
+                        let frame = Frame { path: place.path, node, is, dotted: false };
+                        self.stack.push(frame);
+                        place = self.element(&mut json, frame);
+                        in_element |= exploded;
+                        continue 'value;
+                    }
+                }
+                other => return Err(unexpected(&json, other, "expected a value")),
+            }
+            // A value is complete. Either another follows it, or what holds it is complete, too.
+            loop {
+                let Some(frame) = self.stack.last().copied() else { break 'value };
+                let end_of_value = json.offset();
+                let next = json.skip_space();
+                match frame.is {
+                    Container::Object => match next {
+                        Some(b',') => {
+                            match json.skip_space() {
+                                Some(b'"') => {}
+                                other => return Err(unexpected(&json, other, "expected a key in quotes")),
+                            }
+                            let found = if in_element { &mut self.elements } else { &mut self.whole };
+                            place = key(&mut json, &mut self.unescaped, frame, found)?;
+                            continue 'value;
+                        }
+                        Some(b'}') => {}
+                        other => return Err(unexpected(&json, other, "expected `,` or `}`")),
+                    },
+                    Container::Array | Container::Exploded => {
+                        if frame.is == Container::Exploded {
+                            self.end_element(end_of_value);
+                        }
+                        match next {
+                            Some(b',') => {
+                                place = self.element(&mut json, frame);
+                                continue 'value;
+                            }
+                            Some(b']') => in_element &= frame.is != Container::Exploded,
+                            other => return Err(unexpected(&json, other, "expected `,` or `]`")),
+                        }
+                    }
+                }
+                self.stack.pop();
+            }
+        }
+        match json.skip_space() {
+            None => Ok(()),
+            other => Err(unexpected(&json, other, "expected nothing more after the value")),
+        }
+    }
+
+    /// The place of the next element of an array.
+    #[inline]
+    fn element(&mut self, json: &mut Parser<Read>, array: Frame) -> Place {
+        if array.is != Container::Exploded {
+            return Place { path: array.path.element(), parent: array.node, reached: Reached::Fresh };
+        }
+        // At the end of the text there is no next byte, and no element either: the caller finds out.
+        json.skip_space_peek();
+        let (node, values) = (self.elements.nodes.len(), self.elements.values.len());
+        self.elements.keys = 0;
+        self.spans.push(Span { bytes: json.offset()..0, nodes: node..0, values: values..0, keys: 0 });
+        Place { path: PathHash::ROOT, parent: node as u32, reached: Reached::Fresh }
+    }
+
+    fn end_element(&mut self, end: usize) {
+        if let Some(span) = self.spans.last_mut() {
+            span.bytes.end = end;
+            span.nodes.end = self.elements.nodes.len();
+            span.values.end = self.elements.values.len();
+            span.keys = self.elements.keys;
+        }
+    }
+}
+
+/// Reads a key, whose opening quote has been read, and the colon after it.
+#[inline]
+fn key(json: &mut Parser<Read>, unescaped: &mut Vec<u8>, object: Frame, found: &mut Findings) -> Result<Place, Fault> {
+    let key = json.parse_str(unescaped).map_err(|error| bad_string(&error))?;
+    let dotted = object.dotted || key.as_bytes().contains(&b'.');
+    let place = Place {
+        path: object.path.key(&key),
+        parent: object.node,
+        reached: if dotted { Reached::Dotted } else { Reached::Nested },
+    };
+    found.keys += 1;
+    match json.skip_space() {
+        Some(b':') => Ok(place),
+        other => Err(unexpected(json, other, "expected `:` after a key")),
+    }
+}
+
+#[cold]
+fn unexpected(json: &Parser<Read>, found: Option<u8>, expected: &str) -> Fault {
+    match found {
+        Some(_) => no_json(expected, json.offset() - 1),
+        None => cut_short(),
+    }
+}
+
+#[cold]
+fn bad_string(error: &sonic_rs::Error) -> Fault {
+    bad_token(error, "a string has a control character or an invalid escape")
+}
+
+#[cold]
+fn bad_token(error: &sonic_rs::Error, what: &str) -> Fault {
+    if error.is_eof() { cut_short() } else { no_json(what, error.offset()) }
+}
+
+fn no_json(what: &str, offset: usize) -> Fault {
+    Fault::new(Reason::NoJson, format!("{what} at byte {offset}"))
+}
+
+fn cut_short() -> Fault {
+    Fault::new(Reason::NoJson, "ends before the JSON value is complete")
+}

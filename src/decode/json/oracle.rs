@@ -1,0 +1,267 @@
+//! The slow and obvious answer: documents as trees, with everything that a JSON text can say (order, repeated keys,
+//! the text of numbers), and what a reading of them has to be, by comparing everything with everything.
+
+use crate::decode::reading::{PathSet, Reading};
+use dataflows::{PathHash, ShapeId, ValueKind};
+use proptest::prelude::*;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Doc {
+    Null,
+    Bool(bool),
+    /// As written.
+    Number(String),
+    String(String),
+    Array(Vec<Doc>),
+    Object(Vec<(String, Doc)>),
+}
+
+/// `None` is the step into an array element.
+pub type Steps = Vec<Option<String>>;
+
+/// A leaf or a non-empty array of a document.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub steps: Steps,
+    /// `None`: an array with elements.
+    pub leaf: Option<ValueKind>,
+    pub text: String,
+    /// The innermost array element (or the root) that it belongs to, by the indexes on the way.
+    scope: Vec<usize>,
+    /// Whether a key since there contains a dot.
+    dotted: bool,
+    /// Items of the arrays around it.
+    around: Vec<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expected {
+    pub shape: ShapeId,
+    pub ambiguous: bool,
+    /// Per slot.
+    pub values: Vec<Vec<(ValueKind, String)>>,
+}
+
+impl Doc {
+    /// JSON text, with white space and escapes as `style` wants them.
+    pub fn text(&self, style: u64) -> String {
+        let (mut text, mut style) = (String::new(), Style(style));
+        self.write(&mut text, &mut style);
+        text
+    }
+
+    fn write(&self, out: &mut String, style: &mut Style) {
+        style.space(out);
+        match self {
+            Doc::Null => out.push_str("null"),
+            Doc::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Doc::Number(text) => out.push_str(text),
+            Doc::String(text) => style.quoted(text, out),
+            Doc::Array(items) => {
+                out.push('[');
+                for (index, item) in items.iter().enumerate() {
+                    out.push_str(if index > 0 { "," } else { "" });
+                    item.write(out, style);
+                }
+                style.space(out);
+                out.push(']');
+            }
+            Doc::Object(fields) => {
+                out.push('{');
+                for (index, (key, value)) in fields.iter().enumerate() {
+                    out.push_str(if index > 0 { "," } else { "" });
+                    style.space(out);
+                    style.quoted(key, out);
+                    style.space(out);
+                    out.push(':');
+                    value.write(out, style);
+                }
+                style.space(out);
+                out.push('}');
+            }
+        }
+        style.space(out);
+    }
+
+    pub fn repeats_a_key(&self) -> bool {
+        match self {
+            Doc::Object(fields) => fields.iter().enumerate().any(|(index, (key, value))| {
+                value.repeats_a_key() || fields[..index].iter().any(|(earlier, _)| earlier == key)
+            }),
+            Doc::Array(items) => items.iter().any(Doc::repeats_a_key),
+            _ => false,
+        }
+    }
+
+    pub fn items(&self) -> Vec<Item> {
+        let root =
+            Item { steps: vec![], leaf: None, text: String::new(), scope: vec![], dotted: false, around: vec![] };
+        let mut items = Vec::new();
+        self.collect(root, &mut items);
+        items
+    }
+
+    fn collect(&self, mut here: Item, items: &mut Vec<Item>) {
+        let (leaf, text) = match self {
+            Doc::Null => (ValueKind::Null, ""),
+            Doc::Bool(true) => (ValueKind::Bool, "true"),
+            Doc::Bool(false) => (ValueKind::Bool, "false"),
+            Doc::Number(text) => (ValueKind::Number, text.as_str()),
+            Doc::String(text) => (ValueKind::String, text.as_str()),
+            Doc::Array(elements) if elements.is_empty() => (ValueKind::EmptyArray, ""),
+            Doc::Object(fields) if fields.is_empty() => (ValueKind::EmptyObject, ""),
+            Doc::Array(elements) => {
+                items.push(here.clone());
+                here.around.push(items.len() - 1);
+                here.steps.push(None);
+                here.dotted = false;
+                // An element is told from all others by the array that it lies in and by its index.
+                here.scope.push(items.len() - 1);
+                for (index, element) in elements.iter().enumerate() {
+                    let mut there = here.clone();
+                    there.scope.push(index);
+                    element.collect(there, items);
+                }
+                return;
+            }
+            Doc::Object(fields) => {
+                for (key, value) in fields {
+                    let mut there = here.clone();
+                    there.steps.extend(key.split('.').map(|key| Some(key.to_owned())));
+                    there.dotted |= key.contains('.');
+                    value.collect(there, items);
+                }
+                return;
+            }
+        };
+        items.push(Item { leaf: Some(leaf), text: text.to_owned(), ..here });
+    }
+}
+
+impl Item {
+    pub fn path(&self) -> PathHash {
+        self.steps.iter().fold(PathHash::ROOT, |path, step| match step {
+            Some(key) => path.segment(key.as_bytes()),
+            None => path.element(),
+        })
+    }
+
+    fn same_place(&self, other: &Item) -> bool {
+        self.steps == other.steps && self.scope == other.scope
+    }
+
+    /// An element of an array is its own place; only what keys lead to can be there twice.
+    fn by_key(&self) -> bool {
+        self.steps.last().is_some_and(Option::is_some)
+    }
+}
+
+pub fn ambiguous(items: &[Item]) -> bool {
+    items.iter().enumerate().any(|(index, one)| {
+        let twice = |other: &Item| one.same_place(other) && one.by_key() && other.leaf != Some(ValueKind::Null);
+        one.leaf != Some(ValueKind::Null) && items[..index].iter().any(twice)
+    })
+}
+
+/// The values at each path of `paths` that count: a dotted one does not if there is a nested one in the same place, nor
+/// does anything within a dotted array that stands beside a nested value.
+pub fn values(items: &[Item], paths: &PathSet) -> Vec<Vec<(ValueKind, String)>> {
+    let outdone = |item: &Item| {
+        let present = item.leaf != Some(ValueKind::Null);
+        let outdoes =
+            |other: &Item| !other.dotted && item.same_place(other) && (other.leaf.is_none() || !other.text.is_empty());
+        item.dotted && present && items.iter().any(outdoes)
+    };
+    let counts = |item: &&Item| !outdone(item) && !item.around.iter().any(|array| outdone(&items[*array]));
+    let at = |slot: usize| {
+        let path = paths.path(slot as u32).hash();
+        let here = |item: &&Item| item.leaf.is_some() && !item.text.is_empty() && item.path() == path;
+        items.iter().filter(here).filter(counts).map(|item| (item.leaf.unwrap(), item.text.clone())).collect()
+    };
+    (0..paths.len()).map(at).collect()
+}
+
+pub fn shape<'a>(items: impl IntoIterator<Item = &'a Item>) -> ShapeId {
+    ShapeId::of(&mut items.into_iter().filter_map(|item| Some(item.path().leaf(item.leaf?))).collect())
+}
+
+pub fn expected(doc: &Doc, paths: &PathSet) -> Expected {
+    let items = doc.items();
+    Expected { shape: shape(&items), ambiguous: ambiguous(&items), values: values(&items, paths) }
+}
+
+pub fn observed(reading: &Reading, paths: &PathSet) -> Expected {
+    let at = |slot| reading.all(slot).map(|value| (value.kind, value.text.to_owned())).collect();
+    Expected {
+        shape: reading.shape.unwrap(),
+        ambiguous: reading.ambiguous,
+        values: (0..paths.len() as u32).map(at).collect(),
+    }
+}
+
+/// Small objects in which equal keys, equal paths by dots and by nesting, and all kinds of values are frequent.
+pub fn objects() -> impl Strategy<Value = Doc> {
+    objects_of(prop::sample::select(vec!["a", "b", "c", "a.b", "b.c", "a.b.c", ".", "", "[]", "é\"\n𝄞"]), 0..5)
+}
+
+/// The same without dots.
+pub fn objects_without_dots() -> impl Strategy<Value = Doc> {
+    objects_of(prop::sample::select(vec!["a", "b", "c", "d", "", "[]", "é\"\n𝄞"]), 0..4)
+}
+
+fn objects_of(
+    keys: impl Strategy<Value = &'static str> + Clone + 'static,
+    size: std::ops::Range<usize>,
+) -> impl Strategy<Value = Doc> {
+    let number = prop_oneof![
+        Just("0".to_owned()),
+        "-?(0|[1-9][0-9]{0,40})(\\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?",
+        "-?[1-9][0-9]{0,3}"
+    ];
+    let scalar = prop_oneof![
+        Just(Doc::Null),
+        any::<bool>().prop_map(Doc::Bool),
+        number.prop_map(Doc::Number),
+        prop_oneof![Just(String::new()), "[a-z]{1,3}", "\\PC{0,40}", ".{0,3}"].prop_map(Doc::String),
+    ];
+    let inner = keys.clone();
+    let value = scalar.prop_recursive(4, 24, 4, move |inner_value| {
+        let field = (inner.clone().prop_map(str::to_owned), inner_value.clone());
+        prop_oneof![
+            prop::collection::vec(inner_value, 0..4).prop_map(Doc::Array),
+            prop::collection::vec(field, 0..4).prop_map(Doc::Object),
+        ]
+    });
+    prop::collection::vec((keys.prop_map(str::to_owned), value), size).prop_map(Doc::Object)
+}
+
+/// splitmix64.
+struct Style(u64);
+
+impl Style {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ (mixed >> 27)) % below
+    }
+
+    fn space(&mut self, out: &mut String) {
+        if self.next(4) == 0 {
+            (0..=self.next(3)).for_each(|_| out.push([' ', '\t', '\n', '\r'][self.next(4) as usize]));
+        }
+    }
+
+    fn quoted(&mut self, text: &str, out: &mut String) {
+        out.push('"');
+        for char in text.chars() {
+            let must = matches!(char, '"' | '\\' | '\0'..='\x1f');
+            if must || self.next(8) == 0 {
+                let mut units = [0; 2];
+                char.encode_utf16(&mut units).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+            } else {
+                out.push(char);
+            }
+        }
+        out.push('"');
+    }
+}

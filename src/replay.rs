@@ -1,0 +1,233 @@
+//! `headwater replay`: finite sources through the graph, and its views as files.
+
+mod resolve;
+
+use crate::decode::interpret::Range;
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::progress::{Progress, ProgressMode};
+use crate::sink::{self, DeadLetterSpool, OutputFormat, SessionPart, SessionSchema, SessionWriter, Staging};
+use crate::source::{self, Chunking, Chunks, Part, Source};
+use crate::summary::{self, Summary};
+use crate::worker::{self, Observer, Tally};
+use dataflows::classify::Class;
+use dataflows::{DeadLetter, EventTime, Position, Reason, Sessionless};
+use resolve::Totals;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+/// What the command line adds to the plan.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub range: Range,
+    /// By default the largest event time.
+    pub now: Option<EventTime>,
+    pub out: PathBuf,
+    pub format: OutputFormat,
+    pub progress: ProgressMode,
+}
+
+/// Reads all sources from beginning to end. The output folder changes only when all is complete.
+pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
+    let started = Instant::now();
+    let parts = parts(plan)?;
+    let staging = Staging::open(&options.out).map_err(Error::run("write the output"))?;
+    let limits = plan.sources.iter().map(|source| source.events.limits.event_bytes);
+    let chunking = Chunking { event_bytes: limits.max().unwrap_or_default(), ..Chunking::default() };
+    let chunks = Chunks::open(parts.clone(), chunking).map_err(Error::run("read the sources"))?;
+    let bytes = chunks.progress().bytes_total;
+    let schema = schema(plan);
+    let mut shares = run(plan, options, &schema, &staging, chunks)?;
+
+    let conflicts: Vec<_> = shares.iter_mut().flat_map(|share| std::mem::take(&mut share.tally.conflicts)).collect();
+    recover(&parts, chunking, conflicts, &mut shares[0].spool)?;
+    let mut summary = summarize(plan, options, &shares);
+    (summary.files, summary.bytes) = (parts.len() as u64, bytes);
+    let counts = shares.iter().flat_map(|share| &share.counts).map(|(class, hour, events)| (&**class, *hour, *events));
+    sink::write_counts(counts, &staging).map_err(Error::run("write the output"))?;
+    let (sessions, spools) = shares.into_iter().map(|share| (share.sessions, share.spool)).unzip();
+    sink::assemble(sessions, options.format, &schema, &staging).map_err(Error::run("write the output"))?;
+    let paths: Vec<_> = parts.iter().map(|part| part.path.to_string_lossy()).collect();
+    let resolve = |at: Position| (plan.sources[at.source as usize].name.as_str(), &*paths[at.part as usize]);
+    sink::merge(spools, &staging, resolve).map_err(Error::run("write the output"))?;
+    let written = staging.commit().map_err(Error::run("write the output"))?;
+    summary.out = written.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    summary.peak_rss_bytes = summary::peak_rss_bytes();
+    summary.took(started.elapsed());
+    Ok(summary)
+}
+
+/// The files of all sources, in log order: sources as configured, files by name.
+fn parts(plan: &Plan) -> Result<Vec<Part>, Error> {
+    let mut parts = Vec::new();
+    for (index, source) in plan.sources.iter().enumerate() {
+        // The plan has checked that there are at most 2^16 sources.
+        let of_source =
+            source::expand(&source.paths).map_err(Error::run(format!("find the files of {}", source.name)))?;
+        let part = |path| Part { source: index as u16, path, format: source.format };
+        parts.extend(of_source.into_iter().map(part));
+    }
+    Ok(parts)
+}
+
+fn schema(plan: &Plan) -> SessionSchema {
+    let sessions = &plan.sessions;
+    SessionSchema {
+        sums: sessions.sums.iter().map(|(name, _)| name.clone()).collect(),
+        carried: sessions.carry.iter().map(|field| plan.fields[*field].name.clone()).collect(),
+    }
+}
+
+/// One worker's share of the outcome.
+struct Share {
+    tally: Tally,
+    totals: Totals,
+    /// Ends of the sessions that may be open.
+    open: Vec<EventTime>,
+    counts: Vec<(Class, Option<EventTime>, u64)>,
+    sessionless: BTreeMap<Sessionless, u64>,
+    sessions: SessionPart,
+    spool: DeadLetterSpool,
+}
+
+/// What all workers share.
+struct Shared {
+    plan: Arc<Plan>,
+    options: Options,
+    schema: SessionSchema,
+    scratch: PathBuf,
+    chunks: Chunks,
+    progress: Progress,
+    /// Bytes of which the progress has heard.
+    reported: AtomicU64,
+    /// Some worker has failed.
+    stopped: AtomicBool,
+}
+
+fn summarize(plan: &Plan, options: &Options, shares: &[Share]) -> Summary {
+    let now = options.now.or(shares.iter().filter_map(|share| share.totals.last).max());
+    let mut summary =
+        Summary { workers: plan.workers as u64, gap_s: plan.sessions.gap as f64 / 1e6, now, ..Summary::default() };
+    for share in shares {
+        summary.users += share.totals.users;
+        summary.sessions += share.totals.sessions;
+        let open = |end: &&EventTime| now.is_some_and(|now| resolve::is_open(**end, now, plan.sessions.gap));
+        summary.open_sessions += share.open.iter().filter(open).count() as u64;
+        summary.duplicates += share.tally.duplicates;
+        summary.duplicates_unchecked += share.tally.duplicates_unchecked;
+        summary.ambiguous += share.tally.ambiguous;
+        summary.outside += share.tally.outside;
+        for (class, _, events) in &share.counts {
+            summary.events += events;
+            *summary.classes.entry(class.to_string()).or_default() += events;
+        }
+        for (reason, events) in &share.sessionless {
+            *summary.sessionless.entry(reason.code().into()).or_default() += events;
+        }
+        for (reason, letters) in share.spool.reasons() {
+            summary.dead_letters += letters;
+            *summary.dead_letter_reasons.entry(reason.code().into()).or_default() += letters;
+        }
+    }
+    summary
+}
+
+/// Reads the payloads of conflicting duplicates again, since a graph carries none, and makes dead letters of them.
+fn recover(
+    parts: &[Part],
+    chunking: Chunking,
+    mut conflicts: Vec<Position>,
+    spool: &mut DeadLetterSpool,
+) -> Result<(), Error> {
+    conflicts.sort_unstable();
+    let mut outcome = Ok(());
+    source::payloads(parts, chunking, &conflicts, |position, record| {
+        let letter = DeadLetter {
+            position,
+            reason: Reason::ConflictingDuplicate,
+            message: "another record with the same id and another payload came first".into(),
+            payload: record.to_vec(),
+            length: record.len() as u64,
+        };
+        if outcome.is_ok() {
+            outcome = spool.push(&letter);
+        }
+    })
+    .map_err(Error::run("read conflicting duplicates again"))?;
+    outcome.map_err(Error::run("write the output"))
+}
+
+/// Runs the graph on all workers; shares come in the order of workers.
+fn run(
+    plan: &Arc<Plan>,
+    options: &Options,
+    schema: &SessionSchema,
+    staging: &Staging,
+    chunks: Chunks,
+) -> Result<Vec<Share>, Error> {
+    let shared = Arc::new(Shared {
+        plan: Arc::clone(plan),
+        options: options.clone(),
+        schema: schema.clone(),
+        scratch: staging.scratch().to_owned(),
+        progress: Progress::start(chunks.progress().bytes_total, options.progress),
+        chunks,
+        reported: AtomicU64::new(0),
+        stopped: AtomicBool::new(false),
+    });
+    let config = timely::Config::process(plan.workers);
+    let guards = timely::execute(config, move |worker| {
+        let share = share(worker, &shared);
+        shared.stopped.fetch_or(share.is_err(), Ordering::Relaxed);
+        share
+    });
+    let guards = guards.map_err(Error::run("start the workers"))?;
+    let outcomes = guards.join().into_iter().map(|outcome| outcome.map_err(Error::run("run a worker")).flatten());
+    outcomes.collect()
+}
+
+fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, Error> {
+    let index = worker.index();
+    let failed = |error| Error::run("write the output")(error);
+    let mut spool = DeadLetterSpool::new(&shared.scratch, index).map_err(failed)?;
+    let mut observer = Watch { shared, spool: &mut spool };
+    let (tally, mut views) = worker::run(worker, &shared.plan, shared.options.range, &shared.chunks, &mut observer)?;
+    let mut sessions =
+        SessionWriter::new(shared.options.format, &shared.schema, &shared.scratch, index).map_err(failed)?;
+    let totals = resolve::write_sessions(&mut views, &mut sessions).map_err(failed)?;
+    let open = resolve::ends(&mut views, shared.options.now.or(totals.last), shared.plan.sessions.gap);
+    Ok(Share {
+        tally,
+        totals,
+        open,
+        counts: resolve::counts(&mut views),
+        sessionless: resolve::sessionless(&mut views),
+        sessions: sessions.finish().map_err(failed)?,
+        spool,
+    })
+}
+
+/// Sees what a worker meets on its way.
+struct Watch<'s> {
+    shared: &'s Shared,
+    spool: &'s mut DeadLetterSpool,
+}
+
+impl Observer for Watch<'_> {
+    fn dead_letter(&mut self, letter: &DeadLetter) -> Result<(), Error> {
+        self.spool.push(letter).map_err(Error::run("write the output"))
+    }
+
+    fn decoded(&mut self, events: u64) {
+        let read = self.shared.chunks.progress().bytes_read;
+        let before = self.shared.reported.fetch_max(read, Ordering::Relaxed);
+        self.shared.progress.tick(read.saturating_sub(before), events);
+    }
+
+    fn stopped(&self) -> bool {
+        self.shared.stopped.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,157 @@
+//! The views of one worker, resolved: signatures become classes, user keys become names.
+
+use crate::sink::{self, SessionRow, SessionWriter};
+use crate::worker::{Views, complete};
+use dataflows::classify::Class;
+use dataflows::sessionize::Session;
+use dataflows::{EventTime, Measure, Sessionless, SignatureId, UserKey, view};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// What one worker's sessions come to.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    pub users: u64,
+    pub sessions: u64,
+    /// The largest end.
+    pub last: Option<EventTime>,
+}
+
+/// Writes the sessions in the order of user key and time.
+pub fn write_sessions(views: &mut Views, writer: &mut SessionWriter) -> Result<Totals, sink::Error> {
+    let classes = Classes::read(views);
+    let mut names = Vec::new();
+    view::for_each(&mut views.names, complete().borrow(), |user, name, _| names.push((*user, Arc::clone(name))));
+    let mut names = names.iter();
+    let mut name: Option<&(UserKey, Arc<str>)> = None;
+    let mut scratch = Scratch::default();
+    let mut totals = Totals::default();
+    let mut outcome = Ok(());
+    view::for_each(&mut views.sessions, complete().borrow(), |user, session, _| {
+        if name.is_none_or(|(named, _)| named != user) {
+            name = names.find(|(named, _)| named == user);
+            totals.users += 1;
+        }
+        totals.sessions += 1;
+        totals.last = totals.last.max(Some(session.end));
+        // Readers send the name of a user in the tick of the user's first event, or before.
+        let name = name.map_or("", |(_, name)| name);
+        if outcome.is_ok() {
+            outcome = scratch.row(*user, name, session, &classes, |row| writer.write(row));
+        }
+    });
+    outcome.map(|()| totals)
+}
+
+/// Ends of the sessions whose gap has not passed at `now`.
+pub fn ends(views: &mut Views, now: Option<EventTime>, gap: i64) -> Vec<EventTime> {
+    let mut ends = Vec::new();
+    if let Some(now) = now {
+        view::for_each(&mut views.sessions, complete().borrow(), |_, session, _| {
+            if is_open(session.end, now, gap) {
+                ends.push(session.end);
+            }
+        });
+    }
+    ends
+}
+
+/// Whether an event at `now` would still belong to a session that ends at `end`.
+pub fn is_open(end: EventTime, now: EventTime, gap: i64) -> bool {
+    now.micros() - end.micros() <= gap
+}
+
+/// Events by class and hour, those that are counted at this worker.
+pub fn counts(views: &mut Views) -> Vec<(Class, Option<EventTime>, u64)> {
+    let mut counts = Vec::new();
+    view::for_each(&mut views.counts, complete().borrow(), |(class, hour), (), events| {
+        counts.push((Arc::clone(class), *hour, events.unsigned_abs() as u64));
+    });
+    counts
+}
+
+/// Events without a session by reason, those that are counted at this worker.
+pub fn sessionless(views: &mut Views) -> BTreeMap<Sessionless, u64> {
+    let mut counts = BTreeMap::new();
+    view::for_each(&mut views.sessionless, complete().borrow(), |reason, (), events| {
+        *counts.entry(*reason).or_insert(0) += events.unsigned_abs() as u64;
+    });
+    counts
+}
+
+/// The class of each signature, by rank: ranks are in the order of names.
+struct Classes {
+    names: Vec<Class>,
+    ranks: HashMap<SignatureId, u32, foldhash::fast::FixedState>,
+}
+
+impl Classes {
+    fn read(views: &mut Views) -> Classes {
+        let mut pairs = Vec::new();
+        view::for_each(&mut views.classes, complete().borrow(), |signature, class, _| {
+            pairs.push((*signature, Arc::clone(class)));
+        });
+        let mut names: Vec<Class> = pairs.iter().map(|(_, class)| Arc::clone(class)).collect();
+        names.sort_unstable();
+        names.dedup();
+        let rank = |class: &Class| names.partition_point(|name| name < class) as u32;
+        let ranks = pairs.iter().map(|(signature, class)| (*signature, rank(class))).collect();
+        Classes { names, ranks }
+    }
+
+    fn rank(&self, signature: SignatureId) -> u32 {
+        // A signature is sent in the tick of its first event, or before.
+        *self.ranks.get(&signature).expect("every signature has a class")
+    }
+
+    fn name(&self, signature: SignatureId) -> &str {
+        &self.names[self.rank(signature) as usize]
+    }
+}
+
+/// Reused from row to row.
+#[derive(Default)]
+struct Scratch {
+    ranks: Vec<(u32, u64)>,
+}
+
+impl Scratch {
+    fn row<R>(
+        &mut self,
+        user: UserKey,
+        name: &str,
+        session: &Session,
+        classes: &Classes,
+        write: impl FnOnce(&SessionRow<'_>) -> R,
+    ) -> R {
+        self.ranks.clear();
+        self.ranks.extend(session.counts().map(|(signature, events)| (classes.rank(signature), events)));
+        self.ranks.sort_unstable();
+        let mut by_class: Vec<(&str, u64)> = Vec::with_capacity(self.ranks.len());
+        for same in self.ranks.chunk_by(|one, other| one.0 == other.0) {
+            by_class.push((&classes.names[same[0].0 as usize], same.iter().map(|(_, events)| events).sum()));
+        }
+        let details = session.details();
+        let none: (&[Measure], &[_]) = (&[], &[]);
+        let (sums, carried) = details.map_or(none, |details| (details.sums.as_slice(), details.carried.as_slice()));
+        let carried: Vec<_> = carried
+            .iter()
+            .map(|carried| match carried {
+                Some(carried) => (Some(&*carried.entry.1), Some(&*carried.exit.1)),
+                None => (None, None),
+            })
+            .collect();
+        write(&SessionRow {
+            id: session.id(user),
+            user: name,
+            start: session.start,
+            end: session.end,
+            events: session.events,
+            classes: &by_class,
+            first_class: classes.name(session.first),
+            last_class: classes.name(session.last),
+            sums,
+            carried: &carried,
+        })
+    }
+}

@@ -1,0 +1,264 @@
+//! Apache Parquet. Each worker encodes its row groups itself, into a part file; putting parts together copies encoded
+//! column chunks. In memory are one batch of rows as arrays and one row group as encoded pages for each worker.
+
+use super::{Cell, Column, ColumnKind, SessionRow, SessionSchema, columns};
+use arrow_array::ArrayRef;
+use arrow_array::builder::{ArrayBuilder, Decimal128Builder, Int64Builder, MapBuilder, MapFieldNames, StringBuilder};
+use arrow_array::types::{Decimal128Type, DecimalType};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::column::writer::ColumnCloseResult;
+use parquet::errors::{ParquetError, Result};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::types::ColumnPath;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::sync::Arc;
+
+/// Rows that are held as arrays before they are encoded.
+const BATCH: usize = 8 * 1024;
+/// Rows of a row group: what a reader takes as one unit of parallel work.
+const ROW_GROUP: usize = 16 * BATCH;
+/// The most that Parquet knows; together with [`SCALE`] exact for sums of millionths.
+const PRECISION: u8 = 38;
+const SCALE: i8 = 6;
+
+/// Writes the rows of one worker.
+pub(super) struct Writer {
+    part: SerializedFileWriter<File>,
+    schema: SchemaRef,
+    factory: ArrowRowGroupWriterFactory,
+    /// The batch.
+    builders: Vec<ColumnBuilder>,
+    batch_rows: usize,
+    /// The row group that is being encoded, if one is.
+    encoders: Vec<ArrowColumnWriter>,
+    group_rows: usize,
+    groups: Vec<Vec<ColumnCloseResult>>,
+}
+
+/// What one worker wrote.
+pub(super) struct Part {
+    file: File,
+    /// For each row group, where its column chunks lie in `file`.
+    groups: Vec<Vec<ColumnCloseResult>>,
+}
+
+impl Writer {
+    pub(super) fn new(schema: &SessionSchema, file: File) -> Result<Writer> {
+        let columns = columns(schema);
+        let arrow = arrow_schema(&columns);
+        let part = file_writer(&columns, &arrow, file)?;
+        Ok(Writer {
+            factory: ArrowRowGroupWriterFactory::new(&part, arrow.clone()),
+            part,
+            schema: arrow,
+            builders: columns.iter().map(|column| ColumnBuilder::new(column.kind)).collect(),
+            batch_rows: 0,
+            encoders: Vec::new(),
+            group_rows: 0,
+            groups: Vec::new(),
+        })
+    }
+
+    pub(super) fn write(&mut self, row: &SessionRow) -> Result<()> {
+        for (builder, cell) in self.builders.iter_mut().zip(row.cells()) {
+            builder.push(cell)?;
+        }
+        self.batch_rows += 1;
+        if self.batch_rows == BATCH {
+            self.encode_batch()?;
+            if self.group_rows >= ROW_GROUP {
+                self.close_group()?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<Part> {
+        if self.batch_rows > 0 {
+            self.encode_batch()?;
+        }
+        if self.group_rows > 0 {
+            self.close_group()?;
+        }
+        Ok(Part { file: self.part.into_inner()?, groups: self.groups })
+    }
+
+    fn encode_batch(&mut self) -> Result<()> {
+        if self.group_rows == 0 {
+            self.encoders = self.factory.create_column_writers(self.groups.len())?;
+        }
+        let mut encoders = self.encoders.iter_mut();
+        for (field, builder) in self.schema.fields().iter().zip(&mut self.builders) {
+            for (leaf, encoder) in compute_leaves(field, &builder.finish())?.iter().zip(&mut encoders) {
+                encoder.write(leaf)?;
+            }
+        }
+        self.group_rows += self.batch_rows;
+        self.batch_rows = 0;
+        Ok(())
+    }
+
+    /// Moves the encoded row group to the part file.
+    fn close_group(&mut self) -> Result<()> {
+        let mut group = self.part.next_row_group()?;
+        let mut closed = Vec::with_capacity(self.encoders.len());
+        for encoder in self.encoders.drain(..) {
+            let mut chunk = encoder.close()?;
+            // Written with the whole file, not with the part.
+            let bloom_filter = chunk.close_mut().bloom_filter.take();
+            closed.push(ColumnCloseResult { bloom_filter, ..chunk.close().clone() });
+            chunk.append_to_row_group(&mut group)?;
+        }
+        for (closed, chunk) in closed.iter_mut().zip(group.close()?.columns()) {
+            closed.metadata = chunk.clone();
+        }
+        self.groups.push(closed);
+        self.group_rows = 0;
+        Ok(())
+    }
+}
+
+/// Writes the row groups of all `parts`, in their order, as one file.
+pub(super) fn assemble(parts: Vec<Part>, schema: &SessionSchema, file: File) -> Result<()> {
+    let columns = columns(schema);
+    let mut writer = file_writer(&columns, &arrow_schema(&columns), file)?;
+    for part in parts {
+        for chunks in part.groups {
+            let mut group = writer.next_row_group()?;
+            for chunk in chunks {
+                group.append_column(&part.file, chunk)?;
+            }
+            group.close()?;
+        }
+    }
+    writer.close()?;
+    Ok(())
+}
+
+fn file_writer(columns: &[Column], arrow: &Schema, file: File) -> Result<SerializedFileWriter<File>> {
+    let schema = ArrowSchemaConverter::new().convert(arrow)?;
+    SerializedFileWriter::new(file, schema.root_schema_ptr(), Arc::new(properties(columns)?))
+}
+
+fn properties(columns: &[Column]) -> Result<WriterProperties> {
+    let properties = WriterProperties::builder()
+        .set_created_by(concat!("headwater ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+        // Rows are in the order of user keys, which are hashes: within a row group no range of values is narrow enough
+        // for an index of pages to skip any.
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true)
+        .set_dictionary_enabled(false);
+    let encode = |properties: WriterPropertiesBuilder, column: &Column| {
+        let path = ColumnPath::new(vec![column.name.clone()]);
+        match column.kind {
+            ColumnKind::SessionId | ColumnKind::Decimal => properties,
+            ColumnKind::User => properties
+                .set_column_bloom_filter_enabled(path.clone(), true)
+                .set_column_bloom_filter_fpp(path.clone(), 0.01)
+                .set_column_bloom_filter_max_ndv(path, ROW_GROUP as u64),
+            ColumnKind::Category { .. } => properties.set_column_dictionary_enabled(path, true),
+            ColumnKind::Integer => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            ColumnKind::Classes => {
+                let leaf = |name: &str| ColumnPath::new(vec![column.name.clone(), ENTRIES.to_owned(), name.to_owned()]);
+                properties
+                    .set_column_dictionary_enabled(leaf(KEY), true)
+                    .set_column_encoding(leaf(VALUE), Encoding::DELTA_BINARY_PACKED)
+            }
+        }
+    };
+    Ok(columns.iter().fold(properties, encode).build())
+}
+
+// Names of a map's parts, after the Parquet format's `LogicalTypes.md`.
+const ENTRIES: &str = "key_value";
+const KEY: &str = "key";
+const VALUE: &str = "value";
+
+fn arrow_schema(columns: &[Column]) -> SchemaRef {
+    let field = |column: &Column| {
+        let (data_type, nullable) = match column.kind {
+            ColumnKind::SessionId | ColumnKind::User => (DataType::Utf8, false),
+            ColumnKind::Category { nullable } => (DataType::Utf8, nullable),
+            ColumnKind::Integer => (DataType::Int64, false),
+            ColumnKind::Decimal => (DataType::Decimal128(PRECISION, SCALE), true),
+            ColumnKind::Classes => {
+                let entry = [Field::new(KEY, DataType::Utf8, false), Field::new(VALUE, DataType::Int64, false)];
+                let entries = Field::new(ENTRIES, DataType::Struct(entry.into_iter().collect()), false);
+                (DataType::Map(Arc::new(entries), false), false)
+            }
+        };
+        Field::new(&column.name, data_type, nullable)
+    };
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+}
+
+/// Gathers one column of a batch.
+#[derive(Debug)]
+enum ColumnBuilder {
+    Text(StringBuilder),
+    Integer(Int64Builder),
+    Decimal(Decimal128Builder),
+    Classes(Box<MapBuilder<StringBuilder, Int64Builder>>),
+}
+
+impl ColumnBuilder {
+    fn new(kind: ColumnKind) -> ColumnBuilder {
+        match kind {
+            ColumnKind::SessionId | ColumnKind::User | ColumnKind::Category { .. } => {
+                ColumnBuilder::Text(StringBuilder::new())
+            }
+            ColumnKind::Integer => ColumnBuilder::Integer(Int64Builder::new()),
+            ColumnKind::Decimal => {
+                let data_type = DataType::Decimal128(PRECISION, SCALE);
+                ColumnBuilder::Decimal(Decimal128Builder::new().with_data_type(data_type))
+            }
+            ColumnKind::Classes => {
+                let names = MapFieldNames { entry: ENTRIES.into(), key: KEY.into(), value: VALUE.into() };
+                let map = MapBuilder::new(Some(names), StringBuilder::new(), Int64Builder::new())
+                    .with_values_field(Field::new(VALUE, DataType::Int64, false));
+                ColumnBuilder::Classes(Box::new(map))
+            }
+        }
+    }
+
+    fn push(&mut self, cell: Cell) -> Result<()> {
+        match (self, cell) {
+            (ColumnBuilder::Text(builder), Cell::Text(text)) => builder.append_option(text),
+            (ColumnBuilder::Text(builder), Cell::SessionId(id)) => {
+                write!(builder, "{id}").map_err(|error| ParquetError::External(error.into()))?;
+                builder.append_value("");
+            }
+            (ColumnBuilder::Integer(builder), Cell::Integer(number)) => builder.append_value(number),
+            (ColumnBuilder::Decimal(builder), Cell::Decimal(sum)) => {
+                if let Some(millionths) = sum {
+                    Decimal128Type::validate_decimal_precision(millionths, PRECISION, SCALE)?;
+                }
+                builder.append_option(sum);
+            }
+            (ColumnBuilder::Classes(builder), Cell::Classes(classes)) => {
+                for (class, events) in classes {
+                    builder.keys().append_value(class);
+                    builder.values().append_value(super::integer(*events));
+                }
+                builder.append(true)?;
+            }
+            (builder, cell) => unreachable!("columns and cells are in the same order, but {builder:?} got {cell:?}"),
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        match self {
+            ColumnBuilder::Text(builder) => ArrayBuilder::finish(builder),
+            ColumnBuilder::Integer(builder) => ArrayBuilder::finish(builder),
+            ColumnBuilder::Decimal(builder) => ArrayBuilder::finish(builder),
+            ColumnBuilder::Classes(builder) => ArrayBuilder::finish(&mut **builder),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! The decompressed content of one file, read forward. Compression is recognised by content, never by name.
+
+use super::SourceError;
+use flate2::bufread::MultiGzDecoder;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Stored bytes are read in blocks of this size (a plain file's go straight to where they are wanted).
+const STORED_BLOCK: usize = 256 << 10;
+
+/// Decoders run in blocks of this size, whatever is asked for: when one meets damage, it keeps back what it had decoded
+/// of the current block, so the block decides how much is lost, and the size of chunks must not.
+const DECODED_BLOCK: usize = 16 << 10;
+
+/// Not closed by damage: that is an end like any other, which [`Content::damage`] tells from a whole one.
+pub struct Content {
+    path: PathBuf,
+    decoder: Decoder,
+    /// Bytes that were given back, of which `taken` have been read again.
+    unread: Vec<u8>,
+    taken: usize,
+    /// Of the next byte.
+    offset: u64,
+    ended: bool,
+    damage: Option<String>,
+}
+
+enum Decoder {
+    Plain(Stored),
+    Gzip(BufReader<MultiGzDecoder<Stored>>),
+    Zstd(BufReader<zstd::Decoder<'static, Stored>>),
+}
+
+/// What lies in the file: the first bytes, which were looked at, and the rest.
+type Stored = BufReader<Chain<Cursor<Vec<u8>>, Counted>>;
+
+impl Content {
+    /// Stored bytes are counted in `stored` as they are read.
+    pub fn open(path: &Path, stored: Arc<AtomicU64>) -> Result<Content, SourceError> {
+        let failed = |error| SourceError::io("open", path, error);
+        let mut file = Counted { file: File::open(path).map_err(failed)?, stored };
+        let mut magic = Vec::new();
+        file.by_ref().take(4).read_to_end(&mut magic).map_err(|error| SourceError::io("read", path, origin(error)))?;
+        let compression = Compression::of(&magic);
+        let stored = BufReader::with_capacity(STORED_BLOCK, Cursor::new(magic).chain(file));
+        let decoder = match compression {
+            None => Decoder::Plain(stored),
+            Some(Compression::Gzip) => {
+                Decoder::Gzip(BufReader::with_capacity(DECODED_BLOCK, MultiGzDecoder::new(stored)))
+            }
+            Some(Compression::Zstd) => {
+                let decoder = zstd::Decoder::with_buffer(stored).map_err(failed)?;
+                Decoder::Zstd(BufReader::with_capacity(DECODED_BLOCK, decoder))
+            }
+        };
+        let path = path.to_path_buf();
+        Ok(Content { path, decoder, unread: Vec::new(), taken: 0, offset: 0, ended: false, damage: None })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Offset of the next byte in the decompressed content.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Fills `into` from its start; returns how much of it, which is less than all only at the end.
+    pub fn fill(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
+        let mut filled = 0;
+        while filled < into.len() {
+            let length = self.read(&mut into[filled..])?;
+            if length == 0 {
+                break;
+            }
+            filled += length;
+        }
+        self.offset += filled as u64;
+        Ok(filled)
+    }
+
+    /// Gives back the last bytes that were read, to be read again.
+    pub fn unread(&mut self, bytes: &[u8]) {
+        self.offset -= bytes.len() as u64;
+        if self.taken < self.unread.len() {
+            // They all came from here, since nothing behind has been read yet.
+            self.taken -= bytes.len();
+        } else {
+            self.unread.clear();
+            self.unread.extend_from_slice(bytes);
+            self.taken = 0;
+        }
+    }
+
+    /// What broke, in words, if the content ended because the compression is damaged or cut short. Known once
+    /// everything has been read.
+    pub fn damage(&self) -> Option<&str> {
+        self.damage.as_deref()
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> Result<usize, SourceError> {
+        let again = &self.unread[self.taken..];
+        if !again.is_empty() {
+            let length = again.len().min(into.len());
+            into[..length].copy_from_slice(&again[..length]);
+            self.taken += length;
+            return Ok(length);
+        }
+        if self.ended {
+            return Ok(0);
+        }
+        let result = match &mut self.decoder {
+            // Straight into `into` when that is large.
+            Decoder::Plain(stored) => stored.read(into),
+            Decoder::Gzip(decoded) => copy(decoded, into),
+            Decoder::Zstd(decoded) => copy(decoded, into),
+        };
+        match result {
+            Ok(length) => {
+                self.ended = length == 0;
+                Ok(length)
+            }
+            Err(error) if error.get_ref().is_some_and(|error| error.is::<Unreadable>()) => {
+                Err(SourceError::io("read", &self.path, origin(error)))
+            }
+            Err(error) => {
+                self.ended = true;
+                let name = if matches!(self.decoder, Decoder::Gzip(_)) { "gzip" } else { "zstd" };
+                self.damage = Some(format!("the {name} data is damaged or cut short: {error}"));
+                Ok(0)
+            }
+        }
+    }
+}
+
+/// Reads through the buffer, always: [`BufReader::read`] would pass large reads by it.
+fn copy(decoded: &mut impl BufRead, into: &mut [u8]) -> io::Result<usize> {
+    let block = decoded.fill_buf()?;
+    let length = block.len().min(into.len());
+    into[..length].copy_from_slice(&block[..length]);
+    decoded.consume(length);
+    Ok(length)
+}
+
+enum Compression {
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    /// By the magic numbers of RFC 1952 and RFC 8878 (a frame, or a skippable one before it).
+    fn of(magic: &[u8]) -> Option<Compression> {
+        match magic {
+            [0x1f, 0x8b, ..] => Some(Compression::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Some(Compression::Zstd),
+            _ => None,
+        }
+    }
+}
+
+/// Counts what is read, and marks its errors, so that a decoder above cannot make them look like damage.
+struct Counted {
+    file: File,
+    stored: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.file.read(into) {
+                Ok(length) => {
+                    self.stored.fetch_add(length as u64, Ordering::Relaxed);
+                    return Ok(length);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(io::Error::other(Unreadable(error))),
+            }
+        }
+    }
+}
+
+/// The operating system could not read the file.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+struct Unreadable(io::Error);
+
+/// The error without the mark.
+fn origin(error: io::Error) -> io::Error {
+    match error.downcast::<Unreadable>() {
+        Ok(Unreadable(error)) | Err(error) => error,
+    }
+}

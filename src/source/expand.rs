@@ -1,0 +1,123 @@
+//! What the user wrote as paths -> the files that it means.
+
+use super::SourceError;
+use glob::MatchOptions;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Hidden files have to be asked for by name; `*` stays within a folder and `**` does not.
+const MATCHING: MatchOptions =
+    MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+
+/// Expands files, folders and globs into a list that is sorted by path and names no file twice (a file that is reached
+/// by two paths counts by the lesser one).
+///
+/// Folders are searched recursively; hidden files and folders in them are skipped, and links to folders are not
+/// followed, so that a loop cannot arise. What exists under a name is meant literally, even if it looks like a glob.
+///
+/// # Errors
+/// A path, folder or pattern that matches no file, a malformed pattern, a folder that cannot be listed.
+pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SourceError> {
+    let mut files = BTreeSet::new();
+    for path in paths {
+        let mut found = Vec::new();
+        if path.exists() {
+            gather(path, &mut found)?;
+        } else {
+            for entry in matches(path)? {
+                gather(&entry, &mut found)?;
+            }
+        }
+        if found.is_empty() {
+            return Err(SourceError::NoMatch { pattern: path.clone() });
+        }
+        files.extend(found);
+    }
+    let mut seen = BTreeSet::new();
+    // A pipe has no canonical path; it is what it is called.
+    Ok(files.into_iter().filter(|file| seen.insert(fs::canonicalize(file).unwrap_or_else(|_| file.clone()))).collect())
+}
+
+fn matches(pattern: &Path) -> Result<Vec<PathBuf>, SourceError> {
+    let refused = |message| SourceError::Pattern { pattern: pattern.to_path_buf(), message };
+    let text = pattern.to_str().ok_or_else(|| refused("it is not valid UTF-8"))?;
+    let entries = glob::glob_with(text, MATCHING).map_err(|error| refused(error.msg))?;
+    entries
+        .map(|entry| {
+            entry.map_err(|error| {
+                let path = error.path().to_path_buf();
+                SourceError::io("list", &path, error.into())
+            })
+        })
+        .collect()
+}
+
+/// The file itself, or all files below the folder.
+fn gather(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), SourceError> {
+    let failed = |error| SourceError::io("list", path, error);
+    if !fs::metadata(path).map_err(failed)?.is_dir() {
+        files.push(path.to_path_buf());
+        return Ok(());
+    }
+    for entry in fs::read_dir(path).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let below = entry.path();
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        if entry.file_type().map_err(failed)?.is_dir() {
+            gather(&below, files)?;
+        } else if fs::metadata(&below).map_err(|error| SourceError::io("open", &below, error))?.is_file() {
+            files.push(below);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["b.log", "a.log", "sub/c.log", "sub/.hidden.log", ".git/d.log", "sub/deep/e.gz", "odd[1].log"] {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, name).unwrap();
+        }
+        fs::create_dir(folder.path().join("empty")).unwrap();
+        folder
+    }
+
+    #[test]
+    fn folders_globs_and_files_are_expanded_in_order_and_once() {
+        let folder = folder();
+        let check = |patterns: &[&str], expected: &[&str]| {
+            let patterns: Vec<_> = patterns.iter().map(|pattern| folder.path().join(pattern)).collect();
+            let expected: Vec<_> = expected.iter().map(|name| folder.path().join(name)).collect();
+            assert_eq!(expand(&patterns).unwrap(), expected, "{patterns:?}");
+        };
+        let all = ["a.log", "b.log", "odd[1].log", "sub/c.log", "sub/deep/e.gz"];
+        check(&["."], &all.map(|name| ["./", name].concat()).each_ref().map(String::as_str));
+        check(&["sub", "b.log", "a.log", "b.log"], &["a.log", "b.log", "sub/c.log", "sub/deep/e.gz"]);
+        check(&["*.log"], &["a.log", "b.log", "odd[1].log"]);
+        check(&["**/*.log"], &["a.log", "b.log", "odd[1].log", "sub/c.log"]);
+        check(&["s*"], &["sub/c.log", "sub/deep/e.gz"]);
+        check(&["odd[1].log"], &["odd[1].log"]);
+        check(&["sub/.hidden.log"], &["sub/.hidden.log"]);
+        check(&["b.log", "sub/../b.log"], &["b.log"]);
+    }
+
+    #[test]
+    fn what_matches_nothing_is_named() {
+        let folder = folder();
+        for pattern in ["nope.log", "*.nope", "empty"] {
+            let pattern = folder.path().join(pattern);
+            let error = expand(&[folder.path().join("a.log"), pattern.clone()]).unwrap_err();
+            assert_eq!(error.to_string(), format!("no file matches `{}`", pattern.display()));
+        }
+        let error = expand(&[folder.path().join("a***")]).unwrap_err();
+        assert!(error.to_string().contains("wildcards are either regular `*` or recursive `**`"), "{error}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Finite files, read once from start to end: the source of a replay.
+
+use super::cutter::Cutter;
+use super::{Chunk, Chunking, Next, Part, Progress, Source, SourceError};
+use dataflows::Tick;
+use std::fs::{self, File};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// All parts of a replay, handed out in log order.
+///
+/// Shared by all workers: each call of `next` takes one chunk under a lock, so that reading and decompressing by one
+/// worker overlaps with what the others do with theirs. The tick of a chunk is the number of decompressed bytes that lie
+/// before it, as counted at the end of the chunk before, divided by [`Chunking::tick_bytes`].
+pub struct Chunks {
+    parts: Vec<Part>,
+    chunking: Chunking,
+    bytes_total: u64,
+    reader: Mutex<Reader>,
+    // Copies for those who do not want to wait for the lock.
+    tick: AtomicU64,
+    bytes_read: Arc<AtomicU64>,
+    parts_read: AtomicUsize,
+}
+
+struct Reader {
+    /// The part that is being read.
+    open: Option<Cutter>,
+    /// Index of the part that is, or will be, open.
+    part: usize,
+    /// Decompressed bytes of all parts before.
+    before: u64,
+    tick: Tick,
+    failed: Option<SourceError>,
+}
+
+impl Chunks {
+    /// Parts are read in the order given, which should be that of their sources: it is the order of positions.
+    ///
+    /// # Errors
+    /// A part that is not there or may not be read, before anything is.
+    pub fn open(parts: Vec<Part>, chunking: Chunking) -> Result<Chunks, SourceError> {
+        let mut bytes_total = 0;
+        for part in &parts {
+            let failed = |error| SourceError::io("open", &part.path, error);
+            let metadata = fs::metadata(&part.path).map_err(failed)?;
+            // Trying to open a pipe would wait for its writer.
+            if metadata.is_file() {
+                File::open(&part.path).map_err(failed)?;
+                bytes_total += metadata.len();
+            }
+        }
+        Ok(Chunks {
+            parts,
+            chunking,
+            bytes_total,
+            reader: Mutex::new(Reader { open: None, part: 0, before: 0, tick: 0, failed: None }),
+            tick: AtomicU64::new(0),
+            bytes_read: Arc::default(),
+            parts_read: AtomicUsize::new(0),
+        })
+    }
+
+    /// In the order of [`Chunk::part`].
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+}
+
+impl Source for Chunks {
+    fn next(&self, limit: Tick, chunk: &mut Chunk) -> Result<Next, SourceError> {
+        // Poisoned only if another worker panicked while reading: what it left half-read must not be handed out.
+        let mut reader = self.reader.lock().expect("a worker panicked while it was reading");
+        if let Some(error) = &reader.failed {
+            return Err(error.clone());
+        }
+        if reader.part == self.parts.len() {
+            return Ok(Next::End);
+        }
+        if reader.tick > limit {
+            return Ok(Next::Wait);
+        }
+        let next = self.advance(&mut reader, chunk);
+        reader.failed = next.as_ref().err().cloned();
+        next
+    }
+
+    fn tick(&self) -> Tick {
+        self.tick.load(Ordering::Acquire)
+    }
+
+    fn progress(&self) -> Progress {
+        Progress {
+            bytes_read: self.bytes_read.load(Ordering::Relaxed),
+            bytes_total: self.bytes_total,
+            parts_read: self.parts_read.load(Ordering::Relaxed),
+            parts_total: self.parts.len(),
+        }
+    }
+}
+
+impl Chunks {
+    fn advance(&self, reader: &mut Reader, chunk: &mut Chunk) -> Result<Next, SourceError> {
+        while let Some(part) = self.parts.get(reader.part) {
+            let cutter = match &mut reader.open {
+                Some(cutter) => cutter,
+                closed => closed.insert(Cutter::open(reader.part, part, self.chunking, self.bytes_read.clone())?),
+            };
+            if cutter.next(chunk)? {
+                chunk.tick = reader.tick;
+                reader.tick = (reader.before + cutter.consumed()) / self.chunking.tick_bytes.max(1);
+                self.tick.store(reader.tick, Ordering::Release);
+                return Ok(Next::Chunk);
+            }
+            reader.before += cutter.consumed();
+            reader.open = None;
+            reader.part += 1;
+            self.parts_read.store(reader.part, Ordering::Relaxed);
+        }
+        Ok(Next::End)
+    }
+}

@@ -1,0 +1,357 @@
+//! What a replay says when it ends: [`Summary`], as one JSON object or as text for a person.
+
+use crate::sink::rfc3339;
+use dataflows::{EventTime, Reason};
+use indicatif::{DecimalBytes, HumanCount};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+/// The figures of one replay. Its fields are an interface: add to them, don't rename them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// Events that count: decoded, within the range, duplicates left out.
+    pub events: u64,
+    pub users: u64,
+    pub sessions: u64,
+    /// Sessions whose gap had not passed at `now`.
+    pub open_sessions: u64,
+    pub dead_letters: u64,
+    /// Events that were left out since one with the same id and payload counts.
+    pub duplicates: u64,
+    /// Events with an id that was not checked against ids further back than the horizon.
+    pub duplicates_unchecked: u64,
+    /// Events that held a path both as a dotted key and nested; the nested one counts.
+    pub ambiguous: u64,
+    /// Events outside `--from` and `--to`.
+    pub outside: u64,
+    pub classes: BTreeMap<String, u64>,
+    /// By [`Reason::code`].
+    pub dead_letter_reasons: BTreeMap<String, u64>,
+    /// Events with a class but without a session.
+    pub sessionless: BTreeMap<String, u64>,
+    /// Input files, and their bytes as stored.
+    pub files: u64,
+    pub bytes: u64,
+    pub workers: u64,
+    pub gap_s: f64,
+    /// The time at which the replay ends; `None` if no event had one.
+    #[serde(serialize_with = "serialize_time")]
+    pub now: Option<EventTime>,
+    pub elapsed_s: f64,
+    pub events_per_s: f64,
+    /// `None` where the system does not say.
+    pub peak_rss_bytes: Option<u64>,
+    /// Files that were written.
+    pub out: Vec<String>,
+}
+
+/// Largest classes that the text shows; the others are counted. JSON has them all.
+const CLASSES_SHOWN: usize = 10;
+/// Width of the text.
+const COLUMNS: usize = 80;
+/// Longest name that the text shows in full.
+const NAME_WIDTH: usize = 32;
+
+impl Summary {
+    /// Sets `elapsed_s` and what follows from it.
+    pub fn took(&mut self, elapsed: Duration) {
+        self.elapsed_s = elapsed.as_secs_f64();
+        self.events_per_s = if self.elapsed_s > 0.0 { self.events as f64 / self.elapsed_s } else { 0.0 };
+    }
+
+    /// One JSON object on one line.
+    pub fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+
+    /// For a person, within 80 columns but for the paths of outputs.
+    pub fn render(&self, color: bool) -> String {
+        let mut text = Text { out: String::new(), color, width: self.label_width(), digits: self.number_width() };
+        // Writing into a string does not fail.
+        let _ = self.write(&mut text);
+        text.out
+    }
+
+    fn write(&self, text: &mut Text) -> fmt::Result {
+        text.heading(&format!(
+            "{} {} of {} {} from {} {}",
+            HumanCount(self.sessions),
+            plural(self.sessions, "session"),
+            HumanCount(self.users),
+            plural(self.users, "user"),
+            HumanCount(self.events),
+            plural(self.events, "event"),
+        ))?;
+
+        text.blank()?;
+        let files =
+            format!("in {} {}, {}", HumanCount(self.files), plural(self.files, "file"), DecimalBytes(self.bytes));
+        text.count("events", self.events, &files)?;
+        text.some("duplicates", self.duplicates, "the same id and payload again; left out")?;
+        text.some("not checked", self.duplicates_unchecked, "for duplicates beyond the horizon")?;
+        text.some("ambiguous", self.ambiguous, "a path both dotted and nested; nested counts")?;
+        text.some("out of range", self.outside, "outside --from and --to; left out")?;
+        text.count("users", self.users, "")?;
+        text.count("sessions", self.sessions, &format!("split where a gap exceeds {}", span(self.gap_s)))?;
+        if let Some(now) = self.now {
+            text.some("open", self.open_sessions, &format!("may go on after {}", rfc3339(now)))?;
+        }
+
+        self.write_classes(text)?;
+        text.reasons(
+            "dead letters",
+            "records that could not become events",
+            &self.dead_letter_reasons,
+            dead_letter_meaning,
+        )?;
+        text.reasons(
+            WIDEST_LABEL,
+            "events that have a class, but belong to no session",
+            &self.sessionless,
+            sessionless_meaning,
+        )?;
+
+        text.blank()?;
+        let rate = HumanCount(self.events_per_s.round() as u64);
+        write!(text.out, "{}, {rate} events/s", elapsed(self.elapsed_s))?;
+        write!(text.out, ", {} {}", self.workers, plural(self.workers, "worker"))?;
+        if let Some(bytes) = self.peak_rss_bytes {
+            write!(text.out, ", peak memory {}", DecimalBytes(bytes))?;
+        }
+        text.out.push('\n');
+        for path in &self.out {
+            writeln!(text.out, "{}", printable(path))?;
+        }
+        Ok(())
+    }
+
+    fn write_classes(&self, text: &mut Text) -> fmt::Result {
+        if self.classes.is_empty() {
+            return Ok(());
+        }
+        text.blank()?;
+        text.count("classes", self.classes.len() as u64, "")?;
+        let total: u64 = self.classes.values().sum();
+        let share = |events: u64| format!("{:>5.1}%", 100.0 * events as f64 / total.max(1) as f64);
+        let classes = self.largest_classes();
+        let (shown, rest) = classes.split_at(classes.len().min(CLASSES_SHOWN));
+        for (class, events) in shown {
+            text.count(&format!("  {}", shorten(class)), *events, &share(*events))?;
+        }
+        if !rest.is_empty() {
+            let events = rest.iter().map(|(_, events)| events).sum();
+            text.count(&format!("  {} more", HumanCount(rest.len() as u64)), events, &share(events))?;
+        }
+        Ok(())
+    }
+
+    /// By falling number of events, then by name.
+    fn largest_classes(&self) -> Vec<(&str, u64)> {
+        let mut classes: Vec<_> = self.classes.iter().map(|(class, events)| (class.as_str(), *events)).collect();
+        classes.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        classes
+    }
+
+    fn label_width(&self) -> usize {
+        let classes = self.largest_classes();
+        let classes = classes.iter().take(CLASSES_SHOWN).map(|(class, _)| shorten(class).chars().count());
+        let reasons = self.dead_letter_reasons.keys().chain(self.sessionless.keys()).map(|code| code.chars().count());
+        let indented = classes.chain(reasons).map(|width| width + 2);
+        indented.chain([WIDEST_LABEL.len()]).max().unwrap_or_default()
+    }
+
+    fn number_width(&self) -> usize {
+        let counts = [
+            self.events,
+            self.duplicates,
+            self.duplicates_unchecked,
+            self.ambiguous,
+            self.outside,
+            self.users,
+            self.sessions,
+            self.classes.values().sum(),
+            self.dead_letter_reasons.values().sum(),
+            self.sessionless.values().sum(),
+        ];
+        counts.iter().map(|count| HumanCount(*count).to_string().len()).max().unwrap_or_default()
+    }
+}
+
+/// Label of a section: no other is longer.
+const WIDEST_LABEL: &str = "without session";
+
+/// Whether standard output takes colour: a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
+pub fn wants_color() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
+    io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
+}
+
+/// Largest memory that this process has had in RAM so far, in bytes. Linux only.
+pub fn peak_rss_bytes() -> Option<u64> {
+    peak_rss_of(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+fn peak_rss_of(status: &str) -> Option<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = value.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// A text in the making: a label, a number, a remark.
+struct Text {
+    out: String,
+    color: bool,
+    /// Of the labels, in characters.
+    width: usize,
+    /// Of the numbers.
+    digits: usize,
+}
+
+impl Text {
+    fn heading(&mut self, text: &str) -> fmt::Result {
+        let (bold, plain) = self.style("\x1b[1m");
+        writeln!(self.out, "{bold}{text}{plain}")
+    }
+
+    fn blank(&mut self) -> fmt::Result {
+        writeln!(self.out)
+    }
+
+    fn count(&mut self, label: &str, count: u64, remark: &str) -> fmt::Result {
+        write!(self.out, "{label:<0$}  {1:>2$}", self.width, HumanCount(count).to_string(), self.digits)?;
+        if !remark.is_empty() {
+            let (dim, plain) = self.style("\x1b[2m");
+            let indent = self.width + 2 + self.digits + 2;
+            let mut lines = wrap(remark, COLUMNS.saturating_sub(indent)).into_iter();
+            write!(self.out, "  {dim}{}{plain}", lines.next().unwrap_or_default())?;
+            for line in lines {
+                write!(self.out, "\n{:indent$}{dim}{line}{plain}", "")?;
+            }
+        }
+        writeln!(self.out)
+    }
+
+    /// Only if there are any.
+    fn some(&mut self, label: &str, count: u64, remark: &str) -> fmt::Result {
+        if count > 0 { self.count(&format!("  {label}"), count, remark) } else { Ok(()) }
+    }
+
+    fn reasons(
+        &mut self,
+        label: &str,
+        remark: &str,
+        reasons: &BTreeMap<String, u64>,
+        meaning: fn(&str) -> &'static str,
+    ) -> fmt::Result {
+        let total: u64 = reasons.values().sum();
+        if total == 0 {
+            return Ok(());
+        }
+        self.blank()?;
+        self.count(label, total, remark)?;
+        for (code, count) in reasons {
+            self.some(&shorten(code), *count, meaning(code))?;
+        }
+        Ok(())
+    }
+
+    fn style(&self, on: &'static str) -> (&'static str, &'static str) {
+        if self.color { (on, "\x1b[0m") } else { ("", "") }
+    }
+}
+
+fn dead_letter_meaning(code: &str) -> &'static str {
+    let reason = Reason::ALL.into_iter().find(|reason| reason.code() == code);
+    reason.map_or("", |reason| match reason {
+        Reason::NotUtf8 => "not valid UTF-8",
+        Reason::NoJson => "not valid JSON, or cut short",
+        Reason::NotAnObject => "JSON, but not an object",
+        Reason::DuplicateKey => "an object names a key twice",
+        Reason::TooLarge => "more bytes than the limit",
+        Reason::TooDeep => "nested deeper than the limit",
+        Reason::TooManyKeys => "more keys than the limit",
+        Reason::WrongFieldCount => "a row with more or fewer fields than the header",
+        Reason::NoLogLine => "not in Common or Combined Log Format",
+        Reason::DamagedInput => "the rest of the input could not be read",
+        Reason::ConflictingDuplicate => "an id seen before, with another payload",
+    })
+}
+
+fn sessionless_meaning(code: &str) -> &'static str {
+    match code {
+        "no_user" => "no value at the user paths",
+        "no_time" => "no value at the time paths",
+        "no_user_no_time" => "no value at the user paths, nor at the time paths",
+        "bad_time" => "the value at the time path is no time",
+        _ => "",
+    }
+}
+
+fn plural(count: u64, noun: &str) -> String {
+    if count == 1 { noun.to_owned() } else { format!("{noun}s") }
+}
+
+/// Names come from events: what would steer the terminal is replaced.
+fn printable(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char }).collect()
+}
+
+fn shorten(name: &str) -> String {
+    let name = printable(name);
+    match name.char_indices().nth(NAME_WIDTH) {
+        None => name,
+        Some(_) => name.chars().take(NAME_WIDTH - 1).chain(['…']).collect(),
+    }
+}
+
+/// Breaks at blanks into lines of at most `width` characters where words allow.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// A setting: exact, in the largest unit that divides it.
+fn span(seconds: f64) -> String {
+    let whole = |unit: f64| seconds >= unit && seconds % unit == 0.0;
+    if whole(86_400.0) {
+        format!("{} d", seconds / 86_400.0)
+    } else if whole(3600.0) {
+        format!("{} h", seconds / 3600.0)
+    } else if whole(60.0) {
+        format!("{} min", seconds / 60.0)
+    } else {
+        format!("{seconds} s")
+    }
+}
+
+/// A measurement: as exact as a person wants it.
+fn elapsed(seconds: f64) -> String {
+    if seconds < 60.0 {
+        return format!("{seconds:.2} s");
+    }
+    let seconds = seconds.round() as u64;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+fn serialize_time<S: Serializer>(time: &Option<EventTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(rfc3339).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests;
