@@ -19,7 +19,7 @@ pub mod reading;
 pub mod tabular;
 pub mod time;
 
-use crate::plan::{Format, Limits, Plan};
+use crate::plan::{EventsPlan, Format, Limits, Plan};
 use clf::ClfReader;
 use csv::CsvReader;
 use dataflows::{DeadLetter, Position};
@@ -135,6 +135,20 @@ impl SourceDecoder {
         };
         each(interpreter, read.map(|()| &*reading), position, payload);
     }
+}
+
+/// The bytes of the event at `offset` of a framed record: the record itself, or one of the elements it explodes into.
+pub fn event_at<'r>(events: &EventsPlan, record: &'r [u8], offset: usize) -> &'r [u8] {
+    let mut found = record;
+    if events.explode.is_some() {
+        let mut reader = JsonReader::new(Arc::default(), events.explode.as_ref(), events.limits);
+        reader.read(record, &mut Reading::default(), |part, _| {
+            if part.offset == offset {
+                found = part.bytes;
+            }
+        });
+    }
+    found
 }
 
 fn csv_reader(block: &Block<'_>, interpreter: &Interpreter, limits: &Limits) -> Reader {

@@ -2,7 +2,7 @@
 
 mod resolve;
 
-use crate::decode::interpret::Range;
+use crate::decode::{self, interpret::Range};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::progress::{Progress, ProgressMode};
@@ -43,7 +43,7 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     let mut shares = run(plan, options, &schema, &staging, chunks)?;
 
     let conflicts: Vec<_> = shares.iter_mut().flat_map(|share| std::mem::take(&mut share.tally.conflicts)).collect();
-    recover(&parts, chunking, conflicts, &mut shares[0].spool)?;
+    recover(plan, &parts, chunking, conflicts, &mut shares[0].spool)?;
     let mut summary = summarize(plan, options, &shares);
     (summary.files, summary.bytes) = (parts.len() as u64, bytes);
     let counts = shares.iter().flat_map(|share| &share.counts).map(|(class, hour, events)| (&**class, *hour, *events));
@@ -137,6 +137,7 @@ fn summarize(plan: &Plan, options: &Options, shares: &[Share]) -> Summary {
 
 /// Reads the payloads of conflicting duplicates again, since a graph carries none, and makes dead letters of them.
 fn recover(
+    plan: &Plan,
     parts: &[Part],
     chunking: Chunking,
     mut conflicts: Vec<Position>,
@@ -144,13 +145,15 @@ fn recover(
 ) -> Result<(), Error> {
     conflicts.sort_unstable();
     let mut outcome = Ok(());
-    source::payloads(parts, chunking, &conflicts, |position, record| {
+    source::payloads(parts, chunking, &conflicts, |position, start, record| {
+        let events = &plan.sources[position.source as usize].events;
+        let payload = decode::event_at(events, record, (position.offset - start) as usize);
         let letter = DeadLetter {
             position,
             reason: Reason::ConflictingDuplicate,
             message: "another record with the same id and another payload came first".into(),
-            payload: record.to_vec(),
-            length: record.len() as u64,
+            payload: payload.to_vec(),
+            length: payload.len() as u64,
         };
         if outcome.is_ok() {
             outcome = spool.push(&letter);

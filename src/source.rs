@@ -129,7 +129,7 @@ impl Default for Chunking {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// As stored, that is, compressed.
+    /// As stored, that is, compressed; what damage makes unreadable included.
     pub bytes_read: u64,
     /// Of regular files, when the source was opened; what is no regular file counts nothing here.
     pub bytes_total: u64,

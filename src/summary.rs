@@ -1,7 +1,7 @@
 //! What a replay says when it ends: [`Summary`], as one JSON object or as text for a person.
 
 use crate::sink::rfc3339;
-use dataflows::{EventTime, Reason};
+use dataflows::{EventTime, Reason, Sessionless};
 use indicatif::{DecimalBytes, HumanCount};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -282,12 +282,11 @@ fn dead_letter_meaning(code: &str) -> &'static str {
 }
 
 fn sessionless_meaning(code: &str) -> &'static str {
-    match code {
-        "no_user" => "no value at the user paths",
-        "no_time" => "no value at the time paths",
-        "no_user_no_time" => "no value at the user paths, nor at the time paths",
-        "bad_time" => "the value at the time path is no time",
-        _ => "",
+    match Sessionless::ALL.into_iter().find(|reason| reason.code() == code) {
+        Some(Sessionless::NoUser) => "no value at the user paths",
+        Some(Sessionless::NoTime) => "no value at the time paths",
+        Some(Sessionless::UnreadableTime) => "the value at the time path is no time",
+        None => "",
     }
 }
 

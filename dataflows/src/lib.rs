@@ -14,6 +14,7 @@
 pub mod classify;
 pub mod counts;
 pub mod dead_letter;
+pub mod engine;
 pub mod identity;
 pub mod ingest;
 pub mod pipeline;
@@ -21,7 +22,6 @@ pub mod record;
 pub mod rules;
 pub mod sessionize;
 pub mod time;
-pub mod view;
 
 pub use dead_letter::{DeadLetter, Reason};
 pub use identity::{EventId, PathHash, SessionId, ShapeId, SignatureId, UserKey, ValueKind};

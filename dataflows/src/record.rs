@@ -56,6 +56,8 @@ pub enum Sessionless {
 }
 
 impl Sessionless {
+    pub const ALL: [Sessionless; 3] = [Sessionless::NoUser, Sessionless::NoTime, Sessionless::UnreadableTime];
+
     /// The stable name of this reason in outputs.
     pub fn code(self) -> &'static str {
         match self {

@@ -39,7 +39,7 @@ impl Framing {
 
     /// The records of `bytes`, which starts at a record boundary: each with its offset and its exact bytes, without
     /// terminator. Blank ones are skipped; the last one may lack its end.
-    pub fn records<'b>(self, bytes: &'b [u8]) -> impl Iterator<Item = (usize, &'b [u8])> {
+    pub fn records(self, bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
         let mut scanner = Scanner::new(self);
         let mut at = 0;
         std::iter::from_fn(move || {

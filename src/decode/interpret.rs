@@ -10,10 +10,11 @@ use crate::decode::path::Path;
 use crate::decode::reading::{PathSet, Reading, Slot, Value};
 use crate::decode::time::TimeReader;
 use crate::plan::{Candidate, EventsPlan, FieldPlan, Format, Plan};
+use dataflows::engine::Input;
 use dataflows::identity::payload_hash;
 use dataflows::{
-    Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, ShapeId, SignatureId,
-    UserKey,
+    DeadLetter, Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, ShapeId,
+    SignatureId, UserKey,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -27,10 +28,9 @@ type Seen<K> = HashSet<K, foldhash::fast::FixedState>;
 /// What decoding hands on, reused from block to block.
 #[derive(Default)]
 pub struct Batch {
-    pub records: Vec<Record>,
-    pub names: Vec<(UserKey, Arc<str>)>,
-    pub signatures: Vec<(SignatureId, Descriptor)>,
-    pub dead_letters: Vec<dataflows::DeadLetter>,
+    /// For the graph.
+    pub input: Input,
+    pub dead_letters: Vec<DeadLetter>,
     /// Events that held one path both dotted and nested.
     pub ambiguous: u64,
     /// Events outside of the asked range of event time.
@@ -145,7 +145,7 @@ impl Interpreter {
         let signature = self.signature(reading, chosen[Role::Kind as usize], batch);
         let details = self.details(reading);
         let identity = self.identity(reading, chosen[Role::Id as usize], user, position, payload);
-        batch.records.push(Record { event: Event { user, time, signature, details }, identity });
+        batch.input.records.push(Record { event: Event { user, time, signature, details }, identity });
     }
 
     /// By role: the index of the candidate that is present, the first of them.
@@ -207,7 +207,7 @@ impl Interpreter {
                         self.names.clear();
                     }
                     self.names.insert(Box::from(value.text), key);
-                    batch.names.push((key, Arc::from(value.text)));
+                    batch.input.names.push((key, Arc::from(value.text)));
                     key
                 }
             });
@@ -224,7 +224,7 @@ impl Interpreter {
                 self.signatures.clear();
             }
             self.signatures.insert(signature);
-            batch.signatures.push((signature, self.descriptor(reading, kind)));
+            batch.input.signatures.push((signature, self.descriptor(reading, kind)));
         }
         self.joined = joined;
         signature

@@ -1,10 +1,10 @@
 //! The views of one worker, resolved: signatures become classes, user keys become names.
 
 use crate::sink::{self, SessionRow, SessionWriter};
-use crate::worker::{Views, complete};
 use dataflows::classify::Class;
+use dataflows::engine::Views;
 use dataflows::sessionize::Session;
-use dataflows::{EventTime, Measure, Sessionless, SignatureId, UserKey, view};
+use dataflows::{EventTime, Measure, Sessionless, SignatureId, UserKey};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -21,15 +21,15 @@ pub struct Totals {
 pub fn write_sessions(views: &mut Views, writer: &mut SessionWriter) -> Result<Totals, sink::Error> {
     let classes = Classes::read(views);
     let mut names = Vec::new();
-    view::for_each(&mut views.names, complete().borrow(), |user, name, _| names.push((*user, Arc::clone(name))));
+    views.names(&mut |user, name| names.push((user, Arc::clone(name))));
     let mut names = names.iter();
     let mut name: Option<&(UserKey, Arc<str>)> = None;
     let mut scratch = Scratch::default();
     let mut totals = Totals::default();
     let mut outcome = Ok(());
-    view::for_each(&mut views.sessions, complete().borrow(), |user, session, _| {
-        if name.is_none_or(|(named, _)| named != user) {
-            name = names.find(|(named, _)| named == user);
+    views.sessions(&mut |user, session| {
+        if name.is_none_or(|(named, _)| *named != user) {
+            name = names.find(|(named, _)| *named == user);
             totals.users += 1;
         }
         totals.sessions += 1;
@@ -37,7 +37,7 @@ pub fn write_sessions(views: &mut Views, writer: &mut SessionWriter) -> Result<T
         // Readers send the name of a user in the tick of the user's first event, or before.
         let name = name.map_or("", |(_, name)| name);
         if outcome.is_ok() {
-            outcome = scratch.row(*user, name, session, &classes, |row| writer.write(row));
+            outcome = scratch.row(user, name, session, &classes, |row| writer.write(row));
         }
     });
     outcome.map(|()| totals)
@@ -47,7 +47,7 @@ pub fn write_sessions(views: &mut Views, writer: &mut SessionWriter) -> Result<T
 pub fn ends(views: &mut Views, now: Option<EventTime>, gap: i64) -> Vec<EventTime> {
     let mut ends = Vec::new();
     if let Some(now) = now {
-        view::for_each(&mut views.sessions, complete().borrow(), |_, session, _| {
+        views.sessions(&mut |_, session| {
             if is_open(session.end, now, gap) {
                 ends.push(session.end);
             }
@@ -64,18 +64,14 @@ pub fn is_open(end: EventTime, now: EventTime, gap: i64) -> bool {
 /// Events by class and hour, those that are counted at this worker.
 pub fn counts(views: &mut Views) -> Vec<(Class, Option<EventTime>, u64)> {
     let mut counts = Vec::new();
-    view::for_each(&mut views.counts, complete().borrow(), |(class, hour), (), events| {
-        counts.push((Arc::clone(class), *hour, events.unsigned_abs() as u64));
-    });
+    views.counts(&mut |class, hour, events| counts.push((Arc::clone(class), hour, events)));
     counts
 }
 
 /// Events without a session by reason, those that are counted at this worker.
 pub fn sessionless(views: &mut Views) -> BTreeMap<Sessionless, u64> {
     let mut counts = BTreeMap::new();
-    view::for_each(&mut views.sessionless, complete().borrow(), |reason, (), events| {
-        *counts.entry(*reason).or_insert(0) += events.unsigned_abs() as u64;
-    });
+    views.sessionless(&mut |reason, events| *counts.entry(reason).or_insert(0) += events);
     counts
 }
 
@@ -88,9 +84,7 @@ struct Classes {
 impl Classes {
     fn read(views: &mut Views) -> Classes {
         let mut pairs = Vec::new();
-        view::for_each(&mut views.classes, complete().borrow(), |signature, class, _| {
-            pairs.push((*signature, Arc::clone(class)));
-        });
+        views.classes(&mut |signature, class| pairs.push((signature, Arc::clone(class))));
         let mut names: Vec<Class> = pairs.iter().map(|(_, class)| Arc::clone(class)).collect();
         names.sort_unstable();
         names.dedup();

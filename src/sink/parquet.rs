@@ -19,9 +19,9 @@ use std::fs::File;
 use std::sync::Arc;
 
 /// Rows that are held as arrays before they are encoded.
-const BATCH: usize = 8 * 1024;
+const BATCH: usize = 2 * 1024;
 /// Rows of a row group: what a reader takes as one unit of parallel work.
-const ROW_GROUP: usize = 16 * BATCH;
+const ROW_GROUP: usize = 64 * BATCH;
 /// The most that Parquet knows; together with [`SCALE`] exact for sums of millionths.
 const PRECISION: u8 = 38;
 const SCALE: i8 = 6;

@@ -15,7 +15,7 @@ const STORED_BLOCK: usize = 256 << 10;
 /// of the current block, so the block decides how much is lost, and the size of chunks must not.
 const DECODED_BLOCK: usize = 16 << 10;
 
-/// Not closed by damage: that is an end like any other, which [`Content::damage`] tells from a whole one.
+/// Damaged compression ends it as the end of the file does; [`Content::damage`] tells the two apart.
 pub struct Content {
     path: PathBuf,
     decoder: Decoder,
@@ -30,8 +30,7 @@ pub struct Content {
 
 enum Decoder {
     Plain(Stored),
-    Gzip(BufReader<MultiGzDecoder<Stored>>),
-    Zstd(BufReader<zstd::Decoder<'static, Stored>>),
+    Compressed { name: &'static str, decoded: BufReader<Box<dyn Read + Send>> },
 }
 
 /// What lies in the file: the first bytes, which were looked at, and the rest.
@@ -44,17 +43,20 @@ impl Content {
         let mut file = Counted { file: File::open(path).map_err(failed)?, stored };
         let mut magic = Vec::new();
         file.by_ref().take(4).read_to_end(&mut magic).map_err(|error| SourceError::io("read", path, origin(error)))?;
-        let compression = Compression::of(&magic);
+        // The magic numbers of RFC 1952 and RFC 8878 (a frame, or a skippable one before it).
+        let is_gzip = magic.starts_with(&[0x1f, 0x8b]);
+        let is_zstd = matches!(magic[..], [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18]);
         let stored = BufReader::with_capacity(STORED_BLOCK, Cursor::new(magic).chain(file));
-        let decoder = match compression {
-            None => Decoder::Plain(stored),
-            Some(Compression::Gzip) => {
-                Decoder::Gzip(BufReader::with_capacity(DECODED_BLOCK, MultiGzDecoder::new(stored)))
-            }
-            Some(Compression::Zstd) => {
-                let decoder = zstd::Decoder::with_buffer(stored).map_err(failed)?;
-                Decoder::Zstd(BufReader::with_capacity(DECODED_BLOCK, decoder))
-            }
+        let compressed = |name, decoder: Box<dyn Read + Send>| Decoder::Compressed {
+            name,
+            decoded: BufReader::with_capacity(DECODED_BLOCK, decoder),
+        };
+        let decoder = if is_gzip {
+            compressed("gzip", Box::new(MultiGzDecoder::new(stored)))
+        } else if is_zstd {
+            compressed("zstd", Box::new(zstd::Decoder::with_buffer(stored).map_err(failed)?))
+        } else {
+            Decoder::Plain(stored)
         };
         let path = path.to_path_buf();
         Ok(Content { path, decoder, unread: Vec::new(), taken: 0, offset: 0, ended: false, damage: None })
@@ -113,11 +115,10 @@ impl Content {
         if self.ended {
             return Ok(0);
         }
-        let result = match &mut self.decoder {
+        let (name, result) = match &mut self.decoder {
             // Straight into `into` when that is large.
-            Decoder::Plain(stored) => stored.read(into),
-            Decoder::Gzip(decoded) => copy(decoded, into),
-            Decoder::Zstd(decoded) => copy(decoded, into),
+            Decoder::Plain(stored) => ("", stored.read(into)),
+            Decoder::Compressed { name, decoded } => (*name, copy(decoded, into)),
         };
         match result {
             Ok(length) => {
@@ -129,7 +130,6 @@ impl Content {
             }
             Err(error) => {
                 self.ended = true;
-                let name = if matches!(self.decoder, Decoder::Gzip(_)) { "gzip" } else { "zstd" };
                 self.damage = Some(format!("the {name} data is damaged or cut short: {error}"));
                 Ok(0)
             }
@@ -144,22 +144,6 @@ fn copy(decoded: &mut impl BufRead, into: &mut [u8]) -> io::Result<usize> {
     into[..length].copy_from_slice(&block[..length]);
     decoded.consume(length);
     Ok(length)
-}
-
-enum Compression {
-    Gzip,
-    Zstd,
-}
-
-impl Compression {
-    /// By the magic numbers of RFC 1952 and RFC 8878 (a frame, or a skippable one before it).
-    fn of(magic: &[u8]) -> Option<Compression> {
-        match magic {
-            [0x1f, 0x8b, ..] => Some(Compression::Gzip),
-            [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Some(Compression::Zstd),
-            _ => None,
-        }
-    }
 }
 
 /// Counts what is read, and marks its errors, so that a decoder above cannot make them look like damage.

@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex};
 pub struct Chunks {
     parts: Vec<Part>,
     chunking: Chunking,
-    bytes_total: u64,
+    /// Stored bytes up to the end of each part.
+    ends: Vec<u64>,
     reader: Mutex<Reader>,
     // Copies for those who do not want to wait for the lock.
     tick: AtomicU64,
@@ -40,20 +41,22 @@ impl Chunks {
     /// # Errors
     /// A part that is not there or may not be read, before anything is.
     pub fn open(parts: Vec<Part>, chunking: Chunking) -> Result<Chunks, SourceError> {
-        let mut bytes_total = 0;
+        let mut ends = Vec::with_capacity(parts.len());
+        let mut end = 0;
         for part in &parts {
             let failed = |error| SourceError::io("open", &part.path, error);
             let metadata = fs::metadata(&part.path).map_err(failed)?;
             // Trying to open a pipe would wait for its writer.
             if metadata.is_file() {
                 File::open(&part.path).map_err(failed)?;
-                bytes_total += metadata.len();
+                end += metadata.len();
             }
+            ends.push(end);
         }
         Ok(Chunks {
             parts,
             chunking,
-            bytes_total,
+            ends,
             reader: Mutex::new(Reader { open: None, part: 0, before: 0, tick: 0, failed: None }),
             tick: AtomicU64::new(0),
             bytes_read: Arc::default(),
@@ -92,7 +95,7 @@ impl Source for Chunks {
     fn progress(&self) -> Progress {
         Progress {
             bytes_read: self.bytes_read.load(Ordering::Relaxed),
-            bytes_total: self.bytes_total,
+            bytes_total: self.ends.last().copied().unwrap_or(0),
             parts_read: self.parts_read.load(Ordering::Relaxed),
             parts_total: self.parts.len(),
         }
@@ -114,6 +117,8 @@ impl Chunks {
             }
             reader.before += cutter.consumed();
             reader.open = None;
+            // What lies behind damage is never read, but no longer ahead of us either.
+            self.bytes_read.fetch_max(self.ends[reader.part], Ordering::Relaxed);
             reader.part += 1;
             self.parts_read.store(reader.part, Ordering::Relaxed);
         }

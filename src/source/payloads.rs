@@ -5,7 +5,7 @@ use super::{Chunk, Chunking, Part, SourceError};
 use dataflows::Position;
 use std::sync::Arc;
 
-/// Calls `found` for each of `positions` with the whole framed record that contains it.
+/// Calls `found` for each of `positions` with the whole framed record that contains it, and the record's own offset.
 ///
 /// `parts` and `chunking.event_bytes` have to be those of the run that made the positions, and `positions` sorted. Each
 /// part that they name is streamed through once, up to the last of them; memory is bounded as in the run.
@@ -16,7 +16,7 @@ pub fn payloads(
     parts: &[Part],
     chunking: Chunking,
     positions: &[Position],
-    mut found: impl FnMut(Position, &[u8]),
+    mut found: impl FnMut(Position, u64, &[u8]),
 ) -> Result<(), SourceError> {
     let mut chunk = Chunk::default();
     for wanted in positions.chunk_by(|left, right| left.part == right.part) {
@@ -35,7 +35,7 @@ pub fn payloads(
                     if position.offset < start {
                         return Err(changed(position));
                     }
-                    found(*position, record);
+                    found(*position, start, record);
                 }
             }
         }

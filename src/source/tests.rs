@@ -200,7 +200,8 @@ fn what_comes_before_damage_counts() {
     let content = lines(20_000);
     let broken = |mut stored: Vec<u8>| {
         let middle = stored.len() / 2;
-        stored[middle..middle + 64].fill(0xff);
+        // Enough to hit a block header of zstd, which has no sums by default.
+        stored[middle..].iter_mut().take(100_000).for_each(|byte| *byte = 0xff);
         stored
     };
     let cut = |mut stored: Vec<u8>| {
@@ -250,11 +251,9 @@ fn what_comes_before_damage_counts() {
         assert!(offset > content.len() / 4, "{name}: {offset}");
 
         // The last line is a record, although it is cut.
-        let records: Vec<_> =
-            Framing::Lines.records(&expected[..offset]).map(|(at, line)| ((0, at as u64), line.to_vec()));
-        assert_eq!(replay.records.len(), records.len() + 1, "{name}");
-        assert!(records.iter().all(|(place, line)| replay.records.get(place) == Some(line)), "{name}");
-        assert_eq!(replay.records[&(1, 0)], b"{\"next\":1}");
+        let records = Framing::Lines.records(&expected[..offset]).map(|(at, line)| ((0, at as u64), line.to_vec()));
+        let next = ((1, 0), b"{\"next\":1}".to_vec());
+        assert!(records.chain([next]).eq(replay.records.clone()), "{name}");
     }
     // Before anything could be recognised.
     let replay = Files::new().with(None, &gzip(b"{}")[..5]).with(None, &gzip(b"{}")).read(Chunking::default()).unwrap();
@@ -358,18 +357,22 @@ fn records_can_be_read_again() {
     let positions = |(place, _): &(&(usize, u64), _)| [0, 3].map(|within| position(place.0 as u32, place.1 + within));
     let positions: Vec<_> = wanted.iter().flat_map(positions).collect();
     let mut found = Vec::new();
-    payloads(&files.parts, sizes, &positions, |position, record| found.push((position, record.to_vec()))).unwrap();
+    payloads(&files.parts, sizes, &positions, |position, start, record| {
+        assert!((start..start + record.len() as u64).contains(&position.offset));
+        found.push((position, record.to_vec()));
+    })
+    .unwrap();
     let expected = wanted.iter().flat_map(|(_, record)| [*record, *record]).cloned();
     assert_eq!(found, positions.iter().copied().zip(expected).collect::<Vec<_>>());
 
     for offset in [8, 1000] {
-        let error = payloads(&files.parts, sizes, &[position(1, offset)], |_, _| {}).unwrap_err().to_string();
+        let error = payloads(&files.parts, sizes, &[position(1, offset)], |_, _, _| {}).unwrap_err().to_string();
         assert!(error.contains(&format!("offset {offset} of")) && error.ends_with("the file has changed"), "{error}");
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     /// Whatever the content, its storage and the chunks: the records and dead letters of the whole content in memory.
     #[test]
@@ -377,15 +380,16 @@ proptest! {
         text in "([\\[\\]{},:\" \\\\\n]|\r\n|\"\"|abc|\\{\"a\":1\\}\n|x,\"|\u{1e}|é){0,120}",
         chunk_bytes in 1_usize..64,
         event_bytes in 1_usize..40,
+        storage in 0_usize..6,
     ) {
-        for (format, header) in [(Format::Json, ""), (Format::Csv, "h\n"), (Format::Clf, "")] {
-            let content = format!("{header}{text}");
+        for (format, start, header) in [(Format::Json, "", 0), (Format::Json, "[{}", 0), (Format::Csv, "h\n", 2)] {
+            let content = format!("{start}{text}");
             let head = content.as_bytes();
             let first = head.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(head.len());
             let framing = crate::decode::detect::framing(format, &head[first..]);
             let (mut records, mut large) = (BTreeMap::new(), Vec::new());
             let mut scanner = Scanner::new(framing);
-            let mut at = header.len();
+            let mut at = header;
             while at < head.len() {
                 let span = &head[at..at + scanner.end(&head[at..]).unwrap_or(head.len() - at)];
                 let start = (at + framing.separators(span)) as u64;
@@ -398,12 +402,10 @@ proptest! {
                 }
                 at += span.len();
             }
-            for stored in stored(head) {
-                let replay = Files::new().with(format, &stored).read(chunking(chunk_bytes, event_bytes)).unwrap();
-                prop_assert_eq!(&replay.records, &records, "{:?}", framing);
-                prop_assert_eq!(&replay.reasons(), &large, "{:?}", framing);
-                prop_assert!(replay.ticks.is_sorted());
-            }
+            let replay = Files::new().with(format, &stored(head)[storage]).read(chunking(chunk_bytes, event_bytes)).unwrap();
+            prop_assert_eq!(&replay.records, &records, "{:?}", framing);
+            prop_assert_eq!(&replay.reasons(), &large, "{:?}", framing);
+            prop_assert!(replay.ticks.is_sorted());
         }
     }
 }

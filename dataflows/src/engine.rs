@@ -1,0 +1,219 @@
+//! One worker's instance of the graph: the sending ends of its inputs and the reading ends of its views. Everything that
+//! touches timely's generics is compiled here, once; the world sees plain functions.
+
+use crate::classify::ClassTrace;
+use crate::counts::{CountTrace, SessionlessTrace};
+use crate::identity::{SignatureId, UserKey};
+use crate::ingest::Verdict;
+use crate::pipeline::{Inputs, NameTrace, Outputs, Settings, pipeline};
+use crate::record::{Record, Sessionless};
+use crate::rules::{Descriptor, Rule};
+use crate::sessionize::{Session, SessionTrace};
+use crate::time::{EventTime, Tick};
+use differential_dataflow::input::InputSession;
+use differential_dataflow::trace::TraceReader;
+use differential_dataflow::trace::cursor::{Cursor, Navigable, cursor_list};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::vec::{Input as _, ToStream};
+use timely::dataflow::operators::{Inspect, Probe};
+use timely::dataflow::{InputHandle, ProbeHandle};
+use timely::progress::Antichain;
+use timely::progress::frontier::AntichainRef;
+use timely::worker::Worker;
+
+/// How long a worker that has nothing to do sleeps at most before it looks again.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// A running graph that is being fed.
+pub struct Engine {
+    feed: Feed,
+    views: Views,
+    verdicts: Rc<RefCell<Vec<Verdict>>>,
+    probe: ProbeHandle<Tick>,
+}
+
+/// What enters the graph together, taken out of its vectors.
+#[derive(Debug, Default)]
+pub struct Input {
+    pub records: Vec<Record>,
+    /// The strings behind the user keys of the records; repeats are fine.
+    pub names: Vec<(UserKey, Arc<str>)>,
+    /// What the signatures of the records stand for; repeats are fine.
+    pub signatures: Vec<(SignatureId, Descriptor)>,
+    pub rules: Vec<Rule>,
+}
+
+impl Engine {
+    /// Builds the graph. Every worker has to do so with equal settings.
+    pub fn new(worker: &mut Worker, settings: Settings) -> Engine {
+        let mut records = InputHandle::new();
+        let (mut names, mut signatures, mut rules) = (InputSession::new(), InputSession::new(), InputSession::new());
+        let verdicts = Rc::new(RefCell::new(Vec::new()));
+        let journal = Rc::clone(&verdicts);
+        let probe = ProbeHandle::new();
+        let views = worker.dataflow(|scope| {
+            let inputs = Inputs {
+                records: scope.input_from(&mut records),
+                names: names.to_collection(scope),
+                signatures: signatures.to_collection(scope),
+                rules: rules.to_collection(scope),
+                // Deletions come with the control partition of a running cluster; finite sources have none.
+                replacements: None.to_stream(scope),
+            };
+            let Outputs { sessions, names, classes, counts, sessionless, verdicts, .. } = pipeline(inputs, settings);
+            verdicts.inspect(move |(verdict, _)| journal.borrow_mut().push(*verdict)).probe_with(&probe);
+            sessions.stream.probe_with(&probe);
+            names.stream.probe_with(&probe);
+            classes.stream.probe_with(&probe);
+            counts.stream.probe_with(&probe);
+            sessionless.stream.probe_with(&probe);
+            Views {
+                sessions: sessions.trace,
+                names: names.trace,
+                classes: classes.trace,
+                counts: counts.trace,
+                sessionless: sessionless.trace,
+            }
+        });
+        Engine { feed: Feed { records, names, signatures, rules }, views, verdicts, probe }
+    }
+
+    /// Sends at the current tick.
+    pub fn send(&mut self, input: &mut Input) {
+        self.feed.records.send_batch(&mut input.records);
+        input.names.drain(..).for_each(|name| self.feed.names.insert(name));
+        input.signatures.drain(..).for_each(|signature| self.feed.signatures.insert(signature));
+        input.rules.drain(..).for_each(|rule| self.feed.rules.insert(rule));
+    }
+
+    /// Promises to send nothing more before `tick`.
+    pub fn advance_to(&mut self, tick: Tick) {
+        if self.feed.records.time() < &tick {
+            let Feed { records, names, signatures, rules } = &mut self.feed;
+            records.advance_to(tick);
+            (names.advance_to(tick), signatures.advance_to(tick), rules.advance_to(tick));
+            (names.flush(), signatures.flush(), rules.flush());
+        }
+    }
+
+    /// Everything before this tick is in the views, of all workers. The views are compacted up to it.
+    pub fn settled(&mut self) -> Tick {
+        let frontier = self.probe.with_frontier(|frontier| frontier.to_owned());
+        self.views.allow_compaction(frontier.borrow());
+        frontier.first().copied().unwrap_or(Tick::MAX)
+    }
+
+    /// What ingest decided on records that did not simply count, since the last call.
+    pub fn verdicts(&mut self) -> Vec<Verdict> {
+        self.verdicts.take()
+    }
+
+    /// Lets the operators work.
+    pub fn step(worker: &mut Worker) {
+        worker.step();
+    }
+
+    /// Lets the operators work, and sleeps a little when there is nothing to do.
+    pub fn wait(worker: &mut Worker) {
+        worker.step_or_park(Some(PATIENCE));
+    }
+
+    /// Closes the inputs and works until all is done, on all workers.
+    pub fn close(self, worker: &mut Worker) -> (Views, Vec<Verdict>) {
+        let Engine { feed, views, verdicts, probe } = self;
+        drop(feed);
+        while !probe.done() {
+            Engine::wait(worker);
+        }
+        (views, verdicts.take())
+    }
+}
+
+struct Feed {
+    records: InputHandle<Tick, CapacityContainerBuilder<Vec<Record>>>,
+    names: InputSession<Tick, (UserKey, Arc<str>), isize>,
+    signatures: InputSession<Tick, (SignatureId, Descriptor), isize>,
+    rules: InputSession<Tick, Rule, isize>,
+}
+
+/// The arrangements of one worker, to be read when all is done. Rows come in the order of keys; each is at one worker,
+/// and the users of worker i come before those of worker i+1. Classes are whole at each.
+pub struct Views {
+    sessions: SessionTrace,
+    names: NameTrace,
+    classes: ClassTrace,
+    counts: CountTrace,
+    sessionless: SessionlessTrace,
+}
+
+impl Views {
+    pub fn sessions(&mut self, row: &mut dyn FnMut(UserKey, &Session)) {
+        for_each(&mut self.sessions, |user, session, _| row(*user, session));
+    }
+
+    pub fn names(&mut self, row: &mut dyn FnMut(UserKey, &Arc<str>)) {
+        for_each(&mut self.names, |user, name, _| row(*user, name));
+    }
+
+    pub fn classes(&mut self, row: &mut dyn FnMut(SignatureId, &Arc<str>)) {
+        for_each(&mut self.classes, |signature, class, _| row(*signature, class));
+    }
+
+    /// Class, start of the hour, number of events.
+    pub fn counts(&mut self, row: &mut dyn FnMut(&Arc<str>, Option<EventTime>, u64)) {
+        for_each(&mut self.counts, |(class, hour), (), events| row(class, *hour, events.unsigned_abs() as u64));
+    }
+
+    /// Reason, number of events.
+    pub fn sessionless(&mut self, row: &mut dyn FnMut(Sessionless, u64)) {
+        for_each(&mut self.sessionless, |reason, (), events| row(*reason, events.unsigned_abs() as u64));
+    }
+
+    fn allow_compaction(&mut self, upper: AntichainRef<Tick>) {
+        allow(&mut self.sessions, upper);
+        allow(&mut self.names, upper);
+        allow(&mut self.classes, upper);
+        allow(&mut self.counts, upper);
+        allow(&mut self.sessionless, upper);
+    }
+}
+
+fn allow(trace: &mut impl TraceReader<Time = Tick>, upper: AntichainRef<Tick>) {
+    trace.set_logical_compaction(upper);
+    trace.set_physical_compaction(upper);
+}
+
+/// Calls `row` with key, value and multiplicity of each row of a trace whose inputs are closed.
+fn for_each<Tr>(
+    trace: &mut Tr,
+    mut row: impl FnMut(
+        <<Tr::Batch as Navigable>::Cursor as Cursor>::Key<'_>,
+        <<Tr::Batch as Navigable>::Cursor as Cursor>::Val<'_>,
+        isize,
+    ),
+) where
+    Tr: TraceReader<Time = Tick>,
+    Tr::Batch: Navigable,
+    <Tr::Batch as Navigable>::Cursor: Cursor<Diff = isize>,
+{
+    let everything = Antichain::new();
+    let batches = trace.batches_through(everything.borrow()).expect("the trace keeps what was not released");
+    let (mut cursor, storage) = cursor_list(batches);
+    while let Some(key) = cursor.get_key(&storage) {
+        while let Some(value) = cursor.get_val(&storage) {
+            let mut total = 0;
+            cursor.map_times(&storage, |_, diff| {
+                total += <<Tr::Batch as Navigable>::Cursor as Cursor>::owned_diff(diff);
+            });
+            if total != 0 {
+                row(key, value, total);
+            }
+            cursor.step_val(&storage);
+        }
+        cursor.step_key(&storage);
+    }
+}
