@@ -95,8 +95,13 @@ impl Engine {
         if self.feed.records.time() < &tick {
             let Feed { records, names, signatures, rules } = &mut self.feed;
             records.advance_to(tick);
-            (names.advance_to(tick), signatures.advance_to(tick), rules.advance_to(tick));
-            (names.flush(), signatures.flush(), rules.flush());
+            names.advance_to(tick);
+            signatures.advance_to(tick);
+            rules.advance_to(tick);
+            // An input session releases its capability only when it is flushed.
+            names.flush();
+            signatures.flush();
+            rules.flush();
         }
     }
 

@@ -101,19 +101,29 @@ pub fn sessionize<'s>(
     builder.build(move |_capabilities| {
         let mut pending: BTreeMap<Tick, Pending> = BTreeMap::new();
         let mut lower = Antichain::from_elem(0);
-        let mut worked = Worked { fold: Fold::new(gap), changes: Vec::new(), rows: Vec::new(), rejections: Vec::new() };
+        let mut worked = Worked {
+            spare: Vec::new(),
+            fold: Fold::new(gap),
+            changes: Vec::new(),
+            rows: Vec::new(),
+            rejections: Vec::new(),
+        };
         move |frontiers| {
             // `retain_least`: a message without a stamp makes no claim; these inputs are fed with capabilities only.
             visits.for_each(|capability, data| {
                 if let (Some(spans), Some(rejected)) = (capability.retain_least(0), capability.retain_least(1)) {
                     let tick = *spans.time();
-                    pending.entry(tick).or_insert_with(|| Pending::new(spans, rejected)).visits.append(data);
+                    let waiting =
+                        pending.entry(tick).or_insert_with(|| Pending::new(spans, rejected, &mut worked.spare));
+                    waiting.visits.append(data);
                 }
             });
             replacements.for_each(|capability, data| {
                 if let (Some(spans), Some(rejected)) = (capability.retain_least(0), capability.retain_least(1)) {
                     let tick = *spans.time();
-                    pending.entry(tick).or_insert_with(|| Pending::new(spans, rejected)).replacements.append(data);
+                    let waiting =
+                        pending.entry(tick).or_insert_with(|| Pending::new(spans, rejected, &mut worked.spare));
+                    waiting.replacements.append(data);
                 }
             });
             let mut upper = frontiers[0].frontier().to_owned();
@@ -161,13 +171,15 @@ struct Pending {
 }
 
 impl Pending {
-    fn new(spans: Capability<Tick>, rejected: Capability<Tick>) -> Pending {
-        Pending { spans, rejected, visits: Vec::new(), replacements: Vec::new() }
+    fn new(spans: Capability<Tick>, rejected: Capability<Tick>, spare: &mut Vec<Vec<Visit>>) -> Pending {
+        Pending { spans, rejected, visits: spare.pop().unwrap_or_default(), replacements: Vec::new() }
     }
 }
 
 /// Reused scratch of [`Worked::tick`].
 struct Worked {
+    /// Emptied vectors of visits: a large tick would otherwise spend much of its time on fresh memory.
+    spare: Vec<Vec<Visit>>,
     fold: Fold,
     changes: Vec<(Session, isize)>,
     rows: Vec<((UserKey, Session), Tick, isize)>,
@@ -191,9 +203,20 @@ impl Worked {
     ) -> Option<SessionBatch> {
         visits.sort_unstable_by_key(|visit| (visit.user, visit.time));
         replacements.sort_unstable();
-        let mut past = Sessions::new(&past);
+        let batch = self.fold_users(tick, &mut Sessions::new(&past), &visits, &replacements);
+        visits.clear();
+        self.spare.push(visits);
+        batch
+    }
+
+    fn fold_users(
+        &mut self,
+        tick: Tick,
+        past: &mut Sessions<'_>,
+        mut visits: &[Visit],
+        mut replacements: &[Replacement],
+    ) -> Option<SessionBatch> {
         let mut builder = SessionBuilder::default();
-        let (mut visits, mut replacements) = (visits.as_slice(), replacements.as_slice());
         loop {
             let next = [visits.first().map(|visit| visit.user), replacements.first().map(|other| other.user)];
             let Some(user) = next.into_iter().flatten().min() else { break };
@@ -203,7 +226,7 @@ impl Worked {
             let (replaced, others) = replacements.split_at(of_user);
             replacements = others;
             past.user(user);
-            self.fold.apply(&mut past, own, replaced, &mut self.changes, &mut self.rejections);
+            self.fold.apply(past, own, replaced, &mut self.changes, &mut self.rejections);
             self.rows.extend(self.changes.drain(..).map(|(session, diff)| ((user, session), tick, diff)));
             if self.rows.len() >= Self::ROWS {
                 builder.push(&mut self.rows);

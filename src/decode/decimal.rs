@@ -155,8 +155,8 @@ mod tests {
             ("0.00000050000000000000000000000000000000000000000000001", 1),
             ("0.00000005", 0),
             ("0.0000009999", 1),
-            ("1e24", 10_i128.pow(30)),
-            ("-1000000000000000000000000.0", -(10_i128.pow(30))),
+            ("1e18", 10_i128.pow(24)),
+            ("-1000000000000000000.0", -(10_i128.pow(24))),
         ];
         for (text, expected) in cases {
             assert_eq!(millionths(text), Some(expected), "{text:?}");
@@ -167,7 +167,7 @@ mod tests {
     fn no_numbers() {
         let no_numbers = "
             |abc|NaN|inf|-Infinity|0x10|1_000|1,5|1 000|-|+|.|-.|1.2.3|--1|1e|1e+|e5|1e5.0|1e 5|\u{661}|1\u{a0}|5%|$5|
-            1e25|1e240000000000000000000|1000000000000000000000000.000001|9999999999999999999999999999999999999999999999";
+            1e19|1e180000000000000000000|1000000000000000000.000001|9999999999999999999999999999999999999999999999";
         for text in no_numbers.split('|') {
             assert_eq!(millionths(text), None, "{text:?}");
         }
@@ -177,7 +177,7 @@ mod tests {
         /// `mantissa / 10^places`, written with a point at `point` and the exponent that makes up for it.
         #[test]
         fn agrees_with_integer_arithmetic(
-            mantissa in prop_oneof![-1000..1000_i128, -10_i128.pow(20)..10_i128.pow(20)],
+            mantissa in prop_oneof![-1000..1000_i128, -10_i128.pow(18)..10_i128.pow(18)],
             places in 0..12_u32,
             point in 0..30_usize,
         ) {
@@ -196,7 +196,7 @@ mod tests {
         fn any_text_is_a_number_or_none(text in "[ +\\-.eE0-9]{0,12}|\\PC*") {
             // Rust's own parser has the same grammar, and the words for infinity and not-a-number besides.
             let number = text.trim_ascii().parse::<f64>().ok().filter(|number| !number.is_nan());
-            prop_assume!(number.is_none_or(|number| number.abs() < 1e23));
+            prop_assume!(number.is_none_or(|number| number.abs() < 1e17));
             prop_assert_eq!(millionths(&text).is_some(), number.is_some(), "{:?}", text);
         }
     }

@@ -11,6 +11,7 @@
 mod depth;
 mod descent;
 mod layout;
+mod tokens;
 
 use crate::decode::fault::Fault;
 use crate::decode::path::Path;

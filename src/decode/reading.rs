@@ -115,6 +115,7 @@ impl Reading {
     }
 
     /// The slots of the values that were kept, in their order.
+    #[inline]
     pub fn slots(&self) -> impl Iterator<Item = Slot> {
         self.found.iter().map(|found| found.slot)
     }

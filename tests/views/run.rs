@@ -82,8 +82,12 @@ pub fn run(inputs: Vec<Input>, workers: usize, in_flight: usize, dedupe: bool) -
             let next = tick as Tick + 1;
             records.advance_to(next);
             replacements.advance_to(next);
-            (names.advance_to(next), signatures.advance_to(next), rules.advance_to(next));
-            (names.flush(), signatures.flush(), rules.flush());
+            names.advance_to(next);
+            signatures.advance_to(next);
+            rules.advance_to(next);
+            names.flush();
+            signatures.flush();
+            rules.flush();
             while probe.less_than(&next.saturating_sub(in_flight as Tick - 1)) {
                 worker.step_or_park(None);
             }

@@ -1,15 +1,15 @@
-//! The one pass over a payload. It is driven by sonic-rs' public parser primitives, one token at a time, and keeps its
-//! own stack: so numbers keep their text, nothing is limited by recursion, and all memory is used again.
+//! The one pass over a payload, token by token. It keeps its own stack and takes numbers as they are written: so nothing
+//! is limited by recursion, nothing is converted, and all memory is used again.
 //!
 //! Validation is complete and does not depend on which paths are asked for: structure, literals, numbers, and every
 //! string with its escapes.
 
 use super::layout::{Held, Node, Reached};
+use super::tokens::Tokens;
 use crate::decode::fault::Fault;
 use crate::decode::reading::{PathSet, Reading};
-use dataflows::{PathHash, Reason, ValueKind};
-use sonic_rs::parser::Parser;
-use sonic_rs::reader::{Read, Reader};
+use dataflows::identity::has_dot;
+use dataflows::{PathHash, ValueKind};
 use std::ops::Range;
 
 /// What the pass over one payload finds.
@@ -108,31 +108,18 @@ impl Descent {
         self.stack.clear();
         self.exploded = false;
 
-        let mut json = Parser::new(Read::from(text));
+        let mut json = Tokens::of(text);
         let mut in_element = false;
         let mut place = Place { path: PathHash::ROOT, parent: 0, reached: Reached::Fresh };
         'value: loop {
             let found = if in_element { &mut self.elements } else { &mut self.whole };
-            match json.skip_space() {
-                Some(b'"') => match json.parse_str(&mut self.unescaped) {
-                    Ok(text) => found.leaf(place, ValueKind::String, &text, paths),
-                    Err(error) => return Err(bad_string(&error)),
-                },
-                Some(first @ (b'-' | b'0'..=b'9')) => match json.skip_number(first) {
-                    Ok(text) => found.leaf(place, ValueKind::Number, text, paths),
-                    Err(error) => return Err(bad_token(&error, "a number is malformed")),
-                },
-                Some(first @ (b't' | b'f' | b'n')) => {
-                    let (kind, text) = match first {
-                        b't' => (ValueKind::Bool, "true"),
-                        b'f' => (ValueKind::Bool, "false"),
-                        _ => (ValueKind::Null, "null"),
-                    };
-                    json.parse_literal(&text[1..])
-                        .map_err(|error| bad_token(&error, "expected `true`, `false` or `null`"))?;
-                    found.leaf(place, kind, text, paths);
-                }
-                Some(b'{') => match json.skip_space() {
+            match json.next() {
+                Some(b'"') => found.leaf(place, ValueKind::String, json.string(&mut self.unescaped)?, paths),
+                Some(b'-' | b'0'..=b'9') => found.leaf(place, ValueKind::Number, json.number()?, paths),
+                Some(b't') => found.leaf(place, ValueKind::Bool, json.literal("true")?, paths),
+                Some(b'f') => found.leaf(place, ValueKind::Bool, json.literal("false")?, paths),
+                Some(b'n') => found.leaf(place, ValueKind::Null, json.literal("null")?, paths),
+                Some(b'{') => match json.next() {
                     Some(b'}') => _ = found.node(place, Held::Leaf(ValueKind::EmptyObject)),
                     Some(b'"') => {
                         let node = found.node(place, Held::Object);
@@ -141,16 +128,16 @@ impl Descent {
                         place = key(&mut json, &mut self.unescaped, self.stack[self.stack.len() - 1], found)?;
                         continue 'value;
                     }
-                    other => return Err(unexpected(&json, other, "expected a key in quotes or `}`")),
+                    other => return Err(json.unexpected(other, "expected a key in quotes or `}`")),
                 },
                 Some(b'[') => {
                     let exploded = !in_element && explode == Some(place.path);
                     self.exploded |= exploded;
-                    let empty = json.skip_space_peek() == Some(b']');
+                    let empty = json.peek() == Some(b']');
                     let held = if empty && !exploded { Held::Leaf(ValueKind::EmptyArray) } else { Held::Array };
                     let node = found.node(place, held);
                     if empty {
-                        json.read.eat(1);
+                        json.next();
                     } else {
                         let is = if exploded { Container::Exploded } else { Container::Array };
                         let frame = Frame { path: place.path, node, is, dotted: false };
@@ -160,26 +147,26 @@ impl Descent {
                         continue 'value;
                     }
                 }
-                other => return Err(unexpected(&json, other, "expected a value")),
+                other => return Err(json.unexpected(other, "expected a value")),
             }
             // A value is complete. Either another follows it, or what holds it is complete, too.
             loop {
                 let Some(frame) = self.stack.last().copied() else { break 'value };
-                let end_of_value = json.offset();
-                let next = json.skip_space();
+                let end_of_value = json.at();
+                let next = json.next();
                 match frame.is {
                     Container::Object => match next {
                         Some(b',') => {
-                            match json.skip_space() {
+                            match json.next() {
                                 Some(b'"') => {}
-                                other => return Err(unexpected(&json, other, "expected a key in quotes")),
+                                other => return Err(json.unexpected(other, "expected a key in quotes")),
                             }
                             let found = if in_element { &mut self.elements } else { &mut self.whole };
                             place = key(&mut json, &mut self.unescaped, frame, found)?;
                             continue 'value;
                         }
                         Some(b'}') => {}
-                        other => return Err(unexpected(&json, other, "expected `,` or `}`")),
+                        other => return Err(json.unexpected(other, "expected `,` or `}`")),
                     },
                     Container::Array | Container::Exploded => {
                         if frame.is == Container::Exploded {
@@ -191,30 +178,30 @@ impl Descent {
                                 continue 'value;
                             }
                             Some(b']') => in_element &= frame.is != Container::Exploded,
-                            other => return Err(unexpected(&json, other, "expected `,` or `]`")),
+                            other => return Err(json.unexpected(other, "expected `,` or `]`")),
                         }
                     }
                 }
                 self.stack.pop();
             }
         }
-        match json.skip_space() {
+        match json.next() {
             None => Ok(()),
-            other => Err(unexpected(&json, other, "expected nothing more after the value")),
+            other => Err(json.unexpected(other, "expected nothing more after the value")),
         }
     }
 
     /// The place of the next element of an array.
     #[inline]
-    fn element(&mut self, json: &mut Parser<Read>, array: Frame) -> Place {
+    fn element(&mut self, json: &mut Tokens, array: Frame) -> Place {
         if array.is != Container::Exploded {
             return Place { path: array.path.element(), parent: array.node, reached: Reached::Fresh };
         }
         // At the end of the text there is no next byte, and no element either: the caller finds out.
-        json.skip_space_peek();
+        json.peek();
         let (node, values) = (self.elements.nodes.len(), self.elements.values.len());
         self.elements.keys = 0;
-        self.spans.push(Span { bytes: json.offset()..0, nodes: node..0, values: values..0, keys: 0 });
+        self.spans.push(Span { bytes: json.at()..0, nodes: node..0, values: values..0, keys: 0 });
         Place { path: PathHash::ROOT, parent: node as u32, reached: Reached::Fresh }
     }
 
@@ -230,43 +217,17 @@ impl Descent {
 
 /// Reads a key, whose opening quote has been read, and the colon after it.
 #[inline]
-fn key(json: &mut Parser<Read>, unescaped: &mut Vec<u8>, object: Frame, found: &mut Findings) -> Result<Place, Fault> {
-    let key = json.parse_str(unescaped).map_err(|error| bad_string(&error))?;
-    let dotted = object.dotted || key.as_bytes().contains(&b'.');
-    let place = Place {
-        path: object.path.key(&key),
-        parent: object.node,
-        reached: if dotted { Reached::Dotted } else { Reached::Nested },
+fn key(json: &mut Tokens, unescaped: &mut Vec<u8>, object: Frame, found: &mut Findings) -> Result<Place, Fault> {
+    let key = json.string(unescaped)?;
+    let (path, dotted) = if has_dot(key.as_bytes()) {
+        (object.path.key(key), true)
+    } else {
+        (object.path.segment(key.as_bytes()), object.dotted)
     };
+    let place = Place { path, parent: object.node, reached: if dotted { Reached::Dotted } else { Reached::Nested } };
     found.keys += 1;
-    match json.skip_space() {
+    match json.next() {
         Some(b':') => Ok(place),
-        other => Err(unexpected(json, other, "expected `:` after a key")),
+        other => Err(json.unexpected(other, "expected `:` after a key")),
     }
-}
-
-#[cold]
-fn unexpected(json: &Parser<Read>, found: Option<u8>, expected: &str) -> Fault {
-    match found {
-        Some(_) => no_json(expected, json.offset() - 1),
-        None => cut_short(),
-    }
-}
-
-#[cold]
-fn bad_string(error: &sonic_rs::Error) -> Fault {
-    bad_token(error, "a string has a control character or an invalid escape")
-}
-
-#[cold]
-fn bad_token(error: &sonic_rs::Error, what: &str) -> Fault {
-    if error.is_eof() { cut_short() } else { no_json(what, error.offset()) }
-}
-
-fn no_json(what: &str, offset: usize) -> Fault {
-    Fault::new(Reason::NoJson, format!("{what} at byte {offset}"))
-}
-
-fn cut_short() -> Fault {
-    Fault::new(Reason::NoJson, "ends before the JSON value is complete")
 }

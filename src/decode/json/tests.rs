@@ -99,6 +99,9 @@ fn nested_goes_before_dotted() {
         let texts: Vec<_> = read.values.iter().flatten().map(|value| value.1.as_str()).collect();
         assert_eq!((read.ambiguous, texts.join("+").as_str()), (ambiguous, expected), "{payload}");
     }
+    // An object stands beside a value, it is not outdone by one.
+    let read = read_once(r#"{"a.b":{"c":1},"a":{"b":2},"x.y":3,"x":{"y":4}}"#, &["a.b.c", "a.b"]).unwrap();
+    assert_eq!((read.ambiguous, read.values.iter().flatten().count()), (true, 2));
     let read = read_once(r#"{"a.b":[1],"a":{"b":[2]}}"#, &["a.b[]"]).unwrap();
     assert_eq!((read.ambiguous, read.values), (true, vec![vec![(ValueKind::Number, "2".to_owned())]]));
 }
@@ -179,9 +182,10 @@ fn guards() {
         assert_eq!(fault(payload, limits), expected, "{}", String::from_utf8_lossy(payload));
     }
     for (payload, start) in [
-        (&br#"{"a":01}"#[..], "a number is malformed"),
-        (br#"{"a":-}"#, "a number is malformed"),
-        (br#"{"a":1.}"#, "a number is malformed"),
+        (&br#"{"a":01}"#[..], "expected `,` or `}`"),
+        (br#"{"a":-}"#, "expected a digit at byte 6"),
+        (br#"{"a":1.}"#, "expected a digit at byte 7"),
+        (br#"{"a":1e+}"#, "expected a digit at byte 8"),
         (br#"{"a":+1}"#, "expected a value"),
         (br#"{"a":nul}"#, "expected `true`, `false` or `null`"),
         (b"{\"a\":\"\x01\"}", "a string has a control character or an invalid escape"),
@@ -287,7 +291,9 @@ proptest! {
                 scalar => scalar.clone(),
             }
         }
-        prop_assume!(!doc.repeats_a_key());
+        if doc.repeats_a_key() {
+            return Ok(());
+        }
         let mut reader = JsonReader::new(some_paths(), None, Limits::default());
         let nested = read(&mut reader, doc.text(0).as_bytes()).remove(0).1.unwrap();
         let flat = read(&mut reader, flatten(&doc, &mut style.clone()).text(style).as_bytes()).remove(0).1.unwrap();
