@@ -1,6 +1,9 @@
 //! What headwater promises: one test binary, one module per promise.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
+mod command_line;
 mod configuration;
+mod datasets;
+mod headwater;
 mod views;

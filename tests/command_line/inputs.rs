@@ -1,0 +1,153 @@
+//! The same events in every form that a log takes on disk give the same sessions.
+
+use super::{event, session};
+use crate::headwater::{Folder, Row};
+use std::io::Write as _;
+
+fn lines() -> Vec<String> {
+    vec![event("u", 0, "a"), event("v", 5, "b"), event("u", 60, "b"), event("u", 7200, "a")]
+}
+
+fn sessions() -> Vec<Row> {
+    vec![session("u", 0, 60, 2), session("u", 7200, 7200, 1), session("v", 5, 5, 1)]
+}
+
+fn check(config: &str, name: &str, content: impl AsRef<[u8]>) {
+    let folder = Folder::new();
+    folder.write("headwater.toml", config);
+    folder.write(name, content);
+    let replay = folder.replay("headwater.toml", [name]);
+    assert_eq!(replay.rows(), sessions(), "{name}");
+    assert_eq!((replay.number("events"), replay.number("dead_letters")), (4, 0), "{name}");
+}
+
+fn gzip(content: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(content.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(content: &str) -> Vec<u8> {
+    zstd::encode_all(content.as_bytes(), 1).unwrap()
+}
+
+#[test]
+fn line_ends() {
+    check("", "unix.jsonl", lines().join("\n") + "\n");
+    check("", "windows.jsonl", lines().join("\r\n") + "\r\n");
+    check("", "mark.jsonl", format!("\u{feff}{}", lines().join("\n")));
+    check("", "blank.jsonl", format!("\n\n{}\n \n\n", lines().join("\n\n")));
+}
+
+/// Compression is told by content, whatever the name says. A gzip or zstd file may be several, one after the other, with
+/// a cut even inside a line.
+#[test]
+fn compression() {
+    let text = lines().join("\n");
+    let (one, two) = text.split_at(text.len() / 3);
+    check("", "events.jsonl.gz", gzip(&text));
+    check("", "events.jsonl", gzip(&text));
+    check("", "members.gz", [gzip(one), gzip(two)].concat());
+    check("", "events.jsonl.zst", zstd(&text));
+    check("", "frames.zst", [zstd(one), zstd(two)].concat());
+    check("", "plain.gz", &text);
+}
+
+#[test]
+fn json_arrays_and_pretty_printed_json() {
+    check("", "array.json", format!("[{}]", lines().join(",")));
+    check("", "array.json.gz", gzip(&format!("[\n  {}\n]\n", lines().join(",\n  "))));
+    let pretty = |line: String| {
+        serde_json::to_string_pretty(&serde_json::from_str::<serde_json::Value>(&line).unwrap()).unwrap()
+    };
+    let pretty: Vec<String> = lines().into_iter().map(pretty).collect();
+    check("", "pretty.json", pretty.join("\n"));
+    check("", "pretty-array.json", format!("[\n{}\n]", pretty.join(",\n")));
+}
+
+#[test]
+fn arrays_inside_objects() {
+    let of = |user: &str, times: &[i64]| {
+        let events: Vec<String> = times.iter().map(|time| format!(r#"{{"ts":{time},"type":"a"}}"#)).collect();
+        format!(r#"{{"user_id":"{user}","batch":{{"events":[{}]}}}}"#, events.join(","))
+    };
+    let config = "[events]\nexplode = \"batch.events\"\n";
+    check(config, "nested.jsonl", [of("u", &[7200, 60]), of("v", &[5]), of("v", &[]), of("u", &[0])].join("\n"));
+}
+
+#[test]
+fn delimited_rows() {
+    let rows = ["u,0,a", "v,5,b", "u,60,b", "u,7200,a"].join("\r\n");
+    check("", "rows.csv", format!("user_id,timestamp,event\r\n{rows}\r\n"));
+    check("", "semicolons.csv", format!("user_id,timestamp,event\n{rows}").replace(',', ";"));
+    check("", "tabs.tsv.zst", zstd(&format!("user_id,timestamp,event\n{rows}").replace(',', "\t")));
+}
+
+#[test]
+fn access_log_lines() {
+    let line = |(host, time): (&str, &str)| {
+        format!("{host} - - [01/Jan/1970:{time} +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"curl/8\"")
+    };
+    let lines: Vec<String> =
+        [("u", "00:00:00"), ("v", "00:00:05"), ("u", "00:01:00"), ("u", "02:00:00")].map(line).into();
+    check("", "access.log", lines.join("\n"));
+    let common: Vec<&str> = lines.iter().map(|line| line.split(" \"-\"").next().unwrap()).collect();
+    check("", "common.log.gz", gzip(&common.join("\n")));
+}
+
+#[test]
+fn files_folders_and_globs() {
+    let folder = Folder::new();
+    folder.write("headwater.toml", "");
+    for (number, line) in lines().iter().enumerate() {
+        folder.write(&format!("logs/2024/{number}.jsonl"), line);
+    }
+    folder.write("logs/2024/.hidden.jsonl", event("w", 0, "a"));
+    let forms: [&[&str]; 5] = [
+        &["logs"],
+        &["logs/2024/*.jsonl"],
+        &["logs/**/*.jsonl"],
+        &["logs/2024/3.jsonl", "logs/2024/[0-2].jsonl"],
+        // Named twice is read once.
+        &["logs", "logs/2024/1.jsonl"],
+    ];
+    for form in forms {
+        assert_eq!(folder.replay("headwater.toml", form).rows(), sessions(), "{form:?}");
+    }
+}
+
+/// Several sources in one run, each with its own words; paths start from the configuration's folder.
+#[test]
+fn several_sources_share_their_users() {
+    let folder = Folder::new();
+    let config = r#"
+        [[source]]
+        name = "app"
+        kind = "file"
+        paths = ["app/*.jsonl"]
+
+        [[source]]
+        name = "web"
+        kind = "file"
+        paths = ["web.csv"]
+        [source.events]
+        user = "visitor"
+        time = "seen"
+        type = "page"
+    "#;
+    folder.write("shop/headwater.toml", config);
+    folder.write("shop/app/1.jsonl", [event("u", 0, "a"), event("v", 5, "b")].join("\n"));
+    folder.write("shop/web.csv", "visitor,seen,page\nu,1970-01-01 00:01:00,b\nu,x\nv,1970-01-01 00:00:08,a\n");
+    let replay = folder.replay("shop/headwater.toml", [""; 0]);
+    assert_eq!(replay.rows(), [session("u", 0, 60, 2), session("v", 5, 8, 2)]);
+    assert_eq!(replay.dead_letters()[0]["source"], "web");
+}
+
+#[test]
+fn an_empty_file_has_no_events() {
+    let folder = Folder::new();
+    folder.write("headwater.toml", "");
+    folder.write("empty.jsonl", "");
+    let replay = folder.replay("headwater.toml", ["empty.jsonl"]);
+    assert_eq!((replay.rows(), replay.number("events"), replay.number("users")), (vec![], 0, 0));
+}
