@@ -2,13 +2,16 @@
 
 use crate::decode::fault::Fault;
 use crate::decode::interpret::{Interpreter, Range, Role};
-use crate::decode::reading::Reading;
+use crate::decode::path::Path;
+use crate::decode::reading::{Reading, Value};
 use crate::decode::{Block, Decoder, detect};
 use crate::error::Error;
 use crate::plan::{Format, Plan};
+use crate::sink::rfc3339;
+use crate::summary::printable;
 use dataflows::classify::{Definitions, Why};
-use dataflows::{NoTime, Position, UserKey};
-use std::fmt::Write;
+use dataflows::{NoTime, Position, Sessionless, UserKey, ValueKind};
+use std::fmt;
 use std::sync::Arc;
 
 /// Explains every event in `bytes` (an event of the named source, or of the only one) in words.
@@ -40,22 +43,23 @@ pub fn explain(plan: &Arc<Plan>, source: Option<&str>, bytes: &[u8]) -> Result<S
     let position = Position { source: index as u16, part: 0, offset: offset as u64 };
     let block = Block { position, format, framing, header: header.as_ref(), bytes: body };
     let definitions = Definitions::new(plan.rules.clone(), Vec::new());
-    let mut text = String::new();
+    let mut sheets: Vec<String> = Vec::new();
     Decoder::new(Arc::clone(plan), Range::default()).read(&block, &mut |interpreter, read, position, payload| {
-        let separator = if text.is_empty() { "" } else { "\n" };
-        let _ = writeln!(text, "{separator}event at byte {}, {} bytes", position.offset, payload.len());
+        let title = format!("event at byte {}, {} bytes", position.offset, payload.len());
+        let mut sheet = Sheet { title, rows: Vec::new() };
         match read {
-            Ok(reading) => event(plan, interpreter, reading, &definitions, index, &mut text),
-            Err(Fault { reason, message }) => row(&mut text, "dead letter", reason.code(), &message),
+            Ok(reading) => event(plan, interpreter, reading, &definitions, index, &mut sheet),
+            Err(Fault { reason, message }) => sheet.add("dead letter", reason.code(), &message),
         }
+        sheets.push(sheet.to_string());
     });
-    if text.is_empty() {
+    if sheets.is_empty() {
         return Err(wrong(
             "there is no event in the input",
             "give one JSON object, a log line, or a CSV header and rows",
         ));
     }
-    Ok(text)
+    Ok(sheets.join("\n"))
 }
 
 fn event(
@@ -64,49 +68,47 @@ fn event(
     reading: &Reading,
     definitions: &Definitions,
     source: usize,
-    text: &mut String,
+    sheet: &mut Sheet,
 ) {
     let chosen = interpreter.choose(reading);
-    let mut kind = None;
-    for (role, name) in Role::ALL.into_iter().zip(["user", "time", "type", "id"]) {
+    let has_ids = !plan.sources[source].events.id.is_empty();
+    let [user, _, kind, _] = Role::ALL.map(|role| {
         let mut joined = String::new();
         let value = chosen[role as usize].and_then(|one| interpreter.text(reading, role, one, &mut joined));
-        let from = chosen[role as usize]
-            .map(|one| interpreter.parts(role, one).map(|path| path.to_string()).collect::<Vec<_>>().join(" + "));
-        match (value, from, role) {
-            (Some(value), Some(from), Role::Time) => match interpreter.time(reading, chosen[Role::Time as usize]) {
-                Ok(time) => {
-                    let from = format!("from {from} = {}", value.text);
-                    row(text, name, &crate::sink::rfc3339(time), &from);
+        match (value, chosen[role as usize]) {
+            (Some(value), Some(one)) => {
+                let paths: Vec<_> = interpreter.parts(role, one).map(Path::to_string).collect();
+                let from = format!("from {}", paths.join(" + "));
+                match role {
+                    Role::Time => sheet.add(
+                        role.name(),
+                        &read_time(interpreter, reading, one),
+                        &format!("{from} = {}", value.text),
+                    ),
+                    _ => sheet.add(role.name(), value.text, &from),
                 }
-                Err(_) => row(text, name, "unreadable", &format!("from {from} = {}", value.text)),
-            },
-            (Some(value), Some(from), _) => row(text, name, value.text, &format!("from {from}")),
-            (_, _, Role::Id) if plan.sources[source].events.id.is_empty() => row(text, name, "-", "not configured"),
-            _ => row(text, name, "-", "none of the candidate paths is present"),
+            }
+            _ if role == Role::Id && !has_ids => sheet.add(role.name(), "-", "not configured"),
+            _ => sheet.add(role.name(), "-", "none of the candidate paths is present"),
         }
-        if role == Role::Kind {
-            kind = value.map(|value| value.text.to_string());
-        }
-    }
+        value.map(|value| value.text.to_owned())
+    });
     for (index, field) in plan.fields.iter().enumerate() {
         match interpreter.field(reading, index) {
             Some(slot) => {
                 let values: Vec<_> = reading.all(slot).map(|value| value.text).collect();
-                let from = format!("from {}", interpreter.paths().path(slot));
-                row(text, &field.name, &values.join(", "), &from);
+                sheet.add(&field.name, &values.join(", "), &format!("from {}", interpreter.paths().path(slot)));
             }
-            None => row(text, &field.name, "-", "none of its paths is present"),
+            None => sheet.add(&field.name, "-", "none of its paths is present"),
         }
     }
     if reading.ambiguous {
-        row(text, "note", "", "a path is there both as a dotted key and nested: the nested one counts");
+        sheet.add("note", "ambiguous", "a path is there both as a dotted key and nested: the nested one counts");
     }
-    let kind =
-        kind.as_deref().map(|kind| crate::decode::reading::Value { kind: dataflows::ValueKind::String, text: kind });
+    let kind = kind.as_deref().map(|text| Value { kind: ValueKind::String, text });
     let descriptor = interpreter.descriptor(reading, kind);
-    row(text, "shape", &descriptor.shape.to_string(), "");
-    row(text, "signature", &interpreter.signature_id(reading, kind).to_string(), "");
+    sheet.add("shape", &descriptor.shape.to_string(), "");
+    sheet.add("signature", &interpreter.signature_id(reading, kind).to_string(), "");
     let (class, why) = definitions.classify(&descriptor);
     let why = match why {
         Why::Rule(rule) => format!("by rule {} of {}, priority {}", rule.order + 1, plan.rules.len(), rule.priority),
@@ -114,19 +116,47 @@ fn event(
         Why::Overflow => "one type too many".into(),
         Why::Nothing => "there is no type and no rule claims it".into(),
     };
-    row(text, "class", class, &why);
-    let user = chosen[Role::User as usize].and_then(|one| {
-        interpreter.text(reading, Role::User, one, &mut String::new()).map(|value| UserKey::of(value.text))
-    });
-    match (user, interpreter.time(reading, chosen[Role::Time as usize])) {
-        (Some(user), Ok(_)) => row(text, "session", "yes", &format!("of user key {user:?}")),
-        (None, _) => row(text, "session", "no", "no_user: it is counted by class, but belongs to no session"),
-        (_, Err(NoTime::Absent)) => row(text, "session", "no", "no_time: it is counted by class under a null hour"),
-        (_, Err(NoTime::Unreadable)) => row(text, "session", "no", "unreadable_time: it is counted under a null hour"),
+    sheet.add("class", class, &why);
+    let user = user.map(|user| UserKey::of(&user));
+    let session = match (user, interpreter.time(reading, chosen[Role::Time as usize])) {
+        (Some(user), Ok(_)) => return sheet.add("session", "yes", &format!("of user key {user:?}")),
+        (None, _) => Sessionless::NoUser,
+        (_, Err(NoTime::Absent)) => Sessionless::NoTime,
+        (_, Err(NoTime::Unreadable)) => Sessionless::UnreadableTime,
+    };
+    sheet.add("session", "no", &format!("{}: it counts by class, but belongs to no session", session.code()));
+}
+
+fn read_time(interpreter: &Interpreter, reading: &Reading, candidate: usize) -> String {
+    interpreter.time(reading, Some(candidate)).map_or("unreadable".into(), rfc3339)
+}
+
+/// Rows of name, value and remark, aligned when printed.
+#[derive(Default)]
+struct Sheet {
+    title: String,
+    rows: Vec<[String; 3]>,
+}
+
+/// Values up to this width are aligned; longer ones push their remark aside.
+const VALUE_WIDTH: usize = 40;
+
+impl Sheet {
+    fn add(&mut self, name: &str, value: &str, remark: &str) {
+        self.rows.push([name, value, remark].map(printable));
     }
 }
 
-fn row(text: &mut String, name: &str, value: &str, remark: &str) {
-    let line = format!("  {name:<12} {value:<36} {remark}");
-    let _ = writeln!(text, "{}", line.trim_end());
+impl fmt::Display for Sheet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = |column: usize| self.rows.iter().map(move |row| row[column].chars().count());
+        let name_width = width(0).max().unwrap_or(0);
+        let value_width = width(1).filter(|width| *width <= VALUE_WIDTH).max().unwrap_or(0);
+        writeln!(f, "{}", self.title)?;
+        for [name, value, remark] in &self.rows {
+            let line = format!("  {name:<name_width$}  {value:<value_width$}  {remark}");
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
 }

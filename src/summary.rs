@@ -295,7 +295,7 @@ fn plural(count: u64, noun: &str) -> String {
 }
 
 /// Names come from events: what would steer the terminal is replaced.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char }).collect()
 }
 

@@ -65,6 +65,16 @@ pub enum Role {
 
 impl Role {
     pub const ALL: [Role; 4] = [Role::User, Role::Time, Role::Kind, Role::Id];
+
+    /// As the configuration names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::User => "user",
+            Role::Time => "time",
+            Role::Kind => "type",
+            Role::Id => "id",
+        }
+    }
 }
 
 /// Interprets the events of one source in one format.

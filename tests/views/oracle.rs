@@ -118,7 +118,12 @@ fn rules(set: u8) -> Vec<Rule> {
         0 => vec![],
         1 => vec![rule("priced", 0, 0, &[(0, true)])],
         2 => vec![rule("priced", 0, 0, &[(0, true)]), rule("paged", 0, 1, &[(1, true)])],
-        _ => vec![rule("priced", 0, 0, &[(0, true)]), rule("bare", 1, 1, &[(0, false), (1, false)])],
+        // The later one goes first, by its priority.
+        _ => vec![
+            rule("priced", 0, 0, &[(0, true)]),
+            rule("paged", 1, 1, &[(1, true)]),
+            rule("bare", 0, 2, &[(0, false), (1, false)]),
+        ],
     }
 }
 
@@ -151,7 +156,8 @@ impl Raw {
     fn class(&self, set: u8) -> String {
         let (price, page) = (self.price.is_some(), self.page.is_some());
         match set {
-            3 if !price && !page => "bare".into(),
+            3 if page => "paged".into(),
+            3 if !price => "bare".into(),
             1..=3 if price => "priced".into(),
             2 if page => "paged".into(),
             _ if self.kind < 3 => format!("kind {}", self.kind),
