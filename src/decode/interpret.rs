@@ -207,9 +207,10 @@ impl Interpreter {
     }
 
     fn user(&mut self, reading: &Reading, candidate: Option<usize>, batch: &mut Batch) -> Option<UserKey> {
+        let candidate = candidate?;
         let mut joined = std::mem::take(&mut self.joined);
         let key =
-            self.text(reading, Role::User, candidate?, &mut joined).map(|value| match self.names.get(value.text) {
+            self.text(reading, Role::User, candidate, &mut joined).map(|value| match self.names.get(value.text) {
                 Some(key) => *key,
                 None => {
                     let key = UserKey::of(value.text);
@@ -298,8 +299,9 @@ impl Interpreter {
         payload: &[u8],
     ) -> Option<Box<Identity>> {
         let horizon = self.plan.sources[self.source as usize].events.dedupe?;
+        let candidate = candidate?;
         let mut joined = std::mem::take(&mut self.joined);
-        let identity = self.text(reading, Role::Id, candidate?, &mut joined).map(|value| {
+        let identity = self.text(reading, Role::Id, candidate, &mut joined).map(|value| {
             let id = EventId::of(user, value.text);
             Box::new(Identity { id, payload: payload_hash(payload), position, horizon })
         });
