@@ -117,6 +117,10 @@ fn check_cluster(cluster: &typed::Cluster, problems: &mut Problems) {
         }
     }
     if let Some(tokens) = &cluster.tokens {
-        problems.push(tokens.span(), "tokens cannot be checked: nothing is served", FINITE_ONLY);
+        problems.push(
+            tokens.span(),
+            "tokens cannot be checked: nothing is served",
+            format!("leave it out; {FINITE_ONLY}"),
+        );
     }
 }

@@ -66,7 +66,7 @@ fn parts(plan: &Plan) -> Result<Vec<Part>, Error> {
     for (index, source) in plan.sources.iter().enumerate() {
         // The plan has checked that there are at most 2^16 sources.
         let of_source =
-            source::expand(&source.paths).map_err(Error::run(format!("find the files of {}", source.name)))?;
+            source::expand(&source.paths).map_err(Error::run(format!("find the files of source `{}`", source.name)))?;
         let part = |path| Part { source: index as u16, path, format: source.format };
         parts.extend(of_source.into_iter().map(part));
     }
@@ -182,11 +182,7 @@ fn run(
         stopped: AtomicBool::new(false),
     });
     let config = timely::Config::process(plan.workers);
-    let guards = timely::execute(config, move |worker| {
-        let share = share(worker, &shared);
-        shared.stopped.fetch_or(share.is_err(), Ordering::Relaxed);
-        share
-    });
+    let guards = timely::execute(config, move |worker| share(worker, &shared));
     let guards = guards.map_err(Error::run("start the workers"))?;
     let outcomes = guards.join().into_iter().map(|outcome| outcome.map_err(Error::run("run a worker")).flatten());
     outcomes.collect()
@@ -221,7 +217,11 @@ struct Watch<'s> {
 
 impl Observer for Watch<'_> {
     fn dead_letter(&mut self, letter: &DeadLetter) -> Result<(), Error> {
-        self.spool.push(letter).map_err(Error::run("write the output"))
+        self.spool.push(letter).map_err(|error| {
+            // At once: this worker goes on to wait for the others, which have to stop reading.
+            self.shared.stopped.store(true, Ordering::Relaxed);
+            Error::run("write the output")(error)
+        })
     }
 
     fn decoded(&mut self, events: u64) {

@@ -270,7 +270,7 @@ fn dead_letter_meaning(code: &str) -> &'static str {
         Reason::NotUtf8 => "not valid UTF-8",
         Reason::NoJson => "not valid JSON, or cut short",
         Reason::NotAnObject => "JSON, but not an object",
-        Reason::DuplicateKey => "an object names a key twice",
+        Reason::DuplicateKey => "an object or a header names a key twice",
         Reason::TooLarge => "more bytes than the limit",
         Reason::TooDeep => "nested deeper than the limit",
         Reason::TooManyKeys => "more keys than the limit",

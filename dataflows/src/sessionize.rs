@@ -68,7 +68,7 @@ pub type SessionTrace = TraceAgent<SessionSpine>;
 
 /// Returns the arrangement of sessions by user, and the journal of rejected replacements with their ticks.
 ///
-/// `gap` is in microseconds, at least 0 and at most 10^17.
+/// `gap` is in microseconds, at least 0 and at most 10^18.
 pub fn sessionize<'s>(
     visits: Stream<'s, Tick, Vec<Visit>>,
     replacements: Stream<'s, Tick, Vec<Replacement>>,

@@ -155,7 +155,11 @@ fn text(scalar: &Scalar, span: Range<usize>, problems: &mut Problems) -> Option<
 
 fn finite(number: f64, span: &Range<usize>, problems: &mut Problems) -> Option<f64> {
     if !number.is_finite() {
-        problems.push(span.clone(), format!("{number} is no bound"), "write a finite number, or leave the bound out");
+        problems.push(
+            span.clone(),
+            format!("{number} cannot be compared with"),
+            "write a finite number, or leave it out",
+        );
         return None;
     }
     Some(number)

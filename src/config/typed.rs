@@ -141,7 +141,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Tables<T> {
             type Value = Tables<T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of tables, each under a header in double brackets, such as [[source]]")
+                f.write_str("a list of tables, each under a header in double brackets, such as [[source]] or [[class]]")
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {

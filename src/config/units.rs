@@ -14,7 +14,10 @@ pub const SIZE_HELP: &str = "write a number with a unit, such as \"64KiB\", \"1M
 ///
 /// Errors say, in words for the user, what is wrong with the text; [`DURATION_HELP`] says what to write.
 pub fn duration(text: &str) -> Result<i64, String> {
-    let span: jiff::Span = text.parse().map_err(|_| format!("`{text}` is no duration"))?;
+    // Numbers of more digits than any legal duration has are beyond what the parser takes.
+    let is_long = text.split(|char: char| !char.is_ascii_digit()).any(|digits| digits.len() > 10);
+    let wrong = if is_long { "is too long a duration, or none" } else { "is no duration" };
+    let span: jiff::Span = text.parse().map_err(|_| format!("`{text}` {wrong}"))?;
     if span.get_years() != 0 || span.get_months() != 0 {
         return Err(format!("`{text}` has no fixed length: months and years differ"));
     }

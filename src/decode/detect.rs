@@ -83,8 +83,9 @@ fn is_log_line(line: &[u8]) -> bool {
     })
 }
 
-/// Whether the first row names columns and most of the others have as many cells, for one of the delimiters. Names do
-/// not begin with digits (rows without a header, lines of a log) or with markup.
+/// Whether the first row names columns and most of the others have as many cells, for one of the delimiters; if all of
+/// the names are single words, it is enough that one other row has. Names do not begin with digits (rows without a
+/// header, lines of a log) or with markup.
 fn has_header(head: &[u8]) -> bool {
     let rows = || whole(Framing::Csv, head);
     let Some(header) = rows().next() else { return false };
@@ -92,10 +93,12 @@ fn has_header(head: &[u8]) -> bool {
         let names = || header.split(|byte| *byte == delimiter).map(<[u8]>::trim_ascii);
         let count = cells(header, delimiter);
         let is_name = |name: &[u8]| !matches!(name, [b'0'..=b'9' | b'<' | b'{' | b'[', ..]);
+        let is_word = |name: &[u8]| !name.is_empty() && !name.iter().any(u8::is_ascii_whitespace);
+        let fits = |row: &[u8]| cells(row, delimiter) == count;
         let mut others = rows().skip(1).peekable();
         count > 1
             && names().all(is_name)
-            && (others.peek().is_none() || most(others, |row| cells(row, delimiter) == count))
+            && (others.peek().is_none() || most(others, fits) || (names().all(is_word) && rows().skip(1).any(fits)))
     })
 }
 

@@ -21,6 +21,8 @@ pub struct Cutter {
     header: Option<Arc<[u8]>>,
     chunk_bytes: usize,
     event_bytes: usize,
+    /// First and last byte so far that is not blank.
+    ends: Option<(u8, u8)>,
     /// The end has been reported, and the damage that it may be due to.
     done: bool,
 }
@@ -50,7 +52,7 @@ impl Cutter {
         };
         let chunk_bytes = chunking.chunk_bytes.max(1);
         let source = plan.source;
-        Ok(Cutter { content, part, source, format, framing, header, chunk_bytes, event_bytes, done: false })
+        Ok(Cutter { content, part, source, format, framing, header, chunk_bytes, event_bytes, ends: None, done: false })
     }
 
     /// Bytes of the part that have been handed out, skipped or made dead letters.
@@ -92,6 +94,7 @@ impl Cutter {
                 Survey { .. } if ended => filled,
                 Survey { whole: 0, .. } => {
                     if self.framing.separators(&bytes[..filled]) == filled {
+                        self.note(&bytes[..filled]);
                         filled = 0;
                         chunk.offset = self.content.offset();
                     }
@@ -101,14 +104,27 @@ impl Cutter {
             };
             self.content.unread(&bytes[end..filled]);
             bytes.truncate(end);
+            self.note(bytes);
             return Ok(end > 0 || self.end(chunk));
+        }
+    }
+
+    /// Remembers the ends of what has been handed out.
+    fn note(&mut self, bytes: &[u8]) {
+        if let [first, .., last] | [first @ last] = bytes.trim_ascii() {
+            self.ends = Some((self.ends.map_or(*first, |(first, _)| first), *last));
         }
     }
 
     /// At the end of the content: false, but the first time true if there is damage to report.
     fn end(&mut self, chunk: &mut Chunk) -> bool {
-        let first = !std::mem::replace(&mut self.done, true);
-        let Some(damage) = self.content.damage().filter(|_| first) else { return false };
+        if std::mem::replace(&mut self.done, true) {
+            return false;
+        }
+        // Cut within an element, that is a record that does not parse; between two, nothing else would tell.
+        let open = self.framing == Framing::JsonValues && matches!(self.ends, Some((b'[', b'[' | b',' | b'}')));
+        let open = open.then_some("the array is not closed: the file may have been cut short");
+        let Some(damage) = self.content.damage().or(open) else { return false };
         let position = self.position(self.content.offset());
         let message = damage.to_string();
         let payload = Vec::new();
