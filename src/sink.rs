@@ -82,6 +82,16 @@ pub fn column_names(schema: &SessionSchema) -> Vec<String> {
     columns(schema).into_iter().map(|column| column.name).collect()
 }
 
+/// The columns of a sum: its value, and how many values were no number.
+pub fn sum_columns(name: &str) -> [String; 2] {
+    [name.to_owned(), format!("{name}_not_numbers")]
+}
+
+/// The columns of a carried field: its first and its last value.
+pub fn carried_columns(field: &str) -> [String; 2] {
+    [format!("entry_{field}"), format!("exit_{field}")]
+}
+
 /// Writes one worker's share of `sessions` to a part file, encoded as it comes.
 pub struct SessionWriter {
     worker: usize,

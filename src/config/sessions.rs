@@ -5,27 +5,25 @@ use super::events::duration;
 use super::fields::Fields;
 use super::typed::{self, OneOrMany};
 use crate::plan::SessionPlan;
+use crate::sink::{self, SessionSchema};
 use std::collections::HashSet;
 
 /// 30 minutes, which web analytics has used since the 1990s (Catledge and Pitkow 1995 measured 25.5).
 const DEFAULT_GAP: i64 = 30 * 60 * 1_000_000;
 
-/// Columns that every session row has.
-const COLUMNS: [&str; 9] =
-    ["session_id", "user", "start_us", "end_us", "duration_us", "events", "classes", "first_class", "last_class"];
-
 pub(super) fn check(typed: &typed::Sessions, fields: &mut Fields, problems: &mut Problems) -> SessionPlan {
     let gap = typed.gap.as_ref().and_then(|gap| duration(gap, problems)).unwrap_or(DEFAULT_GAP);
-    let mut columns: HashSet<String> = COLUMNS.into_iter().map(String::from).collect();
+    let always = sink::column_names(&SessionSchema::default());
+    // In lower case: SQL engines take names that differ in case alone for one.
+    let mut columns: HashSet<String> = always.into_iter().collect();
 
     let mut sums = Vec::new();
     for (name, field) in typed::in_order(&typed.sum) {
-        let own = [name.get_ref().clone(), format!("{}_not_numbers", name.get_ref())];
         if name.get_ref().is_empty() {
             problems.push(name.span(), "a sum without a name", "give it the name of its column");
         }
-        for column in own {
-            if !columns.insert(column.clone()) {
+        for column in sink::sum_columns(name.get_ref()) {
+            if !columns.insert(column.to_lowercase()) {
                 problems.push(
                     name.span(),
                     format!("two columns of a session would have the name `{column}`"),
@@ -50,8 +48,8 @@ pub(super) fn check(typed: &typed::Sessions, fields: &mut Fields, problems: &mut
             problems.push(span, format!("`{text}` is carried twice"), "leave one of them out");
             continue;
         }
-        for column in [format!("entry_{text}"), format!("exit_{text}")] {
-            if !columns.insert(column.clone()) {
+        for column in sink::carried_columns(text) {
+            if !columns.insert(column.to_lowercase()) {
                 let message = format!("two columns of a session would have the name `{column}`");
                 problems.push(span.clone(), message, "give the sum of that name another one");
             }
