@@ -25,7 +25,7 @@ pub use staging::Staging;
 use dataflows::{EventTime, Measure, SessionId};
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// A session as it leaves: every name resolved.
@@ -284,6 +284,21 @@ impl<'a> SessionRow<'a> {
 /// Counts are of events, one by one: none comes near the limit of 2^63.
 fn integer(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Writes `millionths` as an exact decimal number, as short as it can be: `12.5`.
+fn decimal(millionths: i128, out: &mut Vec<u8>) -> io::Result<()> {
+    const ONE: u128 = 1_000_000;
+    let magnitude = millionths.unsigned_abs();
+    let sign = if millionths < 0 { "-" } else { "" };
+    write!(out, "{sign}{}", magnitude / ONE)?;
+    if !magnitude.is_multiple_of(ONE) {
+        write!(out, ".{:06}", magnitude % ONE)?;
+        while out.last() == Some(&b'0') {
+            out.pop();
+        }
+    }
+    Ok(())
 }
 
 /// RFC 3339 in UTC, with as many digits after the second as it takes.

@@ -1,6 +1,6 @@
 //! Comma-separated values after RFC 4180, except that lines end in a bare line feed. An absent value is an empty field.
 
-use super::{Cell, SessionRow, SessionSchema, column_names, jsonl, text};
+use super::{Cell, SessionRow, SessionSchema, column_names, decimal, jsonl};
 use std::io::{self, Write};
 
 /// The first line of `sessions.csv`.
@@ -22,7 +22,7 @@ pub(super) fn row(row: &SessionRow, out: &mut Vec<u8>) -> io::Result<()> {
             Cell::Text(text) => field(text.unwrap_or_default(), out),
             Cell::Integer(number) => write!(out, "{number}")?,
             Cell::Decimal(None) => {}
-            Cell::Decimal(Some(millionths)) => text::decimal(millionths, out)?,
+            Cell::Decimal(Some(millionths)) => decimal(millionths, out)?,
             Cell::Classes(classes) => {
                 let mut object = Vec::new();
                 jsonl::classes(classes, &mut object)?;

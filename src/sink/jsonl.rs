@@ -1,6 +1,6 @@
 //! JSON Lines: one object per line. Numbers are exact; none goes through floating point.
 
-use super::{Cell, SessionRow, SessionSchema, column_names, text};
+use super::{Cell, SessionRow, SessionSchema, column_names, decimal};
 use std::io::{self, Write};
 
 /// The keys of a row, escaped once.
@@ -22,7 +22,7 @@ impl Keys {
                 Cell::Text(text) => serde_json::to_writer(&mut *out, &text)?,
                 Cell::Integer(number) => write!(out, "{number}")?,
                 Cell::Decimal(None) => out.extend_from_slice(b"null"),
-                Cell::Decimal(Some(millionths)) => text::decimal(millionths, out)?,
+                Cell::Decimal(Some(millionths)) => decimal(millionths, out)?,
                 Cell::Classes(counts) => classes(counts, out)?,
             }
         }

@@ -129,7 +129,7 @@ fn jsonl_is_exact() {
 fn decimals_are_short_and_exact() {
     let check = |millionths, expected: &str| {
         let mut out = Vec::new();
-        text::decimal(millionths, &mut out).unwrap();
+        decimal(millionths, &mut out).unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     };
     check(0, "0");

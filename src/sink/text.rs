@@ -47,18 +47,3 @@ pub(super) fn assemble(header: &[u8], parts: Vec<File>, mut file: File) -> io::R
     }
     Ok(())
 }
-
-/// Writes `millionths` as an exact decimal number, as short as it can be: `12.5`.
-pub(super) fn decimal(millionths: i128, out: &mut Vec<u8>) -> io::Result<()> {
-    const ONE: u128 = 1_000_000;
-    let magnitude = millionths.unsigned_abs();
-    let sign = if millionths < 0 { "-" } else { "" };
-    write!(out, "{sign}{}", magnitude / ONE)?;
-    if !magnitude.is_multiple_of(ONE) {
-        write!(out, ".{:06}", magnitude % ONE)?;
-        while out.last() == Some(&b'0') {
-            out.pop();
-        }
-    }
-    Ok(())
-}
