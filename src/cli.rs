@@ -1,12 +1,12 @@
 //! The grammar of the command line. What the verbs do is elsewhere.
 
 use crate::config::{Overrides, WORKERS, units};
+use crate::decode::reading::Value;
+use crate::decode::time::TimeReader;
+use crate::sink::OutputFormat;
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use dataflows::EventTime;
-use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use dataflows::{EventTime, ValueKind};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -72,7 +72,7 @@ pub struct Replay {
 
     /// Format of the sessions
     #[arg(long, value_enum, default_value_t)]
-    pub format: TableFormat,
+    pub format: OutputFormat,
 
     /// Print the summary as one JSON object, and nothing else
     #[arg(long)]
@@ -101,15 +101,6 @@ pub struct Explain {
     /// The source by whose settings the event is read; needed when the configuration has several
     #[arg(long, value_name = "NAME")]
     pub source: Option<String>,
-}
-
-/// How tables are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum TableFormat {
-    #[default]
-    Parquet,
-    Csv,
-    Jsonl,
 }
 
 impl Cli {
@@ -149,28 +140,11 @@ fn gap(text: &str) -> Result<i64, String> {
     units::duration(text).map_err(|wrong| format!("{wrong}: {}", units::DURATION_HELP))
 }
 
-/// A time as people type it. Epochs are told apart by magnitude, as in events: below 10^11 seconds, below 10^14
-/// milliseconds, below 10^17 microseconds, else nanoseconds (floored).
+/// A time as people type it: read as in events ([`TimeReader`]), in UTC if it says no zone.
 fn time(text: &str) -> Result<EventTime, String> {
-    const OUT_OF_RANGE: &str = "outside the years -9999 to 9999";
-    let micros = if let Ok(epoch) = text.parse::<i64>() {
-        match epoch.unsigned_abs() {
-            0..100_000_000_000 => epoch * 1_000_000,
-            100_000_000_000..100_000_000_000_000 => epoch * 1000,
-            100_000_000_000_000..100_000_000_000_000_000 => epoch,
-            _ => epoch.div_euclid(1000),
-        }
-    } else {
-        let utc = |local: DateTime| TimeZone::UTC.to_timestamp(local);
-        text.parse::<Timestamp>()
-            .or_else(|_| text.parse::<DateTime>().and_then(utc))
-            .map_err(|_| "write RFC 3339 (2024-05-01T12:00:00Z), a date (2024-05-01) or an epoch".to_owned())?
-            .as_nanosecond()
-            .div_euclid(1000)
-            .try_into()
-            .map_err(|_| OUT_OF_RANGE)?
-    };
-    EventTime::from_micros(micros).ok_or_else(|| OUT_OF_RANGE.to_owned())
+    let value = Value { kind: ValueKind::String, text };
+    let help = "write RFC 3339 (2024-05-01T12:00:00Z), a date (2024-05-01) or an epoch, in the years -9999 to 9999";
+    TimeReader::new("UTC")?.read(value).ok_or_else(|| help.to_owned())
 }
 
 #[cfg(test)]
@@ -203,7 +177,7 @@ mod tests {
         assert_eq!(replay.from.unwrap().micros(), 1_714_521_600_000_000);
         assert_eq!(replay.to.unwrap().micros(), 1_717_200_000_000_000);
         assert_eq!(replay.now, replay.to);
-        assert_eq!(replay.format, TableFormat::Csv);
+        assert_eq!(replay.format, OutputFormat::Csv);
         assert!(replay.json && replay.no_progress);
         let overrides = replay.overrides();
         assert_eq!((overrides.workers, overrides.gap), (Some(3), Some(5_400_000_000)));

@@ -1,10 +1,9 @@
 //! The thin binary: parses the command line, runs a verb, prints its outcome.
 
-use headwater::cli::{Cli, Explain, Replay, TableFormat, Verb};
+use headwater::cli::{Cli, Explain, Replay, Verb};
 use headwater::decode::interpret::Range;
 use headwater::error::Error;
 use headwater::progress::ProgressMode;
-use headwater::sink::OutputFormat;
 use headwater::{config, explain, replay, summary};
 use std::io::{Read, Write};
 use std::process::ExitCode;
@@ -39,11 +38,7 @@ fn run_replay(verb: &Replay) -> Result<String, Error> {
         range: Range { from: verb.from, to: verb.to },
         now: verb.now,
         out: verb.out.clone().unwrap_or_else(|| plan.data_dir.clone()),
-        format: match verb.format {
-            TableFormat::Parquet => OutputFormat::Parquet,
-            TableFormat::Csv => OutputFormat::Csv,
-            TableFormat::Jsonl => OutputFormat::Jsonl,
-        },
+        format: verb.format,
         progress: ProgressMode::detect(verb.json || verb.no_progress),
     };
     let summary = replay::replay(&plan, &options)?;

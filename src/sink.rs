@@ -56,8 +56,9 @@ pub struct SessionSchema {
 }
 
 /// File format of the table `sessions`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum OutputFormat {
+    #[default]
     Parquet,
     Csv,
     Jsonl,

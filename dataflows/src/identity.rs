@@ -132,6 +132,17 @@ pub enum ValueKind {
     EmptyArray = 5,
 }
 
+impl ValueKind {
+    pub const ALL: [ValueKind; 6] = [
+        ValueKind::Null,
+        ValueKind::Bool,
+        ValueKind::Number,
+        ValueKind::String,
+        ValueKind::EmptyObject,
+        ValueKind::EmptyArray,
+    ];
+}
+
 /// A canonical path, hashed step by step while descending. Dots in a key descend, so that `{"a.b":1}` and
 /// `{"a":{"b":1}}` give the same path; any element of an array is one step, [`PathHash::element`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -271,14 +282,7 @@ mod tests {
         assert_eq!(format!("{:016x}", price.leaf(ValueKind::Number)), "ec555fcdc1364a0e");
 
         let empty = shape(&[]);
-        let kinds = [
-            ValueKind::Null,
-            ValueKind::Bool,
-            ValueKind::Number,
-            ValueKind::String,
-            ValueKind::EmptyObject,
-            ValueKind::EmptyArray,
-        ];
+        let kinds = ValueKind::ALL;
         let all_kinds = shape(&kinds.map(|kind| (PathHash::ROOT.key("k").segment(&[kind as u8]), kind)));
         assert_eq!(empty.to_string(), "e12ef9d2eb86ceeb");
         assert_eq!(

@@ -63,11 +63,6 @@ impl Chunks {
             parts_read: AtomicUsize::new(0),
         })
     }
-
-    /// In the order of [`Chunk::part`].
-    pub fn parts(&self) -> &[Part] {
-        &self.parts
-    }
 }
 
 impl Source for Chunks {

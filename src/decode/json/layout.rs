@@ -37,14 +37,6 @@ pub enum Reached {
     Dotted,
 }
 
-const LEAVES: [ValueKind; 6] = [
-    ValueKind::Null,
-    ValueKind::Bool,
-    ValueKind::Number,
-    ValueKind::String,
-    ValueKind::EmptyObject,
-    ValueKind::EmptyArray,
-];
 const OBJECT: u64 = 6;
 const ARRAY: u64 = 7;
 const DOTTED: u64 = 1 << 8;
@@ -78,7 +70,7 @@ impl Node {
     }
 
     fn leaf(self) -> Option<ValueKind> {
-        LEAVES.get((self.about & 0xff) as usize).copied()
+        ValueKind::ALL.get((self.about & 0xff) as usize).copied()
     }
 
     pub fn is_object(self) -> bool {
