@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a bench that fails has to stop")]
 
 pub mod clock;
+pub mod events;
+pub mod job;
 pub mod random;
 pub mod sessions;
 pub mod table;

@@ -10,7 +10,7 @@ use differential_dataflow::trace::implementations::ValSpine;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::operators::{Input, Probe};
+use timely::dataflow::operators::{Exchange, Input, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::progress::Antichain;
 use timely::worker::Worker;
@@ -127,6 +127,24 @@ where
             cursor.step_val(&storage);
         }
         cursor.step_key(&storage);
+    }
+}
+
+/// Sends visits to the workers that own their users, and drops them there.
+pub fn exchange(worker: &mut Worker, batches: Vec<Vec<Visit>>) {
+    let workers = worker.peers();
+    let mut visits: Sender<Visit> = InputHandle::new();
+    let probe = worker.dataflow::<Tick, _, _>(|scope| {
+        let visits = scope.input_from(&mut visits);
+        visits.exchange(move |visit: &Visit| visit.user.worker(workers)).probe().0
+    });
+    for mut batch in batches {
+        visits.send_batch(&mut batch);
+        worker.step();
+    }
+    drop(visits);
+    while !probe.done() {
+        worker.step_or_park(Some(PATIENCE));
     }
 }
 
