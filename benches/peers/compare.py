@@ -124,4 +124,5 @@ def main():
         print(f"\nAll {len(jobs)} results have equal rows" + (", which are those of the oracle." if options.oracle else "."))
 
 
-main()
+if __name__ == "__main__":
+    main()
