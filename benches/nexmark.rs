@@ -11,7 +11,7 @@ use harness::auctions::{self, GAP};
 use harness::clock::{Clock, Took, median};
 use harness::graph::Feed;
 use harness::sessions::{BATCH, Together, run};
-use harness::table::{Table, number, thousands};
+use harness::table::{self, Table, number, thousands};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ fn main() {
     row("by hand, in order, 1 thread", took, sessions);
     for (workers, tick) in [(1, 1_000_000), (2, 1_000_000), (1, 10_000), (2, 10_000)] {
         let (took, found) = graph(&happenings, workers, tick, runs);
-        row(&format!("graph, {workers} workers, {}-event ticks", thousands(tick)), took, found);
+        row(&format!("graph, {}, {}-event ticks", table::workers(workers), thousands(tick)), took, found);
         assert_eq!(sessions, found);
     }
 }

@@ -8,7 +8,7 @@ use dataflows::pipeline::Settings;
 use harness::clock::{Took, median};
 use harness::graph::{Feed, Share};
 use harness::sessions::{Together, run};
-use harness::table::{Table, number, thousands};
+use harness::table::{self, Table, number, thousands};
 use harness::visits::{DAY, GAP, Workload};
 
 #[derive(Parser)]
@@ -43,7 +43,7 @@ struct Outcome {
 fn main() {
     let Arguments { events, workers, runs } = harness::arguments();
     let workload = Workload::new(events, false);
-    let title = format!("{workers} workers, {} events, 1 % late, and a bot:", thousands(events));
+    let title = format!("{}, {} events, 1 % late, and a bot:", table::workers(workers), thousands(events));
     let columns = ["events in", "µs CPU/event", "µs wall/event", "sessions", "a rule more, ms CPU", "count rows"];
     let table = Table::new(&title, &columns);
     let warm = events / 2;

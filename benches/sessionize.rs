@@ -10,7 +10,7 @@ use differential_dataflow::input::InputSession;
 use harness::clock::{self, Took, median, resident};
 use harness::random::Random;
 use harness::sessions::{BATCH, Graph, IN_FLIGHT, Together, allow_compaction, each_row, run};
-use harness::table::{Table, number, thousands};
+use harness::table::{self, Table, number, thousands};
 use harness::visits::{GAP, Workload};
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ fn main() {
     if let Some(case) = arguments.memory_case {
         return memory_of(&arguments, case);
     }
-    println!("sessionize, {} workers, {} events", arguments.workers, thousands(arguments.events));
+    println!("\n{}, {} events", table::workers(arguments.workers), thousands(arguments.events));
     throughput(&arguments);
     if arguments.wants("late") {
         late(&arguments);

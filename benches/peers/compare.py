@@ -31,7 +31,7 @@ def arguments():
     parser.add_argument("events", type=os.path.abspath)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--oracle", help="the sessions that the generator knows, in milliseconds")
-    parser.add_argument("--only", type=lambda text: text.split(","), help="names of the table, by commas")
+    parser.add_argument("--only", action="append", metavar="NAME", help="as the table has it, repeatedly; headwater always")
     parser.add_argument("--python", action="append", default=[], metavar="PEER=PATH", help="another interpreter for a peer")
     return parser.parse_args()
 
@@ -54,6 +54,7 @@ def commands(events, out, pythons):
         REFERENCE: headwater(2),
         "headwater, 1 worker": headwater(1),
         "by hand, 1 thread": table("baseline", BASELINE),
+        "by hand, 1 thread, whole file in memory": table("baseline-whole", BASELINE, "--whole"),
         "DuckDB": python("duckdb"),
         "Polars": python("polars"),
         "chDB": python("chdb"),
@@ -110,7 +111,7 @@ def main():
         for number in range(options.rounds + 1):
             for name, (command, _) in jobs.items():
                 wall, cpu, memory = run(command)
-                print(f"round {number}  {name:<20} wall {wall:6.2f} s  cpu {cpu:6.2f} s  peak {memory:6.0f} MB", file=sys.stderr, flush=True)
+                print(f"round {number}  {name:<40} wall {wall:6.2f} s  cpu {cpu:6.2f} s  peak {memory:6.0f} MB", file=sys.stderr, flush=True)
                 if number > 0:
                     figures[name].append((wall, cpu, memory))
         print("\n| | wall | CPU | peak memory | wall / headwater's | CPU / headwater's | memory / headwater's |")

@@ -21,6 +21,7 @@ impl Clock {
         Clock { started: Instant::now(), cpu: cpu() }
     }
 
+    /// Since the start.
     pub fn took(&self) -> Took {
         Took { wall: self.started.elapsed().as_secs_f64(), cpu: cpu() - self.cpu }
     }
@@ -44,17 +45,15 @@ pub fn median(mut runs: Vec<Took>) -> Took {
     runs[runs.len() / 2]
 }
 
-/// Runs `work` this often and returns the median; the value of the last run keeps the optimiser honest.
+/// Runs `work` once to warm up, then this often, and returns the median, with the value of the last run.
 pub fn repeat<R>(runs: usize, mut work: impl FnMut() -> R) -> (Took, R) {
-    let mut took = Vec::new();
-    loop {
+    let mut value = work();
+    let took = (0..runs).map(|_| {
         let clock = Clock::start();
-        let value = std::hint::black_box(work());
-        took.push(clock.took());
-        if took.len() >= runs {
-            return (median(took), value);
-        }
-    }
+        value = std::hint::black_box(work());
+        clock.took()
+    });
+    (median(took.collect()), value)
 }
 
 /// Seconds of CPU that this process has taken.
@@ -63,20 +62,10 @@ fn cpu() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// Resident bytes of this process now.
+/// Resident bytes of this process now; 0 where there is no `/proc`.
 pub fn resident() -> usize {
-    status("VmRSS:")
-}
-
-/// The most that was ever resident.
-pub fn peak() -> usize {
-    status("VmHWM:")
-}
-
-/// 0 where there is no `/proc`.
-fn status(key: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(key));
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
     kilobytes.unwrap_or(0) * 1024
 }

@@ -38,3 +38,8 @@ pub fn thousands(value: impl TryInto<i64>) -> String {
     let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
     format!("{}{}", if value < 0 { "-" } else { "" }, groups.join(","))
 }
+
+/// `1 worker`, `2 workers`.
+pub fn workers(count: usize) -> String {
+    if count == 1 { "1 worker".into() } else { format!("{count} workers") }
+}

@@ -1,9 +1,10 @@
 //! The job of `peers/` as one would write it by hand for this one log, on one thread: parse with sonic-rs, collect the
-//! times of each user in a hash map, sort them, scan. `baseline EVENTS.jsonl SESSIONS.parquet`
+//! times of each user in a hash map, sort them, scan. `baseline [--whole] EVENTS.jsonl SESSIONS.parquet`
 //!
 //! It knows this log only: a record of another form ends it, and it keeps no counts but purchases.
 #![allow(clippy::unwrap_used, reason = "a baseline that fails has to stop")]
 
+use clap::Parser;
 use memchr::{memchr_iter, memrchr};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 #[derive(Deserialize)]
@@ -37,38 +39,55 @@ const PURCHASE: &str = "one-click purchase";
 /// By user: microseconds, purchase.
 type Users = HashMap<String, Vec<(i64, bool)>, foldhash::fast::FixedState>;
 
+#[derive(Parser)]
+struct Arguments {
+    events: PathBuf,
+    sessions: PathBuf,
+    /// Reads all of the file before anything else, as a first version would.
+    #[arg(long)]
+    whole: bool,
+}
+
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    let mut users = read(File::open(&arguments[1]).unwrap());
+    let Arguments { events, sessions, whole } = harness::arguments();
+    let mut users = Users::default();
+    match whole {
+        true => lines(&std::fs::read(events).unwrap(), &mut users),
+        false => chunks(File::open(events).unwrap(), &mut users),
+    }
     let mut names: Vec<String> = users.keys().cloned().collect();
     names.sort_unstable();
     let mut rows = Rows::default();
     for name in names {
         sessionize(name.as_str(), users.get_mut(&name).unwrap(), &mut rows);
     }
-    write(&rows, File::create(&arguments[2]).unwrap());
+    write(&rows, File::create(sessions).unwrap());
 }
 
-fn read(mut file: File) -> Users {
-    let mut users = Users::default();
+fn chunks(mut file: File, users: &mut Users) {
     let mut buffer = vec![0; 1 << 20];
     let mut filled = 0;
     loop {
         let length = file.read(&mut buffer[filled..]).unwrap();
         if length == 0 {
-            break;
+            return lines(&buffer[..filled], users);
         }
         filled += length;
         let Some(end) = memrchr(b'\n', &buffer[..filled]) else { continue };
-        let mut start = 0;
-        for line_end in memchr_iter(b'\n', &buffer[..=end]) {
-            add(&buffer[start..line_end], &mut users);
-            start = line_end + 1;
-        }
-        buffer.copy_within(start..filled, 0);
-        filled -= start;
+        lines(&buffer[..end], users);
+        buffer.copy_within(end + 1..filled, 0);
+        filled -= end + 1;
     }
-    users
+}
+
+fn lines(bytes: &[u8], users: &mut Users) {
+    let mut start = 0;
+    for end in memchr_iter(b'\n', bytes).chain([bytes.len()]) {
+        if start < end {
+            add(&bytes[start..end], users);
+        }
+        start = end + 1;
+    }
 }
 
 fn add(line: &[u8], users: &mut Users) {

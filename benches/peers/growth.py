@@ -1,0 +1,30 @@
+#!/usr/bin/env python3
+"""Headwater's whole job at growing sizes: wall, CPU and memory should grow no faster than the events.
+
+    cargo build --release --locked
+    cargo build --release --locked -p headwater-benches --bins
+    python3 benches/peers/growth.py 5000000 50000000
+
+Each log has a fiftieth as many users as events, over five days. Generates them one after the other into a temporary
+folder (TMPDIR); 50,000,000 events take 14 GB there. Medians of RUNS runs, 3 if it is not set.
+"""
+import os, statistics, subprocess, sys, tempfile
+
+from compare import HEADWATER, HERE, TARGET, run
+
+RUNS = int(os.environ.get("RUNS", "3"))
+
+
+def main():
+    print("\n| events | wall | CPU | peak memory | µs CPU/event | bytes of memory/event |\n|--:|--:|--:|--:|--:|--:|")
+    for count in map(int, sys.argv[1:]):
+        with tempfile.TemporaryDirectory() as folder:
+            events = os.path.join(folder, "events.jsonl")
+            subprocess.run([os.path.join(TARGET, "release", "generate"), str(count), events], check=True)
+            command = [HEADWATER, "replay", os.path.join(HERE, "job.toml"), events, "--out", os.path.join(folder, "out"),
+                       "--workers", "2", "--no-progress"]
+            wall, cpu, memory = map(statistics.median, zip(*(run(command) for _ in range(RUNS))))
+            print(f"| {count:,} | {wall:.2f} s | {cpu:.2f} s | {memory:.0f} MB | {cpu * 1e6 / count:.3f} | {memory * 2**20 / count:.0f} |", flush=True)
+
+
+main()
