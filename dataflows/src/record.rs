@@ -68,18 +68,6 @@ impl Sessionless {
     }
 }
 
-impl Event {
-    /// `None` if the event belongs to a session.
-    pub fn sessionless(&self) -> Option<Sessionless> {
-        match (self.user, self.time) {
-            (None, _) => Some(Sessionless::NoUser),
-            (Some(_), Err(NoTime::Absent)) => Some(Sessionless::NoTime),
-            (Some(_), Err(NoTime::Unreadable)) => Some(Sessionless::UnreadableTime),
-            (Some(_), Ok(_)) => None,
-        }
-    }
-}
-
 /// What makes two records the same event (design §5).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
