@@ -16,6 +16,7 @@ use dataflows::{
     DeadLetter, Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, ShapeId,
     SignatureId, UserKey,
 };
+use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -281,9 +282,9 @@ impl Interpreter {
             measure
         };
         let sums = sessions.sums.iter().map(|(_, field)| measure(*field)).collect();
-        let carried: Vec<_> = sessions.carry.iter().map(|field| self.field(reading, *field)).collect();
+        let slots: SmallVec<[_; 2]> = sessions.carry.iter().map(|field| self.field(reading, *field)).collect();
         let texts = &mut self.texts;
-        let carried = carried
+        let carried = slots
             .into_iter()
             .map(|slot| slot.and_then(|slot| reading.first(slot)).map(|value| intern(texts, value.text)))
             .collect();
