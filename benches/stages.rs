@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a bench that fails has to stop")]
 
 use clap::Parser;
-use dataflows::engine::{Engine, Input, Views};
+use dataflows::engine::{Input, Views};
 use dataflows::pipeline::Settings;
 use dataflows::sessionize::{Session, Visit};
-use dataflows::{Event, Record, Tick, UserKey};
+use dataflows::{Event, Record, UserKey};
 use harness::clock::{Clock, Took, median, repeat};
+use harness::graph::Feed;
 use harness::job::{Log, block};
-use harness::sessions::{Graph, IN_FLIGHT, Together, exchange, run};
+use harness::sessions::{Graph, Together, exchange, run};
 use harness::table::{Table, number, thousands};
 use headwater::decode::Decoder;
 use headwater::decode::interpret::{Batch, Interpreter, Range};
@@ -36,7 +37,7 @@ struct Arguments {
 fn main() {
     let Arguments { input, events, runs } = harness::arguments();
     let log = Log::new(input.as_deref(), events);
-    let events: usize = log.decoded().iter().map(|(_, input)| input.records.len()).sum();
+    let events: usize = log.decoded().values().flatten().map(|input| input.records.len()).sum();
     let whole = whole(&log, 1, runs);
     let title = format!("One thread, {} events; each stage alone, above the one before:", thousands(events));
     let table = Table::new(&title, &["stage", "µs CPU/event", "share of the replay"]);
@@ -131,17 +132,10 @@ fn graph(log: &Log, runs: usize) -> GraphTook {
         let mut shares = run(1, None, move |worker| {
             let decoded = decoded.lock().unwrap().take().unwrap();
             let clock = Clock::start();
-            let mut engine = Engine::new(worker, Settings { gap: plan.sessions.gap, dedupe: None });
-            engine.send(&mut Input { rules: plan.rules.clone(), ..Input::default() });
-            for (tick, mut input) in decoded {
-                while tick > engine.settled().saturating_add(IN_FLIGHT) {
-                    Engine::wait(worker);
-                }
-                engine.advance_to(tick);
-                engine.send(&mut input);
-                Engine::step(worker);
-            }
-            let (mut views, _) = engine.close(worker);
+            let mut feed = Feed::new(worker, Settings { gap: plan.sessions.gap, dedupe: None });
+            feed.tick([Input { rules: plan.rules.clone(), ..Input::default() }]);
+            decoded.into_values().for_each(|inputs| feed.tick(inputs));
+            let mut views = feed.close();
             let fed = clock.took();
 
             let schema = SessionSchema::default();
@@ -271,15 +265,12 @@ fn exchanged(log: &Log, workers: usize, runs: usize) -> Took {
 
 /// By tick and chunk.
 fn visits(log: &Log) -> Vec<Vec<Vec<Visit>>> {
-    let mut ticks: BTreeMap<Tick, Vec<Vec<Visit>>> = BTreeMap::new();
-    for (tick, input) in log.decoded() {
-        let visit = |record: Record| {
-            let Event { user, time, signature, details } = record.event;
-            Some(Visit { user: user?, time: time.ok()?, signature, details })
-        };
-        ticks.entry(tick).or_default().push(input.records.into_iter().filter_map(visit).collect());
-    }
-    ticks.into_values().collect()
+    let visit = |record: Record| {
+        let Event { user, time, signature, details } = record.event;
+        Some(Visit { user: user?, time: time.ok()?, signature, details })
+    };
+    let of_input = |input: Input| input.records.into_iter().filter_map(visit).collect();
+    log.decoded().into_values().map(|inputs| inputs.into_iter().map(of_input).collect()).collect()
 }
 
 /// All of it, from the file to the output folder.

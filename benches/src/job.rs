@@ -8,6 +8,7 @@ use headwater::decode::interpret::{Batch, Range};
 use headwater::decode::{Block, Decoder};
 use headwater::plan::{Format, Plan};
 use headwater::source::{Chunk, Chunking, Chunks, Next, Part, Source};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -45,14 +46,14 @@ impl Log {
     }
 
     /// Everything decoded, by tick and chunk.
-    pub fn decoded(&self) -> Vec<(Tick, Input)> {
+    pub fn decoded(&self) -> BTreeMap<Tick, Vec<Input>> {
         let mut decoder = Decoder::new(self.plan(1), Range::default());
-        let mut decoded = Vec::new();
+        let mut decoded = BTreeMap::<Tick, Vec<Input>>::new();
         self.chunks(|chunk| {
             let mut batch = Batch::default();
             decoder.decode(&block(chunk), &mut batch);
             assert!(batch.dead_letters.is_empty(), "every generated record is an event");
-            decoded.push((chunk.tick, batch.input));
+            decoded.entry(chunk.tick).or_default().push(batch.input);
         });
         decoded
     }

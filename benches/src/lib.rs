@@ -4,8 +4,10 @@
 //! microseconds; of several runs the one with the median CPU time is shown.
 #![allow(clippy::unwrap_used, reason = "a bench that fails has to stop")]
 
+pub mod auctions;
 pub mod clock;
 pub mod events;
+pub mod graph;
 pub mod job;
 pub mod random;
 pub mod sessions;

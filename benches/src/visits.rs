@@ -15,7 +15,7 @@ pub const GAP: i64 = HOUR / 2;
 pub const EPOCH: i64 = 1_767_225_600 * SECOND;
 
 /// How many signatures there are; each user has 4 to 10 of them.
-const SIGNATURES: u64 = 20;
+pub const SIGNATURES: u64 = 20;
 
 /// An event, as small as it can be kept until it is made a [`Visit`].
 #[derive(Clone, Copy, Debug)]
@@ -128,7 +128,7 @@ impl Workload {
         Visit {
             user: self.users[arrival.user as usize],
             time: EventTime::from_micros(arrival.time).unwrap(),
-            signature: SignatureId(crate::random::Random(u64::from(arrival.signature)).bits()),
+            signature: signature_id(arrival.signature),
             details,
         }
     }
@@ -141,4 +141,9 @@ static PLATFORMS: std::sync::LazyLock<[Arc<str>; 5]> =
 fn signature(user: u32, random: &mut Random) -> u8 {
     let own = 4 + u64::from(user) % 7;
     ((u64::from(user) * 3 + random.below(own)) % SIGNATURES) as u8
+}
+
+/// The signature with this number.
+pub fn signature_id(number: u8) -> SignatureId {
+    SignatureId(Random(u64::from(number)).bits())
 }
