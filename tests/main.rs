@@ -5,5 +5,7 @@
 mod command_line;
 mod configuration;
 mod datasets;
+mod generate;
 mod headwater;
+mod outline;
 mod views;
