@@ -52,10 +52,11 @@ impl UserKey {
         ((u128::from(self.0.get()) * workers as u128) >> 64) as u64
     }
 
-    /// The half that decides first in the order of keys; evenly distributed bits.
+    /// Where in the range of the worker that owns it this user lies, as a fraction of 2^64: evenly distributed, and in
+    /// the order of keys.
     #[inline]
-    pub fn leading(self) -> u64 {
-        self.0.get()
+    pub fn within(self, workers: usize) -> u64 {
+        (u128::from(self.0.get()) * workers as u128) as u64
     }
 
     #[inline]

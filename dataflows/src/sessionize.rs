@@ -8,6 +8,7 @@
 //!
 //! Deliberately absent: events. They are never arranged, so memory follows the sessions.
 
+mod buckets;
 mod fold;
 mod past;
 mod session;
@@ -17,6 +18,7 @@ pub use session::{Carried, Session, SessionDetails};
 use crate::identity::{SessionId, SignatureId, UserKey};
 use crate::record::{Details, Event, NoTime, Sessionless};
 use crate::time::{EventTime, Tick};
+use buckets::Buckets;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use differential_dataflow::trace::{Builder, Description, ExertionLogic, Span, Trace, TraceReader};
@@ -128,7 +130,7 @@ pub fn sessionize<'s>(
                     let tick = *spans.time();
                     let waiting =
                         pending.entry(tick).or_insert_with(|| Pending::new(spans, rejected, &mut worked.spare));
-                    waiting.visits.append(data);
+                    data.drain(..).for_each(|visit| waiting.visits.push(visit, workers));
                 }
             });
             replacements.for_each(|capability, data| {
@@ -179,20 +181,20 @@ pub fn sessionize<'s>(
 struct Pending {
     spans: Capability<Tick>,
     rejected: Capability<Tick>,
-    visits: Vec<Visit>,
+    visits: Buckets,
     replacements: Vec<Replacement>,
 }
 
 impl Pending {
-    fn new(spans: Capability<Tick>, rejected: Capability<Tick>, spare: &mut Vec<Vec<Visit>>) -> Pending {
-        Pending { spans, rejected, visits: spare.pop().unwrap_or_default(), replacements: Vec::new() }
+    fn new(spans: Capability<Tick>, rejected: Capability<Tick>, spare: &mut Vec<Buckets>) -> Pending {
+        Pending { spans, rejected, visits: spare.pop().unwrap_or_else(Buckets::new), replacements: Vec::new() }
     }
 }
 
 /// Reused scratch of [`Worked::tick`].
 struct Worked {
-    /// Emptied vectors of visits: a large tick would otherwise spend much of its time on fresh memory.
-    spare: Vec<Vec<Visit>>,
+    /// Emptied, to be used again.
+    spare: Vec<Buckets>,
     fold: Fold,
     changes: Vec<(Session, isize)>,
     rows: Vec<((UserKey, Session), Tick, isize)>,
@@ -211,26 +213,30 @@ impl Worked {
         &mut self,
         tick: Tick,
         past: Vec<Rc<SessionBatch>>,
-        mut visits: Vec<Visit>,
+        mut visits: Buckets,
         mut replacements: Vec<Replacement>,
     ) -> Option<SessionBatch> {
-        sort(&mut visits);
         replacements.sort_unstable();
-        let batch = self.fold_users(tick, &mut Sessions::new(&past), &visits, &replacements);
+        let batch = self.fold_users(tick, &mut Sessions::new(&past), &mut visits.sorted(), &replacements);
         visits.clear();
         self.spare.push(visits);
         batch
     }
 
-    fn fold_users(
+    /// `buckets` are sorted and each user's visits in one, `replacements` sorted.
+    fn fold_users<'v>(
         &mut self,
         tick: Tick,
         past: &mut Sessions<'_>,
-        mut visits: &[Visit],
+        buckets: &mut impl Iterator<Item = &'v [Visit]>,
         mut replacements: &[Replacement],
     ) -> Option<SessionBatch> {
         let mut builder = SessionBuilder::default();
+        let mut visits: &[Visit] = &[];
         loop {
+            if visits.is_empty() {
+                visits = buckets.next().unwrap_or_default();
+            }
             let next = [visits.first().map(|visit| visit.user), replacements.first().map(|other| other.user)];
             let Some(user) = next.into_iter().flatten().min() else { break };
             let (own, others) = visits.split_at(visits.iter().take_while(|visit| visit.user == user).count());
@@ -251,72 +257,5 @@ impl Worked {
             self.rows.clear();
         }
         builder.done()
-    }
-}
-
-/// Sorts by user and time. Many visits are first brought near to their place, by the leading bits of their user keys,
-/// which are evenly distributed: what is left to be sorted then fits into the cache. The permutation in place is that of
-/// P. McIlroy, K. Bostic and M. D. McIlroy, "Engineering Radix Sort", 1993 ("American flag sort").
-fn sort(visits: &mut [Visit]) {
-    const SMALL: usize = 1 << 12;
-    const BITS: u32 = 10;
-    let order = |visit: &Visit| (visit.user, visit.time);
-    let leading = |visit: &Visit| visit.user.leading();
-    let (least, greatest) = match (visits.iter().map(leading).min(), visits.iter().map(leading).max()) {
-        (Some(least), Some(greatest)) if visits.len() > SMALL => (least, greatest),
-        _ => return visits.sort_unstable_by_key(order),
-    };
-    // A worker owns a range of keys, so their first bits may be all the same.
-    let shift = (u64::BITS - (greatest - least).leading_zeros()).saturating_sub(BITS);
-    let bucket = |visit: &Visit| ((leading(visit) - least) >> shift) as usize;
-    let mut ends = [0; 1 << BITS];
-    visits.iter().for_each(|visit| ends[bucket(visit)] += 1);
-    let mut next = ends;
-    let mut end = 0;
-    for (next, bucket_end) in next.iter_mut().zip(&mut ends) {
-        *next = end;
-        end += *bucket_end;
-        *bucket_end = end;
-    }
-    for home in 0..ends.len() {
-        while next[home] < ends[home] {
-            let at = next[home];
-            let other = bucket(&visits[at]);
-            visits.swap(at, next[other]);
-            next[other] += 1;
-        }
-    }
-    let mut start = 0;
-    for end in ends {
-        visits[start..end].sort_unstable_by_key(order);
-        start = end;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn many_visits_are_sorted_whatever_keys_they_have() {
-        let user = |number: u64| UserKey::of(&number.to_string());
-        let all: Vec<_> = (0..20_000).map(|number| user(number * 7919 % 3000)).collect();
-        // As one of a thousand workers would see them; and with hardly any user, or one.
-        let narrow: Vec<_> = (0..).map(user).filter(|user| user.worker(1000) == 7).take(6000).collect();
-        let few: Vec<_> = (0..6000).map(|number| user(number % 2)).collect();
-        let one = vec![user(1); 6000];
-        for users in [all, narrow, few, one] {
-            let visit = |(number, user): (usize, &UserKey)| Visit {
-                user: *user,
-                time: EventTime::from_micros(number as i64 * 7919 % 1000).expect("in range"),
-                signature: SignatureId(0),
-                details: None,
-            };
-            let mut visits: Vec<_> = users.iter().enumerate().map(visit).collect();
-            let mut expected = visits.clone();
-            expected.sort();
-            sort(&mut visits);
-            assert!(visits == expected);
-        }
     }
 }

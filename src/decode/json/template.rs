@@ -13,6 +13,7 @@ use super::descent::Scalar;
 use super::tokens::Tokens;
 use crate::decode::reading::{Reading, Slot};
 use dataflows::{ShapeId, ValueKind};
+use wide::u8x16;
 
 /// The tree of texts between values. Step 0 is the root, before the first text.
 #[derive(Debug)]
@@ -27,6 +28,9 @@ pub struct Templates {
 struct Step {
     /// What stands between the value before and this one, the opening quote of a string included.
     text: Box<[u8]>,
+    /// Its first bytes, filled up with zeros, and a bit for each of them.
+    head: [u8x16; 2],
+    mask: u32,
     then: Then,
     next: Vec<u32>,
 }
@@ -54,13 +58,29 @@ impl Default for Templates {
 
 impl Step {
     fn new(text: &[u8], then: Then) -> Step {
-        Step { text: text.into(), then, next: Vec::new() }
+        let byte = |at: usize| text.get(at).copied().unwrap_or(0);
+        let head = [0, 16].map(|from| u8x16::new(std::array::from_fn(|at| byte(from + at))));
+        let mask = 1_u32.checked_shl(text.len() as u32).map_or(u32::MAX, |bit| bit - 1);
+        Step { text: text.into(), head, mask, then, next: Vec::new() }
+    }
+
+    /// Whether `rest` begins with the text. Nearly all texts are short, and a call to compare them would take longer.
+    #[inline]
+    fn begins(&self, rest: &[u8]) -> bool {
+        let (Some(low), Some(high)) =
+            (rest.first_chunk::<16>(), rest.get(16..).and_then(|rest| rest.first_chunk::<16>()))
+        else {
+            return rest.starts_with(&self.text);
+        };
+        let equal = |part: usize, bytes: &[u8; 16]| self.head[part].simd_eq(u8x16::new(*bytes)).to_bitmask();
+        let equal = equal(0, low) | equal(1, high) << 16;
+        equal & self.mask == self.mask && (self.text.len() <= 32 || rest.starts_with(&self.text))
     }
 
     /// Whether `rest` may go on with this step.
     #[inline]
     fn fits(&self, rest: &[u8]) -> bool {
-        if !rest.starts_with(&self.text) {
+        if !self.begins(rest) {
             return false;
         }
         let first = rest.get(self.text.len());
@@ -172,6 +192,24 @@ mod tests {
             "",
         ] {
             assert_eq!(follow(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_text_of_any_length_is_compared_to_its_last_byte() {
+        for length in 0..70 {
+            let text: Vec<u8> = (0..length).map(|at| b'a' + at % 26).collect();
+            let step = Step::new(&text, Then::Value(ValueKind::String, None));
+            for behind in [0, 1, 40] {
+                let rest = [&text[..], &vec![0; behind]].concat();
+                assert!(step.fits(&rest));
+                for at in 0..text.len() {
+                    let mut other = rest.clone();
+                    other[at] ^= 1;
+                    assert!(!step.fits(&other));
+                    assert!(!step.fits(&rest[..at]));
+                }
+            }
         }
     }
 
