@@ -5,5 +5,6 @@
 mod command_line;
 mod configuration;
 mod datasets;
+mod fuzz;
 mod headwater;
 mod views;

@@ -188,6 +188,9 @@ fn duplicate_key() -> Fault {
 }
 
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
+#[allow(dead_code, reason = "the check in `tests/fuzz` includes it and uses the rest")]
 mod oracle;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Against the oracle, against serde_json, and by example.
 
+use super::documents;
 use super::oracle::{self, Doc};
 use super::*;
 use dataflows::{ShapeId, ValueKind};
@@ -262,7 +263,7 @@ proptest! {
 
     #[test]
     fn a_reading_is_what_the_oracle_says(
-        docs in prop::collection::vec((oracle::objects(), any::<u64>()), 1..4)
+        docs in prop::collection::vec((documents::objects(), any::<u64>()), 1..4)
     ) {
         let paths = some_paths();
         let mut reader = JsonReader::new(paths.clone(), None, Limits::default());
@@ -276,7 +277,7 @@ proptest! {
     }
 
     #[test]
-    fn dotted_keys_and_nested_objects_are_the_same(doc in oracle::objects_without_dots(), style in any::<u64>()) {
+    fn dotted_keys_and_nested_objects_are_the_same(doc in documents::objects_without_dots(), style in any::<u64>()) {
         fn flatten(doc: &Doc, choice: &mut u64) -> Doc {
             match doc {
                 Doc::Object(fields) => Doc::Object(fields.iter().flat_map(|(key, value)| {
@@ -303,7 +304,7 @@ proptest! {
 
     #[test]
     fn elements_inherit_as_the_oracle_says(
-        parent in oracle::objects(), elements in prop::collection::vec(oracle::objects(), 0..4), at in 0..5_usize,
+        parent in documents::objects(), elements in prop::collection::vec(documents::objects(), 0..4), at in 0..5_usize,
         style in any::<u64>()
     ) {
         let Doc::Object(mut fields) = parent else { unreachable!() };
@@ -340,7 +341,7 @@ proptest! {
 
     #[test]
     fn serde_json_accepts_the_same(
-        doc in oracle::objects(), style in any::<u64>(), cuts in prop::collection::vec(any::<(u16, u8, u8)>(), 0..4)
+        doc in documents::objects(), style in any::<u64>(), cuts in prop::collection::vec(any::<(u16, u8, u8)>(), 0..4)
     ) {
         // What a mutation writes: bytes that mean something in JSON, mostly.
         const BYTES: &[u8] = b"{}[]:,\"\\u0dD8Ee+-.1tfn /\n\x00\x1f\x7f\xc3\xa9\xff";
