@@ -106,7 +106,9 @@ fn split(file: &[u8]) -> Vec<(usize, &[u8])> {
             start = at;
         }
     }
-    rows.push((start, &file[start..]));
+    // An open quote does not make a line end at the end of the file a part of the row.
+    let last = &file[start..];
+    rows.push((start, last.strip_suffix(b"\n").unwrap_or(last)));
     let bare = |row: &mut (usize, &'_ [u8])| row.1.strip_suffix(b"\r").map_or(row.1.len(), <[u8]>::len);
     rows.iter_mut().for_each(|row| row.1 = &row.1[..bare(row)]);
     rows.retain(|(_, row)| !row.is_empty());
