@@ -272,11 +272,16 @@ pub fn values(items: &[Item], paths: &PathSet) -> Vec<Vec<(ValueKind, String)>> 
             |other: &Item| !other.dotted && item.same_place(other) && (other.leaf.is_none() || !other.text.is_empty());
         item.dotted && present && items.iter().any(outdoes)
     };
-    let counts = |item: &&Item| !outdone(item) && !item.around.iter().any(|array| outdone(&items[*array]));
+    let outdone: Vec<bool> = items.iter().map(outdone).collect();
+    let counts = |index: usize| !outdone[index] && !items[index].around.iter().any(|array| outdone[*array]);
+    let present: Vec<_> = (0..items.len())
+        .filter(|index| !items[*index].text.is_empty() && counts(*index))
+        .filter_map(|index| Some((items[index].path(), items[index].leaf?, &items[index].text)))
+        .collect();
     let at = |slot: usize| {
-        let path = paths.path(slot as u32).hash();
-        let here = |item: &&Item| item.leaf.is_some() && !item.text.is_empty() && item.path() == path;
-        items.iter().filter(here).filter(counts).map(|item| (item.leaf.unwrap(), item.text.clone())).collect()
+        let wanted = paths.path(slot as u32).hash();
+        let here = present.iter().filter(|(path, ..)| *path == wanted);
+        here.map(|(_, leaf, text)| (*leaf, (*text).clone())).collect()
     };
     (0..paths.len()).map(at).collect()
 }
