@@ -30,8 +30,7 @@ pub fn check(data: &[u8]) {
         separator = delimiter(header);
         assert!(DELIMITERS.contains(&separator));
     }
-    // A header comes without its line end. One that ends so all the same had two of them.
-    let names = match names(header.strip_suffix(b"\r").unwrap_or(header), separator, limits.keys) {
+    let names = match names(bare(header), separator, limits.keys) {
         Ok(names) => names,
         Err(reason) => {
             let refused = CsvReader::new(header, separator, &PathSet::default(), &limits).map(|_| ());
@@ -48,10 +47,9 @@ pub fn check(data: &[u8]) {
     let mut reading = Reading::default();
     for (_, row) in rows {
         for line_end in ["", "\n", "\r\n"] {
-            let found = reader.read(&[row, line_end.as_bytes()].concat(), &mut reading).map_err(|fault| fault.reason);
-            // A carriage return at its end is that of a line end.
-            let bare = if line_end == "\r\n" { row } else { row.strip_suffix(b"\r").unwrap_or(row) };
-            let expected = cells(bare, separator).and_then(|cells| match cells.len() == names.len() {
+            let row = [row, line_end.as_bytes()].concat();
+            let found = reader.read(&row, &mut reading).map_err(|fault| fault.reason);
+            let expected = cells(bare(&row), separator).and_then(|cells| match cells.len() == names.len() {
                 true => Ok(cells),
                 false => Err(Reason::WrongFieldCount),
             });
@@ -78,6 +76,12 @@ pub fn check(data: &[u8]) {
         let whole = rows.split_last().map_or(rows, |(_, whole)| whole);
         assert!(!whole.iter().any(|(_, row)| broken(row)));
     }
+}
+
+/// A header and a row may come with or without a line end: so what ends like one is one.
+fn bare(row: &[u8]) -> &[u8] {
+    let row = row.strip_suffix(b"\n").unwrap_or(row);
+    row.strip_suffix(b"\r").unwrap_or(row)
 }
 
 /// The rows of a file that are not blank, without line ends: by definition, one byte after the other. A quote opens a
