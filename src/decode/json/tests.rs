@@ -258,6 +258,18 @@ fn keys_of_an_element_are_counted_with_those_it_inherits() {
     assert_eq!(results, [None, Some(Reason::TooManyKeys), None]);
 }
 
+/// The cost of an element must not grow with what lies beside the elements: half a megabyte would take minutes.
+#[test]
+fn many_elements_beside_many_values_take_no_time() {
+    let (pads, elements) = (100_000, 100_000);
+    let payload = format!(r#"{{"user":"u","pad":[{}0],"e":[{}{{}}]}}"#, "1,".repeat(pads), "{},".repeat(elements));
+    let mut reader = JsonReader::new(path_set(&["user"]), Some(&Path::parse("e").unwrap()), Limits::default());
+    let (mut users, start) = (0, std::time::Instant::now());
+    reader.read(payload.as_bytes(), &mut Reading::default(), |_, result| users += result.unwrap().all(0).count());
+    assert_eq!(users, elements + 1);
+    assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
