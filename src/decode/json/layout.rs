@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 /// One value of a document: the root, or what a key or an array element holds. The nodes of a document are listed in
 /// the order of its text, each after the object or array that it lies in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Node {
     path: PathHash,
     /// Index of the parent, shifted by 32; below it the flags and the code of what is held. Packed, because nodes are
@@ -62,6 +62,12 @@ impl Node {
     /// The same node in a list that has its document `by` places further back (or, negative, further forward).
     pub fn moved(self, by: i64) -> Node {
         Node { path: self.path, about: self.about.wrapping_add((by << 32) as u64) }
+    }
+
+    /// The same leaf as part of another document: it belongs to the shape there, and is compared with nothing. `None`
+    /// for what is no leaf.
+    pub fn inherited(self) -> Option<Node> {
+        Some(Node::new(self.path, 0, Reached::Fresh, Held::Leaf(self.leaf()?)))
     }
 
     #[inline]
