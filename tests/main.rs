@@ -5,5 +5,8 @@
 mod command_line;
 mod configuration;
 mod datasets;
+mod fuzz;
+mod generate;
 mod headwater;
+mod outline;
 mod views;

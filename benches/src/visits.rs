@@ -119,8 +119,10 @@ impl Workload {
         let details = self.details.then(|| {
             let cents = i128::from(arrival.time / 1000 % 10_000);
             Box::new(Details {
-                sums: vec![Measure { millionths: cents * 10_000, numbers: 1, others: 0 }],
-                carried: vec![Some(Arc::clone(&PLATFORMS[arrival.signature as usize % PLATFORMS.len()]))],
+                sums: [Measure { millionths: cents * 10_000, numbers: 1, others: 0 }].into_iter().collect(),
+                carried: [Some(Arc::clone(&PLATFORMS[arrival.signature as usize % PLATFORMS.len()]))]
+                    .into_iter()
+                    .collect(),
             })
         });
         Visit {

@@ -11,6 +11,7 @@
 mod depth;
 mod descent;
 mod layout;
+mod template;
 mod tokens;
 
 use crate::decode::fault::Fault;
@@ -21,6 +22,7 @@ use dataflows::{PathHash, Reason};
 use descent::{Descent, Span};
 use layout::{Layouts, Node, outdone};
 use std::sync::Arc;
+use template::Templates;
 
 /// Reads payloads one after the other. Allocates nothing once it has seen payloads of the same size and layout; strings
 /// without escapes are copied once, into the [`Reading`].
@@ -31,7 +33,14 @@ pub struct JsonReader {
     limits: Limits,
     found: Descent,
     layouts: Layouts,
-    /// The nodes of one element of an exploded array, after those of the payload that holds it.
+    templates: Templates,
+    /// Scratch for strings with escapes.
+    unescaped: Vec<u8>,
+    /// Some path of the payload itself was ambiguous.
+    ambiguous: bool,
+    /// What the payload adds to the layout of each element of its exploded arrays: its leaves, each once.
+    inherited: Vec<Node>,
+    /// The nodes of one element, after those that it inherits.
     nodes: Vec<Node>,
 }
 
@@ -52,6 +61,10 @@ impl JsonReader {
             limits,
             found: Descent::default(),
             layouts: Layouts::default(),
+            templates: Templates::default(),
+            unescaped: Vec::new(),
+            ambiguous: false,
+            inherited: Vec::new(),
             nodes: Vec::new(),
         }
     }
@@ -95,6 +108,14 @@ impl JsonReader {
             return Err(Fault::new(Reason::TooLarge, message));
         }
         let text = simdutf8::basic::from_utf8(payload).map_err(|_| not_utf8(payload))?;
+        // What lies in a payload that is to be exploded depends on more than its layout.
+        if self.explode.is_none()
+            && let Some(shape) = self.templates.follow(text, &mut self.unescaped, reading)
+        {
+            self.found.exploded = false;
+            reading.shape = Some(shape);
+            return Ok(());
+        }
         if depth::exceeds(payload, self.limits.depth) {
             let message = format!("nested deeper than the limit of {} levels", self.limits.depth);
             return Err(Fault::new(Reason::TooDeep, message));
@@ -103,63 +124,71 @@ impl JsonReader {
 
         let whole = &mut self.found.whole;
         check(&whole.nodes, whole.keys, &self.limits)?;
-        let verdict = self.layouts.verdict(&whole.nodes);
+        let (verdict, known) = self.layouts.verdict(&whole.nodes);
         if verdict.duplicate {
             return Err(duplicate_key());
         }
-        if !self.found.exploded {
+        // Learned at the second time: what comes once only would fill the memory.
+        if known && self.explode.is_none() && !verdict.ambiguous {
+            self.templates.learn(text, &whole.scalars, verdict.shape);
+        }
+        if verdict.ambiguous {
+            let holders = &whole.holders;
+            let outdone = outdone(&whole.nodes, |node| holders.binary_search(&(node as u32)).is_ok());
+            whole.values.retain(|index| !outdone[holders[index] as usize]);
+        }
+        if self.found.exploded {
+            self.ambiguous = verdict.ambiguous;
+            self.inherited.clear();
+            self.inherited.extend(whole.nodes.iter().filter_map(|node| node.inherited()));
+            self.inherited.sort_unstable();
+            self.inherited.dedup();
+        } else {
             std::mem::swap(reading, &mut whole.values);
             reading.shape = Some(verdict.shape);
             reading.ambiguous = verdict.ambiguous;
-            if verdict.ambiguous {
-                let holders = &whole.holders;
-                let outdone = outdone(&whole.nodes, |node| holders.binary_search(&(node as u32)).is_ok());
-                reading.retain(|index| !outdone[holders[index] as usize]);
-            }
         }
         Ok(())
     }
 
-    /// Makes `reading` that of one element, together with what it inherits.
+    /// Makes `reading` that of one element, together with what it inherits. Apart from the values at the asked paths,
+    /// this takes no longer for an array of many values beside the elements than for one of a few: a payload may hold
+    /// both in great numbers.
     fn read_element(&mut self, span: &Span, reading: &mut Reading) -> Result<(), Fault> {
         let (whole, elements) = (&self.found.whole, &self.found.elements);
         let own = &elements.nodes[span.nodes.clone()];
         check(own, whole.keys + span.keys, &self.limits)?;
         // Where nodes of the elements lie in the common list. Neither list is longer than a payload has bytes.
-        let by = whole.nodes.len() as i64 - span.nodes.start as i64;
+        let by = self.inherited.len() as i64 - span.nodes.start as i64;
         self.nodes.clear();
-        self.nodes.extend_from_slice(&whole.nodes);
+        self.nodes.extend_from_slice(&self.inherited);
         self.nodes.extend(own.iter().map(|node| node.moved(by)));
-        let verdict = self.layouts.verdict(&self.nodes);
+        let (verdict, _) = self.layouts.verdict(&self.nodes);
         if verdict.duplicate {
             return Err(duplicate_key());
         }
 
-        let own_holders = &elements.holders[span.values.clone()];
-        let own_holder = |holder: u32| (i64::from(holder) + by) as usize;
-        let outdone = verdict.ambiguous.then(|| {
-            outdone(&self.nodes, |node| match node.checked_sub(whole.nodes.len()) {
-                None => whole.holders.binary_search(&(node as u32)).is_ok(),
-                Some(node) => own_holders.binary_search(&((node + span.nodes.start) as u32)).is_ok(),
-            })
-        });
-        let counts = |node: usize| outdone.as_ref().is_none_or(|outdone| !outdone[node]);
+        let holders = &elements.holders[span.values.clone()];
+        let moved = |holder: u32| (i64::from(holder) + by) as usize;
+        let outdone = verdict
+            .ambiguous
+            .then(|| outdone(&self.nodes, |node| holders.binary_search_by_key(&node, |holder| moved(*holder)).is_ok()));
         reading.clear();
-        for (index, holder) in span.values.clone().zip(own_holders) {
-            if counts(own_holder(*holder)) {
+        for (index, holder) in span.values.clone().zip(holders) {
+            if outdone.as_ref().is_none_or(|outdone| !outdone[moved(*holder)]) {
                 let (slot, value) = elements.values.nth(index);
                 reading.push(slot, value.kind, value.text);
             }
         }
         let own_values = reading.len();
-        for (index, holder) in whole.holders.iter().enumerate() {
+        for index in 0..whole.values.len() {
             let (slot, value) = whole.values.nth(index);
-            if counts(*holder as usize) && (0..own_values).all(|own| reading.nth(own).0 != slot) {
+            if (0..own_values).all(|own| reading.nth(own).0 != slot) {
                 reading.push(slot, value.kind, value.text);
             }
         }
         reading.shape = Some(verdict.shape);
-        reading.ambiguous = verdict.ambiguous;
+        reading.ambiguous = verdict.ambiguous || self.ambiguous;
         Ok(())
     }
 }
@@ -188,6 +217,9 @@ fn duplicate_key() -> Fault {
 }
 
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
+#[allow(dead_code, reason = "the check in `tests/fuzz` includes it and uses the rest")]
 mod oracle;
 #[cfg(test)]
 mod tests;

@@ -22,7 +22,7 @@ use crate::decode::reading::Value;
 use dataflows::{EventTime, ValueKind};
 use jiff::civil::DateTime;
 use jiff::fmt::rfc2822;
-use jiff::tz::{self, TimeZone};
+use jiff::tz::{self, AmbiguousOffset, TimeZone};
 
 /// Reads times; those without a zone in the zone that it was made for.
 #[derive(Clone, Debug)]
@@ -93,7 +93,14 @@ impl TimeReader {
 
     fn resolve(&self, date: Date, clock: Clock, zone: Zone) -> Option<EventTime> {
         let seconds = match (zone, &self.zone) {
-            (Zone::Absent, Some(zone)) => zone.to_timestamp(civil(date, clock)?).ok()?.as_second(),
+            (Zone::Absent, Some(zone)) => {
+                // By offset, as jiff's own instants end a day before the year 9999 does.
+                let offset = match zone.to_ambiguous_timestamp(civil(date, clock)?).offset() {
+                    AmbiguousOffset::Unambiguous { offset } => offset,
+                    AmbiguousOffset::Gap { before, .. } | AmbiguousOffset::Fold { before, .. } => before,
+                };
+                date.seconds() + clock.seconds() - i64::from(offset.seconds())
+            }
             (Zone::Absent, None) => date.seconds() + clock.seconds(),
             (Zone::Offset(offset), _) => date.seconds() + clock.seconds() - offset,
         };
@@ -388,6 +395,11 @@ mod tests {
     fn the_range_ends_with_the_year_9999() {
         assert_eq!(utc("9999-12-31T23:59:59.9999999Z"), Some(EventTime::MAX.micros()));
         assert_eq!(utc("253402300799999999999"), Some(EventTime::MAX.micros()));
+        // In a zone too: SQL databases write the first one for "never".
+        let berlin = |text| read("Europe/Berlin", ValueKind::String, text);
+        assert_eq!(berlin("9999-12-31"), Some(EventTime::MAX.micros() + 1 - 25 * 3_600_000_000));
+        assert_eq!(berlin("9999-12-31 23:59:59"), Some(EventTime::MAX.micros() + 1 - 3_601_000_000));
+        assert_eq!(read("America/New_York", ValueKind::String, "9999-12-31 23:59:59"), None);
         for beyond in ["9999-12-31T23:59:59-01:00", "253402300800000000000", "-377705116800000000001", "1e30", "1e400"]
         {
             assert_eq!(utc(beyond), None, "{beyond}");

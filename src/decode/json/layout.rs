@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 /// One value of a document: the root, or what a key or an array element holds. The nodes of a document are listed in
 /// the order of its text, each after the object or array that it lies in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Node {
     path: PathHash,
     /// Index of the parent, shifted by 32; below it the flags and the code of what is held. Packed, because nodes are
@@ -62,6 +62,12 @@ impl Node {
     /// The same node in a list that has its document `by` places further back (or, negative, further forward).
     pub fn moved(self, by: i64) -> Node {
         Node { path: self.path, about: self.about.wrapping_add((by << 32) as u64) }
+    }
+
+    /// The same leaf as part of another document: it belongs to the shape there, and is compared with nothing. `None`
+    /// for what is no leaf.
+    pub fn inherited(self) -> Option<Node> {
+        Some(Node::new(self.path, 0, Reached::Fresh, Held::Leaf(self.leaf()?)))
     }
 
     #[inline]
@@ -167,12 +173,13 @@ pub struct Layouts {
 const REMEMBERED: usize = 1 << 18;
 
 impl Layouts {
+    /// What follows from a layout, and whether it was known already.
     #[inline]
-    pub fn verdict(&mut self, nodes: &[Node]) -> Verdict {
+    pub fn verdict(&mut self, nodes: &[Node]) -> (Verdict, bool) {
         let digest = digest(nodes);
         match self.known.get(&digest) {
-            Some((known, verdict)) if **known == *nodes => *verdict,
-            _ => self.learn(digest, nodes),
+            Some((known, verdict)) if **known == *nodes => (*verdict, true),
+            _ => (self.learn(digest, nodes), false),
         }
     }
 
@@ -223,8 +230,8 @@ mod tests {
                     continue;
                 }
                 let nodes = object_of(count, salt);
-                let verdict = layouts.verdict(&nodes);
-                assert_eq!(verdict, layouts.verdict(&nodes));
+                let (verdict, _) = layouts.verdict(&nodes);
+                assert_eq!(verdict, layouts.verdict(&nodes).0);
                 let held: usize = layouts.known.values().map(|(nodes, _)| nodes.len()).sum();
                 assert_eq!(held, layouts.held);
                 assert!(held <= REMEMBERED);
@@ -241,8 +248,8 @@ mod tests {
         // As if both had the same digest.
         let forged = layouts.known.remove(&digest(&one)).unwrap();
         layouts.known.insert(digest(&other), forged);
-        assert_eq!(layouts.verdict(&other), Verdict::of(&other));
-        assert_ne!(layouts.verdict(&other), layouts.verdict(&one));
+        assert_eq!(layouts.verdict(&other).0, Verdict::of(&other));
+        assert_ne!(layouts.verdict(&other).0, layouts.verdict(&one).0);
     }
 
     #[test]

@@ -1,9 +1,13 @@
 //! The slow and obvious answer: documents as trees, with everything that a JSON text can say (order, repeated keys,
 //! the text of numbers), and what a reading of them has to be, by comparing everything with everything.
+//!
+//! The property tests beside this file use it, and `tests/fuzz/checks/json.rs` includes it: hence `super`.
 
-use crate::decode::reading::{PathSet, Reading};
+use super::{PathSet, Reading};
 use dataflows::{PathHash, ShapeId, ValueKind};
-use proptest::prelude::*;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::fmt;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Doc {
@@ -14,6 +18,8 @@ pub enum Doc {
     String(String),
     Array(Vec<Doc>),
     Object(Vec<(String, Doc)>),
+    /// An array whose elements are events of their own.
+    Exploded,
 }
 
 /// `None` is the step into an array element.
@@ -43,6 +49,30 @@ pub struct Expected {
 }
 
 impl Doc {
+    /// What serde_json takes `text` for; `None` if it refuses it, or if it is nested deeper than `depth`. Level by
+    /// level: so no number is converted, no key gets lost, and nothing depends on how deep serde_json would recurse.
+    pub fn parse(text: &str, depth: usize) -> Option<Doc> {
+        let raw: &RawValue = serde_json::from_str(text).ok()?;
+        let text = raw.get();
+        let inner = |raw: &RawValue| Doc::parse(raw.get(), depth.checked_sub(1)?);
+        Some(match text.as_bytes()[0] {
+            b'{' | b'[' if depth == 0 => return None,
+            b'{' => {
+                let Fields(fields) = serde_json::from_str(text).ok()?;
+                let field = |(key, value): (String, &RawValue)| Some((key, inner(value)?));
+                Doc::Object(fields.into_iter().map(field).collect::<Option<_>>()?)
+            }
+            b'[' => {
+                let items: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+                Doc::Array(items.into_iter().map(inner).collect::<Option<_>>()?)
+            }
+            b'"' => Doc::String(serde_json::from_str(text).ok()?),
+            b't' | b'f' => Doc::Bool(serde_json::from_str(text).ok()?),
+            b'n' => Doc::Null,
+            _ => Doc::Number(text.to_owned()),
+        })
+    }
+
     /// JSON text, with white space and escapes as `style` wants them.
     pub fn text(&self, style: u64) -> String {
         let (mut text, mut style) = (String::new(), Style(style));
@@ -57,6 +87,7 @@ impl Doc {
             Doc::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Doc::Number(text) => out.push_str(text),
             Doc::String(text) => style.quoted(text, out),
+            Doc::Exploded => out.push_str("[]"),
             Doc::Array(items) => {
                 out.push('[');
                 for (index, item) in items.iter().enumerate() {
@@ -93,6 +124,49 @@ impl Doc {
         }
     }
 
+    /// Objects and arrays inside each other.
+    pub fn depth(&self) -> usize {
+        match self {
+            Doc::Object(fields) => 1 + fields.iter().map(|(_, value)| value.depth()).max().unwrap_or(0),
+            Doc::Array(items) => 1 + items.iter().map(Doc::depth).max().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    /// Keys of all objects.
+    pub fn keys(&self) -> usize {
+        match self {
+            Doc::Object(fields) => fields.iter().map(|(_, value)| 1 + value.keys()).sum(),
+            Doc::Array(items) => items.iter().map(Doc::keys).sum(),
+            _ => 0,
+        }
+    }
+
+    /// Takes the elements out of every array that lies at `path`, but not within another one; `here` is the path of
+    /// this document.
+    pub fn explode(&mut self, path: PathHash, here: PathHash, elements: &mut Vec<Doc>) {
+        match self {
+            Doc::Array(items) if here == path => {
+                elements.append(items);
+                *self = Doc::Exploded;
+            }
+            Doc::Array(items) => items.iter_mut().for_each(|item| item.explode(path, here.element(), elements)),
+            Doc::Object(fields) => {
+                fields.iter_mut().for_each(|(key, value)| value.explode(path, here.key(key), elements));
+            }
+            _ => {}
+        }
+    }
+
+    pub fn is_exploded(&self) -> bool {
+        match self {
+            Doc::Exploded => true,
+            Doc::Object(fields) => fields.iter().any(|(_, value)| value.is_exploded()),
+            Doc::Array(items) => items.iter().any(Doc::is_exploded),
+            _ => false,
+        }
+    }
+
     pub fn items(&self) -> Vec<Item> {
         let root =
             Item { steps: vec![], leaf: None, text: String::new(), scope: vec![], dotted: false, around: vec![] };
@@ -110,6 +184,7 @@ impl Doc {
             Doc::String(text) => (ValueKind::String, text.as_str()),
             Doc::Array(elements) if elements.is_empty() => (ValueKind::EmptyArray, ""),
             Doc::Object(fields) if fields.is_empty() => (ValueKind::EmptyObject, ""),
+            Doc::Exploded => return items.push(here),
             Doc::Array(elements) => {
                 items.push(here.clone());
                 here.around.push(items.len() - 1);
@@ -135,6 +210,31 @@ impl Doc {
             }
         };
         items.push(Item { leaf: Some(leaf), text: text.to_owned(), ..here });
+    }
+}
+
+/// The fields of an object in their order, each key as often as it is there.
+struct Fields<'t>(Vec<(String, &'t RawValue)>);
+
+impl<'de: 't, 't> Deserialize<'de> for Fields<'t> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Every;
+        impl<'de> Visitor<'de> for Every {
+            type Value = Fields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Every)
     }
 }
 
@@ -172,11 +272,16 @@ pub fn values(items: &[Item], paths: &PathSet) -> Vec<Vec<(ValueKind, String)>> 
             |other: &Item| !other.dotted && item.same_place(other) && (other.leaf.is_none() || !other.text.is_empty());
         item.dotted && present && items.iter().any(outdoes)
     };
-    let counts = |item: &&Item| !outdone(item) && !item.around.iter().any(|array| outdone(&items[*array]));
+    let outdone: Vec<bool> = items.iter().map(outdone).collect();
+    let counts = |index: usize| !outdone[index] && !items[index].around.iter().any(|array| outdone[*array]);
+    let present: Vec<_> = (0..items.len())
+        .filter(|index| !items[*index].text.is_empty() && counts(*index))
+        .filter_map(|index| Some((items[index].path(), items[index].leaf?, &items[index].text)))
+        .collect();
     let at = |slot: usize| {
-        let path = paths.path(slot as u32).hash();
-        let here = |item: &&Item| item.leaf.is_some() && !item.text.is_empty() && item.path() == path;
-        items.iter().filter(here).filter(counts).map(|item| (item.leaf.unwrap(), item.text.clone())).collect()
+        let wanted = paths.path(slot as u32).hash();
+        let here = present.iter().filter(|(path, ..)| *path == wanted);
+        here.map(|(_, leaf, text)| (*leaf, (*text).clone())).collect()
     };
     (0..paths.len()).map(at).collect()
 }
@@ -197,42 +302,6 @@ pub fn observed(reading: &Reading, paths: &PathSet) -> Expected {
         ambiguous: reading.ambiguous,
         values: (0..paths.len() as u32).map(at).collect(),
     }
-}
-
-/// Small objects in which equal keys, equal paths by dots and by nesting, and all kinds of values are frequent.
-pub fn objects() -> impl Strategy<Value = Doc> {
-    objects_of(prop::sample::select(vec!["a", "b", "c", "a.b", "b.c", "a.b.c", ".", "", "[]", "é\"\n𝄞"]), 0..5)
-}
-
-/// The same without dots.
-pub fn objects_without_dots() -> impl Strategy<Value = Doc> {
-    objects_of(prop::sample::select(vec!["a", "b", "c", "d", "", "[]", "é\"\n𝄞"]), 0..4)
-}
-
-fn objects_of(
-    keys: impl Strategy<Value = &'static str> + Clone + 'static,
-    size: std::ops::Range<usize>,
-) -> impl Strategy<Value = Doc> {
-    let number = prop_oneof![
-        Just("0".to_owned()),
-        "-?(0|[1-9][0-9]{0,40})(\\.[0-9]{1,40})?([eE][+-]?[0-9]{1,2})?",
-        "-?[1-9][0-9]{0,3}"
-    ];
-    let scalar = prop_oneof![
-        Just(Doc::Null),
-        any::<bool>().prop_map(Doc::Bool),
-        number.prop_map(Doc::Number),
-        prop_oneof![Just(String::new()), "[a-z]{1,3}", "\\PC{0,40}", ".{0,3}"].prop_map(Doc::String),
-    ];
-    let inner = keys.clone();
-    let value = scalar.prop_recursive(4, 24, 4, move |inner_value| {
-        let field = (inner.clone().prop_map(str::to_owned), inner_value.clone());
-        prop_oneof![
-            prop::collection::vec(inner_value, 0..4).prop_map(Doc::Array),
-            prop::collection::vec(field, 0..4).prop_map(Doc::Object),
-        ]
-    });
-    prop::collection::vec((keys.prop_map(str::to_owned), value), size).prop_map(Doc::Object)
 }
 
 /// splitmix64.

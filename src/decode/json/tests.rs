@@ -1,5 +1,6 @@
 //! Against the oracle, against serde_json, and by example.
 
+use super::documents;
 use super::oracle::{self, Doc};
 use super::*;
 use dataflows::{ShapeId, ValueKind};
@@ -257,17 +258,29 @@ fn keys_of_an_element_are_counted_with_those_it_inherits() {
     assert_eq!(results, [None, Some(Reason::TooManyKeys), None]);
 }
 
+/// The cost of an element must not grow with what lies beside the elements: half a megabyte would take minutes.
+#[test]
+fn many_elements_beside_many_values_take_no_time() {
+    let (pads, elements) = (100_000, 100_000);
+    let payload = format!(r#"{{"user":"u","pad":[{}0],"e":[{}{{}}]}}"#, "1,".repeat(pads), "{},".repeat(elements));
+    let mut reader = JsonReader::new(path_set(&["user"]), Some(&Path::parse("e").unwrap()), Limits::default());
+    let (mut users, start) = (0, std::time::Instant::now());
+    reader.read(payload.as_bytes(), &mut Reading::default(), |_, result| users += result.unwrap().all(0).count());
+    assert_eq!(users, elements + 1);
+    assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn a_reading_is_what_the_oracle_says(
-        docs in prop::collection::vec((oracle::objects(), any::<u64>()), 1..4)
+        docs in prop::collection::vec((documents::objects(), any::<u64>()), 1..4)
     ) {
         let paths = some_paths();
         let mut reader = JsonReader::new(paths.clone(), None, Limits::default());
-        // Twice each: what is remembered changes no answer.
-        for (doc, style) in docs.iter().chain(&docs) {
+        // The layout is known the second time, and the third time the text follows a template: no answer changes.
+        for (doc, style) in docs.iter().chain(&docs).chain(&docs) {
             let text = doc.text(*style);
             let expected =
                 if doc.repeats_a_key() { Err(Reason::DuplicateKey) } else { Ok(oracle::expected(doc, &paths)) };
@@ -275,8 +288,30 @@ proptest! {
         }
     }
 
+    /// A template is left at any byte that differs, be it valid or not.
     #[test]
-    fn dotted_keys_and_nested_objects_are_the_same(doc in oracle::objects_without_dots(), style in any::<u64>()) {
+    fn a_reader_that_knows_a_layout_reads_others_like_one_that_does_not(
+        doc in documents::objects(),
+        style in any::<u64>(),
+        at in any::<prop::sample::Index>(),
+        removed in 0..4_usize,
+        put in prop_oneof![
+            Just(String::new()), "[0-9a-z]{1,2}", r#"["\\{}\[\],:. tfn-]{1,3}"#, "\\PC", "[\x00-\x1f]"
+        ],
+    ) {
+        let text = doc.text(style);
+        let mut warm = JsonReader::new(some_paths(), None, Limits::default());
+        (0..3).for_each(|_| _ = read(&mut warm, text.as_bytes()));
+        let mut changed = text.into_bytes();
+        let at = at.index(changed.len() + 1);
+        let end = (at + removed).min(changed.len());
+        changed.splice(at..end, put.into_bytes());
+        let mut fresh = JsonReader::new(some_paths(), None, Limits::default());
+        prop_assert_eq!(read(&mut warm, &changed), read(&mut fresh, &changed));
+    }
+
+    #[test]
+    fn dotted_keys_and_nested_objects_are_the_same(doc in documents::objects_without_dots(), style in any::<u64>()) {
         fn flatten(doc: &Doc, choice: &mut u64) -> Doc {
             match doc {
                 Doc::Object(fields) => Doc::Object(fields.iter().flat_map(|(key, value)| {
@@ -303,7 +338,7 @@ proptest! {
 
     #[test]
     fn elements_inherit_as_the_oracle_says(
-        parent in oracle::objects(), elements in prop::collection::vec(oracle::objects(), 0..4), at in 0..5_usize,
+        parent in documents::objects(), elements in prop::collection::vec(documents::objects(), 0..4), at in 0..5_usize,
         style in any::<u64>()
     ) {
         let Doc::Object(mut fields) = parent else { unreachable!() };
@@ -340,7 +375,7 @@ proptest! {
 
     #[test]
     fn serde_json_accepts_the_same(
-        doc in oracle::objects(), style in any::<u64>(), cuts in prop::collection::vec(any::<(u16, u8, u8)>(), 0..4)
+        doc in documents::objects(), style in any::<u64>(), cuts in prop::collection::vec(any::<(u16, u8, u8)>(), 0..4)
     ) {
         // What a mutation writes: bytes that mean something in JSON, mostly.
         const BYTES: &[u8] = b"{}[]:,\"\\u0dD8Ee+-.1tfn /\n\x00\x1f\x7f\xc3\xa9\xff";

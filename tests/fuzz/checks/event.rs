@@ -1,0 +1,189 @@
+//! [`Decoder`]: whatever the bytes, each record comes to exactly one end, the same one however the bytes are cut.
+//!
+//! The first byte of the input chooses a configuration and a format; the rest is what a source would hand out.
+
+use dataflows::{DeadLetter, EventTime, Position, Record, UserKey};
+use headwater::config::{self, Overrides};
+use headwater::decode::framing::Framing;
+use headwater::decode::interpret::{Batch, Range};
+use headwater::decode::{Block, Decoder, detect, event_at};
+use headwater::explain::explain;
+use headwater::plan::{Format, Plan};
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+const CONFIGURATIONS: [&str; 4] = [
+    "",
+    r#"
+        [events]
+        user = ["u", ["a", "b[]", "a.c"]]
+        time = ["t", "e[].t"]
+        type = [["k", "l"], "k2"]
+        id = "i"
+        join = "é"
+        zone = "Europe/Berlin"
+        max_bytes = 200
+        max_depth = 4
+        max_keys = 8
+        [fields]
+        price = ["p[].q", "p", "bytes"]
+        [sessions]
+        sum = { total = "price", depth = "a.b" }
+        carry = ["price", "agent", "x y"]
+        [[class]]
+        name = "one"
+        priority = 3
+        when = { price = { min = 1, max = 1e3 }, k = { in = ["x", 1, true], prefix = "x" } }
+        [[class]]
+        name = "two"
+        when = { u = { exists = false }, "e[].t" = 1.5 }
+    "#,
+    r#"
+        [events]
+        user = "s"
+        explode = "e"
+        max_keys = 8
+        id = "aid"
+    "#,
+    r#"
+        [events]
+        explode = "a[].e"
+        id = ["i", "a[].i"]
+    "#,
+];
+
+static PLANS: LazyLock<Vec<Arc<Plan>>> = LazyLock::new(|| {
+    let overrides = Overrides { workers: Some(1), without_files: true, ..Overrides::default() };
+    let plan = |text: &&str| Arc::new(config::parse("event.toml", text, Path::new("/"), &overrides).unwrap());
+    CONFIGURATIONS.iter().map(plan).collect()
+});
+
+const PART: Position = Position { source: 0, part: 2, offset: 1000 };
+
+pub fn check(data: &[u8]) {
+    let Some((options, bytes)) = data.split_first() else { return };
+    let plan = &PLANS[usize::from(options % 4)];
+    let format = [Format::Json, Format::Csv, Format::Clf][usize::from(options >> 2) % 4 % 3];
+    let framing = detect::framing(format, bytes);
+    let header: Option<Arc<[u8]>> = match format {
+        // With a column that is there, so that rows are more than wrong.
+        Format::Csv => Some(framing.records(bytes).next().map_or(Arc::default(), |(_, row)| Arc::from(row))),
+        Format::Json | Format::Clf => None,
+    };
+    let block = Block { position: PART, format, framing, header: header.as_ref(), bytes };
+
+    let mut decoder = Decoder::new(Arc::clone(plan), Range::default());
+    let mut events = Vec::new();
+    decoder.read(&block, &mut |_, read, position, payload| {
+        let at = (position.offset - PART.offset) as usize;
+        assert_eq!(&bytes[at..at + payload.len()], payload);
+        events.push((position, payload.to_vec(), read.map(|_| ()).map_err(|fault| (fault.reason, fault.message))));
+    });
+    one_end_each(plan, &block, &events);
+
+    let whole = decode(&mut Decoder::new(Arc::clone(plan), Range::default()), &block);
+    assert_eq!(whole.records.len() + whole.dead_letters.len(), events.len());
+    assert_eq!(whole.outside, 0);
+    let letters = events.iter().filter_map(|(position, payload, read)| {
+        let (reason, message) = read.clone().err()?;
+        assert!(!message.is_empty());
+        let length = payload.len() as u64;
+        Some(DeadLetter { position: *position, reason, message, payload: payload.clone(), length })
+    });
+    assert_eq!(whole.dead_letters, letters.collect::<Vec<_>>());
+    // Once warm, the same again; and cut anywhere, still the same.
+    assert_eq!(decode(&mut decoder, &block), whole);
+    pieces(plan, &block, &whole);
+    range(plan, &block, &whole);
+
+    // In words.
+    if let Ok(text) = explain(plan, None, bytes) {
+        assert!(text.contains("event at byte") && !text.contains(['\u{1b}', '\0']));
+    }
+}
+
+/// What becomes of a block, without what is sent once only.
+#[derive(Debug, Default, PartialEq)]
+struct Decoded {
+    records: Vec<Record>,
+    dead_letters: Vec<DeadLetter>,
+    ambiguous: u64,
+    outside: u64,
+}
+
+fn decode(decoder: &mut Decoder, block: &Block) -> Decoded {
+    let mut batch = Batch::default();
+    decoder.decode(block, &mut batch);
+    for (key, name) in &batch.input.names {
+        assert!(*key == UserKey::of(name) && !name.is_empty());
+    }
+    for record in &batch.input.records {
+        assert!(
+            record.event.time.is_ok_and(|time| time >= EventTime::MIN && time <= EventTime::MAX)
+                || record.event.time.is_err()
+        );
+    }
+    let Batch { input, dead_letters, ambiguous, outside } = batch;
+    Decoded { records: input.records, dead_letters, ambiguous, outside }
+}
+
+type Event = (Position, Vec<u8>, Result<(), (dataflows::Reason, String)>);
+
+/// Every record is one event, or holds those that it explodes into.
+fn one_end_each(plan: &Plan, block: &Block, events: &[Event]) {
+    let mut events = events.iter().peekable();
+    for (at, record) in block.framing.records(block.bytes) {
+        let start = PART.offset + at as u64;
+        let mut count = 0;
+        while let Some((position, payload, _)) =
+            events.next_if(|(position, ..)| (start..start + record.len() as u64).contains(&position.offset))
+        {
+            count += 1;
+            assert_eq!((position.source, position.part), (PART.source, PART.part));
+            let found = event_at(&plan.sources[0].events, record, (position.offset - start) as usize);
+            assert!(block.format != Format::Json || found == payload.as_slice());
+        }
+        assert!(count == 1 || block.format == Format::Json && plan.sources[0].events.explode.is_some());
+    }
+    assert!(events.next().is_none());
+}
+
+fn pieces(plan: &Arc<Plan>, block: &Block, whole: &Decoded) {
+    let mut ends: Vec<usize> = Vec::new();
+    let mut left = block.bytes;
+    while let Some(end) = block.framing.boundary(left).filter(|_| ends.len() < 8) {
+        ends.push(end);
+        left = &left[..end - 1];
+        if block.framing == Framing::Csv {
+            // Which lengthens a search that starts anew each time.
+            break;
+        }
+    }
+    let mut decoder = Decoder::new(Arc::clone(plan), Range::default());
+    for end in ends {
+        let mut sum = Decoded::default();
+        for (offset, bytes) in [(0, &block.bytes[..end]), (end, &block.bytes[end..])] {
+            let position = Position { offset: PART.offset + offset as u64, ..PART };
+            let part = decode(&mut decoder, &Block { position, bytes, ..*block });
+            sum.records.extend(part.records);
+            sum.dead_letters.extend(part.dead_letters);
+            sum.ambiguous += part.ambiguous;
+        }
+        assert_eq!(&sum, whole, "cut at {end}");
+    }
+}
+
+/// A range takes what lies in it, and leaves the rest.
+fn range(plan: &Arc<Plan>, block: &Block, whole: &Decoded) {
+    let mut times: Vec<EventTime> = whole.records.iter().filter_map(|record| record.event.time.ok()).collect();
+    times.sort_unstable();
+    let Some(from) = times.get(times.len() / 2).copied() else { return };
+    for range in [Range { from: Some(from), to: None }, Range { from: None, to: Some(from) }] {
+        let part = decode(&mut Decoder::new(Arc::clone(plan), range), block);
+        let within = |time: EventTime| (time >= from) == range.from.is_some();
+        let expected = whole.records.iter().filter(|record| record.event.time.is_ok_and(within));
+        assert!(part.records.iter().eq(expected));
+        assert_eq!(part.records.len() + part.outside as usize, whole.records.len());
+        assert_eq!(part.dead_letters, whole.dead_letters);
+    }
+}
