@@ -3,6 +3,7 @@
 use crate::config::{Overrides, WORKERS, units};
 use crate::decode::reading::Value;
 use crate::decode::time::TimeReader;
+use crate::generate::workload::Workload;
 use crate::sink::OutputFormat;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -12,18 +13,38 @@ use std::path::PathBuf;
 
 /// Turns raw user events into sessions: incrementally and exactly.
 #[derive(Debug, Parser)]
-#[command(name = "headwater", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(
+    name = "headwater",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  headwater explain shop.toml event.json            how one event is read
+  headwater plan shop.toml                          what a replay would read and do
+  headwater replay shop.toml --out result           sessions, counts and dead letters
+  headwater generate --events 1000000 --out load    events to try it with
+  headwater help replay                             everything about one command
+
+Exit codes:
+  0    fine, also when records became dead letters
+  1    the run failed (a file is missing, the disk is full); earlier output stays
+  2    wrong usage or configuration; nothing was read or written
+  101  a fault in headwater itself
+
+NO_COLOR=1 turns colours off; where the output is no terminal there are none."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub verb: Verb,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 fine, 1 the run failed, 2 wrong usage or configuration.";
-
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     Replay(Replay),
+    Plan(Plan),
     Explain(Explain),
+    Generate(Box<Workload>),
+    Completions(Completions),
 }
 
 /// Reads event logs from beginning to end and writes their sessions
@@ -83,7 +104,46 @@ pub struct Replay {
     pub no_progress: bool,
 }
 
-/// Shows how one event is read: its fields and where they come from, shape, signature and class
+/// Shows what a replay would read and do, without doing it
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headwater plan shop.toml
+  headwater plan shop.toml logs/*.jsonl.gz --workers 4
+  headwater plan shop.toml --json
+
+Looks at the beginning of each file to tell its format, reads no event and writes nothing.
+
+Exit codes: 0 fine, 1 a file cannot be read, 2 wrong usage or configuration.")]
+pub struct Plan {
+    /// The configuration file (TOML)
+    pub config: PathBuf,
+
+    /// Files, folders or globs, read in place of the `paths` of the sources
+    pub files: Vec<PathBuf>,
+
+    /// Worker threads [default: as configured, else one per core]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(WORKERS))]
+    pub workers: Option<u16>,
+
+    /// Folder for the output [default: `data_dir` of the configuration]
+    #[arg(short, long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Longest pause within a session, such as 30m or 1h30m [default: as configured, else 30m]
+    #[arg(long, value_name = "DURATION", value_parser = gap)]
+    pub gap: Option<i64>,
+
+    /// Format of the sessions
+    #[arg(long, value_enum, default_value_t)]
+    pub format: OutputFormat,
+
+    /// Print one JSON object, and nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Shows how one event is read: its values, where they come from, and its class
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -101,6 +161,21 @@ pub struct Explain {
     /// The source by whose settings the event is read; needed when the configuration has several
     #[arg(long, value_name = "NAME")]
     pub source: Option<String>,
+}
+
+/// Prints what a shell needs to complete commands and options
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headwater completions bash > ~/.local/share/bash-completion/completions/headwater
+  headwater completions zsh > ~/.zfunc/_headwater        with ~/.zfunc in $fpath
+  headwater completions fish > ~/.config/fish/completions/headwater.fish
+
+Exit codes: 0 fine, 2 wrong usage.")]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
 }
 
 impl Cli {
@@ -126,6 +201,27 @@ impl Replay {
             files: self.files.clone(),
             without_files: false,
         }
+    }
+}
+
+impl Plan {
+    /// What the command line says instead of the configuration.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            workers: self.workers.map(usize::from),
+            gap: self.gap,
+            files: self.files.clone(),
+            without_files: false,
+        }
+    }
+}
+
+impl Completions {
+    /// The script for the shell.
+    pub fn script(&self) -> String {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "headwater", &mut script);
+        String::from_utf8_lossy(&script).into_owned()
     }
 }
 
@@ -155,7 +251,7 @@ mod tests {
         let words = ["headwater", "replay"].into_iter().chain(arguments.split_whitespace());
         match Cli::read(words)?.verb {
             Verb::Replay(replay) => Ok(replay),
-            Verb::Explain(_) => panic!("asked for a replay"),
+            verb => panic!("asked for a replay: {verb:?}"),
         }
     }
 

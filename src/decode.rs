@@ -14,6 +14,8 @@ pub mod fault;
 pub mod framing;
 pub mod interpret;
 pub mod json;
+mod lately;
+mod names;
 pub mod path;
 pub mod reading;
 pub mod tabular;
@@ -77,6 +79,9 @@ impl Decoder {
             Ok(reading) => interpreter.record(reading, position, payload, batch),
             Err(fault) => batch.dead_letters.push(dead_letter(fault, position, payload)),
         });
+        if let Some(source) = &mut self.sources[block.position.source as usize] {
+            source.interpreter.finish(batch);
+        }
     }
 
     /// Calls `each` for every event of the block, with its position and payload.

@@ -5,6 +5,8 @@ pub mod config;
 pub mod decode;
 pub mod error;
 pub mod explain;
+pub mod generate;
+pub mod outline;
 pub mod plan;
 pub mod progress;
 pub mod replay;

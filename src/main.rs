@@ -1,8 +1,10 @@
 //! The thin binary: parses the command line, runs a verb, prints its outcome.
 
-use headwater::cli::{Cli, Explain, Replay, Verb};
+use headwater::cli::{self, Cli, Explain, Replay, Verb};
 use headwater::decode::interpret::Range;
 use headwater::error::Error;
+use headwater::generate::{generate, workload::Workload};
+use headwater::outline::Outline;
 use headwater::progress::ProgressMode;
 use headwater::{config, explain, replay, summary};
 use std::io::{Read, Write};
@@ -20,7 +22,10 @@ fn main() -> ExitCode {
     };
     let outcome = match &cli.verb {
         Verb::Replay(verb) => run_replay(verb),
+        Verb::Plan(verb) => run_plan(verb),
         Verb::Explain(verb) => run_explain(verb),
+        Verb::Generate(workload) => run_generate(workload),
+        Verb::Completions(verb) => Ok(verb.script()),
     };
     match outcome.and_then(|text| print(&text)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,6 +51,20 @@ fn run_replay(verb: &Replay) -> Result<String, Error> {
         true => summary.json().map(|json| json + "\n").map_err(Error::run("print the summary")),
         false => Ok(summary.render(summary::wants_color())),
     }
+}
+
+fn run_plan(verb: &cli::Plan) -> Result<String, Error> {
+    let plan = config::load(&verb.config, &verb.overrides())?;
+    let outline = Outline::of(&plan, verb.out.as_deref(), verb.format)?;
+    match verb.json {
+        true => outline.json().map(|json| json + "\n").map_err(Error::run("print the plan")),
+        false => Ok(outline.render(summary::wants_color())),
+    }
+}
+
+fn run_generate(workload: &Workload) -> Result<String, Error> {
+    let generated = generate(workload, ProgressMode::detect(workload.no_progress))?;
+    Ok(generated.render())
 }
 
 fn run_explain(verb: &Explain) -> Result<String, Error> {

@@ -37,6 +37,17 @@ impl ProgressMode {
     }
 }
 
+/// A bar over records that are written one after the other; on a terminal only.
+pub fn records(total: u64, mode: ProgressMode) -> ProgressBar {
+    const TEMPLATE: &str = "{bar:24} {percent:>3}%  {human_pos} of {human_len} records  {eta} left";
+    let target = match mode {
+        ProgressMode::Bar => ProgressDrawTarget::stderr_with_hz(REDRAWS_PER_SECOND),
+        ProgressMode::Lines | ProgressMode::Silent => ProgressDrawTarget::hidden(),
+    };
+    let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::with_draw_target(Some(total), target).with_style(style)
+}
+
 enum Display {
     Bar(ProgressBar),
     /// When the next line is due, in milliseconds since the start.

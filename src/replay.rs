@@ -1,6 +1,6 @@
 //! `headwater replay`: finite sources through the graph, and its views as files.
 
-mod resolve;
+pub mod resolve;
 
 use crate::decode::{self, interpret::Range};
 use crate::error::Error;

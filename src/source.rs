@@ -19,12 +19,14 @@ mod cutter;
 mod expand;
 mod file;
 mod payloads;
+mod probe;
 #[cfg(test)]
 mod tests;
 
 pub use expand::expand;
 pub use file::Chunks;
 pub use payloads::payloads;
+pub use probe::{Probed, probe};
 
 /// A log of raw records that all workers of a process read together, a chunk at a time.
 ///

@@ -51,7 +51,7 @@ pub struct Summary {
 /// Largest classes that the text shows; the others are counted. JSON has them all.
 const CLASSES_SHOWN: usize = 10;
 /// Width of the text.
-const COLUMNS: usize = 80;
+pub(crate) const COLUMNS: usize = 80;
 /// Longest name that the text shows in full.
 const NAME_WIDTH: usize = 32;
 
@@ -290,7 +290,7 @@ fn sessionless_meaning(code: &str) -> &'static str {
     }
 }
 
-fn plural(count: u64, noun: &str) -> String {
+pub(crate) fn plural(count: u64, noun: &str) -> String {
     if count == 1 { noun.to_owned() } else { format!("{noun}s") }
 }
 
@@ -308,7 +308,7 @@ fn shorten(name: &str) -> String {
 }
 
 /// Breaks at blanks into lines of at most `width` characters where words allow.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
         match lines.last_mut() {
@@ -323,7 +323,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
 }
 
 /// A setting: exact, in the largest unit that divides it.
-fn span(seconds: f64) -> String {
+pub(crate) fn span(seconds: f64) -> String {
     let whole = |unit: f64| seconds >= unit && seconds % unit == 0.0;
     if whole(86_400.0) {
         format!("{} d", seconds / 86_400.0)

@@ -6,5 +6,7 @@ mod command_line;
 mod configuration;
 mod datasets;
 mod fuzz;
+mod generate;
 mod headwater;
+mod outline;
 mod views;

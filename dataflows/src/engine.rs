@@ -84,7 +84,10 @@ impl Engine {
 
     /// Sends at the current tick.
     pub fn send(&mut self, input: &mut Input) {
+        let records = input.records.len();
         self.feed.records.send_batch(&mut input.records);
+        // The next batch will be about as large: growing to it step by step would copy it twice.
+        input.records.reserve(records);
         input.names.drain(..).for_each(|name| self.feed.names.insert(name));
         input.signatures.drain(..).for_each(|signature| self.feed.signatures.insert(signature));
         input.rules.drain(..).for_each(|rule| self.feed.rules.insert(rule));

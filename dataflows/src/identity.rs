@@ -52,6 +52,13 @@ impl UserKey {
         ((u128::from(self.0.get()) * workers as u128) >> 64) as u64
     }
 
+    /// Where in the range of the worker that owns it this user lies, as a fraction of 2^64: evenly distributed, and in
+    /// the order of keys.
+    #[inline]
+    pub fn within(self, workers: usize) -> u64 {
+        (u128::from(self.0.get()) * workers as u128) as u64
+    }
+
     #[inline]
     pub fn bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];

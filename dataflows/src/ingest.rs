@@ -17,6 +17,7 @@ use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::core::OkErr;
 use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::generic::operator::empty;
 use timely::dataflow::operators::vec::Map;
 
 /// How duplicates are recognised.
@@ -48,7 +49,8 @@ pub fn ingest<'s>(
     dedupe: Option<Dedupe>,
 ) -> (Stream<'s, Tick, Vec<Event>>, Stream<'s, Tick, Vec<(Verdict, Tick)>>) {
     let Some(dedupe) = dedupe else {
-        return records.map(|record| record.event).ok_err(Ok::<Event, (Verdict, Tick)>);
+        let none = empty(records.scope());
+        return (records.map(|record| record.event), none);
     };
     let here = records.scope().index() as u64;
     let route = Exchange::new(move |record: &Record| record.identity.as_ref().map_or(here, |known| known.id.bits()));

@@ -1,12 +1,12 @@
 //! Inputs -> Outputs: the one graph for history and live stream. The only file that knows the order of the stages.
 
 use crate::classify::{ClassTrace, classify};
-use crate::counts::{CountTrace, SessionlessTrace, counts, sessionless};
+use crate::counts::{CountTrace, SessionlessTrace, tally};
 use crate::identity::{SignatureId, UserKey};
 use crate::ingest::{Dedupe, Verdict, ingest};
-use crate::record::{Event, Record};
+use crate::record::Record;
 use crate::rules::{Descriptor, Rule};
-use crate::sessionize::{Rejection, Replacement, SessionTrace, Visit, sessionize};
+use crate::sessionize::{Rejection, Replacement, SessionTrace, sessionize};
 use crate::time::Tick;
 use differential_dataflow::VecCollection;
 use differential_dataflow::operators::arrange::arrangement::arrange_core;
@@ -15,7 +15,6 @@ use differential_dataflow::trace::implementations::{ValBatcher, ValSpine};
 use std::sync::Arc;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::vec::Map;
 
 /// What enters, on every worker. All inputs share the ticks of one sequencer.
 pub struct Inputs<'s> {
@@ -63,16 +62,11 @@ pub fn pipeline<'s>(inputs: Inputs<'s>, settings: Settings) -> Outputs<'s> {
     let workers = inputs.records.scope().peers();
     let (events, verdicts) = ingest(inputs.records, settings.dedupe);
     let classes = classify(inputs.signatures, inputs.rules);
-    let counts = counts(events.clone(), classes.clone());
-    let sessionless = sessionless(events.clone());
-    let visits = events.flat_map(visit);
-    let (sessions, rejections) = sessionize(visits, inputs.replacements, settings.gap);
+    let tally = tally(events);
+    let counts = tally.counts(classes.clone());
+    let sessionless = tally.sessionless();
+    let (sessions, rejections) = sessionize(tally.visits, inputs.replacements, settings.gap);
     let by_owner = Exchange::new(move |((user, _), _, _): &((UserKey, Arc<str>), Tick, isize)| user.worker(workers));
     let names = arrange_core::<_, _, ValBatcher<_, _, _, _>, _>(inputs.names.inner, by_owner, "Names", ValBatcher::new);
     Outputs { sessions, names, classes, counts, sessionless, verdicts, rejections }
-}
-
-/// An event without a user or a time has a class, but no session.
-fn visit(event: Event) -> Option<Visit> {
-    Some(Visit { user: event.user?, time: event.time.ok()?, signature: event.signature, details: event.details })
 }

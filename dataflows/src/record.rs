@@ -4,6 +4,7 @@
 use crate::identity::{EventId, SignatureId, UserKey};
 use crate::time::EventTime;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Where a record lies. Ordered as the log is: that order decides which of two conflicting duplicates came first.
@@ -68,18 +69,6 @@ impl Sessionless {
     }
 }
 
-impl Event {
-    /// `None` if the event belongs to a session.
-    pub fn sessionless(&self) -> Option<Sessionless> {
-        match (self.user, self.time) {
-            (None, _) => Some(Sessionless::NoUser),
-            (Some(_), Err(NoTime::Absent)) => Some(Sessionless::NoTime),
-            (Some(_), Err(NoTime::Unreadable)) => Some(Sessionless::UnreadableTime),
-            (Some(_), Ok(_)) => None,
-        }
-    }
-}
-
 /// What makes two records the same event (design §5).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
@@ -91,11 +80,12 @@ pub struct Identity {
     pub horizon: i64,
 }
 
-/// Per-event values of the fields that sessions sum and carry, in the order of the configuration.
+/// Per-event values of the fields that sessions sum and carry, in the order of the configuration. Two of each lie in
+/// place: an event has one allocation for all, as a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Details {
-    pub sums: Vec<Measure>,
-    pub carried: Vec<Option<Arc<str>>>,
+    pub sums: SmallVec<[Measure; 2]>,
+    pub carried: SmallVec<[Option<Arc<str>>; 2]>,
 }
 
 /// An exact sum: what is no number is counted, not summed.

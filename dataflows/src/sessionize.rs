@@ -8,6 +8,7 @@
 //!
 //! Deliberately absent: events. They are never arranged, so memory follows the sessions.
 
+mod buckets;
 mod fold;
 mod past;
 mod session;
@@ -15,8 +16,9 @@ mod session;
 pub use session::{Carried, Session, SessionDetails};
 
 use crate::identity::{SessionId, SignatureId, UserKey};
-use crate::record::Details;
+use crate::record::{Details, Event, NoTime, Sessionless};
 use crate::time::{EventTime, Tick};
+use buckets::Buckets;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use differential_dataflow::trace::{Builder, Description, ExertionLogic, Span, Trace, TraceReader};
@@ -40,6 +42,19 @@ pub struct Visit {
     pub time: EventTime,
     pub signature: SignatureId,
     pub details: Option<Box<Details>>,
+}
+
+impl Visit {
+    /// Or why the event, which has a class all the same, belongs to no session.
+    #[inline]
+    pub fn of(event: Event) -> Result<Visit, Sessionless> {
+        match (event.user, event.time) {
+            (Some(user), Ok(time)) => Ok(Visit { user, time, signature: event.signature, details: event.details }),
+            (None, _) => Err(Sessionless::NoUser),
+            (Some(_), Err(NoTime::Absent)) => Err(Sessionless::NoTime),
+            (Some(_), Err(NoTime::Unreadable)) => Err(Sessionless::UnreadableTime),
+        }
+    }
 }
 
 /// Sessions to be taken away, and what is left of them: how a deletion or a correction enters (design §5).
@@ -115,7 +130,7 @@ pub fn sessionize<'s>(
                     let tick = *spans.time();
                     let waiting =
                         pending.entry(tick).or_insert_with(|| Pending::new(spans, rejected, &mut worked.spare));
-                    waiting.visits.append(data);
+                    data.drain(..).for_each(|visit| waiting.visits.push(visit, workers));
                 }
             });
             replacements.for_each(|capability, data| {
@@ -166,20 +181,20 @@ pub fn sessionize<'s>(
 struct Pending {
     spans: Capability<Tick>,
     rejected: Capability<Tick>,
-    visits: Vec<Visit>,
+    visits: Buckets,
     replacements: Vec<Replacement>,
 }
 
 impl Pending {
-    fn new(spans: Capability<Tick>, rejected: Capability<Tick>, spare: &mut Vec<Vec<Visit>>) -> Pending {
-        Pending { spans, rejected, visits: spare.pop().unwrap_or_default(), replacements: Vec::new() }
+    fn new(spans: Capability<Tick>, rejected: Capability<Tick>, spare: &mut Vec<Buckets>) -> Pending {
+        Pending { spans, rejected, visits: spare.pop().unwrap_or_else(Buckets::new), replacements: Vec::new() }
     }
 }
 
 /// Reused scratch of [`Worked::tick`].
 struct Worked {
-    /// Emptied vectors of visits: a large tick would otherwise spend much of its time on fresh memory.
-    spare: Vec<Vec<Visit>>,
+    /// Emptied, to be used again.
+    spare: Vec<Buckets>,
     fold: Fold,
     changes: Vec<(Session, isize)>,
     rows: Vec<((UserKey, Session), Tick, isize)>,
@@ -198,26 +213,30 @@ impl Worked {
         &mut self,
         tick: Tick,
         past: Vec<Rc<SessionBatch>>,
-        mut visits: Vec<Visit>,
+        mut visits: Buckets,
         mut replacements: Vec<Replacement>,
     ) -> Option<SessionBatch> {
-        visits.sort_unstable_by_key(|visit| (visit.user, visit.time));
         replacements.sort_unstable();
-        let batch = self.fold_users(tick, &mut Sessions::new(&past), &visits, &replacements);
+        let batch = self.fold_users(tick, &mut Sessions::new(&past), &mut visits.sorted(), &replacements);
         visits.clear();
         self.spare.push(visits);
         batch
     }
 
-    fn fold_users(
+    /// `buckets` are sorted and each user's visits in one, `replacements` sorted.
+    fn fold_users<'v>(
         &mut self,
         tick: Tick,
         past: &mut Sessions<'_>,
-        mut visits: &[Visit],
+        buckets: &mut impl Iterator<Item = &'v [Visit]>,
         mut replacements: &[Replacement],
     ) -> Option<SessionBatch> {
         let mut builder = SessionBuilder::default();
+        let mut visits: &[Visit] = &[];
         loop {
+            if visits.is_empty() {
+                visits = buckets.next().unwrap_or_default();
+            }
             let next = [visits.first().map(|visit| visit.user), replacements.first().map(|other| other.user)];
             let Some(user) = next.into_iter().flatten().min() else { break };
             let (own, others) = visits.split_at(visits.iter().take_while(|visit| visit.user == user).count());

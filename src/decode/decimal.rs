@@ -1,5 +1,7 @@
 //! Decimal numbers as text -> exact integers, never through floating point.
 
+use std::ops::{Add, Mul};
+
 /// The largest magnitude, in millionths, that [`millionths`] lets in (10^18): a larger number is no number for a sum,
 /// so that 10^14 values fit into an exact sum and into a Parquet DECIMAL(38,6).
 const LARGEST: i128 = 10_i128.pow(18 + PLACES);
@@ -75,14 +77,20 @@ impl<'a> Decimal<'a> {
         if keep > 38 {
             return None;
         }
-        let mut digits = self.integer.iter().chain(self.fraction).map(|digit| digit - b'0');
-        let mut whole = 0;
-        for _ in 0..keep {
-            whole = whole * 10 + u128::from(digits.next().unwrap_or(0));
-        }
         // With a negative `keep` there are zeros between the point and the first digit.
-        let next = if keep < 0 { 0 } else { digits.next().unwrap_or(0) };
-        let more = digits.any(|digit| digit != 0);
+        let kept = usize::try_from(keep).unwrap_or(0);
+        let (integer, integer_rest) = self.integer.split_at(kept.min(self.integer.len()));
+        let in_fraction = kept - integer.len();
+        let (fraction, fraction_rest) = self.fraction.split_at(in_fraction.min(self.fraction.len()));
+        let zeros = (in_fraction - fraction.len()) as u32;
+        let whole = match kept {
+            // Up to 19 digits, which is what times have.
+            ..20 => u128::from(append(append(0, integer), fraction) * 10_u64.pow(zeros)),
+            _ => append(append(0, integer), fraction) * 10_u128.pow(zeros),
+        };
+        let mut cut = integer_rest.iter().chain(fraction_rest).map(|digit| digit - b'0');
+        let next = if keep < 0 { 0 } else { cut.next().unwrap_or(0) };
+        let more = cut.any(|digit| digit != 0);
         let rest = match (next, more) {
             (0, false) => Rest::Zero,
             (5, false) => Rest::Half,
@@ -91,6 +99,12 @@ impl<'a> Decimal<'a> {
         };
         Some((whole, rest))
     }
+}
+
+/// `number` with more digits behind it.
+#[inline]
+fn append<N: From<u8> + Mul<Output = N> + Add<Output = N>>(number: N, digits: &[u8]) -> N {
+    digits.iter().fold(number, |number, digit| number * N::from(10) + N::from(digit - b'0'))
 }
 
 fn sign(text: &[u8]) -> (bool, &[u8]) {

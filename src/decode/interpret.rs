@@ -6,6 +6,7 @@
 
 use crate::decode::decimal;
 use crate::decode::defaults;
+use crate::decode::names::Names;
 use crate::decode::path::Path;
 use crate::decode::reading::{PathSet, Reading, Slot, Value};
 use crate::decode::time::TimeReader;
@@ -14,15 +15,15 @@ use dataflows::engine::Input;
 use dataflows::identity::payload_hash;
 use dataflows::{
     DeadLetter, Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, ShapeId,
-    SignatureId, UserKey,
+    SignatureId,
 };
-use std::collections::{HashMap, HashSet};
+use smallvec::SmallVec;
+use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Distinct strings that a reader remembers having sent. Beyond it the memory is emptied and strings are sent again.
+/// Distinct strings that a reader remembers having sent. What is forgotten is sent again when it comes again.
 const REMEMBERED: usize = 1 << 18;
 
-type Cache<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 type Seen<K> = HashSet<K, foldhash::fast::FixedState>;
 
 /// What decoding hands on, reused from block to block.
@@ -90,7 +91,7 @@ pub struct Interpreter {
     time: TimeReader,
     paths: Arc<PathSet>,
     range: Range,
-    names: Cache<Box<str>, UserKey>,
+    names: Names,
     signatures: Seen<SignatureId>,
     texts: Seen<Arc<str>>,
     /// Scratch.
@@ -128,7 +129,7 @@ impl Interpreter {
             time,
             paths: Arc::new(paths),
             range,
-            names: Cache::default(),
+            names: Names::default(),
             signatures: Seen::default(),
             texts: Seen::default(),
             joined: String::new(),
@@ -142,7 +143,7 @@ impl Interpreter {
         &self.paths
     }
 
-    /// Puts the event that was read at `position` into the batch.
+    /// Puts the event that was read at `position` into the batch, which is complete after [`Interpreter::finish`].
     pub fn record(&mut self, reading: &Reading, position: Position, payload: &[u8], batch: &mut Batch) {
         let chosen = self.choose(reading);
         let time = self.time(reading, chosen[Role::Time as usize]);
@@ -151,11 +152,36 @@ impl Interpreter {
             return;
         }
         batch.ambiguous += u64::from(reading.ambiguous);
-        let user = self.user(reading, chosen[Role::User as usize], batch);
         let signature = self.signature(reading, chosen[Role::Kind as usize], batch);
         let details = self.details(reading);
-        let identity = self.identity(reading, chosen[Role::Id as usize], user, position, payload);
-        batch.input.records.push(Record { event: Event { user, time, signature, details }, identity });
+        let mut record = Record { event: Event { user: None, time, signature, details }, identity: None };
+        let mut joined = std::mem::take(&mut self.joined);
+        let user = chosen[Role::User as usize].and_then(|chosen| self.text(reading, Role::User, chosen, &mut joined));
+        match (user, self.horizon(chosen[Role::Id as usize])) {
+            (Some(user), None) => self.names.later(user.text, batch.input.records.len()),
+            (user, Some((id, horizon))) => {
+                let user = user.map(|user| self.names.key(user.text, &mut batch.input));
+                record.event.user = user;
+                record.identity = self.text(reading, Role::Id, id, &mut joined).map(|id| {
+                    let id = EventId::of(user, id.text);
+                    Box::new(Identity { id, payload: payload_hash(payload), position, horizon })
+                });
+            }
+            (None, None) => {}
+        }
+        self.joined = joined;
+        batch.input.records.push(record);
+    }
+
+    /// Completes the records of a batch, before it is sent.
+    pub fn finish(&mut self, batch: &mut Batch) {
+        self.names.resolve(&mut batch.input);
+    }
+
+    /// Of an event with an id, whose duplicates are looked for: the candidate that gives the id, and how far apart in
+    /// time they may be, in microseconds.
+    fn horizon(&self, id: Option<usize>) -> Option<(usize, i64)> {
+        Some((id?, self.plan.sources[self.source as usize].events.dedupe?))
     }
 
     /// By role: the index of the candidate that is present, the first of them.
@@ -204,26 +230,6 @@ impl Interpreter {
         let mut joined = String::new();
         let value = candidate.and_then(|candidate| self.text(reading, Role::Time, candidate, &mut joined));
         value.map_or(Err(NoTime::Absent), |value| self.time.read(value).ok_or(NoTime::Unreadable))
-    }
-
-    fn user(&mut self, reading: &Reading, candidate: Option<usize>, batch: &mut Batch) -> Option<UserKey> {
-        let candidate = candidate?;
-        let mut joined = std::mem::take(&mut self.joined);
-        let key =
-            self.text(reading, Role::User, candidate, &mut joined).map(|value| match self.names.get(value.text) {
-                Some(key) => *key,
-                None => {
-                    let key = UserKey::of(value.text);
-                    if self.names.len() >= REMEMBERED {
-                        self.names.clear();
-                    }
-                    self.names.insert(Box::from(value.text), key);
-                    batch.input.names.push((key, Arc::from(value.text)));
-                    key
-                }
-            });
-        self.joined = joined;
-        key
     }
 
     fn signature(&mut self, reading: &Reading, kind: Option<usize>, batch: &mut Batch) -> SignatureId {
@@ -281,32 +287,13 @@ impl Interpreter {
             measure
         };
         let sums = sessions.sums.iter().map(|(_, field)| measure(*field)).collect();
-        let carried: Vec<_> = sessions.carry.iter().map(|field| self.field(reading, *field)).collect();
+        let slots: SmallVec<[_; 2]> = sessions.carry.iter().map(|field| self.field(reading, *field)).collect();
         let texts = &mut self.texts;
-        let carried = carried
+        let carried = slots
             .into_iter()
             .map(|slot| slot.and_then(|slot| reading.first(slot)).map(|value| intern(texts, value.text)))
             .collect();
         Some(Box::new(Details { sums, carried }))
-    }
-
-    fn identity(
-        &mut self,
-        reading: &Reading,
-        candidate: Option<usize>,
-        user: Option<UserKey>,
-        position: Position,
-        payload: &[u8],
-    ) -> Option<Box<Identity>> {
-        let horizon = self.plan.sources[self.source as usize].events.dedupe?;
-        let candidate = candidate?;
-        let mut joined = std::mem::take(&mut self.joined);
-        let identity = self.text(reading, Role::Id, candidate, &mut joined).map(|value| {
-            let id = EventId::of(user, value.text);
-            Box::new(Identity { id, payload: payload_hash(payload), position, horizon })
-        });
-        self.joined = joined;
-        identity
     }
 }
 

@@ -11,6 +11,7 @@
 mod depth;
 mod descent;
 mod layout;
+mod template;
 mod tokens;
 
 use crate::decode::fault::Fault;
@@ -21,6 +22,7 @@ use dataflows::{PathHash, Reason};
 use descent::{Descent, Span};
 use layout::{Layouts, Node, outdone};
 use std::sync::Arc;
+use template::Templates;
 
 /// Reads payloads one after the other. Allocates nothing once it has seen payloads of the same size and layout; strings
 /// without escapes are copied once, into the [`Reading`].
@@ -31,6 +33,9 @@ pub struct JsonReader {
     limits: Limits,
     found: Descent,
     layouts: Layouts,
+    templates: Templates,
+    /// Scratch for strings with escapes.
+    unescaped: Vec<u8>,
     /// Some path of the payload itself was ambiguous.
     ambiguous: bool,
     /// What the payload adds to the layout of each element of its exploded arrays: its leaves, each once.
@@ -56,6 +61,8 @@ impl JsonReader {
             limits,
             found: Descent::default(),
             layouts: Layouts::default(),
+            templates: Templates::default(),
+            unescaped: Vec::new(),
             ambiguous: false,
             inherited: Vec::new(),
             nodes: Vec::new(),
@@ -101,6 +108,14 @@ impl JsonReader {
             return Err(Fault::new(Reason::TooLarge, message));
         }
         let text = simdutf8::basic::from_utf8(payload).map_err(|_| not_utf8(payload))?;
+        // What lies in a payload that is to be exploded depends on more than its layout.
+        if self.explode.is_none()
+            && let Some(shape) = self.templates.follow(text, &mut self.unescaped, reading)
+        {
+            self.found.exploded = false;
+            reading.shape = Some(shape);
+            return Ok(());
+        }
         if depth::exceeds(payload, self.limits.depth) {
             let message = format!("nested deeper than the limit of {} levels", self.limits.depth);
             return Err(Fault::new(Reason::TooDeep, message));
@@ -109,9 +124,13 @@ impl JsonReader {
 
         let whole = &mut self.found.whole;
         check(&whole.nodes, whole.keys, &self.limits)?;
-        let verdict = self.layouts.verdict(&whole.nodes);
+        let (verdict, known) = self.layouts.verdict(&whole.nodes);
         if verdict.duplicate {
             return Err(duplicate_key());
+        }
+        // Learned at the second time: what comes once only would fill the memory.
+        if known && self.explode.is_none() && !verdict.ambiguous {
+            self.templates.learn(text, &whole.scalars, verdict.shape);
         }
         if verdict.ambiguous {
             let holders = &whole.holders;
@@ -144,7 +163,7 @@ impl JsonReader {
         self.nodes.clear();
         self.nodes.extend_from_slice(&self.inherited);
         self.nodes.extend(own.iter().map(|node| node.moved(by)));
-        let verdict = self.layouts.verdict(&self.nodes);
+        let (verdict, _) = self.layouts.verdict(&self.nodes);
         if verdict.duplicate {
             return Err(duplicate_key());
         }

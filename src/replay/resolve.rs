@@ -127,7 +127,7 @@ impl Scratch {
         }
         let details = session.details();
         let none: (&[Measure], &[_]) = (&[], &[]);
-        let (sums, carried) = details.map_or(none, |details| (details.sums.as_slice(), details.carried.as_slice()));
+        let (sums, carried) = details.map_or(none, |details| (&details.sums, &details.carried));
         let carried: Vec<_> = carried
             .iter()
             .map(|carried| match carried {

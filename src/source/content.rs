@@ -66,6 +66,14 @@ impl Content {
         &self.path
     }
 
+    /// `gzip` or `zstd`.
+    pub fn compression(&self) -> Option<&'static str> {
+        match &self.decoder {
+            Decoder::Plain(_) => None,
+            Decoder::Compressed { name, .. } => Some(name),
+        }
+    }
+
     /// Offset of the next byte in the decompressed content.
     pub fn offset(&self) -> u64 {
         self.offset

@@ -55,6 +55,14 @@ impl Cutter {
         Ok(Cutter { content, part, source, format, framing, header, chunk_bytes, event_bytes, ends: None, done: false })
     }
 
+    pub fn detected(&self) -> Detected {
+        Detected { format: self.format, framing: self.framing }
+    }
+
+    pub fn compression(&self) -> Option<&'static str> {
+        self.content.compression()
+    }
+
     /// Bytes of the part that have been handed out, skipped or made dead letters.
     pub fn consumed(&self) -> u64 {
         self.content.offset()

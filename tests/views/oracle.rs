@@ -143,8 +143,8 @@ impl Raw {
             Some(price) => Measure { millionths: price.into(), numbers: 1, others: 0 },
             None => Measure::default(),
         };
-        let carried = vec![self.page.map(|page| Arc::from(format!("page {page}")))];
-        Some(Box::new(Details { sums: vec![price], carried }))
+        let page = self.page.map(|page| Arc::from(format!("page {page}")));
+        Some(Box::new(Details { sums: [price].into_iter().collect(), carried: [page].into_iter().collect() }))
     }
 
     fn visit(&self) -> Option<Visit> {

@@ -24,11 +24,12 @@ pub struct Session {
     details: Option<Arc<SessionDetails>>,
 }
 
-/// What a session keeps of the fields that the configuration sums and carries, in its order.
+/// What a session keeps of the fields that the configuration sums and carries, in its order. Slices, not vectors: a
+/// session may be one of many millions, and has no room to grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionDetails {
-    pub sums: Vec<Measure>,
-    pub carried: Vec<Option<Carried>>,
+    pub sums: Box<[Measure]>,
+    pub carried: Box<[Option<Carried>]>,
 }
 
 /// First and last value of a field among the events that have it. Ties in time break by content: the least value
@@ -78,7 +79,8 @@ pub(super) struct Builder {
     last: SignatureId,
     /// Unsorted; a session has few signatures, and neighbouring events often share one.
     counts: Vec<(SignatureId, u64)>,
-    details: SessionDetails,
+    sums: Vec<Measure>,
+    carried: Vec<Option<Carried>>,
 }
 
 impl Builder {
@@ -90,7 +92,8 @@ impl Builder {
             first: SignatureId(0),
             last: SignatureId(0),
             counts: Vec::new(),
-            details: SessionDetails::default(),
+            sums: Vec::new(),
+            carried: Vec::new(),
         }
     }
 
@@ -110,12 +113,12 @@ impl Builder {
         self.extend(session.start, session.end, session.first, session.last, session.events);
         session.counts().for_each(|(signature, count)| self.count(signature, count));
         if let Some(details) = session.details() {
-            fit(&mut self.details.sums, details.sums.len());
-            self.details.sums.iter_mut().zip(&details.sums).for_each(|(sum, other)| sum.add(other));
-            fit(&mut self.details.carried, details.carried.len());
-            for (mine, other) in self.details.carried.iter_mut().zip(&details.carried) {
+            fit(&mut self.sums, details.sums.len());
+            self.sums.iter_mut().zip(&details.sums).for_each(|(sum, other)| sum.add(other));
+            fit(&mut self.carried, details.carried.len());
+            for (mine, other) in self.carried.iter_mut().zip(&details.carried) {
                 if let Some(other) = other {
-                    carry(mine, &other.entry, &other.exit);
+                    carry(mine, (other.entry.0, &other.entry.1), (other.exit.0, &other.exit.1));
                 }
             }
         }
@@ -139,13 +142,12 @@ impl Builder {
     }
 
     fn add_details(&mut self, time: EventTime, details: &Details) {
-        fit(&mut self.details.sums, details.sums.len());
-        self.details.sums.iter_mut().zip(&details.sums).for_each(|(sum, value)| sum.add(value));
-        fit(&mut self.details.carried, details.carried.len());
-        for (carried, value) in self.details.carried.iter_mut().zip(&details.carried) {
+        fit(&mut self.sums, details.sums.len());
+        self.sums.iter_mut().zip(&details.sums).for_each(|(sum, value)| sum.add(value));
+        fit(&mut self.carried, details.carried.len());
+        for (carried, value) in self.carried.iter_mut().zip(&details.carried) {
             if let Some(value) = value {
-                let at = (time, Arc::clone(value));
-                carry(carried, &at, &at);
+                carry(carried, (time, value), (time, value));
             }
         }
     }
@@ -157,8 +159,11 @@ impl Builder {
             Arc::from(self.counts.as_slice())
         });
         self.counts.clear();
-        let details = std::mem::take(&mut self.details);
-        let details = (details != SessionDetails::default()).then(|| Arc::new(details));
+        let details = (!self.sums.is_empty() || !self.carried.is_empty()).then(|| {
+            let carried = self.carried.drain(..).collect();
+            Arc::new(SessionDetails { sums: self.sums.as_slice().into(), carried })
+        });
+        self.sums.clear();
         let session = Session {
             end: self.end,
             start: self.start,
@@ -179,15 +184,16 @@ fn fit<T: Default + Clone>(values: &mut Vec<T>, len: usize) {
     }
 }
 
-fn carry(carried: &mut Option<Carried>, entry: &(EventTime, Arc<str>), exit: &(EventTime, Arc<str>)) {
+fn carry(carried: &mut Option<Carried>, entry: (EventTime, &Arc<str>), exit: (EventTime, &Arc<str>)) {
+    let own = |(time, value): (EventTime, &Arc<str>)| (time, Arc::clone(value));
     match carried {
-        None => *carried = Some(Carried { entry: entry.clone(), exit: exit.clone() }),
+        None => *carried = Some(Carried { entry: own(entry), exit: own(exit) }),
         Some(carried) => {
-            if *entry < carried.entry {
-                carried.entry = entry.clone();
+            if entry < (carried.entry.0, &carried.entry.1) {
+                carried.entry = own(entry);
             }
-            if *exit > carried.exit {
-                carried.exit = exit.clone();
+            if exit > (carried.exit.0, &carried.exit.1) {
+                carried.exit = own(exit);
             }
         }
     }

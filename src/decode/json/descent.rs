@@ -7,7 +7,7 @@
 use super::layout::{Held, Node, Reached};
 use super::tokens::Tokens;
 use crate::decode::fault::Fault;
-use crate::decode::reading::{PathSet, Reading};
+use crate::decode::reading::{PathSet, Reading, Slot};
 use dataflows::identity::has_dot;
 use dataflows::{PathHash, ValueKind};
 use std::ops::Range;
@@ -30,11 +30,22 @@ pub struct Descent {
 #[derive(Debug, Default)]
 pub struct Findings {
     pub nodes: Vec<Node>,
+    /// All scalars, in the order of the text.
+    pub scalars: Vec<Scalar>,
     pub values: Reading,
     /// The node that holds each value.
     pub holders: Vec<u32>,
     /// Keys of all objects.
     pub keys: usize,
+}
+
+/// Where a scalar lies within the payload, a string without its opening quote.
+#[derive(Clone, Copy, Debug)]
+pub struct Scalar {
+    pub kind: ValueKind,
+    pub slot: Option<Slot>,
+    pub start: u32,
+    pub end: u32,
 }
 
 /// One element of an exploded array.
@@ -76,6 +87,7 @@ struct Place {
 impl Findings {
     fn clear(&mut self) {
         self.nodes.clear();
+        self.scalars.clear();
         self.values.clear();
         self.holders.clear();
         self.keys = 0;
@@ -89,10 +101,13 @@ impl Findings {
         index
     }
 
+    /// A scalar that lies in `bytes` of the payload.
     #[inline]
-    fn leaf(&mut self, place: Place, kind: ValueKind, text: &str, paths: &PathSet) {
+    fn leaf(&mut self, place: Place, kind: ValueKind, text: &str, bytes: Range<usize>, paths: &PathSet) {
         let index = self.node(place, Held::Leaf(kind));
-        if let Some(slot) = paths.slot(place.path) {
+        let slot = paths.slot(place.path);
+        self.scalars.push(Scalar { kind, slot, start: bytes.start as u32, end: bytes.end as u32 });
+        if let Some(slot) = slot {
             self.values.push(slot, kind, text);
             self.holders.resize(self.values.len(), index);
         }
@@ -114,11 +129,11 @@ impl Descent {
         'value: loop {
             let found = if in_element { &mut self.elements } else { &mut self.whole };
             match json.next() {
-                Some(b'"') => found.leaf(place, ValueKind::String, json.string(&mut self.unescaped)?, paths),
-                Some(b'-' | b'0'..=b'9') => found.leaf(place, ValueKind::Number, json.number()?, paths),
-                Some(b't') => found.leaf(place, ValueKind::Bool, json.literal("true")?, paths),
-                Some(b'f') => found.leaf(place, ValueKind::Bool, json.literal("false")?, paths),
-                Some(b'n') => found.leaf(place, ValueKind::Null, json.literal("null")?, paths),
+                Some(first @ (b'"' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n')) => {
+                    let start = json.at() - usize::from(first != b'"');
+                    let (kind, value) = json.scalar(first, &mut self.unescaped)?;
+                    found.leaf(place, kind, value, start..json.at(), paths);
+                }
                 Some(b'{') => match json.next() {
                     Some(b'}') => _ = found.node(place, Held::Leaf(ValueKind::EmptyObject)),
                     Some(b'"') => {

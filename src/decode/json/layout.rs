@@ -173,12 +173,13 @@ pub struct Layouts {
 const REMEMBERED: usize = 1 << 18;
 
 impl Layouts {
+    /// What follows from a layout, and whether it was known already.
     #[inline]
-    pub fn verdict(&mut self, nodes: &[Node]) -> Verdict {
+    pub fn verdict(&mut self, nodes: &[Node]) -> (Verdict, bool) {
         let digest = digest(nodes);
         match self.known.get(&digest) {
-            Some((known, verdict)) if **known == *nodes => *verdict,
-            _ => self.learn(digest, nodes),
+            Some((known, verdict)) if **known == *nodes => (*verdict, true),
+            _ => (self.learn(digest, nodes), false),
         }
     }
 
@@ -229,8 +230,8 @@ mod tests {
                     continue;
                 }
                 let nodes = object_of(count, salt);
-                let verdict = layouts.verdict(&nodes);
-                assert_eq!(verdict, layouts.verdict(&nodes));
+                let (verdict, _) = layouts.verdict(&nodes);
+                assert_eq!(verdict, layouts.verdict(&nodes).0);
                 let held: usize = layouts.known.values().map(|(nodes, _)| nodes.len()).sum();
                 assert_eq!(held, layouts.held);
                 assert!(held <= REMEMBERED);
@@ -247,8 +248,8 @@ mod tests {
         // As if both had the same digest.
         let forged = layouts.known.remove(&digest(&one)).unwrap();
         layouts.known.insert(digest(&other), forged);
-        assert_eq!(layouts.verdict(&other), Verdict::of(&other));
-        assert_ne!(layouts.verdict(&other), layouts.verdict(&one));
+        assert_eq!(layouts.verdict(&other).0, Verdict::of(&other));
+        assert_ne!(layouts.verdict(&other).0, layouts.verdict(&one).0);
     }
 
     #[test]

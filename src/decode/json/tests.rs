@@ -279,13 +279,35 @@ proptest! {
     ) {
         let paths = some_paths();
         let mut reader = JsonReader::new(paths.clone(), None, Limits::default());
-        // Twice each: what is remembered changes no answer.
-        for (doc, style) in docs.iter().chain(&docs) {
+        // The layout is known the second time, and the third time the text follows a template: no answer changes.
+        for (doc, style) in docs.iter().chain(&docs).chain(&docs) {
             let text = doc.text(*style);
             let expected =
                 if doc.repeats_a_key() { Err(Reason::DuplicateKey) } else { Ok(oracle::expected(doc, &paths)) };
             prop_assert_eq!(read(&mut reader, text.as_bytes()), [(text, expected)]);
         }
+    }
+
+    /// A template is left at any byte that differs, be it valid or not.
+    #[test]
+    fn a_reader_that_knows_a_layout_reads_others_like_one_that_does_not(
+        doc in documents::objects(),
+        style in any::<u64>(),
+        at in any::<prop::sample::Index>(),
+        removed in 0..4_usize,
+        put in prop_oneof![
+            Just(String::new()), "[0-9a-z]{1,2}", r#"["\\{}\[\],:. tfn-]{1,3}"#, "\\PC", "[\x00-\x1f]"
+        ],
+    ) {
+        let text = doc.text(style);
+        let mut warm = JsonReader::new(some_paths(), None, Limits::default());
+        (0..3).for_each(|_| _ = read(&mut warm, text.as_bytes()));
+        let mut changed = text.into_bytes();
+        let at = at.index(changed.len() + 1);
+        let end = (at + removed).min(changed.len());
+        changed.splice(at..end, put.into_bytes());
+        let mut fresh = JsonReader::new(some_paths(), None, Limits::default());
+        prop_assert_eq!(read(&mut warm, &changed), read(&mut fresh, &changed));
     }
 
     #[test]

@@ -3,9 +3,10 @@
 //! between.
 
 use crate::decode::fault::Fault;
-use dataflows::Reason;
+use dataflows::{Reason, ValueKind};
 use sonic_rs::Read;
 use sonic_rs::parser::{Parser, Reference};
+use wide::u8x16;
 
 /// What is left of a text.
 pub struct Tokens<'p> {
@@ -25,6 +26,12 @@ impl<'p> Tokens<'p> {
         self.at
     }
 
+    /// Goes on behind `bytes` more bytes, which the caller has compared.
+    #[inline]
+    pub fn skip(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
     /// The first byte after white space. It is not read, but the white space is.
     #[inline]
     pub fn peek(&mut self) -> Option<u8> {
@@ -42,6 +49,21 @@ impl<'p> Tokens<'p> {
         let byte = self.peek()?;
         self.at += 1;
         Some(byte)
+    }
+
+    /// The scalar whose `first` byte was the last to be read.
+    #[inline]
+    pub fn scalar<'s>(&mut self, first: u8, buffer: &'s mut Vec<u8>) -> Result<(ValueKind, &'s str), Fault>
+    where
+        'p: 's,
+    {
+        Ok(match first {
+            b'"' => (ValueKind::String, self.string(buffer)?),
+            b't' => (ValueKind::Bool, self.literal("true")?),
+            b'f' => (ValueKind::Bool, self.literal("false")?),
+            b'n' => (ValueKind::Null, self.literal("null")?),
+            _ => (ValueKind::Number, self.number()?),
+        })
     }
 
     /// The rest of a string, after its opening quote; unescaped into `buffer` if it has to be.
@@ -153,20 +175,17 @@ impl<'p> Tokens<'p> {
     }
 }
 
-/// How many bytes come before the first quote, backslash or control character, or the end. Eight bytes at a time
-/// (A. Mycroft's test for a zero byte; it may err above the first hit only).
+/// How many bytes come before the first quote, backslash or control character, or the end.
 #[inline]
 fn plain(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let is_less = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
-    let (words, tail) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        let equal = |byte: u8| is_less(word ^ (ONES * u64::from(byte)), 1);
-        let hits = (equal(b'"') | equal(b'\\') | is_less(word, 0x20)) & HIGHS;
+    let (blocks, tail) = bytes.as_chunks::<16>();
+    for (index, block) in blocks.iter().enumerate() {
+        let block = u8x16::new(*block);
+        let control = block.min(u8x16::splat(0x1f)).simd_eq(block);
+        let hits = block.simd_eq(u8x16::splat(b'"')) | block.simd_eq(u8x16::splat(b'\\')) | control;
+        let hits = hits.to_bitmask();
         if hits != 0 {
-            return index * 8 + hits.trailing_zeros() as usize / 8;
+            return index * 16 + hits.trailing_zeros() as usize;
         }
     }
     let in_tail = tail.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20));

@@ -69,8 +69,29 @@ fn payload(payload: &[u8], explode: Option<&Path>, limits: Limits) {
         // Nothing stays of what was read before.
         read(&mut reader, &paths, &payload[..payload.len() / 2]);
         read(&mut reader, &paths, b"{\"a\":{\"b\":[1]},\"a.b\":[2],\"e\":[{\"a\":1},{}]}");
-        assert_eq!(read(&mut reader, &paths, payload), outcomes);
+        // The second time the layout is known, from the third time on a template.
+        (0..3).for_each(|_| assert_eq!(read(&mut reader, &paths, payload), outcomes));
+        // A template is left where it does not fit.
+        let changed = changed(payload);
+        let mut fresh = JsonReader::new(Arc::clone(&paths), explode, limits);
+        assert_eq!(read(&mut reader, &paths, &changed), read(&mut fresh, &paths, &changed));
     }
+}
+
+/// The payload with one byte replaced, removed or doubled; its own bytes choose.
+fn changed(payload: &[u8]) -> Vec<u8> {
+    let mut changed = payload.to_vec();
+    if let Some(last) = payload.len().checked_sub(1) {
+        let seed = payload.iter().fold(payload.len(), |seed, byte| seed.wrapping_mul(31).wrapping_add((*byte).into()));
+        let (at, other) = (seed % payload.len(), payload[last - seed / 7 % payload.len()]);
+        match seed % 4 {
+            0 => _ = changed.remove(at),
+            1 => changed.insert(at, payload[at]),
+            2 => changed[at] = other,
+            _ => changed[at] ^= 1 << (seed % 8),
+        }
+    }
+    changed
 }
 
 /// What serde_json says: the document, or that there is none. The two ways of asking it may differ only in what the

@@ -1,0 +1,66 @@
+//! The job of `peers/job.toml` in this process, a stage at a time.
+
+use crate::events::generate;
+use dataflows::engine::Input;
+use dataflows::{Position, Tick};
+use headwater::config::{Overrides, parse};
+use headwater::decode::interpret::{Batch, Range};
+use headwater::decode::{Block, Decoder};
+use headwater::plan::{Format, Plan};
+use headwater::source::{Chunk, Chunking, Chunks, Next, Part, Source};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The input: the given file, or a generated one that goes with `_folder`.
+pub struct Log {
+    pub path: PathBuf,
+    _folder: Option<tempfile::TempDir>,
+}
+
+impl Log {
+    pub fn new(given: Option<&Path>, events: usize) -> Log {
+        if let Some(path) = given {
+            return Log { path: path.to_owned(), _folder: None };
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        generate(events, 42, &path, None).unwrap();
+        Log { path, _folder: Some(folder) }
+    }
+
+    pub fn plan(&self, workers: usize) -> Arc<Plan> {
+        let files = vec![std::path::absolute(&self.path).unwrap()];
+        let overrides = Overrides { workers: Some(workers), files, ..Overrides::default() };
+        Arc::new(parse("job.toml", include_str!("../peers/job.toml"), Path::new("."), &overrides).unwrap())
+    }
+
+    /// Calls `each` for every chunk, as a worker gets them.
+    pub fn chunks(&self, mut each: impl FnMut(&Chunk)) {
+        let part = Part { source: 0, path: self.path.clone(), format: Some(Format::Json) };
+        let chunks = Chunks::open(vec![part], Chunking::default()).unwrap();
+        let mut chunk = Chunk::default();
+        while chunks.next(Tick::MAX, &mut chunk).unwrap() == Next::Chunk {
+            each(&chunk);
+        }
+    }
+
+    /// Everything decoded, by tick and chunk.
+    pub fn decoded(&self) -> BTreeMap<Tick, Vec<Input>> {
+        let mut decoder = Decoder::new(self.plan(1), Range::default());
+        let mut decoded = BTreeMap::<Tick, Vec<Input>>::new();
+        self.chunks(|chunk| {
+            let mut batch = Batch::default();
+            decoder.decode(&block(chunk), &mut batch);
+            assert!(batch.dead_letters.is_empty(), "every generated record is an event");
+            decoded.entry(chunk.tick).or_default().push(batch.input);
+        });
+        decoded
+    }
+}
+
+pub fn block(chunk: &Chunk) -> Block<'_> {
+    let position = Position { source: chunk.source, part: chunk.part as u32, offset: chunk.offset };
+    let Chunk { format, framing, header, bytes, .. } = chunk;
+    Block { position, format: *format, framing: *framing, header: header.as_ref(), bytes }
+}

@@ -1,0 +1,186 @@
+//! An outline for a person: within 80 columns, but for names that are longer.
+
+use super::{ANY, Candidates, FileOutline, Outline, SourceOutline};
+use crate::summary::{COLUMNS, plural, printable, span, wrap};
+use indicatif::{BinaryBytes, DecimalBytes, HumanCount};
+use std::fmt::{self, Write};
+
+/// Files of a source that are shown; the others are counted. JSON has them all.
+const FILES_SHOWN: usize = 5;
+/// Longest label that others are aligned with.
+const LABEL_WIDTH: usize = 24;
+
+impl Outline {
+    pub fn render(&self, color: bool) -> String {
+        let mut text = Text { out: String::new(), color };
+        // Writing into a string does not fail.
+        let _ = self.write(&mut text);
+        text.out
+    }
+
+    fn write(&self, text: &mut Text) -> fmt::Result {
+        text.heading(&format!("plan of {}", self.config))?;
+        let files = format!("{} {}, {}", HumanCount(self.files), plural(self.files, "file"), DecimalBytes(self.bytes));
+        text.rows(&[
+            ("reads", files),
+            ("workers", self.workers.to_string()),
+            ("gap", span(self.gap_s)),
+            ("data_dir", self.data_dir.clone()),
+        ])?;
+        for source in &self.sources {
+            source.write(text)?;
+        }
+        if !self.fields.is_empty() {
+            text.section("fields", "the first path that is present gives the values")?;
+            let rows: Vec<_> = self.fields.iter().map(|field| (field.name.as_str(), field.paths.join(", "))).collect();
+            text.rows(&rows)?;
+        }
+        if !self.sum.is_empty() || !self.carry.is_empty() {
+            text.section("sessions", "what their rows keep")?;
+            let sums: Vec<_> = self.sum.iter().map(|(sum, field)| format!("{sum} of {field}")).collect();
+            let rows = [("sum", sums.join(", ")), ("carry", self.carry.join(", "))];
+            text.rows(&rows.into_iter().filter(|(_, value)| !value.is_empty()).collect::<Vec<_>>())?;
+        }
+        text.section("rules", "in the order tried; the first that holds gives the class")?;
+        let mut rows: Vec<_> = self
+            .rules
+            .iter()
+            .map(|rule| (rule.class.as_str(), format!("priority {}: {}", rule.priority, rule.when.join(" and "))))
+            .collect();
+        rows.push(("(else)", "the type of the event, or unclassified".to_owned()));
+        text.rows(&rows)?;
+        text.section("stages", "of the graph")?;
+        text.rows(&self.stages.iter().map(|stage| (stage.name, stage.does.clone())).collect::<Vec<_>>())?;
+        text.section("outputs", "")?;
+        for output in &self.outputs {
+            let remark = if output.exists { "  replaces the one that is there" } else { "" };
+            writeln!(text.out, "  {}{remark}", printable(&output.path))?;
+        }
+        Ok(())
+    }
+}
+
+impl SourceOutline {
+    fn write(&self, text: &mut Text) -> fmt::Result {
+        text.section(&format!("source {}", self.name), "")?;
+        let count = self.files.len() as u64;
+        let files = format!("{} {}, {}", HumanCount(count), plural(count, "file"), DecimalBytes(self.bytes));
+        let mut rows = vec![("kind", self.kind.to_owned()), ("files", files)];
+        rows.extend(self.files.iter().take(FILES_SHOWN).map(|file| ("", file.line())));
+        if self.files.len() > FILES_SHOWN {
+            rows.push(("", format!("{} more", HumanCount((self.files.len() - FILES_SHOWN) as u64))));
+        }
+        rows.push(("format", self.formats()));
+        let candidates = [("user", &self.user), ("time", &self.time), ("type", &self.kind_of_event), ("id", &self.id)];
+        for (name, candidates) in candidates {
+            rows.extend(candidates.rows(name));
+        }
+        rows.push((
+            "dedupe",
+            match self.dedupe_s {
+                Some(horizon) => format!("an id again within {} of event time is a duplicate", span(horizon)),
+                None => "off: every record counts".to_owned(),
+            },
+        ));
+        rows.extend(self.explode.iter().map(|path| ("explode", format!("each element of {path} is an event"))));
+        rows.push(("zone", format!("{}, for times that carry none", self.zone)));
+        let limits = format!(
+            "{} a record, {} levels, {} keys",
+            BinaryBytes(self.max_bytes as u64),
+            self.max_depth,
+            HumanCount(self.max_keys as u64)
+        );
+        rows.push(("limits", limits));
+        text.rows(&rows)
+    }
+
+    /// What the files are, with how many of each if they differ.
+    fn formats(&self) -> String {
+        let mut kinds: Vec<(String, usize)> = Vec::new();
+        for kind in self.files.iter().map(FileOutline::kind) {
+            match kinds.iter_mut().find(|(known, _)| *known == kind) {
+                Some((_, count)) => *count += 1,
+                None => kinds.push((kind, 1)),
+            }
+        }
+        let told = if self.format.is_some() { "configured" } else { "told by the content" };
+        match kinds.as_slice() {
+            [(only, _)] => format!("{only} ({told})"),
+            several => {
+                let several = several.iter().map(|(kind, count)| format!("{count} × {kind}"));
+                format!("{} ({told})", several.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
+impl FileOutline {
+    fn line(&self) -> String {
+        format!("{}  {}", self.path, DecimalBytes(self.bytes))
+    }
+
+    fn kind(&self) -> String {
+        let (Some(format), Some(framing)) = (self.format, self.framing) else { return "not looked into".to_owned() };
+        let framing = match (format, framing) {
+            ("json", "lines") => ", one object a line",
+            ("json", _) => ", objects over lines or in arrays",
+            ("csv", _) => ", rows below a header",
+            _ => ", lines of a web server",
+        };
+        let compression = self.compression.map(|name| format!(", {name}")).unwrap_or_default();
+        format!("{format}{framing}{compression}")
+    }
+}
+
+impl Candidates {
+    fn rows<'n>(&self, name: &'n str) -> Vec<(&'n str, String)> {
+        if self.paths.is_empty() {
+            return vec![(name, "none configured".to_owned())];
+        }
+        let row = |(index, (format, paths)): (usize, (&&str, &Vec<String>))| {
+            let of = if *format == ANY || self.paths.len() == 1 { String::new() } else { format!(" of {format}") };
+            (if index == 0 { name } else { "" }, format!("{} ({}{of})", paths.join(", "), self.from))
+        };
+        self.paths.iter().enumerate().map(row).collect()
+    }
+}
+
+/// A text in the making.
+struct Text {
+    out: String,
+    color: bool,
+}
+
+impl Text {
+    fn heading(&mut self, text: &str) -> fmt::Result {
+        let (bold, plain) = if self.color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        writeln!(self.out, "{bold}{}{plain}", printable(text))
+    }
+
+    fn section(&mut self, name: &str, remark: &str) -> fmt::Result {
+        let (bold, dim, plain) = if self.color { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
+        write!(self.out, "\n{bold}{}{plain}", printable(name))?;
+        if !remark.is_empty() {
+            write!(self.out, "  {dim}{remark}{plain}")?;
+        }
+        writeln!(self.out)
+    }
+
+    /// Labels and values, aligned; values go on below themselves.
+    fn rows(&mut self, rows: &[(&str, String)]) -> fmt::Result {
+        let rows: Vec<_> = rows.iter().map(|(label, value)| (printable(label), printable(value))).collect();
+        let widths = rows.iter().map(|(label, _)| label.chars().count());
+        // The sections of a plan look alike: most labels are shorter than this.
+        let width = widths.filter(|width| *width <= LABEL_WIDTH).max().unwrap_or(0).max(11);
+        let indent = 2 + width + 2;
+        for (label, value) in rows {
+            write!(self.out, "  {label:<width$}")?;
+            let mut lines = wrap(&value, COLUMNS.saturating_sub(indent)).into_iter();
+            writeln!(self.out, "  {}", lines.next().unwrap_or_default())?;
+            for line in lines {
+                writeln!(self.out, "{:indent$}{line}", "")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,27 @@
+//! What a part is, told as a replay tells it, without reading on.
+
+use super::cutter::Cutter;
+use super::{Chunking, Part, SourceError};
+use crate::decode::detect::Detected;
+use std::fs;
+use std::sync::Arc;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// As stored.
+    pub bytes: u64,
+    /// `None` of what is no regular file: looking into a pipe would take from it.
+    pub content: Option<Detected>,
+    pub compression: Option<&'static str>,
+}
+
+/// # Errors
+/// What would end a replay before the first record of this part.
+pub fn probe(part: &Part, event_bytes: usize) -> Result<Probed, SourceError> {
+    let metadata = fs::metadata(&part.path).map_err(|error| SourceError::io("open", &part.path, error))?;
+    if !metadata.is_file() {
+        return Ok(Probed { bytes: 0, content: None, compression: None });
+    }
+    let cutter = Cutter::open(0, part, Chunking { event_bytes, ..Chunking::default() }, Arc::default())?;
+    Ok(Probed { bytes: metadata.len(), content: Some(cutter.detected()), compression: cutter.compression() })
+}

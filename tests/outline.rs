@@ -1,0 +1,134 @@
+//! The promise: `plan` shows what a replay would read and do, reads no event and writes nothing, and what would stop the
+//! replay stops it in the same way.
+
+use crate::headwater::Folder;
+use serde_json::{Value, json};
+
+const CONFIG: &str = r#"
+    [[source]]
+    name = "app"
+    kind = "file"
+    paths = ["logs/*.jsonl"]
+
+    [[source]]
+    name = "web"
+    kind = "file"
+    paths = ["access.log"]
+    [source.events]
+    type = [["method", "status"]]
+
+    [events]
+    time = "ts"
+    id = "event_id"
+    join = " "
+
+    [fields]
+    button = ["event_details.button_type", "button_type"]
+
+    [sessions]
+    gap = "45m"
+    sum = { revenue = "price" }
+    carry = ["page"]
+
+    [[class]]
+    name = "visit"
+    when = { page = { prefix = "/product/" }, coupon = { exists = false } }
+
+    [[class]]
+    name = "purchase"
+    priority = 10
+    when = { button = "one-click purchase", price = { min = 0.01 } }
+"#;
+
+fn shop() -> Folder {
+    let folder = Folder::new();
+    folder.write("headwater.toml", CONFIG);
+    // Not one of these is an event that could be read: the plan must not care.
+    folder.write("logs/a.jsonl", "{\"a\":1}\n{\"a\":2}\n");
+    folder.write("logs/b.jsonl", "{\"a\":1,\"a\":2}\n");
+    folder.write("access.log", "::1 - - [17/May/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 -\n");
+    folder
+}
+
+fn plan(folder: &Folder, more: &[&str]) -> String {
+    let run = folder.headwater(["plan", "headwater.toml"].iter().chain(more));
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    assert_eq!(run.stderr(), "");
+    run.stdout()
+}
+
+#[test]
+fn the_text_shows_everything_within_80_columns() {
+    let folder = shop();
+    let text = plan(&folder, &["--workers", "3"]);
+    for line in [
+        "  reads        3 files, 90 B",
+        "  workers      3",
+        "  gap          45 min",
+        "source app",
+        "  format       json, one object a line (told by the content)",
+        "  time         ts (configured)",
+        "  id           event_id (configured)",
+        "  dedupe       an id again within 7 d of event time is a duplicate",
+        "source web",
+        "  format       clf, lines of a web server (told by the content)",
+        "  user         host (built-in)",
+        "  type         method + \" \" + status (configured)",
+        "  limits       1.00 MiB a record, 64 levels, 4,096 keys",
+        "  button       event_details.button_type, button_type",
+        "  sum          revenue of price",
+        "  carry        page",
+        "  ingest       one record for each event id counts",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line:?} in\n{text}");
+    }
+    let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part:?} in\n{text}"));
+    assert!(at("purchase     priority 10: ") < at("visit        priority 0: "));
+    assert!(text.contains("page begins with \"/product/\""), "{text}");
+    assert!(text.contains("coupon is not there"), "{text}");
+    assert!(text.contains("button is \"one-click purchase\""), "{text}");
+    assert!(!text.contains('\x1b'), "no colours without a terminal");
+    let own = folder.path("");
+    for line in text.lines().filter(|line| !line.contains(own.to_str().unwrap().trim_end_matches('/'))) {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    assert!(!folder.path("data").exists());
+}
+
+#[test]
+fn json_has_the_same_for_programs() {
+    let folder = shop();
+    let plan: Value = serde_json::from_str(&plan(&folder, &["--json", "--gap", "5m", "--format", "csv"])).unwrap();
+    assert_eq!((&plan["gap_s"], &plan["files"], &plan["bytes"]), (&json!(300.0), &json!(3), &json!(90)));
+    let app = &plan["sources"][0];
+    assert_eq!(app["files"][1]["format"], "json");
+    assert_eq!(app["time"], json!({ "from": "configured", "paths": { "any": ["ts"] } }));
+    assert_eq!(app["user"]["from"], "built-in");
+    assert_eq!(app["user"]["paths"]["json"][0], "user_id");
+    assert_eq!(plan["sources"][1]["type"]["paths"]["any"], json!(["method + \" \" + status"]));
+    assert_eq!(plan["rules"][0]["class"], "purchase");
+    assert!(plan["outputs"][2]["path"].as_str().unwrap().ends_with("data/sessions.csv"), "{plan}");
+    let columns = plan["outputs"][2]["columns"].as_array().unwrap();
+    for column in ["session_id", "revenue", "entry_page"] {
+        assert!(columns.contains(&json!(column)), "{column} in {columns:?}");
+    }
+}
+
+#[test]
+fn what_stops_a_replay_stops_its_plan_with_the_same_words() {
+    let folder = shop();
+    folder.write("wrong.toml", "[sessions]\ngapp = \"30m\"\n");
+    folder.write("prose.txt", "some prose\nwithout any form\n");
+    folder.write("empty.toml", "");
+    for (code, arguments) in [
+        (2, &["wrong.toml", "access.log"][..]),
+        (2, &["empty.toml"]),
+        (2, &["nowhere.toml"]),
+        (1, &["empty.toml", "nowhere.log"]),
+        (1, &["empty.toml", "prose.txt"]),
+    ] {
+        let [plan, replay] = ["plan", "replay"].map(|verb| folder.headwater([verb].iter().chain(arguments)));
+        assert_eq!((plan.code(), replay.code()), (code, code), "{arguments:?}: {}", plan.stderr());
+        assert_eq!(plan.stderr(), replay.stderr());
+    }
+}
