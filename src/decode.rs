@@ -27,9 +27,10 @@ use csv::CsvReader;
 use dataflows::{DeadLetter, Position};
 use fault::Fault;
 use framing::Framing;
-use interpret::{Batch, Interpreter, Range};
+use interpret::{Batch, Interpreter};
 use json::JsonReader;
 use reading::Reading;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Whole records of one part of a source.
@@ -47,7 +48,7 @@ pub struct Block<'b> {
 /// One worker's decoder of all sources.
 pub struct Decoder {
     plan: Arc<Plan>,
-    range: Range,
+    range: interpret::Range,
     /// By source: the format that it was last seen in.
     sources: Vec<Option<SourceDecoder>>,
     reading: Reading,
@@ -66,7 +67,7 @@ enum Reader {
 }
 
 impl Decoder {
-    pub fn new(plan: Arc<Plan>, range: Range) -> Decoder {
+    pub fn new(plan: Arc<Plan>, range: interpret::Range) -> Decoder {
         let sources = plan.sources.iter().map(|_| None).collect();
         Decoder { plan, range, sources, reading: Reading::default() }
     }
@@ -101,7 +102,7 @@ impl Decoder {
 pub type Each<'e> = dyn FnMut(&mut Interpreter, Result<&Reading, Fault>, Position, &[u8]) + 'e;
 
 impl SourceDecoder {
-    fn new(plan: &Arc<Plan>, block: &Block<'_>, range: Range) -> SourceDecoder {
+    fn new(plan: &Arc<Plan>, block: &Block<'_>, range: interpret::Range) -> SourceDecoder {
         let interpreter = Interpreter::new(Arc::clone(plan), block.position.source, block.format, range);
         let events = &plan.sources[block.position.source as usize].events;
         let reader = match block.format {
@@ -142,17 +143,14 @@ impl SourceDecoder {
     }
 }
 
-/// The bytes of the event at `offset` of a framed record: the record itself, or one of the elements it explodes into.
-pub fn event_at<'r>(events: &EventsPlan, record: &'r [u8], offset: usize) -> &'r [u8] {
-    let mut found = record;
-    if events.explode.is_some() {
-        let mut reader = JsonReader::new(Arc::default(), events.explode.as_ref(), events.limits);
-        reader.read(record, &mut Reading::default(), |part, _| {
-            if part.offset == offset {
-                found = part.bytes;
-            }
-        });
+/// Where the events of a framed record lie in it, in order: the record itself, or the elements it explodes into.
+pub fn events_of(events: &EventsPlan, record: &[u8]) -> Vec<Range<usize>> {
+    if events.explode.is_none() {
+        return vec![0..record.len()];
     }
+    let mut found = Vec::new();
+    let mut reader = JsonReader::new(Arc::default(), events.explode.as_ref(), events.limits);
+    reader.read(record, &mut Reading::default(), |part, _| found.push(part.offset..part.offset + part.bytes.len()));
     found
 }
 

@@ -145,9 +145,16 @@ fn recover(
 ) -> Result<(), Error> {
     conflicts.sort_unstable();
     let mut outcome = Ok(());
+    // A record may explode into many events that conflict: it is taken apart once.
+    let mut apart = (None, Vec::new());
     source::payloads(parts, chunking, &conflicts, |position, start, record| {
-        let events = &plan.sources[position.source as usize].events;
-        let payload = decode::event_at(events, record, (position.offset - start) as usize);
+        if apart.0 != Some((position.part, start)) {
+            let events = &plan.sources[position.source as usize].events;
+            apart = (Some((position.part, start)), decode::events_of(events, record));
+        }
+        let offset = (position.offset - start) as usize;
+        let found = apart.1.binary_search_by_key(&offset, |event| event.start);
+        let payload = found.map_or(record, |index| &record[apart.1[index].clone()]);
         let letter = DeadLetter {
             position,
             reason: Reason::ConflictingDuplicate,

@@ -2,6 +2,7 @@
 
 use super::session;
 use crate::headwater::Folder;
+use std::time::{Duration, Instant};
 
 const FIRST: &str = r#"{"id":"e1","user_id":"u","timestamp":10,"event_type":"a"}"#;
 const OTHER: &str = r#"{"id":"e1","user_id":"u","timestamp":20,"event_type":"a"}"#;
@@ -48,4 +49,22 @@ fn a_conflicting_element_of_an_array_keeps_its_own_bytes() {
     let replay = folder.replay("headwater.toml", ["a.jsonl"]);
     assert_eq!(replay.rows(), [session("u", 10, 30, 2)]);
     assert_eq!(replay.dead_letters()[0]["payload"], OTHER);
+}
+
+/// As when the id of the array is taken for that of its elements. A record is read again once, however many of its
+/// elements are in conflict; once for each, this one would take minutes.
+#[test]
+fn many_conflicting_elements_of_one_array_take_no_time() {
+    const ELEMENTS: usize = 40_000;
+    let elements: Vec<_> = (0..ELEMENTS).map(|at| format!("{{\"timestamp\":{}}}", 1000 + at)).collect();
+    let folder = Folder::new();
+    folder.write("headwater.toml", "[events]\nid = \"id\"\nexplode = \"events\"\n");
+    folder.write("a.jsonl", format!("{{\"user_id\":\"u\",\"id\":1,\"events\":[{}]}}", elements.join(",")));
+    let start = Instant::now();
+    let replay = folder.replay("headwater.toml", ["a.jsonl"]);
+    assert_eq!(replay.rows(), [session("u", 1000, 1000, 1)]);
+    let letters = replay.dead_letters();
+    assert_eq!(letters.len(), ELEMENTS - 1);
+    assert!(letters.iter().zip(&elements[1..]).all(|(letter, element)| letter["payload"] == *element));
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
