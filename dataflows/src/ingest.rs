@@ -67,11 +67,11 @@ pub fn ingest<'s>(
                         let Some(tick) = capability.least().copied() else { return };
                         let waiting = pending
                             .entry(tick)
-                            .or_insert_with(|| (capability.retain_stamp(0), Vec::<(Event, Box<Identity>)>::new()));
+                            .or_insert_with(|| (capability.retain_stamp(0), Vec::<(u64, Event, Box<Identity>)>::new()));
                         let mut session = output.session(&capability);
                         for record in data.drain(..) {
                             match record.identity {
-                                Some(identity) => waiting.1.push((record.event, identity)),
+                                Some(identity) => waiting.1.push((identity.id.bits(), record.event, identity)),
                                 None => session.give(Ok(record.event)),
                             }
                         }
@@ -79,9 +79,13 @@ pub fn ingest<'s>(
                     while let Some(entry) = pending.first_entry().filter(|entry| !frontier.less_equal(entry.key())) {
                         let (tick, (capability, mut records)) = entry.remove_entry();
                         // Ticks follow the log; within one, position decides which of two conflicting records came first.
-                        records.sort_unstable_by_key(|(_, identity)| (identity.id, identity.position));
+                        // The leading bits of ids are at hand; identities are looked at where these are equal.
+                        records.sort_unstable_by(|(bits, _, one), (other_bits, _, other)| {
+                            let rest = || (one.id, one.position).cmp(&(other.id, other.position));
+                            bits.cmp(other_bits).then_with(rest)
+                        });
                         let mut session = output.session(&capability);
-                        for (event, identity) in records {
+                        for (_, event, identity) in records {
                             let (counts, verdict) = ids.admit(&identity, event.time.ok());
                             if counts {
                                 session.give(Ok(event));

@@ -73,7 +73,7 @@ impl Sessionless {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
     pub id: EventId,
-    /// BLAKE3 of the payload, first 128 bits.
+    /// See [`crate::identity::payload_hash`].
     pub payload: [u64; 2],
     pub position: Position,
     /// Records further apart in event time than this many microseconds are not duplicates.
