@@ -8,10 +8,10 @@ use dataflows::sessionize::{Replacement, Visit};
 use dataflows::{EventTime, SignatureId, UserKey};
 use differential_dataflow::input::InputSession;
 use harness::clock::{self, Took, median, resident};
-use harness::random::Random;
 use harness::sessions::{BATCH, Graph, IN_FLIGHT, Together, allow_compaction, each_row, run};
 use harness::table::{self, Table, number, thousands};
 use harness::visits::{GAP, Workload};
+use headwater::generate::random::Random;
 use std::time::Duration;
 
 #[derive(Clone, Debug, Parser)]
@@ -303,11 +303,11 @@ fn replacements(arguments: &Arguments) {
                 let mut graph = Graph::new(worker, GAP);
                 let (index, peers) = (graph.index(), graph.peers());
                 drive(&mut graph, ticks(&loaded, 0..loaded.events(), 1_000_000, index, peers));
-                let mut random = Random(11);
+                let mut random = Random::new(11, 0);
                 let every = (history / wanted).max(1) as u64;
                 let mut chosen = Vec::new();
                 graph.sessions(|user, session| {
-                    if random.one_in(every) && chosen.len() < wanted / peers {
+                    if random.below(every) == 0 && chosen.len() < wanted / peers {
                         let (from, to, sessions) = (session.start, session.end, vec![session.id(*user)]);
                         chosen.push(Replacement { user: *user, from, to, sessions, survivors: Vec::new() });
                     }

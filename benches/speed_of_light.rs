@@ -2,57 +2,19 @@
 //! top of that. Below the parsers of others stands ours, which visits every key as it makes the shape of the event.
 #![allow(clippy::unwrap_used, reason = "a bench that fails has to stop")]
 
-use clap::Parser;
 use harness::clock::repeat;
-use harness::job::Log;
+use harness::job::{Arguments, Log};
+use harness::plain::{self, Event};
 use harness::table::{Table, number, thousands};
 use headwater::decode::interpret::{Interpreter, Range};
 use headwater::decode::json::JsonReader;
 use headwater::decode::reading::Reading;
 use headwater::plan::Format;
-use serde::Deserialize;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-#[derive(Parser)]
-struct Arguments {
-    /// Events of `generate`; by default a file is generated.
-    #[arg(long)]
-    input: Option<PathBuf>,
-    #[arg(long, default_value_t = 500_000)]
-    events: usize,
-    #[arg(long, default_value_t = 5)]
-    runs: usize,
-}
-
-/// What the job asks of an event.
-#[derive(Deserialize)]
-struct Event<'a> {
-    time_utc: &'a str,
-    user_id: &'a str,
-    event_type: &'a str,
-    button_type: Option<&'a str>,
-    #[serde(borrow)]
-    event_details: Option<EventDetails<'a>>,
-}
-
-#[derive(Deserialize)]
-struct EventDetails<'a> {
-    button_type: Option<&'a str>,
-}
-
-impl Event<'_> {
-    /// Of what was asked for.
-    fn bytes(&self) -> usize {
-        let nested = self.event_details.as_ref().and_then(|details| details.button_type);
-        let button = self.button_type.or(nested).map_or(0, str::len);
-        self.time_utc.len() + self.user_id.len() + self.event_type.len() + button
-    }
-}
-
 fn main() {
-    let Arguments { input, events, runs } = harness::arguments();
-    let log = Log::new(input.as_deref(), events);
+    let arguments: Arguments = harness::arguments();
+    let (log, runs) = (Log::new(&arguments), arguments.runs);
     let mut bytes = 0;
     log.chunks(|chunk| bytes += chunk.bytes.len());
     let events = records(&log, |_| 1);
@@ -83,9 +45,9 @@ fn main() {
         values
     };
     row("… and headwater's reader: values, shape", repeat(runs, || records(&log, &mut ours)).0);
-    let sonic = |record: &[u8]| sonic_rs::from_slice::<Event>(record).unwrap().bytes();
+    let sonic = |record: &[u8]| asked(&sonic_rs::from_slice(record).unwrap());
     row("… and sonic-rs, typed", repeat(runs, || records(&log, sonic)).0);
-    let typed = |record: &[u8]| serde_json::from_slice::<Event>(record).unwrap().bytes();
+    let typed = |record: &[u8]| asked(&serde_json::from_slice(record).unwrap());
     row("… and serde_json, typed", repeat(runs, || records(&log, typed)).0);
     let value = |record: &[u8]| usize::from(serde_json::from_slice::<serde_json::Value>(record).unwrap().is_object());
     row("… and serde_json, `Value`", repeat(runs, || records(&log, value)).0);
@@ -93,18 +55,19 @@ fn main() {
 
 const SPLIT: &str = "… and split into records (memchr)";
 
+/// Bytes of what the job asks for.
+fn asked(event: &Event) -> usize {
+    event.time_utc.len() + event.user_id.len() + event.button().map_or(0, str::len)
+}
+
 /// Nothing but the system's reading.
 fn read(log: &Log) -> usize {
-    use std::io::Read;
-    let mut file = std::fs::File::open(&log.path).unwrap();
-    let mut buffer = vec![0; 1 << 20];
     let mut total = 0;
-    loop {
-        match file.read(&mut buffer).unwrap() {
-            0 => return total,
-            length => total += std::hint::black_box(&buffer[..length]).len(),
-        }
-    }
+    plain::read(&log.path, |bytes| {
+        total += std::hint::black_box(bytes).len();
+        bytes.len()
+    });
+    total
 }
 
 /// Sums what `each` returns for every record.

@@ -1,14 +1,13 @@
 //! What each stage of a replay takes, on one thread, beside the whole replay on one worker.
 #![allow(clippy::unwrap_used, reason = "a bench that fails has to stop")]
 
-use clap::Parser;
 use dataflows::engine::{Input, Views};
 use dataflows::pipeline::Settings;
 use dataflows::sessionize::{Session, Visit};
 use dataflows::{Event, Record, UserKey};
 use harness::clock::{Clock, Took, median, repeat};
 use harness::graph::Feed;
-use harness::job::{Log, block};
+use harness::job::{Arguments, Log, block};
 use harness::sessions::{Graph, Together, exchange, run};
 use harness::table::{Table, number, thousands};
 use headwater::decode::Decoder;
@@ -20,23 +19,11 @@ use headwater::progress::ProgressMode;
 use headwater::replay::{Options, replay, resolve};
 use headwater::sink::{self, OutputFormat, SessionRow, SessionSchema, SessionWriter, Staging};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-#[derive(Parser)]
-struct Arguments {
-    /// Events of `generate`; by default a file is generated.
-    #[arg(long)]
-    input: Option<PathBuf>,
-    #[arg(long, default_value_t = 500_000)]
-    events: usize,
-    #[arg(long, default_value_t = 5)]
-    runs: usize,
-}
-
 fn main() {
-    let Arguments { input, events, runs } = harness::arguments();
-    let log = Log::new(input.as_deref(), events);
+    let arguments: Arguments = harness::arguments();
+    let (log, runs) = (Log::new(&arguments), arguments.runs);
     let events: usize = log.decoded().values().flatten().map(|input| input.records.len()).sum();
     let whole = whole(&log, 1, runs);
     let title = format!("One thread, {} events; each stage alone, above the one before:", thousands(events));

@@ -9,7 +9,7 @@
 //! 20 a user.
 
 pub mod oracle;
-mod random;
+pub mod random;
 mod schedule;
 mod text;
 pub mod workload;

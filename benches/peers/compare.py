@@ -3,9 +3,9 @@
 
     cargo build --release --locked
     cargo build --release --locked -p headwater-benches --bins
-    target/release/generate 5000000 events.jsonl --oracle oracle.csv
+    target/release/headwater generate --clean --events 5000000 --out log
     python3 -m venv venv && venv/bin/pip install duckdb polars chdb
-    venv/bin/python benches/peers/compare.py events.jsonl --oracle oracle.csv
+    venv/bin/python benches/peers/compare.py log/events.jsonl --oracle log/sessions.csv
 
 All split where more than 30 minutes pass, to the microsecond, and count the purchases. Prints wall, CPU (user + system)
 and peak memory of each run on standard error, and on standard output a table of medians and of ratios to headwater with
@@ -23,14 +23,16 @@ REFERENCE = "headwater"
 OURS = "SELECT user, start_us, end_us, events, coalesce(classes['purchase'], 0) FROM '{}'"
 THEIRS = "SELECT user, start_us, end_us, events, purchases FROM '{}'"
 MILLISECONDS = "SELECT user, start_us // 1000, end_us // 1000, events, coalesce(classes['purchase'], 0) FROM '{}'"
-ORACLE = "SELECT * FROM read_csv('{}', header = false, columns = {{user: 'VARCHAR', start_ms: 'BIGINT', end_ms: 'BIGINT', events: 'BIGINT', purchases: 'BIGINT'}})"
+ORACLE = "SELECT * FROM read_csv('{}', header = {}, columns = {{user: 'VARCHAR', start: 'BIGINT', \"end\": 'BIGINT', events: 'BIGINT', purchases: 'BIGINT'}})"
+# The first line of sessions.csv of `headwater generate`.
+ORACLE_HEADER = "user,start_us,end_us,events,purchases"
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("events", type=os.path.abspath)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--oracle", help="the sessions that the generator knows, in milliseconds")
+    parser.add_argument("--oracle", help="the sessions that have to come out: sessions.csv of `headwater generate`, or without a header, in milliseconds")
     parser.add_argument("--only", action="append", metavar="NAME", help="as the table has it, repeatedly; headwater always")
     parser.add_argument("--python", action="append", default=[], metavar="PEER=PATH", help="another interpreter for a peer")
     return parser.parse_args()
@@ -86,7 +88,9 @@ def verify(jobs, oracle):
     pairs = [(name, OURS.format(ours), (OURS if name.startswith(REFERENCE) else THEIRS).format(sessions))
              for name, (_, sessions) in jobs.items() if name != REFERENCE]
     if oracle:
-        pairs.append(("oracle", MILLISECONDS.format(ours), ORACLE.format(oracle)))
+        with open(oracle) as file:
+            header = file.readline().strip() == ORACLE_HEADER
+        pairs.append(("oracle", (OURS if header else MILLISECONDS).format(ours), ORACLE.format(oracle, header)))
     equal = True
     for name, one, other in pairs:
         missing, extra = differences(one, other)

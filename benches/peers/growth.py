@@ -2,15 +2,14 @@
 """Headwater's whole job at growing sizes: wall, CPU and memory should grow no faster than the events.
 
     cargo build --release --locked
-    cargo build --release --locked -p headwater-benches --bins
     python3 benches/peers/growth.py 5000000 50000000
 
 Each log has a fiftieth as many users as events, over five days. Generates them one after the other into a temporary
-folder (TMPDIR); 50,000,000 events take 14 GB there. Medians of RUNS runs, 3 if it is not set.
+folder (TMPDIR); 50,000,000 events take 16 GB there. Medians of RUNS runs, 3 if it is not set.
 """
 import os, resource, statistics, subprocess, sys, tempfile
 
-from compare import HEADWATER, HERE, TARGET, run
+from compare import HEADWATER, HERE, run
 
 RUNS = int(os.environ.get("RUNS", "3"))
 
@@ -24,9 +23,9 @@ def main():
     print("|--:|--:|--:|--:|--:|--:|--:|")
     for count in map(int, sys.argv[1:]):
         with tempfile.TemporaryDirectory() as folder:
-            events = os.path.join(folder, "events.jsonl")
-            subprocess.run([os.path.join(TARGET, "release", "generate"), str(count), events], check=True)
-            command = [HEADWATER, "replay", os.path.join(HERE, "job.toml"), events, "--out", os.path.join(folder, "out"),
+            generate = [HEADWATER, "generate", "--clean", "--events", str(count), "--out", folder, "--no-progress"]
+            subprocess.run(generate, check=True, stdout=subprocess.DEVNULL)
+            command = [HEADWATER, "replay", os.path.join(HERE, "job.toml"), os.path.join(folder, "events.jsonl"), "--out", os.path.join(folder, "out"),
                        "--workers", "2", "--no-progress"]
             run(command)  # what was written just now is read from memory
             before = blocks()

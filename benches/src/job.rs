@@ -1,16 +1,38 @@
 //! The job of `peers/job.toml` in this process, a stage at a time.
 
-use crate::events::generate;
+use clap::Parser;
 use dataflows::engine::Input;
 use dataflows::{Position, Tick};
 use headwater::config::{Overrides, parse};
 use headwater::decode::interpret::{Batch, Range};
 use headwater::decode::{Block, Decoder};
+use headwater::generate::generate;
+use headwater::generate::workload::Workload;
 use headwater::plan::{Format, Plan};
+use headwater::progress::ProgressMode;
 use headwater::source::{Chunk, Chunking, Chunks, Next, Part, Source};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// A log, and how often it is read.
+#[derive(Parser)]
+pub struct Arguments {
+    /// Events of `headwater generate --clean`; by default they are generated.
+    #[arg(long)]
+    input: Option<PathBuf>,
+    #[arg(long, default_value_t = 500_000)]
+    events: u32,
+    #[arg(long, default_value_t = 5)]
+    pub runs: usize,
+}
+
+/// The command line of `headwater generate`.
+#[derive(Parser)]
+struct Generate {
+    #[command(flatten)]
+    workload: Workload,
+}
 
 /// The input: the given file, or a generated one that goes with `_folder`.
 pub struct Log {
@@ -19,14 +41,16 @@ pub struct Log {
 }
 
 impl Log {
-    pub fn new(given: Option<&Path>, events: usize) -> Log {
-        if let Some(path) = given {
-            return Log { path: path.to_owned(), _folder: None };
+    pub fn new(arguments: &Arguments) -> Log {
+        if let Some(path) = &arguments.input {
+            return Log { path: path.clone(), _folder: None };
         }
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("events.jsonl");
-        generate(events, 42, &path, None).unwrap();
-        Log { path, _folder: Some(folder) }
+        let (events, out) = (arguments.events.to_string(), folder.path().to_str().unwrap());
+        let Generate { workload } =
+            Generate::parse_from(["headwater generate", "--clean", "--events", &events, "--out", out]);
+        generate(&workload, ProgressMode::Silent).unwrap();
+        Log { path: folder.path().join(workload.events_file()), _folder: Some(folder) }
     }
 
     pub fn plan(&self, workers: usize) -> Arc<Plan> {

@@ -6,10 +6,9 @@
 
 pub mod auctions;
 pub mod clock;
-pub mod events;
 pub mod graph;
 pub mod job;
-pub mod random;
+pub mod plain;
 pub mod sessions;
 pub mod table;
 pub mod visits;

@@ -1,8 +1,8 @@
 //! The workload of `sessionize`: visits of Zipf-distributed users in the order of their arrival, some late, and a bot.
 
-use crate::random::{Random, Zipf};
 use dataflows::sessionize::Visit;
 use dataflows::{Details, EventTime, Measure, SignatureId, UserKey};
+use headwater::generate::random::{Random, Zipf};
 use std::sync::Arc;
 
 pub const SECOND: i64 = 1_000_000;
@@ -39,19 +39,19 @@ impl Workload {
     /// A tenth as many users as events, of which about 45 % come; sessions of 8 events in the mean, two minutes apart
     /// in the mean; 1 % of events up to 3 days late; a bot with a tenth of all events, one hour on and 40 minutes off.
     pub fn new(events: usize, details: bool) -> Workload {
-        let mut random = Random(42);
+        let mut random = Random::new(42, 0);
         let span = 30 * DAY;
-        let zipf = Zipf::new(events / 10, 0.8);
         let bot = (events / 10) as u32;
+        let zipf = Zipf::new(bot, 0.8);
         let of_bot = events / 10;
         let mut arrivals: Vec<(i64, Arrival)> = Vec::with_capacity(events);
         while arrivals.len() < events - of_bot {
             let user = zipf.draw(&mut random) as u32;
             let mut time = EPOCH + random.below(span as u64) as i64;
             loop {
-                let late = if random.one_in(100) { random.below(3 * DAY as u64) as i64 } else { 0 };
+                let late = if random.below(100) == 0 { random.below(3 * DAY as u64) as i64 } else { 0 };
                 arrivals.push((time + late, Arrival { time, user, signature: signature(user, &mut random) }));
-                if arrivals.len() == events - of_bot || random.one_in(8) {
+                if arrivals.len() == events - of_bot || random.below(8) == 0 {
                     break;
                 }
                 time += SECOND + random.exponential(120.0 * SECOND as f64) as i64;
@@ -74,7 +74,7 @@ impl Workload {
     /// One user with this many sessions of three events, two hours apart, and others with as many sessions as it takes
     /// to have `total` of them. The hot user is number 0.
     pub fn hot(sessions: usize, total: usize) -> Workload {
-        let mut random = Random(7);
+        let mut random = Random::new(7, 0);
         let others = 1000;
         let mut arrivals = Vec::with_capacity(total * 3);
         for session in 0..total {
@@ -97,7 +97,7 @@ impl Workload {
 
     /// Random events of the hot user of [`Workload::hot`], anywhere in its history.
     pub fn late(&self, sessions: usize, events: usize) -> Workload {
-        let mut random = Random(9);
+        let mut random = Random::new(9, 0);
         let arrival = |_| Arrival {
             time: EPOCH + random.below(sessions as u64 * 2 * HOUR as u64) as i64,
             user: 0,
@@ -145,5 +145,5 @@ fn signature(user: u32, random: &mut Random) -> u8 {
 
 /// The signature with this number.
 pub fn signature_id(number: u8) -> SignatureId {
-    SignatureId(Random(u64::from(number)).bits())
+    SignatureId(Random::new(0, u64::from(number)).bits())
 }

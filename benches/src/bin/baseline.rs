@@ -5,32 +5,17 @@
 #![allow(clippy::unwrap_used, reason = "a baseline that fails has to stop")]
 
 use clap::Parser;
+use harness::plain::{self, Event};
 use memchr::{memchr_iter, memrchr};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
-use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
-
-#[derive(Deserialize)]
-struct Event<'a> {
-    time_utc: &'a str,
-    user_id: &'a str,
-    button_type: Option<&'a str>,
-    #[serde(borrow)]
-    event_details: Option<EventDetails<'a>>,
-}
-
-#[derive(Deserialize)]
-struct EventDetails<'a> {
-    button_type: Option<&'a str>,
-}
 
 /// Microseconds.
 const GAP: i64 = 1_800_000_000;
@@ -53,7 +38,14 @@ fn main() {
     let mut users = Users::default();
     match whole {
         true => lines(&std::fs::read(events).unwrap(), &mut users),
-        false => chunks(File::open(events).unwrap(), &mut users),
+        false => {
+            let rest = plain::read(&events, |bytes| {
+                let whole = memrchr(b'\n', bytes).map_or(0, |end| end + 1);
+                lines(&bytes[..whole], &mut users);
+                whole
+            });
+            lines(&rest, &mut users);
+        }
     }
     let mut names: Vec<String> = users.keys().cloned().collect();
     names.sort_unstable();
@@ -62,22 +54,6 @@ fn main() {
         sessionize(name.as_str(), users.get_mut(&name).unwrap(), &mut rows);
     }
     write(&rows, File::create(sessions).unwrap());
-}
-
-fn chunks(mut file: File, users: &mut Users) {
-    let mut buffer = vec![0; 1 << 20];
-    let mut filled = 0;
-    loop {
-        let length = file.read(&mut buffer[filled..]).unwrap();
-        if length == 0 {
-            return lines(&buffer[..filled], users);
-        }
-        filled += length;
-        let Some(end) = memrchr(b'\n', &buffer[..filled]) else { continue };
-        lines(&buffer[..end], users);
-        buffer.copy_within(end + 1..filled, 0);
-        filled -= end + 1;
-    }
 }
 
 fn lines(bytes: &[u8], users: &mut Users) {
@@ -94,8 +70,7 @@ fn add(line: &[u8], users: &mut Users) {
     let event: Event = sonic_rs::from_slice(line).unwrap();
     let (seconds, fraction) = event.time_utc.split_once('.').unwrap();
     let time = seconds.parse::<i64>().unwrap() * 1_000_000 + fraction[..6].parse::<i64>().unwrap();
-    let nested = event.event_details.and_then(|details| details.button_type);
-    let visit = (time, nested.or(event.button_type) == Some(PURCHASE));
+    let visit = (time, event.button() == Some(PURCHASE));
     match users.get_mut(event.user_id) {
         Some(visits) => visits.push(visit),
         None => {
