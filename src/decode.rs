@@ -145,10 +145,11 @@ impl SourceDecoder {
 
 /// Where the events of a framed record lie in it, in order: the record itself, or the elements it explodes into.
 pub fn events_of(events: &EventsPlan, record: &[u8]) -> Vec<Range<usize>> {
-    if events.explode.is_none() {
-        return vec![0..record.len()];
-    }
     let mut found = Vec::new();
+    if events.explode.is_none() {
+        found.push(0..record.len());
+        return found;
+    }
     let mut reader = JsonReader::new(Arc::default(), events.explode.as_ref(), events.limits);
     reader.read(record, &mut Reading::default(), |part, _| found.push(part.offset..part.offset + part.bytes.len()));
     found
