@@ -143,6 +143,13 @@ impl JsonReader {
             self.inherited.extend(whole.nodes.iter().filter_map(|node| node.inherited()));
             self.inherited.sort_unstable();
             self.inherited.dedup();
+            // Arrays in arrays have leaves without keys, and every element would go over all of them.
+            let (leaves, limit) = (self.inherited.len(), self.limits.keys);
+            if leaves > limit {
+                let message =
+                    format!("{leaves} leaves for each element to inherit are more than the limit of {limit} keys");
+                return Err(Fault::new(Reason::TooManyKeys, message));
+            }
         } else {
             std::mem::swap(reading, &mut whole.values);
             reading.shape = Some(verdict.shape);

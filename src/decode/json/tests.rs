@@ -270,6 +270,21 @@ fn many_elements_beside_many_values_take_no_time() {
     assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
+/// Nor may the leaves that elements inherit without a key for each: a megabyte of them would take an hour.
+#[test]
+fn an_element_inherits_no_more_leaves_than_there_may_be_keys() {
+    let limits = Limits { keys: 4, ..Limits::default() };
+    for (pad, expected) in
+        [("[1,[1,[1,2]]]", None), ("[1,[1,[1,[2]]]]", None), ("[1,[1,[1,[\"x\",2]]]]", Some(Reason::TooManyKeys))]
+    {
+        let payload = format!(r#"{{"pad":{pad},"e":[{{}},{{"a":1}}]}}"#);
+        let mut reader = JsonReader::new(Arc::default(), Some(&Path::parse("e").unwrap()), limits);
+        let reasons: Vec<_> = read(&mut reader, payload.as_bytes()).into_iter().map(|(_, read)| read.err()).collect();
+        let whole = expected.map_or(vec![None, None], |reason| vec![Some(reason)]);
+        assert_eq!(reasons, whole, "{payload}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 

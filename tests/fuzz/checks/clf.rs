@@ -28,7 +28,10 @@ pub fn check(data: &[u8]) {
         // Without escapes, nothing is read that is not written there.
         let line = std::str::from_utf8(rest).unwrap();
         assert!(line.contains('\\') || fields.iter().all(|field| line.contains(field.as_str())));
-        assert_eq!(&read(format!("\u{feff}{}\r\n", line.trim_start_matches('\u{feff}')).as_bytes()), &expected);
+        assert_eq!(
+            &read(format!("\u{feff}{}\r\n", line.strip_prefix('\u{feff}').unwrap_or(line)).as_bytes()),
+            &expected
+        );
     }
 }
 

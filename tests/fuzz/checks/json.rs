@@ -11,6 +11,7 @@ use headwater::decode::reading::{PathSet, Reading};
 use headwater::plan::Limits;
 use oracle::{Doc, Expected, Item};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 #[allow(dead_code, reason = "the property tests use the rest")]
@@ -171,8 +172,13 @@ fn verdict(payload: &[u8], doc: Option<&Doc>, explode: Option<&Path>, limits: Li
     if let Some(reason) = refused(&doc, 0, limits) {
         return Verdict::Refused(reason);
     }
+    let items = doc.items();
     if !doc.is_exploded() {
-        return Verdict::Whole(doc.items());
+        return Verdict::Whole(items);
+    }
+    let leaves: BTreeSet<u64> = items.iter().filter_map(|item| Some(item.path().leaf(item.leaf?))).collect();
+    if leaves.len() > limits.keys {
+        return Verdict::Refused(Reason::TooManyKeys);
     }
     let keys = doc.keys();
     let judged = |element: Doc| match refused(&element, keys, limits) {
@@ -182,7 +188,7 @@ fn verdict(payload: &[u8], doc: Option<&Doc>, explode: Option<&Path>, limits: Li
             (element, Ok(items))
         }
     };
-    Verdict::Elements { inherited: doc.items(), elements: elements.into_iter().map(judged).collect() }
+    Verdict::Elements { inherited: items, elements: elements.into_iter().map(judged).collect() }
 }
 
 impl Verdict {
