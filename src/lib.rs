@@ -6,6 +6,7 @@ pub mod decode;
 pub mod error;
 pub mod explain;
 pub mod generate;
+pub mod log;
 pub mod outline;
 pub mod plan;
 pub mod progress;

@@ -4,6 +4,7 @@
 
 mod command_line;
 mod configuration;
+mod crash;
 mod datasets;
 mod fuzz;
 mod generate;

@@ -1,0 +1,374 @@
+//! A partition: records with contiguous offsets in segment files that follow each other, one writer, any readers.
+//!
+//! ```text
+//! append ── buffer ── flush ── segment file ── sync ── durable ── readers
+//!                                   └─ full: rotate ── next segment file
+//! ```
+
+use super::error::{LogError, Poison};
+use super::segment::{self, FRAME, HEADER, Header, Kind, LogId, PAYLOAD_BYTES, SparseIndex};
+use super::vfs::{Role, SyncSite, SyncStep, Vfs, VfsError, VfsFile};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+mod open;
+mod reader;
+
+pub use reader::Reader;
+
+/// What the partitions of an open log have in common.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub vfs: Arc<dyn Vfs>,
+    pub id: LogId,
+    /// Generation of this process.
+    pub epoch: u64,
+    pub limits: Limits,
+    pub poison: Poison,
+}
+
+/// Sizes in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A segment that has reached this is followed by another one. Retention removes whole segments, and opening reads
+    /// one at a time into memory.
+    pub segment_bytes: u64,
+    /// Records are handed to the file system when so many bytes are waiting, or at a sync.
+    pub buffer_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { segment_bytes: 64 << 20, buffer_bytes: 256 << 10 }
+    }
+}
+
+/// Where a partition lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub dir: PathBuf,
+    /// What the names of its files begin with.
+    pub prefix: String,
+    pub role: Role,
+    pub part: u32,
+    /// Offset of its first record ever.
+    pub start: u64,
+}
+
+impl Place {
+    fn path(&self, base: u64) -> PathBuf {
+        self.dir.join(format!("{}{base:020}.seg", self.prefix))
+    }
+
+    fn site(&self, step: SyncStep) -> SyncSite {
+        SyncSite { role: self.role, step }
+    }
+}
+
+/// The writing end of a partition.
+///
+/// - **Order.** The n-th record has offset `start + n`, for ever.
+/// - **Durable.** A record may be acknowledged, bound or read once its offset is below [`Partition::durable`], and is
+///   then there after any crash. A record that is not durable may be there after a crash or not; if it is, so are all
+///   before it.
+/// - **No space** ([`LogError::Full`]): what was not durable is dropped, and its offsets are given to the records that
+///   follow. The partition goes on.
+/// - **Any other error** of writing poisons the log: every later call fails, and the process has to exit.
+#[derive(Debug)]
+pub struct Partition {
+    context: Context,
+    place: Place,
+    active: Active,
+    next: u64,
+    shared: Arc<Mutex<Shared>>,
+}
+
+/// The segment that is written to.
+#[derive(Debug)]
+struct Active {
+    file: Box<dyn VfsFile>,
+    base: u64,
+    seed: u32,
+    /// Bytes handed to the file system.
+    size: u64,
+    /// Bytes to return to when a write fails for lack of space.
+    floor: u64,
+    buffer: Vec<u8>,
+}
+
+/// What readers need to know.
+#[derive(Debug)]
+struct Shared {
+    /// In order; the last one is active.
+    segments: Vec<Segment>,
+    durable: u64,
+    low: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Segment {
+    path: PathBuf,
+    base: u64,
+    seed: u32,
+    /// Bytes that are durable.
+    size: u64,
+    /// Received time of its last record.
+    received_ms: i64,
+    index: SparseIndex,
+}
+
+/// A segment that nothing is appended to any more, for retention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// Offset after its last record.
+    pub end: u64,
+    pub bytes: u64,
+    /// Received time of its last record.
+    pub received_ms: i64,
+}
+
+impl Partition {
+    /// Appends a record and gives its offset. The record is durable after the next [`Partition::sync`], not before.
+    ///
+    /// `received_ms`: milliseconds since 1970-01-01T00:00:00Z.
+    ///
+    /// # Errors
+    /// [`LogError::Refused`] if the payload is larger than [`PAYLOAD_BYTES`]; [`LogError::Full`];
+    /// [`LogError::Poisoned`].
+    pub fn append(&mut self, received_ms: i64, payload: &[u8]) -> Result<u64, LogError> {
+        self.context.poison.check()?;
+        if payload.len() > PAYLOAD_BYTES {
+            let size = payload.len();
+            return Err(LogError::Refused(format!("a record of {size} bytes is larger than {PAYLOAD_BYTES}")));
+        }
+        let bytes = self.active.size + (self.active.buffer.len() + FRAME + payload.len()) as u64;
+        if bytes > self.context.limits.segment_bytes && self.next > self.active.base {
+            self.rotate()?;
+        }
+        let at = self.active.size + self.active.buffer.len() as u64;
+        segment::encode(&mut self.active.buffer, self.active.seed, Kind::Record, self.next, received_ms, payload);
+        {
+            let mut shared = self.shared();
+            let segment = shared.active();
+            segment.index.note(self.next, at);
+            segment.received_ms = received_ms;
+        }
+        self.next += 1;
+        if self.active.buffer.len() >= self.context.limits.buffer_bytes {
+            self.flush()?;
+        }
+        Ok(self.next - 1)
+    }
+
+    /// Makes everything appended so far durable, with one fdatasync, and gives the offset after it.
+    ///
+    /// # Errors
+    /// [`LogError::Full`]; [`LogError::Poisoned`].
+    pub fn sync(&mut self) -> Result<u64, LogError> {
+        self.context.poison.check()?;
+        if self.next > self.durable() {
+            self.flush()?;
+            self.sync_file(SyncStep::Group)?;
+            self.mark()?;
+        }
+        Ok(self.next)
+    }
+
+    /// Makes `low` the low watermark: records below it are not needed any more. Segments that hold no others are
+    /// removed, after the watermark is durable: whatever happens then, their absence is no damage.
+    ///
+    /// What was appended so far is durable afterwards. A watermark that is not higher changes nothing.
+    ///
+    /// # Errors
+    /// [`LogError::Refused`] if records from `low` on are not durable yet; [`LogError::Full`]; [`LogError::Poisoned`].
+    pub fn truncate_prefix(&mut self, low: u64) -> Result<(), LogError> {
+        self.context.poison.check()?;
+        if low > self.durable() {
+            let durable = self.durable();
+            return Err(LogError::Refused(format!("the low watermark {low} is beyond what is durable, {durable}")));
+        }
+        if low <= self.low() {
+            return Ok(());
+        }
+        segment::encode(&mut self.active.buffer, self.active.seed, Kind::Low, self.next, 0, &low.to_le_bytes());
+        self.flush()?;
+        self.sync_file(SyncStep::LowWatermark)?;
+        self.mark()?;
+        let removed: Vec<PathBuf> = {
+            let mut shared = self.shared();
+            shared.low = low;
+            let kept = shared.segments.partition_point(|segment| segment.base <= low).max(1) - 1;
+            shared.segments.drain(..kept).map(|segment| segment.path).collect()
+        };
+        self.remove(&removed)
+    }
+
+    /// Removes a partition that nobody will read or write again. The segment that says that the others may be missing
+    /// goes last, and alone, so that whatever a crash brings back is not taken for damage.
+    pub(crate) fn destroy(mut self) -> Result<(), LogError> {
+        let durable = self.sync()?;
+        self.truncate_prefix(durable)?;
+        let synced = self.context.vfs.sync_dir(&self.place.dir, self.place.site(SyncStep::Destroy));
+        synced.map_err(|error| self.context.poison.set(error))?;
+        let last = self.last_file();
+        self.remove(&[last])
+    }
+
+    /// Offset of the next record.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Records below this offset are durable.
+    pub fn durable(&self) -> u64 {
+        self.shared().durable
+    }
+
+    /// Records below this offset are not kept.
+    pub fn low(&self) -> u64 {
+        self.shared().low
+    }
+
+    pub fn reader(&self) -> Reader {
+        Reader::new(self.context.vfs.clone(), self.place.clone(), self.shared.clone())
+    }
+
+    /// All segments but the active one, oldest first, and the bytes of that one.
+    pub fn full_segments(&self) -> (Vec<Full>, u64) {
+        let shared = self.shared();
+        let full = shared.segments.windows(2).map(|pair| Full {
+            end: pair[1].base,
+            bytes: pair[0].size,
+            received_ms: pair[0].received_ms,
+        });
+        (full.collect(), self.active.size)
+    }
+
+    /// Received time of the last record of the active segment, in milliseconds; the least there is if it has none.
+    pub fn received_ms(&self) -> i64 {
+        self.shared().active().received_ms
+    }
+
+    /// The file that is written to.
+    pub(crate) fn last_file(&self) -> PathBuf {
+        self.shared().active().path.clone()
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        lock(&self.shared)
+    }
+
+    /// Hands the buffer to the file system.
+    fn flush(&mut self) -> Result<(), LogError> {
+        if self.active.buffer.is_empty() {
+            return Ok(());
+        }
+        match self.active.file.append(&self.active.buffer) {
+            Ok(()) => {
+                self.active.size += self.active.buffer.len() as u64;
+                self.active.buffer.clear();
+                Ok(())
+            }
+            Err(error) => Err(self.roll_back(error)),
+        }
+    }
+
+    /// After a write that failed: forgets everything that is not durable if there was no space, else everything.
+    fn roll_back(&mut self, error: VfsError) -> LogError {
+        if !error.is_full() {
+            return self.context.poison.set(error);
+        }
+        if let Err(error) = self.active.file.truncate(self.active.floor) {
+            return self.context.poison.set(error);
+        }
+        self.active.size = self.active.floor;
+        self.active.buffer.clear();
+        let mut shared = lock(&self.shared);
+        self.next = shared.durable;
+        shared.active().index.cut(self.next);
+        LogError::Full(error)
+    }
+
+    /// Everything flushed becomes durable.
+    fn sync_file(&mut self, step: SyncStep) -> Result<(), LogError> {
+        self.active.file.sync(self.place.site(step)).map_err(|error| self.context.poison.set(error))?;
+        self.active.floor = self.active.size;
+        let mut shared = lock(&self.shared);
+        shared.durable = self.next;
+        shared.active().size = self.active.size;
+        Ok(())
+    }
+
+    /// Says in the file how much of it is durable, so that damage there is not taken for a torn write. Itself not synced:
+    /// where it is lost, less is known.
+    fn mark(&mut self) -> Result<(), LogError> {
+        let durable = self.active.size.to_le_bytes();
+        segment::encode(&mut self.active.buffer, self.active.seed, Kind::Mark, self.next, 0, &durable);
+        match self.flush() {
+            Ok(()) => self.active.floor = self.active.size,
+            Err(LogError::Full(_)) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Begins the next segment; the one before it is durable to its end by then, as only the last may be torn.
+    fn rotate(&mut self) -> Result<(), LogError> {
+        self.flush()?;
+        self.sync_file(SyncStep::Rotate)?;
+        let low = self.low();
+        let (active, segment) = create(&self.context, &self.place, self.next, low)?;
+        self.active = active;
+        self.shared().segments.push(segment);
+        Ok(())
+    }
+
+    fn remove(&self, paths: &[PathBuf]) -> Result<(), LogError> {
+        for path in paths {
+            self.context.vfs.remove(path).map_err(|error| self.context.poison.set(error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn active(&mut self) -> &mut Segment {
+        self.segments.last_mut().expect("a partition has a segment from when it is opened")
+    }
+}
+
+/// Nothing panics while it holds one of these locks.
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Creates a segment without records, durable. On `Full` there is none.
+fn create(context: &Context, place: &Place, base: u64, low: u64) -> Result<(Active, Segment), LogError> {
+    let header = Header { role: place.role, part: place.part, id: context.id, epoch: context.epoch, base, low };
+    let path = place.path(base);
+    let poison = |error| context.poison.set(error);
+    let mut file = match context.vfs.create(&path) {
+        Err(error) if error.is_full() => return Err(LogError::Full(error)),
+        created => created.map_err(poison)?,
+    };
+    if let Err(error) = file.append(&header.encode()) {
+        return Err(abandon(context, &path, error));
+    }
+    file.sync(place.site(SyncStep::Header)).map_err(poison)?;
+    context.vfs.sync_dir(&place.dir, place.site(SyncStep::Entry)).map_err(poison)?;
+    let (seed, size) = (header.seed(), HEADER as u64);
+    let active = Active { file, base, seed, size, floor: size, buffer: Vec::new() };
+    let segment = Segment { path, base, seed, size, received_ms: i64::MIN, index: SparseIndex::default() };
+    Ok((active, segment))
+}
+
+/// There was no space for the header. A file without one holds nothing, so it does no harm if it comes back.
+fn abandon(context: &Context, path: &Path, error: VfsError) -> LogError {
+    if !error.is_full() {
+        return context.poison.set(error);
+    }
+    match context.vfs.remove(path) {
+        Ok(()) => LogError::Full(error),
+        Err(error) => context.poison.set(error),
+    }
+}

@@ -1,0 +1,286 @@
+//! A log in use: takes steps, crashes, is opened again.
+
+use super::check;
+use super::expected::{Expected, Low, Records, block, payload};
+use headwater::log::control::Control;
+use headwater::log::error::LogError;
+use headwater::log::output::Retention;
+use headwater::log::partition::{Limits, Partition};
+use headwater::log::remap::Uppers;
+use headwater::log::segment::LogId;
+use headwater::log::vfs::model::{Crash, ModelFs, Rng};
+use headwater::log::{CONTROL, Log, QUEUE, Settings};
+use std::path::Path;
+use std::sync::Arc;
+
+pub const ROOT: &str = "log";
+const PARTS: u32 = 2;
+
+/// How steps ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Ended {
+    Done,
+    /// The process is gone, or has to go.
+    Stopped,
+}
+
+impl Ended {
+    pub fn done(self) -> Result<(), String> {
+        if self == Ended::Done { Ok(()) } else { Err("the log stopped by itself".into()) }
+    }
+}
+
+pub struct World {
+    pub fs: ModelFs,
+    pub log: Option<Log>,
+    pub expected: Expected,
+    epoch: u64,
+    workers: u32,
+    now_ms: i64,
+    rng: Rng,
+}
+
+/// Turns errors into what a caller makes of them: `Some` value, `None` for lack of space.
+enum Call<T> {
+    Ok(T),
+    Full,
+}
+
+macro_rules! call {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => Call::Ok(value),
+            Err(LogError::Full(_)) => Call::Full,
+            Err(LogError::Poisoned(_)) => return Ok(Ended::Stopped),
+            Err(error) => return Err(format!("{error} ({error:?})")),
+        }
+    };
+}
+
+impl World {
+    pub fn new(fs: ModelFs, script: u64) -> World {
+        let queue = vec![Records::default(); PARTS as usize];
+        let expected = Expected { queue, ..Expected::default() };
+        World { fs, log: None, expected, epoch: 0, workers: 2, now_ms: 1_000, rng: Rng::new(!script) }
+    }
+
+    /// The same, crashed, on a file system of its own.
+    pub fn fork(&self, seed: u64) -> World {
+        World {
+            fs: self.fs.fork(seed),
+            log: None,
+            expected: self.expected.clone(),
+            epoch: self.epoch,
+            workers: self.workers,
+            now_ms: self.now_ms,
+            rng: Rng::new(seed),
+        }
+    }
+
+    pub fn crash(&mut self, crash: Crash) {
+        self.fs.crash(crash);
+        self.log = None;
+    }
+
+    pub fn open(&mut self) -> Result<Ended, String> {
+        self.log = None;
+        self.epoch += 1;
+        let limits = Limits { segment_bytes: 1_200, buffer_bytes: 300 };
+        let settings = Settings { id: LogId([7; 16]), epoch: self.epoch, parts: PARTS, workers: self.workers, limits };
+        match call!(Log::open(Arc::new(self.fs.clone()), Path::new(ROOT), &settings)) {
+            Call::Ok(log) => self.log = Some(log),
+            // The caller tries again when there is space.
+            Call::Full => return self.open(),
+        }
+        Ok(Ended::Done)
+    }
+
+    pub fn check(&mut self) -> Result<(), String> {
+        let log = self.log.as_ref().ok_or("the log is not open")?;
+        check::check(log, &mut self.expected)
+    }
+
+    /// What there is: offsets and ticks, from and to.
+    pub fn recovered(&self) -> Vec<(u64, u64)> {
+        let Some(log) = &self.log else { return Vec::new() };
+        let partitions = log.queue.iter().chain([&log.control]);
+        let mut all: Vec<_> = partitions.map(|partition| (partition.low(), partition.durable())).collect();
+        all.push((log.remap.low(), log.remap.next()));
+        all.push((log.outputs.oldest(), log.outputs.upper()));
+        all
+    }
+
+    pub fn start_and_step(&mut self, steps: usize) -> Result<Ended, String> {
+        if self.open()? == Ended::Stopped {
+            return Ok(Ended::Stopped);
+        }
+        self.step(steps)
+    }
+
+    /// Takes steps until one stops the process.
+    pub fn step(&mut self, steps: usize) -> Result<Ended, String> {
+        for _ in 0..steps {
+            if self.one_step()? == Ended::Stopped {
+                return Ok(Ended::Stopped);
+            }
+        }
+        Ok(Ended::Done)
+    }
+
+    fn one_step(&mut self) -> Result<Ended, String> {
+        self.now_ms += self.rng.below(30) as i64 - 5;
+        match self.rng.below(100) {
+            0..30 => self.append(),
+            30..45 => self.acknowledge(),
+            45..52 => self.control(),
+            52..68 => self.mint(),
+            68..88 => self.publish(),
+            88..92 => self.release(),
+            92..97 => self.retain(),
+            _ => self.restart(),
+        }
+    }
+
+    fn append(&mut self) -> Result<Ended, String> {
+        let part = self.rng.below(PARTS.into()) as usize;
+        for _ in 0..1 + self.rng.below(3) {
+            let bytes = payload(&mut self.rng, 300);
+            let partition = &mut open(&mut self.log).queue[part];
+            if append(partition, &mut self.expected.queue[part], self.now_ms, bytes)? == Ended::Stopped {
+                return Ok(Ended::Stopped);
+            }
+        }
+        Ok(Ended::Done)
+    }
+
+    fn acknowledge(&mut self) -> Result<Ended, String> {
+        let part = self.rng.below(PARTS.into()) as usize;
+        if let Call::Ok(upper) = call!(open(&mut self.log).queue[part].sync()) {
+            self.expected.queue[part].acknowledged = upper;
+        }
+        Ok(Ended::Done)
+    }
+
+    fn control(&mut self) -> Result<Ended, String> {
+        let record = Control::Source { source: self.rng.below(9) as u16, name: "clicks".repeat(4) };
+        let control = &mut open(&mut self.log).control;
+        if append(control, &mut self.expected.control, self.now_ms, record.encode())? == Ended::Stopped {
+            return Ok(Ended::Stopped);
+        }
+        if let Call::Ok(upper) = call!(control.sync()) {
+            self.expected.control.acknowledged = upper;
+        }
+        Ok(Ended::Done)
+    }
+
+    fn mint(&mut self) -> Result<Ended, String> {
+        let log = open(&mut self.log);
+        let mut uppers: Uppers = (0..PARTS).map(|part| ((QUEUE, part), log.queue[part as usize].durable())).collect();
+        uppers.insert((CONTROL, 0), log.control.durable());
+        let others = Uppers::from([((3, 1), self.expected.happened * 2)]);
+        uppers.extend(others.clone());
+        let now_ms = log.remap.last().map_or(self.now_ms, |last| last.now_ms.max(self.now_ms));
+        let tick = log.remap.next() as usize;
+        self.expected.ticks.resize_with(self.expected.ticks.len().max(tick + 1), Vec::new);
+        self.expected.ticks[tick].push((now_ms, uppers));
+        if let Call::Ok(binding) = call!(log.mint(self.now_ms, &others)) {
+            if binding.tick as usize != tick {
+                return Err(format!("tick {} instead of {tick}", binding.tick));
+            }
+            self.expected.happened = binding.tick + 1;
+        }
+        Ok(Ended::Done)
+    }
+
+    /// A worker writes its next ticks, if they have happened, and sometimes syncs them.
+    fn publish(&mut self) -> Result<Ended, String> {
+        let worker = self.rng.below(self.workers.into()) as usize;
+        let log = open(&mut self.log);
+        let mut reader = log.remap.reader();
+        for _ in 0..1 + self.rng.below(3) {
+            let tick = log.outputs.next(worker);
+            // Ticks of the outputs are never behind what the remap keeps: see `release`.
+            if tick < log.remap.next() {
+                let now_ms = reader.binding(tick).map_err(|error| error.to_string())?.now_ms;
+                call!(log.outputs.append(worker, &block(tick, now_ms, worker, self.workers as usize)));
+            }
+        }
+        if self.rng.below(3) > 0 && matches!(call!(log.outputs.sync(worker)), Call::Ok(_)) {
+            let upper = log.outputs.upper();
+            for tick in self.expected.upper..upper {
+                self.expected.published.insert(tick, self.workers as usize);
+            }
+            self.expected.upper = upper;
+        }
+        Ok(Ended::Done)
+    }
+
+    /// Nothing before a tick that is published will be replayed.
+    fn release(&mut self) -> Result<Ended, String> {
+        let from = self.expected.upper.saturating_sub(self.rng.below(3));
+        let Some(before) = from.checked_sub(1) else { return Ok(Ended::Done) };
+        let log = open(&mut self.log);
+        if before < log.remap.low() {
+            return Ok(Ended::Done);
+        }
+        let uppers = log.remap.reader().binding(before).map_err(|error| error.to_string())?.uppers;
+        let ask = |low: &mut Low, to: u64| low.asked = low.asked.max(to);
+        ask(&mut self.expected.remap_low, before);
+        for part in 0..PARTS {
+            ask(&mut self.expected.queue[part as usize].low, uppers[&(QUEUE, part)]);
+        }
+        if let Call::Ok(()) = call!(log.release(from)) {
+            let reach = |low: &mut Low, to: u64| low.reached = low.reached.max(to);
+            reach(&mut self.expected.remap_low, before);
+            for part in 0..PARTS {
+                reach(&mut self.expected.queue[part as usize].low, uppers[&(QUEUE, part)]);
+            }
+        }
+        Ok(Ended::Done)
+    }
+
+    fn retain(&mut self) -> Result<Ended, String> {
+        let retention = Retention { bytes: 1_500 + self.rng.below(4_000), ms: 100 + self.rng.below(400) as i64 };
+        self.expected.output_low.asked = open(&mut self.log).outputs.upper();
+        if let Call::Ok(oldest) = call!(open(&mut self.log).outputs.retain(self.now_ms, retention)) {
+            self.expected.output_low.reached = oldest;
+        }
+        Ok(Ended::Done)
+    }
+
+    /// Everything that was appended is acknowledged.
+    pub fn acknowledge_all(&mut self) -> Result<Ended, String> {
+        for part in 0..PARTS as usize {
+            if let Call::Ok(upper) = call!(open(&mut self.log).queue[part].sync()) {
+                self.expected.queue[part].acknowledged = upper;
+            }
+        }
+        Ok(Ended::Done)
+    }
+
+    /// The process ends in good order, and another one begins.
+    fn restart(&mut self) -> Result<Ended, String> {
+        self.workers = 1 + self.rng.below(3) as u32;
+        let ended = self.open()?;
+        if ended == Ended::Done {
+            self.check()?;
+        }
+        Ok(ended)
+    }
+}
+
+fn open(log: &mut Option<Log>) -> &mut Log {
+    log.as_mut().expect("steps are taken with an open log")
+}
+
+fn append(partition: &mut Partition, records: &mut Records, now_ms: i64, bytes: Vec<u8>) -> Result<Ended, String> {
+    let offset = partition.next();
+    // Before the call: whatever becomes of it, the record may turn up from here on. A rotation may make room at a lower
+    // offset first, but only where nothing was dropped.
+    records.append(offset, now_ms, bytes.clone());
+    match call!(partition.append(now_ms, &bytes)) {
+        Call::Ok(given) if given != offset => Err(format!("offset {given} instead of {offset}")),
+        _ => Ok(Ended::Done),
+    }
+}
