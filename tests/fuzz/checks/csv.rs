@@ -45,9 +45,11 @@ pub fn check(data: &[u8]) {
     }
     let mut reader = CsvReader::new(header, separator, &paths, &limits).unwrap();
     let mut reading = Reading::default();
-    for (_, row) in rows {
-        for line_end in ["", "\n", "\r\n"] {
-            let row = [row, line_end.as_bytes()].concat();
+    for (index, (_, row)) in rows.iter().enumerate() {
+        let behind = rows.get(index + 1).map_or(&b""[..], |(_, row)| row);
+        // With each line end; and what no framing makes, but a caller could.
+        let endings = [&b""[..], b"\n", b"\r\n"].map(|line_end| [row, line_end].concat());
+        for row in endings.into_iter().chain([[b"\n", *row].concat(), [row, &b"\n"[..], behind].concat()]) {
             let found = reader.read(&row, &mut reading).map_err(|fault| fault.reason);
             let expected = cells(bare(&row), separator).and_then(|cells| match cells.len() == names.len() {
                 true => Ok(cells),

@@ -73,26 +73,31 @@ fn payload(payload: &[u8], explode: Option<&Path>, limits: Limits) {
         // The second time the layout is known, from the third time on a template.
         (0..3).for_each(|_| assert_eq!(read(&mut reader, &paths, payload), outcomes));
         // A template is left where it does not fit.
-        let changed = changed(payload);
-        let mut fresh = JsonReader::new(Arc::clone(&paths), explode, limits);
-        assert_eq!(read(&mut reader, &paths, &changed), read(&mut fresh, &paths, &changed));
+        for changed in changed(payload) {
+            let mut fresh = JsonReader::new(Arc::clone(&paths), explode, limits);
+            assert_eq!(read(&mut reader, &paths, &changed), read(&mut fresh, &paths, &changed));
+        }
     }
 }
 
-/// The payload with one byte replaced, removed or doubled; its own bytes choose.
-fn changed(payload: &[u8]) -> Vec<u8> {
-    let mut changed = payload.to_vec();
-    if let Some(last) = payload.len().checked_sub(1) {
-        let seed = payload.iter().fold(payload.len(), |seed, byte| seed.wrapping_mul(31).wrapping_add((*byte).into()));
-        let (at, other) = (seed % payload.len(), payload[last - seed / 7 % payload.len()]);
-        match seed % 4 {
-            0 => _ = changed.remove(at),
-            1 => changed.insert(at, payload[at]),
-            2 => changed[at] = other,
-            _ => changed[at] ^= 1 << (seed % 8),
+/// The payload cut, continued, and with single bytes replaced, removed or doubled; its own bytes choose.
+fn changed(payload: &[u8]) -> Vec<Vec<u8>> {
+    let Some((last, cut)) = payload.split_last() else { return Vec::new() };
+    let mut all = vec![cut.to_vec(), [payload, &[*last]].concat(), [payload, b" "].concat(), [payload, b"1"].concat()];
+    let mut seed = payload.iter().fold(payload.len(), |seed, byte| seed.wrapping_mul(31).wrapping_add((*byte).into()));
+    for _ in 0..4 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let (at, other) = ((seed >> 33) % payload.len(), payload[(seed >> 13) % payload.len()]);
+        let mut changed = payload.to_vec();
+        match seed >> 61 {
+            0 | 1 => _ = changed.remove(at),
+            2 | 3 => changed.insert(at, payload[at]),
+            4 | 5 => changed[at] = other,
+            bit => changed[at] ^= 1 << ((seed >> 5) % 5 + bit - 6),
         }
+        all.push(changed);
     }
-    changed
+    all
 }
 
 /// What serde_json says: the document, or that there is none. The two ways of asking it may differ only in what the
