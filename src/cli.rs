@@ -61,6 +61,33 @@ that fails leaves the output of the one before it as it was.
 
 Exit codes: 0 fine, 1 the run failed, 2 wrong usage or configuration.")]
 pub struct Replay {
+    #[command(flatten)]
+    pub job: Job,
+
+    /// Only events at or after this time: RFC 3339, a date, or epoch (s, ms, us or ns); UTC if it says no zone
+    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
+    pub from: Option<EventTime>,
+
+    /// Only events before this time
+    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
+    pub to: Option<EventTime>,
+
+    /// The time at which the replay takes place, which decides what sessions are over [default: the largest event time]
+    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
+    pub now: Option<EventTime>,
+
+    /// Print the summary as one JSON object, and nothing else
+    #[arg(long)]
+    pub json: bool,
+
+    /// Print no progress
+    #[arg(long)]
+    pub no_progress: bool,
+}
+
+/// What to read, how, and where the result goes: the same for doing it and for showing what would be done
+#[derive(Debug, Args)]
+pub struct Job {
     /// The configuration file (TOML)
     pub config: PathBuf,
 
@@ -79,29 +106,9 @@ pub struct Replay {
     #[arg(long, value_name = "DURATION", value_parser = gap)]
     pub gap: Option<i64>,
 
-    /// Only events at or after this time: RFC 3339, a date, or epoch (s, ms, us or ns); UTC if it says no zone
-    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
-    pub from: Option<EventTime>,
-
-    /// Only events before this time
-    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
-    pub to: Option<EventTime>,
-
-    /// The time at which the replay takes place, which decides what sessions are over [default: the largest event time]
-    #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
-    pub now: Option<EventTime>,
-
     /// Format of the sessions
     #[arg(long, value_enum, default_value_t)]
     pub format: OutputFormat,
-
-    /// Print the summary as one JSON object, and nothing else
-    #[arg(long)]
-    pub json: bool,
-
-    /// Print no progress
-    #[arg(long)]
-    pub no_progress: bool,
 }
 
 /// Shows what a replay would read and do, without doing it
@@ -116,27 +123,8 @@ Looks at the beginning of each file to tell its format, reads no event and write
 
 Exit codes: 0 fine, 1 a file cannot be read, 2 wrong usage or configuration.")]
 pub struct Plan {
-    /// The configuration file (TOML)
-    pub config: PathBuf,
-
-    /// Files, folders or globs, read in place of the `paths` of the sources
-    pub files: Vec<PathBuf>,
-
-    /// Worker threads [default: as configured, else one per core]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(WORKERS))]
-    pub workers: Option<u16>,
-
-    /// Folder for the output [default: `data_dir` of the configuration]
-    #[arg(short, long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
-
-    /// Longest pause within a session, such as 30m or 1h30m [default: as configured, else 30m]
-    #[arg(long, value_name = "DURATION", value_parser = gap)]
-    pub gap: Option<i64>,
-
-    /// Format of the sessions
-    #[arg(long, value_enum, default_value_t)]
-    pub format: OutputFormat,
+    #[command(flatten)]
+    pub job: Job,
 
     /// Print one JSON object, and nothing else
     #[arg(long)]
@@ -192,19 +180,7 @@ impl Cli {
     }
 }
 
-impl Replay {
-    /// What the command line says instead of the configuration.
-    pub fn overrides(&self) -> Overrides {
-        Overrides {
-            workers: self.workers.map(usize::from),
-            gap: self.gap,
-            files: self.files.clone(),
-            without_files: false,
-        }
-    }
-}
-
-impl Plan {
+impl Job {
     /// What the command line says instead of the configuration.
     pub fn overrides(&self) -> Overrides {
         Overrides {
@@ -267,15 +243,15 @@ mod tests {
              --now 1717200000 --format csv --json --no-progress",
         )
         .unwrap();
-        assert_eq!(replay.config, PathBuf::from("shop.toml"));
-        assert_eq!(replay.files, [PathBuf::from("a.csv"), PathBuf::from("b.csv")]);
-        assert_eq!(replay.out, Some(PathBuf::from("out")));
+        assert_eq!(replay.job.config, PathBuf::from("shop.toml"));
+        assert_eq!(replay.job.files, [PathBuf::from("a.csv"), PathBuf::from("b.csv")]);
+        assert_eq!(replay.job.out, Some(PathBuf::from("out")));
         assert_eq!(replay.from.unwrap().micros(), 1_714_521_600_000_000);
         assert_eq!(replay.to.unwrap().micros(), 1_717_200_000_000_000);
         assert_eq!(replay.now, replay.to);
-        assert_eq!(replay.format, OutputFormat::Csv);
+        assert_eq!(replay.job.format, OutputFormat::Csv);
         assert!(replay.json && replay.no_progress);
-        let overrides = replay.overrides();
+        let overrides = replay.job.overrides();
         assert_eq!((overrides.workers, overrides.gap), (Some(3), Some(5_400_000_000)));
         assert_eq!(overrides.files.len(), 2);
     }

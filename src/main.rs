@@ -38,12 +38,13 @@ fn main() -> ExitCode {
 }
 
 fn run_replay(verb: &Replay) -> Result<String, Error> {
-    let plan = Arc::new(config::load(&verb.config, &verb.overrides())?);
+    let job = &verb.job;
+    let plan = Arc::new(config::load(&job.config, &job.overrides())?);
     let options = replay::Options {
         range: Range { from: verb.from, to: verb.to },
         now: verb.now,
-        out: verb.out.clone().unwrap_or_else(|| plan.data_dir.clone()),
-        format: verb.format,
+        out: job.out.clone().unwrap_or_else(|| plan.data_dir.clone()),
+        format: job.format,
         progress: ProgressMode::detect(verb.json || verb.no_progress),
     };
     let summary = replay::replay(&plan, &options)?;
@@ -54,8 +55,9 @@ fn run_replay(verb: &Replay) -> Result<String, Error> {
 }
 
 fn run_plan(verb: &cli::Plan) -> Result<String, Error> {
-    let plan = config::load(&verb.config, &verb.overrides())?;
-    let outline = Outline::of(&plan, verb.out.as_deref(), verb.format)?;
+    let job = &verb.job;
+    let plan = config::load(&job.config, &job.overrides())?;
+    let outline = Outline::of(&plan, job.out.as_deref(), job.format)?;
     match verb.json {
         true => outline.json().map(|json| json + "\n").map_err(Error::run("print the plan")),
         false => Ok(outline.render(summary::wants_color())),

@@ -8,9 +8,11 @@ use crate::decode::framing::Framing;
 use crate::decode::path::Path;
 use crate::error::Error;
 use crate::plan::{Candidate, EventsPlan, Format, Plan, SourcePlan};
-use crate::sink::{COUNTS_FILE, DEAD_LETTERS_FILE, OutputFormat, SessionSchema, column_names};
-use crate::source::{self, Part};
+use crate::replay;
+use crate::sink::{COUNTS_COLUMNS, COUNTS_FILE, DEAD_LETTERS_FILE, OutputFormat, column_names};
+use crate::source;
 use crate::summary::plural;
+use dataflows::classify::Definitions;
 use dataflows::rules::{Predicate, Rule, UNCLASSIFIED};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -124,8 +126,7 @@ impl Outline {
         let sources: Vec<SourceOutline> = sources.collect::<Result<_, _>>()?;
         let paths = |candidates: &[Path]| candidates.iter().map(Path::to_string).collect();
         let name = |field: usize| plan.fields[field].name.clone();
-        let mut rules: Vec<&Rule> = plan.rules.iter().collect();
-        rules.sort_by_key(|rule| (std::cmp::Reverse(rule.priority), rule.order));
+        let definitions = Definitions::new(plan.rules.clone(), Vec::new());
         Ok(Outline {
             config: plan.config.display().to_string(),
             workers: plan.workers,
@@ -141,7 +142,7 @@ impl Outline {
                 .collect(),
             sum: plan.sessions.sums.iter().map(|(sum, field)| (sum.clone(), name(*field))).collect(),
             carry: plan.sessions.carry.iter().map(|field| name(*field)).collect(),
-            rules: rules.into_iter().map(|rule| rule_outline(plan, rule)).collect(),
+            rules: definitions.rules().iter().map(|rule| rule_outline(plan, rule)).collect(),
             stages: stages(plan),
             outputs: outputs(plan, out, format),
         })
@@ -155,26 +156,23 @@ impl Outline {
 
 fn source_outline(index: u16, source: &SourcePlan) -> Result<SourceOutline, Error> {
     let events = &source.events;
-    let found =
-        source::expand(&source.paths).map_err(Error::run(format!("find the files of source `{}`", source.name)))?;
-    let mut files = Vec::with_capacity(found.len());
-    for path in found {
-        let part = Part { source: index, path, format: source.format };
+    let mut files = Vec::new();
+    for part in replay::parts_of(index, source)? {
         let probed = source::probe(&part, events.limits.event_bytes).map_err(Error::run("read the sources"))?;
         files.push(FileOutline {
             path: part.path.display().to_string(),
             bytes: probed.bytes,
-            format: probed.content.map(|Detected { format, .. }| format_name(format)),
+            format: probed.content.map(|Detected { format, .. }| format.name()),
             framing: probed.content.map(|Detected { framing, .. }| framing_name(framing)),
             compression: probed.compression,
         });
     }
-    let mut formats: Vec<Format> = [Format::Json, Format::Csv, Format::Clf].into();
-    formats.retain(|format| files.iter().any(|file| file.format.is_none_or(|name| name == format_name(*format))));
+    let mut formats = Vec::from(Format::ALL);
+    formats.retain(|format| files.iter().any(|file| file.format.is_none_or(|name| name == format.name())));
     let candidates = |configured: &Option<Vec<Candidate>>, built_in: fn(Format) -> Vec<Candidate>| match configured {
         Some(configured) => chosen("configured", [(ANY, texts(configured, events))]),
         None => {
-            let by_format = formats.iter().map(|format| (format_name(*format), texts(&built_in(*format), events)));
+            let by_format = formats.iter().map(|format| (format.name(), texts(&built_in(*format), events)));
             chosen("built-in", by_format)
         }
     };
@@ -186,7 +184,7 @@ fn source_outline(index: u16, source: &SourcePlan) -> Result<SourceOutline, Erro
         name: source.name.clone(),
         kind: "file",
         paths: source.paths.iter().map(|path| path.display().to_string()).collect(),
-        format: source.format.map(format_name),
+        format: source.format.map(Format::name),
         bytes: files.iter().map(|file| file.bytes).sum(),
         user: candidates(&events.user, defaults::user),
         time: candidates(&events.time, defaults::time),
@@ -283,27 +281,15 @@ fn counted(count: usize, noun: &str) -> String {
 fn outputs(plan: &Plan, out: Option<&std::path::Path>, format: OutputFormat) -> Vec<OutputOutline> {
     let folder = out.unwrap_or(&plan.data_dir);
     let columns = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    let schema = SessionSchema {
-        sums: plan.sessions.sums.iter().map(|(name, _)| name.clone()).collect(),
-        carried: plan.sessions.carry.iter().map(|field| plan.fields[*field].name.clone()).collect(),
-    };
     let output = |name: &str, columns| {
         let path = folder.join(name);
         OutputOutline { path: path.display().to_string(), columns, exists: path.exists() }
     };
     vec![
-        output(COUNTS_FILE, columns(&["class", "hour", "events"])),
+        output(COUNTS_FILE, columns(&COUNTS_COLUMNS)),
         output(DEAD_LETTERS_FILE, columns(&["source", "path", "offset", "reason", "message", "length", "payload"])),
-        output(format.sessions_file(), column_names(&schema)),
+        output(format.sessions_file(), column_names(&replay::schema(plan))),
     ]
-}
-
-fn format_name(format: Format) -> &'static str {
-    match format {
-        Format::Json => "json",
-        Format::Csv => "csv",
-        Format::Clf => "clf",
-    }
 }
 
 fn framing_name(framing: Framing) -> &'static str {

@@ -52,6 +52,19 @@ pub enum Format {
     Clf,
 }
 
+impl Format {
+    pub const ALL: [Format; 3] = [Format::Json, Format::Csv, Format::Clf];
+
+    /// As the configuration names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Json => "json",
+            Format::Csv => "csv",
+            Format::Clf => "clf",
+        }
+    }
+}
+
 /// How to read an event of one source. `None` of candidates means the built-in ones of the format
 /// ([`crate::decode::defaults`]).
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ pub mod resolve;
 
 use crate::decode::{self, interpret::Range};
 use crate::error::Error;
-use crate::plan::Plan;
+use crate::plan::{Plan, SourcePlan};
 use crate::progress::{Progress, ProgressMode};
 use crate::sink::{self, DeadLetterSpool, OutputFormat, SessionPart, SessionSchema, SessionWriter, Staging};
 use crate::source::{self, Chunking, Chunks, Part, Source};
@@ -63,17 +63,22 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
 /// The files of all sources, in log order: sources as configured, files by name.
 fn parts(plan: &Plan) -> Result<Vec<Part>, Error> {
     let mut parts = Vec::new();
-    for (index, source) in plan.sources.iter().enumerate() {
-        // The plan has checked that there are at most 2^16 sources.
-        let of_source =
-            source::expand(&source.paths).map_err(Error::run(format!("find the files of source `{}`", source.name)))?;
-        let part = |path| Part { source: index as u16, path, format: source.format };
-        parts.extend(of_source.into_iter().map(part));
+    // The plan has checked that there are at most 2^16 sources.
+    for (index, source) in (0..).zip(&plan.sources) {
+        parts.extend(parts_of(index, source)?);
     }
     Ok(parts)
 }
 
-fn schema(plan: &Plan) -> SessionSchema {
+/// The files of the source of this index, in log order.
+pub fn parts_of(index: u16, source: &SourcePlan) -> Result<impl Iterator<Item = Part>, Error> {
+    let doing = format!("find the files of source `{}`", source.name);
+    let (paths, format) = (source::expand(&source.paths).map_err(Error::run(doing))?, source.format);
+    Ok(paths.into_iter().map(move |path| Part { source: index, path, format }))
+}
+
+/// What the configuration adds to the columns of `sessions`.
+pub fn schema(plan: &Plan) -> SessionSchema {
     let sessions = &plan.sessions;
     SessionSchema {
         sums: sessions.sums.iter().map(|(name, _)| name.clone()).collect(),

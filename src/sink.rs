@@ -18,7 +18,7 @@ mod parquet;
 mod staging;
 mod text;
 
-pub use counts::{COUNTS_FILE, write_counts};
+pub use counts::{COUNTS_COLUMNS, COUNTS_FILE, write_counts};
 pub use dead_letters::{DEAD_LETTERS_FILE, DeadLetterSpool, merge};
 pub use staging::Staging;
 

@@ -64,6 +64,11 @@ impl Definitions {
         Definitions { rules, cut }
     }
 
+    /// In the order in which they are tried.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
     pub fn classify<'a>(&'a self, descriptor: &'a Descriptor) -> (&'a str, Why<'a>) {
         if let Some(rule) = self.rules.iter().find(|rule| rule.claims(descriptor)) {
             return (&rule.name, Why::Rule(rule));

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 const KINDS: [&str; 5] = ["file", "kafka", "http", "landing", "generator"];
-const FORMATS: [&str; 4] = ["json", "csv", "clf", "parquet"];
+/// A format that is specified, and not read yet.
+const PARQUET: &str = "parquet";
 const READABLE: &str = "this version reads json, csv and clf, plain or compressed with gzip or zstd";
 
 /// Name of the source that a configuration without `[[source]]` has.
@@ -99,19 +100,16 @@ fn check_kind(source: &Spanned<Source>, problems: &mut Problems) {
 }
 
 fn check_format(format: &Spanned<String>, problems: &mut Problems) -> Option<Format> {
-    match format.get_ref().as_str() {
-        "json" => Some(Format::Json),
-        "csv" => Some(Format::Csv),
-        "clf" => Some(Format::Clf),
-        "parquet" => {
-            problems.push(format.span(), "files of format `parquet` cannot be read", READABLE);
-            None
-        }
-        unknown => {
-            problems.push(format.span(), format!("unknown format `{unknown}`"), choose(unknown, &FORMATS, READABLE));
-            None
-        }
+    let name = format.get_ref().as_str();
+    let known = Format::ALL.into_iter().find(|known| known.name() == name);
+    if known.is_none() && name == PARQUET {
+        problems.push(format.span(), "files of format `parquet` cannot be read", READABLE);
+    } else if known.is_none() {
+        let names = Format::ALL.map(Format::name);
+        let names = [&names[..], &[PARQUET]].concat();
+        problems.push(format.span(), format!("unknown format `{name}`"), choose(name, &names, READABLE));
     }
+    known
 }
 
 fn choose(word: &str, known: &[&str], otherwise: &str) -> String {

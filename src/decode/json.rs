@@ -34,8 +34,6 @@ pub struct JsonReader {
     found: Descent,
     layouts: Layouts,
     templates: Templates,
-    /// Scratch for strings with escapes.
-    unescaped: Vec<u8>,
     /// Some path of the payload itself was ambiguous.
     ambiguous: bool,
     /// What the payload adds to the layout of each element of its exploded arrays: its leaves, each once.
@@ -62,7 +60,6 @@ impl JsonReader {
             found: Descent::default(),
             layouts: Layouts::default(),
             templates: Templates::default(),
-            unescaped: Vec::new(),
             ambiguous: false,
             inherited: Vec::new(),
             nodes: Vec::new(),
@@ -110,9 +107,8 @@ impl JsonReader {
         let text = simdutf8::basic::from_utf8(payload).map_err(|_| not_utf8(payload))?;
         // What lies in a payload that is to be exploded depends on more than its layout.
         if self.explode.is_none()
-            && let Some(shape) = self.templates.follow(text, &mut self.unescaped, reading)
+            && let Some(shape) = self.templates.follow(text, &mut self.found.unescaped, reading)
         {
-            self.found.exploded = false;
             reading.shape = Some(shape);
             return Ok(());
         }

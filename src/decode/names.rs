@@ -13,6 +13,7 @@ const REMEMBERED: usize = 1 << 18;
 /// all, and a text elsewhere would be another one.
 type Name = SmallVec<[u8; 40]>;
 
+/// One reader's table of users, and those of the records at hand that are still to be looked up.
 pub struct Names {
     known: Lately<Name, UserKey>,
     /// Users to be looked up, one after the other.
@@ -56,6 +57,7 @@ impl Names {
         self.waiting.push(Waiting { record, end: self.texts.len() });
     }
 
+    /// Sets the users of the records that were named since the last call; they have to be in `input` still.
     pub fn resolve(&mut self, input: &mut Input) {
         let (texts, waiting) = (std::mem::take(&mut self.texts), std::mem::take(&mut self.waiting));
         let mut start = 0;

@@ -8,7 +8,9 @@ use std::io::{BufWriter, Write};
 /// Name of the table's file in the output folder.
 pub const COUNTS_FILE: &str = "counts.csv";
 
-/// Writes `class,hour,events`, sorted by class, then by hour: RFC 3339 in UTC, or empty (and first) for events without
+pub const COUNTS_COLUMNS: [&str; 3] = ["class", "hour", "events"];
+
+/// Writes the rows sorted by class, then by hour: RFC 3339 in UTC, or empty (and first) for events without
 /// a time. Rows of the same class and hour become one.
 pub fn write_counts<'a>(
     rows: impl IntoIterator<Item = (&'a str, Option<EventTime>, u64)>,
@@ -20,7 +22,7 @@ pub fn write_counts<'a>(
     }
     let mut file = BufWriter::new(staging.create(COUNTS_FILE)?);
     let write = || {
-        file.write_all(b"class,hour,events\n")?;
+        writeln!(file, "{}", COUNTS_COLUMNS.join(","))?;
         let mut line = Vec::new();
         for ((class, hour), events) in counts {
             line.clear();

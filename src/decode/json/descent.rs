@@ -23,8 +23,9 @@ pub struct Descent {
     pub spans: Vec<Span>,
     /// There is an array at the path that is to be exploded.
     pub exploded: bool,
+    /// Scratch for strings with escapes.
+    pub unescaped: Vec<u8>,
     stack: Vec<Frame>,
-    unescaped: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
