@@ -4,6 +4,7 @@
 mod error;
 mod events;
 mod fields;
+mod http;
 mod nearest;
 mod rules;
 mod sessions;
@@ -13,7 +14,7 @@ pub mod units;
 
 pub use error::{ConfigError, Invalid, Problem};
 
-use crate::plan::Plan;
+use crate::plan::{Plan, SourceKind};
 use error::Problems;
 use events::{Keys, within};
 use fields::Fields;
@@ -25,7 +26,7 @@ pub const WORKERS: RangeInclusive<i64> = 1..=1024;
 
 const DEFAULT_DATA_DIR: &str = "data";
 
-const FINITE_ONLY: &str = "this version reads finite files only: kind = \"file\" with `paths`, in one process";
+const NO_SINKS: &str = "this version writes the folder of a replay, --out, and the output log of a run";
 
 /// What the command line says instead of the file.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +59,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
 
     let cluster = &typed.cluster;
     check_cluster(cluster, problems);
+    let http = http::check(cluster, &typed.http, folder, problems);
     let workers = cluster.workers.as_ref().and_then(|workers| within(workers, WORKERS, problems));
     let base = Keys::check(&typed.events, problems);
     let needs_paths = overrides.files.is_empty() && !overrides.without_files;
@@ -66,14 +68,16 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     let mut sessions = sessions::check(&typed.sessions, &mut fields, problems);
     let (tests, rules) = rules::compile(&typed.class.0, &mut fields, problems);
     if let Some(sink) = typed.sink.0.first() {
-        problems.push(sink.span(), "sinks cannot be written", format!("{FINITE_ONLY}; its output is a folder, --out"));
+        problems.push(sink.span(), "sinks cannot be written", NO_SINKS);
     }
     if !problems.is_empty() {
         return Err(std::mem::take(problems).into_error(name, text));
     }
 
     sources::assign(&overrides.files, &mut sources)?;
-    if needs_paths && typed.source.0.is_empty() {
+    if needs_paths
+        && !sources.iter().any(|source| matches!(source.kind, SourceKind::File { .. }) && !source.paths.is_empty())
+    {
         return Err(ConfigError::NothingToRead { config: name.into() });
     }
     if let Some(gap) = overrides.gap {
@@ -85,6 +89,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
         config: name.into(),
         workers: overrides.workers.or(workers).unwrap_or_else(available),
         data_dir: folder.join(data_dir),
+        http,
         sources,
         fields: fields.into_plan(),
         sessions,
@@ -93,34 +98,20 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     })
 }
 
-/// Keys of `[cluster]` that only have to be legal: a replay listens nowhere and is one process.
+/// Keys of `[cluster]` that only have to be legal.
 fn check_cluster(cluster: &typed::Cluster, problems: &mut Problems) {
     if let Some(dir) = &cluster.data_dir
         && dir.get_ref().is_empty()
     {
         problems.push(dir.span(), "`data_dir` is empty", "name a folder, such as \"data\"");
     }
-    if let Some(listen) = &cluster.listen
-        && listen.get_ref().rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err())
-    {
-        problems.push(
-            listen.span(),
-            format!("`{}` is no address", listen.get_ref()),
-            "write a host and a port, such as \"127.0.0.1:7474\"",
-        );
-    }
     if let Some(processes) = &cluster.processes {
         match processes.get_ref() {
             1 => {}
-            2.. => problems.push(processes.span(), "more than one process cannot be run", FINITE_ONLY),
+            2.. => {
+                problems.push(processes.span(), "more than one process cannot be run", "write 1, and more `workers`")
+            }
             _ => problems.push(processes.span(), format!("{} is out of range", processes.get_ref()), "write 1"),
         }
-    }
-    if let Some(tokens) = &cluster.tokens {
-        problems.push(
-            tokens.span(),
-            "tokens cannot be checked: nothing is served",
-            format!("leave it out; {FINITE_ONLY}"),
-        );
     }
 }

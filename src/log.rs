@@ -24,6 +24,7 @@ use std::sync::Arc;
 use vfs::{LockGuard, Role, SyncSite, SyncStep, Vfs};
 
 pub mod control;
+pub mod delivery;
 pub mod error;
 pub mod group;
 pub mod output;

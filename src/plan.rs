@@ -14,6 +14,7 @@ pub struct Plan {
     pub workers: usize,
     /// Log, state, landing, outputs. Relative paths of the configuration are resolved against its folder.
     pub data_dir: PathBuf,
+    pub http: HttpPlan,
     pub sources: Vec<SourcePlan>,
     /// Named fields first, in the order of the configuration; then, named by their own text, the paths that rules,
     /// sums and carries use directly.
@@ -34,12 +35,36 @@ pub struct FieldPlan {
 #[derive(Clone, Debug)]
 pub struct SourcePlan {
     pub name: String,
+    pub kind: SourceKind,
     /// Files, folders and globs, as absolute as they can be made. None for a source that has none of the files that the
     /// command line gives.
     pub paths: Vec<PathBuf>,
     /// Detected from the content when absent.
     pub format: Option<Format>,
     pub events: EventsPlan,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// Files are read from beginning to end; with `follow`, and a cluster that runs, also what is added to them.
+    File { follow: bool },
+    /// Whatever is posted to the collector of a cluster that runs. A replay has nothing of it.
+    Http,
+}
+
+/// The HTTP server of a cluster that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpPlan {
+    /// Host and port.
+    pub listen: String,
+    /// The file of tokens. Only on a loopback address can there be none.
+    pub tokens: Option<PathBuf>,
+    /// Bytes of the body of a request, as sent and decompressed. At most 15 MiB.
+    pub max_body: usize,
+    /// Requests per second of one token; of all that come without one together. `None`: as many as there are.
+    pub rate: Option<u32>,
+    /// Web pages of these origins may post events.
+    pub origins: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

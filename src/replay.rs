@@ -70,7 +70,7 @@ fn parts(plan: &Plan) -> Result<Vec<Part>, Error> {
     Ok(parts)
 }
 
-/// The files of the source of this index, in log order.
+/// The files of the source of this index, in log order. What is posted to a running cluster is in none.
 pub fn parts_of(index: u16, source: &SourcePlan) -> Result<impl Iterator<Item = Part>, Error> {
     let doing = format!("find the files of source `{}`", source.name);
     let (paths, format) = (source::expand(&source.paths).map_err(Error::run(doing))?, source.format);

@@ -59,7 +59,7 @@ impl Keys {
             }),
             max_future: typed.max_future.as_ref().and_then(|skew| duration(skew, problems)),
             explode: typed.explode.as_ref().and_then(|text| path(text.get_ref(), text.span(), problems)),
-            event_bytes: typed.max_bytes.as_ref().and_then(|size| event_bytes(size, problems)),
+            event_bytes: typed.max_bytes.as_ref().and_then(|typed| size(typed, EVENT_BYTES, problems)),
             depth: typed.max_depth.as_ref().and_then(|depth| within(depth, DEPTH, problems)),
             keys: typed.max_keys.as_ref().and_then(|keys| within(keys, KEYS, problems)),
         }
@@ -173,19 +173,20 @@ fn zone(name: &Spanned<String>, problems: &mut Problems) -> Option<String> {
     }
 }
 
-fn event_bytes(size: &Spanned<Size>, problems: &mut Problems) -> Option<usize> {
+pub(super) fn size(size: &Spanned<Size>, range: RangeInclusive<u64>, problems: &mut Problems) -> Option<usize> {
     let bytes = match size.get_ref() {
         Size::Bytes(bytes) => u64::try_from(*bytes).map_err(|_| format!("{bytes} is no size")),
         Size::Text(text) => units::size(text),
     };
     match bytes {
-        Ok(bytes) if EVENT_BYTES.contains(&bytes) => usize::try_from(bytes).ok(),
+        Ok(bytes) if range.contains(&bytes) => usize::try_from(bytes).ok(),
         Ok(bytes) => {
-            problems.push(
-                size.span(),
-                format!("{bytes} bytes are out of range"),
-                "write a size from 1 byte to \"1GiB\"",
-            );
+            let largest = match range.end() >> 30 {
+                0 => format!("{}MiB", range.end() >> 20),
+                whole => format!("{whole}GiB"),
+            };
+            let help = format!("write a size from 1 byte to \"{largest}\"");
+            problems.push(size.span(), format!("{bytes} bytes are out of range"), help);
             None
         }
         Err(wrong) => {

@@ -1,11 +1,10 @@
 //! `[[source]]`: where events come from, and which of the files on the command line belong to which source.
 
-use super::FINITE_ONLY;
 use super::error::{ConfigError, Problems};
 use super::events::Keys;
 use super::nearest::nearest;
 use super::typed::{OneOrMany, Source};
-use crate::plan::{Format, SourcePlan};
+use crate::plan::{Format, SourceKind, SourcePlan};
 use glob::{MatchOptions, Pattern};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use toml::Spanned;
 const KINDS: [&str; 5] = ["file", "kafka", "http", "landing", "generator"];
 /// A format that is specified, and not read yet.
 const PARQUET: &str = "parquet";
+const READS: &str = "this version reads kind = \"file\" with `paths`, and kind = \"http\"";
 const READABLE: &str = "this version reads json, csv and clf, plain or compressed with gzip or zstd";
 
 /// Name of the source that a configuration without `[[source]]` has.
@@ -30,7 +30,8 @@ pub(super) fn check(
     if typed.is_empty() {
         base.check_dedupe(base.has_id(), problems);
         let events = Keys::default().over(base);
-        return vec![SourcePlan { name: FILES.into(), paths: Vec::new(), format: None, events }];
+        let kind = SourceKind::File { follow: false };
+        return vec![SourcePlan { name: FILES.into(), kind, paths: Vec::new(), format: None, events }];
     }
     let mut names = HashSet::new();
     let mut any_id = base.has_id();
@@ -40,11 +41,19 @@ pub(super) fn check(
         keys.check_dedupe(keys.has_id() || base.has_id(), problems);
         any_id |= keys.has_id();
         let name = name(source, &mut names, problems);
-        check_kind(source, problems);
+        let kind = kind(source, problems);
+        let format = source.get_ref().format.as_ref().and_then(|typed| {
+            let format = check_format(typed, problems);
+            if kind == SourceKind::Http && format.is_some_and(|format| format != Format::Json) {
+                problems.push(typed.span(), "events are posted as JSON only", "leave `format` out");
+            }
+            format
+        });
         sources.push(SourcePlan {
             name,
+            kind,
             paths: paths(source, folder, needs_paths, problems),
-            format: source.get_ref().format.as_ref().and_then(|format| check_format(format, problems)),
+            format,
             events: keys.over(base),
         });
     }
@@ -76,26 +85,25 @@ fn name<'t>(source: &'t Spanned<Source>, names: &mut HashSet<&'t str>, problems:
     name.get_ref().clone()
 }
 
-fn check_kind(source: &Spanned<Source>, problems: &mut Problems) {
-    if let Some(kind) = &source.get_ref().kind {
-        match kind.get_ref().as_str() {
-            "file" => {}
-            known if KINDS.contains(&known) => {
-                problems.push(kind.span(), format!("a source of kind `{known}` cannot be read"), FINITE_ONLY);
+fn kind(source: &Spanned<Source>, problems: &mut Problems) -> SourceKind {
+    let Source { kind, follow, .. } = source.get_ref();
+    let follow = follow.as_ref().filter(|follow| *follow.get_ref());
+    match kind.as_ref().map(|kind| (kind.get_ref().as_str(), kind.span())) {
+        None | Some(("file", _)) => SourceKind::File { follow: follow.is_some() },
+        Some(("http", _)) => {
+            if let Some(follow) = follow {
+                problems.push(follow.span(), "only files can be followed", "leave `follow` out");
             }
-            unknown => {
-                problems.push(
-                    kind.span(),
-                    format!("unknown kind of source `{unknown}`"),
-                    choose(unknown, &KINDS, FINITE_ONLY),
-                );
-            }
+            SourceKind::Http
         }
-    }
-    if let Some(follow) = &source.get_ref().follow
-        && *follow.get_ref()
-    {
-        problems.push(follow.span(), "files cannot be followed", FINITE_ONLY);
+        Some((kind, span)) => {
+            if KINDS.contains(&kind) {
+                problems.push(span, format!("a source of kind `{kind}` cannot be read"), READS);
+            } else {
+                problems.push(span, format!("unknown kind of source `{kind}`"), choose(kind, &KINDS, READS));
+            }
+            SourceKind::Http
+        }
     }
 }
 
@@ -118,9 +126,9 @@ fn choose(word: &str, known: &[&str], otherwise: &str) -> String {
 
 fn paths(source: &Spanned<Source>, folder: &Path, needed: bool, problems: &mut Problems) -> Vec<PathBuf> {
     const HELP: &str = "name files, folders or globs, such as paths = [\"logs/**/*.jsonl.gz\"]";
-    let other_kind = source.get_ref().kind.as_ref().is_some_and(|kind| kind.get_ref() != "file");
+    let is_file = source.get_ref().kind.as_ref().is_none_or(|kind| kind.get_ref() == "file");
     let Some(typed) = &source.get_ref().paths else {
-        if needed && !other_kind {
+        if needed && is_file {
             problems.push(source.span(), "a [[source]] of files without `paths`", HELP);
         }
         return Vec::new();
@@ -129,6 +137,10 @@ fn paths(source: &Spanned<Source>, folder: &Path, needed: bool, problems: &mut P
         OneOrMany::One(text) => vec![(text, typed.span())],
         OneOrMany::Many(texts) => texts.iter().map(|text| (text.get_ref(), text.span())).collect(),
     };
+    if !is_file {
+        problems.push(typed.span(), "only a source of files has `paths`", "leave `paths` out");
+        return Vec::new();
+    }
     if texts.is_empty() {
         problems.push(typed.span(), "no paths: the list is empty", HELP);
     }

@@ -13,6 +13,7 @@ use toml::Spanned;
 #[serde(default, deny_unknown_fields)]
 pub(super) struct File {
     pub cluster: Cluster,
+    pub http: Http,
     pub events: Events,
     pub fields: Named<Spanned<OneOrMany<Spanned<String>>>>,
     pub source: Tables<Source>,
@@ -28,7 +29,15 @@ pub(super) struct Cluster {
     pub processes: Option<Spanned<i64>>,
     pub data_dir: Option<Spanned<String>>,
     pub listen: Option<Spanned<String>>,
-    pub tokens: Option<Spanned<IgnoredAny>>,
+    pub tokens: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [http]")]
+pub(super) struct Http {
+    pub max_body: Option<Spanned<Size>>,
+    pub rate: Option<Spanned<i64>>,
+    pub origins: Option<Spanned<OneOrMany<Spanned<String>>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -305,6 +314,7 @@ impl<'de> Deserialize<'de> for Predicate {
 /// Every key of every section, to tell a user where a key belongs that stands in the wrong one.
 pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("[cluster]", &["workers", "processes", "data_dir", "listen", "tokens"]),
+    ("[http]", &["max_body", "rate", "origins"]),
     (
         "[events]",
         &[

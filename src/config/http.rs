@@ -1,0 +1,77 @@
+//! `[http]`, and the keys of `[cluster]` that say where to listen and who may come.
+
+use super::error::Problems;
+use super::events::{size, within};
+use super::typed::{self, OneOrMany};
+use crate::plan::HttpPlan;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::path::Path;
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:7474";
+const DEFAULT_BODY: usize = 1 << 20;
+/// A position in the log has 24 bits for the place of an event within its request, and line ends may be added.
+const BODY: RangeInclusive<u64> = 1..=15 << 20;
+const RATE: RangeInclusive<i64> = 1..=10_000_000;
+
+pub(super) fn check(cluster: &typed::Cluster, http: &typed::Http, folder: &Path, problems: &mut Problems) -> HttpPlan {
+    let listen = cluster.listen.as_ref().map_or(DEFAULT_LISTEN, |listen| listen.get_ref());
+    if let Some(typed) = &cluster.listen {
+        match host(listen) {
+            None => problems.push(
+                typed.span(),
+                format!("`{listen}` is no address"),
+                "write a host and a port, such as \"127.0.0.1:7474\"",
+            ),
+            Some(host) if !is_loopback(host) && cluster.tokens.is_none() => problems.push(
+                typed.span(),
+                format!("`{listen}` can be reached from elsewhere, and nobody would need a token"),
+                "name a file of tokens with tokens = \"tokens.toml\", or listen on 127.0.0.1",
+            ),
+            Some(_) => {}
+        }
+    }
+    let tokens = cluster.tokens.as_ref().and_then(|tokens| {
+        if tokens.get_ref().is_empty() {
+            problems.push(tokens.span(), "an empty path", "name the file of tokens, such as \"tokens.toml\"");
+            return None;
+        }
+        Some(folder.join(tokens.get_ref()))
+    });
+    let max_body = http.max_body.as_ref().and_then(|typed| size(typed, BODY, problems));
+    let rate = http.rate.as_ref().and_then(|rate| within(rate, RATE, problems));
+    HttpPlan {
+        listen: listen.to_owned(),
+        tokens,
+        max_body: max_body.unwrap_or(DEFAULT_BODY),
+        rate: rate.map(|rate| rate as u32),
+        origins: origins(http, problems),
+    }
+}
+
+fn origins(http: &typed::Http, problems: &mut Problems) -> Vec<String> {
+    let Some(typed) = &http.origins else { return Vec::new() };
+    let texts = match typed.get_ref() {
+        OneOrMany::One(text) => vec![(text, typed.span())],
+        OneOrMany::Many(texts) => texts.iter().map(|text| (text.get_ref(), text.span())).collect(),
+    };
+    for (text, span) in &texts {
+        let (scheme, rest) = text.split_once("://").unwrap_or_default();
+        if !matches!(scheme, "http" | "https") || rest.is_empty() || rest.contains(['/', '*', ' ']) {
+            let help = "write it as browsers send it, such as \"https://shop.example\"; there is no wildcard";
+            problems.push(span.clone(), format!("`{text}` is no origin"), help);
+        }
+    }
+    texts.into_iter().map(|(text, _)| text.clone()).collect()
+}
+
+/// The host of an address, if that is one.
+fn host(listen: &str) -> Option<&str> {
+    let (host, port) = listen.rsplit_once(':')?;
+    port.parse::<u16>().ok().filter(|_| !host.is_empty()).map(|_| host)
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}

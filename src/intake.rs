@@ -1,0 +1,135 @@
+//! The way into the log: many threads hand in deliveries, each returns when its own is durable. Holds the writing ends of
+//! the queue, says how much waits to be bound, and wakes the sequencer.
+
+use crate::log::delivery::Delivery;
+use crate::log::error::LogError;
+use crate::log::group::Group;
+use crate::log::partition::{Partition, Reader};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// Bytes of deliveries that may wait to be bound. Above that, senders are asked to come later.
+const BACKLOG_BYTES: u64 = 512 << 20;
+
+/// Where a delivery lies in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket {
+    pub part: u32,
+    pub offset: u64,
+}
+
+/// Why a delivery was not taken. Nothing of it was acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Too much waits already; or no new work is taken any more.
+    #[error("too much waits to be processed")]
+    Busy,
+    #[error("no new events are taken: the process is about to stop")]
+    Draining,
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+pub struct Intake {
+    parts: Vec<Group>,
+    /// New deliveries go to this many parts, in turn: as many as there are workers, so that all have work and a sync
+    /// serves many.
+    active: usize,
+    turn: AtomicUsize,
+    /// Bytes that are durable and not bound.
+    backlog: AtomicU64,
+    draining: AtomicBool,
+    news: Mutex<bool>,
+    bell: Condvar,
+}
+
+impl Intake {
+    pub fn new(queue: Vec<Partition>, workers: usize) -> Intake {
+        Intake {
+            active: workers.clamp(1, queue.len()),
+            parts: queue.into_iter().map(Group::new).collect(),
+            turn: AtomicUsize::new(0),
+            backlog: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            news: Mutex::new(false),
+            bell: Condvar::new(),
+        }
+    }
+
+    /// Appends a delivery and returns where it lies once it is durable. Blocks for a sync.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] and [`Refusal::Draining`]: nothing was appended. [`Refusal::Log`]: as [`Group::append`]; with
+    /// [`LogError::Full`] nothing was appended, else nobody knows and the process has to exit.
+    pub fn append(&self, delivery: &Delivery<'_>) -> Result<Ticket, Refusal> {
+        let part = self.turn.fetch_add(1, Ordering::Relaxed) % self.active;
+        self.append_to(part as u32, delivery)
+    }
+
+    /// As [`Intake::append`], to a part of the caller's choice: what one caller appends to one part keeps its order.
+    pub fn append_to(&self, part: u32, delivery: &Delivery<'_>) -> Result<Ticket, Refusal> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(Refusal::Draining);
+        }
+        if self.backlog.load(Ordering::Relaxed) > BACKLOG_BYTES {
+            return Err(Refusal::Busy);
+        }
+        let payload = delivery.encode();
+        let offsets = self.parts[part as usize].append(&[(wall_ms(), &payload)])?;
+        self.backlog.fetch_add(payload.len() as u64, Ordering::Relaxed);
+        self.ring();
+        Ok(Ticket { part, offset: offsets.start })
+    }
+
+    /// Parts of the queue.
+    pub fn parts(&self) -> &[Group] {
+        &self.parts
+    }
+
+    pub fn readers(&self) -> Vec<Reader> {
+        self.parts.iter().map(Group::reader).collect()
+    }
+
+    /// Bytes that are durable and not bound yet.
+    pub fn backlog(&self) -> u64 {
+        self.backlog.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes have been bound.
+    pub fn bound(&self, bytes: u64) {
+        // What lay in the log when it was opened was never counted.
+        let _ = self
+            .backlog
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |backlog| Some(backlog.saturating_sub(bytes)));
+    }
+
+    /// From now on everything is refused; what has been taken is bound and computed.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Wakes the sequencer.
+    pub fn ring(&self) {
+        *self.news.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.bell.notify_all();
+    }
+
+    /// Returns when there is something new, at the latest after `patience`.
+    pub fn wait(&self, patience: Duration) {
+        let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.bell.wait_timeout_while(news, patience, |news| !*news);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+}
+
+/// Milliseconds since 1970-01-01T00:00:00Z. Never enters a dataflow but as a received time or a tick's `now_ms`.
+pub fn wall_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,179 @@
+//! What is counted and measured while a cluster runs, and how it is said to Prometheus. Everybody writes here, `/metrics`
+//! reads.
+
+use dataflows::Reason;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use std::sync::atomic::AtomicU64;
+
+/// From the arrival of a delivery to the end of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Durable in the queue, that is, acknowledged.
+    Durable,
+    /// Taken by a tick that has happened.
+    Bound,
+    /// Its effect can be read.
+    Published,
+}
+
+impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Stage::Durable => "durable",
+            Stage::Bound => "bound",
+            Stage::Published => "published",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByStage {
+    stage: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByStatus {
+    status: u16,
+}
+
+type Seconds = Gauge<f64, AtomicU64>;
+
+/// The metrics of one process. Cheap to write from any thread.
+pub struct Metrics {
+    registry: Registry,
+    /// Events that the graph took, of this process's life. Duplicates are among them.
+    pub events: Counter,
+    /// Bytes of deliveries that are durable.
+    pub bytes: Counter,
+    pub duplicates: Counter,
+    pub ticks: Counter,
+    /// Rows that were published, added or removed.
+    pub updates: Counter,
+    /// From binding a tick to its publication.
+    pub tick_seconds: Histogram,
+    /// From the time of an event to the publication of its effect; one event of each delivery is looked at.
+    pub event_seconds: Histogram,
+    /// How far what can be read lies behind the wall clock.
+    pub frontier_age_seconds: Seconds,
+    /// Bytes that are durable and not bound.
+    pub backlog_bytes: Gauge,
+    pub resident_bytes: Gauge,
+    pub snapshot_seconds: Histogram,
+    /// The tick of the newest snapshot.
+    pub snapshot_tick: Gauge,
+    stages: Family<ByStage, Histogram>,
+    dead_letters: Family<ByReason, Counter>,
+    requests: Family<ByStatus, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    pub fn new() -> Metrics {
+        // 0.5 ms to 16 s.
+        let latencies = || Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        // 5 ms to 6 days: events may be late by any time.
+        let lateness = Histogram::new(exponential_buckets(0.005, 4.0, 15));
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("headwater"),
+            events: Counter::default(),
+            bytes: Counter::default(),
+            duplicates: Counter::default(),
+            ticks: Counter::default(),
+            updates: Counter::default(),
+            tick_seconds: latencies(),
+            event_seconds: lateness,
+            frontier_age_seconds: Seconds::default(),
+            backlog_bytes: Gauge::default(),
+            resident_bytes: Gauge::default(),
+            snapshot_seconds: latencies(),
+            snapshot_tick: Gauge::default(),
+            stages: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 2.0, 16))),
+            dead_letters: Family::default(),
+            requests: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("events", "Events that the graph took, duplicates included", self.events.clone());
+        registry.register_with_unit("delivered", "Events as they came, durable", Unit::Bytes, self.bytes.clone());
+        registry.register("duplicates", "Events that had been taken before", self.duplicates.clone());
+        registry.register("dead_letters", "Records that could not become events", self.dead_letters.clone());
+        registry.register("requests", "Answers of the HTTP server", self.requests.clone());
+        registry.register("ticks", "Ticks that were bound", self.ticks.clone());
+        registry.register("updates", "Rows that were published, added or removed", self.updates.clone());
+        let help = "From the arrival of events to the end of a stage";
+        registry.register_with_unit("latency", help, Unit::Seconds, self.stages.clone());
+        let help = "From the time of an event to the publication of its effect";
+        registry.register_with_unit("event_latency", help, Unit::Seconds, self.event_seconds.clone());
+        let help = "From the binding of a tick to its publication";
+        registry.register_with_unit("tick_latency", help, Unit::Seconds, self.tick_seconds.clone());
+        let help = "How far what can be read lies behind the wall clock";
+        registry.register_with_unit("frontier_age", help, Unit::Seconds, self.frontier_age_seconds.clone());
+        let help = "What is durable and in no tick yet";
+        registry.register_with_unit("backlog", help, Unit::Bytes, self.backlog_bytes.clone());
+        registry.register_with_unit("resident_memory", "Memory in use", Unit::Bytes, self.resident_bytes.clone());
+        registry.register_with_unit("snapshot", "Writing a snapshot", Unit::Seconds, self.snapshot_seconds.clone());
+        registry.register("snapshot_tick", "Tick of the newest snapshot", self.snapshot_tick.clone());
+    }
+
+    pub fn took(&self, stage: Stage, seconds: f64) {
+        self.stages.get_or_create(&ByStage { stage: stage.name() }).observe(seconds);
+    }
+
+    pub fn dead_letter(&self, reason: Reason) {
+        self.dead_letters.get_or_create(&ByReason { reason: reason.code() }).inc();
+    }
+
+    pub fn answered(&self, status: u16) {
+        self.requests.get_or_create(&ByStatus { status }).inc();
+    }
+
+    /// In the OpenMetrics text format.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("text can be written to memory");
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_is_said() {
+        let metrics = Metrics::new();
+        metrics.events.inc_by(7);
+        metrics.dead_letter(Reason::NoJson);
+        metrics.answered(202);
+        metrics.took(Stage::Published, 0.003);
+        let text = metrics.text();
+        for line in [
+            "headwater_events_total 7",
+            "headwater_dead_letters_total{reason=\"no_json\"} 1",
+            "headwater_requests_total{status=\"202\"} 1",
+            "headwater_latency_seconds_count{stage=\"published\"} 1",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+    }
+}

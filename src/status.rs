@@ -1,0 +1,60 @@
+//! What a running process says of itself: which phase it is in, and how far it has come.
+
+use dataflows::Tick;
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+
+/// What the process is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Opens the log and the snapshot.
+    Starting,
+    /// Computes again what happened since the snapshot. Nothing is taken in.
+    Recovering,
+    Ready,
+    /// Computes what it has taken, takes no more, and ends.
+    Draining,
+}
+
+const PHASES: [Phase; 4] = [Phase::Starting, Phase::Recovering, Phase::Ready, Phase::Draining];
+
+/// Shared by the threads of a process.
+#[derive(Debug, Default)]
+pub struct Status {
+    phase: AtomicU8,
+    /// The next tick to be bound.
+    pub bound: AtomicU64,
+    /// Ticks below this one can be read.
+    pub published: AtomicU64,
+    /// `now_ms` of the last tick that can be read.
+    pub now_ms: AtomicI64,
+}
+
+/// What `GET /v1/status` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    pub version: String,
+    pub phase: Phase,
+    pub epoch: u64,
+    pub workers: usize,
+    /// The next tick to be bound.
+    pub bound: Tick,
+    /// Ticks below this one can be read.
+    pub published: Tick,
+    /// The clock of the last tick that can be read: milliseconds since 1970-01-01T00:00:00Z.
+    pub now_ms: i64,
+    pub backlog_bytes: u64,
+    pub resident_bytes: u64,
+    pub uptime_s: u64,
+}
+
+impl Status {
+    pub fn phase(&self) -> Phase {
+        PHASES[usize::from(self.phase.load(Ordering::Acquire))]
+    }
+
+    pub fn enter(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+}
