@@ -50,7 +50,7 @@ pub fn run(
     source: &impl Source,
     observer: &mut impl Observer,
 ) -> Result<(Tally, Views), Error> {
-    let mut engine = Engine::new(worker, settings(plan, worker.peers()));
+    let mut engine = Engine::new(worker, settings(plan));
     let mut decoder = Decoder::new(Arc::clone(plan), range);
     let mut batch = Batch::default();
     if worker.index() == 0 {
@@ -64,10 +64,10 @@ pub fn run(
     driven.map(|()| (tally, views))
 }
 
-fn settings(plan: &Plan, workers: usize) -> Settings {
+fn settings(plan: &Plan) -> Settings {
     let dedupe = plan.sources.iter().any(|source| source.events.dedupe.is_some());
-    let ids = DEDUPE_BYTES / Dedupe::BYTES_PER_ID / workers;
-    Settings { gap: plan.sessions.gap, dedupe: dedupe.then_some(Dedupe { ids }) }
+    let ids = DEDUPE_BYTES / Dedupe::BYTES_PER_ID;
+    Settings { gap: plan.sessions.gap, dedupe: dedupe.then_some(Dedupe { ids }), clock: false }
 }
 
 /// Takes chunks until there are no more.
@@ -83,7 +83,9 @@ fn drive(
     let mut chunk = Chunk::default();
     engine.send(&mut batch.input);
     while !observer.stopped() {
-        let limit = engine.settled().saturating_add(IN_FLIGHT);
+        let settled = engine.settled();
+        engine.compact(settled);
+        let limit = settled.saturating_add(IN_FLIGHT);
         tally.add(engine.verdicts());
         match source.next(limit, &mut chunk).map_err(Error::run("read the sources"))? {
             Next::Chunk => {

@@ -1,7 +1,7 @@
 //! The operator `sessionize` alone in a dataflow, fed as the worker's loop feeds the whole graph.
 
 use crate::clock::{Clock, Took};
-use dataflows::sessionize::{Replacement, Session, SessionTrace, Visit, sessionize};
+use dataflows::sessionize::{Replacement, Session, SessionTrace, Sessionized, Visit, sessionize};
 use dataflows::{Tick, UserKey};
 use differential_dataflow::operators::arrange::TraceAgent;
 use differential_dataflow::trace::TraceReader;
@@ -10,6 +10,7 @@ use differential_dataflow::trace::implementations::ValSpine;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::generic::operator::empty;
 use timely::dataflow::operators::{Exchange, Input, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::progress::Antichain;
@@ -38,8 +39,8 @@ impl Graph<'_> {
         let (mut visits, mut replacements) = (InputHandle::new(), InputHandle::new());
         let probe = ProbeHandle::new();
         let trace = worker.dataflow(|scope| {
-            let (sessions, rejections) =
-                sessionize(scope.input_from(&mut visits), scope.input_from(&mut replacements), gap);
+            let (visits, replacements) = (scope.input_from(&mut visits), scope.input_from(&mut replacements));
+            let Sessionized { sessions, rejections, .. } = sessionize(visits, replacements, empty(scope), gap);
             sessions.stream.probe_with(&probe);
             rejections.probe_with(&probe);
             sessions.trace

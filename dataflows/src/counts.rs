@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, HashMap};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::{Capability, Concat};
 
 /// A class and the start of an hour; `None` for events without a time. The number of events is the multiplicity.
 pub type ClassHour = (Class, Option<EventTime>);
@@ -25,12 +25,17 @@ pub type SessionlessTrace = TraceAgent<KeySpine<Sessionless, Tick, isize>>;
 
 pub type CountTrace = TraceAgent<KeySpine<ClassHour, Tick, isize>>;
 
+/// A signature and the start of an hour; `None` for events without a time.
+pub type SignatureHour = (SignatureId, Option<EventTime>);
+
 /// What one pass over the events gives: those that can belong to a session, and sums of all.
 pub struct Tally<'s> {
     /// Events with a user and a time.
     pub visits: Stream<'s, Tick, Vec<Visit>>,
-    by_signature: Stream<'s, Tick, Vec<((SignatureId, Option<EventTime>), Tick, isize)>>,
-    by_reason: Stream<'s, Tick, Vec<(Sessionless, Tick, isize)>>,
+    /// The number of events, as multiplicities.
+    pub by_signature: Stream<'s, Tick, Vec<(SignatureHour, Tick, isize)>>,
+    /// The number of events that belong to no session, as multiplicities.
+    pub by_reason: Stream<'s, Tick, Vec<(Sessionless, Tick, isize)>>,
 }
 
 /// Sums the events of a tick where they are, so that one update per key goes on, and not three copies of each event.
@@ -82,7 +87,7 @@ pub fn tally<'s>(events: Stream<'s, Tick, Vec<Event>>) -> Tally<'s> {
 struct Sums {
     signatures: Capability<Tick>,
     reasons: Capability<Tick>,
-    by_signature: HashMap<(SignatureId, Option<EventTime>), isize, foldhash::fast::FixedState>,
+    by_signature: HashMap<SignatureHour, isize, foldhash::fast::FixedState>,
     by_reason: BTreeMap<Sessionless, isize>,
 }
 
@@ -93,6 +98,19 @@ impl Sums {
 }
 
 impl<'s> Tally<'s> {
+    /// The same, with the sums of a snapshot added.
+    pub fn restore(
+        self,
+        by_signature: Stream<'s, Tick, Vec<(SignatureHour, Tick, isize)>>,
+        by_reason: Stream<'s, Tick, Vec<(Sessionless, Tick, isize)>>,
+    ) -> Tally<'s> {
+        Tally {
+            visits: self.visits,
+            by_signature: self.by_signature.concat(by_signature),
+            by_reason: self.by_reason.concat(by_reason),
+        }
+    }
+
     /// The number of events of each class and hour, as multiplicities.
     pub fn counts(&self, classes: Arranged<'s, ClassTrace>) -> Arranged<'s, CountTrace> {
         // The classes are whole on each worker, so the sums stay where they are until they are resolved.

@@ -1,11 +1,12 @@
 //! One worker's instance of the graph: the sending ends of its inputs and the reading ends of its views. Everything that
 //! touches timely's generics is compiled here, once; the world sees plain functions.
 
+use crate::changes::{Changes, Collector};
 use crate::classify::ClassTrace;
-use crate::counts::{CountTrace, SessionlessTrace};
+use crate::counts::{CountTrace, SessionlessTrace, SignatureHour};
 use crate::identity::{SignatureId, UserKey};
-use crate::ingest::Verdict;
-use crate::pipeline::{Inputs, NameTrace, Outputs, Settings, pipeline};
+use crate::ingest::{IdRow, Verdict};
+use crate::pipeline::{Inputs, NameTrace, Outputs, Restored, Settings, pipeline};
 use crate::record::{Record, Sessionless};
 use crate::rules::{Descriptor, Rule};
 use crate::sessionize::{Session, SessionTrace};
@@ -14,6 +15,7 @@ use differential_dataflow::input::InputSession;
 use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::cursor::{Cursor, Navigable, cursor_list};
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +35,17 @@ pub struct Engine {
     feed: Feed,
     views: Views,
     verdicts: Rc<RefCell<Vec<Verdict>>>,
+    collector: Collector,
     probe: ProbeHandle<Tick>,
+}
+
+/// What a snapshot brings back, a part of it at a time.
+#[derive(Debug, Default)]
+pub struct Roots {
+    pub sessions: Vec<(UserKey, Session)>,
+    pub ids: Vec<IdRow>,
+    pub by_signature: Vec<(SignatureHour, isize)>,
+    pub by_reason: Vec<(Sessionless, isize)>,
 }
 
 /// What enters the graph together, taken out of its vectors.
@@ -48,12 +60,15 @@ pub struct Input {
 }
 
 impl Engine {
-    /// Builds the graph. Every worker has to do so with equal settings.
+    /// Builds the graph. Every worker has to do so with equal settings. With a clock, changes are collected and have to
+    /// be taken ([`Engine::changes`]); without one, verdicts alone are.
     pub fn new(worker: &mut Worker, settings: Settings) -> Engine {
         let mut records = InputHandle::new();
+        let mut clock = InputHandle::new();
         let (mut names, mut signatures, mut rules) = (InputSession::new(), InputSession::new(), InputSession::new());
+        let mut restored = RestoredFeed::default();
         let verdicts = Rc::new(RefCell::new(Vec::new()));
-        let journal = Rc::clone(&verdicts);
+        let collector = Collector::default();
         let probe = ProbeHandle::new();
         let views = worker.dataflow(|scope| {
             let inputs = Inputs {
@@ -63,9 +78,23 @@ impl Engine {
                 rules: rules.to_collection(scope),
                 // Deletions come with the control partition of a running cluster; finite sources have none.
                 replacements: None.to_stream(scope),
+                clock: scope.input_from(&mut clock),
+                restored: Restored {
+                    sessions: scope.input_from(&mut restored.sessions),
+                    ids: scope.input_from(&mut restored.ids),
+                    by_signature: scope.input_from(&mut restored.by_signature),
+                    by_reason: scope.input_from(&mut restored.by_reason),
+                },
             };
-            let Outputs { sessions, names, classes, counts, sessionless, verdicts, .. } = pipeline(inputs, settings);
-            verdicts.inspect(move |(verdict, _)| journal.borrow_mut().push(*verdict)).probe_with(&probe);
+            let outputs = pipeline(inputs, settings);
+            if settings.clock {
+                collector.watch(&outputs, &probe);
+            } else {
+                let journal = Rc::clone(&verdicts);
+                let watched = outputs.verdicts.inspect(move |(verdict, _)| journal.borrow_mut().push(*verdict));
+                watched.probe_with(&probe);
+            }
+            let Outputs { sessions, names, classes, counts, sessionless, .. } = outputs;
             sessions.stream.probe_with(&probe);
             names.stream.probe_with(&probe);
             classes.stream.probe_with(&probe);
@@ -79,7 +108,28 @@ impl Engine {
                 sessionless: sessionless.trace,
             }
         });
-        Engine { feed: Feed { records, names, signatures, rules }, views, verdicts, probe }
+        let feed = Feed { records, names, signatures, rules, clock, restored: Some(restored) };
+        Engine { feed, views, verdicts, collector, probe }
+    }
+
+    /// Sends a part of a snapshot at the current tick.
+    ///
+    /// # Panics
+    /// After the first [`Engine::advance_to`].
+    pub fn restore(&mut self, roots: &mut Roots) {
+        let restored = self.feed.restored.as_mut().expect("a snapshot comes back before anything else");
+        let tick = *self.feed.records.time();
+        restored.sessions.send_batch(&mut roots.sessions);
+        restored.ids.send_batch(&mut roots.ids);
+        let rows = roots.by_signature.drain(..).map(|(row, count)| (row, tick, count));
+        restored.by_signature.send_batch(&mut rows.collect());
+        let rows = roots.by_reason.drain(..).map(|(row, count)| (row, tick, count));
+        restored.by_reason.send_batch(&mut rows.collect());
+    }
+
+    /// The clock of the current tick.
+    pub fn now(&mut self, now_ms: i64) {
+        self.feed.clock.send(now_ms);
     }
 
     /// Sends at the current tick.
@@ -96,8 +146,11 @@ impl Engine {
     /// Promises to send nothing more before `tick`.
     pub fn advance_to(&mut self, tick: Tick) {
         if self.feed.records.time() < &tick {
-            let Feed { records, names, signatures, rules } = &mut self.feed;
+            let Feed { records, names, signatures, rules, clock, restored } = &mut self.feed;
+            // What is restored is complete.
+            *restored = None;
             records.advance_to(tick);
+            clock.advance_to(tick);
             names.advance_to(tick);
             signatures.advance_to(tick);
             rules.advance_to(tick);
@@ -108,11 +161,24 @@ impl Engine {
         }
     }
 
-    /// Everything before this tick is in the views, of all workers. The views are compacted up to it.
-    pub fn settled(&mut self) -> Tick {
-        let frontier = self.probe.with_frontier(|frontier| frontier.to_owned());
-        self.views.allow_compaction(frontier.borrow());
-        frontier.first().copied().unwrap_or(Tick::MAX)
+    /// Everything before this tick is in the views, of all workers.
+    pub fn settled(&self) -> Tick {
+        self.probe.with_frontier(|frontier| frontier.first().copied().unwrap_or(Tick::MAX))
+    }
+
+    /// From here on the views are not asked how they were before `tick`.
+    pub fn compact(&mut self, tick: Tick) {
+        self.views.allow_compaction(Antichain::from_elem(tick).borrow());
+    }
+
+    /// What changed at this worker in the ticks before `upper`, which has to be settled.
+    pub fn changes(&mut self, upper: Tick) -> BTreeMap<Tick, Changes> {
+        self.collector.take(upper)
+    }
+
+    /// The views as they are, ticks that are not settled included as far as they have come.
+    pub fn views(&mut self) -> &mut Views {
+        &mut self.views
     }
 
     /// What ingest decided on records that did not simply count, since the last call.
@@ -132,7 +198,7 @@ impl Engine {
 
     /// Closes the inputs and works until all is done, on all workers.
     pub fn close(self, worker: &mut Worker) -> (Views, Vec<Verdict>) {
-        let Engine { feed, views, verdicts, probe } = self;
+        let Engine { feed, views, verdicts, probe, .. } = self;
         drop(feed);
         while !probe.done() {
             Engine::wait(worker);
@@ -142,11 +208,24 @@ impl Engine {
 }
 
 struct Feed {
-    records: InputHandle<Tick, CapacityContainerBuilder<Vec<Record>>>,
+    records: Sender<Record>,
     names: InputSession<Tick, (UserKey, Arc<str>), isize>,
     signatures: InputSession<Tick, (SignatureId, Descriptor), isize>,
     rules: InputSession<Tick, Rule, isize>,
+    clock: Sender<i64>,
+    /// Until the first tick is over.
+    restored: Option<RestoredFeed>,
 }
+
+#[derive(Default)]
+struct RestoredFeed {
+    sessions: Sender<(UserKey, Session)>,
+    ids: Sender<IdRow>,
+    by_signature: Sender<(SignatureHour, Tick, isize)>,
+    by_reason: Sender<(Sessionless, Tick, isize)>,
+}
+
+type Sender<R> = InputHandle<Tick, CapacityContainerBuilder<Vec<R>>>;
 
 /// The arrangements of one worker, to be read when all is done. Rows come in the order of keys; each is at one worker,
 /// and the users of worker i come before those of worker i+1. Classes are whole at each.
@@ -179,6 +258,40 @@ impl Views {
     /// Reason, number of events.
     pub fn sessionless(&mut self, row: &mut dyn FnMut(Sessionless, u64)) {
         for_each(&mut self.sessionless, |reason, (), events| row(*reason, events.unsigned_abs() as u64));
+    }
+
+    /// The names of `users`, which are this worker's and sorted, in their order. Each name is in the tick of its user's
+    /// first event, or before.
+    pub fn names_of(&mut self, users: impl IntoIterator<Item = UserKey>, mut each: impl FnMut(UserKey, &Arc<str>)) {
+        let mut upper = Antichain::new();
+        self.names.read_upper(&mut upper);
+        let batches = self.names.batches_through(upper.borrow()).expect("the trace has all batches up to its upper");
+        let (mut cursor, storage) = cursor_list(batches);
+        for user in users {
+            cursor.seek_key(&storage, &user);
+            if let Some(name) = cursor.get_val(&storage).filter(|_| cursor.get_key(&storage) == Some(&user)) {
+                each(user, name);
+            }
+        }
+    }
+
+    /// The sessions before `tick`, which has not been compacted away.
+    pub fn sessions_before(&mut self, tick: Tick, row: &mut dyn FnMut(UserKey, &Session)) {
+        let mut upper = Antichain::new();
+        self.sessions.read_upper(&mut upper);
+        let batches = self.sessions.batches_through(upper.borrow()).expect("the trace has all batches up to its upper");
+        let (mut cursor, storage) = cursor_list(batches);
+        while let Some(user) = cursor.get_key(&storage) {
+            while let Some(session) = cursor.get_val(&storage) {
+                let mut total = 0;
+                cursor.map_times(&storage, |time, diff| total += if *time < tick { *diff } else { 0 });
+                if total != 0 {
+                    row(*user, session);
+                }
+                cursor.step_val(&storage);
+            }
+            cursor.step_key(&storage);
+        }
     }
 
     fn allow_compaction(&mut self, upper: AntichainRef<Tick>) {

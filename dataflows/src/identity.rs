@@ -88,10 +88,27 @@ impl EventId {
         }
     }
 
-    /// Evenly distributed bits, to route and to hash by.
+    /// Ids are kept in so many shards, however many workers there are.
+    pub const SHARDS: usize = 256;
+
+    /// Evenly distributed.
+    #[inline]
+    pub fn shard(self) -> u8 {
+        (self.0[0] >> 56) as u8
+    }
+
+    /// Evenly distributed bits, those of the shard first.
     #[inline]
     pub fn bits(self) -> u64 {
         self.0[0]
+    }
+
+    #[inline]
+    pub fn bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.0[0].to_be_bytes());
+        bytes[8..].copy_from_slice(&self.0[1].to_be_bytes());
+        bytes
     }
 }
 

@@ -11,19 +11,21 @@
 use crate::identity::EventId;
 use crate::record::{Event, Identity, Position, Record};
 use crate::time::{EventTime, Tick};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::core::OkErr;
-use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::operator::empty;
 use timely::dataflow::operators::vec::Map;
 
 /// How duplicates are recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dedupe {
-    /// Ids that one worker remembers, at about [`Dedupe::BYTES_PER_ID`] each. Beyond that the oldest are forgotten.
+    /// Ids that all workers together remember, at about [`Dedupe::BYTES_PER_ID`] each. Beyond that the oldest are
+    /// forgotten.
     pub ids: usize,
 }
 
@@ -43,71 +45,121 @@ pub enum Verdict {
     NotChecked(Position),
 }
 
-/// Returns the events, and the journal of verdicts with their ticks: one for each record that is not simply an event.
-pub fn ingest<'s>(
-    records: Stream<'s, Tick, Vec<Record>>,
-    dedupe: Option<Dedupe>,
-) -> (Stream<'s, Tick, Vec<Event>>, Stream<'s, Tick, Vec<(Verdict, Tick)>>) {
-    let Some(dedupe) = dedupe else {
-        let none = empty(records.scope());
-        return (records.map(|record| record.event), none);
-    };
-    let here = records.scope().index() as u64;
-    let route = Exchange::new(move |record: &Record| record.identity.as_ref().map_or(here, |known| known.id.bits()));
-    records
-        .unary_frontier::<CapacityContainerBuilder<Vec<Result<Event, (Verdict, Tick)>>>, _, _, _>(
-            route,
-            "Ingest",
-            |_, _| {
-                let mut pending = BTreeMap::new();
-                let mut ids = Ids::new(dedupe.ids);
-                move |(input, frontier), output| {
-                    input.for_each(|capability, data: &mut Vec<Record>| {
-                        // A message without a stamp makes no claim; this input is fed with capabilities only.
-                        let Some(tick) = capability.least().copied() else { return };
-                        let waiting = pending
-                            .entry(tick)
-                            .or_insert_with(|| (capability.retain_stamp(0), Vec::<(u64, Event, Box<Identity>)>::new()));
-                        let mut session = output.session(&capability);
-                        for record in data.drain(..) {
-                            match record.identity {
-                                Some(identity) => waiting.1.push((identity.id.bits(), record.event, identity)),
-                                None => session.give(Ok(record.event)),
-                            }
-                        }
-                    });
-                    while let Some(entry) = pending.first_entry().filter(|entry| !frontier.less_equal(entry.key())) {
-                        let (tick, (capability, mut records)) = entry.remove_entry();
-                        // Ticks follow the log; within one, position decides which of two conflicting records came first.
-                        // The leading bits of ids are at hand; identities are looked at where these are equal.
-                        records.sort_unstable_by(|(bits, _, one), (other_bits, _, other)| {
-                            let rest = || (one.id, one.position).cmp(&(other.id, other.position));
-                            bits.cmp(other_bits).then_with(rest)
-                        });
-                        let mut session = output.session(&capability);
-                        for (_, event, identity) in records {
-                            let (counts, verdict) = ids.admit(&identity, event.time.ok());
-                            if counts {
-                                session.give(Ok(event));
-                            }
-                            if let Some(verdict) = verdict {
-                                session.give(Err((verdict, tick)));
-                            }
-                        }
-                        ids.forget();
-                    }
-                }
-            },
-        )
-        .ok_err(|outcome| outcome)
+/// A row of what is known of ids: all that recognising duplicates remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum IdRow {
+    /// An event that counted.
+    Counted { id: EventId, payload: [u64; 2], time: Option<EventTime> },
+    /// Ids of this shard, of events up to this time, may have been forgotten.
+    Forgotten { shard: u8, upto: EventTime },
 }
 
-/// The ids that counted.
+impl IdRow {
+    fn shard(&self) -> u8 {
+        match self {
+            IdRow::Counted { id, .. } => id.shard(),
+            IdRow::Forgotten { shard, .. } => *shard,
+        }
+    }
+}
+
+/// What [`ingest`] gives.
+pub struct Ingested<'s> {
+    pub events: Stream<'s, Tick, Vec<Event>>,
+    /// Journal: one for each record that is not simply an event.
+    pub verdicts: Stream<'s, Tick, Vec<(Verdict, Tick)>>,
+    /// Changes of what is known, for snapshots.
+    pub ids: Stream<'s, Tick, Vec<(IdRow, Tick, isize)>>,
+}
+
+/// Lets each event through once. `restored` is what was known when a snapshot was taken; it comes at a tick before those
+/// of all records, and gives no output.
+pub fn ingest<'s>(
+    records: Stream<'s, Tick, Vec<Record>>,
+    restored: Stream<'s, Tick, Vec<IdRow>>,
+    dedupe: Option<Dedupe>,
+) -> Ingested<'s> {
+    let scope = records.scope();
+    let Some(dedupe) = dedupe else {
+        return Ingested { verdicts: empty(scope), ids: empty(scope), events: records.map(|record| record.event) };
+    };
+    let here = scope.index() as u64;
+    let mut builder = OperatorBuilder::new("Ingest".to_string(), scope);
+    let route = move |record: &Record| record.identity.as_ref().map_or(here, |known| u64::from(known.id.shard()));
+    let mut records = builder.new_input(records, Exchange::new(route));
+    let mut restored = builder.new_input(restored, Exchange::new(|row: &IdRow| u64::from(row.shard())));
+    let (events, event_stream) = builder.new_output();
+    let (verdicts, verdict_stream) = builder.new_output();
+    let (changes, id_stream) = builder.new_output();
+    let mut events = OutputBuilder::<_, CapacityContainerBuilder<Vec<Event>>>::from(events);
+    let mut verdicts = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(verdicts);
+    let mut changes = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(changes);
+    builder.build(move |_capabilities| {
+        let mut pending = BTreeMap::new();
+        let mut ids = Ids::new(dedupe.ids);
+        move |frontiers| {
+            let (mut events, mut verdicts, mut changes) = (events.activate(), verdicts.activate(), changes.activate());
+            restored.for_each(|_, rows| rows.drain(..).for_each(|row| ids.restore(row)));
+            records.for_each(|capability, data: &mut Vec<Record>| {
+                // A message without a stamp makes no claim; this input is fed with capabilities only.
+                let Some(tick) = capability.least().copied() else { return };
+                let (_, waiting) = pending.entry(tick).or_insert_with(|| {
+                    let at = [0, 1, 2].map(|port| capability.retain_stamp(port));
+                    (at, Vec::<(u64, Event, Box<Identity>)>::new())
+                });
+                let mut session = events.session(&capability);
+                for record in data.drain(..) {
+                    match record.identity {
+                        Some(identity) => waiting.push((identity.id.bits(), record.event, identity)),
+                        None => session.give(record.event),
+                    }
+                }
+            });
+            let complete = |tick: &Tick| !frontiers[0].less_equal(tick) && !frontiers[1].less_equal(tick);
+            while let Some(entry) = pending.first_entry().filter(|entry| complete(entry.key())) {
+                let (tick, ([at_events, at_verdicts, at_changes], mut records)) = entry.remove_entry();
+                // Ticks follow the log; within one, position decides which of two conflicting records came first.
+                // The leading bits of ids are at hand; identities are looked at where these are equal.
+                records.sort_unstable_by(|(bits, _, one), (other_bits, _, other)| {
+                    let rest = || (one.id, one.position).cmp(&(other.id, other.position));
+                    bits.cmp(other_bits).then_with(rest)
+                });
+                let mut events = events.session(&at_events);
+                let mut verdicts = verdicts.session(&at_verdicts);
+                for (_, event, identity) in records {
+                    let (counts, verdict) = ids.admit(&identity, event.time.ok());
+                    if counts {
+                        events.give(event);
+                    }
+                    if let Some(verdict) = verdict {
+                        verdicts.give((verdict, tick));
+                    }
+                }
+                ids.forget();
+                let rows = ids.changes.drain(..).map(|(row, diff)| (row, tick, diff));
+                changes.session(&at_changes).give_iterator(rows);
+            }
+        }
+    });
+    Ingested { events: event_stream, verdicts: verdict_stream, ids: id_stream }
+}
+
+/// What one worker knows of the ids of its shards. What is forgotten and when is decided shard by shard, so that it does
+/// not depend on the number of workers.
 struct Ids {
+    shards: Vec<Shard>,
+    /// Ids that each shard remembers.
+    limit: usize,
+    /// Since they were last taken.
+    changes: Vec<(IdRow, isize)>,
+}
+
+/// The ids of one shard that counted.
+#[derive(Default)]
+struct Shard {
     known: HashMap<EventId, Counted, foldhash::fast::FixedState>,
     /// Further events of ids that were used again outside of the horizon.
     again: BTreeMap<EventId, Vec<Counted>>,
-    limit: usize,
     /// Ids of events up to this time may have been forgotten.
     forgotten: Option<EventTime>,
 }
@@ -118,9 +170,24 @@ struct Counted {
     time: Option<EventTime>,
 }
 
+impl Counted {
+    fn row(&self, id: EventId) -> IdRow {
+        IdRow::Counted { id, payload: self.payload, time: self.time }
+    }
+}
+
 impl Ids {
     fn new(limit: usize) -> Ids {
-        Ids { known: HashMap::default(), again: BTreeMap::new(), limit: limit.max(1), forgotten: None }
+        let shards = (0..EventId::SHARDS).map(|_| Shard::default()).collect();
+        Ids { shards, limit: (limit / EventId::SHARDS).max(1), changes: Vec::new() }
+    }
+
+    fn restore(&mut self, row: IdRow) {
+        let shard = &mut self.shards[usize::from(row.shard())];
+        match row {
+            IdRow::Counted { id, payload, time } => shard.insert(id, Counted { payload, time }),
+            IdRow::Forgotten { upto, .. } => shard.forgotten = shard.forgotten.max(Some(upto)),
+        }
     }
 
     /// Whether the record counts, and what is to be said about it.
@@ -130,8 +197,9 @@ impl Ids {
             (Some(one), Some(other)) => one.micros().abs_diff(other.micros()) <= identity.horizon.unsigned_abs(),
             _ => true,
         };
-        let first = self.known.get(&identity.id);
-        let again = self.again.get(&identity.id);
+        let shard = &mut self.shards[usize::from(identity.id.shard())];
+        let first = shard.known.get(&identity.id);
+        let again = shard.again.get(&identity.id);
         let mut matches = first.into_iter().chain(again.into_iter().flatten()).filter(near).peekable();
         if matches.peek().is_some() {
             let verdict = if matches.any(|counted| counted.payload == identity.payload) {
@@ -141,31 +209,63 @@ impl Ids {
             };
             return (false, Some(verdict));
         }
-        if time.is_some() && time <= self.forgotten {
+        if time.is_some() && time <= shard.forgotten {
             return (true, Some(Verdict::NotChecked(position)));
         }
         let counted = Counted { payload: identity.payload, time };
-        if first.is_some() {
-            self.again.entry(identity.id).or_default().push(counted);
-        } else {
-            self.known.insert(identity.id, counted);
-        }
+        shard.insert(identity.id, counted);
+        self.changes.push((counted.row(identity.id), 1));
         (true, None)
     }
 
-    /// Forgets the older half when there are too many. Ids of events without a time go first.
+    /// Of each shard that has too many, forgets the older half. Ids of events without a time go first.
     fn forget(&mut self) {
-        if self.known.len() <= self.limit {
-            return;
+        for (number, shard) in (0..).zip(&mut self.shards) {
+            if shard.known.len() > self.limit {
+                shard.forget(number, &mut self.changes);
+            }
         }
+    }
+}
+
+impl Shard {
+    fn insert(&mut self, id: EventId, counted: Counted) {
+        if self.known.contains_key(&id) {
+            self.again.entry(id).or_default().push(counted);
+        } else {
+            self.known.insert(id, counted);
+        }
+    }
+
+    fn forget(&mut self, number: u8, changes: &mut Vec<(IdRow, isize)>) {
         #[expect(clippy::disallowed_methods, reason = "only a median of them is used")]
         let mut times: Vec<_> = self.known.values().map(|counted| counted.time).collect();
         let middle = times.len() / 2;
         let (_, cut, _) = times.select_nth_unstable(middle);
         let cut = *cut;
-        self.known.retain(|_, counted| counted.time > cut);
-        self.again.retain(|id, _| self.known.contains_key(id));
-        self.forgotten = self.forgotten.max(cut);
+        let gone = changes.len();
+        self.known.retain(|id, counted| {
+            let kept = counted.time > cut;
+            if !kept {
+                changes.push((counted.row(*id), -1));
+            }
+            kept
+        });
+        self.again.retain(|id, others| {
+            let kept = self.known.contains_key(id);
+            if !kept {
+                changes.extend(others.iter().map(|counted| (counted.row(*id), -1)));
+            }
+            kept
+        });
+        changes[gone..].sort_unstable();
+        let forgotten = self.forgotten.max(cut);
+        let row = |upto| IdRow::Forgotten { shard: number, upto };
+        if forgotten != self.forgotten {
+            changes.extend(self.forgotten.map(|upto| (row(upto), -1)));
+            changes.extend(forgotten.map(|upto| (row(upto), 1)));
+        }
+        self.forgotten = forgotten;
     }
 }
 
@@ -209,15 +309,30 @@ mod tests {
 
     #[test]
     fn forgotten_ids_are_said_to_be_unchecked() {
-        let mut ids = Ids::new(4);
+        // Of one shard, so that they compete.
+        let mut ids = Ids::new(4 * EventId::SHARDS);
+        let of_shard = |name: &&String| EventId::of(None, name).shard() == 7;
+        let names: Vec<String> = (0..9999).map(|n: u32| n.to_string()).collect();
+        let names: Vec<&String> = names.iter().filter(of_shard).take(7).collect();
         for n in 0..6 {
-            assert_eq!(ids.admit(&identity(&n.to_string(), "x", 0), time(n)), (true, None));
+            assert_eq!(ids.admit(&identity(names[n], "x", 0), time(n as i64)), (true, None));
         }
+        assert_eq!(ids.changes.len(), 6);
         ids.forget();
-        assert!(ids.known.len() <= 4);
+        assert!(ids.shards[7].known.len() <= 4);
         let at = Position { source: 0, part: 0, offset: 0 };
-        assert_eq!(ids.admit(&identity("0", "x", 0), time(0)), (true, Some(Verdict::NotChecked(at))));
-        assert_eq!(ids.admit(&identity("5", "x", 0), time(5)), (false, Some(Verdict::Duplicate(at))));
-        assert_eq!(ids.admit(&identity("new", "x", 0), time(9)), (true, None));
+        assert_eq!(ids.admit(&identity(names[0], "x", 0), time(0)), (true, Some(Verdict::NotChecked(at))));
+        assert_eq!(ids.admit(&identity(names[5], "x", 0), time(5)), (false, Some(Verdict::Duplicate(at))));
+        assert_eq!(ids.admit(&identity(names[6], "x", 0), time(9)), (true, None));
+        // What is left of the changes is what another one has to be told to go on alike.
+        let mut changes = ids.changes.clone();
+        differential_dataflow::consolidation::consolidate(&mut changes);
+        assert!(changes.iter().all(|(_, diff)| *diff == 1), "{changes:?}");
+        let mut other = Ids::new(4 * EventId::SHARDS);
+        changes.into_iter().for_each(|(row, _)| other.restore(row));
+        for (n, name) in (0..).zip(&names) {
+            let again = identity(name, "x", 0);
+            assert_eq!(other.admit(&again, time(n)), ids.admit(&again, time(n)));
+        }
     }
 }

@@ -11,7 +11,9 @@
 //! - [`UserKey`], [`ShapeId`], [`SignatureId`], [`EventId`]: the persisted identities, all made in [`identity`].
 //! - [`Descriptor`]: what the rules may look at of all events that share a signature. [`Rule`]: a declared class.
 
+pub mod changes;
 pub mod classify;
+pub mod close;
 pub mod counts;
 pub mod dead_letter;
 pub mod engine;

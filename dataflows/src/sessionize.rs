@@ -22,17 +22,18 @@ use buckets::Buckets;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use differential_dataflow::trace::{Builder, Description, ExertionLogic, Span, Trace, TraceReader};
-use fold::Fold;
+use fold::{Fold, Folded};
 use past::Sessions;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::rc::Rc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::{Capability, InputCapability};
 use timely::progress::{Antichain, Stamp};
 
 /// An event that can belong to a session: it has a user and a time.
@@ -78,17 +79,67 @@ pub struct Rejection {
     pub found: Vec<SessionId>,
 }
 
+/// An event that came late: it is before the start of what was its user's last session, so it changes another one, makes
+/// one of its own, or extends the last one backwards. A row of a journal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Late {
+    pub user: UserKey,
+    pub time: EventTime,
+    pub signature: SignatureId,
+    /// Start of the session that it belongs to now.
+    pub session: EventTime,
+}
+
+/// A session that goes on under another id, since ids follow starts. A row of a journal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Lineage {
+    pub user: UserKey,
+    /// Start that it had.
+    pub old: EventTime,
+    /// Start of the session that it is now, or that it is part of.
+    pub new: EventTime,
+    pub reason: Moved,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Moved {
+    /// An earlier event became its first.
+    Extended,
+    /// It was joined to an earlier one.
+    Merged,
+}
+
+impl Moved {
+    /// The stable name of this reason in outputs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Moved::Extended => "extended",
+            Moved::Merged => "merged",
+        }
+    }
+}
+
+/// What [`sessionize`] gives; journals come with their ticks.
+pub struct Sessionized<'s> {
+    /// View: the sessions of each user.
+    pub sessions: Arranged<'s, SessionTrace>,
+    /// Journal: replacements that did not apply.
+    pub rejections: Stream<'s, Tick, Vec<(Rejection, Tick)>>,
+    pub late: Stream<'s, Tick, Vec<(Late, Tick)>>,
+    pub lineage: Stream<'s, Tick, Vec<(Lineage, Tick)>>,
+}
+
 pub type SessionSpine = ValSpine<UserKey, Session, Tick, isize>;
 pub type SessionTrace = TraceAgent<SessionSpine>;
 
-/// Returns the arrangement of sessions by user, and the journal of rejected replacements with their ticks.
-///
-/// `gap` is in microseconds, at least 0 and at most 10^18.
+/// `gap` is in microseconds, at least 0 and at most 10^18. `restored` are the sessions of a snapshot; they come at a tick
+/// of their own, before all else.
 pub fn sessionize<'s>(
     visits: Stream<'s, Tick, Vec<Visit>>,
     replacements: Stream<'s, Tick, Vec<Replacement>>,
+    restored: Stream<'s, Tick, Vec<(UserKey, Session)>>,
     gap: i64,
-) -> (Arranged<'s, SessionTrace>, Stream<'s, Tick, Vec<(Rejection, Tick)>>) {
+) -> Sessionized<'s> {
     let scope = visits.scope();
     let workers = scope.peers();
     let mut builder = OperatorBuilder::new("Sessionize".to_string(), scope);
@@ -96,10 +147,16 @@ pub fn sessionize<'s>(
     let mut visits = builder.new_input(visits, Exchange::new(move |visit: &Visit| visit.user.worker(workers)));
     let by_user = Exchange::new(move |replacement: &Replacement| replacement.user.worker(workers));
     let mut replacements = builder.new_input(replacements, by_user);
+    let by_user = Exchange::new(move |(user, _): &(UserKey, Session)| user.worker(workers));
+    let mut restored = builder.new_input(restored, by_user);
     let (spans, span_stream) = builder.new_output::<Vec<Span<Tick, _>>>();
     let (rejected, rejected_stream) = builder.new_output();
+    let (late, late_stream) = builder.new_output();
+    let (lineage, lineage_stream) = builder.new_output();
     let mut spans = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(spans);
-    let mut rejected = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(rejected);
+    let mut rejected = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(rejected);
+    let mut late = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(late);
+    let mut lineage = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(lineage);
 
     let logger = scope
         .worker()
@@ -116,36 +173,31 @@ pub fn sessionize<'s>(
     builder.build(move |_capabilities| {
         let mut pending: BTreeMap<Tick, Pending> = BTreeMap::new();
         let mut lower = Antichain::from_elem(0);
-        let mut worked = Worked {
-            spare: Vec::new(),
-            fold: Fold::new(gap),
-            changes: Vec::new(),
-            rows: Vec::new(),
-            rejections: Vec::new(),
-        };
+        let mut worked =
+            Worked { spare: Vec::new(), fold: Fold::new(gap), folded: Folded::default(), rows: Vec::new() };
         move |frontiers| {
-            // `retain_least`: a message without a stamp makes no claim; these inputs are fed with capabilities only.
+            // Messages have a stamp: these inputs are fed with capabilities only.
             visits.for_each(|capability, data| {
-                if let (Some(spans), Some(rejected)) = (capability.retain_least(0), capability.retain_least(1)) {
-                    let tick = *spans.time();
-                    let waiting =
-                        pending.entry(tick).or_insert_with(|| Pending::new(spans, rejected, &mut worked.spare));
+                if let Some(waiting) = Pending::at(&mut pending, &capability, &mut worked.spare) {
                     data.drain(..).for_each(|visit| waiting.visits.push(visit, workers));
                 }
             });
             replacements.for_each(|capability, data| {
-                if let (Some(spans), Some(rejected)) = (capability.retain_least(0), capability.retain_least(1)) {
-                    let tick = *spans.time();
-                    let waiting =
-                        pending.entry(tick).or_insert_with(|| Pending::new(spans, rejected, &mut worked.spare));
+                if let Some(waiting) = Pending::at(&mut pending, &capability, &mut worked.spare) {
                     waiting.replacements.append(data);
+                }
+            });
+            restored.for_each(|capability, data| {
+                if let Some(waiting) = Pending::at(&mut pending, &capability, &mut worked.spare) {
+                    waiting.restored.append(data);
                 }
             });
             let mut upper = frontiers[0].frontier().to_owned();
             upper.extend(frontiers[1].frontier().iter().copied());
+            upper.extend(frontiers[2].frontier().iter().copied());
 
-            let mut spans = spans.activate();
-            let mut rejected = rejected.activate();
+            let (mut spans, mut rejected) = (spans.activate(), rejected.activate());
+            let (mut late, mut lineage) = (late.activate(), lineage.activate());
             while let Some(entry) = pending.first_entry().filter(|entry| !upper.less_equal(entry.key())) {
                 let (tick, pending_tick) = entry.remove_entry();
                 // More complete ticks wait: cut right behind this one; else cover all that is complete.
@@ -153,13 +205,21 @@ pub fn sessionize<'s>(
                 let end = if more { Antichain::from_elem(tick + 1) } else { upper.clone() };
                 // The frontier `lower` is a batch boundary: this operator wrote it.
                 let past = sessions.batches_through(lower.borrow()).expect("own output up to the last cut");
-                let Pending { spans: at_spans, rejected: at_rejected, visits, replacements } = pending_tick;
-                let batch = worked.tick(tick, past, visits, replacements);
+                let Pending { at: [at_spans, at_rejected, at_late, at_lineage], visits, replacements, restored } =
+                    pending_tick;
+                let batch = if restored.is_empty() {
+                    worked.tick(tick, past, visits, replacements)
+                } else {
+                    debug_assert!(past.is_empty() && replacements.is_empty(), "what is restored comes before all else");
+                    worked.restore(tick, restored)
+                };
                 let since = Antichain::from_elem(0);
                 let span = Span::new(Description::new(lower.clone(), end.clone(), since), batch.map(Rc::new));
                 spans.session(&at_spans).give(span.clone());
-                let mut journal = rejected.session(&at_rejected);
-                worked.rejections.drain(..).for_each(|rejection| journal.give((rejection, tick)));
+                let Folded { rejections, late: came_late, lineage: moved, .. } = &mut worked.folded;
+                rejected.session(&at_rejected).give_iterator(rejections.drain(..).map(|row| (row, tick)));
+                late.session(&at_late).give_iterator(came_late.drain(..).map(|row| (row, tick)));
+                lineage.session(&at_lineage).give_iterator(moved.drain(..).map(|row| (row, tick)));
                 writer.insert(span, Stamp::from_elem(tick));
                 lower = end;
                 sessions.set_logical_compaction(lower.borrow());
@@ -174,20 +234,40 @@ pub fn sessionize<'s>(
             writer.exert();
         }
     });
-    (Arranged { stream: span_stream, trace }, rejected_stream)
+    Sessionized {
+        sessions: Arranged { stream: span_stream, trace },
+        rejections: rejected_stream,
+        late: late_stream,
+        lineage: lineage_stream,
+    }
 }
 
 /// What has arrived for a tick that is not complete yet.
 struct Pending {
-    spans: Capability<Tick>,
-    rejected: Capability<Tick>,
+    /// By output.
+    at: [Capability<Tick>; 4],
     visits: Buckets,
     replacements: Vec<Replacement>,
+    restored: Vec<(UserKey, Session)>,
 }
 
 impl Pending {
-    fn new(spans: Capability<Tick>, rejected: Capability<Tick>, spare: &mut Vec<Buckets>) -> Pending {
-        Pending { spans, rejected, visits: spare.pop().unwrap_or_else(Buckets::new), replacements: Vec::new() }
+    /// What waits for the tick of a message; `None` if that makes no claim.
+    fn at<'p>(
+        pending: &'p mut BTreeMap<Tick, Pending>,
+        capability: &InputCapability<Tick>,
+        spare: &mut Vec<Buckets>,
+    ) -> Option<&'p mut Pending> {
+        let waiting = pending.entry(*capability.least()?);
+        Some(match waiting {
+            Entry::Occupied(waiting) => waiting.into_mut(),
+            Entry::Vacant(place) => {
+                let [spans, rejected, late, lineage] = [0, 1, 2, 3].map(|port| capability.retain_least(port));
+                let visits = spare.pop().unwrap_or_else(Buckets::new);
+                let at = [spans?, rejected?, late?, lineage?];
+                place.insert(Pending { at, visits, replacements: Vec::new(), restored: Vec::new() })
+            }
+        })
     }
 }
 
@@ -196,9 +276,8 @@ struct Worked {
     /// Emptied, to be used again.
     spare: Vec<Buckets>,
     fold: Fold,
-    changes: Vec<(Session, isize)>,
+    folded: Folded,
     rows: Vec<((UserKey, Session), Tick, isize)>,
-    rejections: Vec<Rejection>,
 }
 
 type SessionBuilder = ValBuilder<UserKey, Session, Tick, isize>;
@@ -223,6 +302,19 @@ impl Worked {
         batch
     }
 
+    /// The batch of the tick that a snapshot comes back at.
+    fn restore(&mut self, tick: Tick, mut restored: Vec<(UserKey, Session)>) -> Option<SessionBatch> {
+        restored.sort_unstable();
+        let mut builder = SessionBuilder::default();
+        let mut restored = restored.into_iter().peekable();
+        while restored.peek().is_some() {
+            self.rows.extend(restored.by_ref().take(Self::ROWS).map(|row| (row, tick, 1)));
+            builder.push(&mut self.rows);
+            self.rows.clear();
+        }
+        builder.done()
+    }
+
     /// `buckets` are sorted and each user's visits in one, `replacements` sorted.
     fn fold_users<'v>(
         &mut self,
@@ -245,8 +337,8 @@ impl Worked {
             let (replaced, others) = replacements.split_at(of_user);
             replacements = others;
             past.user(user);
-            self.fold.apply(past, own, replaced, &mut self.changes, &mut self.rejections);
-            self.rows.extend(self.changes.drain(..).map(|(session, diff)| ((user, session), tick, diff)));
+            self.fold.apply(user, past, own, replaced, &mut self.folded);
+            self.rows.extend(self.folded.changes.drain(..).map(|(session, diff)| ((user, session), tick, diff)));
             if self.rows.len() >= Self::ROWS {
                 builder.push(&mut self.rows);
                 self.rows.clear();

@@ -3,13 +3,14 @@
 use super::oracle::{GAP, Input, Row, Seen};
 use dataflows::counts::ClassHour;
 use dataflows::ingest::{Dedupe, Verdict};
-use dataflows::pipeline::{Inputs, Settings, pipeline};
+use dataflows::pipeline::{Inputs, Restored, Settings, pipeline};
 use dataflows::sessionize::{Rejection, Session};
 use dataflows::{Tick, UserKey};
 use differential_dataflow::input::InputSession;
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::generic::operator::empty;
 use timely::dataflow::operators::vec::Input as _;
 use timely::dataflow::operators::{Inspect, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};
@@ -30,6 +31,7 @@ pub fn run(inputs: Vec<Input>, workers: usize, in_flight: usize, dedupe: bool) -
         let (index, peers) = (worker.index(), worker.peers());
         let mut records = InputHandle::<Tick, CapacityContainerBuilder<Vec<_>>>::new();
         let mut replacements = InputHandle::<Tick, CapacityContainerBuilder<Vec<_>>>::new();
+        let mut clock = InputHandle::<Tick, CapacityContainerBuilder<Vec<_>>>::new();
         let (mut names, mut signatures, mut rules) = (InputSession::new(), InputSession::new(), InputSession::new());
         let probe = ProbeHandle::new();
         worker.dataflow::<Tick, _, _>(|scope| {
@@ -39,8 +41,15 @@ pub fn run(inputs: Vec<Input>, workers: usize, in_flight: usize, dedupe: bool) -
                 signatures: signatures.to_collection(scope),
                 rules: rules.to_collection(scope),
                 replacements: scope.input_from(&mut replacements),
+                clock: scope.input_from(&mut clock),
+                restored: Restored {
+                    sessions: empty(scope),
+                    ids: empty(scope),
+                    by_signature: empty(scope),
+                    by_reason: empty(scope),
+                },
             };
-            let settings = Settings { gap: GAP, dedupe: dedupe.then_some(Dedupe { ids: 1000 }) };
+            let settings = Settings { gap: GAP, dedupe: dedupe.then_some(Dedupe { ids: 1 << 20 }), clock: true };
             let outputs = pipeline(inputs, settings);
             let (a, b, c, d, e) = (sender.clone(), sender.clone(), sender.clone(), sender.clone(), sender.clone());
             outputs
@@ -82,6 +91,7 @@ pub fn run(inputs: Vec<Input>, workers: usize, in_flight: usize, dedupe: bool) -
             let next = tick as Tick + 1;
             records.advance_to(next);
             replacements.advance_to(next);
+            clock.advance_to(next);
             names.advance_to(next);
             signatures.advance_to(next);
             rules.advance_to(next);

@@ -1,8 +1,9 @@
 //! What happens to one user in one tick: a plain function of the user's sessions, new visits and replacements. The
 //! graph only carries values to it.
 
+use crate::identity::UserKey;
 use crate::sessionize::session::{Builder, Session};
-use crate::sessionize::{Rejection, Replacement, Visit};
+use crate::sessionize::{Late, Lineage, Moved, Rejection, Replacement, Visit};
 use crate::time::EventTime;
 
 /// The sessions that a user had before this tick, in order of their end.
@@ -17,6 +18,17 @@ pub(super) trait Past {
     fn step(&mut self);
 }
 
+/// What one tick's folding gives.
+#[derive(Debug, Default)]
+pub(super) struct Folded {
+    /// The sessions of one user that go (-1) and that come (+1), sorted and consolidated.
+    pub changes: Vec<(Session, isize)>,
+    // What the journals say, of all users.
+    pub rejections: Vec<Rejection>,
+    pub late: Vec<Late>,
+    pub lineage: Vec<Lineage>,
+}
+
 /// Folds one tick's changes of one user. Scratch space is reused from user to user.
 pub(super) struct Fold {
     /// Microseconds.
@@ -24,40 +36,44 @@ pub(super) struct Fold {
     builder: Builder,
     /// Sessions that replacements took away in this tick, sorted.
     replaced: Vec<Session>,
+    /// Starts of the sessions that the builder has taken in, in order.
+    swallowed: Vec<EventTime>,
 }
 
 impl Fold {
     pub fn new(gap: i64) -> Fold {
-        Fold { gap, builder: Builder::new(), replaced: Vec::new() }
+        Fold { gap, builder: Builder::new(), replaced: Vec::new(), swallowed: Vec::new() }
     }
 
-    /// Appends to `changes` the sessions that go (-1) and that come (+1), sorted and consolidated. `visits` come
-    /// sorted by time.
+    /// Appends to `folded`, whose changes are empty. `visits` come sorted by time.
     ///
     /// Replacements apply first, in their order, to the sessions before the tick; their survivors are then inserted
-    /// together with the tick's visits.
+    /// together with the tick's visits. Of a user with a replacement the journals say nothing else.
     pub fn apply(
         &mut self,
+        user: UserKey,
         past: &mut impl Past,
         visits: &[Visit],
         replacements: &[Replacement],
-        changes: &mut Vec<(Session, isize)>,
-        rejections: &mut Vec<Rejection>,
+        folded: &mut Folded,
     ) {
         self.replaced.clear();
         if replacements.is_empty() {
-            self.insert(past, visits, changes);
+            self.insert(user, past, visits, folded);
         } else {
             let mut visits = visits.to_vec();
             for replacement in replacements {
-                self.replace(past, replacement, &mut visits, changes, rejections);
+                self.replace(past, replacement, &mut visits, folded);
             }
             visits.sort_unstable_by_key(|visit| visit.time);
             self.replaced.sort_unstable();
             past.rewind();
-            self.insert(past, &visits, changes);
+            let said = (folded.late.len(), folded.lineage.len());
+            self.insert(user, past, &visits, folded);
+            folded.late.truncate(said.0);
+            folded.lineage.truncate(said.1);
         }
-        differential_dataflow::consolidation::consolidate(changes);
+        differential_dataflow::consolidation::consolidate(&mut folded.changes);
     }
 
     /// Takes away the sessions that a replacement names, or rejects it if they are not the ones there.
@@ -66,8 +82,7 @@ impl Fold {
         past: &mut impl Past,
         replacement: &Replacement,
         visits: &mut Vec<Visit>,
-        changes: &mut Vec<(Session, isize)>,
-        rejections: &mut Vec<Rejection>,
+        folded: &mut Folded,
     ) {
         past.rewind();
         past.seek(replacement.from);
@@ -81,52 +96,72 @@ impl Fold {
         let mut ids: Vec<_> = found.iter().map(|session| session.id(replacement.user)).collect();
         ids.sort_unstable();
         if ids != replacement.sessions {
-            rejections.push(Rejection { replacement: replacement.clone(), found: ids });
+            folded.rejections.push(Rejection { replacement: replacement.clone(), found: ids });
             return;
         }
         visits.extend(replacement.survivors.iter().cloned());
-        changes.extend(found.iter().map(|session| (session.clone(), -1)));
+        folded.changes.extend(found.iter().map(|session| (session.clone(), -1)));
         self.replaced.append(&mut found);
     }
 
     /// Inserts sorted visits. Each run of close visits swallows the sessions within reach, left to right.
-    fn insert(&mut self, past: &mut impl Past, visits: &[Visit], changes: &mut Vec<(Session, isize)>) {
-        let (gap, replaced, builder) = (self.gap, &self.replaced, &mut self.builder);
-        for visit in visits {
+    fn insert(&mut self, user: UserKey, past: &mut impl Past, visits: &[Visit], folded: &mut Folded) {
+        let mut first = 0;
+        for (index, visit) in visits.iter().enumerate() {
             // Strictly more than the gap splits.
-            if !builder.is_empty() && visit.time.micros() - builder.end.micros() > gap {
+            if !self.builder.is_empty() && visit.time.micros() - self.builder.end.micros() > self.gap {
                 // Sessions ahead of the new visit may still be within reach of the run that ends here.
-                swallow(past, gap, replaced, builder, changes);
-                if visit.time.micros() - builder.end.micros() > gap {
-                    changes.push((builder.finish(), 1));
+                self.swallow(past, &mut folded.changes);
+                if visit.time.micros() - self.builder.end.micros() > self.gap {
+                    self.finish(user, past, &visits[first..index], folded);
+                    first = index;
                 }
             }
-            builder.add_visit(visit);
+            self.builder.add_visit(visit);
         }
-        if !builder.is_empty() {
-            swallow(past, gap, replaced, builder, changes);
-            changes.push((builder.finish(), 1));
+        if !self.builder.is_empty() {
+            self.swallow(past, &mut folded.changes);
+            self.finish(user, past, &visits[first..], folded);
         }
     }
-}
 
-/// Merges into the builder the sessions that are at most the gap away, and retracts them.
-fn swallow(
-    past: &mut impl Past,
-    gap: i64,
-    replaced: &[Session],
-    builder: &mut Builder,
-    changes: &mut Vec<(Session, isize)>,
-) {
-    past.seek(builder.start.saturating_sub(gap));
-    while let Some(session) = past.peek() {
-        if session.start.micros() - builder.end.micros() > gap {
-            break;
+    /// Merges into the builder the sessions that are at most the gap away, and retracts them.
+    fn swallow(&mut self, past: &mut impl Past, changes: &mut Vec<(Session, isize)>) {
+        past.seek(self.builder.start.saturating_sub(self.gap));
+        while let Some(session) = past.peek() {
+            if session.start.micros() - self.builder.end.micros() > self.gap {
+                break;
+            }
+            if self.replaced.binary_search(session).is_err() {
+                self.builder.add_session(session);
+                self.swallowed.push(session.start);
+                changes.push((session.clone(), -1));
+            }
+            past.step();
         }
-        if replaced.binary_search(session).is_err() {
-            builder.add_session(session);
-            changes.push((session.clone(), -1));
+    }
+
+    /// Asserts the session that `run` and what it swallowed make, and says what the journals have to say. An event is
+    /// late that comes before the start of what was its user's last session.
+    fn finish(&mut self, user: UserKey, past: &mut impl Past, run: &[Visit], folded: &mut Folded) {
+        let session = self.builder.finish();
+        let last = match past.peek() {
+            Some(_) => Some(EventTime::MAX),
+            None => self.swallowed.last().copied(),
+        };
+        if let Some(last) = last {
+            let late = run.iter().take_while(|visit| visit.time < last);
+            folded.late.extend(late.map(|visit| Late {
+                user,
+                time: visit.time,
+                signature: visit.signature,
+                session: session.start,
+            }));
         }
-        past.step();
+        for (rank, old) in self.swallowed.drain(..).enumerate().filter(|(_, old)| *old != session.start) {
+            let reason = if rank == 0 { Moved::Extended } else { Moved::Merged };
+            folded.lineage.push(Lineage { user, old, new: session.start, reason });
+        }
+        folded.changes.push((session, 1));
     }
 }

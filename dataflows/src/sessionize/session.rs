@@ -4,13 +4,14 @@ use crate::identity::{SessionId, SignatureId, UserKey};
 use crate::record::{Details, Measure};
 use crate::sessionize::Visit;
 use crate::time::EventTime;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// A session of one user. The key, the user, is held beside it.
 ///
 /// Ordered by *end* first: the sessions of a user are disjoint, so the order by end is the order by start, and a
 /// forward seek to `(end >= time - gap)` lands on the first session that an event at `time` can touch.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Session {
     pub end: EventTime,
     pub start: EventTime,
@@ -26,7 +27,7 @@ pub struct Session {
 
 /// What a session keeps of the fields that the configuration sums and carries, in its order. Slices, not vectors: a
 /// session may be one of many millions, and has no room to grow.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionDetails {
     pub sums: Box<[Measure]>,
     pub carried: Box<[Option<Carried>]>,
@@ -34,7 +35,7 @@ pub struct SessionDetails {
 
 /// First and last value of a field among the events that have it. Ties in time break by content: the least value
 /// enters, the greatest exits.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Carried {
     pub entry: (EventTime, Arc<str>),
     pub exit: (EventTime, Arc<str>),

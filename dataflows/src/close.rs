@@ -1,0 +1,137 @@
+//! Session, clock -> closing: a session is closed when its gap has passed, and open again when a late event changes it.
+//!
+//! A view of the sessions and the tick's clock: closings are equal wherever those are, whatever came before. The clock is
+//! looked at in whole seconds, so that a tick that takes a millisecond longer closes nothing more.
+
+use crate::identity::UserKey;
+use crate::sessionize::{Session, SessionSpine};
+use crate::time::{EventTime, Tick};
+use differential_dataflow::trace::cursor::{Cursor, Navigable};
+use differential_dataflow::trace::{Span, TraceReader};
+use std::collections::BTreeMap;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::{Capability, InputCapability};
+
+/// Deadlines lie on whole seconds.
+const GRID: i64 = 1_000_000;
+
+/// A session that is closed.
+pub type Closing = (UserKey, Session);
+
+pub type SessionSpans<'s> = Stream<'s, Tick, Vec<Span<Tick, <SessionSpine as TraceReader>::Batch>>>;
+
+/// When a session that ends at `end` is closed: the first whole second at which no event can extend it any more.
+pub fn deadline(end: EventTime, gap: i64) -> EventTime {
+    let second = (end.micros().saturating_add(gap)).div_euclid(GRID) + 1;
+    EventTime::from_micros(second.saturating_mul(GRID)).unwrap_or(EventTime::MAX)
+}
+
+/// Returns the changes of the closed sessions. `clock` has, on each worker, the `now_ms` of every tick.
+pub fn close<'s>(
+    sessions: SessionSpans<'s>,
+    clock: Stream<'s, Tick, Vec<i64>>,
+    gap: i64,
+) -> Stream<'s, Tick, Vec<(Closing, Tick, isize)>> {
+    let mut builder = OperatorBuilder::new("Close".to_string(), sessions.scope());
+    let mut sessions = builder.new_input(sessions, Pipeline);
+    let mut clock = builder.new_input(clock, Pipeline);
+    let (closings, stream) = builder.new_output();
+    let mut closings = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(closings);
+    builder.build(move |_capabilities| {
+        let mut pending: BTreeMap<Tick, Pending> = BTreeMap::new();
+        let mut open = Open { gap, now: EventTime::MIN, by_deadline: BTreeMap::new() };
+        let mut rows = Vec::new();
+        move |frontiers| {
+            clock.for_each(|capability, data: &mut Vec<i64>| {
+                if let Some(waiting) = Pending::at(&mut pending, *capability.least().unwrap_or(&0), &capability) {
+                    waiting.now_ms = data.iter().copied().max().max(waiting.now_ms);
+                }
+            });
+            sessions.for_each(|capability, spans| {
+                for batch in spans.drain(..).filter_map(|span| span.inner) {
+                    let mut cursor = batch.cursor();
+                    while let Some(user) = cursor.get_key(&batch) {
+                        while let Some(session) = cursor.get_val(&batch) {
+                            cursor.map_times(&batch, |tick, diff| {
+                                if let Some(waiting) = Pending::at(&mut pending, *tick, &capability) {
+                                    waiting.sessions.push(((*user, session.clone()), *diff));
+                                }
+                            });
+                            cursor.step_val(&batch);
+                        }
+                        cursor.step_key(&batch);
+                    }
+                }
+            });
+            let mut closings = closings.activate();
+            let complete = |tick: &Tick| !frontiers[0].less_equal(tick) && !frontiers[1].less_equal(tick);
+            while let Some(entry) = pending.first_entry().filter(|entry| complete(entry.key())) {
+                let (tick, Pending { at, now_ms, sessions }) = entry.remove_entry();
+                open.tick(sessions, now_ms, &mut rows);
+                let changes = rows.drain(..).map(|(row, diff)| (row, tick, diff));
+                closings.session(&at).give_iterator(changes);
+            }
+        }
+    });
+    stream
+}
+
+/// What has arrived for a tick that is not complete yet.
+struct Pending {
+    at: Capability<Tick>,
+    now_ms: Option<i64>,
+    sessions: Vec<(Closing, isize)>,
+}
+
+impl Pending {
+    /// What waits for `tick`, which the message of `capability` may speak of; `None` if that makes no claim.
+    fn at<'p>(
+        pending: &'p mut BTreeMap<Tick, Pending>,
+        tick: Tick,
+        capability: &InputCapability<Tick>,
+    ) -> Option<&'p mut Pending> {
+        if !pending.contains_key(&tick) {
+            let at = capability.retain_least(0)?.delayed(&tick);
+            pending.insert(tick, Pending { at, now_ms: None, sessions: Vec::new() });
+        }
+        pending.get_mut(&tick)
+    }
+}
+
+/// The sessions that are open.
+struct Open {
+    gap: i64,
+    /// In whole seconds.
+    now: EventTime,
+    by_deadline: BTreeMap<(EventTime, UserKey, EventTime), Session>,
+}
+
+impl Open {
+    /// Appends the changes of the closed sessions, consolidated.
+    fn tick(&mut self, sessions: Vec<(Closing, isize)>, now_ms: Option<i64>, rows: &mut Vec<(Closing, isize)>) {
+        let before = self.now;
+        let now = now_ms.map(|ms| ms.div_euclid(1000).saturating_mul(GRID)).and_then(EventTime::from_micros);
+        self.now = self.now.max(now.unwrap_or(EventTime::MIN));
+        for ((user, session), diff) in sessions {
+            let deadline = deadline(session.end, self.gap);
+            let key = (deadline, user, session.start);
+            let closed = if diff > 0 { deadline <= self.now } else { deadline <= before };
+            match (closed, diff > 0) {
+                (true, _) => rows.push(((user, session), diff)),
+                (false, true) => drop(self.by_deadline.insert(key, session)),
+                // The same tick may have asserted its successor under this key already.
+                (false, false) if self.by_deadline.get(&key) == Some(&session) => drop(self.by_deadline.remove(&key)),
+                (false, false) => {}
+            }
+        }
+        while let Some(entry) = self.by_deadline.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            let ((_, user, _), session) = entry.remove_entry();
+            rows.push(((user, session), 1));
+        }
+        differential_dataflow::consolidation::consolidate(rows);
+    }
+}
