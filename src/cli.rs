@@ -20,8 +20,10 @@ use std::path::PathBuf;
     after_help = "\
 Examples:
   headwater explain shop.toml event.json            how one event is read
-  headwater plan shop.toml                          what a replay would read and do
+  headwater plan shop.toml                          what would be read and done
   headwater replay shop.toml --out result           sessions, counts and dead letters
+  headwater run shop.toml --workers 2               sessions of events as they come
+  headwater doctor data                             what its folder holds, and what is wrong with it
   headwater generate --events 1000000 --out load    events to try it with
   headwater help replay                             everything about one command
 
@@ -41,6 +43,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     Replay(Replay),
+    Run(Run),
+    Status(Status),
+    Doctor(Doctor),
     Plan(Plan),
     Explain(Explain),
     Generate(Box<Workload>),
@@ -111,7 +116,92 @@ pub struct Job {
     pub format: OutputFormat,
 }
 
-/// Shows what a replay would read and do, without doing it
+/// Takes events in as they come, over HTTP and from files that grow, and keeps sessions up to date
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headwater run shop.toml
+  headwater run shop.toml --workers 4 --data-dir /var/lib/headwater
+  curl -d '{\"user_id\":\"u42\",\"event_type\":\"login\",\"time_utc\":\"2024-05-01T12:00:00Z\"}' \\
+       http://127.0.0.1:7474/v1/events
+
+What has been answered with 202 survives kill -9 and the loss of power. SIGTERM stops
+after everything that was taken has been computed. A process that fails is started
+again; one that fails five times within a minute is not.
+
+Exit codes: 0 stopped as asked, 1 could not start, 2 wrong usage or configuration,
+75 failed again and again.")]
+pub struct Run {
+    /// The configuration file (TOML)
+    pub config: PathBuf,
+
+    /// Worker threads; may differ at each start [default: as configured, else one per core]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(WORKERS))]
+    pub workers: Option<u16>,
+
+    /// Folder for log, state and outputs [default: `data_dir` of the configuration]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Address of the HTTP server [default: as configured, else 127.0.0.1:7474]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+
+    /// Log lines as JSON objects
+    #[arg(long)]
+    pub log_json: bool,
+
+    /// End when the process fails, for supervisors of your own
+    #[arg(long)]
+    pub no_restart: bool,
+}
+
+/// Shows how a process that runs is doing
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headwater status
+  headwater status --url http://127.0.0.1:8080 --json
+
+Exit codes: 0 it is ready, 1 it is not, or cannot be reached, 2 wrong usage.")]
+pub struct Status {
+    /// Where its HTTP server is
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7474")]
+    pub url: String,
+
+    /// A token with the scope `admin`, where tokens are needed
+    #[arg(long, value_name = "TOKEN", env = "HEADWATER_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+
+    /// Print one JSON object, and nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Examines the data folder of `run`: what it holds, what is damaged, and what a start would do
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headwater doctor /var/lib/headwater
+  headwater doctor data --json | jq .damages
+
+Reads only, also while a process has the folder open, and reads all of it. It repairs
+nothing. What a start gets over by itself (a write that was not completed, a snapshot
+that is damaged beside one that is whole) is said and left to the start. Of anything
+else it says what it means and what can be done by hand. Before that: stop the process,
+and copy the whole folder, with `cp -a`.
+
+Exit codes: 0 fine, 1 something is damaged or cannot be read, 2 wrong usage.")]
+pub struct Doctor {
+    /// The data folder: `data_dir` of the configuration, or what --data-dir says
+    pub folder: PathBuf,
+
+    /// Print one JSON object, and nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Shows what a replay or a run would read and do, without doing it
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -187,7 +277,19 @@ impl Job {
             workers: self.workers.map(usize::from),
             gap: self.gap,
             files: self.files.clone(),
-            without_files: false,
+            ..Overrides::default()
+        }
+    }
+}
+
+impl Run {
+    /// What the command line says instead of the configuration.
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            workers: self.workers.map(usize::from),
+            listen: self.listen.clone(),
+            live: true,
+            ..Overrides::default()
         }
     }
 }

@@ -5,16 +5,19 @@ mod error;
 mod events;
 mod fields;
 mod http;
+mod log;
 mod nearest;
 mod rules;
 mod sessions;
 mod sources;
+pub mod tokens;
 mod typed;
 pub mod units;
 
 pub use error::{ConfigError, Invalid, Problem};
+pub use http::check_listen;
 
-use crate::plan::{Plan, SourceKind};
+use crate::plan::{Plan, SourceKind, SourcePlan};
 use error::Problems;
 use events::{Keys, within};
 use fields::Fields;
@@ -36,6 +39,10 @@ pub struct Overrides {
     pub gap: Option<i64>,
     /// Read in place of the sources' paths; relative to the current folder.
     pub files: Vec<PathBuf>,
+    /// Host and port of the HTTP server.
+    pub listen: Option<String>,
+    /// A source that is posted to is something to read.
+    pub live: bool,
     /// Nothing will be read from the sources, so it is fine if they name no files.
     pub without_files: bool,
 }
@@ -59,7 +66,8 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
 
     let cluster = &typed.cluster;
     check_cluster(cluster, problems);
-    let http = http::check(cluster, &typed.http, folder, problems);
+    let http = http::check(cluster, &typed.http, overrides.listen.as_deref(), folder, problems);
+    let log = log::check(cluster, problems);
     let workers = cluster.workers.as_ref().and_then(|workers| within(workers, WORKERS, problems));
     let base = Keys::check(&typed.events, problems);
     let needs_paths = overrides.files.is_empty() && !overrides.without_files;
@@ -75,10 +83,16 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     }
 
     sources::assign(&overrides.files, &mut sources)?;
-    if needs_paths
-        && !sources.iter().any(|source| matches!(source.kind, SourceKind::File { .. }) && !source.paths.is_empty())
-    {
-        return Err(ConfigError::NothingToRead { config: name.into() });
+    let reads = |source: &SourcePlan| match source.kind {
+        SourceKind::File { .. } => !source.paths.is_empty(),
+        SourceKind::Http => overrides.live,
+    };
+    if needs_paths && !sources.iter().any(reads) {
+        let config = name.into();
+        return Err(match sources.iter().any(|source| source.kind == SourceKind::Http) {
+            true => ConfigError::OnlyPosted { config },
+            false => ConfigError::NothingToRead { config },
+        });
     }
     if let Some(gap) = overrides.gap {
         sessions.gap = gap;
@@ -89,6 +103,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
         config: name.into(),
         workers: overrides.workers.or(workers).unwrap_or_else(available),
         data_dir: folder.join(data_dir),
+        log,
         http,
         sources,
         fields: fields.into_plan(),

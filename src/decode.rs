@@ -24,7 +24,7 @@ pub mod time;
 use crate::plan::{EventsPlan, Format, Limits, Plan};
 use clf::ClfReader;
 use csv::CsvReader;
-use dataflows::{DeadLetter, Position};
+use dataflows::{DeadLetter, EventTime, Position, Reason};
 use fault::Fault;
 use framing::Framing;
 use interpret::{Batch, Interpreter};
@@ -42,6 +42,8 @@ pub struct Block<'b> {
     pub framing: Framing,
     /// Of CSV: the header row of the part.
     pub header: Option<&'b Arc<[u8]>>,
+    /// When it was received, if that is known: see [`interpret::Interpreter::effective`].
+    pub received: Option<EventTime>,
     pub bytes: &'b [u8],
 }
 
@@ -75,25 +77,35 @@ impl Decoder {
     /// Decodes every record of the block into the batch: each becomes a record, a dead letter, or is outside of the
     /// asked range.
     pub fn decode(&mut self, block: &Block<'_>, batch: &mut Batch) {
+        let limit = self.plan.sources[block.position.source as usize].events.limits.event_bytes;
         self.read(block, &mut |interpreter, read, position, payload| match read {
             Ok(reading) => interpreter.record(reading, position, payload, batch),
-            Err(fault) => batch.dead_letters.push(dead_letter(fault, position, payload)),
+            Err(fault) => batch.dead_letters.push(dead_letter(fault, position, payload, limit)),
         });
         if let Some(source) = &mut self.sources[block.position.source as usize] {
             source.interpreter.finish(batch);
         }
     }
 
-    /// Calls `each` for every event of the block, with its position and payload.
+    /// Calls `each` for every event of the block, with its position and payload. Records above the size limit are not
+    /// looked at: what is posted has not been through the cutter of files, which passes them, and of a file that is followed
+    /// only the beginning of such a record comes here.
     pub fn read(&mut self, block: &Block<'_>, each: &mut Each<'_>) {
         let Decoder { plan, range, sources, reading } = self;
         let source = &mut sources[block.position.source as usize];
         let kept = source.take().filter(|source| source.format == block.format);
         let source = source.insert(kept.unwrap_or_else(|| SourceDecoder::new(plan, block, *range)));
-        source.follow(block, &plan.sources[block.position.source as usize].events.limits);
+        source.interpreter.received = block.received;
+        let limits = &plan.sources[block.position.source as usize].events.limits;
+        source.follow(block, limits);
         for (offset, payload) in block.framing.records(block.bytes) {
             let position = Position { offset: block.position.offset + offset as u64, ..block.position };
-            source.record(reading, position, payload, each);
+            if payload.len() > limits.event_bytes {
+                let fault = Fault::too_large(payload.len() as u64, limits.event_bytes);
+                each(&mut source.interpreter, Err(fault), position, payload);
+            } else {
+                source.record(reading, position, payload, each);
+            }
         }
     }
 }
@@ -161,12 +173,16 @@ fn csv_reader(block: &Block<'_>, interpreter: &Interpreter, limits: &Limits) -> 
     Reader::Csv { header, reader }
 }
 
-fn dead_letter(fault: Fault, position: Position, payload: &[u8]) -> DeadLetter {
+fn dead_letter(fault: Fault, position: Position, payload: &[u8], limit: usize) -> DeadLetter {
+    let kept = if fault.reason == Reason::TooLarge { payload.len().min(limit) } else { payload.len() };
     DeadLetter {
         position,
         reason: fault.reason,
         message: fault.message,
-        payload: payload.to_vec(),
+        payload: payload[..kept].to_vec(),
         length: payload.len() as u64,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use crate::decode::path::Path;
 use crate::decode::reading::{Reading, Value};
 use crate::decode::{Block, Decoder, detect};
 use crate::error::Error;
-use crate::plan::{Format, Plan};
+use crate::plan::{Format, Plan, SourceKind};
 use crate::sink::rfc3339;
 use crate::summary::printable;
 use dataflows::classify::{Definitions, Why};
@@ -25,7 +25,11 @@ pub fn explain(plan: &Arc<Plan>, source: Option<&str>, bytes: &[u8]) -> Result<S
     let which = || format!("--source with one of: {}", names());
     let index = index.ok_or_else(|| wrong("it is not clear which source the event is of", &which()))?;
     let detected = detect::detect(bytes);
-    let format = plan.sources[index].format.or(detected.map(|detected| detected.format));
+    let format = match plan.sources[index].kind {
+        // Whatever is posted is read as JSON.
+        SourceKind::Http => Some(Format::Json),
+        SourceKind::File { .. } => plan.sources[index].format.or(detected.map(|detected| detected.format)),
+    };
     let format =
         format.ok_or_else(|| wrong("cannot tell the format of the event", "set `format` in its [[source]]"))?;
     let framing = detect::framing(format, bytes);
@@ -41,7 +45,7 @@ pub fn explain(plan: &Arc<Plan>, source: Option<&str>, bytes: &[u8]) -> Result<S
         _ => (None, 0, bytes),
     };
     let position = Position { source: index as u16, part: 0, offset: offset as u64 };
-    let block = Block { position, format, framing, header: header.as_ref(), bytes: body };
+    let block = Block { position, format, framing, header: header.as_ref(), received: None, bytes: body };
     let definitions = Definitions::new(plan.rules.clone(), Vec::new());
     let mut sheets: Vec<String> = Vec::new();
     Decoder::new(Arc::clone(plan), Range::default()).read(&block, &mut |interpreter, read, position, payload| {

@@ -4,9 +4,9 @@
 use crate::log::delivery::Delivery;
 use crate::log::error::LogError;
 use crate::log::group::Group;
-use crate::log::partition::{Partition, Reader};
+use crate::log::partition::Reader;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// Bytes of deliveries that may wait to be bound. Above that, senders are asked to come later.
@@ -32,7 +32,7 @@ pub enum Refusal {
 }
 
 pub struct Intake {
-    parts: Vec<Group>,
+    parts: Vec<Arc<Group>>,
     /// New deliveries go to this many parts, in turn: as many as there are workers, so that all have work and a sync
     /// serves many.
     active: usize,
@@ -45,10 +45,10 @@ pub struct Intake {
 }
 
 impl Intake {
-    pub fn new(queue: Vec<Partition>, workers: usize) -> Intake {
+    pub fn new(parts: Vec<Arc<Group>>, workers: usize) -> Intake {
         Intake {
-            active: workers.clamp(1, queue.len()),
-            parts: queue.into_iter().map(Group::new).collect(),
+            active: workers.clamp(1, parts.len().max(1)),
+            parts,
             turn: AtomicUsize::new(0),
             backlog: AtomicU64::new(0),
             draining: AtomicBool::new(false),
@@ -83,12 +83,12 @@ impl Intake {
     }
 
     /// Parts of the queue.
-    pub fn parts(&self) -> &[Group] {
+    pub fn parts(&self) -> &[Arc<Group>] {
         &self.parts
     }
 
     pub fn readers(&self) -> Vec<Reader> {
-        self.parts.iter().map(Group::reader).collect()
+        self.parts.iter().map(|part| part.reader()).collect()
     }
 
     /// Bytes that are durable and not bound yet.

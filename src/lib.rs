@@ -1,20 +1,31 @@
 //! Headwater: where the meaning of events (the `dataflows` crate) meets the world.
 
 pub mod cli;
+pub mod client;
+pub mod clock;
 pub mod config;
 pub mod decode;
+pub mod definitions;
+pub mod doctor;
+pub mod epoch;
 pub mod error;
 pub mod explain;
 pub mod generate;
 pub mod intake;
+pub mod live;
 pub mod log;
 pub mod metrics;
 pub mod outline;
 pub mod plan;
 pub mod progress;
 pub mod replay;
+pub mod rows;
+pub mod run;
+pub mod server;
 pub mod sink;
 pub mod source;
+pub mod state;
 pub mod status;
 pub mod summary;
+pub mod supervise;
 pub mod worker;

@@ -8,17 +8,20 @@
 //! control/OFFSET.seg       control partition: what changes the computation itself
 //! remap/TICK.seg           tick -> upper offset of each part: the commit point
 //! out/…-TICK.seg           output log: what each worker published of each tick
+//! state/…                  snapshots: what is accumulated at a tick, so that the log need not reach back to the first
 //! ```
 //!
-//! All of them are partitions ([`partition`]) on a file system ([`vfs`]) that can be made to lose and tear writes. What
-//! is on disk, and what each sync is for, is in `docs/log.md`.
+//! All but the snapshots ([`state`]) are partitions ([`partition`]), and all lie on a file system ([`vfs`]) that can be
+//! made to lose and tear writes. What is on disk, and what each sync is for, is in `docs/log.md`.
 
 use dataflows::Tick;
 use error::LogError;
+use group::Group;
 use output::OutputLog;
 use partition::{Context, Limits, Partition, Place};
 use remap::{Binding, Remap, Uppers};
 use segment::{HEADER, Header, LogId};
+use state::{Damage, StateStore};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vfs::{LockGuard, Role, SyncSite, SyncStep, Vfs};
@@ -27,10 +30,12 @@ pub mod control;
 pub mod delivery;
 pub mod error;
 pub mod group;
+pub mod inspect;
 pub mod output;
 pub mod partition;
 pub mod remap;
 pub mod segment;
+pub mod state;
 #[cfg(test)]
 mod tests;
 pub mod vfs;
@@ -60,12 +65,16 @@ pub struct Settings {
 /// disk. One process has it open at a time.
 #[derive(Debug)]
 pub struct Log {
-    /// By part. Shared by threads through [`group::Group`].
-    pub queue: Vec<Partition>,
+    /// By part. Shared with those who append.
+    pub queue: Vec<Arc<Group>>,
     /// Payloads are [`control::Control`].
     pub control: Partition,
     pub remap: Remap,
-    pub outputs: OutputLog,
+    /// Shared with those who publish and read.
+    pub outputs: Arc<OutputLog>,
+    root: PathBuf,
+    /// Until the snapshots are opened.
+    unopened: Option<Context>,
     _lock: LockGuard,
 }
 
@@ -96,7 +105,24 @@ impl Log {
             let what = format!("tick {} was published and never happened", outputs.upper() - 1);
             return Err(LogError::corrupt(&folders.out, 0, what));
         }
-        Ok(Log { queue, control, remap, outputs, _lock: lock })
+        let queue = queue.into_iter().map(|part| Arc::new(Group::new(part))).collect();
+        let (root, unopened) = (root.to_path_buf(), Some(context));
+        Ok(Log { queue, control, remap, outputs: Arc::new(outputs), root, unopened, _lock: lock })
+    }
+
+    /// Opens the snapshots: [`StateStore::open`], and what is wrong with those that are not used. Once, for the one thread
+    /// that will write them; this log has to outlive it, as it holds the lock.
+    ///
+    /// # Errors
+    /// As [`StateStore::open`]; [`LogError::Corrupt`] also if the snapshot and the remap are not of one history, or ticks
+    /// between them are gone; [`LogError::Refused`] if it has been opened.
+    pub fn state_store(&mut self) -> Result<(StateStore, Vec<Damage>), LogError> {
+        let opened = || LogError::Refused("the snapshots are open already".into());
+        let context = self.unopened.clone().ok_or_else(opened)?;
+        let (store, damages) = StateStore::open(context, &self.root.join("state"))?;
+        store.check_history(&self.remap)?;
+        self.unopened = None;
+        Ok((store, damages))
     }
 
     /// Mints the next tick: it takes everything that is durable in queue and control partition, and of `others`, whose
@@ -106,7 +132,15 @@ impl Log {
     /// As [`Remap::mint`].
     pub fn mint(&mut self, now_ms: i64, others: &Uppers) -> Result<&Binding, LogError> {
         let mut uppers = others.clone();
-        uppers.extend(self.queue.iter().zip(0..).map(|(part, number)| ((QUEUE, number), part.durable())));
+        uppers.extend(self.queue.iter().zip(0..).map(|(part, number)| ((QUEUE, number), part.partition().durable())));
+        self.bind(now_ms, uppers)
+    }
+
+    /// Mints the next tick: it takes what is below `uppers`, and everything that is durable in the control partition.
+    ///
+    /// # Errors
+    /// As [`Remap::mint`].
+    pub fn bind(&mut self, now_ms: i64, mut uppers: Uppers) -> Result<&Binding, LogError> {
         uppers.insert((CONTROL, 0), self.control.durable());
         self.remap.mint(now_ms, &uppers)
     }
@@ -126,8 +160,8 @@ impl Log {
         }
         let uppers = self.remap.reader().binding(before)?.uppers;
         self.remap.truncate_prefix(before)?;
-        for (part, number) in self.queue.iter_mut().zip(0..) {
-            part.truncate_prefix(uppers.get(&(QUEUE, number)).copied().unwrap_or(0))?;
+        for (part, number) in self.queue.iter().zip(0..) {
+            part.partition().truncate_prefix(uppers.get(&(QUEUE, number)).copied().unwrap_or(0))?;
         }
         Ok(())
     }

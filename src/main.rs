@@ -1,12 +1,15 @@
 //! The thin binary: parses the command line, runs a verb, prints its outcome.
 
 use headwater::cli::{self, Cli, Explain, Replay, Verb};
+use headwater::config::Overrides;
 use headwater::decode::interpret::Range;
 use headwater::error::Error;
 use headwater::generate::{generate, workload::Workload};
 use headwater::outline::Outline;
+use headwater::plan::Plan;
 use headwater::progress::ProgressMode;
-use headwater::{config, explain, replay, summary};
+use headwater::status::Phase;
+use headwater::{client, config, doctor, explain, replay, run, summary, supervise};
 use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,6 +25,9 @@ fn main() -> ExitCode {
     };
     let outcome = match &cli.verb {
         Verb::Replay(verb) => run_replay(verb),
+        Verb::Run(verb) => return run_live(verb),
+        Verb::Status(verb) => return reported(run_status(verb)),
+        Verb::Doctor(verb) => return reported(run_doctor(verb)),
         Verb::Plan(verb) => run_plan(verb),
         Verb::Explain(verb) => run_explain(verb),
         Verb::Generate(workload) => run_generate(workload),
@@ -29,12 +35,64 @@ fn main() -> ExitCode {
     };
     match outcome.and_then(|text| print(&text)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let code = error.exit_code();
-            eprintln!("{:?}", miette::Report::new(error));
-            ExitCode::from(code)
-        }
+        Err(error) => report(error),
     }
+}
+
+/// Of verbs that ask how something is: 1 if it is not well.
+fn reported(outcome: Result<(String, bool), Error>) -> ExitCode {
+    match outcome.and_then(|(text, well)| print(&text).map(|()| well)) {
+        Ok(well) => ExitCode::from(u8::from(!well)),
+        Err(error) => report(error),
+    }
+}
+
+fn report(error: Error) -> ExitCode {
+    let code = error.exit_code();
+    eprintln!("{:?}", miette::Report::new(error));
+    ExitCode::from(code)
+}
+
+/// In the process that was started, looks after another one that does the work.
+fn run_live(verb: &cli::Run) -> ExitCode {
+    let plan = || -> Result<Arc<Plan>, Error> {
+        let mut plan = config::load(&verb.config, &verb.overrides())?;
+        if let Some(dir) = &verb.data_dir {
+            plan.data_dir.clone_from(dir);
+        }
+        if let (Some(listen), Err(help)) = (&verb.listen, config::check_listen(&plan.http)) {
+            return Err(Error::usage(format!("cannot listen on `{listen}`"), help));
+        }
+        Ok(Arc::new(plan))
+    };
+    let plan = match plan() {
+        Ok(plan) => plan,
+        Err(error) => return report(error),
+    };
+    supervise::log_lines(verb.log_json);
+    if !verb.no_restart && !supervise::is_supervised() {
+        return supervise::supervise().unwrap_or_else(report);
+    }
+    supervise::end_with_parent();
+    run::run(&plan).map_or_else(report, |()| ExitCode::SUCCESS)
+}
+
+fn run_status(verb: &cli::Status) -> Result<(String, bool), Error> {
+    let report = client::status(&verb.url, verb.token.as_deref())?;
+    let text = match verb.json {
+        true => serde_json::to_string_pretty(&report).map_err(Error::run("print the status"))? + "\n",
+        false => report.render(),
+    };
+    Ok((text, report.phase == Phase::Ready))
+}
+
+fn run_doctor(verb: &cli::Doctor) -> Result<(String, bool), Error> {
+    let report = doctor::examine(&verb.folder)?;
+    let text = match verb.json {
+        true => report.json().map_err(Error::run("print the report"))? + "\n",
+        false => report.render(summary::wants_color()),
+    };
+    Ok((text, report.is_whole()))
 }
 
 fn run_replay(verb: &Replay) -> Result<String, Error> {
@@ -56,7 +114,8 @@ fn run_replay(verb: &Replay) -> Result<String, Error> {
 
 fn run_plan(verb: &cli::Plan) -> Result<String, Error> {
     let job = &verb.job;
-    let plan = config::load(&job.config, &job.overrides())?;
+    // What only a run could read is shown too.
+    let plan = config::load(&job.config, &Overrides { live: true, ..job.overrides() })?;
     let outline = Outline::of(&plan, job.out.as_deref(), job.format)?;
     match verb.json {
         true => outline.json().map(|json| json + "\n").map_err(Error::run("print the plan")),

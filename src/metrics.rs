@@ -86,7 +86,7 @@ impl Default for Metrics {
 impl Metrics {
     pub fn new() -> Metrics {
         // 0.5 ms to 16 s.
-        let latencies = || Histogram::new(exponential_buckets(0.0005, 2.0, 16));
+        let latencies = || Histogram::new(exponential_buckets(0.0005, std::f64::consts::SQRT_2, 31));
         // 5 ms to 6 days: events may be late by any time.
         let lateness = Histogram::new(exponential_buckets(0.005, 4.0, 15));
         let mut metrics = Metrics {
@@ -103,7 +103,9 @@ impl Metrics {
             resident_bytes: Gauge::default(),
             snapshot_seconds: latencies(),
             snapshot_tick: Gauge::default(),
-            stages: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 2.0, 16))),
+            stages: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.0005, std::f64::consts::SQRT_2, 31))
+            }),
             dead_letters: Family::default(),
             requests: Family::default(),
         };

@@ -1,4 +1,5 @@
-//! `headwater plan`: what a replay would read and do. Looks at the files, reads no event, writes nothing.
+//! `headwater plan`: what a replay would read and do, and what a run would take in. Looks at the files, reads no event,
+//! writes nothing.
 
 mod render;
 
@@ -7,10 +8,10 @@ use crate::decode::detect::Detected;
 use crate::decode::framing::Framing;
 use crate::decode::path::Path;
 use crate::error::Error;
-use crate::plan::{Candidate, EventsPlan, Format, Plan, SourcePlan};
+use crate::plan::{Candidate, EventsPlan, Format, Plan, SourceKind, SourcePlan};
 use crate::replay;
 use crate::sink::{COUNTS_COLUMNS, COUNTS_FILE, DEAD_LETTERS_FILE, OutputFormat, column_names};
-use crate::source;
+use crate::source::{self, SourceError};
 use crate::summary::plural;
 use dataflows::classify::Definitions;
 use dataflows::rules::{Predicate, Rule, UNCLASSIFIED};
@@ -27,6 +28,8 @@ pub struct Outline {
     pub files: u64,
     /// As stored.
     pub bytes: u64,
+    /// Of a run.
+    pub http: HttpOutline,
     /// In the order in which they are read.
     pub sources: Vec<SourceOutline>,
     pub fields: Vec<FieldOutline>,
@@ -40,10 +43,26 @@ pub struct Outline {
     pub outputs: Vec<OutputOutline>,
 }
 
+/// The server that takes events in while `headwater run` does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HttpOutline {
+    pub listen: String,
+    /// `None`: nobody needs one.
+    pub tokens: Option<String>,
+    pub max_body: usize,
+    /// Requests a second; `None`: as many as there are.
+    pub rate: Option<u32>,
+    pub origins: Vec<String>,
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SourceOutline {
     pub name: String,
     pub kind: &'static str,
+    /// A run goes on with what is added to the files.
+    pub follow: bool,
+    /// Of a source that a run takes events of over HTTP: the path.
+    pub posted_to: Option<String>,
     /// Files, folders and globs.
     pub paths: Vec<String>,
     /// As configured; `None`: told from the content of each file.
@@ -122,7 +141,8 @@ impl Outline {
     /// What would end a replay before its first record: a file that is missing or may not be read, or whose format
     /// cannot be told.
     pub fn of(plan: &Plan, out: Option<&std::path::Path>, format: OutputFormat) -> Result<Outline, Error> {
-        let sources = (0..).zip(&plan.sources).map(|(index, source)| source_outline(index, source));
+        let posted = plan.sources.iter().filter(|source| source.kind == SourceKind::Http).count();
+        let sources = (0..).zip(&plan.sources).map(|(index, source)| source_outline(index, source, posted > 1));
         let sources: Vec<SourceOutline> = sources.collect::<Result<_, _>>()?;
         let paths = |candidates: &[Path]| candidates.iter().map(Path::to_string).collect();
         let name = |field: usize| plan.fields[field].name.clone();
@@ -134,6 +154,13 @@ impl Outline {
             gap_s: seconds(plan.sessions.gap),
             files: sources.iter().map(|source| source.files.len() as u64).sum(),
             bytes: sources.iter().map(|source| source.bytes).sum(),
+            http: HttpOutline {
+                listen: plan.http.listen.clone(),
+                tokens: plan.http.tokens.as_ref().map(|path| path.display().to_string()),
+                max_body: plan.http.max_body,
+                rate: plan.http.rate,
+                origins: plan.http.origins.clone(),
+            },
             sources,
             fields: plan
                 .fields
@@ -154,10 +181,11 @@ impl Outline {
     }
 }
 
-fn source_outline(index: u16, source: &SourcePlan) -> Result<SourceOutline, Error> {
+/// `named`: requests have to say which source their events are of.
+fn source_outline(index: u16, source: &SourcePlan, named: bool) -> Result<SourceOutline, Error> {
     let events = &source.events;
     let mut files = Vec::new();
-    for part in replay::parts_of(index, source)? {
+    for part in parts_of(index, source)? {
         let probed = source::probe(&part, events.limits.event_bytes).map_err(Error::run("read the sources"))?;
         files.push(FileOutline {
             path: part.path.display().to_string(),
@@ -168,7 +196,14 @@ fn source_outline(index: u16, source: &SourcePlan) -> Result<SourceOutline, Erro
         });
     }
     let mut formats = Vec::from(Format::ALL);
-    formats.retain(|format| files.iter().any(|file| file.format.is_none_or(|name| name == format.name())));
+    match (files.is_empty(), source.kind) {
+        (false, _) => {
+            formats.retain(|format| files.iter().any(|file| file.format.is_none_or(|name| name == format.name())));
+        }
+        (true, SourceKind::Http) => formats = vec![Format::Json],
+        // It can still become any.
+        (true, SourceKind::File { .. }) => formats.retain(|format| source.format.is_none_or(|only| only == *format)),
+    }
     let candidates = |configured: &Option<Vec<Candidate>>, built_in: fn(Format) -> Vec<Candidate>| match configured {
         Some(configured) => chosen("configured", [(ANY, texts(configured, events))]),
         None => {
@@ -182,7 +217,15 @@ fn source_outline(index: u16, source: &SourcePlan) -> Result<SourceOutline, Erro
     };
     Ok(SourceOutline {
         name: source.name.clone(),
-        kind: "file",
+        kind: match source.kind {
+            SourceKind::File { .. } => "file",
+            SourceKind::Http => "http",
+        },
+        follow: source.kind == SourceKind::File { follow: true },
+        posted_to: (source.kind == SourceKind::Http).then(|| match named {
+            true => format!("/v1/events?source={}", source.name),
+            false => "/v1/events".into(),
+        }),
         paths: source.paths.iter().map(|path| path.display().to_string()).collect(),
         format: source.format.map(Format::name),
         bytes: files.iter().map(|file| file.bytes).sum(),
@@ -199,6 +242,14 @@ fn source_outline(index: u16, source: &SourcePlan) -> Result<SourceOutline, Erro
         max_keys: events.limits.keys,
         files,
     })
+}
+
+/// The files of a source. Of one that is followed, none has to be there yet.
+fn parts_of(index: u16, source: &SourcePlan) -> Result<Vec<source::Part>, Error> {
+    match source::expand(&source.paths) {
+        Err(SourceError::NoMatch { .. }) if source.kind == SourceKind::File { follow: true } => Ok(Vec::new()),
+        _ => Ok(replay::parts_of(index, source)?.collect()),
+    }
 }
 
 fn chosen(from: &'static str, paths: impl IntoIterator<Item = (&'static str, Vec<String>)>) -> Candidates {

@@ -4,6 +4,7 @@
 use crate::decode::path::Path;
 use dataflows::rules::{Rule, Test};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The whole program.
 #[derive(Clone, Debug)]
@@ -14,6 +15,7 @@ pub struct Plan {
     pub workers: usize,
     /// Log, state, landing, outputs. Relative paths of the configuration are resolved against its folder.
     pub data_dir: PathBuf,
+    pub log: LogPlan,
     pub http: HttpPlan,
     pub sources: Vec<SourcePlan>,
     /// Named fields first, in the order of the configuration; then, named by their own text, the paths that rules,
@@ -50,6 +52,15 @@ pub enum SourceKind {
     File { follow: bool },
     /// Whatever is posted to the collector of a cluster that runs. A replay has nothing of it.
     Http,
+}
+
+/// How a cluster that runs keeps its log short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPlan {
+    /// A snapshot is taken when so much time has passed since the last one and something has happened.
+    pub snapshot: Duration,
+    /// Bytes of a file of the log. Only whole files are removed, once two snapshots lie behind them.
+    pub segment: u64,
 }
 
 /// The HTTP server of a cluster that runs.

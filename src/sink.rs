@@ -20,6 +20,7 @@ mod text;
 
 pub use counts::{COUNTS_COLUMNS, COUNTS_FILE, write_counts};
 pub use dead_letters::{DEAD_LETTERS_FILE, DeadLetterSpool, merge};
+pub use jsonl::Keys as JsonKeys;
 pub use staging::Staging;
 
 use dataflows::{EventTime, Measure, SessionId};

@@ -5,6 +5,7 @@
 //! expand: what the user wrote -> paths            file: parts in order, ticks, workers
 //! content: path -> decompressed bytes             payloads: positions -> the records that lie there
 //! cutter: decompressed bytes -> chunks of whole records
+//! follow: files that grow -> deliveries to the durable queue
 //! ```
 
 use crate::decode::framing::Framing;
@@ -18,6 +19,7 @@ mod content;
 mod cutter;
 mod expand;
 mod file;
+pub mod follow;
 mod payloads;
 mod probe;
 #[cfg(test)]
@@ -161,6 +163,8 @@ pub enum SourceError {
     UnknownFormat { path: PathBuf },
     #[error("cannot read the header of `{}`: its first row has more than {limit} bytes; is it CSV?", path.display())]
     LongHeader { path: PathBuf, limit: usize },
+    #[error("cannot follow the files of `{name}`: `max_bytes` is more than {limit}")]
+    LargeRecords { name: String, limit: usize },
     #[error("cannot read the record at offset {offset} of `{}` again: the file has changed", path.display())]
     Changed { path: PathBuf, offset: u64 },
 }

@@ -58,3 +58,24 @@ impl Status {
         self.phase.store(phase as u8, Ordering::Release);
     }
 }
+
+impl Report {
+    /// For people.
+    pub fn render(&self) -> String {
+        let phase = match self.phase {
+            Phase::Starting => "starting",
+            Phase::Recovering => "recovering",
+            Phase::Ready => "ready",
+            Phase::Draining => "draining",
+        };
+        let Report { version, epoch, workers, bound, published, backlog_bytes, resident_bytes, uptime_s, .. } = self;
+        format!(
+            "headwater {version}: {phase}, {workers} workers, epoch {epoch}, up {uptime_s} s\n\
+             ticks    {bound} bound, {published} published\n\
+             waiting  {:.1} MB\n\
+             memory   {:.0} MB\n",
+            *backlog_bytes as f64 / 1e6,
+            *resident_bytes as f64 / 1e6,
+        )
+    }
+}

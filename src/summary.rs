@@ -192,11 +192,16 @@ pub fn wants_color() -> bool {
 
 /// Largest memory that this process has had in RAM so far, in bytes. Linux only.
 pub fn peak_rss_bytes() -> Option<u64> {
-    peak_rss_of(&std::fs::read_to_string("/proc/self/status").ok()?)
+    memory_of(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
 }
 
-fn peak_rss_of(status: &str) -> Option<u64> {
-    let value = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+/// Memory that this process has in RAM, in bytes. Linux only.
+pub fn rss_bytes() -> Option<u64> {
+    memory_of(&std::fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
+}
+
+fn memory_of(status: &str, label: &str) -> Option<u64> {
+    let value = status.lines().find_map(|line| line.strip_prefix(label))?;
     let kibibytes: u64 = value.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
     Some(kibibytes * 1024)
 }

@@ -64,7 +64,8 @@ pub fn run(
     driven.map(|()| (tally, views))
 }
 
-fn settings(plan: &Plan) -> Settings {
+/// What the plan asks of the graph of a replay.
+pub fn settings(plan: &Plan) -> Settings {
     let dedupe = plan.sources.iter().any(|source| source.events.dedupe.is_some());
     let ids = DEDUPE_BYTES / Dedupe::BYTES_PER_ID;
     Settings { gap: plan.sessions.gap, dedupe: dedupe.then_some(Dedupe { ids }), clock: false }
@@ -92,7 +93,14 @@ fn drive(
                 engine.advance_to(chunk.tick);
                 let position = Position { source: chunk.source, part: chunk.part as u32, offset: chunk.offset };
                 let Chunk { format, framing, header, bytes, .. } = &chunk;
-                let block = Block { position, format: *format, framing: *framing, header: header.as_ref(), bytes };
+                let block = Block {
+                    position,
+                    format: *format,
+                    framing: *framing,
+                    header: header.as_ref(),
+                    received: None,
+                    bytes,
+                };
                 decoder.decode(&block, batch);
                 observer.decoded(batch.input.records.len() as u64);
                 for letter in chunk.dead_letters.drain(..).chain(batch.dead_letters.drain(..)) {

@@ -1,8 +1,9 @@
 //! A configuration that is right becomes a plan; of one that is wrong, every mistake is shown with its place and what
 //! to write instead. The cases are text: `tests/config/good/*.toml` beside the plan that each becomes, and
-//! `tests/config/wrong/*.toml` beside what a terminal of 80 columns shows. `HEADWATER_UPDATE=1 cargo test --locked`
-//! rewrites what is expected; the difference is then for review.
+//! `tests/config/wrong/*.toml` beside what a terminal of 80 columns shows; files of tokens are in `tests/config/tokens`.
+//! `HEADWATER_UPDATE=1 cargo test --locked` rewrites what is expected; the difference is then for review.
 
+use headwater::config::tokens::{self, Token};
 use headwater::config::{self, ConfigError, Overrides};
 use headwater::plan::Plan;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme};
@@ -23,6 +24,27 @@ fn wrong_ones_are_explained() {
         Ok(plan) => panic!("{name} was accepted: {plan:#?}"),
         Err(error) => render(&error),
     });
+}
+
+#[test]
+fn wrong_files_of_tokens_are_explained() {
+    let text =
+        "source = [{ name = 'app', kind = 'http' }, { name = 'web', kind = 'http' }, { name = 'old', paths = 'a' }]";
+    let sources = parse(text, &Overrides::default()).unwrap().sources;
+    check("tokens", |name, text| match tokens::parse(name, text, &sources) {
+        Ok(tokens) => tokens
+            .iter()
+            .map(|Token { name, sha256, scopes }| {
+                let hash: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+                format!("{name} {hash} {scopes:?}\n")
+            })
+            .collect(),
+        Err(error) => render(&error),
+    });
+    // Without a source that can be posted to, there is nothing to name.
+    let sources = parse("source = [{ name = 'old', paths = 'a' }]", &Overrides::default()).unwrap().sources;
+    let scopes = "token = [{ name = 'a', sha256 = '".to_owned() + &"ab".repeat(32) + "', scopes = ['ingest:app'] }]";
+    assert!(render(&tokens::parse("tokens.toml", &scopes, &sources).unwrap_err()).contains("of kind \"http\""));
 }
 
 fn parse(text: &str, overrides: &Overrides) -> Result<Plan, ConfigError> {

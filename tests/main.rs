@@ -2,12 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
+mod cluster;
 mod command_line;
 mod configuration;
 mod crash;
 mod datasets;
+mod doctor;
 mod fuzz;
 mod generate;
 mod headwater;
+mod live;
 mod outline;
 mod views;

@@ -1,5 +1,5 @@
 //! The promise: `plan` shows what a replay would read and do, reads no event and writes nothing, and what would stop the
-//! replay stops it in the same way.
+//! replay stops it in the same way. Of what only a run takes in it says where and how.
 
 use crate::headwater::Folder;
 use serde_json::{Value, json};
@@ -131,4 +131,49 @@ fn what_stops_a_replay_stops_its_plan_with_the_same_words() {
         assert_eq!((plan.code(), replay.code()), (code, code), "{arguments:?}: {}", plan.stderr());
         assert_eq!(plan.stderr(), replay.stderr());
     }
+}
+
+#[test]
+fn what_a_run_takes_in_is_shown_too() {
+    let folder = Folder::new();
+    let config = r#"
+        [cluster]
+        listen = "127.0.0.1:8080"
+        [http]
+        rate = 50
+        [[source]]
+        name = "collector"
+        kind = "http"
+        [[source]]
+        name = "web"
+        paths = ["access.log*"]
+        follow = true
+    "#;
+    folder.write("headwater.toml", config);
+    let text = plan(&folder, &[]);
+    for line in [
+        "  listen       127.0.0.1:8080",
+        "  limits       1.00 MiB a request, 50 requests a second",
+        "  tokens       none: whoever reaches it may post",
+        "  kind         http",
+        "  posted to    POST /v1/events",
+        "  format       json (the only one that can be posted)",
+        "  follow       a run goes on with what is added to its files",
+        "  files        none yet",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line:?} in\n{text}");
+    }
+    folder.write("access.log", "::1 - - [17/May/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 -\n");
+    let outline: Value = serde_json::from_str(&plan(&folder, &["--json"])).unwrap();
+    let [posted, followed] = [&outline["sources"][0], &outline["sources"][1]];
+    assert_eq!(
+        (&posted["kind"], &posted["posted_to"], &posted["follow"]),
+        (&json!("http"), &json!("/v1/events"), &json!(false))
+    );
+    assert_eq!(posted["user"]["paths"].as_object().unwrap().keys().collect::<Vec<_>>(), ["json"]);
+    assert_eq!(
+        (&followed["kind"], &followed["follow"], &followed["files"][0]["format"]),
+        (&json!("file"), &json!(true), &json!("clf"))
+    );
+    assert_eq!((&outline["http"]["rate"], &outline["http"]["tokens"]), (&json!(50), &Value::Null));
 }

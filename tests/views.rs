@@ -1,18 +1,31 @@
 //! The promise: every view is a pure function of the set of inputs. Whatever the arrival order, the tick cuts and the
 //! number of workers, after every tick the accumulated output of the graph equals what a slow, obvious oracle makes of
 //! all inputs so far: sessions (with late events, ties, neighbours exactly at the gap, replacements), counts by class
-//! (with rules that change), and the journals of duplicates and rejections.
+//! (with rules that change), closed sessions, and the journals of duplicates, rejections, late events and moved sessions.
+//! A graph that starts from a snapshot goes on like the one that it was taken of, and so does the engine.
 
+mod live;
 mod oracle;
 mod run;
+mod seen;
+mod steps;
 
-use oracle::{Oracle, Raw, Step, Swap};
+use oracle::Oracle;
 use proptest::prelude::*;
+use run::Way;
+use seen::Seen;
+use steps::{Input, ORIGIN, Raw, Step, Swap, UNIT};
+
+fn time() -> impl Strategy<Value = i64> {
+    // The gap is 10: small multiples make neighbours at exactly the gap, and ties, frequent.
+    let unit = prop_oneof![(0i64..40).prop_map(|n| n * 5), 0i64..200];
+    let off = prop_oneof![1 => Just(-1), 8 => Just(0), 1 => Just(1)];
+    (unit, off).prop_map(|(unit, off)| ORIGIN + unit * UNIT + off)
+}
 
 fn raw() -> impl Strategy<Value = Raw> {
     let user = prop_oneof![1 => Just(None), 12 => (0u8..3).prop_map(Some)];
-    // The gap is 10: small multiples make neighbours at exactly the gap, and ties, frequent.
-    let time = prop_oneof![1 => Just(None), 6 => (0i64..40).prop_map(|n| Some(n * 5)), 6 => (0i64..200).prop_map(Some)];
+    let time = prop_oneof![1 => Just(None), 12 => time().prop_map(Some)];
     let id = prop_oneof![3 => Just(None), 2 => (0u8..6).prop_map(Some)];
     let price = prop_oneof![2 => Just(None), 2 => (-5i64..100).prop_map(Some)];
     let page = prop_oneof![1 => Just(None), 2 => (0u8..4).prop_map(Some)];
@@ -28,32 +41,71 @@ fn raw() -> impl Strategy<Value = Raw> {
 
 fn swap() -> impl Strategy<Value = Swap> {
     let stale = prop_oneof![4 => Just(false), 1 => Just(true)];
-    (0u8..3, 0i64..200, 0i64..60, any::<u64>(), -15i64..15, stale)
-        .prop_map(|(user, from, length, keep, shift, stale)| Swap { user, from, to: from + length, keep, shift, stale })
+    (0u8..3, time(), 0i64..60, any::<u64>(), -15i64..15, stale).prop_map(|(user, from, length, keep, shift, stale)| {
+        Swap { user, from, to: from + length * UNIT, keep, shift: shift * UNIT, stale }
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let swaps = prop_oneof![2 => Just(vec![]), 1 => prop::collection::vec(swap(), 1..3)];
     let rules = prop_oneof![4 => Just(None), 1 => (0u8..4).prop_map(Some)];
-    (prop::collection::vec(raw(), 0..12), swaps, rules).prop_map(|(raws, swaps, rules)| Step { raws, swaps, rules })
+    // All events lie within 50 s.
+    let passed_ms = prop_oneof![1 => Just(0), 1 => Just(1), 1 => Just(1000), 6 => 0i64..8000, 1 => -3000i64..0];
+    (prop::collection::vec(raw(), 0..12), swaps, rules, passed_ms).prop_map(|(raws, swaps, rules, passed_ms)| Step {
+        raws,
+        swaps,
+        rules,
+        passed_ms,
+    })
+}
+
+/// What the engine can be fed with: rules once, and no replacements.
+fn plain_steps() -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 1..14).prop_map(|steps| {
+        let plain = |(tick, step): (usize, Step)| Step {
+            swaps: vec![],
+            rules: if tick == 0 { step.rules } else { None },
+            ..step
+        };
+        steps.into_iter().enumerate().map(plain).collect()
+    })
+}
+
+fn way() -> impl Strategy<Value = Way> {
+    // With 2 or 4 ids, most of those that repeat have been forgotten meanwhile.
+    let remembered = prop_oneof![2 => Just(None), 2 => Just(Some(1 << 12)), 1 => Just(Some(2)), 1 => Just(Some(4))];
+    (1usize..=3, 1usize..=4, remembered).prop_map(|(workers, in_flight, remembered)| Way {
+        workers,
+        in_flight,
+        remembered,
+    })
+}
+
+/// Where to stop and start again, and with how many workers.
+fn restarts() -> impl Strategy<Value = Vec<(prop::sample::Index, usize)>> {
+    prop::collection::vec((any::<prop::sample::Index>(), 1usize..=3), 1..4)
+}
+
+fn advance(steps: &[Step], way: Way) -> (Vec<Input>, Vec<Seen>) {
+    let mut oracle = Oracle::new(way.remembered);
+    steps.iter().map(|step| oracle.advance(step)).unzip()
+}
+
+fn equal(wanted: &[Seen], seen: &[Seen]) -> Result<(), TestCaseError> {
+    prop_assert_eq!(wanted.len(), seen.len());
+    for (tick, (wanted, seen)) in wanted.iter().zip(seen).enumerate() {
+        prop_assert_eq!(wanted, seen, "tick {}", tick);
+    }
+    Ok(())
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_view_equals_the_oracle_after_every_tick(
-        steps in prop::collection::vec(step(), 1..14),
-        workers in 1usize..=3,
-        in_flight in 1usize..=4,
-        dedupe in any::<bool>(),
-    ) {
-        let mut oracle = Oracle::new(dedupe);
-        let (inputs, wanted): (Vec<_>, Vec<_>) = steps.iter().map(|step| oracle.advance(step)).unzip();
-        let seen = run::run(inputs, workers, in_flight, dedupe);
-        for (tick, (wanted, seen)) in wanted.iter().zip(&seen).enumerate() {
-            prop_assert_eq!(wanted, seen, "tick {}", tick);
-        }
+    fn every_view_equals_the_oracle_after_every_tick(steps in prop::collection::vec(step(), 1..14), way in way()) {
+        let (inputs, wanted) = advance(&steps, way);
+        equal(&wanted, &run::run(None, &inputs, way).seen(0..steps.len() as u64))?;
     }
 
     /// The final views of one set of events, in any order and any cuts, are the same.
@@ -64,18 +116,83 @@ proptest! {
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
         workers in 1usize..=3,
     ) {
-        let all_at_once = vec![Step { raws: raws.clone(), swaps: vec![], rules: None }];
+        let all_at_once = vec![Step { raws: raws.clone(), ..Step::default() }];
         let mut other = raws.clone();
         other.rotate_left(shuffled.index(raws.len()));
         other.reverse();
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(raws.len())).chain([0, raws.len()]).collect();
         cuts.sort_unstable();
-        let pieces = cuts.windows(2).map(|cut| Step { raws: other[cut[0]..cut[1]].to_vec(), swaps: vec![], rules: None });
+        let pieces = cuts.windows(2).map(|cut| Step { raws: other[cut[0]..cut[1]].to_vec(), ..Step::default() });
         let last = |steps: Vec<Step>, workers| {
-            let mut oracle = Oracle::new(false);
-            let inputs = steps.iter().map(|step| oracle.advance(step).0).collect();
-            run::run(inputs, workers, 2, false).pop().map(|seen| (seen.sessions, seen.counts))
+            let way = Way { workers, in_flight: 2, remembered: None };
+            let (inputs, _) = advance(&steps, way);
+            run::run(None, &inputs, way).seen(0..steps.len() as u64).pop().map(|seen| (seen.sessions, seen.counts))
         };
         prop_assert_eq!(last(all_at_once, 1), last(pieces.collect(), workers));
     }
+
+    /// Stopped at any ticks and started from a snapshot each time, with any number of workers, the graph goes on like
+    /// the one that was never stopped: in what it says, and in the snapshots that are taken of it.
+    #[test]
+    fn a_restored_graph_goes_on_like_one_that_never_stopped(
+        steps in prop::collection::vec(step(), 2..14),
+        way in way(),
+        restarts in restarts(),
+    ) {
+        let (inputs, wanted) = advance(&steps, way);
+        let ticks = steps.len() as u64;
+        let whole = run::run(None, &inputs, way);
+        equal(&wanted, &whole.seen(0..ticks))?;
+        let mut restarts: Vec<_> = restarts.iter().map(|(at, workers)| (at.index(steps.len()) as u64, *workers)).collect();
+        restarts.sort_unstable();
+        restarts.dedup_by_key(|(tick, _)| *tick);
+        let mut snapshot = whole.snapshot(restarts[0].0);
+        for (index, (tick, workers)) in restarts.iter().enumerate() {
+            let restored = run::run(Some(snapshot), &inputs, Way { workers: *workers, ..way });
+            equal(&[views(&wanted[*tick as usize])], &restored.seen(*tick..*tick + 1))?;
+            equal(&wanted[*tick as usize + 1..], &restored.seen(*tick + 1..ticks))?;
+            let next = restarts.get(index + 1).map_or(ticks - 1, |(next, _)| *next);
+            snapshot = restored.snapshot(next);
+            prop_assert_eq!(&snapshot, &whole.snapshot(next));
+        }
+    }
+
+    /// So does the engine, with what its changes give; and it tells the past while later ticks are under way.
+    #[test]
+    fn the_changes_of_a_live_engine_add_up_to_its_views(
+        steps in plain_steps(),
+        way in way(),
+        lag in 0u64..4,
+        restart in (any::<prop::sample::Index>(), 1usize..=3),
+    ) {
+        let (inputs, wanted) = advance(&steps, way);
+        let ticks = steps.len() as u64;
+        let lived = live::live(None, &inputs, way, lag);
+        check_live(&wanted, &lived, 0)?;
+        let tick = restart.0.index(steps.len()) as u64;
+        let snapshot = lived.said.snapshot(tick);
+        let restored = live::live(Some(snapshot), &inputs, Way { workers: restart.1, ..way }, lag);
+        check_live(&wanted, &restored, tick as usize + 1)?;
+        prop_assert_eq!(restored.said.snapshot(ticks - 1), lived.said.snapshot(ticks - 1));
+    }
+}
+
+/// Without the journals, which snapshots do not bring back.
+fn views(seen: &Seen) -> Seen {
+    Seen { verdicts: vec![], rejected: vec![], late: vec![], lineage: vec![], ..seen.clone() }
+}
+
+fn check_live(wanted: &[Seen], lived: &live::Lived, from: usize) -> Result<(), TestCaseError> {
+    // Changes leave out what can be told from the others, or is asked for.
+    let changed = |seen: &Seen| Seen { names: Default::default(), sessionless: Default::default(), ..seen.clone() };
+    let wanted_changes: Vec<_> = wanted[from..].iter().map(changed).collect();
+    equal(&wanted_changes, &lived.said.seen(from as u64..wanted.len() as u64))?;
+    let sessions = |seen: &Seen| Seen { sessions: seen.sessions.clone(), ..Seen::default() };
+    for (tick, wanted) in wanted.iter().enumerate().skip(from) {
+        prop_assert_eq!(sessions(wanted), lived.sessions_after(tick as u64), "before tick {}", tick + 1);
+    }
+    if let Some(last) = wanted.last() {
+        prop_assert_eq!(Seen { closings: Default::default(), ..views(last) }, lived.views());
+    }
+    Ok(())
 }

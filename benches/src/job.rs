@@ -86,5 +86,5 @@ impl Log {
 pub fn block(chunk: &Chunk) -> Block<'_> {
     let position = Position { source: chunk.source, part: chunk.part as u32, offset: chunk.offset };
     let Chunk { format, framing, header, bytes, .. } = chunk;
-    Block { position, format: *format, framing: *framing, header: header.as_ref(), bytes }
+    Block { position, format: *format, framing: *framing, header: header.as_ref(), received: None, bytes }
 }

@@ -8,7 +8,10 @@ use crate::sessionize::{Session, SessionSpine};
 use crate::time::{EventTime, Tick};
 use differential_dataflow::trace::cursor::{Cursor, Navigable};
 use differential_dataflow::trace::{Span, TraceReader};
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::rc::Rc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
@@ -30,17 +33,22 @@ pub fn deadline(end: EventTime, gap: i64) -> EventTime {
     EventTime::from_micros(second.saturating_mul(GRID)).unwrap_or(EventTime::MAX)
 }
 
+/// The next deadline at this worker: the clock of no tick before it closes anything.
+pub type NextDeadline = Rc<Cell<Option<EventTime>>>;
+
 /// Returns the changes of the closed sessions. `clock` has, on each worker, the `now_ms` of every tick.
 pub fn close<'s>(
     sessions: SessionSpans<'s>,
     clock: Stream<'s, Tick, Vec<i64>>,
     gap: i64,
-) -> Stream<'s, Tick, Vec<(Closing, Tick, isize)>> {
+) -> (Stream<'s, Tick, Vec<(Closing, Tick, isize)>>, NextDeadline) {
     let mut builder = OperatorBuilder::new("Close".to_string(), sessions.scope());
     let mut sessions = builder.new_input(sessions, Pipeline);
     let mut clock = builder.new_input(clock, Pipeline);
     let (closings, stream) = builder.new_output();
     let mut closings = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(closings);
+    let next = NextDeadline::default();
+    let told = Rc::clone(&next);
     builder.build(move |_capabilities| {
         let mut pending: BTreeMap<Tick, Pending> = BTreeMap::new();
         let mut open = Open { gap, now: EventTime::MIN, by_deadline: BTreeMap::new() };
@@ -74,10 +82,11 @@ pub fn close<'s>(
                 open.tick(sessions, now_ms, &mut rows);
                 let changes = rows.drain(..).map(|(row, diff)| (row, tick, diff));
                 closings.session(&at).give_iterator(changes);
+                told.set(open.by_deadline.first_key_value().map(|((deadline, ..), _)| *deadline));
             }
         }
     });
-    stream
+    (stream, next)
 }
 
 /// What has arrived for a tick that is not complete yet.
@@ -94,11 +103,13 @@ impl Pending {
         tick: Tick,
         capability: &InputCapability<Tick>,
     ) -> Option<&'p mut Pending> {
-        if !pending.contains_key(&tick) {
-            let at = capability.retain_least(0)?.delayed(&tick);
-            pending.insert(tick, Pending { at, now_ms: None, sessions: Vec::new() });
-        }
-        pending.get_mut(&tick)
+        Some(match pending.entry(tick) {
+            Entry::Occupied(waiting) => waiting.into_mut(),
+            Entry::Vacant(place) => {
+                let at = capability.retain_least(0)?.delayed(&tick);
+                place.insert(Pending { at, now_ms: None, sessions: Vec::new() })
+            }
+        })
     }
 }
 
@@ -133,5 +144,51 @@ impl Open {
             rows.push(((user, session), 1));
         }
         differential_dataflow::consolidation::consolidate(rows);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(micros: i64) -> EventTime {
+        EventTime::from_micros(micros).unwrap()
+    }
+
+    /// In microseconds.
+    fn deadline_of(end: i64, gap: i64) -> i64 {
+        deadline(time(end), gap).micros()
+    }
+
+    #[test]
+    fn the_deadline_is_the_first_whole_second_that_is_more_than_the_gap_away() {
+        // An event at exactly the gap still extends the session, so a whole second there is too early.
+        assert_eq!(deadline_of(1_999_999, 3_000_000), 5_000_000);
+        assert_eq!(deadline_of(2_000_000, 3_000_000), 6_000_000);
+        assert_eq!(deadline_of(2_000_001, 3_000_000), 6_000_000);
+        assert_eq!(deadline_of(2_000_000, 2_999_999), 5_000_000);
+        assert_eq!(deadline_of(2_000_000, 3_000_001), 6_000_000);
+        assert_eq!(deadline_of(0, 0), 1_000_000);
+        assert_eq!(deadline_of(999_999, 0), 1_000_000);
+    }
+
+    #[test]
+    fn before_the_epoch_seconds_go_the_same_way() {
+        assert_eq!(deadline_of(-1, 0), 0);
+        assert_eq!(deadline_of(-1_000_000, 0), 0);
+        assert_eq!(deadline_of(-1_000_001, 0), -1_000_000);
+        assert_eq!(deadline_of(-4_000_000, 3_000_000), 0);
+        assert_eq!(deadline_of(-4_000_001, 3_000_000), -1_000_000);
+    }
+
+    #[test]
+    fn at_the_ends_of_time_it_stays_within_them() {
+        let greatest_gap = 1_000_000_000_000_000_000;
+        assert_eq!(deadline(EventTime::MAX, 0), EventTime::MAX);
+        assert_eq!(deadline(EventTime::MAX, greatest_gap), EventTime::MAX);
+        assert_eq!(deadline(EventTime::MIN, 0).micros(), EventTime::MIN.micros() + GRID);
+        let last_second = EventTime::MAX.micros() + 1 - GRID;
+        assert_eq!(deadline_of(last_second - 1, 0), last_second);
+        assert_eq!(deadline(time(last_second), 0), EventTime::MAX);
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::changes::{Changes, Collector};
 use crate::classify::ClassTrace;
+use crate::close::NextDeadline;
 use crate::counts::{CountTrace, SessionlessTrace, SignatureHour};
 use crate::identity::{SignatureId, UserKey};
 use crate::ingest::{IdRow, Verdict};
@@ -36,6 +37,7 @@ pub struct Engine {
     views: Views,
     verdicts: Rc<RefCell<Vec<Verdict>>>,
     collector: Collector,
+    next_deadline: NextDeadline,
     probe: ProbeHandle<Tick>,
 }
 
@@ -57,6 +59,8 @@ pub struct Input {
     /// What the signatures of the records stand for; repeats are fine.
     pub signatures: Vec<(SignatureId, Descriptor)>,
     pub rules: Vec<Rule>,
+    /// Rules that came in before and do not hold any more.
+    pub rules_gone: Vec<Rule>,
 }
 
 impl Engine {
@@ -70,7 +74,7 @@ impl Engine {
         let verdicts = Rc::new(RefCell::new(Vec::new()));
         let collector = Collector::default();
         let probe = ProbeHandle::new();
-        let views = worker.dataflow(|scope| {
+        let (views, next_deadline) = worker.dataflow(|scope| {
             let inputs = Inputs {
                 records: scope.input_from(&mut records),
                 names: names.to_collection(scope),
@@ -94,22 +98,23 @@ impl Engine {
                 let watched = outputs.verdicts.inspect(move |(verdict, _)| journal.borrow_mut().push(*verdict));
                 watched.probe_with(&probe);
             }
-            let Outputs { sessions, names, classes, counts, sessionless, .. } = outputs;
+            let Outputs { sessions, names, classes, counts, sessionless, next_deadline, .. } = outputs;
             sessions.stream.probe_with(&probe);
             names.stream.probe_with(&probe);
             classes.stream.probe_with(&probe);
             counts.stream.probe_with(&probe);
             sessionless.stream.probe_with(&probe);
-            Views {
+            let views = Views {
                 sessions: sessions.trace,
                 names: names.trace,
                 classes: classes.trace,
                 counts: counts.trace,
                 sessionless: sessionless.trace,
-            }
+            };
+            (views, next_deadline)
         });
         let feed = Feed { records, names, signatures, rules, clock, restored: Some(restored) };
-        Engine { feed, views, verdicts, collector, probe }
+        Engine { feed, views, verdicts, collector, next_deadline, probe }
     }
 
     /// Sends a part of a snapshot at the current tick.
@@ -141,6 +146,7 @@ impl Engine {
         input.names.drain(..).for_each(|name| self.feed.names.insert(name));
         input.signatures.drain(..).for_each(|signature| self.feed.signatures.insert(signature));
         input.rules.drain(..).for_each(|rule| self.feed.rules.insert(rule));
+        input.rules_gone.drain(..).for_each(|rule| self.feed.rules.remove(rule));
     }
 
     /// Promises to send nothing more before `tick`.
@@ -176,6 +182,11 @@ impl Engine {
         self.collector.take(upper)
     }
 
+    /// The first time at which a tick would close a session of this worker, as far as it has come.
+    pub fn next_deadline(&self) -> Option<EventTime> {
+        self.next_deadline.get()
+    }
+
     /// The views as they are, ticks that are not settled included as far as they have come.
     pub fn views(&mut self) -> &mut Views {
         &mut self.views
@@ -194,6 +205,11 @@ impl Engine {
     /// Lets the operators work, and sleeps a little when there is nothing to do.
     pub fn wait(worker: &mut Worker) {
         worker.step_or_park(Some(PATIENCE));
+    }
+
+    /// Lets the operators work, and sleeps when there is nothing to do until the thread is unparked, at most so long.
+    pub fn park(worker: &mut Worker, patience: Duration) {
+        worker.step_or_park(Some(patience));
     }
 
     /// Closes the inputs and works until all is done, on all workers.

@@ -70,6 +70,14 @@ impl UserKey {
     }
 }
 
+impl UserKey {
+    /// The inverse of [`UserKey::bytes`]; `None` if these are not the bytes of a key.
+    pub fn from_bytes(bytes: [u8; 16]) -> Option<UserKey> {
+        let both = u128::from_be_bytes(bytes);
+        Some(UserKey(NonZeroU64::new((both >> 64) as u64)?, both as u64))
+    }
+}
+
 impl fmt::Debug for UserKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}{:016x}", self.0, self.1)

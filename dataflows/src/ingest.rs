@@ -12,6 +12,7 @@ use crate::identity::EventId;
 use crate::record::{Event, Identity, Position, Record};
 use crate::time::{EventTime, Tick};
 use serde::{Deserialize, Serialize};
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
@@ -148,7 +149,7 @@ pub fn ingest<'s>(
 /// not depend on the number of workers.
 struct Ids {
     shards: Vec<Shard>,
-    /// Ids that each shard remembers.
+    /// Events that each shard remembers.
     limit: usize,
     /// Since they were last taken.
     changes: Vec<(IdRow, isize)>,
@@ -160,6 +161,8 @@ struct Shard {
     known: HashMap<EventId, Counted, foldhash::fast::FixedState>,
     /// Further events of ids that were used again outside of the horizon.
     again: BTreeMap<EventId, Vec<Counted>>,
+    /// In both.
+    events: usize,
     /// Ids of events up to this time may have been forgotten.
     forgotten: Option<EventTime>,
 }
@@ -221,7 +224,7 @@ impl Ids {
     /// Of each shard that has too many, forgets the older half. Ids of events without a time go first.
     fn forget(&mut self) {
         for (number, shard) in (0..).zip(&mut self.shards) {
-            if shard.known.len() > self.limit {
+            if shard.events > self.limit {
                 shard.forget(number, &mut self.changes);
             }
         }
@@ -230,34 +233,50 @@ impl Ids {
 
 impl Shard {
     fn insert(&mut self, id: EventId, counted: Counted) {
-        if self.known.contains_key(&id) {
-            self.again.entry(id).or_default().push(counted);
-        } else {
-            self.known.insert(id, counted);
+        self.events += 1;
+        match self.known.entry(id) {
+            Entry::Vacant(place) => {
+                place.insert(counted);
+            }
+            Entry::Occupied(_) => self.again.entry(id).or_default().push(counted),
         }
     }
 
+    /// Each event goes by its own time, whichever of its id came first: what stays follows from the rows alone, so it is
+    /// the same after a snapshot, and nothing later than `forgotten` is missing.
     fn forget(&mut self, number: u8, changes: &mut Vec<(IdRow, isize)>) {
+        let again = self.again.values().flatten();
         #[expect(clippy::disallowed_methods, reason = "only a median of them is used")]
-        let mut times: Vec<_> = self.known.values().map(|counted| counted.time).collect();
+        let mut times: Vec<_> = self.known.values().chain(again).map(|counted| counted.time).collect();
         let middle = times.len() / 2;
         let (_, cut, _) = times.select_nth_unstable(middle);
         let cut = *cut;
         let gone = changes.len();
-        self.known.retain(|id, counted| {
+        let mut keep = |id: &EventId, counted: &Counted| {
             let kept = counted.time > cut;
             if !kept {
                 changes.push((counted.row(*id), -1));
             }
             kept
-        });
+        };
         self.again.retain(|id, others| {
-            let kept = self.known.contains_key(id);
-            if !kept {
-                changes.extend(others.iter().map(|counted| (counted.row(*id), -1)));
-            }
-            kept
+            others.retain(|counted| keep(id, counted));
+            !others.is_empty()
         });
+        let again = &mut self.again;
+        self.known.retain(|id, counted| {
+            if keep(id, counted) {
+                return true;
+            }
+            let Some(others) = again.get_mut(id) else { return false };
+            let Some(other) = others.pop() else { return false };
+            if others.is_empty() {
+                again.remove(id);
+            }
+            *counted = other;
+            true
+        });
+        self.events -= changes.len() - gone;
         changes[gone..].sort_unstable();
         let forgotten = self.forgotten.max(cut);
         let row = |upto| IdRow::Forgotten { shard: number, upto };
@@ -287,6 +306,12 @@ mod tests {
         EventTime::from_micros(micros)
     }
 
+    /// Names of ids of one shard, so that they compete.
+    fn of_shard(shard: u8, names: usize) -> Vec<String> {
+        let all = (0..9999).map(|n: u32| n.to_string());
+        all.filter(|name| EventId::of(None, name).shard() == shard).take(names).collect()
+    }
+
     #[test]
     fn one_of_equal_payloads_counts_and_unequal_ones_conflict() {
         let mut ids = Ids::new(100);
@@ -309,21 +334,18 @@ mod tests {
 
     #[test]
     fn forgotten_ids_are_said_to_be_unchecked() {
-        // Of one shard, so that they compete.
         let mut ids = Ids::new(4 * EventId::SHARDS);
-        let of_shard = |name: &&String| EventId::of(None, name).shard() == 7;
-        let names: Vec<String> = (0..9999).map(|n: u32| n.to_string()).collect();
-        let names: Vec<&String> = names.iter().filter(of_shard).take(7).collect();
-        for n in 0..6 {
-            assert_eq!(ids.admit(&identity(names[n], "x", 0), time(n as i64)), (true, None));
+        let names = of_shard(7, 7);
+        for (n, name) in (0..).zip(&names[..6]) {
+            assert_eq!(ids.admit(&identity(name, "x", 0), time(n)), (true, None));
         }
         assert_eq!(ids.changes.len(), 6);
         ids.forget();
-        assert!(ids.shards[7].known.len() <= 4);
+        assert!(ids.shards[7].events <= 4);
         let at = Position { source: 0, part: 0, offset: 0 };
-        assert_eq!(ids.admit(&identity(names[0], "x", 0), time(0)), (true, Some(Verdict::NotChecked(at))));
-        assert_eq!(ids.admit(&identity(names[5], "x", 0), time(5)), (false, Some(Verdict::Duplicate(at))));
-        assert_eq!(ids.admit(&identity(names[6], "x", 0), time(9)), (true, None));
+        assert_eq!(ids.admit(&identity(&names[0], "x", 0), time(0)), (true, Some(Verdict::NotChecked(at))));
+        assert_eq!(ids.admit(&identity(&names[5], "x", 0), time(5)), (false, Some(Verdict::Duplicate(at))));
+        assert_eq!(ids.admit(&identity(&names[6], "x", 0), time(9)), (true, None));
         // What is left of the changes is what another one has to be told to go on alike.
         let mut changes = ids.changes.clone();
         differential_dataflow::consolidation::consolidate(&mut changes);
@@ -334,5 +356,42 @@ mod tests {
             let again = identity(name, "x", 0);
             assert_eq!(other.admit(&again, time(n)), ids.admit(&again, time(n)));
         }
+    }
+
+    #[test]
+    fn an_event_whose_id_is_used_again_is_forgotten_by_its_own_time() {
+        let mut ids = Ids::new(4 * EventId::SHARDS);
+        let names = of_shard(7, 5);
+        for (n, name) in (0..).zip(&names) {
+            assert_eq!(ids.admit(&identity(name, "x", 0), time(n)), (true, None));
+        }
+        assert_eq!(ids.admit(&identity(&names[0], "x", 0), time(100)), (true, None));
+        ids.forget();
+        // Later than all that is forgotten: it must not count twice without a word.
+        let at = Position { source: 0, part: 0, offset: 0 };
+        assert_eq!(ids.admit(&identity(&names[0], "x", 0), time(100)), (false, Some(Verdict::Duplicate(at))));
+        assert_eq!(ids.admit(&identity(&names[0], "x", 0), time(0)), (true, Some(Verdict::NotChecked(at))));
+    }
+
+    #[test]
+    fn what_is_forgotten_does_not_depend_on_the_order_in_which_rows_came_back() {
+        let names = of_shard(7, 5);
+        let mut ids = Ids::new(4 * EventId::SHARDS);
+        // Out of the order of their times, as rows of snapshots are not.
+        for (n, at) in [(0, 100), (0, 0), (0, 50), (1, 30)] {
+            assert_eq!(ids.admit(&identity(&names[n], "x", 0), time(at)), (true, None));
+        }
+        let mut rows: Vec<_> = ids.changes.drain(..).map(|(row, _)| row).collect();
+        rows.sort_unstable();
+        let go_on = |ids: &mut Ids| {
+            let more = [(2, 40), (3, 60), (4, 70)].map(|(n, at)| ids.admit(&identity(&names[n], "x", 0), time(at)));
+            ids.forget();
+            ids.changes.sort_unstable();
+            let old = [(0, 0), (0, 50), (0, 100), (1, 30)];
+            (more, old.map(|(n, at)| ids.admit(&identity(&names[n], "x", 0), time(at))), ids.changes.clone())
+        };
+        let mut restored = Ids::new(4 * EventId::SHARDS);
+        rows.into_iter().for_each(|row| restored.restore(row));
+        assert_eq!(go_on(&mut restored), go_on(&mut ids));
     }
 }

@@ -1,7 +1,7 @@
 //! Inputs -> Outputs: the one graph for history and live stream. The only file that knows the order of the stages.
 
 use crate::classify::{ClassTrace, classify};
-use crate::close::{Closing, close};
+use crate::close::{Closing, NextDeadline, close};
 use crate::counts::{CountTrace, SessionlessTrace, SignatureHour, tally};
 use crate::identity::{SignatureId, UserKey};
 use crate::ingest::{Dedupe, IdRow, Ingested, Verdict, ingest};
@@ -68,6 +68,7 @@ pub struct Outputs<'s> {
     pub sessionless: Arranged<'s, SessionlessTrace>,
     /// View of sessions and clock: the sessions that are closed.
     pub closings: Stream<'s, Tick, Vec<(Closing, Tick, isize)>>,
+    pub next_deadline: NextDeadline,
     /// Journal: records that did not simply count.
     pub verdicts: Stream<'s, Tick, Vec<(Verdict, Tick)>>,
     /// Journal: events that came late.
@@ -98,9 +99,9 @@ pub fn pipeline<'s>(inputs: Inputs<'s>, settings: Settings) -> Outputs<'s> {
     let sessionless = tally.sessionless();
     let Sessionized { sessions, rejections, late, lineage } =
         sessionize(tally.visits, inputs.replacements, restored, settings.gap);
-    let closings = match settings.clock {
+    let (closings, next_deadline) = match settings.clock {
         true => close(sessions.stream.clone(), inputs.clock, settings.gap),
-        false => empty(scope),
+        false => (empty(scope), NextDeadline::default()),
     };
     let by_owner = Exchange::new(move |((user, _), _, _): &((UserKey, Arc<str>), Tick, isize)| user.worker(workers));
     let names = arrange_core::<_, _, ValBatcher<_, _, _, _>, _>(inputs.names.inner, by_owner, "Names", ValBatcher::new);
@@ -111,6 +112,7 @@ pub fn pipeline<'s>(inputs: Inputs<'s>, settings: Settings) -> Outputs<'s> {
         counts,
         sessionless,
         closings,
+        next_deadline,
         verdicts,
         late,
         lineage,

@@ -22,7 +22,7 @@ pub struct Test {
 }
 
 /// Holds for a field if it holds for any of its values (a path through an array has several).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Predicate {
     /// The field has a value.
     Exists,

@@ -185,7 +185,11 @@ pub(super) fn size(size: &Spanned<Size>, range: RangeInclusive<u64>, problems: &
                 0 => format!("{}MiB", range.end() >> 20),
                 whole => format!("{whole}GiB"),
             };
-            let help = format!("write a size from 1 byte to \"{largest}\"");
+            let smallest = match range.start() >> 10 {
+                0 => "1 byte".into(),
+                whole => format!("\"{whole}KiB\""),
+            };
+            let help = format!("write a size from {smallest} to \"{largest}\"");
             problems.push(size.span(), format!("{bytes} bytes are out of range"), help);
             None
         }

@@ -14,9 +14,15 @@ const DEFAULT_BODY: usize = 1 << 20;
 const BODY: RangeInclusive<u64> = 1..=15 << 20;
 const RATE: RangeInclusive<i64> = 1..=10_000_000;
 
-pub(super) fn check(cluster: &typed::Cluster, http: &typed::Http, folder: &Path, problems: &mut Problems) -> HttpPlan {
-    let listen = cluster.listen.as_ref().map_or(DEFAULT_LISTEN, |listen| listen.get_ref());
-    if let Some(typed) = &cluster.listen {
+pub(super) fn check(
+    cluster: &typed::Cluster,
+    http: &typed::Http,
+    instead: Option<&str>,
+    folder: &Path,
+    problems: &mut Problems,
+) -> HttpPlan {
+    let listen = instead.or(cluster.listen.as_ref().map(|listen| listen.get_ref().as_str())).unwrap_or(DEFAULT_LISTEN);
+    if let Some(typed) = cluster.listen.as_ref().filter(|_| instead.is_none()) {
         match host(listen) {
             None => problems.push(
                 typed.span(),
@@ -74,4 +80,17 @@ fn host(listen: &str) -> Option<&str> {
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// What is wrong with an address of the command line, if that is.
+pub fn check_listen(plan: &HttpPlan) -> Result<(), String> {
+    match host(&plan.listen) {
+        None => Err("write a host and a port, such as 127.0.0.1:7474".into()),
+        Some(host) if !is_loopback(host) && plan.tokens.is_none() => {
+            Err("it can be reached from elsewhere, and nobody would need a token: name a file of tokens with \
+                 `tokens` in [cluster]"
+                .into())
+        }
+        Some(_) => Ok(()),
+    }
 }

@@ -30,6 +30,8 @@ pub(super) struct Cluster {
     pub data_dir: Option<Spanned<String>>,
     pub listen: Option<Spanned<String>>,
     pub tokens: Option<Spanned<String>>,
+    pub snapshot: Option<Spanned<Duration>>,
+    pub segment: Option<Spanned<Size>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -59,7 +59,7 @@ fn json(head: &[u8]) -> Option<Framing> {
 }
 
 /// Whether the line is one JSON object and nothing else.
-fn is_object(line: &[u8]) -> bool {
+pub(crate) fn is_object(line: &[u8]) -> bool {
     let line = line.trim_ascii();
     line.starts_with(b"{") && Framing::JsonValues.boundary(line) == Some(line.len()) && {
         let mut values = Framing::JsonValues.records(line);

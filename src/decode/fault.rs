@@ -13,4 +13,9 @@ impl Fault {
     pub fn new(reason: Reason, message: impl Into<String>) -> Fault {
         Fault { reason, message: message.into() }
     }
+
+    /// A record of `length` bytes where `limit` are allowed.
+    pub fn too_large(length: u64, limit: usize) -> Fault {
+        Fault::new(Reason::TooLarge, format!("the record has {length} bytes, more than the limit of {limit}"))
+    }
 }

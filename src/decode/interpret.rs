@@ -36,6 +36,8 @@ pub struct Batch {
     pub ambiguous: u64,
     /// Events outside of the asked range of event time.
     pub outside: u64,
+    /// Events whose time was too far in the future, and counts as that of reception.
+    pub skewed: u64,
 }
 
 /// Half-open range of event time.
@@ -97,6 +99,8 @@ pub struct Interpreter {
     /// Scratch.
     joined: String,
     encoded: Vec<u8>,
+    /// When the records at hand were received, if that is known.
+    pub received: Option<EventTime>,
 }
 
 /// No candidate begins with this slot.
@@ -134,6 +138,7 @@ impl Interpreter {
             texts: Seen::default(),
             joined: String::new(),
             encoded: Vec::new(),
+            received: None,
             plan,
         }
     }
@@ -146,7 +151,7 @@ impl Interpreter {
     /// Puts the event that was read at `position` into the batch, which is complete after [`Interpreter::finish`].
     pub fn record(&mut self, reading: &Reading, position: Position, payload: &[u8], batch: &mut Batch) {
         let chosen = self.choose(reading);
-        let time = self.time(reading, chosen[Role::Time as usize]);
+        let time = self.effective(self.time(reading, chosen[Role::Time as usize]), batch);
         if !self.range.contains(time) {
             batch.outside += 1;
             return;
@@ -171,6 +176,19 @@ impl Interpreter {
         }
         self.joined = joined;
         batch.input.records.push(record);
+    }
+
+    /// The time that counts: one that is further behind the time of reception than clocks may be wrong is that of
+    /// reception. What is not known to have been received at some time has the time that it says.
+    pub fn effective(&self, time: Result<EventTime, NoTime>, batch: &mut Batch) -> Result<EventTime, NoTime> {
+        let max_future = self.plan.sources[self.source as usize].events.max_future;
+        match (time, self.received) {
+            (Ok(time), Some(received)) if time.micros() - received.micros() > max_future => {
+                batch.skewed += 1;
+                Ok(received)
+            }
+            _ => time,
+        }
     }
 
     /// Completes the records of a batch, before it is sent.

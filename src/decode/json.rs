@@ -101,8 +101,7 @@ impl JsonReader {
         // Offsets into a payload are kept in 32 bits.
         let limit = self.limits.event_bytes.min(u32::MAX as usize);
         if payload.len() > limit {
-            let message = format!("{} bytes are more than the limit of {limit}", payload.len());
-            return Err(Fault::new(Reason::TooLarge, message));
+            return Err(Fault::too_large(payload.len() as u64, limit));
         }
         let text = simdutf8::basic::from_utf8(payload).map_err(|_| not_utf8(payload))?;
         // What lies in a payload that is to be exploded depends on more than its layout.

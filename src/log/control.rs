@@ -1,7 +1,8 @@
 //! What arrives in the control partition: like any other input it has offsets and ticks, and recovery replays it.
 //!
-//! Rules, labels and deletions will be further kinds.
+//! Labels and deletions will be further kinds.
 
+use crate::definitions::Definitions;
 use serde::{Deserialize, Serialize};
 
 /// Version of the encoding, in its first byte. A kind may be added without a new one: programs that do not know it
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 const VERSION: u8 = 1;
 
 /// One control record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Control {
     /// A generation begins: from here on ticks are computed by this program.
@@ -20,6 +21,8 @@ pub enum Control {
     },
     /// From here on, `source` in positions and in the remap means the source of this name.
     Source { source: u16, name: String },
+    /// From here on these tests are made, and these rules hold.
+    Definitions { definitions: Definitions },
 }
 
 impl Control {

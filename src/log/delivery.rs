@@ -30,16 +30,18 @@ pub struct Delivery<'a> {
 pub struct Cursor {
     /// What the file is recognised by, whatever it is called by now.
     pub file: FileId,
-    /// Where it was found.
+    /// Where it was found first.
     pub path: String,
     /// Decompressed bytes before this offset have been delivered.
     pub offset: u64,
+    /// XXH3-128 of the last of these bytes, up to 1024: files that begin alike rarely go on alike.
+    pub tail: [u64; 2],
 }
 
 /// A file by its content: the first bytes of a log never change, its name and place on disk do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileId {
-    /// XXH3-128 of the first `length` decompressed bytes.
+    /// XXH3-128 of the first `length` decompressed bytes: up to 1024, as many as were delivered first.
     pub hash: [u64; 2],
     pub length: u32,
     /// Tells files apart that begin alike; 0 for the first.
@@ -113,7 +115,7 @@ mod tests {
     #[test]
     fn what_is_encoded_is_decoded() {
         let file = FileId { hash: [1, u64::MAX], length: 9, twin: 0 };
-        let cursor = Cursor { file, path: "/var/log/ü.csv".into(), offset: 77 };
+        let cursor = Cursor { file, path: "/var/log/ü.csv".into(), offset: 77, tail: [2, 3] };
         let csv = Delivery {
             source: 3,
             format: Format::Csv,

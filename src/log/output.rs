@@ -45,6 +45,15 @@ pub struct OutputLog {
     base: Tick,
 }
 
+/// What is kept of one start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub base: Tick,
+    /// Where the next one begins.
+    pub end: Tick,
+    pub workers: usize,
+}
+
 /// The partitions of one start.
 #[derive(Debug)]
 struct Set {
@@ -169,6 +178,12 @@ impl OutputLog {
             }
         }
         low(&mut self.current.iter().map(|partition| lock(partition).low()))
+    }
+
+    /// What earlier starts have left, oldest first.
+    pub fn earlier(&self) -> Vec<Kept> {
+        let kept = |set: &Set| Kept { base: set.base, end: set.end, workers: set.partitions.len() };
+        lock(&self.old).iter().map(kept).collect()
     }
 
     /// The blocks of a tick, one per worker of its time.

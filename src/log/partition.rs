@@ -128,6 +128,11 @@ pub struct Full {
 }
 
 impl Partition {
+    /// The log that it belongs to.
+    pub fn log(&self) -> LogId {
+        self.context.id
+    }
+
     /// Appends a record and gives its offset. The record is durable after the next [`Partition::sync`], not before.
     ///
     /// `received_ms`: milliseconds since 1970-01-01T00:00:00Z.

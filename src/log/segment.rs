@@ -9,6 +9,7 @@
 //! frame of another segment, or one that a payload contains, is no frame here.
 
 use super::vfs::Role;
+use serde::{Deserialize, Serialize};
 
 pub const HEADER: usize = 56;
 /// Bytes of a frame besides its payload.
@@ -22,7 +23,7 @@ const VERSION: u16 = 1;
 const INDEX_BYTES: u64 = 64 << 10;
 
 /// Identity of a log: no file of another log is taken for one of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogId(pub [u8; 16]);
 
 /// A frame's kind.
@@ -267,6 +268,12 @@ impl SparseIndex {
         self.0.truncate(self.0.partition_point(|(at, _)| *at < offset));
     }
 
+    /// The first record that is known to begin at byte `at` or later.
+    pub fn beyond(&self, at: u64) -> Option<u64> {
+        let after = self.0.partition_point(|(_, start)| *start < at);
+        self.0.get(after).map(|(offset, _)| *offset)
+    }
+
     /// A byte at or before record `offset` where a frame begins.
     pub fn before(&self, offset: u64) -> u64 {
         let after = self.0.partition_point(|(at, _)| *at <= offset);
@@ -274,11 +281,11 @@ impl SparseIndex {
     }
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     let mut value = [0; 8];
     value.copy_from_slice(&bytes[at..at + 8]);
     u64::from_le_bytes(value)

@@ -4,6 +4,7 @@
 //! ```text
 //! real    files and folders of the operating system
 //! model   durable and volatile state kept apart: tears writes, loses folder entries, injects errors
+//! picture a folder of the operating system as it was, in which nothing can be changed
 //! ```
 
 use std::fmt::Debug;
@@ -12,9 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub mod model;
+pub mod picture;
 mod real;
 
-pub use real::RealFs;
+pub use real::{RealFs, is_locked};
 
 /// A file system.
 ///
@@ -98,6 +100,8 @@ pub enum Role {
     Control,
     Remap,
     Output,
+    /// Snapshots of the states.
+    State,
 }
 
 impl Role {
@@ -111,6 +115,7 @@ impl Role {
             Role::Control => 2,
             Role::Remap => 3,
             Role::Output => 4,
+            Role::State => 5,
         }
     }
 }
@@ -138,6 +143,14 @@ pub enum SyncStep {
     LowWatermark,
     /// The folder, before the last segment of a partition is removed: it says that the others may be missing.
     Destroy,
+    /// A run of a state, before a manifest lists it.
+    Run,
+    /// The folder, before a manifest that lists new runs gets its name.
+    RunEntries,
+    /// A manifest, before it gets its name.
+    Manifest,
+    /// The folder, before a snapshot counts: the log is released behind it, and runs that it has replaced are removed.
+    Generation,
 }
 
 impl SyncStep {
@@ -150,6 +163,16 @@ impl SyncStep {
         SyncStep::Reopen,
         SyncStep::ReopenEntries,
         SyncStep::LowWatermark,
+    ];
+
+    /// Those of the snapshots.
+    pub const STATE: [SyncStep; 6] = [
+        SyncStep::Folders,
+        SyncStep::Run,
+        SyncStep::RunEntries,
+        SyncStep::Manifest,
+        SyncStep::Generation,
+        SyncStep::ReopenEntries,
     ];
 }
 

@@ -1,6 +1,6 @@
 //! An outline for a person: within 80 columns, but for names that are longer.
 
-use super::{ANY, Candidates, FileOutline, Outline, SourceOutline};
+use super::{ANY, Candidates, FileOutline, HttpOutline, Outline, SourceOutline};
 use crate::summary::{COLUMNS, plural, printable, span, wrap};
 use indicatif::{BinaryBytes, DecimalBytes, HumanCount};
 use std::fmt::{self, Write};
@@ -27,6 +27,9 @@ impl Outline {
             ("gap", span(self.gap_s)),
             ("data_dir", self.data_dir.clone()),
         ])?;
+        if self.sources.iter().any(|source| source.posted_to.is_some()) {
+            self.http.write(text)?;
+        }
         for source in &self.sources {
             source.write(text)?;
         }
@@ -60,12 +63,35 @@ impl Outline {
     }
 }
 
+impl HttpOutline {
+    fn write(&self, text: &mut Text) -> fmt::Result {
+        text.section("http", "where a run takes events in; a replay has none of them")?;
+        let rate = self.rate.map_or("any number of requests".into(), |rate| format!("{rate} requests a second"));
+        let body = format!("{} a request, {rate}", BinaryBytes(self.max_body as u64));
+        let mut rows = vec![("listen", self.listen.clone()), ("limits", body)];
+        rows.push(("tokens", self.tokens.clone().unwrap_or_else(|| "none: whoever reaches it may post".into())));
+        if !self.origins.is_empty() {
+            rows.push(("origins", self.origins.join(", ")));
+        }
+        text.rows(&rows)
+    }
+}
+
 impl SourceOutline {
     fn write(&self, text: &mut Text) -> fmt::Result {
         text.section(&format!("source {}", self.name), "")?;
         let count = self.files.len() as u64;
         let files = format!("{} {}, {}", HumanCount(count), plural(count, "file"), DecimalBytes(self.bytes));
-        let mut rows = vec![("kind", self.kind.to_owned()), ("files", files)];
+        let mut rows = vec![("kind", self.kind.to_owned())];
+        rows.extend(self.posted_to.iter().map(|path| ("posted to", format!("POST {path}"))));
+        if self.follow {
+            rows.push(("follow", "a run goes on with what is added to its files".to_owned()));
+        }
+        match (count, self.follow) {
+            (0, true) => rows.push(("files", "none yet".to_owned())),
+            (0, false) if self.posted_to.is_some() => {}
+            _ => rows.push(("files", files)),
+        }
         rows.extend(self.files.iter().take(FILES_SHOWN).map(|file| ("", file.line())));
         if self.files.len() > FILES_SHOWN {
             rows.push(("", format!("{} more", HumanCount((self.files.len() - FILES_SHOWN) as u64))));
@@ -102,6 +128,13 @@ impl SourceOutline {
                 Some((_, count)) => *count += 1,
                 None => kinds.push((kind, 1)),
             }
+        }
+        if kinds.is_empty() {
+            return match (&self.posted_to, self.format) {
+                (Some(_), _) => "json (the only one that can be posted)".to_owned(),
+                (None, Some(format)) => format!("{format} (configured)"),
+                (None, None) => "told by the content".to_owned(),
+            };
         }
         let told = if self.format.is_some() { "configured" } else { "told by the content" };
         match kinds.as_slice() {

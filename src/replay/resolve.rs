@@ -76,7 +76,8 @@ pub fn sessionless(views: &mut Views) -> BTreeMap<Sessionless, u64> {
 }
 
 /// The class of each signature, by rank: ranks are in the order of names.
-struct Classes {
+#[derive(Default)]
+pub struct Classes {
     names: Vec<Class>,
     ranks: HashMap<SignatureId, u32, foldhash::fast::FixedState>,
 }
@@ -85,12 +86,37 @@ impl Classes {
     fn read(views: &mut Views) -> Classes {
         let mut pairs = Vec::new();
         views.classes(&mut |signature, class| pairs.push((signature, Arc::clone(class))));
+        let mut classes = Classes::default();
+        classes.add(pairs);
+        classes
+    }
+
+    /// Takes changes of the view of classes, as they come.
+    pub fn update(&mut self, changes: Vec<((SignatureId, Class), isize)>) {
+        let asserted = changes.into_iter().filter(|(_, diff)| *diff > 0);
+        self.add(asserted.map(|(row, _)| row).collect());
+    }
+
+    fn add(&mut self, pairs: Vec<(SignatureId, Class)>) {
         let mut names: Vec<Class> = pairs.iter().map(|(_, class)| Arc::clone(class)).collect();
-        names.sort_unstable();
-        names.dedup();
-        let rank = |class: &Class| names.partition_point(|name| name < class) as u32;
-        let ranks = pairs.iter().map(|(signature, class)| (*signature, rank(class))).collect();
-        Classes { names, ranks }
+        names.retain(|name| self.names.binary_search(name).is_err());
+        if !names.is_empty() {
+            let before = std::mem::take(&mut self.names);
+            names.extend(before.iter().cloned());
+            names.sort_unstable();
+            names.dedup();
+            self.names = names;
+            let moved: Vec<u32> = before.iter().map(|name| self.rank_of(name)).collect();
+            self.ranks.values_mut().for_each(|rank| *rank = moved[*rank as usize]);
+        }
+        for (signature, class) in pairs {
+            let rank = self.rank_of(&class);
+            self.ranks.insert(signature, rank);
+        }
+    }
+
+    fn rank_of(&self, name: &Class) -> u32 {
+        self.names.partition_point(|other| other < name) as u32
     }
 
     fn rank(&self, signature: SignatureId) -> u32 {
@@ -98,19 +124,20 @@ impl Classes {
         *self.ranks.get(&signature).expect("every signature has a class")
     }
 
-    fn name(&self, signature: SignatureId) -> &str {
+    pub fn name(&self, signature: SignatureId) -> &str {
         &self.names[self.rank(signature) as usize]
     }
 }
 
 /// Reused from row to row.
 #[derive(Default)]
-struct Scratch {
+pub struct Scratch {
     ranks: Vec<(u32, u64)>,
 }
 
 impl Scratch {
-    fn row<R>(
+    /// Calls `write` with the row of a session.
+    pub fn row<R>(
         &mut self,
         user: UserKey,
         name: &str,

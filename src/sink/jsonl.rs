@@ -4,15 +4,16 @@ use super::{Cell, SessionRow, SessionSchema, column_names, decimal};
 use std::io::{self, Write};
 
 /// The keys of a row, escaped once.
-pub(super) struct Keys(Vec<Vec<u8>>);
+pub struct Keys(Vec<Vec<u8>>);
 
 impl Keys {
-    pub(super) fn new(schema: &SessionSchema) -> Keys {
+    pub fn new(schema: &SessionSchema) -> Keys {
         let escaped = |name: String| serde_json::Value::from(name).to_string().into_bytes();
         Keys(column_names(schema).into_iter().map(escaped).collect())
     }
 
-    pub(super) fn row(&self, row: &SessionRow, out: &mut Vec<u8>) -> io::Result<()> {
+    /// Appends the object of a row, with a line feed.
+    pub fn row(&self, row: &SessionRow, out: &mut Vec<u8>) -> io::Result<()> {
         for (index, (key, cell)) in self.0.iter().zip(row.cells()).enumerate() {
             out.push(if index == 0 { b'{' } else { b',' });
             out.extend_from_slice(key);

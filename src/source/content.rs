@@ -15,6 +15,9 @@ const STORED_BLOCK: usize = 256 << 10;
 /// of the current block, so the block decides how much is lost, and the size of chunks must not.
 const DECODED_BLOCK: usize = 16 << 10;
 
+const GZIP: &str = "gzip";
+const ZSTD: &str = "zstd";
+
 /// Damaged compression ends it as the end of the file does; [`Content::damage`] tells the two apart.
 pub struct Content {
     path: PathBuf,
@@ -39,24 +42,26 @@ type Stored = BufReader<Chain<Cursor<Vec<u8>>, Counted>>;
 impl Content {
     /// Stored bytes are counted in `stored` as they are read.
     pub fn open(path: &Path, stored: Arc<AtomicU64>) -> Result<Content, SourceError> {
+        let file = File::open(path).map_err(|error| SourceError::io("open", path, error))?;
+        Content::new(path, file, stored)
+    }
+
+    /// Of a file that is open already, at its start; `path` is what errors call it.
+    pub fn new(path: &Path, file: File, stored: Arc<AtomicU64>) -> Result<Content, SourceError> {
         let failed = |error| SourceError::io("open", path, error);
-        let mut file = Counted { file: File::open(path).map_err(failed)?, stored };
+        let mut file = Counted { file, stored };
         let mut magic = Vec::new();
         file.by_ref().take(4).read_to_end(&mut magic).map_err(|error| SourceError::io("read", path, origin(error)))?;
-        // The magic numbers of RFC 1952 and RFC 8878 (a frame, or a skippable one before it).
-        let is_gzip = magic.starts_with(&[0x1f, 0x8b]);
-        let is_zstd = matches!(magic[..], [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18]);
+        let compression = compression(&magic);
         let stored = BufReader::with_capacity(STORED_BLOCK, Cursor::new(magic).chain(file));
         let compressed = |name, decoder: Box<dyn Read + Send>| Decoder::Compressed {
             name,
             decoded: BufReader::with_capacity(DECODED_BLOCK, decoder),
         };
-        let decoder = if is_gzip {
-            compressed("gzip", Box::new(MultiGzDecoder::new(stored)))
-        } else if is_zstd {
-            compressed("zstd", Box::new(zstd::Decoder::with_buffer(stored).map_err(failed)?))
-        } else {
-            Decoder::Plain(stored)
+        let decoder = match compression {
+            Some(name @ GZIP) => compressed(name, Box::new(MultiGzDecoder::new(stored))),
+            Some(name) => compressed(name, Box::new(zstd::Decoder::with_buffer(stored).map_err(failed)?)),
+            None => Decoder::Plain(stored),
         };
         let path = path.to_path_buf();
         Ok(Content { path, decoder, unread: Vec::new(), taken: 0, offset: 0, ended: false, damage: None })
@@ -142,6 +147,16 @@ impl Content {
                 Ok(0)
             }
         }
+    }
+}
+
+/// Of a file whose first four bytes are `magic`: the magic numbers of RFC 1952 and RFC 8878 (a frame, or a skippable one
+/// before it).
+pub fn compression(magic: &[u8]) -> Option<&'static str> {
+    match magic {
+        [0x1f, 0x8b, ..] => Some(GZIP),
+        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18] => Some(ZSTD),
+        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 use super::content::Content;
 use super::{Chunk, Chunking, Part, SourceError};
 use crate::decode::detect::{self, Detected, HEAD_BYTES};
+use crate::decode::fault::Fault;
 use crate::decode::framing::{Framing, Scanner};
 use crate::plan::Format;
 use dataflows::{DeadLetter, Position, Reason};
@@ -32,7 +33,7 @@ impl Cutter {
     /// `stored` as they are read.
     pub fn open(part: usize, plan: &Part, chunking: Chunking, stored: Arc<AtomicU64>) -> Result<Cutter, SourceError> {
         let mut content = Content::open(&plan.path, stored)?;
-        let head = head(&mut content)?;
+        let head = head(|into| content.fill(into))?;
         let detected = match plan.format {
             Some(format) => Some(Detected { format, framing: detect::framing(format, &head) }),
             // Nothing can be misread in nothing; and damage alone must not end the run.
@@ -170,9 +171,9 @@ impl Cutter {
             large.end = large.scanner.end(&buffer[..filled]);
         }
         length -= self.framing.terminator(&last) as u64;
-        let message = format!("the record has {length} bytes, more than the limit of {}", self.event_bytes);
+        let Fault { reason, message } = Fault::too_large(length, self.event_bytes);
         let position = self.position(offset + start as u64);
-        Ok(DeadLetter { position, reason: Reason::TooLarge, message, payload, length })
+        Ok(DeadLetter { position, reason, message, payload, length })
     }
 
     fn position(&self, offset: u64) -> Position {
@@ -182,24 +183,24 @@ impl Cutter {
 }
 
 /// What lies in a buffer that starts at a record boundary.
-struct Survey {
+pub struct Survey {
     /// End of the last whole record before `large`; 0 if there is none.
-    whole: usize,
+    pub whole: usize,
     /// The first record that is too large, as far as the buffer shows.
-    large: Option<Large>,
+    pub large: Option<Large>,
 }
 
 /// A record that is too large.
-struct Large {
-    start: usize,
+pub struct Large {
+    pub start: usize,
     /// Absent while it goes on.
-    end: Option<usize>,
+    pub end: Option<usize>,
     /// Where it ends in the buffer, or where the buffer ends in it.
-    scanner: Scanner,
+    pub scanner: Scanner,
 }
 
 impl Survey {
-    fn of(framing: Framing, bytes: &[u8], limit: usize) -> Survey {
+    pub fn of(framing: Framing, bytes: &[u8], limit: usize) -> Survey {
         if bytes.len() <= limit {
             return Survey { whole: framing.boundary(bytes).unwrap_or(0), large: None };
         }
@@ -222,9 +223,10 @@ impl Survey {
 }
 
 /// The first bytes of the content without byte order mark and blank lines, for recognition: [`HEAD_BYTES`], or all.
-fn head(content: &mut Content) -> Result<Vec<u8>, SourceError> {
+/// `fill` goes on where it stopped, and fills everything before the end.
+pub fn head(mut fill: impl FnMut(&mut [u8]) -> Result<usize, SourceError>) -> Result<Vec<u8>, SourceError> {
     let mut head = vec![0; HEAD_BYTES];
-    let mut filled = content.fill(&mut head)?;
+    let mut filled = fill(&mut head)?;
     let mut skipped = if head[..filled].starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
     loop {
         skipped += blank_lines(&head[skipped..filled]);
@@ -234,7 +236,7 @@ fn head(content: &mut Content) -> Result<Vec<u8>, SourceError> {
         head.copy_within(skipped..filled, 0);
         filled -= skipped;
         skipped = 0;
-        filled += content.fill(&mut head[filled..])?;
+        filled += fill(&mut head[filled..])?;
     }
     head.truncate(filled);
     Ok(head)

@@ -21,14 +21,7 @@ const MATCHING: MatchOptions =
 pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SourceError> {
     let mut files = BTreeSet::new();
     for path in paths {
-        let mut found = Vec::new();
-        if path.exists() {
-            gather(path, &mut found)?;
-        } else {
-            for entry in matches(path)? {
-                gather(&entry, &mut found)?;
-            }
-        }
+        let found = search(path, &mut Err)?;
         if found.is_empty() {
             return Err(SourceError::NoMatch { pattern: path.clone() });
         }
@@ -39,37 +32,86 @@ pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SourceError> {
     Ok(files.into_iter().filter(|file| seen.insert(fs::canonicalize(file).unwrap_or_else(|_| file.clone()))).collect())
 }
 
-fn matches(pattern: &Path) -> Result<Vec<PathBuf>, SourceError> {
+/// As [`expand`], for what may come and go meanwhile: nothing has to match, what cannot be listed is handed to `failed`
+/// and left out, and a file that two names lead to is there under both.
+///
+/// # Errors
+/// A malformed pattern.
+pub fn expand_some(paths: &[PathBuf], mut failed: impl FnMut(SourceError)) -> Result<Vec<PathBuf>, SourceError> {
+    let mut files = BTreeSet::new();
+    for path in paths {
+        files.extend(search(path, &mut |error| {
+            failed(error);
+            Ok(())
+        })?);
+    }
+    Ok(files.into_iter().collect())
+}
+
+/// Called with what cannot be listed: to end the search with it, or go on without.
+type Failed<'f> = dyn FnMut(SourceError) -> Result<(), SourceError> + 'f;
+
+fn search(path: &Path, failed: &mut Failed<'_>) -> Result<Vec<PathBuf>, SourceError> {
+    let mut found = Vec::new();
+    if path.exists() {
+        gather(path, &mut found, failed)?;
+    } else {
+        for entry in matches(path)? {
+            match entry {
+                Ok(entry) => gather(&entry, &mut found, failed)?,
+                Err(error) => failed(error)?,
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn matches(pattern: &Path) -> Result<impl Iterator<Item = Result<PathBuf, SourceError>>, SourceError> {
     let refused = |message| SourceError::Pattern { pattern: pattern.to_path_buf(), message };
     let text = pattern.to_str().ok_or_else(|| refused("it is not valid UTF-8"))?;
     let entries = glob::glob_with(text, MATCHING).map_err(|error| refused(error.msg))?;
-    entries
-        .map(|entry| {
-            entry.map_err(|error| {
-                let path = error.path().to_path_buf();
-                SourceError::io("list", &path, error.into())
-            })
+    Ok(entries.map(|entry| {
+        entry.map_err(|error| {
+            let path = error.path().to_path_buf();
+            SourceError::io("list", &path, error.into())
         })
-        .collect()
+    }))
 }
 
 /// The file itself, or all files below the folder.
-fn gather(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), SourceError> {
-    let failed = |error| SourceError::io("list", path, error);
-    if !fs::metadata(path).map_err(failed)?.is_dir() {
-        files.push(path.to_path_buf());
-        return Ok(());
+fn gather(path: &Path, files: &mut Vec<PathBuf>, failed: &mut Failed<'_>) -> Result<(), SourceError> {
+    let listing = |error| SourceError::io("list", path, error);
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => {
+            files.push(path.to_path_buf());
+            return Ok(());
+        }
+        Err(error) => return failed(listing(error)),
     }
-    for entry in fs::read_dir(path).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let below = entry.path();
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) => return failed(listing(error)),
+    };
+    for entry in entries {
+        let (below, kind) = match entry.and_then(|entry| Ok((entry.path(), entry.file_type()?))) {
+            Ok(entry) => entry,
+            Err(error) => {
+                failed(listing(error))?;
+                continue;
+            }
+        };
+        if below.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
             continue;
         }
-        if entry.file_type().map_err(failed)?.is_dir() {
-            gather(&below, files)?;
-        } else if fs::metadata(&below).map_err(|error| SourceError::io("open", &below, error))?.is_file() {
-            files.push(below);
+        if kind.is_dir() {
+            gather(&below, files, failed)?;
+            continue;
+        }
+        match fs::metadata(&below) {
+            Ok(metadata) if metadata.is_file() => files.push(below),
+            Ok(_) => {}
+            Err(error) => failed(SourceError::io("open", &below, error))?,
         }
     }
     Ok(())

@@ -118,3 +118,14 @@ fn of_several_sources_one_is_named() {
     assert_row(&run.stdout(), "user", &["::1", "host"]);
     assert_row(&run.stdout(), "class", &["GET"]);
 }
+
+/// As the collector reads it: whatever is posted is JSON.
+#[test]
+fn an_event_that_is_posted() {
+    let folder = Folder::new();
+    let config = "[[source]]\nname = 'collector'\nkind = 'http'\n";
+    let text = explain(&folder, config, r#"{"user_id":"u","type":"click","ts":1}"#);
+    assert_row(&text, "user", &["u", "user_id"]);
+    assert_row(&text, "class", &["click"]);
+    assert!(explain(&folder, config, "user_id,type\nu,click\n").contains("no_json"));
+}

@@ -151,3 +151,21 @@ fn an_empty_file_has_no_events() {
     let replay = folder.replay("headwater.toml", ["empty.jsonl"]);
     assert_eq!((replay.rows(), replay.number("events"), replay.number("users")), (vec![], 0, 0));
 }
+
+/// What is posted to a run is nothing that a replay could read; the files beside it are.
+#[test]
+fn a_source_that_is_posted_to_has_nothing_to_replay() {
+    let folder = Folder::new();
+    let posted = "[[source]]\nname = 'collector'\nkind = 'http'\n";
+    folder.write("headwater.toml", format!("{posted}[[source]]\nname = 'app'\npaths = 'app.jsonl'\nfollow = true\n"));
+    folder.write("app.jsonl", lines().join("\n"));
+    let replay = folder.replay("headwater.toml", [""; 0]);
+    assert_eq!((replay.rows(), replay.number("files")), (sessions(), 1));
+
+    folder.write("posted.toml", posted);
+    let run = folder.headwater(["replay", "posted.toml"]);
+    assert_eq!(run.code(), 2);
+    assert!(run.stderr().contains("headwater run posted.toml"), "{}", run.stderr());
+    // Saved elsewhere, they can be.
+    assert_eq!(folder.replay("posted.toml", ["app.jsonl"]).rows(), sessions());
+}

@@ -6,8 +6,8 @@ use headwater::log::partition::Partition;
 use headwater::log::{CONTROL, Log, QUEUE};
 
 pub fn check(log: &Log, expected: &mut Expected) -> Result<(), String> {
-    for (number, (partition, records)) in log.queue.iter().zip(&mut expected.queue).enumerate() {
-        check_records(partition, records).map_err(|what| format!("part {number}: {what}"))?;
+    for (number, (part, records)) in log.queue.iter().zip(&mut expected.queue).enumerate() {
+        check_records(&part.partition(), records).map_err(|what| format!("part {number}: {what}"))?;
     }
     check_records(&log.control, &mut expected.control).map_err(|what| format!("control: {what}"))?;
     check_remap(log, expected).map_err(|what| format!("remap: {what}"))?;
@@ -74,7 +74,7 @@ fn check_remap(log: &Log, expected: &mut Expected) -> Result<(), String> {
         *asked = vec![found];
         for ((source, part), upper) in &binding.uppers {
             let durable = match *source {
-                QUEUE => log.queue[*part as usize].durable(),
+                QUEUE => log.queue[*part as usize].partition().durable(),
                 CONTROL => log.control.durable(),
                 _ => *upper,
             };
@@ -87,7 +87,7 @@ fn check_remap(log: &Log, expected: &mut Expected) -> Result<(), String> {
             // What the first tick that can be replayed takes has to be there.
             for (number, part) in (0..).zip(&log.queue) {
                 let upper = binding.uppers[&(QUEUE, number)];
-                ensure(part.low() <= upper, || format!("part {number} begins behind {upper}"))?;
+                ensure(part.partition().low() <= upper, || format!("part {number} begins behind {upper}"))?;
             }
         }
         before = Some(binding);

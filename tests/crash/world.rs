@@ -104,8 +104,9 @@ impl World {
     /// What there is: offsets and ticks, from and to.
     pub fn recovered(&self) -> Vec<(u64, u64)> {
         let Some(log) = &self.log else { return Vec::new() };
-        let partitions = log.queue.iter().chain([&log.control]);
-        let mut all: Vec<_> = partitions.map(|partition| (partition.low(), partition.durable())).collect();
+        let extent = |partition: &Partition| (partition.low(), partition.durable());
+        let mut all: Vec<_> = log.queue.iter().map(|part| extent(&part.partition())).collect();
+        all.push(extent(&log.control));
         all.push((log.remap.low(), log.remap.next()));
         all.push((log.outputs.oldest(), log.outputs.upper()));
         all
@@ -146,7 +147,7 @@ impl World {
         let part = self.rng.below(PARTS.into()) as usize;
         for _ in 0..1 + self.rng.below(3) {
             let bytes = payload(&mut self.rng, 300);
-            let partition = &mut open(&mut self.log).queue[part];
+            let partition = &mut *open(&mut self.log).queue[part].partition();
             if append(partition, &mut self.expected.queue[part], self.now_ms, bytes)? == Ended::Stopped {
                 return Ok(Ended::Stopped);
             }
@@ -156,7 +157,7 @@ impl World {
 
     fn acknowledge(&mut self) -> Result<Ended, String> {
         let part = self.rng.below(PARTS.into()) as usize;
-        if let Call::Ok(upper) = call!(open(&mut self.log).queue[part].sync()) {
+        if let Call::Ok(upper) = call!(open(&mut self.log).queue[part].partition().sync()) {
             self.expected.queue[part].acknowledged = upper;
         }
         Ok(Ended::Done)
@@ -176,7 +177,8 @@ impl World {
 
     fn mint(&mut self) -> Result<Ended, String> {
         let log = open(&mut self.log);
-        let mut uppers: Uppers = (0..PARTS).map(|part| ((QUEUE, part), log.queue[part as usize].durable())).collect();
+        let mut uppers: Uppers =
+            (0..PARTS).map(|part| ((QUEUE, part), log.queue[part as usize].partition().durable())).collect();
         uppers.insert((CONTROL, 0), log.control.durable());
         let others = Uppers::from([((3, 1), self.expected.happened * 2)]);
         uppers.extend(others.clone());
@@ -252,7 +254,7 @@ impl World {
     /// Everything that was appended is acknowledged.
     pub fn acknowledge_all(&mut self) -> Result<Ended, String> {
         for part in 0..PARTS as usize {
-            if let Call::Ok(upper) = call!(open(&mut self.log).queue[part].sync()) {
+            if let Call::Ok(upper) = call!(open(&mut self.log).queue[part].partition().sync()) {
                 self.expected.queue[part].acknowledged = upper;
             }
         }

@@ -1,174 +1,50 @@
 //! The slow, obvious answer: keep every event, and sort and split all of them again after every tick.
 
+use super::seen::{Row, Seen};
+use super::steps::{GAP, HORIZON, Input, ORIGIN, Raw, Step, Swap, key, name, rules, time};
 use dataflows::identity::payload_hash;
 use dataflows::ingest::Verdict;
-use dataflows::rules::{Condition, Descriptor, Rule, UNCLASSIFIED};
-use dataflows::sessionize::{Replacement, Visit};
+use dataflows::rules::UNCLASSIFIED;
+use dataflows::sessionize::{Moved, Replacement};
 use dataflows::{
-    Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, SessionId, ShapeId, SignatureId,
-    UserKey,
+    Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, SessionId, Sessionless, UserKey,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub const GAP: i64 = 10;
-pub const HORIZON: i64 = 25;
-
-/// One raw event.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Raw {
-    pub user: Option<u8>,
-    pub time: Option<i64>,
-    /// 3 stands for no type.
-    pub kind: u8,
-    pub id: Option<u8>,
-    pub price: Option<i64>,
-    pub page: Option<u8>,
-}
-
-/// A replacement to be resolved against the sessions before its tick.
-#[derive(Clone, Debug)]
-pub struct Swap {
-    pub user: u8,
-    pub from: i64,
-    pub to: i64,
-    /// Bit n: the n-th event of the sessions survives.
-    pub keep: u64,
-    /// Survivors with odd numbers are moved by this much.
-    pub shift: i64,
-    /// Names a session that is not there.
-    pub stale: bool,
-}
-
-/// What arrives in one tick.
-#[derive(Clone, Debug)]
-pub struct Step {
-    pub raws: Vec<Raw>,
-    pub swaps: Vec<Swap>,
-    /// Replaces all rules by the set of this number.
-    pub rules: Option<u8>,
-}
-
-/// One tick of the graph's inputs.
-#[derive(Clone, Debug, Default)]
-pub struct Input {
-    pub records: Vec<Record>,
-    pub names: Vec<(UserKey, Arc<str>)>,
-    pub signatures: Vec<(SignatureId, Descriptor)>,
-    pub rules: Vec<(Rule, isize)>,
-    pub replacements: Vec<Replacement>,
-}
-
-/// What all views hold after a tick, and what the journals gained in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    pub sessions: BTreeMap<Row, isize>,
-    pub counts: BTreeMap<(String, Option<i64>), isize>,
-    pub verdicts: Vec<Verdict>,
-    pub rejected: Vec<(UserKey, Vec<SessionId>)>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Row {
-    pub user: String,
-    pub start: i64,
-    pub end: i64,
-    pub events: u64,
-    pub signatures: Vec<(SignatureId, u64)>,
-    pub first: SignatureId,
-    pub last: SignatureId,
-    pub price: Measure,
-    pub pages: Option<(String, String)>,
-}
-
-#[derive(Default)]
 pub struct Oracle {
-    dedupe: bool,
+    /// Ids that a shard remembers; `None` without de-duplication.
+    remembered: Option<usize>,
     /// All events that count.
     events: Vec<Raw>,
     /// Events that sessions are made of: replacements change these alone.
     visits: Vec<Raw>,
-    /// By user and event id: payload and time of what counts.
-    ids: BTreeMap<(Option<u8>, u8), Vec<Raw>>,
+    /// By shard and id: what counts and is not forgotten.
+    ids: BTreeMap<u8, Vec<(EventId, Raw)>>,
+    /// By shard: events up to this time may be forgotten.
+    forgotten: BTreeMap<u8, i64>,
     rules: u8,
-    offset: u64,
-}
-
-pub fn name(user: u8) -> String {
-    format!("user {user}")
-}
-
-fn key(user: u8) -> UserKey {
-    UserKey::of(&name(user))
-}
-
-fn time(micros: i64) -> EventTime {
-    EventTime::from_micros(micros).expect("small")
-}
-
-/// Rule sets 0 to 3; test 0 asks whether there is a price, test 1 whether there is a page.
-fn rules(set: u8) -> Vec<Rule> {
-    let rule = |name: &str, priority, order, when: &[(u32, bool)]| Rule {
-        name: name.into(),
-        priority,
-        order,
-        when: when.iter().map(|&(test, answer)| Condition { test, answer }).collect(),
-    };
-    match set {
-        0 => vec![],
-        1 => vec![rule("priced", 0, 0, &[(0, true)])],
-        2 => vec![rule("priced", 0, 0, &[(0, true)]), rule("paged", 0, 1, &[(1, true)])],
-        // The later one goes first, by its priority.
-        _ => vec![
-            rule("priced", 0, 0, &[(0, true)]),
-            rule("paged", 1, 1, &[(1, true)]),
-            rule("bare", 0, 2, &[(0, false), (1, false)]),
-        ],
-    }
-}
-
-impl Raw {
-    fn descriptor(&self) -> Descriptor {
-        let kind = (self.kind < 3).then(|| Arc::from(format!("kind {}", self.kind)));
-        Descriptor { shape: ShapeId(1), kind, answers: vec![self.price.is_some(), self.page.is_some()] }
-    }
-
-    fn signature(&self) -> SignatureId {
-        SignatureId::of(ShapeId(1), format!("{:?}", self.descriptor()).as_bytes())
-    }
-
-    fn details(&self) -> Option<Box<Details>> {
-        let price = match self.price {
-            Some(price) if price < 0 => Measure { millionths: 0, numbers: 0, others: 1 },
-            Some(price) => Measure { millionths: price.into(), numbers: 1, others: 0 },
-            None => Measure::default(),
-        };
-        let page = self.page.map(|page| Arc::from(format!("page {page}")));
-        Some(Box::new(Details { sums: [price].into_iter().collect(), carried: [page].into_iter().collect() }))
-    }
-
-    fn visit(&self) -> Option<Visit> {
-        let (user, at) = (key(self.user?), time(self.time?));
-        Some(Visit { user, time: at, signature: self.signature(), details: self.details() })
-    }
-
-    /// By hand, not by the graph's own rules: the highest priority, then the lowest order.
-    fn class(&self, set: u8) -> String {
-        let (price, page) = (self.price.is_some(), self.page.is_some());
-        match set {
-            3 if page => "paged".into(),
-            3 if !price => "bare".into(),
-            1..=3 if price => "priced".into(),
-            2 if page => "paged".into(),
-            _ if self.kind < 3 => format!("kind {}", self.kind),
-            _ => UNCLASSIFIED.into(),
-        }
-    }
+    /// All that ever came, counted or not.
+    raws: Vec<Raw>,
+    now_ms: i64,
+    /// The latest that it ever was.
+    latest_ms: i64,
 }
 
 impl Oracle {
-    pub fn new(dedupe: bool) -> Oracle {
-        Oracle { dedupe, ..Oracle::default() }
+    pub fn new(remembered: Option<usize>) -> Oracle {
+        let now_ms = ORIGIN / 1000;
+        Oracle {
+            remembered,
+            events: Vec::new(),
+            visits: Vec::new(),
+            ids: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
+            rules: 0,
+            raws: Vec::new(),
+            now_ms,
+            latest_ms: now_ms,
+        }
     }
 
     /// The inputs of the next tick, and what is to be seen after it.
@@ -179,31 +55,52 @@ impl Oracle {
             input.rules.extend(rules(set).into_iter().map(|rule| (rule, 1)));
             self.rules = set;
         }
+        self.now_ms += step.passed_ms;
+        self.latest_ms = self.latest_ms.max(self.now_ms);
+        input.now_ms = self.now_ms;
+        let before = self.groups();
         self.swap(&step.swaps, &mut input, &mut seen);
-        self.ingest(&step.raws, &mut input, &mut seen);
-        for row in self.sessions().into_values().flatten() {
+        let arrived = self.ingest(&step.raws, &mut input, &mut seen);
+        for user in (0..3).filter(|user| step.swaps.iter().all(|swap| swap.user != *user)) {
+            journals(user, &before[&user], &self.groups()[&user], &arrived, &mut seen);
+        }
+        for (user, group) in
+            self.groups().into_iter().flat_map(|(user, all)| all.into_iter().map(move |one| (user, one)))
+        {
+            let row = row(user, &group);
+            // No event of a whole second that the clock has reached can extend it.
+            if row.end + GAP < self.latest_ms.div_euclid(1000) * 1_000_000 {
+                *seen.closings.entry(row.clone()).or_insert(0) += 1;
+            }
             *seen.sessions.entry(row).or_insert(0) += 1;
+        }
+        for raw in &self.raws {
+            seen.names.extend(raw.user.map(|user| (key(user), name(user))));
+            seen.classes.insert((raw.signature(), class(raw, self.rules)), 1);
         }
         for event in &self.events {
             let hour = event.time.map(|time| time.div_euclid(3_600_000_000) * 3_600_000_000);
-            *seen.counts.entry((event.class(self.rules), hour)).or_insert(0) += 1;
+            *seen.counts.entry((class(event, self.rules), hour)).or_insert(0) += 1;
+            match (event.user, event.time) {
+                (None, _) => *seen.sessionless.entry(Sessionless::NoUser).or_insert(0) += 1,
+                (Some(_), None) => *seen.sessionless.entry(Sessionless::NoTime).or_insert(0) += 1,
+                (Some(_), Some(_)) => {}
+            }
         }
         (input, seen)
     }
 
-    fn ingest(&mut self, raws: &[Raw], input: &mut Input, seen: &mut Seen) {
+    /// Returns the events of the tick that count.
+    fn ingest(&mut self, raws: &[Raw], input: &mut Input, seen: &mut Seen) -> Vec<Raw> {
         let mut arrivals = Vec::new();
         for raw in raws {
             // Positions of two parts interleave, so that within a tick arrival and log order differ.
-            let position = Position { source: 0, part: (self.offset % 2) as u32, offset: self.offset };
-            self.offset += 1;
-            let identity = raw.id.filter(|_| self.dedupe).map(|id| {
-                Box::new(Identity {
-                    id: EventId::of(raw.user.map(key), &id.to_string()),
-                    payload: payload_hash(format!("{raw:?}").as_bytes()),
-                    position,
-                    horizon: HORIZON,
-                })
+            let offset = self.raws.len() as u64;
+            let position = Position { source: 0, part: (offset % 2) as u32, offset };
+            self.raws.push(raw.clone());
+            let identity = raw.event_id().filter(|_| self.remembered.is_some()).map(|id| {
+                let payload = payload_hash(format!("{raw:?}").as_bytes());
+                Box::new(Identity { id, payload, position, horizon: HORIZON })
             });
             let event = Event {
                 user: raw.user.map(key),
@@ -217,25 +114,55 @@ impl Oracle {
             arrivals.push((position, raw.clone()));
         }
         arrivals.sort();
+        let mut counted = Vec::new();
         for (position, raw) in arrivals {
-            if let Some(id) = raw.id.filter(|_| self.dedupe) {
-                let counted = self.ids.entry((raw.user, id)).or_default();
-                let near = |other: &&Raw| match (other.time, raw.time) {
-                    (Some(one), Some(other)) => (one - other).abs() <= HORIZON,
-                    _ => true,
-                };
-                let near: Vec<_> = counted.iter().filter(near).collect();
-                if !near.is_empty() {
-                    let same = near.contains(&&raw);
-                    seen.verdicts.push(if same { Verdict::Duplicate(position) } else { Verdict::Conflict(position) });
-                    continue;
-                }
-                counted.push(raw.clone());
+            let verdict = self.admit(&raw, position);
+            seen.verdicts.extend(verdict);
+            if matches!(verdict, None | Some(Verdict::NotChecked(_))) {
+                counted.push(raw);
             }
-            self.events.push(raw.clone());
-            self.visits.push(raw);
         }
         seen.verdicts.sort();
+        self.forget();
+        self.events.extend(counted.iter().cloned());
+        self.visits.extend(counted.iter().cloned());
+        counted
+    }
+
+    fn admit(&mut self, raw: &Raw, position: Position) -> Option<Verdict> {
+        self.remembered?;
+        let id = raw.event_id()?;
+        let known = self.ids.entry(id.shard()).or_default();
+        let near = |other: &Raw| match (other.time, raw.time) {
+            (Some(one), Some(other)) => (one - other).abs() <= HORIZON,
+            _ => true,
+        };
+        let near: Vec<_> = known.iter().filter(|(other, raw)| *other == id && near(raw)).map(|(_, raw)| raw).collect();
+        if !near.is_empty() {
+            let same = near.contains(&raw);
+            return Some(if same { Verdict::Duplicate(position) } else { Verdict::Conflict(position) });
+        }
+        if raw.time.is_some() && raw.time <= self.forgotten.get(&id.shard()).copied() {
+            return Some(Verdict::NotChecked(position));
+        }
+        known.push((id, raw.clone()));
+        None
+    }
+
+    /// Of each shard with too many, what is not later than the middle one goes.
+    fn forget(&mut self) {
+        for (shard, known) in &mut self.ids {
+            if self.remembered.is_some_and(|remembered| known.len() > remembered) {
+                let mut times: Vec<_> = known.iter().map(|(_, raw)| raw.time).collect();
+                times.sort();
+                let cut = times[times.len() / 2];
+                known.retain(|(_, raw)| raw.time > cut);
+                if let Some(cut) = cut {
+                    let forgotten = self.forgotten.entry(*shard).or_insert(cut);
+                    *forgotten = cut.max(*forgotten);
+                }
+            }
+        }
     }
 
     fn swap(&mut self, swaps: &[Swap], input: &mut Input, seen: &mut Seen) {
@@ -251,7 +178,7 @@ impl Oracle {
             let id = |group: &Vec<Raw>| SessionId::of(user, time(group[0].time.unwrap()));
             let mut sessions: Vec<_> = groups.iter().map(id).collect();
             if swap.stale {
-                sessions.push(SessionId::of(user, time(1_000_000)));
+                sessions.push(SessionId::of(user, EventTime::MAX));
             }
             sessions.sort();
             let all: Vec<Raw> = groups.concat();
@@ -298,8 +225,46 @@ impl Oracle {
         seen.rejected.sort();
     }
 
-    fn sessions(&self) -> BTreeMap<u8, Vec<Row>> {
-        (0..3).map(|user| (user, groups(&self.visits, user).iter().map(|group| row(user, group)).collect())).collect()
+    /// The sessions of each user, each as its visits.
+    fn groups(&self) -> BTreeMap<u8, Vec<Vec<Raw>>> {
+        (0..3).map(|user| (user, groups(&self.visits, user))).collect()
+    }
+}
+
+/// What the journals say of a user without replacements, whose sessions were `before` and are `after`.
+fn journals(user: u8, before: &[Vec<Raw>], after: &[Vec<Raw>], arrived: &[Raw], seen: &mut Seen) {
+    let start = |group: &Vec<Raw>| group[0].time.unwrap();
+    let end = |group: &Vec<Raw>| group.last().unwrap().time.unwrap();
+    let now = |time: i64| after.iter().find(|group| (start(group)..=end(group)).contains(&time)).unwrap();
+    for raw in arrived.iter().filter(|raw| raw.user == Some(user)) {
+        if let (Some(time), Some(last)) = (raw.time, before.last())
+            && time < start(last)
+        {
+            seen.late.push((key(user), time, raw.signature(), start(now(time))));
+        }
+    }
+    for (index, old) in before.iter().enumerate() {
+        let new = now(start(old));
+        if start(new) != start(old) {
+            let first = before[..index].iter().all(|earlier| start(now(start(earlier))) != start(new));
+            let reason = if first { Moved::Extended } else { Moved::Merged };
+            seen.lineage.push((key(user), start(old), start(new), reason));
+        }
+    }
+    seen.late.sort();
+    seen.lineage.sort();
+}
+
+/// By hand, not by the graph's own rules: the highest priority, then the lowest order.
+fn class(raw: &Raw, set: u8) -> String {
+    let (price, page) = (raw.price.is_some(), raw.page.is_some());
+    match set {
+        3 if page => "paged".into(),
+        3 if !price => "bare".into(),
+        1..=3 if price => "priced".into(),
+        2 if page => "paged".into(),
+        _ if raw.kind < 3 => format!("kind {}", raw.kind),
+        _ => UNCLASSIFIED.into(),
     }
 }
 
@@ -329,7 +294,7 @@ fn row(user: u8, group: &[Raw]) -> Row {
     let mut pages: Vec<_> = group.iter().filter_map(|raw| Some((raw.time, raw.page?))).collect();
     pages.sort();
     Row {
-        user: name(user),
+        user: key(user),
         start,
         end,
         events: group.len() as u64,

@@ -1,37 +1,47 @@
-//! Runs the graph on the oracle's inputs and accumulates what it says, tick by tick.
+//! Runs the graph on the oracle's inputs, replacements and changing rules included.
 
-use super::oracle::{GAP, Input, Row, Seen};
-use dataflows::counts::ClassHour;
-use dataflows::ingest::{Dedupe, Verdict};
-use dataflows::pipeline::{Inputs, Restored, Settings, pipeline};
-use dataflows::sessionize::{Rejection, Session};
-use dataflows::{Tick, UserKey};
+use super::seen::{Output, Said, Snapshot, sent_so_far};
+use super::steps::{GAP, Input};
+use dataflows::Tick;
+use dataflows::ingest::Dedupe;
+use dataflows::pipeline::{Inputs, Outputs, Restored, Settings, pipeline};
+use differential_dataflow::VecCollection;
+use differential_dataflow::collection::AsCollection;
 use differential_dataflow::input::InputSession;
-use std::collections::BTreeMap;
 use std::sync::mpsc;
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::operators::generic::operator::empty;
 use timely::dataflow::operators::vec::Input as _;
 use timely::dataflow::operators::{Inspect, Probe};
-use timely::dataflow::{InputHandle, ProbeHandle};
+use timely::dataflow::{InputHandle, ProbeHandle, Stream};
 
-enum Output {
-    Session(UserKey, Session, Tick, isize),
-    Name(UserKey, String),
-    Count(ClassHour, Tick, isize),
-    Verdict(Tick, Verdict),
-    Rejection(Tick, Rejection),
+type Sender<R> = InputHandle<Tick, CapacityContainerBuilder<Vec<R>>>;
+
+/// How a graph is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    pub workers: usize,
+    /// Ticks that are sent before their outcome is waited for.
+    pub in_flight: usize,
+    /// Ids that a shard remembers; `None` without de-duplication.
+    pub remembered: Option<usize>,
 }
 
-/// What is seen after each tick. `in_flight`: ticks that are sent before their outcome is waited for.
-pub fn run(inputs: Vec<Input>, workers: usize, in_flight: usize, dedupe: bool) -> Vec<Seen> {
-    let ticks = inputs.len();
+impl Way {
+    pub fn settings(self) -> Settings {
+        let dedupe = self.remembered.map(|ids| Dedupe { ids: ids * dataflows::EventId::SHARDS });
+        Settings { gap: GAP, dedupe, clock: true }
+    }
+}
+
+/// `inputs` are those of all ticks; those that a snapshot includes are not sent again.
+pub fn run(start: Option<Snapshot>, inputs: &[Input], way: Way) -> Said {
     let (sender, receiver) = mpsc::channel();
-    let guards = timely::execute(timely::Config::process(workers), move |worker| {
-        let (index, peers) = (worker.index(), worker.peers());
-        let mut records = InputHandle::<Tick, CapacityContainerBuilder<Vec<_>>>::new();
-        let mut replacements = InputHandle::<Tick, CapacityContainerBuilder<Vec<_>>>::new();
-        let mut clock = InputHandle::<Tick, CapacityContainerBuilder<Vec<_>>>::new();
+    let (from, inputs) = (start.clone(), inputs.to_vec());
+    let guards = timely::execute(timely::Config::process(way.workers), move |worker| {
+        let mine = Share { index: worker.index(), peers: worker.peers() };
+        let (mut records, mut replacements, mut clock) = (Sender::new(), Sender::new(), Sender::new());
+        let (mut sessions, mut ids) = (Sender::new(), Sender::new());
+        let (mut by_signature, mut by_reason) = (Sender::new(), Sender::new());
         let (mut names, mut signatures, mut rules) = (InputSession::new(), InputSession::new(), InputSession::new());
         let probe = ProbeHandle::new();
         worker.dataflow::<Tick, _, _>(|scope| {
@@ -43,52 +53,35 @@ pub fn run(inputs: Vec<Input>, workers: usize, in_flight: usize, dedupe: bool) -
                 replacements: scope.input_from(&mut replacements),
                 clock: scope.input_from(&mut clock),
                 restored: Restored {
-                    sessions: empty(scope),
-                    ids: empty(scope),
-                    by_signature: empty(scope),
-                    by_reason: empty(scope),
+                    sessions: scope.input_from(&mut sessions),
+                    ids: scope.input_from(&mut ids),
+                    by_signature: scope.input_from(&mut by_signature),
+                    by_reason: scope.input_from(&mut by_reason),
                 },
             };
-            let settings = Settings { gap: GAP, dedupe: dedupe.then_some(Dedupe { ids: 1 << 20 }), clock: true };
-            let outputs = pipeline(inputs, settings);
-            let (a, b, c, d, e) = (sender.clone(), sender.clone(), sender.clone(), sender.clone(), sender.clone());
-            outputs
-                .sessions
-                .as_collection(|user, session| (*user, session.clone()))
-                .inspect(move |((user, session), tick, diff)| {
-                    a.send(Output::Session(*user, session.clone(), *tick, *diff)).unwrap();
-                })
-                .probe_with(&probe);
-            outputs
-                .names
-                .as_collection(|user, name| (*user, name.to_string()))
-                .inspect(move |((user, name), _, _)| b.send(Output::Name(*user, name.clone())).unwrap())
-                .probe_with(&probe);
-            outputs
-                .counts
-                .as_collection(|row, ()| row.clone())
-                .inspect(move |(row, tick, diff)| c.send(Output::Count(row.clone(), *tick, *diff)).unwrap())
-                .probe_with(&probe);
-            outputs
-                .verdicts
-                .inspect(move |(verdict, tick)| d.send(Output::Verdict(*tick, *verdict)).unwrap())
-                .probe_with(&probe);
-            outputs
-                .rejections
-                .inspect(move |(rejection, tick)| e.send(Output::Rejection(*tick, rejection.clone())).unwrap())
-                .probe_with(&probe);
+            listen(pipeline(inputs, way.settings()), mine.index, &sender, &probe);
         });
-        for (tick, input) in inputs.iter().enumerate() {
-            let mine = |n: &usize| n % peers == index;
-            input.records.iter().enumerate().filter(|(n, _)| mine(n)).for_each(|(_, row)| records.send(row.clone()));
-            let mine_too = input.replacements.iter().enumerate().filter(|(n, _)| mine(n));
-            mine_too.for_each(|(_, row)| replacements.send(row.clone()));
-            input.names.iter().enumerate().filter(|(n, _)| mine(n)).for_each(|(_, row)| names.insert(row.clone()));
-            let descriptors = input.signatures.iter().enumerate().filter(|(n, _)| mine(n));
-            descriptors.for_each(|(_, row)| signatures.insert(row.clone()));
-            let changed = input.rules.iter().enumerate().filter(|(n, _)| mine(n));
-            changed.for_each(|(_, (rule, diff))| rules.update(rule.clone(), *diff));
-            let next = tick as Tick + 1;
+        // What comes back does so at the last tick of the snapshot.
+        let first = from.as_ref().map_or(0, |from| from.tick);
+        let again = from.as_ref().map(|_| sent_so_far(&inputs[..=first as usize]));
+        // It may still be on its way when the next tick is there already.
+        let due = if from.is_some() { (first + 1).min(inputs.len() as Tick - 1) } else { 0 };
+        let mut restored = Some((sessions, ids, by_signature, by_reason));
+        for (tick, input) in (0..).zip(&inputs).skip(first as usize) {
+            let input = again.as_ref().filter(|_| tick == first).unwrap_or(input);
+            records.advance_to(tick);
+            replacements.advance_to(tick);
+            clock.advance_to(tick);
+            names.advance_to(tick);
+            signatures.advance_to(tick);
+            rules.advance_to(tick);
+            mine.of(&input.records).for_each(|row| records.send(row.clone()));
+            mine.of(&input.replacements).for_each(|row| replacements.send(row.clone()));
+            mine.of(&input.names).for_each(|row| names.insert(row.clone()));
+            mine.of(&input.signatures).for_each(|row| signatures.insert(row.clone()));
+            mine.of(&input.rules).for_each(|(rule, diff)| rules.update(rule.clone(), *diff));
+            clock.send(input.now_ms);
+            let next = tick + 1;
             records.advance_to(next);
             replacements.advance_to(next);
             clock.advance_to(next);
@@ -98,7 +91,25 @@ pub fn run(inputs: Vec<Input>, workers: usize, in_flight: usize, dedupe: bool) -
             names.flush();
             signatures.flush();
             rules.flush();
-            while probe.less_than(&next.saturating_sub(in_flight as Tick - 1)) {
+            if tick < due {
+                continue;
+            }
+            if let Some((mut sessions, mut ids, mut by_signature, mut by_reason)) = restored.take() {
+                for _ in 0..5 {
+                    worker.step();
+                }
+                sessions.advance_to(first);
+                ids.advance_to(first);
+                by_signature.advance_to(first);
+                by_reason.advance_to(first);
+                if let Some(from) = &from {
+                    mine.of(from.sessions.keys()).for_each(|row| sessions.send(row.clone()));
+                    mine.of(from.ids.keys()).for_each(|row| ids.send(*row));
+                    mine.of(&from.by_signature).for_each(|(row, count)| by_signature.send((*row, first, *count)));
+                    mine.of(&from.by_reason).for_each(|(row, count)| by_reason.send((*row, first, *count)));
+                }
+            }
+            while probe.less_than(&next.saturating_sub(way.in_flight as Tick - 1)) {
                 worker.step_or_park(None);
             }
         }
@@ -107,58 +118,59 @@ pub fn run(inputs: Vec<Input>, workers: usize, in_flight: usize, dedupe: bool) -
     for worker in guards.join() {
         worker.unwrap();
     }
-    accumulate(ticks, receiver.into_iter().collect())
+    Said::new(start, way.workers, receiver.into_iter().collect())
 }
 
-fn accumulate(ticks: usize, outputs: Vec<Output>) -> Vec<Seen> {
-    let names: BTreeMap<UserKey, String> = outputs
-        .iter()
-        .filter_map(|output| match output {
-            Output::Name(user, name) => Some((*user, name.clone())),
-            _ => None,
-        })
-        .collect();
-    let mut seen = vec![Seen::default(); ticks];
-    for output in outputs {
-        match output {
-            Output::Name(..) => {}
-            Output::Session(user, session, tick, diff) => {
-                let row = row(names[&user].clone(), &session);
-                seen[tick as usize..]
-                    .iter_mut()
-                    .for_each(|seen| *seen.sessions.entry(row.clone()).or_insert(0) += diff);
-            }
-            Output::Count((class, hour), tick, diff) => {
-                let row = (class.to_string(), hour.map(|hour| hour.micros()));
-                seen[tick as usize..].iter_mut().for_each(|seen| *seen.counts.entry(row.clone()).or_insert(0) += diff);
-            }
-            Output::Verdict(tick, verdict) => seen[tick as usize].verdicts.push(verdict),
-            Output::Rejection(tick, rejection) => {
-                seen[tick as usize].rejected.push((rejection.replacement.user, rejection.found));
-            }
-        }
-    }
-    for seen in &mut seen {
-        seen.sessions.retain(|_, count| *count != 0);
-        seen.counts.retain(|_, count| *count != 0);
-        seen.verdicts.sort();
-        seen.rejected.sort();
-    }
-    seen
+/// What one of the workers sends.
+#[derive(Clone, Copy)]
+pub struct Share {
+    pub index: usize,
+    pub peers: usize,
 }
 
-fn row(user: String, session: &Session) -> Row {
-    let details = session.details().expect("every event has details");
-    let carried = details.carried[0].as_ref();
-    Row {
-        user,
-        start: session.start.micros(),
-        end: session.end.micros(),
-        events: session.events,
-        signatures: session.counts().collect(),
-        first: session.first,
-        last: session.last,
-        price: details.sums[0],
-        pages: carried.map(|carried| (carried.entry.1.to_string(), carried.exit.1.to_string())),
+impl Share {
+    pub fn of<R>(self, rows: impl IntoIterator<Item = R>) -> impl Iterator<Item = R> {
+        rows.into_iter().skip(self.index).step_by(self.peers)
     }
+}
+
+type Heard = mpsc::Sender<(Tick, Output)>;
+
+fn listen(outputs: Outputs<'_>, worker: usize, sender: &Heard, probe: &ProbeHandle<Tick>) {
+    let sessions = outputs.sessions.as_collection(|user, session| (*user, session.clone()));
+    updates(sessions, sender, probe, Output::Session);
+    let names = outputs.names.as_collection(|user, name| (*user, name.to_string()));
+    updates(names, sender, probe, |(user, name), _| Output::Name(user, name));
+    let classes = outputs.classes.as_collection(move |signature, class| (worker, (*signature, class.to_string())));
+    updates(classes, sender, probe, |(worker, row), diff| Output::Class(worker, row, diff));
+    updates(outputs.counts.as_collection(|row, ()| row.clone()), sender, probe, Output::Count);
+    updates(outputs.sessionless.as_collection(|row, ()| *row), sender, probe, Output::Sessionless);
+    updates(outputs.closings.as_collection(), sender, probe, Output::Closing);
+    updates(outputs.ids.as_collection(), sender, probe, Output::Id);
+    updates(outputs.by_signature.as_collection(), sender, probe, Output::BySignature);
+    updates(outputs.by_reason.as_collection(), sender, probe, Output::ByReason);
+    journal(outputs.verdicts, sender, probe, Output::Verdict);
+    journal(outputs.rejections, sender, probe, Output::Rejection);
+    journal(outputs.late, sender, probe, Output::Late);
+    journal(outputs.lineage, sender, probe, Output::Lineage);
+}
+
+fn updates<R: Clone + 'static>(
+    rows: VecCollection<'_, Tick, R, isize>,
+    sender: &Heard,
+    probe: &ProbeHandle<Tick>,
+    output: fn(R, isize) -> Output,
+) {
+    let sender = sender.clone();
+    rows.inspect(move |(row, tick, diff)| sender.send((*tick, output(row.clone(), *diff))).unwrap()).probe_with(probe);
+}
+
+fn journal<R: Clone + 'static>(
+    rows: Stream<'_, Tick, Vec<(R, Tick)>>,
+    sender: &Heard,
+    probe: &ProbeHandle<Tick>,
+    output: fn(R) -> Output,
+) {
+    let sender = sender.clone();
+    rows.inspect(move |(row, tick)| sender.send((*tick, output(row.clone()))).unwrap()).probe_with(probe);
 }

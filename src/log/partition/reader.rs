@@ -56,6 +56,24 @@ impl Reader {
         Ok(())
     }
 
+    /// How far records from `from` on go that together have about `bytes`: at least one record, at most up to `upto`.
+    pub fn within(&self, from: u64, upto: u64, bytes: u64) -> u64 {
+        let shared = lock(&self.shared);
+        let first = shared.segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
+        let mut left = bytes;
+        let mut end = from;
+        for segment in &shared.segments[first..] {
+            let start = if segment.base <= from { segment.index.before(from) } else { 0 };
+            if let Some(cut) = segment.index.beyond(start + left) {
+                end = cut;
+                break;
+            }
+            left -= segment.size.saturating_sub(start).min(left);
+            end = upto;
+        }
+        end.clamp((from + 1).min(upto), upto)
+    }
+
     /// The one that holds record `next`.
     fn segment(&self, next: u64, upto: u64) -> Result<Segment, LogError> {
         let shared = lock(&self.shared);

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Files and folders on disk.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,11 +59,33 @@ impl Vfs for RealFs {
         let failed = |source| VfsError::new("lock", path, Outcome::Failed, source);
         // Kept for the next process: removing a lock file would let two processes hold two files of one name.
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(failed)?;
-        match file.try_lock() {
+        let mut locked = file.try_lock();
+        if matches!(locked, Err(TryLockError::WouldBlock)) {
+            // It may only be looked at: see `is_locked`.
+            std::thread::sleep(LOOK);
+            locked = file.try_lock();
+        }
+        match locked {
             Ok(()) => Ok(Some(LockGuard { _held: Box::new(file) })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }
+    }
+}
+
+/// More than [`is_locked`] takes.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Whether a process has the lock that the file at `path` stands for. Nobody has it if there is no such file.
+pub fn is_locked(path: &Path) -> io::Result<bool> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        file => file?,
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

@@ -21,7 +21,13 @@ pub fn check(data: &[u8]) {
     let overrides = [
         Overrides::default(),
         Overrides { without_files: true, ..Overrides::default() },
-        Overrides { workers: Some(2), gap: Some(5), files: vec![PathBuf::from("/srv/a/b.json")], without_files: false },
+        Overrides {
+            workers: Some(2),
+            gap: Some(5),
+            files: vec![PathBuf::from("/srv/a/b.json")],
+            without_files: false,
+            ..Overrides::default()
+        },
     ];
     let [plain, without_files, with_file] =
         overrides.map(|overrides| config::parse("fuzz.toml", text, Path::new("/srv"), &overrides));

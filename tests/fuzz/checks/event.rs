@@ -2,7 +2,7 @@
 //!
 //! The first byte of the input chooses a configuration and a format; the rest is what a source would hand out.
 
-use dataflows::{DeadLetter, EventTime, Position, Record, UserKey};
+use dataflows::{DeadLetter, EventTime, Position, Reason, Record, UserKey};
 use headwater::config::{self, Overrides};
 use headwater::decode::framing::Framing;
 use headwater::decode::interpret::{Batch, Range};
@@ -70,7 +70,7 @@ pub fn check(data: &[u8]) {
         Format::Csv => Some(framing.records(bytes).next().map_or(Arc::default(), |(_, row)| Arc::from(row))),
         Format::Json | Format::Clf => None,
     };
-    let block = Block { position: PART, format, framing, header: header.as_ref(), bytes };
+    let block = Block { position: PART, format, framing, header: header.as_ref(), received: None, bytes };
 
     let mut decoder = Decoder::new(Arc::clone(plan), Range::default());
     let mut events = Vec::new();
@@ -87,8 +87,13 @@ pub fn check(data: &[u8]) {
     let letters = events.iter().filter_map(|(position, payload, read)| {
         let (reason, message) = read.clone().err()?;
         assert!(!message.is_empty());
-        let length = payload.len() as u64;
-        Some(DeadLetter { position: *position, reason, message, payload: payload.clone(), length })
+        let length = payload.len();
+        let kept = match reason {
+            Reason::TooLarge => plan.sources[0].events.limits.event_bytes,
+            _ => length,
+        };
+        let payload = payload[..kept].to_vec();
+        Some(DeadLetter { position: *position, reason, message, payload, length: length as u64 })
     });
     assert_eq!(whole.dead_letters, letters.collect::<Vec<_>>());
     // Once warm, the same again; and cut anywhere, still the same.
@@ -123,11 +128,11 @@ fn decode(decoder: &mut Decoder, block: &Block) -> Decoded {
                 || record.event.time.is_err()
         );
     }
-    let Batch { input, dead_letters, ambiguous, outside } = batch;
+    let Batch { input, dead_letters, ambiguous, outside, .. } = batch;
     Decoded { records: input.records, dead_letters, ambiguous, outside }
 }
 
-type Event = (Position, Vec<u8>, Result<(), (dataflows::Reason, String)>);
+type Event = (Position, Vec<u8>, Result<(), (Reason, String)>);
 
 /// Every record is one event, or holds those that it explodes into.
 fn one_end_each(plan: &Plan, block: &Block, events: &[Event]) {

@@ -1,0 +1,233 @@
+//! One worker's loop of a process that runs: takes ticks, feeds what they bind into the graph, and hands on what came of
+//! them: a block for the output log, and changes for the next snapshot.
+//!
+//! ```text
+//! Ticks ─ bound ─▶ feed: queue ─ decode ─▶ graph ─ changes ─▶ publish: rows ─ block ─▶ publisher
+//!                                                       └─────▶ dirty ─ at a snapshot ─▶ snapshots
+//! ```
+
+mod feed;
+mod publish;
+
+use crate::clock::{Bound, Next, Ticks};
+use crate::error::Error;
+use crate::log::delivery::Cursor;
+use crate::log::error::LogError;
+use crate::log::output::Block;
+use crate::log::partition::Reader;
+use crate::metrics::Metrics;
+use crate::plan::Plan;
+use crate::state::Dirty;
+use crate::worker;
+use dataflows::engine::{Engine, Input, Roots};
+use dataflows::pipeline::Settings;
+use dataflows::{DeadLetter, Position, Tick};
+use feed::Feed;
+use publish::Publish;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+use timely::worker::Worker;
+
+/// Ticks that one worker has in the graph at once: enough to hide the round trips of progress.
+const IN_GRAPH: Tick = 4;
+/// How long a worker without work sleeps, unless it is woken.
+const IDLE: Duration = Duration::from_millis(100);
+
+/// Offset of an event: which record of its part, and where in it.
+pub fn position(source: u16, part: u32, record: u64, byte: u64) -> Position {
+    Position { source, part, offset: record << 24 | byte }
+}
+
+/// The record and the byte of an offset.
+pub fn place(offset: u64) -> (u64, usize) {
+    (offset >> 24, (offset & 0xff_ffff) as usize)
+}
+
+/// What all workers share.
+pub struct Shared {
+    pub plan: Arc<Plan>,
+    pub ticks: Arc<Ticks>,
+    pub metrics: Arc<Metrics>,
+    /// By part of the queue.
+    pub readers: Vec<Reader>,
+    /// By the number that deliveries carry: the index of the source in the plan.
+    pub sources: Vec<Option<u16>>,
+    /// What was and is defined, each from its offset in the control partition on, as a plan.
+    pub definitions: Vec<(u64, Arc<Plan>)>,
+    pub resume: Option<Resume>,
+    pub published: Sender<Published>,
+    pub snapshots: Sender<Contribution>,
+}
+
+impl Shared {
+    /// The plan with the definitions that are in force when the control partition has been taken up to `control`.
+    fn defined(&self, control: u64) -> Option<&Arc<Plan>> {
+        let after = self.definitions.partition_point(|(offset, _)| *offset < control);
+        after.checked_sub(1).map(|index| &self.definitions[index].1)
+    }
+}
+
+/// A snapshot to go on from.
+pub struct Resume {
+    pub tick: Tick,
+    pub now_ms: i64,
+    /// Upper offset of the control partition at its end.
+    pub control: u64,
+    /// Calls back with name, row and multiplicity of each row of a shard.
+    pub read: Box<ReadShard>,
+}
+
+pub type ReadShard = dyn Fn(u8, &mut dyn FnMut(&str, &[u8], i64)) -> Result<(), LogError> + Send + Sync;
+
+/// What one worker publishes of a tick.
+pub struct Published {
+    pub worker: usize,
+    pub bound: Arc<Bound>,
+    pub block: Block,
+    /// When the deliveries of the tick that it has decoded were received.
+    pub received_ms: Vec<i64>,
+}
+
+/// What one worker has for a snapshot.
+pub struct Contribution {
+    pub bound: Arc<Bound>,
+    pub dirty: Dirty,
+    /// How far files have been read, by the number of their source.
+    pub cursors: Vec<(u16, Cursor)>,
+}
+
+/// A tick that is in the graph.
+struct Fed {
+    bound: Arc<Bound>,
+    dead_letters: Vec<DeadLetter>,
+    received_ms: Vec<i64>,
+    cursors: Vec<(u16, Cursor)>,
+    names: Vec<(dataflows::UserKey, Arc<str>)>,
+    signatures: Vec<(dataflows::SignatureId, dataflows::rules::Descriptor)>,
+}
+
+/// Works until there are no more ticks.
+///
+/// # Errors
+/// What cannot be read back from the log, or is of a source that the plan does not have. The process has to end: other
+/// workers wait for this one.
+pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
+    let settings = Settings { clock: true, ..worker::settings(&shared.plan) };
+    let mut engine = Engine::new(worker, settings);
+    let index = worker.index();
+    shared.ticks.join(index);
+    let mut feed = Feed::new(shared, index, worker.peers());
+    let mut publish = Publish::new(shared);
+    let mut next = 0;
+    if let Some(resume) = &shared.resume {
+        restore(worker, &mut engine, shared, resume)?;
+        while engine.settled() == 0 {
+            Engine::wait(worker);
+        }
+        if let Some(changes) = engine.changes(1).remove(&0) {
+            publish.resume(changes);
+        }
+        next = resume.tick + 1;
+        engine.advance_to(next);
+    }
+    shared.ticks.restored(index);
+    let mut done = next;
+    let mut under_way: VecDeque<Fed> = VecDeque::new();
+    let mut kept = Kept::default();
+    loop {
+        let settled = engine.settled().min(next);
+        if settled > done {
+            let mut changes = engine.changes(settled);
+            for fed in under_way.drain(..(settled - done) as usize) {
+                let changes = changes.remove(&fed.bound.tick).unwrap_or_default();
+                kept.tick(&fed, &changes);
+                publish.tick(&mut engine, index, fed, changes, &mut kept, shared)?;
+            }
+            done = settled;
+            // The sessions before the next tick may still be asked for.
+            engine.compact(done - 1);
+            shared.ticks.done(index, done, engine.next_deadline());
+        }
+        if next < done + IN_GRAPH {
+            match shared.ticks.next(next) {
+                Next::Tick(bound) => {
+                    under_way.push_back(feed.tick(&mut engine, bound)?);
+                    next += 1;
+                    engine.advance_to(next);
+                    Engine::step(worker);
+                    continue;
+                }
+                Next::End if done == next => return Ok(()),
+                Next::End | Next::Wait => {}
+            }
+        }
+        if done == next {
+            Engine::park(worker, IDLE);
+        } else {
+            Engine::wait(worker);
+        }
+    }
+}
+
+/// Sends what the snapshot holds, at the tick before all others: each worker reads some of the shards, whoever needs the
+/// rows gets them.
+fn restore(worker: &mut Worker, engine: &mut Engine, shared: &Shared, resume: &Resume) -> Result<(), Error> {
+    /// Rows that are sent together.
+    const ROWS: usize = 1 << 14;
+    engine.now(resume.now_ms);
+    if let Some(plan) = shared.defined(resume.control).filter(|_| worker.index() == 0) {
+        engine.send(&mut Input { rules: plan.rules.clone(), ..Input::default() });
+    }
+    let (mut roots, mut input) = (Roots::default(), Input::default());
+    let (index, peers) = (worker.index(), worker.peers());
+    for shard in (0..=u8::MAX).filter(|shard| usize::from(*shard) % peers == index) {
+        let mut unknown = None;
+        let mut rows = 0;
+        let read = (resume.read)(shard, &mut |state, row, count| {
+            if crate::state::restore(state, row, count, &mut roots, &mut input).is_none() {
+                unknown.get_or_insert_with(|| format!("a row of `{state}` cannot be read"));
+            }
+            rows += 1;
+            if rows % ROWS == 0 {
+                engine.restore(&mut roots);
+                engine.send(&mut input);
+                Engine::step(worker);
+            }
+        });
+        read.map_err(Error::run("read the snapshot"))?;
+        if let Some(unknown) = unknown {
+            return Err(Error::run("read the snapshot")(unknown));
+        }
+        engine.restore(&mut roots);
+        engine.send(&mut input);
+        Engine::step(worker);
+    }
+    engine.advance_to(1);
+    Ok(())
+}
+
+/// What is kept for the next snapshot.
+#[derive(Default)]
+struct Kept {
+    dirty: Dirty,
+    cursors: Vec<(u16, Cursor)>,
+}
+
+impl Kept {
+    fn tick(&mut self, fed: &Fed, changes: &dataflows::changes::Changes) {
+        let dirty = &mut self.dirty;
+        dirty.sessions.extend_from_slice(&changes.sessions);
+        dirty.names.extend_from_slice(&fed.names);
+        dirty.signatures.extend_from_slice(&fed.signatures);
+        dirty.ids.extend_from_slice(&changes.ids);
+        dirty.by_signature.extend_from_slice(&changes.by_signature);
+        dirty.by_reason.extend_from_slice(&changes.by_reason);
+        dirty.consolidate();
+        for (source, cursor) in &fed.cursors {
+            self.cursors.retain(|(other, known)| (*other, known.file) != (*source, cursor.file));
+            self.cursors.push((*source, cursor.clone()));
+        }
+    }
+}

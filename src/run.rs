@@ -1,0 +1,202 @@
+//! `headwater run`: one process that takes events in, computes, publishes and remembers. Opens what lies in the data
+//! folder, puts the threads together, and takes them apart again.
+//!
+//! ```text
+//! server, followers ─▶ intake ─▶ sequencer ─▶ workers ─▶ publisher ─▶ output log
+//!                                    ▲             └────▶ snapshots ─▶ state
+//!                                    └──── release ───────────┘
+//! ```
+
+mod history;
+mod publisher;
+mod snapshots;
+mod watch;
+
+use crate::clock::{Sequencer, Ticks};
+use crate::definitions::Definitions;
+use crate::epoch::{self, Epoch};
+use crate::error::Error;
+use crate::intake::Intake;
+use crate::live::{self, Resume, Shared};
+use crate::log::partition::Limits;
+use crate::log::vfs::RealFs;
+use crate::log::{self, Log};
+use crate::metrics::Metrics;
+use crate::plan::Plan;
+use crate::server::{self, Server, Services};
+use crate::state::STATES;
+use crate::status::{Phase, Status};
+use history::History;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+/// Parts of the queue of a new log: as many workers can read at once.
+pub(crate) const PARTS: u32 = 16;
+
+/// Exit code of a process whose state cannot be trusted any more, or that got nowhere: start it again.
+pub const EXIT_AGAIN: u8 = 70;
+
+/// Runs until SIGTERM or SIGINT, then computes what has been taken, takes a snapshot and returns.
+///
+/// # Errors
+/// What keeps it from starting. What fails later ends the process with [`EXIT_AGAIN`].
+pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
+    let started = Instant::now();
+    std::fs::create_dir_all(&plan.data_dir).map_err(Error::run(format!("create {}", plan.data_dir.display())))?;
+    let epoch = epoch::next(&plan.data_dir).map_err(Error::run("take the next epoch"))?;
+    let mut log = open(plan, epoch)?;
+    let (store, damages) = log.state_store().map_err(Error::run("open the snapshots"))?;
+    for damage in damages {
+        tracing::error!(file = %damage.file.display(), at = damage.at, what = damage.what, "a snapshot is damaged and not used");
+    }
+    let history = History::read(&mut log, plan, epoch.number, store.generation())?;
+    let defined = |(offset, definitions): &(u64, Definitions)| Ok((*offset, Arc::new(definitions.plan(plan)?)));
+    let definitions: Result<Vec<_>, String> = history.definitions.iter().map(defined).collect();
+    let definitions = definitions.map_err(Error::run("read the control partition"))?;
+    let first = store.generation().map_or(0, |generation| generation.tick + 1);
+    let control = match store.generation() {
+        Some(generation) => {
+            let binding = log.remap.reader().binding(generation.tick).map_err(Error::run("read the ticks"))?;
+            binding.uppers.get(&(log::CONTROL, 0)).copied().unwrap_or(0)
+        }
+        None => 0,
+    };
+    let publish_from = log.outputs.upper();
+    let recovered = log.remap.next();
+    if let Some(generation) = store.generation() {
+        tracing::info!(tick = generation.tick, ticks = recovered - first, "goes on from a snapshot");
+    }
+    let (metrics, status) = (Arc::new(Metrics::new()), Arc::new(Status::default()));
+    let intake = Arc::new(Intake::new(log.queue.clone(), plan.workers));
+    let ticks = Arc::new(Ticks::new(plan.workers, first));
+    let outputs = Arc::clone(&log.outputs);
+    status.published.store(publish_from, std::sync::atomic::Ordering::Release);
+    let server = serve(plan, &intake, &metrics, &status, epoch, &history)?;
+    status.enter(Phase::Recovering);
+    let (intake_, ticks_) = (Arc::clone(&intake), Arc::clone(&ticks));
+    let (status_, metrics_) = (Arc::clone(&status), Arc::clone(&metrics));
+    let sequencer = Sequencer::recover(log, first, plan.log.snapshot, intake_, ticks_, status_, metrics_)
+        .map_err(Error::run("read the ticks"))?;
+
+    let (published, to_publish) = mpsc::channel();
+    let (contributed, contributions) = mpsc::channel();
+    let resume = store.generation().map(|generation| {
+        let reader = store.reader();
+        let read = move |shard, each: &mut dyn FnMut(&str, &[u8], i64)| {
+            STATES.iter().try_for_each(|state| reader.read(state, shard, &mut |row, count| each(state, row, count)))
+        };
+        Resume { tick: generation.tick, now_ms: generation.now_ms, control, read: Box::new(read) }
+    });
+    let publisher = publisher::Publisher {
+        outputs: Arc::clone(&outputs),
+        status: Arc::clone(&status),
+        metrics: Arc::clone(&metrics),
+        workers: plan.workers,
+        from: publish_from,
+        same_program: history.same_program,
+    };
+    let publisher = publisher.spawn(to_publish);
+    let snapshots = snapshots::Snapshots {
+        store,
+        outputs,
+        ticks: Arc::clone(&ticks),
+        metrics: Arc::clone(&metrics),
+        workers: plan.workers,
+        program: history.program,
+        memory: history.memory.clone(),
+    };
+    let snapshots = snapshots.spawn(contributions);
+    let sequencer = spawn("sequencer", move || sequencer.run().map_err(Error::run("go on with the log")));
+    watch::progress(&ticks);
+    watch::signals(&status, &intake)?;
+    watch::ready(&ticks, recovered, &status, started);
+    let followers = watch::follow(plan, &history, &intake, &status)?;
+
+    let shared = Arc::new(Shared {
+        plan: Arc::clone(plan),
+        ticks,
+        metrics,
+        readers: intake.readers(),
+        sources: history.plan_index.clone(),
+        definitions,
+        resume,
+        published,
+        snapshots: contributed,
+    });
+    let config = timely::Config::process(plan.workers);
+    let of_workers = Arc::clone(&shared);
+    let guards = timely::execute(config, move |worker| {
+        if let Err(error) = live::run(worker, &of_workers) {
+            fail(&error);
+        }
+    });
+    drop(shared);
+    let outcomes = guards.map_err(Error::run("start the workers"))?.join();
+    outcomes.into_iter().try_for_each(|outcome| outcome.map_err(Error::run("run a worker")))?;
+    let panicked = |_| Error::run("stop")("a thread has panicked");
+    for thread in [publisher, snapshots].into_iter().chain(followers) {
+        thread.join().map_err(panicked)?;
+    }
+    server.stop();
+    // With it goes the lock: by now nobody writes any more.
+    drop(sequencer.join().map_err(panicked)?);
+    tracing::info!(seconds = started.elapsed().as_secs(), "stopped");
+    Ok(())
+}
+
+fn open(plan: &Plan, epoch: Epoch) -> Result<Log, Error> {
+    let settings = log::Settings {
+        id: epoch.log,
+        epoch: epoch.number,
+        parts: PARTS,
+        workers: plan.workers as u32,
+        limits: Limits { segment_bytes: plan.log.segment, ..Limits::default() },
+    };
+    let folder = plan.data_dir.join("log");
+    Log::open(Arc::new(RealFs), &folder, &settings).map_err(Error::run(format!("open the log {}", folder.display())))
+}
+
+fn serve(
+    plan: &Arc<Plan>,
+    intake: &Arc<Intake>,
+    metrics: &Arc<Metrics>,
+    status: &Arc<Status>,
+    epoch: Epoch,
+    history: &History,
+) -> Result<Server, Error> {
+    server::start(Services {
+        plan: Arc::clone(plan),
+        intake: Arc::clone(intake),
+        metrics: Arc::clone(metrics),
+        status: Arc::clone(status),
+        epoch: epoch.number,
+        sources: history.numbers.clone(),
+    })
+}
+
+/// A thread whose failure ends the process.
+fn spawn<R: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<R, Error> + Send + 'static,
+) -> thread::JoinHandle<R> {
+    let work = move || work().unwrap_or_else(|error| fail(&error));
+    thread::Builder::new().name(name.into()).spawn(work).expect("the system has threads when a process starts")
+}
+
+/// Ends the process at once: what could not be done may be half done, and the next one finds out.
+pub(crate) fn fail(error: &Error) -> ! {
+    tracing::error!(error = ?miette::Report::msg(chain(error)), "the process ends and has to be started again");
+    std::process::exit(EXIT_AGAIN.into());
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
+}

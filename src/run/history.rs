@@ -1,0 +1,149 @@
+//! What earlier starts have left in the control partition: the numbers of sources, what was defined, and by which program was
+//! computed.
+//! Says whether this program can go on from there.
+
+use crate::definitions::Definitions;
+use crate::error::Error;
+use crate::log::Log;
+use crate::log::control::Control;
+use crate::log::delivery::{Cursor, Delivery};
+use crate::log::error::LogError;
+use crate::log::state::Generation;
+use crate::plan::{Plan, SourceKind};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Changes when the same events would be computed otherwise than before.
+const SEMANTICS: u32 = 1;
+
+pub struct History {
+    /// By index of the plan's sources: the number of each.
+    pub numbers: Vec<u16>,
+    /// By number: the index in the plan.
+    pub plan_index: Vec<Option<u16>>,
+    pub program: [u8; 32],
+    /// Everything that was published last was by this program.
+    pub same_program: bool,
+    pub memory: Memory,
+    /// What was and is defined, with the offset in the control partition from which on it holds; the last is in force.
+    pub definitions: Vec<(u64, Definitions)>,
+    /// How far files had been read, by number of their source.
+    pub cursors: Vec<(u16, Cursor)>,
+}
+
+/// What a snapshot holds beside the root states.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// What the root states depend on: see [`states_of`].
+    pub states: String,
+    pub cursors: Vec<(u16, Cursor)>,
+}
+
+impl History {
+    /// Reads the control partition, and writes down what is new.
+    ///
+    /// # Errors
+    /// If the snapshot was made with settings that give other states, and those of the log.
+    pub fn read(log: &mut Log, plan: &Plan, epoch: u64, snapshot: Option<&Generation>) -> Result<History, Error> {
+        let failed = |error: LogError| Error::run("read the control partition")(error);
+        let mut records = Vec::new();
+        let mut unknown = None;
+        let (low, durable) = (log.control.low(), log.control.durable());
+        let read = log.control.reader().read(low, durable, |record| match Control::decode(record.payload) {
+            Ok(control) => records.push((record.offset, control)),
+            Err(what) => unknown = Some(what),
+        });
+        read.map_err(failed)?;
+        if let Some(what) = unknown {
+            return Err(Error::run("read the control partition")(what));
+        }
+        let memory = match snapshot {
+            Some(snapshot) => serde_json::from_slice(&snapshot.extra).map_err(Error::run("read the snapshot"))?,
+            None => Memory { states: states_of(plan), ..Memory::default() },
+        };
+        if memory.states != states_of(plan) {
+            return Err(Error::usage(
+                "the sessions in the data folder were made with another `gap`, other sums or other carried fields",
+                "put [sessions] back as it was, or begin with another data_dir",
+            ));
+        }
+        let mut known: BTreeMap<String, u16> = BTreeMap::new();
+        let mut last = None;
+        let mut definitions = Vec::new();
+        for (offset, record) in records {
+            match record {
+                Control::Definitions { definitions: defined } => definitions.push((offset, defined)),
+                Control::Source { source, name } => drop(known.insert(name, source)),
+                Control::Generation { program, .. } => last = Some(program),
+            }
+        }
+        let program = program_of(plan);
+        let mut fresh = Vec::new();
+        for source in &plan.sources {
+            let next = known.len() as u16;
+            if !known.contains_key(&source.name) {
+                known.insert(source.name.clone(), next);
+                fresh.push(Control::Source { source: next, name: source.name.clone() });
+            }
+        }
+        if last != Some(program) {
+            fresh.push(Control::Generation { epoch, program });
+        }
+        let known_definitions = definitions.last().map(|(_, definitions)| definitions);
+        let wanted = known_definitions.cloned().unwrap_or_default().followed_by(plan);
+        if known_definitions != Some(&wanted) {
+            definitions.push((log.control.next() + fresh.len() as u64, wanted.clone()));
+            fresh.push(Control::Definitions { definitions: wanted });
+        }
+        for record in &fresh {
+            log.control.append(crate::intake::wall_ms(), &record.encode()).map_err(failed)?;
+        }
+        log.control.sync().map_err(failed)?;
+        let numbers: Vec<u16> = plan.sources.iter().map(|source| known[&source.name]).collect();
+        let mut plan_index = vec![None; known.len()];
+        for (index, number) in (0..).zip(&numbers) {
+            plan_index[usize::from(*number)] = Some(index);
+        }
+        let mut cursors = memory.cursors.clone();
+        if plan.sources.iter().any(|source| matches!(source.kind, SourceKind::File { .. })) {
+            cursors.extend(delivered(log)?);
+        }
+        Ok(History { numbers, plan_index, program, same_program: last == Some(program), memory, definitions, cursors })
+    }
+}
+
+/// The cursors of everything that the queue holds, older ones first.
+fn delivered(log: &Log) -> Result<Vec<(u16, Cursor)>, Error> {
+    let mut cursors = Vec::new();
+    for part in &log.queue {
+        let mut reader = part.reader();
+        let (low, durable) = (reader.low(), reader.durable());
+        let read = reader.read(low, durable, |record| {
+            let delivery = Delivery::decode(record.payload);
+            cursors.extend(delivery.and_then(|delivery| Some((delivery.source, delivery.cursor?))));
+        });
+        read.map_err(Error::run("read the queue"))?;
+    }
+    Ok(cursors)
+}
+
+/// Fingerprint of everything that decides what is computed from the same events.
+fn program_of(plan: &Plan) -> [u8; 32] {
+    let sources: Vec<_> = plan.sources.iter().map(|source| (&source.name, source.format, &source.events)).collect();
+    let parts = (SEMANTICS, dataflows::identity::VERSION, sources, sessions_of(plan));
+    *blake3::hash(format!("{parts:?}").as_bytes()).as_bytes()
+}
+
+/// What root states depend on: with other settings they would mean something else.
+fn states_of(plan: &Plan) -> String {
+    let parts = (SEMANTICS, dataflows::identity::VERSION, sessions_of(plan));
+    blake3::hash(format!("{parts:?}").as_bytes()).to_hex().to_string()
+}
+
+/// How sessions are made, whatever else the plan has: tests and rules are data.
+fn sessions_of(plan: &Plan) -> impl std::fmt::Debug {
+    let sessions = &plan.sessions;
+    let carried: Vec<_> = sessions.carry.iter().map(|field| &plan.fields[*field]).collect();
+    let sums: Vec<_> = sessions.sums.iter().map(|(name, field)| (name, &plan.fields[*field])).collect();
+    format!("{:?}", (sessions.gap, sums, carried))
+}

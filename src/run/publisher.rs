@@ -1,0 +1,115 @@
+//! The blocks of all workers -> the output log. A thread of its own, so that no worker waits for a disk.
+
+use super::spawn as thread;
+use crate::error::Error;
+use crate::intake::wall_ms;
+use crate::live::Published;
+use crate::log::error::LogError;
+use crate::log::output::{Block, OutputLog};
+use crate::metrics::{Metrics, Stage};
+use crate::status::Status;
+use dataflows::Tick;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Receiver;
+use std::thread::{JoinHandle, sleep};
+use std::time::Duration;
+
+/// Until the next attempt when there was no space.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+pub(super) struct Publisher {
+    pub outputs: Arc<OutputLog>,
+    pub status: Arc<Status>,
+    pub metrics: Arc<Metrics>,
+    pub workers: usize,
+    /// The first tick that has not been published. What is computed again before it has to be what was published, if it
+    /// was by this program.
+    pub from: Tick,
+    pub same_program: bool,
+}
+
+impl Publisher {
+    pub fn spawn(self, blocks: Receiver<Published>) -> JoinHandle<()> {
+        thread("publisher", move || self.run(&blocks))
+    }
+
+    /// Until there is no worker any more.
+    fn run(self, blocks: &Receiver<Published>) -> Result<(), Error> {
+        let mut waiting: VecDeque<Published> = VecDeque::new();
+        let mut again: BTreeMap<Tick, Vec<Block>> = BTreeMap::new();
+        while let Ok(first) = blocks.recv() {
+            // One sync per worker for all that has gathered.
+            let (past, batch): (Vec<_>, Vec<_>) =
+                [first].into_iter().chain(blocks.try_iter()).partition(|published| published.bound.tick < self.from);
+            for published in past.into_iter().filter(|_| self.same_program) {
+                let tick = published.bound.tick;
+                let all = again.entry(tick).or_default();
+                all.push(published.block);
+                if all.len() == self.workers {
+                    self.compare(tick, &again.remove(&tick).unwrap_or_default())?;
+                }
+            }
+            let workers: BTreeSet<usize> = batch.iter().map(|published| published.worker).collect();
+            for worker in workers {
+                while let Err(error) = append(worker, &batch, &self.outputs) {
+                    let LogError::Full(error) = error else { return Err(Error::run("publish")(error)) };
+                    tracing::warn!(%error, "no space: nothing is published until there is");
+                    sleep(PATIENCE);
+                }
+            }
+            waiting.extend(batch);
+            let upper = self.outputs.upper();
+            self.status.published.store(upper, Ordering::Release);
+            let wall = wall_ms();
+            while let Some(whole) = waiting.front().filter(|published| published.bound.tick < upper) {
+                measure(whole, wall, &self.metrics);
+                self.status.now_ms.store(whole.bound.now_ms, Ordering::Release);
+                waiting.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    /// A published tick is a fact: computed again it has to be the same, whatever the number of workers then and now.
+    fn compare(&self, tick: Tick, blocks: &[Block]) -> Result<(), Error> {
+        let published = match self.outputs.read(tick) {
+            Err(LogError::Gone { .. }) => return Ok(()),
+            read => read.map_err(Error::run("compare with what was published"))?,
+        };
+        let all = |blocks: &[Block]| -> Result<Block, LogError> {
+            let mut all = Block::new(tick, 0);
+            for (name, rows) in blocks.iter().flat_map(Block::collections) {
+                all.add(name, rows.to_vec())?;
+            }
+            Ok(all)
+        };
+        let failed = || Error::run("compare with what was published");
+        if all(blocks).map_err(failed())? == all(&published).map_err(failed())? {
+            tracing::debug!(tick, "computed again: the same");
+            return Ok(());
+        }
+        let what = format!("tick {tick} is another one than before: a fault in headwater, or in this machine");
+        Err(Error::run("compare with what was published")(what))
+    }
+}
+
+/// What is durable already is not appended again: after an attempt for which there was no space.
+fn append(worker: usize, batch: &[Published], outputs: &OutputLog) -> Result<(), LogError> {
+    let next = outputs.next(worker);
+    let own = batch.iter().filter(|published| published.worker == worker && published.bound.tick >= next);
+    own.map(|published| &published.block).try_for_each(|block| outputs.append(worker, block))?;
+    outputs.sync(worker).map(|_| ())
+}
+
+fn measure(published: &Published, wall: i64, metrics: &Metrics) {
+    for received in &published.received_ms {
+        metrics.took(Stage::Published, (wall - received) as f64 / 1e3);
+    }
+    if published.worker == 0 {
+        metrics.tick_seconds.observe(published.bound.at.elapsed().as_secs_f64());
+    }
+    let rows: usize = published.block.collections().map(|(_, rows)| rows.len()).sum();
+    metrics.updates.inc_by(rows as u64);
+}

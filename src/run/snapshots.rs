@@ -1,0 +1,101 @@
+//! What the workers contribute at a snapshot's tick -> one snapshot, and what may be forgotten after it. A thread of its
+//! own: workers hand over what changed and go on.
+
+use super::history::Memory;
+use super::spawn;
+use crate::clock::Ticks;
+use crate::error::Error;
+use crate::live::Contribution;
+use crate::log::error::LogError;
+use crate::log::output::{OutputLog, Retention};
+use crate::log::state::{Snapshot, StateStore};
+use crate::metrics::Metrics;
+use crate::state::Rows;
+use dataflows::Tick;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+/// What is kept of the output log.
+const RETENTION: Retention = Retention { bytes: 16 << 30, ms: 24 * 3600 * 1000 };
+
+pub(super) struct Snapshots {
+    pub store: StateStore,
+    pub outputs: Arc<OutputLog>,
+    pub ticks: Arc<Ticks>,
+    pub metrics: Arc<Metrics>,
+    pub workers: usize,
+    pub program: [u8; 32],
+    pub memory: Memory,
+}
+
+impl Snapshots {
+    pub fn spawn(self, contributions: Receiver<Contribution>) -> JoinHandle<()> {
+        spawn("snapshots", move || self.run(&contributions).map_err(Error::run("take a snapshot")))
+    }
+
+    fn run(mut self, contributions: &Receiver<Contribution>) -> Result<(), LogError> {
+        let mut gathered: BTreeMap<Tick, Vec<Contribution>> = BTreeMap::new();
+        while let Ok(contribution) = contributions.recv() {
+            let tick = contribution.bound.tick;
+            let all = gathered.entry(tick).or_default();
+            all.push(contribution);
+            if all.len() == self.workers {
+                let all = gathered.remove(&tick).unwrap_or_default();
+                self.take(all)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, all: Vec<Contribution>) -> Result<(), LogError> {
+        let started = Instant::now();
+        let Some(bound) = all.first().map(|contribution| Arc::clone(&contribution.bound)) else { return Ok(()) };
+        let mut changes = Rows::new();
+        for Contribution { dirty, cursors, .. } in all {
+            for (state, rows) in dirty.rows() {
+                changes.entry(state).or_default().extend(rows);
+            }
+            for (source, cursor) in cursors {
+                let known = &mut self.memory.cursors;
+                known.retain(|(other, known)| {
+                    (*other, known.file) != (source, cursor.file) || known.offset > cursor.offset
+                });
+                known.push((source, cursor));
+            }
+        }
+        // What was published before is not computed again after this: it has to be durable.
+        while self.outputs.upper() <= bound.tick {
+            sleep(Duration::from_millis(2));
+        }
+        let extra = serde_json::to_vec(&self.memory).expect("text and numbers are always JSON");
+        let snapshot = Snapshot {
+            tick: bound.tick,
+            now_ms: bound.now_ms,
+            remap_digest: bound.digest,
+            program: self.program,
+            extra,
+            changes,
+        };
+        match self.store.write(snapshot) {
+            Ok(older) => {
+                self.metrics.snapshot_tick.set(bound.tick as i64);
+                self.metrics.snapshot_seconds.observe(started.elapsed().as_secs_f64());
+                tracing::info!(tick = bound.tick, ms = started.elapsed().as_millis() as u64, "snapshot");
+                if let Some(older) = older {
+                    self.ticks.release(older + 1);
+                }
+            }
+            // What changed is part of the next one.
+            Err(LogError::Full(error)) => tracing::warn!(%error, "no space for a snapshot"),
+            Err(error) => return Err(error),
+        }
+        match self.outputs.retain(bound.now_ms, RETENTION) {
+            Err(LogError::Full(error)) => tracing::warn!(%error, "no space to shorten the output log"),
+            outcome => drop(outcome?),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! The threads that look after the others: signals, progress, readiness, and files that are followed.
+
+use super::history::History;
+use super::{EXIT_AGAIN, spawn};
+use crate::clock::Ticks;
+use crate::error::Error;
+use crate::intake::Intake;
+use crate::plan::{Plan, SourceKind};
+use crate::source::follow::Follower;
+use crate::status::{Phase, Status};
+use dataflows::Tick;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::sync::Arc;
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+/// A tick that takes longer has got stuck.
+const STUCK: Duration = Duration::from_secs(30);
+/// How often followed files are looked at.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Ends the process when a tick is not done for too long, so that whoever looks after it starts it again.
+pub(super) fn progress(ticks: &Arc<Ticks>) {
+    let ticks = Arc::clone(ticks);
+    spawn("watchdog", move || -> Result<(), Error> {
+        let mut seen = (0, Instant::now());
+        loop {
+            sleep(Duration::from_secs(1));
+            match ticks.oldest() {
+                Some((tick, _)) if tick == seen.0 && seen.1.elapsed() > STUCK => {
+                    tracing::error!(tick, seconds = STUCK.as_secs(), "a tick has got stuck: the process ends");
+                    std::process::exit(EXIT_AGAIN.into());
+                }
+                Some((tick, _)) if tick == seen.0 => {}
+                Some((tick, _)) => seen = (tick, Instant::now()),
+                None => seen = (Tick::MAX, Instant::now()),
+            }
+        }
+    });
+}
+
+/// On SIGTERM or SIGINT no more is taken in.
+pub(super) fn signals(status: &Arc<Status>, intake: &Arc<Intake>) -> Result<(), Error> {
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(Error::run("handle signals"))?;
+    let (status, intake) = (Arc::clone(status), Arc::clone(intake));
+    spawn("signals", move || {
+        if signals.forever().next().is_some() {
+            tracing::info!("draining: no more events are taken");
+            status.enter(Phase::Draining);
+            intake.drain();
+        }
+        Ok(())
+    });
+    Ok(())
+}
+
+/// Ready once the ticks before `recovered` are done.
+pub(super) fn ready(ticks: &Arc<Ticks>, recovered: Tick, status: &Arc<Status>, started: Instant) {
+    let (ticks, status) = (Arc::clone(ticks), Arc::clone(status));
+    spawn("readiness", move || {
+        while ticks.all_done() < recovered || !ticks.all_joined() {
+            sleep(Duration::from_millis(2));
+        }
+        if status.phase() == Phase::Recovering {
+            status.enter(Phase::Ready);
+        }
+        tracing::info!(tick = recovered, ms = started.elapsed().as_millis() as u64, "ready");
+        Ok(())
+    });
+}
+
+/// A thread for each source of files, which delivers what is new in them until the intake is drained.
+pub(super) fn follow(
+    plan: &Plan,
+    history: &History,
+    intake: &Arc<Intake>,
+    status: &Arc<Status>,
+) -> Result<Vec<JoinHandle<()>>, Error> {
+    let mut threads = Vec::new();
+    for (source, number) in plan.sources.iter().zip(&history.numbers) {
+        let SourceKind::File { .. } = source.kind else { continue };
+        let own = history.cursors.iter().filter(|(of, _)| of == number).map(|(_, cursor)| cursor.clone());
+        let failed = Error::run(format!("follow the files of source `{}`", source.name));
+        let mut follower = Follower::new(*number, source, own.collect()).map_err(failed)?;
+        let (intake, status, number) = (Arc::clone(intake), Arc::clone(status), u32::from(*number));
+        threads.push(spawn("follower", move || {
+            while status.phase() == Phase::Recovering || status.phase() == Phase::Starting {
+                sleep(Duration::from_millis(10));
+            }
+            // One part for a source, so that its records keep their order.
+            let part = number % intake.parts().len() as u32;
+            while !intake.is_draining() && !follower.finished() {
+                let polled = follower.poll(&mut |delivery| intake.append_to(part, delivery).map(|_| ()));
+                match polled {
+                    Ok(true) => {}
+                    Ok(false) => sleep(POLL),
+                    Err(crate::intake::Refusal::Log(error))
+                        if !matches!(error, crate::log::error::LogError::Full(_)) =>
+                    {
+                        return Err(Error::run("deliver what was read from files")(error));
+                    }
+                    Err(refusal) => {
+                        tracing::warn!(%refusal, "files are read later");
+                        sleep(POLL);
+                    }
+                }
+            }
+            Ok(())
+        }));
+    }
+    Ok(threads)
+}

@@ -1,0 +1,186 @@
+//! The HTTP server of a cluster that runs: takes events in, and says how the process is.
+//!
+//! ```text
+//! connections ── routes ─┬─ collect: body ── check ── Intake::append ── 202
+//!                        └─ health:  /healthz /readyz /metrics /v1/status
+//! ```
+//! Whatever a client does or leaves undone costs bounded memory ([`Bounds`]) and holds up nobody else. It speaks
+//! HTTP/1.1 without TLS: that is for a proxy in front.
+
+mod access;
+mod body;
+mod check;
+mod collect;
+mod connections;
+mod health;
+mod problem;
+mod rate;
+mod routes;
+#[cfg(test)]
+mod tests;
+pub mod token;
+
+use crate::config::tokens;
+use crate::error::Error;
+use crate::intake::Intake;
+use crate::metrics::Metrics;
+use crate::plan::Plan;
+use crate::status::Status;
+use access::Access;
+use body::Budget;
+use check::Decoders;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+use token::Seal;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+
+/// Threads that move bytes. What computes or waits for a disk has threads of its own.
+const THREADS: usize = 2;
+
+/// What the server serves.
+pub struct Services {
+    pub plan: Arc<Plan>,
+    pub intake: Arc<Intake>,
+    pub metrics: Arc<Metrics>,
+    pub status: Arc<Status>,
+    pub epoch: u64,
+    /// By index of the plan's sources: the number that deliveries carry.
+    pub sources: Vec<u16>,
+}
+
+/// How much clients may cost.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// Open connections; further ones wait to be accepted.
+    connections: usize,
+    /// A client that takes longer to send the head of a request, or sends none, is disconnected.
+    head: Duration,
+    /// A client that takes longer to send a body gets 408.
+    body: Duration,
+    /// A client that takes nothing of its answer for so long is disconnected.
+    stall: Duration,
+    /// Bytes of bodies under way together, as sent and decompressed; above that, 503. The copies that go into the log
+    /// are not counted: at worst it is three times as much.
+    bodies: usize,
+    /// Requests that wait for a disk together. Further ones wait for `turn`, then they get 503.
+    appending: usize,
+    turn: Duration,
+    /// Requests under way when the server stops have so long to finish.
+    grace: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds {
+            connections: 4096,
+            head: Duration::from_secs(30),
+            body: Duration::from_secs(30),
+            stall: Duration::from_secs(30),
+            bodies: 128 << 20,
+            appending: 256,
+            turn: Duration::from_secs(1),
+            grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What all requests share.
+struct Shared {
+    services: Services,
+    bounds: Bounds,
+    access: Access,
+    seal: Seal,
+    decoders: Decoders,
+    bodies: Budget,
+    appending: Arc<Semaphore>,
+    /// There was no space for the last delivery.
+    full: AtomicBool,
+    started: Instant,
+}
+
+/// A server that runs, until it is stopped or dropped.
+pub struct Server {
+    address: SocketAddr,
+    /// `None` once it is being stopped.
+    running: Option<Running>,
+}
+
+struct Running {
+    runtime: Runtime,
+    stop: oneshot::Sender<()>,
+    accepting: JoinHandle<()>,
+}
+
+/// Reads the tokens, binds, and serves on threads of its own.
+///
+/// # Errors
+/// [`Error::Config`] of the file of tokens; [`Error::Run`] if the address cannot be bound.
+pub fn start(services: Services) -> Result<Server, Error> {
+    start_within(services, Bounds::default())
+}
+
+fn start_within(services: Services, bounds: Bounds) -> Result<Server, Error> {
+    let plan = Arc::clone(&services.plan);
+    let tokens = plan.http.tokens.as_ref().map(|path| tokens::load(path, &plan.sources)).transpose()?;
+    assert_eq!(services.sources.len(), plan.sources.len(), "each source of the plan has its number");
+    let log = services.intake.parts()[0].partition().log();
+    let shared = Arc::new(Shared {
+        access: Access::new(tokens, &plan.http),
+        seal: Seal::of(log),
+        decoders: Decoders::new(&plan),
+        bodies: Budget::new(bounds.bodies),
+        appending: Arc::new(Semaphore::new(bounds.appending)),
+        full: AtomicBool::new(false),
+        started: Instant::now(),
+        services,
+        bounds,
+    });
+
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .max_blocking_threads(bounds.appending)
+        .thread_name("http")
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(Error::run("start the threads of the HTTP server"))?;
+    let listen = plan.http.listen.as_str();
+    let bound = runtime.block_on(TcpListener::bind(listen));
+    let listener = bound.map_err(Error::run(format!("listen on {listen}")))?;
+    let address = listener.local_addr().map_err(Error::run(format!("listen on {listen}")))?;
+    connections::raise_file_limit(bounds.connections);
+    let (stop, stopped) = oneshot::channel();
+    let accepting = runtime.spawn(connections::serve(listener, routes::router(shared), bounds, stopped));
+    tracing::info!(%address, "listening");
+    Ok(Server { address, running: Some(Running { runtime, stop, accepting }) })
+}
+
+impl Server {
+    /// Where it listens: of port 0, the port that it got.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no new connections, lets requests under way finish for a few seconds, and ends. Not to be called from
+    /// within a runtime.
+    pub fn stop(mut self) {
+        let Some(Running { runtime, stop, accepting }) = self.running.take() else { return };
+        let _ = stop.send(());
+        // The task ends on its own, at the latest after the grace.
+        let _ = runtime.block_on(accepting);
+        runtime.shutdown_background();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.runtime.shutdown_background();
+        }
+    }
+}

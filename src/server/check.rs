@@ -1,0 +1,128 @@
+//! Which events of a body are good, by the very decoder that will read them in the graph: what is rejected here has the
+//! reason that its dead letter will have there.
+
+use crate::decode::detect::{HEAD_BYTES, framing, is_object};
+use crate::decode::framing::Framing;
+use crate::decode::interpret::Range;
+use crate::decode::{Block, Decoder};
+use crate::plan::{Format, Plan};
+use dataflows::Position;
+use memchr::{memchr, memrchr};
+use serde::Serialize;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+/// Rejected records that an answer lists; of the others it says how many there are.
+const LISTED: usize = 100;
+
+/// What is wrong with the records of a body.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Rejections {
+    #[serde(rename = "rejected")]
+    listed: Vec<Rejected>,
+    #[serde(rename = "rejected_total")]
+    pub total: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Rejected {
+    /// Which record of the body, counted from 0. Several faults of one record are those of events in it.
+    index: usize,
+    reason: &'static str,
+    message: String,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    /// Events that are good.
+    pub accepted: u64,
+    pub rejected: Rejections,
+}
+
+/// How the records of a body lie. `lines`: the client says that they are lines.
+pub(super) fn framing_of(lines: bool, body: &[u8]) -> Framing {
+    let text = body.trim_ascii();
+    let first = memchr(b'\n', text).map_or(text, |end| &text[..end]);
+    let last = memrchr(b'\n', text).map_or(text, |end| &text[end + 1..]);
+    if lines || (is_object(first) && is_object(last)) {
+        return Framing::Lines;
+    }
+    framing(Format::Json, &body[..body.len().min(HEAD_BYTES)])
+}
+
+/// Reads every event of a body of the plan's source number `source`.
+pub(super) fn check(decoder: &mut Decoder, source: u16, framing: Framing, body: &[u8]) -> Verdict {
+    let position = Position { source, part: 0, offset: 0 };
+    let block = Block { position, format: Format::Json, framing, header: None, received: None, bytes: body };
+    let mut verdict = Verdict::default();
+    let mut faults = Vec::new();
+    decoder.read(&block, &mut |_, read, position, _| match read {
+        Ok(_) => verdict.accepted += 1,
+        Err(fault) => {
+            verdict.rejected.total += 1;
+            if faults.len() < LISTED {
+                faults.push((position.offset as usize, fault));
+            }
+        }
+    });
+    let mut ends = framing.records(body).map(|(at, record)| at + record.len());
+    let mut record = (0, 0);
+    for (offset, fault) in faults {
+        while record.1 <= offset {
+            let Some(end) = ends.next() else { break };
+            record = (record.0 + 1, end);
+        }
+        let (reason, message) = (fault.reason.code(), fault.message);
+        verdict.rejected.listed.push(Rejected { index: record.0 - 1, reason, message });
+    }
+    verdict
+}
+
+/// The decoders of all requests: as many as there are cores, since more of them would only take turns and be cold.
+pub(super) struct Decoders {
+    idle: Mutex<Vec<Decoder>>,
+    returned: Condvar,
+}
+
+impl Decoders {
+    pub(super) fn new(plan: &Arc<Plan>) -> Decoders {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let idle = (0..cores).map(|_| Decoder::new(Arc::clone(plan), Range::default())).collect();
+        Decoders { idle: Mutex::new(idle), returned: Condvar::new() }
+    }
+
+    /// Waits for a decoder: the one that was used last, as it is the warmest.
+    pub(super) fn lend(&self) -> Lent<'_> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.returned.wait_while(idle, |idle| idle.is_empty()).unwrap_or_else(PoisonError::into_inner);
+        Lent { decoder: idle.pop(), home: self }
+    }
+}
+
+/// Goes back when it is dropped.
+pub(super) struct Lent<'d> {
+    /// Always there until then.
+    decoder: Option<Decoder>,
+    home: &'d Decoders,
+}
+
+impl Deref for Lent<'_> {
+    type Target = Decoder;
+
+    fn deref(&self) -> &Decoder {
+        self.decoder.as_ref().expect("it goes back when it is dropped")
+    }
+}
+
+impl DerefMut for Lent<'_> {
+    fn deref_mut(&mut self) -> &mut Decoder {
+        self.decoder.as_mut().expect("it goes back when it is dropped")
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.home.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(self.decoder.take());
+        self.home.returned.notify_one();
+    }
+}

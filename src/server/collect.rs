@@ -1,0 +1,199 @@
+//! `POST /v1/events`: takes a body of events, and says so when it is durable.
+//!
+//! A body is stored as one delivery, as it came but for its compression, if any event in it is good. Those that are not
+//! are told at once, and become dead letters in the graph.
+
+use super::Shared;
+use super::access::Caller;
+use super::body::{self, Encoding, Held};
+use super::check::{Rejections, check, framing_of};
+use super::problem::Problem;
+use crate::intake::Refusal;
+use crate::log::delivery::{DELIVERY_BYTES, Delivery};
+use crate::log::error::LogError;
+use crate::metrics::Stage;
+use crate::plan::{Format, SourceKind};
+use crate::status::Phase;
+use axum::Json;
+use axum::extract::{Query, Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+/// Exit code of a process that cannot know what of its log is durable: the next one has to read it.
+const EXIT_UNTRUSTED: i32 = 70;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Media types that say that each line is an event.
+const LINES: [&[u8]; 4] =
+    [b"application/x-ndjson", b"application/ndjson", b"application/jsonl", b"application/x-jsonlines"];
+
+/// The answer when events are durable.
+#[derive(Serialize)]
+struct Receipt {
+    /// See [`super::token`].
+    token: String,
+    accepted: u64,
+    #[serde(flatten)]
+    rejected: Rejections,
+}
+
+#[derive(Deserialize)]
+struct Parameters {
+    source: Option<String>,
+}
+
+pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (parts, mut body) = request.into_parts();
+    match take(&shared, &parts, &mut body).await {
+        Ok(receipt) => (StatusCode::ACCEPTED, Json(receipt)).into_response(),
+        Err(problem) => {
+            body::linger(&parts.headers, &mut body).await;
+            problem.into_response()
+        }
+    }
+}
+
+async fn take(shared: &Arc<Shared>, parts: &Parts, body: &mut axum::body::Body) -> Result<Receipt, Problem> {
+    let caller = shared.access.caller(&parts.headers)?;
+    let source = source(shared, &parts.uri, caller)?;
+    caller.charge()?;
+    match shared.services.status.phase() {
+        Phase::Starting | Phase::Recovering => return Err(Problem::later("starting", "the process is starting")),
+        Phase::Draining => return Err(draining()),
+        Phase::Ready => {}
+    }
+    let encoding = Encoding::of(&parts.headers)?;
+    let lines = parts.headers.get(CONTENT_TYPE).is_some_and(|value| {
+        let media_type = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        LINES.iter().any(|lines| media_type.eq_ignore_ascii_case(lines))
+    });
+    let sent = body::read(body, shared.services.plan.http.max_body, shared.bounds.body, &shared.bodies).await?;
+    let arrived = Instant::now();
+
+    let busy = || Problem::later("busy", "too many requests wait for the disk");
+    let turn = timeout(shared.bounds.turn, Arc::clone(&shared.appending).acquire_owned()).await;
+    let turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
+    let storing = Arc::clone(shared);
+    let stored = spawn_blocking(move || {
+        let _turn = turn;
+        store(&storing, source, encoding, lines, sent, arrived)
+    });
+    let stored = stored.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a request failed");
+        Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the request failed"))
+    });
+    if let Ok(Receipt { accepted, rejected, .. }) = &stored {
+        let (source, token) = (shared.services.plan.sources[source].name.as_str(), caller.name());
+        tracing::debug!(source, token, accepted, rejected = rejected.total, "events are durable");
+    }
+    stored
+}
+
+/// The plan's number of the source that is posted to, if the caller may.
+///
+/// # Errors
+/// 400, 403, 404.
+fn source(shared: &Shared, uri: &Uri, caller: &Caller) -> Result<usize, Problem> {
+    let sources = || {
+        let sources = shared.services.plan.sources.iter().enumerate();
+        sources.filter(|(_, source)| source.kind == SourceKind::Http)
+    };
+    let names = || sources().map(|(_, source)| format!("`{}`", source.name)).collect::<Vec<_>>().join(", ");
+    let wrong = |error| Problem::new(StatusCode::BAD_REQUEST, "query", format!("cannot read the query: {error}"));
+    let Query(Parameters { source: name }) = Query::try_from_uri(uri).map_err(wrong)?;
+    let found = match &name {
+        Some(name) => sources().find(|(_, source)| source.name == *name),
+        None if sources().nth(1).is_some() => {
+            let message = format!("say which source the events are of, as in ?source=NAME: {}", names());
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "source", message));
+        }
+        None => sources().next(),
+    };
+    let Some((index, source)) = found else {
+        let message = match sources().next() {
+            Some(_) => format!("no source of this name can be posted to, but {}", names()),
+            None => "the configuration has no [[source]] of kind \"http\"".into(),
+        };
+        return Err(Problem::new(StatusCode::NOT_FOUND, "source", message));
+    };
+    caller.may_ingest(&source.name)?;
+    Ok(index)
+}
+
+/// Decompresses, checks, and makes durable. Computes, and blocks for a sync.
+fn store(
+    shared: &Shared,
+    source: usize,
+    encoding: Encoding,
+    lines: bool,
+    sent: Held,
+    arrived: Instant,
+) -> Result<Receipt, Problem> {
+    let services = &shared.services;
+    // Also bounds how many bodies are decompressed at a time.
+    let mut decoder = shared.decoders.lend();
+    // The configuration keeps `max_body` below what a delivery can hold.
+    let limit = services.plan.http.max_body.min(DELIVERY_BYTES);
+    let body = body::decompress(sent, encoding, limit, &shared.bodies)?;
+    let events = body.bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body.bytes);
+    if events.trim_ascii().is_empty() {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "empty", "the body is empty"));
+    }
+    let framing = framing_of(lines, events);
+    let verdict = check(&mut decoder, source as u16, framing, events);
+    drop(decoder);
+    if verdict.accepted == 0 {
+        let message = match verdict.rejected.total {
+            0 => "the body holds no events",
+            _ => "none of the events can be read",
+        };
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "no_event", message).rejecting(verdict.rejected));
+    }
+
+    let delivery = Delivery {
+        source: services.sources[source],
+        format: Format::Json,
+        framing,
+        header: None,
+        cursor: None,
+        events,
+    };
+    let ticket = services.intake.append(&delivery).map_err(|refusal| refused(shared, refusal))?;
+    if shared.full.swap(false, Ordering::Relaxed) {
+        tracing::info!("there is space for the log again");
+    }
+    services.metrics.took(Stage::Durable, arrived.elapsed().as_secs_f64());
+    services.metrics.bytes.inc_by(events.len() as u64);
+    Ok(Receipt { token: shared.seal.encode(ticket), accepted: verdict.accepted, rejected: verdict.rejected })
+}
+
+/// The answer, if there is one to give.
+fn refused(shared: &Shared, refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::Busy => Problem::later("busy", "too many events wait to be processed"),
+        Refusal::Draining => draining(),
+        Refusal::Log(LogError::Full(error)) => {
+            if !shared.full.swap(true, Ordering::Relaxed) {
+                tracing::warn!(%error, "no space for the log: events are refused until there is");
+            }
+            Problem::later("full", "there is no space for events")
+        }
+        Refusal::Log(error) => {
+            tracing::error!(%error, "cannot make events durable: the process has to end");
+            std::process::exit(EXIT_UNTRUSTED)
+        }
+    }
+}
+
+fn draining() -> Problem {
+    Problem::later("draining", "the process is about to stop")
+}

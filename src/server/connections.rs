@@ -1,0 +1,177 @@
+//! From a socket to requests: accepts connections, bounds how many there are and how long each may take, and lets those
+//! under way finish at the end.
+
+use super::Bounds;
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, getrlimit, setrlimit};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+/// Of each direction of a connection. A request whose head has not ended by then gets 431, at the latest at twice as
+/// much: what is there is read at once.
+const BUFFER_BYTES: usize = 64 << 10;
+/// Lines of a head; beyond that, 431.
+const HEADERS: usize = 64;
+/// Files that the log and the sources may have open besides the connections.
+const OTHER_FILES: u64 = 1024;
+/// When the system has no more file descriptors, accepting begins again after this.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub SocketAddr);
+
+/// Accepts until `stopped`, then returns when the requests under way are answered, or the grace is over.
+pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds, mut stopped: oneshot::Receiver<()>) {
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(bounds.connections));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(bounds.head)
+        .max_buf_size(BUFFER_BYTES)
+        .max_headers(HEADERS)
+        .keep_alive(true);
+    loop {
+        let next = async {
+            let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+            (accept(&listener).await, place)
+        };
+        let ((stream, peer), place) = tokio::select! {
+            next = next => next,
+            _ = &mut stopped => break,
+        };
+        let service = WithPeer { peer: Peer(peer), router: TowerToHyperService::new(router.clone()) };
+        let stream = TokioIo::new(Patient { stream, patience: bounds.stall, deadline: None });
+        let connection = graceful.watch(http.serve_connection(stream, service));
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%peer, %error, "a connection ended");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    if timeout(bounds.grace, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests were cut off: they took longer than {:?} to finish", bounds.grace);
+    }
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                // Without it, an answer may wait for the client's acknowledgement of an earlier packet.
+                let _ = stream.set_nodelay(true);
+                return (stream, peer);
+            }
+            // The client has gone already.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept connections");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Lets the process have as many files open as there may be connections, as far as it is allowed to.
+pub(super) fn raise_file_limit(connections: usize) {
+    let wanted = connections as u64 + OTHER_FILES;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted) {
+        limit.current = Some(limit.maximum.map_or(wanted, |maximum| maximum.min(wanted)));
+        if setrlimit(Resource::Nofile, limit).is_err() || limit.current != Some(wanted) {
+            tracing::warn!("fewer than {connections} connections are possible: raise `ulimit -n` to {wanted}");
+        }
+    }
+}
+
+/// Tells the requests of a connection where they come from.
+struct WithPeer {
+    peer: Peer,
+    router: TowerToHyperService<Router>,
+}
+
+impl Service<Request<Incoming>> for WithPeer {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.router.call(request)
+    }
+}
+
+/// A connection that fails when the client takes nothing for too long: reading has deadlines in hyper and in
+/// [`super::body`], writing has none.
+struct Patient {
+    stream: TcpStream,
+    patience: Duration,
+    /// Set while a write waits for the client.
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.deadline = None;
+            return written;
+        }
+        let patience = self.patience;
+        let deadline =
+            self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + patience)));
+        ready!(deadline.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.watch(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

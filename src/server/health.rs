@@ -1,0 +1,62 @@
+//! How the process is: for load balancers, for Prometheus, for people.
+
+use super::Shared;
+use super::problem::Problem;
+use crate::status::{Phase, Report};
+use crate::summary::rss_bytes;
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::IntoResponse;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// It serves.
+pub(super) async fn alive() -> &'static str {
+    "ok\n"
+}
+
+/// It takes events, and what it publishes is current.
+pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Result<&'static str, Problem> {
+    match shared.services.status.phase() {
+        Phase::Ready => Ok("ready\n"),
+        Phase::Starting => Err(Problem::later("starting", "the process opens its log")),
+        Phase::Recovering => Err(Problem::later("recovering", "the process computes what it had computed before")),
+        Phase::Draining => Err(Problem::later("draining", "the process is about to stop")),
+    }
+}
+
+pub(super) async fn metrics(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Problem> {
+    shared.access.caller(&headers)?.may_administer()?;
+    let metrics = &shared.services.metrics;
+    metrics.backlog_bytes.set(shared.services.intake.backlog() as i64);
+    metrics.resident_bytes.set(rss_bytes().unwrap_or_default() as i64);
+    Ok(([(CONTENT_TYPE, OPEN_METRICS)], metrics.text()))
+}
+
+pub(super) async fn status(
+    State(shared): State<Arc<Shared>>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Problem> {
+    shared.access.caller(&headers)?.may_administer()?;
+    let services = &shared.services;
+    let report = Report {
+        version: env!("CARGO_PKG_VERSION").into(),
+        phase: services.status.phase(),
+        epoch: services.epoch,
+        workers: services.plan.workers,
+        bound: services.status.bound.load(Ordering::Relaxed),
+        published: services.status.published.load(Ordering::Relaxed),
+        now_ms: services.status.now_ms.load(Ordering::Relaxed),
+        backlog_bytes: services.intake.backlog(),
+        resident_bytes: rss_bytes().unwrap_or_default(),
+        uptime_s: shared.started.elapsed().as_secs(),
+    };
+    Ok(([(CACHE_CONTROL, "no-store")], Json(report)))
+}

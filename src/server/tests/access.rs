@@ -1,0 +1,140 @@
+//! Who may do what, how often, and from which pages.
+
+use super::{ONE, World, error};
+use crate::config::{self, Overrides};
+use crate::error::Error;
+use crate::log::vfs::RealFs;
+use crate::server::{Bounds, Services, start};
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+const EVENT: &[u8] = b"{\"user_id\":\"ann\"}";
+const TWO: &str = "source = [{ name = 'app', kind = 'http' }, { name = 'web', kind = 'http' }]";
+
+fn world(config: &str, tokens: &[(&str, &str)]) -> World {
+    let folder = tempfile::tempdir().unwrap();
+    let table = |(token, scopes): &(&str, &str)| {
+        let hash: String = Sha256::digest(token).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("[[token]]\nname = 'of {token}'\nsha256 = '{hash}'\nscopes = [{scopes}]\n")
+    };
+    fs::write(folder.path().join("tokens.toml"), tokens.iter().map(table).collect::<String>()).unwrap();
+    let root = folder.path().join("data");
+    let config = format!("cluster = {{ tokens = 'tokens.toml' }}\n{config}");
+    World::on(&config, Bounds::default(), folder, Arc::new(RealFs), &root)
+}
+
+fn with(line: &str, authorization: &str) -> String {
+    format!("{line} HTTP/1.1\nauthorization: {authorization}")
+}
+
+#[test]
+fn tokens_open_what_their_scopes_name() {
+    let tokens = [
+        ("app", "'ingest:app'"),
+        ("all", "'ingest:*'"),
+        ("ops", "'admin'"),
+        ("sub", "'subscribe:*', 'subscribe:sessions'"),
+    ];
+    let world = world(TWO, &tokens);
+    let post = |authorization: &str, source: &str| {
+        world.send(&with(&format!("POST /v1/events?source={source}"), authorization), EVENT)
+    };
+    for authorization in ["Bearer app", "bearer app", "BEARER   app "] {
+        assert_eq!(post(authorization, "app").status, 202, "{authorization}");
+    }
+    assert_eq!(post("Bearer all", "web").status, 202);
+    for (token, source) in [("app", "web"), ("ops", "app"), ("sub", "app")] {
+        let answer = post(&format!("Bearer {token}"), source);
+        assert_eq!(answer.error(), error(403, "forbidden"), "{token}");
+        assert!(answer.body.contains(&format!("ingest:{source}")));
+    }
+    for authorization in ["", "app", "Basic app", "Bearer", "Bearer ", "Bearer apq", "Bearer app app", "Bearer App"] {
+        let answer = post(authorization, "app");
+        assert_eq!(answer.error(), error(401, "unauthorized"), "{authorization}");
+        assert!(answer.header("www-authenticate").unwrap().starts_with("bearer realm="));
+    }
+    for path in ["/metrics", "/v1/status"] {
+        assert_eq!(world.get(path).error(), error(401, "unauthorized"));
+        assert_eq!(world.send(&with(&format!("GET {path}"), "Bearer all"), b"").error(), error(403, "forbidden"));
+        assert_eq!(world.send(&with(&format!("GET {path}"), "Bearer ops"), b"").status, 200);
+    }
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(world.get(path).status, 200, "{path} is for load balancers, which have no token");
+    }
+    assert_eq!(world.records().len(), 4);
+}
+
+#[test]
+fn a_rate_is_of_one_token_or_of_all_that_have_none() {
+    let rate = "http = { rate = 5 }";
+    let world = world(&format!("{rate}\n{ONE}"), &[("a", "'ingest:*'"), ("b", "'ingest:*'")]);
+    let post = |token: &str| world.send(&with("POST /v1/events", &format!("Bearer {token}")), EVENT);
+    let answers: Vec<_> = (0..40).map(|_| post("a")).collect();
+    let passed = answers.iter().filter(|answer| answer.status == 202).count();
+    assert!((5..30).contains(&passed), "{passed}");
+    let late = answers.iter().find(|answer| answer.status != 202).unwrap();
+    assert_eq!(late.error(), error(429, "rate"));
+    assert_eq!(late.header("retry-after"), Some("1"));
+    assert_eq!(post("b").status, 202);
+    assert_eq!(world.events().len(), passed + 1);
+
+    let world = World::new(&format!("{rate}\n{ONE}"));
+    assert!((0..40).any(|_| world.post(EVENT).status == 429));
+    std::thread::sleep(Duration::from_millis(450));
+    assert_eq!(world.post(EVENT).status, 202);
+    assert_eq!(world.get("/metrics").status, 200, "a rate is for events");
+}
+
+#[test]
+fn pages_of_listed_origins_may_post_and_no_others() {
+    let world = World::new(&format!("http = {{ origins = ['https://shop.example'] }}\n{ONE}"));
+    let preflight = |origin: &str| {
+        let asked = "access-control-request-method: POST\naccess-control-request-headers: authorization,content-type";
+        world.send(&format!("OPTIONS /v1/events HTTP/1.1\norigin: {origin}\n{asked}"), b"")
+    };
+    let answer = preflight("https://shop.example");
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("access-control-allow-origin"), Some("https://shop.example"));
+    assert!(answer.header("access-control-allow-methods").unwrap().contains("post"));
+    for name in ["authorization", "content-type", "content-encoding"] {
+        assert!(answer.header("access-control-allow-headers").unwrap().contains(name));
+    }
+    assert!(answer.header("vary").unwrap().contains("origin"));
+    assert_eq!(answer.header("access-control-allow-credentials"), None);
+
+    let post = |origin: &str| world.send(&format!("POST /v1/events HTTP/1.1\norigin: {origin}"), EVENT);
+    let answer = post("https://shop.example");
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (202, Some("https://shop.example")));
+    for origin in ["https://shop.example.evil", "http://shop.example", "null", "*"] {
+        assert_eq!(preflight(origin).header("access-control-allow-origin"), None, "{origin}");
+        assert_eq!(post(origin).error(), error(403, "origin"), "{origin}");
+    }
+    // Browsers do not ask before they send plain text.
+    let none = World::new(ONE);
+    let head = "POST /v1/events HTTP/1.1\norigin: https://evil.example\ncontent-type: text/plain";
+    assert_eq!(none.send(head, EVENT).error(), error(403, "origin"));
+    assert_eq!((world.events().len(), none.events().len()), (1, 0));
+}
+
+#[test]
+fn a_wrong_file_of_tokens_or_address_is_an_error_at_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(ONE);
+    let begin = |config: &str| {
+        let overrides = Overrides { without_files: true, ..Overrides::default() };
+        let plan = Arc::new(config::parse("headwater.toml", config, folder.path(), &overrides).unwrap());
+        let sources = vec![0; plan.sources.len()];
+        let (intake, metrics, status) = (world.intake.clone(), world.metrics.clone(), world.status.clone());
+        start(Services { plan, intake, metrics, status, epoch: 1, sources }).err().unwrap()
+    };
+    let tokens = format!("cluster = {{ tokens = 'tokens.toml' }}\n{ONE}");
+    assert!(matches!(begin(&tokens), Error::Config(_)));
+    fs::write(folder.path().join("tokens.toml"), "[[token]]\nname = 'a'\nsha256 = 'b'\nscopes = ['admin']").unwrap();
+    let error = begin(&tokens);
+    assert!(matches!(error, Error::Config(_)) && error.to_string().contains("no SHA-256"), "{error}");
+    let taken = world.server.address();
+    let error = begin(&format!("cluster = {{ listen = '{taken}' }}\n{ONE}"));
+    assert_eq!((error.to_string(), error.exit_code()), (format!("cannot listen on {taken}"), 1));
+}

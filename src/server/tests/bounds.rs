@@ -1,0 +1,216 @@
+//! Clients that are slow, many, or gone.
+
+use super::{Answer, ONE, World, error};
+use crate::server::Bounds;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const EVENT: &str = "{\"user_id\":\"ann\"}";
+const HEAD: &str = "POST /v1/events HTTP/1.1\r\nhost: test\r\nconnection: close\r\n";
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// How long it takes until the server closes.
+fn until_closed(stream: &mut TcpStream) -> Duration {
+    let start = Instant::now();
+    let _ = stream.read_to_end(&mut Vec::new());
+    start.elapsed()
+}
+
+#[test]
+fn whoever_takes_too_long_to_send_a_head_is_disconnected_and_disturbs_nobody() {
+    let world = World::within(ONE, Bounds { head: millis(300), ..Bounds::default() });
+    let slow: Vec<_> = ["", "POST /v1/ev", "POST /v1/events HTTP/1.1\r\nhost: te"]
+        .into_iter()
+        .map(|head| {
+            let mut stream = world.connect();
+            stream.write_all(head.as_bytes()).unwrap();
+            thread::spawn(move || until_closed(&mut stream))
+        })
+        .collect();
+    // One byte at a time: each of them is progress, and it does not help.
+    let mut dripping = world.connect();
+    let dripped = thread::spawn(move || {
+        let start = Instant::now();
+        let head = HEAD.bytes().chain(std::iter::repeat(b'x'));
+        for byte in head {
+            thread::sleep(millis(20));
+            if dripping.write_all(&[byte]).is_err() || start.elapsed() > Duration::from_secs(5) {
+                break;
+            }
+        }
+        start.elapsed()
+    });
+    // Used once, and then silent.
+    let mut kept = world.connect();
+    write!(kept, "POST /v1/events HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n{EVENT}", EVENT.len()).unwrap();
+    for _ in 0..10 {
+        let start = Instant::now();
+        assert_eq!(world.post(EVENT).status, 202);
+        assert!(start.elapsed() < millis(250));
+    }
+    for slow in slow {
+        let took = slow.join().unwrap();
+        assert!((millis(100)..millis(2000)).contains(&took), "{took:?}");
+    }
+    assert!(dripped.join().unwrap() < millis(2000));
+    assert!(until_closed(&mut kept) < millis(2000));
+}
+
+#[test]
+fn a_body_that_takes_too_long_is_given_up() {
+    let world = World::within(ONE, Bounds { body: millis(200), ..Bounds::default() });
+    for sent in ["", "{\"a\":"] {
+        let mut stream = world.connect();
+        write!(stream, "{HEAD}content-length: 100\r\n\r\n{sent}").unwrap();
+        assert_eq!(Answer::read(&mut stream).error(), error(408, "timeout"));
+    }
+    let mut stream = world.connect();
+    write!(stream, "{HEAD}content-length: 100\r\n\r\n{EVENT}").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let _ = stream.read_to_end(&mut Vec::new());
+    assert_eq!(world.records(), []);
+}
+
+#[test]
+fn a_client_that_waits_to_be_told_to_send_is_told() {
+    let world = World::new(ONE);
+    let mut stream = world.connect();
+    write!(stream, "{HEAD}expect: 100-continue\r\ncontent-length: {}\r\n\r\n", EVENT.len()).unwrap();
+    let mut told = [0; 25];
+    stream.read_exact(&mut told).unwrap();
+    assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(EVENT.as_bytes()).unwrap();
+    assert_eq!(Answer::read(&mut stream).status, 202);
+    // What is refused anyway need not be sent.
+    let mut stream = world.connect();
+    write!(stream, "{HEAD}expect: 100-continue\r\ncontent-length: 99999999\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[test]
+fn whoever_takes_no_answers_is_disconnected() {
+    let world = World::within(ONE, Bounds { stall: millis(300), ..Bounds::default() });
+    let mut stream = world.connect();
+    stream.set_write_timeout(Some(millis(200))).unwrap();
+    let request = "GET /metrics HTTP/1.1\r\nhost: test\r\n\r\n".repeat(1000);
+    let start = Instant::now();
+    let closed = loop {
+        match stream.write_all(request.as_bytes()) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => thread::sleep(millis(50)),
+            Err(_) => break true,
+            Ok(()) => {}
+        }
+        if start.elapsed() > Duration::from_secs(8) {
+            break false;
+        }
+        assert_eq!(world.get("/healthz").status, 200);
+    };
+    assert!(closed, "it went on for {:?}", start.elapsed());
+}
+
+#[test]
+fn a_thousand_idle_connections_disturb_nobody() {
+    let world = World::new(ONE);
+    let idle: Vec<_> = (0..1000).map(|_| world.connect()).collect();
+    for _ in 0..20 {
+        let start = Instant::now();
+        assert_eq!(world.post(EVENT).status, 202);
+        assert!(start.elapsed() < millis(5000));
+    }
+    let start = Instant::now();
+    world.server.stop();
+    assert!(start.elapsed() < millis(5000), "there is nothing to wait for: {:?}", start.elapsed());
+    drop(idle);
+}
+
+#[test]
+fn more_connections_than_allowed_wait_for_their_turn() {
+    let world = World::within(ONE, Bounds { connections: 2, ..Bounds::default() });
+    let (first, _second) = (world.connect(), world.connect());
+    let mut third = world.connect();
+    write!(third, "{HEAD}content-length: {}\r\n\r\n{EVENT}", EVENT.len()).unwrap();
+    third.set_read_timeout(Some(millis(200))).unwrap();
+    assert!(third.read(&mut [0]).is_err(), "there is no place for it");
+    drop(first);
+    third.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert_eq!(Answer::read(&mut third).status, 202);
+}
+
+#[test]
+fn heads_are_bounded() {
+    let world = World::new(ONE);
+    let long = format!("GET /healthz HTTP/1.1\nx: {}", "x".repeat(200 << 10));
+    let many = format!("GET /healthz HTTP/1.1{}", "\nx: y".repeat(100));
+    for (what, head) in [("long", long), ("many", many)] {
+        assert_eq!(world.send(&head, b"").status, 431, "{what}");
+    }
+    assert_eq!(world.send(&format!("GET /healthz HTTP/1.1\nx: {}", "x".repeat(16 << 10)), b"").status, 200);
+    let mut stream = world.connect();
+    stream.write_all(b"\x16\x03\x01 this is TLS\r\n\r\n").unwrap();
+    assert_eq!(Answer::read(&mut stream).status, 400);
+}
+
+#[test]
+fn bodies_under_way_share_a_budget() {
+    let world = World::within(ONE, Bounds { bodies: 1000, ..Bounds::default() });
+    let large = format!("{{\"a\":\"{}\"}}", "x".repeat(900));
+    let mut held = world.connect();
+    write!(held, "{HEAD}content-length: {}\r\n\r\n{}", large.len(), &large[..600]).unwrap();
+    thread::sleep(millis(100));
+    let answer = world.post(&large);
+    assert_eq!(answer.error(), error(503, "busy"));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(world.post(EVENT).status, 202);
+    held.write_all(&large.as_bytes()[600..]).unwrap();
+    assert_eq!(Answer::read(&mut held).status, 202);
+    assert_eq!(world.post(&large).status, 202, "what was held is free again");
+}
+
+#[test]
+fn requests_that_find_no_place_at_the_disk_are_to_come_again() {
+    let world = World::within(ONE, Bounds { appending: 1, turn: millis(100), ..Bounds::default() });
+    let intake = world.intake.clone();
+    // As if the disk took long.
+    let held: Vec<_> = intake.parts().iter().map(|part| part.partition()).collect();
+    let mut waiting = world.connect();
+    write!(waiting, "{HEAD}content-length: {}\r\n\r\n{EVENT}", EVENT.len()).unwrap();
+    thread::sleep(millis(100));
+    assert_eq!(world.post(EVENT).error(), error(503, "busy"));
+    assert_eq!(world.get("/healthz").status, 200);
+    drop(held);
+    assert_eq!(Answer::read(&mut waiting).status, 202);
+}
+
+#[test]
+fn requests_under_way_finish_when_the_server_stops() {
+    for (grace, finishes) in [(Duration::from_secs(5), true), (millis(100), false)] {
+        let world = World::within(ONE, Bounds { grace, ..Bounds::default() });
+        let intake = world.intake.clone();
+        let held: Vec<_> = intake.parts().iter().map(|part| part.partition()).collect();
+        let mut waiting = world.connect();
+        write!(waiting, "{HEAD}content-length: {}\r\n\r\n{EVENT}", EVENT.len()).unwrap();
+        thread::sleep(millis(100));
+        let address = world.server.address();
+        let server = world.server;
+        let stopping = thread::spawn(move || {
+            let start = Instant::now();
+            server.stop();
+            start.elapsed()
+        });
+        thread::sleep(millis(300));
+        assert!(TcpStream::connect(address).is_err(), "nobody new is let in");
+        assert_eq!(stopping.is_finished(), !finishes);
+        drop(held);
+        if finishes {
+            assert_eq!(Answer::read(&mut waiting).status, 202);
+        }
+        assert!(stopping.join().unwrap() < Duration::from_secs(2));
+    }
+}

@@ -1,0 +1,536 @@
+//! Files that are written, rotated and truncated on a real disk, polled on a clock that the tests move.
+
+use super::*;
+use crate::decode::framing::Framing;
+use crate::log::delivery::FileId;
+use crate::log::error::LogError;
+use crate::plan::{EventsPlan, Limits};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use std::fs::OpenOptions;
+use std::io::Write;
+use tempfile::TempDir;
+
+mod script;
+
+/// A folder, and a follower of what matches `*log*` in it.
+struct World {
+    folder: TempDir,
+    plan: SourcePlan,
+    follower: Follower,
+    now: Instant,
+    /// What is durable: cursors, and records in their order.
+    delivered: Vec<(Cursor, Vec<String>)>,
+}
+
+impl World {
+    fn new() -> World {
+        World::with(true, None, 1 << 20)
+    }
+
+    fn with(follow: bool, format: Option<Format>, event_bytes: usize) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = plan(folder.path().join("*log*"), follow, format, event_bytes);
+        let plan_of_none = SourcePlan { kind: SourceKind::File { follow: true }, ..plan.clone() };
+        let follower = Follower::new(3, &plan_of_none, Vec::new()).unwrap();
+        let follower = Follower { follow, ..follower };
+        World { folder, plan, follower, now: Instant::now(), delivered: Vec::new() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn append(&self, name: &str, text: &str) {
+        let mut file = OpenOptions::new().append(true).create(true).open(self.path(name)).unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).unwrap();
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        fs::write(self.path(to), fs::read(self.path(from)).unwrap()).unwrap();
+    }
+
+    fn truncate(&self, name: &str) {
+        OpenOptions::new().write(true).open(self.path(name)).unwrap().set_len(0).unwrap();
+    }
+
+    fn remove(&self, name: &str) {
+        fs::remove_file(self.path(name)).unwrap();
+    }
+
+    fn compress(&self, from: &str, to: &str) {
+        let content = fs::read(self.path(from)).unwrap();
+        fs::write(self.path(to), gzip(&content)).unwrap();
+        self.remove(from);
+    }
+
+    /// Polls until there is nothing new; returns what was.
+    fn poll(&mut self) -> Vec<String> {
+        let before = self.delivered.len();
+        loop {
+            let delivered = &mut self.delivered;
+            let again = self.follower.poll_at(self.now, &mut |delivery| {
+                delivered.push(take(delivery));
+                Ok(())
+            });
+            if !again.unwrap() {
+                return self.delivered[before..].iter().flat_map(|(_, records)| records.clone()).collect();
+            }
+        }
+    }
+
+    fn later(&mut self, seconds: u64) -> Vec<String> {
+        self.now += Duration::from_secs(seconds);
+        self.poll()
+    }
+
+    /// The process ends, and the last `lost` deliveries are not durable.
+    fn crash(&mut self, lost: usize) {
+        self.delivered.truncate(self.delivered.len().saturating_sub(lost));
+        let cursors = self.delivered.iter().map(|(cursor, _)| cursor.clone()).collect();
+        self.follower = Follower::new(3, &self.plan, cursors).unwrap();
+    }
+}
+
+fn take(delivery: &Delivery<'_>) -> (Cursor, Vec<String>) {
+    assert_eq!(delivery.source, 3);
+    let records = delivery.framing.records(delivery.events);
+    let records = records.map(|(_, record)| String::from_utf8(record.to_vec()).unwrap()).collect();
+    (delivery.cursor.clone().unwrap(), records)
+}
+
+fn plan(path: PathBuf, follow: bool, format: Option<Format>, event_bytes: usize) -> SourcePlan {
+    let events = EventsPlan {
+        user: None,
+        time: None,
+        kind: None,
+        id: Vec::new(),
+        join: "/".into(),
+        zone: "UTC".into(),
+        dedupe: None,
+        max_future: 0,
+        explode: None,
+        limits: Limits { event_bytes, ..Limits::default() },
+    };
+    SourcePlan { name: "logs".into(), kind: SourceKind::File { follow }, paths: vec![path], format, events }
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Line `index` of the log of `writer`.
+fn line(writer: &str, index: usize) -> String {
+    format!("{{\"writer\":\"{writer}\",\"index\":{index}}}")
+}
+
+fn lines(writer: &str, indexes: std::ops::Range<usize>) -> String {
+    indexes.map(|index| line(writer, index) + "\n").collect()
+}
+
+fn expected(writer: &str, indexes: std::ops::Range<usize>) -> Vec<String> {
+    indexes.map(|index| line(writer, index)).collect()
+}
+
+const NONE: [&str; 0] = [];
+
+#[test]
+fn whole_records_are_delivered_as_they_come() {
+    let mut world = World::new();
+    assert_eq!(world.poll(), NONE);
+    world.append("log", "{\"a\":1}\n{\"a\":2}\n{\"a\"");
+    assert_eq!(world.later(1), ["{\"a\":1}", "{\"a\":2}"]);
+    assert_eq!(world.later(100), NONE);
+    world.append("log", ":3}\n");
+    assert_eq!(world.later(1), ["{\"a\":3}"]);
+    assert!(!world.follower.finished());
+}
+
+#[test]
+fn a_renamed_file_goes_on_under_its_new_name_and_its_rest_counts_when_nobody_adds_to_it() {
+    let mut world = World::new();
+    world.append("log", &lines("a", 0..3));
+    assert_eq!(world.poll(), expected("a", 0..3));
+    world.append("log", &lines("a", 3..4));
+    world.append("log", &line("a", 4));
+    world.rename("log", "log.1");
+    world.append("log", &lines("b", 0..2));
+    assert_eq!(world.later(1), [expected("b", 0..2), expected("a", 3..4)].concat());
+    assert_eq!(world.later(2), NONE);
+    assert_eq!(world.later(5), expected("a", 4..5));
+    world.append("log.1", &format!("\n{}", lines("a", 5..6)));
+    assert_eq!(world.later(1), expected("a", 5..6));
+}
+
+#[test]
+fn what_is_moved_out_of_sight_is_read_to_its_end() {
+    let mut world = World::new();
+    world.append("log", &lines("a", 0..1));
+    assert_eq!(world.poll(), expected("a", 0..1));
+    world.append("log", &lines("a", 1..3));
+    world.rename("log", "hidden");
+    world.append("log", &lines("b", 0..1));
+    assert_eq!(world.later(1), [expected("a", 1..3), expected("b", 0..1)].concat());
+    world.append("hidden", &lines("a", 3..4));
+    world.append("hidden", &line("a", 4));
+    assert_eq!(world.later(1), expected("a", 3..4));
+    assert_eq!(world.later(6), expected("a", 4..5));
+    assert_eq!(world.follower.files.len(), 1);
+    // The same with a file that was removed.
+    world.append("log", &line("b", 1));
+    world.remove("log");
+    assert_eq!(world.later(1), NONE);
+    assert_eq!(world.later(6), expected("b", 1..2));
+    assert_eq!(world.follower.files.len(), 0);
+}
+
+#[test]
+fn a_rotated_file_that_is_compressed_is_the_same_file() {
+    for restart in [false, true] {
+        for count in [2, 500] {
+            let mut world = World::new();
+            world.append("log", &lines("a", 0..count));
+            assert_eq!(world.poll(), expected("a", 0..count));
+            world.append("log", &lines("a", count..count + 2));
+            if restart {
+                world.crash(0);
+            }
+            world.compress("log", "log.1.gz");
+            let mut found = world.later(1);
+            for _ in 0..20 {
+                found.extend(world.later(1));
+            }
+            assert_eq!(found, expected("a", count..count + 2), "{restart} {count}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_copied_and_truncated_goes_on_in_the_copy() {
+    for count in [2, 500] {
+        let mut world = World::new();
+        world.append("log", &lines("a", 0..count));
+        assert_eq!(world.poll(), expected("a", 0..count));
+        world.append("log", &lines("a", count..count + 2));
+        world.copy("log", "log.1");
+        world.truncate("log");
+        world.append("log", &lines("b", 0..1));
+        assert_eq!(world.later(1), [expected("b", 0..1), expected("a", count..count + 2)].concat());
+        world.append("log", &lines("b", 1..600));
+        assert_eq!(world.later(10), expected("b", 1..600), "{count}");
+    }
+}
+
+#[test]
+fn a_copy_waits_for_its_original_to_go() {
+    let mut world = World::new();
+    world.append("log", &lines("a", 0..500));
+    assert_eq!(world.poll().len(), 500);
+    let whole = fs::read(world.path("log")).unwrap();
+    fs::write(world.path("log.1"), &whole[..whole.len() / 2]).unwrap();
+    assert_eq!(world.later(1), NONE);
+    fs::write(world.path("log.1"), &whole).unwrap();
+    assert_eq!(world.later(4), NONE);
+    world.truncate("log");
+    assert_eq!(world.later(1), NONE);
+    assert_eq!(world.later(10), NONE);
+    // One that stays is a file of its own.
+    world.copy("log.1", "log.2");
+    assert_eq!(world.later(3), NONE);
+    assert_eq!(world.later(6), expected("a", 0..500));
+}
+
+#[test]
+fn a_copy_takes_no_cursor_from_its_original_at_a_restart() {
+    let mut world = World::new();
+    world.append("log", &lines("a", 0..500));
+    assert_eq!(world.poll().len(), 500);
+    let whole = fs::read(world.path("log")).unwrap();
+    fs::write(world.path("a.log"), &whole[..whole.len() / 2]).unwrap();
+    world.crash(0);
+    assert_eq!(world.poll(), NONE);
+    fs::write(world.path("a.log"), &whole).unwrap();
+    world.crash(0);
+    assert_eq!(world.poll(), NONE);
+    world.append("log", &lines("a", 500..501));
+    assert_eq!(world.later(1), expected("a", 500..501));
+}
+
+#[test]
+fn a_short_file_goes_on_in_its_copy_however_late_that_is_seen() {
+    let mut world = World::new();
+    world.append("log", &lines("a", 0..1));
+    assert_eq!(world.poll(), expected("a", 0..1));
+    world.copy("log", "log.1");
+    world.truncate("log");
+    // Folders are not looked through again yet.
+    assert_eq!(world.later(0), NONE);
+    assert_eq!(world.later(6), NONE);
+    assert_eq!(world.later(6), NONE);
+}
+
+#[test]
+fn an_unterminated_record_counts_once_when_its_file_is_compressed() {
+    for (content, record) in [(line("a", 0), line("a", 0)), ("user,time\nu1,1".into(), "u1,1".into())] {
+        let mut world = World::new();
+        world.append("log", &content);
+        assert_eq!(world.poll(), NONE);
+        assert_eq!(world.later(6), NONE);
+        world.compress("log", "log.1.gz");
+        let found: Vec<String> = (0..15).flat_map(|_| world.later(1)).collect();
+        assert_eq!(found, [record]);
+    }
+}
+
+#[test]
+fn files_that_begin_alike_are_told_apart() {
+    let mut world = World::new();
+    let preamble = lines("same", 0..100);
+    world.append("log.a", &preamble);
+    assert_eq!(world.poll().len(), 100);
+    world.append("log.b", &format!("{preamble}{}", lines("b", 0..1)));
+    assert_eq!(world.later(1).len(), 101);
+    world.append("log.a", &lines("a", 0..1));
+    assert_eq!(world.later(1), expected("a", 0..1));
+    world.crash(0);
+    world.append("log.a", &lines("a", 1..2));
+    world.append("log.b", &lines("b", 1..2));
+    assert_eq!(world.later(1), [expected("a", 1..2), expected("b", 1..2)].concat());
+    let mut ids: Vec<FileId> = world.follower.cursors().map(|cursor| cursor.file).collect();
+    ids.sort();
+    assert!(ids[0].twin == 0 && ids[1] == FileId { twin: 1, ..ids[0] });
+}
+
+#[test]
+fn a_file_that_begins_again_with_the_same_bytes_is_a_new_one() {
+    let mut world = World::new();
+    world.append("log", &lines("a", 0..1));
+    assert_eq!(world.poll(), expected("a", 0..1));
+    world.truncate("log");
+    assert_eq!(world.later(1), NONE);
+    world.append("log", &lines("a", 0..2));
+    assert_eq!(world.later(1), expected("a", 0..2));
+    world.remove("log");
+    world.append("log", &lines("a", 0..2));
+    assert_eq!(world.later(1), NONE);
+    let found: Vec<String> = (0..10).flat_map(|_| world.later(1)).collect();
+    assert_eq!(found, expected("a", 0..2));
+}
+
+#[test]
+fn a_refused_delivery_comes_again_byte_for_byte() {
+    for compressed in [false, true] {
+        let mut world = World::new();
+        let text = lines("a", 0..100_000);
+        match compressed {
+            true => fs::write(world.path("log.gz"), gzip(text.as_bytes())).unwrap(),
+            false => world.append("log", &text),
+        }
+        let mut refused = None;
+        let mut records = Vec::new();
+        for attempt in 0.. {
+            let again = world.follower.poll_at(world.now, &mut |delivery| {
+                if let Some(refused) = refused.take() {
+                    assert_eq!(delivery.encode(), refused);
+                } else if attempt % 2 == 0 {
+                    refused = Some(delivery.encode());
+                    return Err(if attempt % 4 == 0 {
+                        Refusal::Busy
+                    } else {
+                        Refusal::Log(LogError::Refused("as the test wants".into()))
+                    });
+                }
+                records.extend(take(delivery).1);
+                Ok(())
+            });
+            if matches!(again, Ok(false)) && attempt % 2 == 1 {
+                break;
+            }
+        }
+        assert_eq!(records, expected("a", 0..100_000));
+    }
+}
+
+#[test]
+fn without_follow_everything_is_read_to_its_end_once() {
+    let mut world = World::with(false, None, 1 << 20);
+    world.append("log.1", &lines("a", 0..2));
+    world.append("log.1", &line("a", 2));
+    fs::write(world.path("log.2"), gzip(line("b", 0).as_bytes())).unwrap();
+    world.append("log.3", "");
+    world.append("log.4", "\n\n");
+    assert!(!world.follower.finished());
+    assert_eq!(world.poll(), [expected("a", 0..3), expected("b", 0..1)].concat());
+    assert!(world.follower.finished());
+    world.append("log.5", &lines("c", 0..1));
+    world.append("log.4", &lines("d", 0..1));
+    assert_eq!(world.later(10), NONE);
+    assert!(world.follower.finished());
+    world.crash(1);
+    assert_eq!(world.poll(), [expected("b", 0..1), expected("d", 0..1), expected("c", 0..1)].concat());
+    assert!(world.follower.finished());
+}
+
+#[test]
+fn patterns_are_checked_at_the_start() {
+    let open = |path: &str, follow| Follower::new(0, &plan(path.into(), follow, None, 1 << 20), Vec::new());
+    assert!(matches!(open("[", true), Err(SourceError::Pattern { .. })));
+    assert!(open("/nowhere/*.log", true).is_ok());
+    assert!(matches!(open("/nowhere/*.log", false), Err(SourceError::NoMatch { .. })));
+    let large = Follower::new(0, &plan("log".into(), true, None, 1 << 24), Vec::new());
+    assert!(matches!(large, Err(SourceError::LargeRecords { .. })));
+}
+
+#[test]
+fn a_record_that_is_too_large_is_delivered_up_to_the_limit() {
+    let huge = |length: usize| format!("{{\"huge\":\"{}\"}}", "x".repeat(length));
+    for compressed in [false, true] {
+        let mut world = World::with(true, Some(Format::Json), 40);
+        let name = if compressed { "log.gz" } else { "log" };
+        let text = format!("{}{}\n{}", lines("a", 0..2), huge(3 << 20), lines("a", 2..3));
+        match compressed {
+            true => fs::write(world.path(name), gzip(text.as_bytes())).unwrap(),
+            false => world.append(name, &text),
+        }
+        let cut = huge(100)[..41].to_string();
+        assert_eq!(world.poll(), [expected("a", 0..2), vec![cut.clone()], expected("a", 2..3)].concat());
+        world.crash(1);
+        assert_eq!(world.poll(), expected("a", 2..3));
+        if !compressed {
+            // Cut between polls, and by a restart.
+            world.append("log", &huge(100)[..50]);
+            assert_eq!(world.later(1), NONE);
+            world.append("log", &huge(100)[50..80]);
+            assert_eq!(world.later(1), NONE);
+            world.crash(0);
+            world.append("log", &format!("{}\n{}", &huge(100)[80..], lines("a", 3..4)));
+            assert_eq!(world.later(1), [vec![cut], expected("a", 3..4)].concat());
+        }
+    }
+}
+
+#[test]
+fn rows_come_with_their_header_and_quoted_line_ends_do_not_cut() {
+    let mut world = World::new();
+    world.append("log.csv", "\u{feff}\r\nuser,ti");
+    assert_eq!(world.later(1), NONE);
+    world.append("log.csv", "me\r\nu1,1\r\nu2,\"2\n");
+    let mut headers = Vec::new();
+    let mut rows = Vec::new();
+    for text in ["", "3\"\r\nu3,4\r\n"] {
+        world.append("log.csv", text);
+        world.now += Duration::from_secs(1);
+        world
+            .follower
+            .poll_at(world.now, &mut |delivery| {
+                assert_eq!((delivery.format, delivery.framing), (Format::Csv, Framing::Csv));
+                headers.push(delivery.header.unwrap().to_vec());
+                rows.push(take(delivery).1);
+                Ok(())
+            })
+            .unwrap();
+    }
+    assert_eq!(headers, [b"user,time", b"user,time"]);
+    assert_eq!(rows, [vec!["u1,1"], vec!["u2,\"2\n3\"", "u3,4"]]);
+}
+
+#[test]
+fn what_a_file_is_waits_until_that_can_be_told() {
+    let mut world = World::new();
+    world.append("log", "{\n");
+    assert_eq!(world.poll(), NONE);
+    world.append("log", "\"a\":1}\n{\n\"a\":");
+    assert_eq!(world.later(1), ["{\n\"a\":1}"]);
+    world.append("log.2", "restarted, at last\n");
+    assert_eq!(world.later(1), NONE);
+    world.append("log.2", &lines("a", 0..3));
+    assert_eq!(world.later(1)[1..], expected("a", 0..3));
+}
+
+#[test]
+fn compression_that_breaks_off_is_told_when_nothing_changes_any_more() {
+    let mut world = World::new();
+    let stored = gzip(lines("a", 0..5000).as_bytes());
+    fs::write(world.path("log.gz"), &stored[..20]).unwrap();
+    assert_eq!(world.poll(), NONE);
+    fs::write(world.path("log.gz"), &stored[..stored.len() / 2]).unwrap();
+    let mut found = world.later(1);
+    assert!(found.iter().zip(0..).all(|(record, index)| *record == line("a", index)));
+    fs::write(world.path("log.gz"), &stored).unwrap();
+    found.extend(world.later(1));
+    assert_eq!(found, expected("a", 0..5000));
+
+    fs::write(world.path("log.2.gz"), &gzip(lines("b", 0..5000).as_bytes())[..stored.len() / 2]).unwrap();
+    let mut found = world.later(1);
+    let whole = found.len();
+    found.extend(world.later(6));
+    assert!(whole > 0 && found.len() == whole + 1);
+    assert!(found[..whole].iter().zip(0..).all(|(record, index)| *record == line("b", index)));
+    assert_eq!(world.later(6), NONE);
+}
+
+#[test]
+fn many_files_need_few_handles_and_are_read_once() {
+    let mut world = World::new();
+    for index in 0..2000 {
+        world.append(&format!("log.{index:04}"), &lines(&index.to_string(), 0..1));
+    }
+    assert_eq!(world.poll().len(), 2000);
+    world.later(1);
+    assert_eq!(world.follower.files.values().filter(|file| file.handle.is_some()).count(), HANDLES);
+    assert!(world.follower.files.values().all(|file| !file.is_due(world.now)));
+    world.append("log.0001", &lines("1", 1..2));
+    assert_eq!(world.later(1), expected("1", 1..2));
+    world.crash(0);
+    world.append("log.0001", &lines("1", 2..3));
+    assert_eq!(world.later(1), expected("1", 2..3));
+}
+
+#[test]
+fn a_poll_is_bounded() {
+    let text = lines("a", 0..600_000);
+    for name in ["log", "log.gz"] {
+        let mut world = World::new();
+        match name {
+            "log" => world.append(name, &text),
+            _ => fs::write(world.path(name), gzip(text.as_bytes())).unwrap(),
+        }
+        let mut records = Vec::new();
+        for poll in 0.. {
+            let mut bytes = 0;
+            let again = world.follower.poll_at(world.now, &mut |delivery| {
+                assert!(delivery.events.len() <= 1 << 20);
+                bytes += delivery.events.len();
+                records.extend(take(delivery).1);
+                Ok(())
+            });
+            assert!(bytes < 10 << 20);
+            if !again.unwrap() {
+                assert!(poll > 1);
+                break;
+            }
+        }
+        assert_eq!(records, expected("a", 0..600_000));
+    }
+}
+
+#[test]
+fn one_file_that_cannot_be_read_does_not_hold_up_the_others() {
+    let mut world = World::new();
+    world.append("log.1", "no known format\nwhatever it is\n");
+    world.append("log.2", &lines("a", 0..1));
+    std::os::unix::fs::symlink("nowhere", world.path("log.3")).unwrap();
+    fs::create_dir(world.path("log.4")).unwrap();
+    assert_eq!(world.later(10), expected("a", 0..1));
+    assert_eq!(world.later(10), NONE);
+    assert_eq!(world.follower.told.len(), 1);
+    world.append("log.1", &lines("b", 0..9));
+    assert_eq!(world.later(1)[2..], expected("b", 0..9));
+    assert_eq!(world.follower.told.len(), 0);
+}

@@ -1,0 +1,324 @@
+//! Reads on in one file: from where it was left to its end, a delivery at a time.
+
+use super::known::{MARK_BYTES, tail};
+use super::place::{Followed, Place, Reading, SETTLED, Stamp};
+use super::reader::{Piece, Reached, Reader};
+use super::recognise::{Found, Probe};
+use super::shape::{Question, Shape};
+use super::{Follower, RETRY};
+use crate::decode::framing::Scanner;
+use crate::log::delivery::Cursor;
+use crate::source::SourceError;
+use crate::source::cutter::Survey;
+use std::time::Instant;
+
+/// Of a delivery with more than one record.
+const DELIVERY_BYTES: usize = 1 << 20;
+
+/// The file that is being read; survives the end of a poll.
+pub struct Turn {
+    pub place: Place,
+    pub reader: Reader,
+    pub probe: Option<Probe>,
+    /// When it began.
+    stamp: Stamp,
+    /// The reader stands where reading goes on.
+    is_there: bool,
+    large: Option<Large>,
+}
+
+/// A record that is too large: its beginning is kept and the rest is passed, before it is delivered.
+struct Large {
+    scanner: Scanner,
+    beginning: Vec<u8>,
+    at: u64,
+    tail: [u64; 2],
+    head: Vec<u8>,
+}
+
+/// What is delivered next. It counts once it is durable.
+pub struct Parcel {
+    pub place: Place,
+    pub cursor: Cursor,
+    pub events: Vec<u8>,
+}
+
+pub enum Step {
+    Parcel(Parcel),
+    Budget,
+    /// Another file has taken the place: it is its turn.
+    Again,
+    End,
+}
+
+enum Read {
+    Step(Step),
+    /// Nothing more is to be had now.
+    End {
+        /// An unterminated record is left.
+        rest: bool,
+    },
+    /// The bytes before are not those that were there.
+    Changed,
+}
+
+impl Follower {
+    /// Goes on with a file up to the next delivery, or the end of what is there.
+    pub(super) fn turn(&mut self, place: Place, now: Instant, budget: &mut usize) -> Result<Step, SourceError> {
+        let mut turn = match self.turn.take().filter(|turn| turn.place == place) {
+            Some(turn) => turn,
+            None => {
+                let Some(file) = self.files.get_mut(&place) else { return Ok(Step::End) };
+                let stamp = file.stamp;
+                if stamp.size == 0 && file.reading.is_none() {
+                    return Ok(self.leave(place, stamp, now, true, None));
+                }
+                let path = file.path.clone();
+                let Some(handle) = file.open()? else {
+                    // Moved or removed; the next look at the folder tells.
+                    file.again = Some(now + RETRY);
+                    return Ok(Step::End);
+                };
+                let reader = Reader::new(&path, handle)?;
+                Turn { place, reader, probe: None, stamp, is_there: false, large: None }
+            }
+        };
+        let step = self.advance(&mut turn, now, budget)?;
+        if matches!(step, Step::Parcel(_) | Step::Budget) {
+            self.turn = Some(turn);
+        }
+        Ok(step)
+    }
+
+    fn advance(&mut self, turn: &mut Turn, now: Instant, budget: &mut usize) -> Result<Step, SourceError> {
+        let (place, stamp) = (turn.place, turn.stamp);
+        if self.files[&place].reading.is_none() {
+            match self.recognise(turn, now, budget)? {
+                Found::Wait(until) => return Ok(self.leave(place, stamp, now, false, Some(until))),
+                Found::Budget => return Ok(Step::Budget),
+                Found::Copy => return Ok(self.leave(place, stamp, now, true, None)),
+                Found::Known(cursor) => self.go_on(place, cursor),
+                Found::New => {}
+            }
+            turn.probe = None;
+            turn.reader = self.files[&place].reader()?;
+        }
+        if self.files[&place].shape().is_none() && !self.tell(turn, now)? {
+            let file = &self.files[&place];
+            let again = Some(file.changed + SETTLED).filter(|settles| now < *settles);
+            // There are no records in blanks.
+            return Ok(self.leave(place, stamp, now, self.is_complete(file, now), again));
+        }
+        let Some(file) = self.files.get_mut(&place) else { return Ok(Step::End) };
+        let Some(reading) = &file.reading else { return Ok(Step::End) };
+        if turn.reader.is_compressed() && !turn.is_there {
+            match turn.reader.forward(reading.offset, budget, &mut self.piece)? {
+                Reached::Budget => return Ok(Step::Budget),
+                Reached::There if tail(self.piece.window()) == reading.tail => turn.is_there = true,
+                Reached::End(_) if turn.reader.damage().is_some() && !file.is_settled(now) => {
+                    let settles = file.changed + SETTLED;
+                    return Ok(self.leave(place, stamp, now, false, Some(settles)));
+                }
+                _ => {
+                    file.restart(&mut self.known, now);
+                    return Ok(Step::Again);
+                }
+            }
+        }
+        let mut piece = std::mem::take(&mut self.piece);
+        let read = self.read(turn, now, budget, &mut piece);
+        self.piece = piece;
+        match read? {
+            Read::Step(step) => Ok(step),
+            Read::End { rest } => Ok(self.at_end(turn, rest, now)),
+            Read::Changed => {
+                if let Some(file) = self.files.get_mut(&place) {
+                    file.restart(&mut self.known, now);
+                }
+                Ok(Step::Again)
+            }
+        }
+    }
+
+    /// Tells the shape of the file, and where its first record is; false if there is too little to tell.
+    fn tell(&mut self, turn: &Turn, now: Instant) -> Result<bool, SourceError> {
+        let file = &self.files[&turn.place];
+        let mut reader = file.reader()?;
+        // Whether compression ends in damage is known at its end only, and there it is rare.
+        let is_final = self.is_complete(file, now) || turn.reader.is_compressed() && file.is_settled(now);
+        let question = Question {
+            path: &file.path,
+            format: self.format,
+            event_bytes: self.event_bytes,
+            is_settled: file.is_settled(now),
+            is_final,
+            is_compressed: turn.reader.is_compressed(),
+        };
+        let Some(shape) = Shape::tell(&question, &mut reader)? else { return Ok(false) };
+        let mut started = None;
+        if file.reading.is_none() {
+            let mut head = vec![0; shape.start.min(MARK_BYTES as u64) as usize];
+            file.reader()?.fill(&mut 0, &mut head)?;
+            let mut unbounded = usize::MAX;
+            file.reader()?.forward(shape.start, &mut unbounded, &mut self.piece)?;
+            let (offset, tail) = (shape.start, tail(self.piece.window()));
+            started = Some(Reading { id: None, offset, tail, head, shape: None });
+        }
+        if let Some(file) = self.files.get_mut(&turn.place) {
+            file.reading = started.or(file.reading.take());
+            if let Some(reading) = &mut file.reading {
+                reading.shape = Some(shape);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether nothing more is to be expected of a plain file.
+    fn is_complete(&self, file: &Followed, now: Instant) -> bool {
+        !self.follow || file.is_settled(now) && (file.gone || file.is_renamed())
+    }
+
+    fn at_end(&mut self, turn: &Turn, rest: bool, now: Instant) -> Step {
+        let file = &self.files[&turn.place];
+        let mut again = None;
+        let mut is_done = !rest;
+        if let Some(damage) = turn.reader.damage() {
+            if file.is_settled(now) {
+                let path = file.path.display();
+                tracing::warn!(%path, "what lies behind the damage cannot be read: {damage}");
+            } else {
+                again = Some(file.changed + SETTLED);
+                is_done = false;
+            }
+        } else if rest && (file.gone || file.is_renamed()) {
+            again = Some(file.changed + SETTLED);
+        }
+        self.leave(turn.place, turn.stamp, now, is_done, again)
+    }
+
+    /// Ends a turn. What is gone is forgotten as soon as it is done.
+    fn leave(&mut self, place: Place, stamp: Stamp, now: Instant, is_done: bool, again: Option<Instant>) -> Step {
+        let Some(file) = self.files.get_mut(&place) else { return Step::End };
+        (file.seen, file.again, file.done) = (Some(stamp), again.filter(|_| !is_done), is_done);
+        self.told.remove(&file.path);
+        if file.gone && is_done {
+            match file.is_settled(now) || !self.follow {
+                true => self.forget(place, now),
+                false => file.again = Some(file.changed + SETTLED),
+            }
+        } else if !file.held && !file.gone {
+            file.handle = None;
+        }
+        Step::End
+    }
+
+    fn read(
+        &mut self,
+        turn: &mut Turn,
+        now: Instant,
+        budget: &mut usize,
+        piece: &mut Piece,
+    ) -> Result<Read, SourceError> {
+        let file = &self.files[&turn.place];
+        let Some(reading @ Reading { shape: Some(shape), .. }) = &file.reading else { return Ok(Read::Changed) };
+        let (framing, limit) = (shape.framing, self.event_bytes);
+        let is_complete = self.is_complete(file, now);
+        // Enough to show a record that is too large, with its line end.
+        let most = DELIVERY_BYTES.max(limit + 4);
+        let mut wanted = DELIVERY_BYTES.min(most);
+        loop {
+            if *budget == 0 {
+                return Ok(Read::Step(Step::Budget));
+            }
+            let (at, before) =
+                turn.large.as_ref().map_or((reading.offset, reading.tail), |large| (large.at, large.tail));
+            // The turn ends where the file ended when it began: a busy file must not keep the others waiting.
+            let there = match turn.reader.is_compressed() || !self.follow {
+                true => wanted,
+                false => usize::try_from(turn.stamp.size.saturating_sub(at)).unwrap_or(wanted).min(wanted),
+            };
+            turn.reader.look(at, there, piece)?;
+            let new = piece.new_bytes();
+            *budget = budget.saturating_sub(new.len());
+            if tail(piece.window()) != before {
+                return Ok(Read::Changed);
+            }
+            let ended = piece.ended || there < wanted;
+            let takes_rest = ended
+                && if turn.reader.is_compressed() {
+                    turn.reader.damage().is_none() || file.is_settled(now)
+                } else {
+                    is_complete
+                };
+            if let Some(large) = &mut turn.large {
+                let end = large.scanner.end(new);
+                let length = end.unwrap_or(new.len());
+                turn.reader.used(piece, length);
+                large.at += length as u64;
+                large.tail = tail(piece.up_to(length));
+                extend(&mut large.head, &new[..length]);
+                if end.is_some() || takes_rest {
+                    let Some(large) = turn.large.take() else { continue };
+                    let cursor = self.cursor(file, reading, large.at, large.tail, &large.head);
+                    return Ok(Read::Step(Step::Parcel(Parcel { place: turn.place, cursor, events: large.beginning })));
+                }
+                if ended {
+                    return Ok(Read::End { rest: true });
+                }
+                continue;
+            }
+            let length = match Survey::of(framing, new, limit) {
+                Survey { whole: 0, large: Some(large) } => {
+                    turn.large = Some(Large {
+                        scanner: Scanner::new(framing),
+                        beginning: beginning(&new[large.start..], limit).to_vec(),
+                        at: reading.offset,
+                        tail: reading.tail,
+                        head: reading.head.clone(),
+                    });
+                    turn.reader.used(piece, 0);
+                    continue;
+                }
+                Survey { whole: 0, .. } if takes_rest => new.len(),
+                Survey { whole: 0, .. } if ended => {
+                    turn.reader.used(piece, 0);
+                    return Ok(Read::End { rest: framing.records(new).next().is_some() });
+                }
+                Survey { whole: 0, .. } if wanted < most => {
+                    turn.reader.used(piece, 0);
+                    wanted = (2 * wanted).min(most);
+                    continue;
+                }
+                // Nothing but what separates records.
+                Survey { whole: 0, .. } => framing.separators(new).max(1),
+                Survey { whole, .. } => whole,
+            };
+            if length == 0 {
+                return Ok(Read::End { rest: false });
+            }
+            turn.reader.used(piece, length);
+            let mut head = reading.head.clone();
+            extend(&mut head, &new[..length]);
+            let cursor = self.cursor(file, reading, at + length as u64, tail(piece.up_to(length)), &head);
+            let events = new[..length].to_vec();
+            return Ok(Read::Step(Step::Parcel(Parcel { place: turn.place, cursor, events })));
+        }
+    }
+
+    /// `head`: the first bytes before `offset`.
+    fn cursor(&self, file: &Followed, reading: &Reading, offset: u64, tail: [u64; 2], head: &[u8]) -> Cursor {
+        let id = reading.id.unwrap_or_else(|| self.known.new_id(head));
+        Cursor { file: id, path: file.first_path.clone(), offset, tail }
+    }
+}
+
+/// So much of a record that is too large that decoding sees it: its last byte is none that is taken for a line end or for
+/// blanks behind a value.
+fn beginning(record: &[u8], limit: usize) -> &[u8] {
+    let more = record[limit..].iter().position(|byte| !byte.is_ascii_whitespace());
+    &record[..more.map_or(record.len(), |more| limit + more + 1)]
+}
+
+fn extend(head: &mut Vec<u8>, bytes: &[u8]) {
+    head.extend_from_slice(&bytes[..bytes.len().min(MARK_BYTES.saturating_sub(head.len()))]);
+}

@@ -1,0 +1,115 @@
+//! The root states as rows of a snapshot: what a graph has to be given so that it goes on as if it had never stopped.
+//! Everything else follows from these.
+
+use dataflows::counts::SignatureHour;
+use dataflows::engine::{Input, Roots};
+use dataflows::ingest::IdRow;
+use dataflows::rules::Descriptor;
+use dataflows::sessionize::Session;
+use dataflows::{Sessionless, SignatureId, UserKey};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What changed of the root states since the last snapshot, at one worker.
+#[derive(Debug, Default)]
+pub struct Dirty {
+    pub sessions: Vec<((UserKey, Session), isize)>,
+    /// Repeats are fine, also across snapshots.
+    pub names: Vec<(UserKey, Arc<str>)>,
+    pub signatures: Vec<(SignatureId, Descriptor)>,
+    pub ids: Vec<(IdRow, isize)>,
+    pub by_signature: Vec<(SignatureHour, isize)>,
+    pub by_reason: Vec<(Sessionless, isize)>,
+    /// Rows of the sessions when they were last consolidated.
+    compact: usize,
+}
+
+/// Rows by the name of their state.
+pub type Rows = BTreeMap<String, Vec<(Vec<u8>, i64)>>;
+
+const SESSIONS: &str = "sessions";
+const NAMES: &str = "names";
+const SIGNATURES: &str = "signatures";
+const IDS: &str = "ids";
+const BY_SIGNATURE: &str = "by_signature";
+const BY_REASON: &str = "by_reason";
+
+/// By name, in the order in which they are to be read: what others refer to comes first.
+pub const STATES: [&str; 6] = [NAMES, SIGNATURES, SESSIONS, IDS, BY_SIGNATURE, BY_REASON];
+
+impl Dirty {
+    /// Keeps memory in proportion to what changed, not to how often it did.
+    pub fn consolidate(&mut self) {
+        if self.sessions.len() > 2 * self.compact + (1 << 16) {
+            differential_dataflow::consolidation::consolidate(&mut self.sessions);
+            differential_dataflow::consolidation::consolidate(&mut self.by_signature);
+            self.compact = self.sessions.len();
+        }
+    }
+
+    /// The rows, neither sorted nor consolidated. The first byte of each says its shard: identities are evenly
+    /// distributed.
+    pub fn rows(mut self) -> Rows {
+        differential_dataflow::consolidation::consolidate(&mut self.sessions);
+        let mut rows = Rows::new();
+        let mut add = |state: &str, of: Vec<(Vec<u8>, i64)>| drop(rows.insert(state.to_owned(), of));
+        add(SESSIONS, encode(self.sessions, |(user, session)| (user.bytes().to_vec(), session)));
+        let once = self.names.into_iter().map(|row| (row, 1)).collect();
+        add(NAMES, encode(once, |(user, name)| (user.bytes().to_vec(), name)));
+        let once = self.signatures.into_iter().map(|row| (row, 1)).collect();
+        add(SIGNATURES, encode(once, |(signature, descriptor)| (signature.0.to_be_bytes().to_vec(), descriptor)));
+        add(
+            IDS,
+            encode(self.ids, |row| {
+                let key = match row {
+                    IdRow::Counted { id, .. } => id.bytes().to_vec(),
+                    IdRow::Forgotten { shard, .. } => vec![shard],
+                };
+                (key, row)
+            }),
+        );
+        let by_signature = self.by_signature;
+        add(BY_SIGNATURE, encode(by_signature, |(signature, hour)| (signature.0.to_be_bytes().to_vec(), hour)));
+        add(BY_REASON, encode(self.by_reason, |reason| (vec![0], reason)));
+        rows
+    }
+}
+
+/// The key's bytes, and behind them the value's.
+fn encode<R, V: Serialize>(rows: Vec<(R, isize)>, split: impl Fn(R) -> (Vec<u8>, V)) -> Vec<(Vec<u8>, i64)> {
+    let encoded = rows.into_iter().map(|(row, diff)| {
+        let (key, value) = split(row);
+        let row = postcard::to_extend(&value, key).expect("states are plain data, and memory can be written to");
+        (row, diff as i64)
+    });
+    encoded.collect()
+}
+
+/// Adds a row of a state to what goes into the graph. `None` if these are not the bytes of one.
+pub fn restore(state: &str, row: &[u8], count: i64, roots: &mut Roots, input: &mut Input) -> Option<()> {
+    match state {
+        SESSIONS => roots.sessions.push((user(row)?, value(row, 16)?)),
+        NAMES => input.names.push((user(row)?, value(row, 16)?)),
+        SIGNATURES => input.signatures.push((signature(row)?, value(row, 8)?)),
+        IDS if row.len() > 16 => roots.ids.push(value(row, 16)?),
+        IDS => roots.ids.push(value(row, 1)?),
+        BY_SIGNATURE => roots.by_signature.push(((signature(row)?, value(row, 8)?), count as isize)),
+        BY_REASON => roots.by_reason.push((value(row, 1)?, count as isize)),
+        _ => return None,
+    }
+    Some(())
+}
+
+fn user(row: &[u8]) -> Option<UserKey> {
+    row.first_chunk().and_then(|bytes| UserKey::from_bytes(*bytes))
+}
+
+fn signature(row: &[u8]) -> Option<SignatureId> {
+    row.first_chunk().map(|bytes| SignatureId(u64::from_be_bytes(*bytes)))
+}
+
+fn value<V: DeserializeOwned>(row: &[u8], from: usize) -> Option<V> {
+    postcard::from_bytes(row.get(from..)?).ok()
+}

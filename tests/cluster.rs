@@ -1,0 +1,86 @@
+//! The promise: what lies in `cluster/` can be used as it is. Each configuration is read by the code that a run reads it
+//! with, and every option that a unit passes exists.
+
+use crate::headwater::Folder;
+use headwater::cli::{Cli, Verb};
+use headwater::config::{self, Overrides, tokens};
+use headwater::plan::{Plan, SourceKind};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster").join(name)
+}
+
+fn text(name: &str) -> String {
+    fs::read_to_string(file(name)).unwrap()
+}
+
+fn plan() -> Plan {
+    config::load(&file("headwater.toml"), &Overrides { live: true, ..Overrides::default() }).unwrap()
+}
+
+#[test]
+fn the_configuration_is_right_and_has_every_key() {
+    let plan = plan();
+    let kinds: Vec<_> = plan.sources.iter().map(|source| source.kind).collect();
+    assert_eq!(kinds, [SourceKind::Http, SourceKind::File { follow: true }]);
+    assert_eq!(plan.http.tokens, Some(file("tokens.toml")));
+    assert_eq!((plan.sources[1].events.dedupe, plan.sources[0].events.id.len()), (None, 1));
+
+    // What is commented out is right too, and is the default.
+    let defaults: Vec<String> = text("headwater.toml")
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(key) if key.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) => key.to_owned(),
+            _ => line.to_owned(),
+        })
+        .collect();
+    let overrides = Overrides { live: true, ..Overrides::default() };
+    let spelled = config::parse("headwater.toml", &defaults.join("\n"), &file(""), &overrides).unwrap();
+    assert_eq!((spelled.http.max_body, &spelled.http.listen), (plan.http.max_body, &plan.http.listen));
+    assert_eq!(spelled.sources[0].events.limits, plan.sources[0].events.limits);
+    assert_eq!(spelled.sources[0].events.max_future, plan.sources[0].events.max_future);
+}
+
+#[test]
+fn the_binary_shows_its_plan() {
+    let folder = Folder::new();
+    folder.write("headwater.toml", text("headwater.toml").replace("/var/log/nginx", "logs"));
+    let run = folder.headwater(["plan", "headwater.toml"]);
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    assert!(run.stdout().contains("POST /v1/events\n"), "{}", run.stdout());
+}
+
+#[test]
+fn the_tokens_fit_the_configuration() {
+    let tokens = tokens::parse("tokens.toml", &text("tokens.toml.example"), &plan().sources).unwrap();
+    assert_eq!(tokens.iter().map(|token| token.name.as_str()).collect::<Vec<_>>(), ["shop", "monitoring"]);
+}
+
+/// Checks the arguments of a `headwater run`; gives whether it restarts itself.
+fn restarts(arguments: impl IntoIterator<Item = String>) -> bool {
+    match Cli::read(["headwater".to_owned()].into_iter().chain(arguments)).unwrap().verb {
+        Verb::Run(run) => {
+            assert_eq!(run.config, PathBuf::from("/etc/headwater/headwater.toml"));
+            assert!(run.data_dir.unwrap().starts_with("/var/lib/headwater"));
+            !run.no_restart
+        }
+        verb => panic!("{verb:?}"),
+    }
+}
+
+#[test]
+fn units_start_what_the_command_line_knows() {
+    let unit = text("headwater.service");
+    let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/headwater ")).unwrap();
+    assert!(!restarts(command.split(' ').map(str::to_owned)), "systemd does");
+
+    let docker = text("Dockerfile");
+    let command = docker.lines().filter_map(|line| line.strip_prefix("CMD ")).next_back().unwrap();
+    assert!(restarts(serde_json::from_str::<Vec<String>>(command).unwrap()));
+
+    let pod = text("statefulset.yaml");
+    let list = pod.lines().skip_while(|line| line.trim() != "args:").skip(1).map(str::trim);
+    assert!(restarts(list.map_while(|line| line.strip_prefix("- ")).map(str::to_owned)));
+}

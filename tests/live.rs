@@ -1,0 +1,56 @@
+//! The promise: what `headwater run` has acknowledged counts exactly once, whatever happens to its processes; what it has
+//! published stays as it is; and the sessions of events that came one by one are those of a replay of all of them.
+//!
+//! Everything here runs the real binary with its real log on a real disk. What only a loss of power could show is in
+//! `crash`, on a file system that forgets.
+
+mod client;
+mod events;
+mod full;
+mod journals;
+mod kill;
+mod order;
+mod process;
+mod published;
+mod stop;
+
+use crate::headwater::Folder;
+
+/// How events are read and what is made of them, whether they are posted or lie in a file.
+const MEANING: &str = r#"
+[events]
+user = ["user"]
+time = ["time"]
+type = ["kind"]
+id = ["id"]
+dedupe = "7d"
+
+[fields]
+price = ["price"]
+page = ["page"]
+
+[sessions]
+gap = "2s"
+sum = { revenue = "price" }
+carry = ["page"]
+
+[[class]]
+name = "purchase"
+when = { price = { min = 1 } }
+"#;
+
+/// Often enough that every few rounds of anything have snapshots, and files of the log that are removed behind them.
+const OFTEN: &str = "snapshot = \"300ms\"\nsegment = \"64KiB\"\n";
+
+/// A folder with `run.toml`, which takes what is posted and has more keys in `[cluster]`, and `replay.toml`, which reads
+/// files.
+fn folder(cluster: &str) -> Folder {
+    let folder = Folder::new();
+    folder.write("run.toml", run_toml(cluster, MEANING));
+    folder.write("replay.toml", format!("[[source]]\nname = \"collector\"\npaths = \"events.jsonl\"\n{MEANING}"));
+    folder
+}
+
+fn run_toml(cluster: &str, meaning: &str) -> String {
+    format!("[cluster]\n{cluster}\n[[source]]\nname = \"collector\"\nkind = \"http\"\n{meaning}")
+}

@@ -1,0 +1,120 @@
+//! A client over HTTP/1.1, by hand: it has to know of every request whether it was answered, cannot have arrived, or
+//! nobody knows.
+
+use serde_json::Value;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a client knows of what it has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Acknowledged,
+    /// It has not been taken, and never will be.
+    Refused,
+    Unknown,
+}
+
+pub struct Client {
+    address: SocketAddr,
+    connection: Option<BufReader<TcpStream>>,
+}
+
+impl Client {
+    pub fn new(address: SocketAddr) -> Client {
+        Client { address, connection: None }
+    }
+
+    /// Posts events; they have to be fit to be taken.
+    pub fn post(&mut self, events: &str) -> Outcome {
+        self.post_as("application/x-ndjson", events).0
+    }
+
+    /// Outcome and answer; that is null if there is none.
+    pub fn post_as(&mut self, media_type: &str, events: &str) -> (Outcome, Value) {
+        if self.connect().is_err() {
+            return (Outcome::Refused, Value::Null);
+        }
+        let length = events.len();
+        let head = format!(
+            "POST /v1/events HTTP/1.1\r\nhost: test\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\r\n"
+        );
+        let Ok((status, body)) = self.exchange(&(head + events)) else { return (Outcome::Unknown, Value::Null) };
+        let outcome = match (status, body["error"]["code"].as_str()) {
+            (202, _) => Outcome::Acknowledged,
+            // Part of what one sync would have made durable may be.
+            (503, Some("full")) => Outcome::Unknown,
+            (503, _) => Outcome::Refused,
+            _ => panic!("{status} {body}: {events}"),
+        };
+        (outcome, body)
+    }
+
+    /// The status of an answer, if there is one.
+    pub fn get(&mut self, path: &str) -> Option<u16> {
+        self.get_json(path).map(|(status, _)| status)
+    }
+
+    pub fn get_json(&mut self, path: &str) -> Option<(u16, Value)> {
+        self.connect().ok()?;
+        self.exchange(&format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")).ok()
+    }
+
+    /// Waits until everything that was acknowledged before has been published.
+    pub fn published(&mut self) {
+        // A tick that is bound after the backlog was seen to be empty is behind it.
+        let report = |client: &mut Client| client.get_json("/v1/status").unwrap().1;
+        while report(self)["backlog_bytes"] != 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        loop {
+            let report = report(self);
+            if report["published"] == report["bound"] {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn connect(&mut self) -> io::Result<()> {
+        if self.connection.is_none() {
+            let stream = TcpStream::connect_timeout(&self.address, PATIENCE)?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            self.connection = Some(BufReader::new(stream));
+        }
+        Ok(())
+    }
+
+    fn exchange(&mut self, request: &str) -> io::Result<(u16, Value)> {
+        let mut connection = self.connection.take().unwrap();
+        connection.get_mut().write_all(request.as_bytes())?;
+        let mut line = || -> io::Result<String> {
+            let mut line = String::new();
+            match connection.read_line(&mut line)? {
+                0 => Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => Ok(line.trim_end().to_ascii_lowercase()),
+            }
+        };
+        let status = line()?.split(' ').nth(1).unwrap().parse().unwrap();
+        let (mut length, mut close) = (0, false);
+        loop {
+            let header = line()?;
+            match header.split_once(':').map(|(name, value)| (name, value.trim())) {
+                Some(("content-length", value)) => length = value.parse().unwrap(),
+                Some(("connection", "close")) => close = true,
+                Some(_) => {}
+                None => break,
+            }
+        }
+        let mut body = vec![0; length];
+        connection.read_exact(&mut body)?;
+        if !close {
+            self.connection = Some(connection);
+        }
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    }
+}

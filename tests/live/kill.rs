@@ -1,0 +1,288 @@
+//! Processes are killed at random, over and over, while clients send. In the end each event that was acknowledged counts
+//! once, one of which nobody knows counts once or not at all, and one that was refused does not.
+//!
+//! ```sh
+//! HEADWATER_KILL_ROUNDS=1000 HEADWATER_KILL_SEED=7 cargo test --release --locked kill -- --nocapture
+//! ```
+
+use super::client::{Client, Outcome};
+use super::events::{Event, PAST_MS, lines, sessions};
+use super::process::{Process, Restart};
+use super::published::{Published, same};
+use super::{OFTEN, folder};
+use crate::headwater::Folder;
+use headwater::intake::wall_ms;
+use headwater::log::vfs::model::Rng;
+use rustix::process::{Signal, kill_process};
+use std::collections::BTreeSet;
+use std::env;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Each takes somewhat more than a second.
+const ROUNDS: u64 = 50;
+/// Clients that give their events ids, and send a batch until it is acknowledged, whatever happens in between.
+const PERSISTENT: u64 = 2;
+/// Clients that send a batch once, and write down what they know of it.
+const CARELESS: u64 = 2;
+
+#[test]
+fn killed_at_random_nothing_is_lost_and_nothing_counts_twice() {
+    let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    let rounds = number("HEADWATER_KILL_ROUNDS").unwrap_or(ROUNDS);
+    let seed = number("HEADWATER_KILL_SEED").unwrap_or_else(|| wall_ms() as u64);
+    eprintln!("HEADWATER_KILL_SEED={seed}");
+    let mut rng = Rng::new(seed);
+    let folder = folder(OFTEN);
+    let mut persistent: Vec<_> = (0..PERSISTENT).map(|number| Persistent::new(number, rng.next_u64())).collect();
+    let mut careless: Vec<_> = (0..CARELESS).map(|number| Careless::new(number, rng.next_u64())).collect();
+    let mut seen = Seen::default();
+    for round in 0..rounds {
+        self::round(&folder, &mut rng, &mut persistent, &mut careless, &mut seen, round);
+    }
+
+    let process = Process::start(&folder, "data", 1 + rng.below(3) as usize, Restart::No);
+    let address = process.ready();
+    for client in &mut persistent {
+        while client.sending.is_some() {
+            client.send(&mut Client::new(address));
+        }
+    }
+    seen.note(&process.drain().stderr);
+
+    let published = Published::read(&folder.path("data"));
+    let ours = published.sessions();
+    let users: BTreeSet<&str> = ours.iter().map(|row| row.0.as_str()).collect();
+    let mut counted: Vec<&Event> = persistent.iter().flat_map(|client| &client.acknowledged).collect();
+    let mut known = [0_u64; 3];
+    for (outcome, batch) in careless.iter().flat_map(|client| &client.sent) {
+        known[*outcome as usize] += 1;
+        match outcome {
+            Outcome::Acknowledged => counted.extend(batch),
+            Outcome::Unknown if users.contains(batch[0].user.as_str()) => counted.extend(batch),
+            Outcome::Unknown | Outcome::Refused => {}
+        }
+    }
+    let theirs = sessions(counted.iter().copied());
+    same("sessions", &ours, &theirs);
+    published.is_replayed(&folder, &lines(counted.iter().copied()));
+
+    seen.ready.sort_unstable();
+    let share = |of: usize| seen.ready[(seen.ready.len() * of / 100).min(seen.ready.len() - 1)].as_millis();
+    eprintln!(
+        "{rounds} rounds, {} starts, {} events in {} ticks; of batches sent once {} acknowledged, {} refused, {} unknown; \
+         {} snapshots, {} restarts from one, {} ticks computed again and equal, files of the log removed up to {}; \
+         ready after {} ms (median), {} ms (99%), {} ms (longest)",
+        seen.ready.len(),
+        counted.len(),
+        published.ticks.len(),
+        known[0],
+        known[1],
+        known[2],
+        seen.snapshots,
+        seen.resumed,
+        seen.compared,
+        oldest_file(&folder),
+        share(50),
+        share(99),
+        share(100),
+    );
+    // Else the rounds have not shown what they are for.
+    if rounds >= ROUNDS {
+        assert!(known[0] > rounds && known[2] > rounds / 10, "{known:?}");
+        assert!(seen.snapshots > rounds / 2 && seen.resumed > rounds / 2 && seen.compared > rounds, "{seen:?}");
+        assert!(oldest_file(&folder) > 0);
+    }
+}
+
+/// What the processes have said.
+#[derive(Debug, Default)]
+struct Seen {
+    ready: Vec<Duration>,
+    snapshots: u64,
+    resumed: u64,
+    compared: u64,
+}
+
+impl Seen {
+    fn note(&mut self, stderr: &str) {
+        let lines = |what: &str| stderr.matches(what).count() as u64;
+        self.snapshots += lines(r#""message":"snapshot""#);
+        self.resumed += lines(r#""message":"goes on from a snapshot""#);
+        self.compared += lines(r#""message":"computed again: the same""#);
+        let fault =
+            ["another one than before", "cannot be trusted", "damaged", "panicked"].map(|what| stderr.contains(what));
+        assert_eq!(fault, [false; 4], "{stderr}");
+    }
+}
+
+/// The tick that the oldest file of the remap begins with: above 0, files have been removed.
+fn oldest_file(folder: &Folder) -> u64 {
+    let names = std::fs::read_dir(folder.path("data/log/remap")).unwrap();
+    let base = |name: String| name.strip_suffix(".seg").unwrap().parse().unwrap();
+    names.map(|entry| base(entry.unwrap().file_name().into_string().unwrap())).min().unwrap()
+}
+
+/// How a round ends.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// The process that works is killed; if it is looked after, it works again after that.
+    Kill,
+    /// It stands still for a while, and is killed.
+    Stop,
+    /// It stands still for a while, goes on, and is killed.
+    Pause,
+    /// The one that looks after it is killed.
+    Supervisor,
+    /// It is asked to stop.
+    Drain,
+    /// It is killed before it is ready.
+    Early,
+}
+
+const ENDS: [End; 8] =
+    [End::Kill, End::Kill, End::Kill, End::Stop, End::Pause, End::Supervisor, End::Drain, End::Early];
+
+fn round(
+    folder: &Folder,
+    rng: &mut Rng,
+    persistent: &mut [Persistent],
+    careless: &mut [Careless],
+    seen: &mut Seen,
+    round: u64,
+) {
+    let end = ENDS[rng.below(ENDS.len() as u64) as usize];
+    let workers = 1 + rng.below(3) as usize;
+    let supervised = matches!(end, End::Supervisor) || rng.below(3) == 0;
+    let restart = if supervised { Restart::Supervisor } else { Restart::No };
+    let moment = Duration::from_micros(rng.below(1_500_000));
+    let pause = Duration::from_micros(rng.below(200_000));
+    eprintln!("round {round}: {end:?} after {moment:?}, {workers} workers, {restart:?}");
+    let process = Process::start(folder, "data", workers, restart);
+    if let End::Early = end {
+        sleep(moment / 15);
+        return seen.note(&process.kill().stderr);
+    }
+    let (address, took) = process.ready_again(0);
+    seen.ready.push(took);
+    while_clients_send(address, persistent, careless, || {
+        sleep(moment);
+        let working = process.working().unwrap();
+        match end {
+            End::Stop | End::Pause => {
+                kill_process(working, Signal::STOP).unwrap();
+                sleep(pause);
+                if let End::Pause = end {
+                    kill_process(working, Signal::CONT).unwrap();
+                    sleep(pause);
+                }
+                kill_process(working, Signal::KILL).unwrap();
+            }
+            End::Kill => kill_process(working, Signal::KILL).unwrap(),
+            End::Supervisor => process.signal(Signal::KILL),
+            End::Drain => process.signal(Signal::TERM),
+            End::Early => {}
+        }
+    });
+    let restarted = matches!(end, End::Kill | End::Stop | End::Pause) && restart == Restart::Supervisor;
+    if restarted {
+        let (address, _) = process.ready_again(1);
+        while_clients_send(address, persistent, careless, || {
+            sleep(pause);
+            kill_process(process.working().unwrap(), Signal::KILL).unwrap();
+        });
+    }
+    let ended = if restarted { process.kill() } else { process.end() };
+    if let End::Drain = end {
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+    seen.note(&ended.stderr);
+}
+
+/// Lets clients send while `work` is done, and until nobody answers.
+fn while_clients_send(
+    address: SocketAddr,
+    persistent: &mut [Persistent],
+    careless: &mut [Careless],
+    work: impl FnOnce(),
+) {
+    let over = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for client in persistent {
+            scope.spawn(move || {
+                let mut connection = Client::new(address);
+                while client.send(&mut connection) == Outcome::Acknowledged || !over.load(Ordering::Acquire) {}
+            });
+        }
+        for client in careless {
+            scope.spawn(move || {
+                let mut connection = Client::new(address);
+                while client.send(&mut connection) == Outcome::Acknowledged || !over.load(Ordering::Acquire) {}
+            });
+        }
+        work();
+        over.store(true, Ordering::Release);
+    });
+}
+
+struct Persistent {
+    number: u64,
+    rng: Rng,
+    batches: u64,
+    sending: Option<Vec<Event>>,
+    acknowledged: Vec<Event>,
+}
+
+impl Persistent {
+    fn new(number: u64, seed: u64) -> Persistent {
+        Persistent { number, rng: Rng::new(seed), batches: 0, sending: None, acknowledged: Vec::new() }
+    }
+
+    /// Sends the batch that is not acknowledged yet, or the next one.
+    fn send(&mut self, connection: &mut Client) -> Outcome {
+        let Persistent { number, rng, batches, .. } = self;
+        let batch = self.sending.get_or_insert_with(|| {
+            *batches += 1;
+            let any = |event| {
+                let (user, id) = (rng.below(30), format!("{number}-{batches}-{event}"));
+                // Most are late, and touch sessions that are there.
+                Event::any(rng, format!("user {user}"), PAST_MS, 600_000, Some(id))
+            };
+            (0..1 + *batches % 20).map(any).collect()
+        });
+        let outcome = connection.post(&lines(batch.iter()));
+        if outcome == Outcome::Acknowledged {
+            self.acknowledged.append(batch);
+            self.sending = None;
+        }
+        outcome
+    }
+}
+
+struct Careless {
+    number: u64,
+    rng: Rng,
+    sent: Vec<(Outcome, Vec<Event>)>,
+}
+
+impl Careless {
+    fn new(number: u64, seed: u64) -> Careless {
+        Careless { number, rng: Rng::new(seed), sent: Vec::new() }
+    }
+
+    /// Sends a batch of a user of its own, some of it now: sessions that end while the process works.
+    fn send(&mut self, connection: &mut Client) -> Outcome {
+        let user = format!("client {} batch {}", self.number, self.sent.len());
+        let from = if self.sent.len().is_multiple_of(20) { wall_ms() / 250 * 250 } else { PAST_MS };
+        let events = 1 + self.rng.below(20);
+        let batch: Vec<_> = (0..events).map(|_| Event::any(&mut self.rng, user.clone(), from, 20_000, None)).collect();
+        let outcome = connection.post(&lines(&batch));
+        // What met nobody says nothing, and there would be a great deal of it.
+        if outcome != Outcome::Refused || self.sent.last().is_none_or(|last| last.0 != Outcome::Refused) {
+            self.sent.push((outcome, batch));
+        }
+        outcome
+    }
+}

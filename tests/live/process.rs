@@ -1,0 +1,198 @@
+//! A `headwater run` that runs: started, watched, stopped in every way that there is.
+
+use super::client::Client;
+use crate::headwater::Folder;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
+
+/// Whatever takes longer has got stuck.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Who starts it again when it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    No,
+    Supervisor,
+}
+
+pub struct Process {
+    child: Child,
+    restart: Restart,
+    started: Instant,
+    lines: Arc<Lines>,
+    reader: Option<JoinHandle<()>>,
+}
+
+/// What it has written to standard error.
+#[derive(Default)]
+struct Lines {
+    seen: Mutex<Seen>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct Seen {
+    lines: Vec<String>,
+    ended: bool,
+}
+
+/// How a process ended.
+pub struct Ended {
+    /// `None`: by a signal.
+    pub code: Option<i32>,
+    pub stderr: String,
+}
+
+impl Process {
+    /// `headwater run run.toml` in `folder`, on the data folder `data` in it.
+    pub fn start(folder: &Folder, data: impl AsRef<Path>, workers: usize, restart: Restart) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
+        command.args(["run", "run.toml", "--listen", "127.0.0.1:0", "--log-json"]);
+        command.arg("--data-dir").arg(folder.path(data)).args(["--workers", &workers.to_string()]);
+        if restart == Restart::No {
+            command.arg("--no-restart");
+        }
+        command.current_dir(folder.path("")).env("HEADWATER_LOG", "info,headwater::run=debug");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let started = Instant::now();
+        let mut child = command.spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let lines = Arc::new(Lines::default());
+        let of_reader = Arc::clone(&lines);
+        let reader = std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                of_reader.seen.lock().unwrap().lines.push(line);
+                of_reader.more.notify_all();
+            }
+            of_reader.seen.lock().unwrap().ended = true;
+            of_reader.more.notify_all();
+        });
+        Process { child, restart, started, lines, reader: Some(reader) }
+    }
+
+    /// Waits for the `life`-th process that works (0 is the first) to answer /readyz with 200: where it listens, and how
+    /// long that took since the start.
+    pub fn ready_again(&self, life: usize) -> (SocketAddr, Duration) {
+        let address = self.logged("listening", life)["address"].as_str().unwrap().parse().unwrap();
+        let mut client = Client::new(address);
+        // Nothing can be waited for but the answer itself.
+        while client.get("/readyz") != Some(200) {
+            assert!(self.started.elapsed() < PATIENCE, "never ready:\n{}", self.stderr());
+            sleep(Duration::from_millis(1));
+        }
+        (address, self.started.elapsed())
+    }
+
+    pub fn ready(&self) -> SocketAddr {
+        self.ready_again(0).0
+    }
+
+    /// Waits for the `nth` line of the log with this message: its fields.
+    pub fn logged(&self, message: &str, nth: usize) -> Value {
+        let seen = self.lines.seen.lock().unwrap();
+        let missing = |seen: &mut Seen| !seen.ended && logged(&seen.lines, message).nth(nth).is_none();
+        let (seen, _) = self.lines.more.wait_timeout_while(seen, PATIENCE, missing).unwrap();
+        let found = logged(&seen.lines, message).nth(nth);
+        found.unwrap_or_else(|| panic!("no `{message}`:\n{}", seen.lines.join("\n")))
+    }
+
+    /// The process that works: this one, or the one that it looks after, if there is one just now.
+    pub fn working(&self) -> Option<Pid> {
+        let id = self.child.id();
+        if self.restart == Restart::No {
+            return Pid::from_raw(id as i32);
+        }
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
+        Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+    }
+
+    pub fn outer(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32).unwrap()
+    }
+
+    /// Asks it to stop, and waits until it has: it has to say that all is well.
+    pub fn drain(self) -> Ended {
+        self.signal(Signal::TERM);
+        let ended = self.end();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.outer(), signal).unwrap();
+    }
+
+    /// Kills whoever is left.
+    pub fn kill(mut self) -> Ended {
+        self.kill_all();
+        self.end()
+    }
+
+    /// Waits until it and the one that it looks after have ended.
+    pub fn end(mut self) -> Ended {
+        let working = self.working();
+        let began = Instant::now();
+        let code = loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => break status.code(),
+                None if began.elapsed() > PATIENCE => panic!("it does not end:\n{}", self.stderr()),
+                None => sleep(Duration::from_millis(2)),
+            }
+        };
+        // Its parent's end kills it, but nobody can wait for another one's child.
+        while working.is_some_and(is_alive) {
+            assert!(began.elapsed() < PATIENCE, "it outlives its supervisor:\n{}", self.stderr());
+            sleep(Duration::from_millis(1));
+        }
+        self.reader.take().unwrap().join().unwrap();
+        Ended { code, stderr: self.stderr() }
+    }
+
+    fn stderr(&self) -> String {
+        self.lines.seen.lock().unwrap().lines.join("\n")
+    }
+
+    fn kill_all(&mut self) {
+        let working = self.working();
+        let _gone = self.child.kill();
+        if let Some(working) = working {
+            let _gone = kill_process(working, Signal::KILL);
+        }
+    }
+}
+
+impl Ended {
+    /// The fields of each line of the log with this message.
+    pub fn logged(&self, message: &str) -> Vec<Value> {
+        let lines: Vec<String> = self.stderr.lines().map(str::to_owned).collect();
+        logged(&lines, message).collect()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.reader.is_some() {
+            self.kill_all();
+            let _gone = self.child.wait();
+        }
+    }
+}
+
+fn logged<'l>(lines: &'l [String], message: &'l str) -> impl Iterator<Item = Value> + 'l {
+    let fields = lines.iter().filter_map(|line| Some(serde_json::from_str::<Value>(line).ok()?["fields"].take()));
+    fields.filter(move |fields| fields["message"] == message)
+}
+
+/// It has neither ended nor left all but its number behind.
+fn is_alive(process: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
+    stat.is_ok_and(|stat| !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['Z', 'X'])))
+}

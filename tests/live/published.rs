@@ -1,0 +1,155 @@
+//! What a data folder holds when its process has ended: everything that was ever published, folded. Says what is wrong
+//! with it: ticks that are missing, rows that are there twice or were taken back and never given.
+
+use super::MEANING;
+use super::events::GAP_MS;
+use crate::headwater::{Folder, Row};
+use headwater::config::{self, Overrides};
+use headwater::epoch;
+use headwater::log::vfs::RealFs;
+use headwater::log::{Log, Settings};
+use headwater::replay::schema;
+use headwater::rows::{Collection, Dresser};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// By collection and row: how often it is there.
+type Rows = BTreeMap<(String, Vec<u8>), i64>;
+
+/// Everything that was published.
+pub struct Published {
+    /// By tick, over the blocks of all workers: its clock, and what changed.
+    pub ticks: Vec<(i64, Rows)>,
+    /// The sum of all.
+    sum: Rows,
+    dresser: Dresser,
+}
+
+impl Published {
+    /// Reads the folder of a process that has drained: each tick that has happened has to be published.
+    pub fn read(data: &Path) -> Published {
+        let mut log = open(data);
+        log.state_store().unwrap();
+        assert_eq!((log.outputs.oldest(), log.outputs.upper()), (0, log.remap.next()));
+        let mut ticks: Vec<(i64, Rows)> = Vec::new();
+        let mut sum = Rows::new();
+        for tick in 0..log.outputs.upper() {
+            let blocks = log.outputs.read(tick).unwrap();
+            let now_ms = blocks[0].now_ms;
+            assert!(blocks.iter().all(|block| (block.tick, block.now_ms) == (tick, now_ms)), "tick {tick}");
+            assert!(ticks.last().is_none_or(|last| last.0 <= now_ms), "tick {tick}: the clock goes back");
+            let mut changes = Rows::new();
+            let collections = blocks.iter().flat_map(|block| block.collections());
+            for ((name, row), diff) in
+                collections.flat_map(|(name, rows)| rows.iter().map(move |(row, d)| ((name, row), d)))
+            {
+                *changes.entry((name.to_owned(), row.clone())).or_insert(0) += diff;
+            }
+            changes.retain(|_, diff| *diff != 0);
+            for (row, diff) in &changes {
+                let times = sum.entry(row.clone()).or_insert(0);
+                *times += diff;
+                let is_view = Collection::named(&row.0).unwrap().kind() == "view";
+                let fine = if is_view { matches!(*times, 0 | 1) } else { *diff > 0 };
+                assert!(fine, "tick {tick}: {} is there {times} times: {row:?}", row.0);
+                if *times == 0 {
+                    sum.remove(row);
+                }
+            }
+            ticks.push((now_ms, changes));
+        }
+        let text = super::run_toml("", MEANING);
+        let plan = config::parse("run.toml", &text, data, &Overrides { live: true, ..Overrides::default() }).unwrap();
+        let published = Published { ticks, sum, dresser: Dresser::new(&schema(&plan)) };
+        published.check_closings();
+        published
+    }
+
+    /// The rows of a collection, each as often as it is there, in the order of their text.
+    pub fn rows(&self, collection: Collection) -> Vec<Value> {
+        let mut all = Vec::new();
+        for ((_, row), times) in self.sum.iter().filter(|((name, _), _)| name == collection.name()) {
+            let json = self.dresser.json(collection, row).unwrap();
+            all.extend(std::iter::repeat_n(json, *times as usize));
+        }
+        all.sort_by_key(Value::to_string);
+        all
+    }
+
+    /// Sessions as the oracle has them.
+    pub fn sessions(&self) -> Vec<Row> {
+        let number = |row: &Value, key: &str| row[key].as_i64().unwrap();
+        let row = |row: &Value| {
+            let [start, end] = ["start_us", "end_us"].map(|key| number(row, key) / 1000);
+            (row["user"].as_str().unwrap().to_owned(), start, end, number(row, "events") as u64)
+        };
+        let mut rows: Vec<Row> = self.rows(Collection::Sessions).iter().map(row).collect();
+        rows.sort();
+        rows
+    }
+
+    /// Sessions and counts have to be those of `headwater replay` of the same events from a file, to the last byte of
+    /// each row; so have dead letters, but for where they lie.
+    pub fn is_replayed(&self, folder: &Folder, events: &str) {
+        folder.write("events.jsonl", events);
+        let run =
+            folder.headwater(["replay", "replay.toml", "events.jsonl", "--out", "out", "--format", "jsonl", "--json"]);
+        assert_eq!(run.code(), 0, "{}", run.stderr());
+        let json_lines = |name: &str| -> Vec<Value> {
+            let text = folder.read(&format!("out/{name}"));
+            let mut rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            rows.sort_by_key(Value::to_string);
+            rows
+        };
+        same("sessions", &self.rows(Collection::Sessions), &json_lines("sessions.jsonl"));
+        let mut counts: Vec<Value> = crate::headwater::csv(folder.read("out/counts.csv").as_bytes())
+            .into_iter()
+            .map(|row| {
+                let hour = Some(row["hour"].clone()).filter(|hour| !hour.is_empty());
+                serde_json::json!({ "class": row["class"], "hour": hour, "events": row["events"].parse::<u64>().unwrap() })
+            })
+            .collect();
+        counts.sort_by_key(Value::to_string);
+        same("counts", &self.rows(Collection::Counts), &counts);
+        let letters = |rows: Vec<Value>| -> Vec<(Value, Value)> {
+            let mut letters: Vec<_> = rows.iter().map(|row| (row["reason"].clone(), row["payload"].clone())).collect();
+            letters.sort_by_key(|letter| format!("{letter:?}"));
+            letters
+        };
+        assert_eq!(letters(self.rows(Collection::DeadLetters)), letters(json_lines("dead_letters.jsonl")));
+    }
+
+    /// A session is closed iff, by the clock of the last tick, its gap has passed.
+    fn check_closings(&self) {
+        let Some((now_ms, _)) = self.ticks.last() else { return };
+        let deadline = |end_ms: i64| ((end_ms + GAP_MS).div_euclid(1000) + 1) * 1000;
+        let due = self.sessions().into_iter().filter(|row| deadline(row.2) <= *now_ms).map(|row| (row.0, row.1));
+        let closed = self.rows(Collection::Closings);
+        let mut closed: Vec<_> = closed
+            .iter()
+            .map(|row| (row["user"].as_str().unwrap().to_owned(), row["start_us"].as_i64().unwrap() / 1000))
+            .collect();
+        closed.sort();
+        same("closings", &closed, &due.collect::<Vec<_>>());
+    }
+}
+
+/// Opens the log as the next process would.
+pub fn open(data: &Path) -> Log {
+    let epoch = epoch::next(data).unwrap();
+    let settings = Settings { id: epoch.log, epoch: epoch.number, parts: 16, workers: 1, limits: Default::default() };
+    Log::open(Arc::new(RealFs), &data.join("log"), &settings).unwrap()
+}
+
+/// Says where two sorted lists differ, which may be long.
+pub fn same<T: PartialEq + std::fmt::Debug>(what: &str, ours: &[T], theirs: &[T]) {
+    let only = |these: &[T], those: &[T]| -> Vec<String> {
+        these.iter().filter(|row| !those.contains(row)).take(5).map(|row| format!("{row:?}")).collect()
+    };
+    if ours != theirs {
+        let (left, right) = (only(ours, theirs), only(theirs, ours));
+        panic!("{what}: {} and {} rows; only here {left:#?}, only there {right:#?}", ours.len(), theirs.len());
+    }
+}

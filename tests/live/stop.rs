@@ -1,0 +1,227 @@
+//! Stopping loses nothing, starting again goes on, and what keeps a process from starting is told with the exit code that
+//! the help promises.
+
+use super::client::{Client, Outcome};
+use super::events::{Event, PAST_MS, lines, sessions};
+use super::process::{Process, Restart};
+use super::published::{Published, same};
+use super::{MEANING, OFTEN, folder, run_toml};
+use crate::headwater::Folder;
+use headwater::log::vfs::model::Rng;
+use rustix::process::{Signal, kill_process};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Sends events from `clients` connections, each of a user of its own, until no more are taken: those acknowledged.
+fn send_until_refused(process: &Process, clients: usize, then: impl FnOnce()) -> Vec<Event> {
+    let address = process.ready();
+    let acknowledged = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for client in 0..clients {
+            let acknowledged = &acknowledged;
+            scope.spawn(move || {
+                let mut connection = Client::new(address);
+                for number in 0.. {
+                    let user = format!("{address} {client}");
+                    let event = Event { user, time: PAST_MS + number * 1000, id: None, price: None, page: None };
+                    match connection.post(&lines([&event])) {
+                        Outcome::Acknowledged => acknowledged.lock().unwrap().push(event),
+                        // It listens until the last has been answered, so none is left open.
+                        Outcome::Unknown => panic!("no answer to {event:?}"),
+                        Outcome::Refused => return,
+                    }
+                }
+            });
+        }
+        then();
+    });
+    acknowledged.into_inner().unwrap()
+}
+
+#[test]
+fn everything_acknowledged_is_published_before_it_has_stopped() {
+    let folder = folder("");
+    let mut rng = Rng::new(5);
+    let mut all = Vec::new();
+    for life in 0..10 {
+        let restart = if life % 2 == 0 { Restart::Supervisor } else { Restart::No };
+        let process = Process::start(&folder, "data", 1 + life % 3, restart);
+        let acknowledged = send_until_refused(&process, 8, || {
+            sleep(Duration::from_micros(rng.below(300_000)));
+            process.signal(if life % 3 == 0 { Signal::INT } else { Signal::TERM });
+        });
+        assert!(life < 3 || !all.is_empty());
+        all.extend(acknowledged);
+        let ended = process.end();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        same("sessions", &Published::read(&folder.path("data")).sessions(), &sessions(&all));
+        // Nothing is left to be computed again.
+        let again = Process::start(&folder, "data", 2, Restart::No);
+        let ready = again.logged("ready", 0);
+        let from = again.logged("goes on from a snapshot", 0);
+        assert_eq!(from["tick"].as_u64().unwrap() + 1, ready["tick"].as_u64().unwrap());
+        again.drain();
+    }
+}
+
+#[test]
+fn two_processes_on_one_folder() {
+    let folder = folder("");
+    let first = Process::start(&folder, "data", 2, Restart::Supervisor);
+    let mut client = Client::new(first.ready());
+    for restart in [Restart::No, Restart::Supervisor] {
+        for signal in [Signal::STOP, Signal::CONT] {
+            // One that stands still still has what it has.
+            kill_process(first.working().unwrap(), signal).unwrap();
+            let second = Process::start(&folder, "data", 1, restart).end();
+            assert_eq!(second.code, Some(1), "{}", second.stderr);
+            assert!(second.stderr.contains("is in use by another process"), "{}", second.stderr);
+        }
+    }
+    let event = Event { user: "u".into(), time: PAST_MS, id: None, price: None, page: None };
+    assert_eq!(client.post(&lines([&event])), Outcome::Acknowledged);
+    first.drain();
+    assert_eq!(Published::read(&folder.path("data")).sessions(), sessions([&event]));
+}
+
+/// A folder in which some events have been taken, and the process has been stopped, this many times.
+fn folder_with_lives(lives: i64) -> (Folder, Vec<Event>) {
+    let folder = folder("");
+    let mut events = Vec::new();
+    for life in 0..lives {
+        events.extend(live(&folder, "data", life));
+    }
+    (folder, events)
+}
+
+/// Takes events of some users.
+fn live(folder: &Folder, data: &str, life: i64) -> Vec<Event> {
+    let process = Process::start(folder, data, 2, Restart::No);
+    let mut client = Client::new(process.ready());
+    let mut events = Vec::new();
+    for number in 0..40 {
+        let user = format!("user {}", number % 10);
+        let time = PAST_MS + life * 100_000 + number * 500;
+        let event = Event { user, time, id: Some(format!("{life} {number}")), price: Some(2), page: None };
+        assert_eq!(client.post(&lines([&event])), Outcome::Acknowledged);
+        events.push(event);
+    }
+    process.drain();
+    events
+}
+
+/// The file in a folder whose name is the last, of those that end so.
+fn last_file(folder: &Path, ending: &str) -> PathBuf {
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|file| file.to_string_lossy().ends_with(ending)).max().unwrap()
+}
+
+fn flip(file: &Path, at: usize) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[at] ^= 1;
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_file_of_the_log_is_named_and_nothing_is_touched() {
+    let (folder, _) = folder_with_lives(1);
+    let log = folder.path("data/log");
+    let files = [
+        last_file(&log.join("wal/00"), ".seg"),
+        last_file(&log.join("remap"), ".seg"),
+        last_file(&log.join("control"), ".seg"),
+        last_file(&log.join("out"), ".seg"),
+    ];
+    for file in files {
+        // In the first frame, behind the header.
+        flip(&file, 56 + 30);
+        let before = fs::read(&file).unwrap();
+        for restart in [Restart::No, Restart::Supervisor] {
+            let ended = Process::start(&folder, "data", 2, restart).end();
+            assert_eq!(ended.code, Some(1), "{}: {}", file.display(), ended.stderr);
+            // Lines are broken where the terminal ends.
+            let text: String = ended.stderr.split_whitespace().filter(|word| *word != "│").collect();
+            let named = format!("`{}`isdamagedatbyte56", file.display());
+            assert!(text.contains(&named), "{named}: {}", ended.stderr);
+        }
+        assert_eq!(fs::read(&file).unwrap(), before);
+        flip(&file, 56 + 30);
+    }
+    live(&folder, "data", 1);
+}
+
+#[test]
+fn the_older_snapshot_is_taken_when_the_newest_is_damaged() {
+    let (folder, mut events) = folder_with_lives(3);
+    flip(&last_file(&folder.path("data/log/state"), ".gen"), 100);
+    let process = Process::start(&folder, "data", 3, Restart::No);
+    process.ready();
+    let damage = process.logged("a snapshot is damaged and not used", 0);
+    assert!(damage["file"].as_str().unwrap().ends_with(".gen"), "{damage}");
+    let ended = process.drain();
+    // What it had published since then came out as before.
+    assert!(!ended.logged("computed again: the same").is_empty(), "{}", ended.stderr);
+    events.extend(live(&folder, "data", 3));
+    let published = Published::read(&folder.path("data"));
+    same("sessions", &published.sessions(), &sessions(&events));
+    published.is_replayed(&folder, &lines(&events));
+}
+
+#[test]
+fn another_gap_is_refused() {
+    let (folder, _) = folder_with_lives(1);
+    folder.write("run.toml", run_toml("", &MEANING.replace("gap = \"2s\"", "gap = \"3s\"")));
+    for restart in [Restart::No, Restart::Supervisor] {
+        let ended = Process::start(&folder, "data", 2, restart).end();
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains("were made with another `gap`"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("help: put [sessions]"), "{}", ended.stderr);
+    }
+    folder.write("run.toml", run_toml("", MEANING));
+    live(&folder, "data", 1);
+}
+
+#[test]
+fn with_a_class_of_another_name_it_goes_on() {
+    let (folder, mut events) = folder_with_lives(2);
+    folder.write("run.toml", run_toml("", &MEANING.replace("purchase", "order")));
+    events.extend(live(&folder, "data", 2));
+    // Another time, with the same program again.
+    events.extend(live(&folder, "data", 3));
+    let published = Published::read(&folder.path("data"));
+    same("sessions", &published.sessions(), &sessions(&events));
+    folder.write("replay.toml", folder.read("replay.toml").replace("purchase", "order"));
+    published.is_replayed(&folder, &lines(&events));
+}
+
+#[test]
+fn snapshots_are_taken_and_files_removed_while_it_works() {
+    let folder = folder(OFTEN);
+    let process = Process::start(&folder, "data", 2, Restart::No);
+    let mut client = Client::new(process.ready());
+    let oldest = || {
+        let names = fs::read_dir(folder.path("data/log/wal/00")).unwrap();
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).min().unwrap()
+    };
+    let first = oldest();
+    let mut events = Vec::new();
+    while oldest() == first {
+        let number = events.len() as i64;
+        let any = |at: i64| Event {
+            user: format!("user {}", (number + at) % 7),
+            time: PAST_MS + (number + at) * 100,
+            id: None,
+            price: None,
+            page: Some(1),
+        };
+        let batch: Vec<_> = (0..100).map(any).collect();
+        assert_eq!(client.post(&lines(&batch)), Outcome::Acknowledged);
+        events.extend(batch);
+        assert!(events.len() < 1_000_000, "nothing is removed");
+    }
+    process.drain();
+    same("sessions", &Published::read(&folder.path("data")).sessions(), &sessions(&events));
+}

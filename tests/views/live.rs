@@ -1,0 +1,180 @@
+//! Runs the engine the way the live process does: takes the changes of settled ticks while others are under way, and asks
+//! for names and for the sessions of the past.
+
+use super::run::{Share, Way};
+use super::seen::{Output, Said, Seen, Snapshot, sent_so_far};
+use super::steps::Input;
+use dataflows::engine::{self, Engine, Roots, Views};
+use dataflows::{Tick, UserKey};
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+
+/// What an engine said on its way, and what its views hold in the end.
+pub struct Lived {
+    pub said: Said,
+    /// For each tick, the sessions as they were told when later ticks were there.
+    pub sessions: BTreeMap<Tick, Vec<Output>>,
+    /// Of the final views.
+    pub views: Vec<Output>,
+}
+
+enum Told {
+    Changed(Tick, Output),
+    SessionAt(Tick, Output),
+    Asked { tick: Tick, whole: bool, named: Vec<(UserKey, UserKey)>, answers: Vec<(UserKey, UserKey)> },
+    View(Output),
+}
+
+/// `inputs` are those of all ticks, with no replacements and no rules taken away. `lag`: ticks for which the past is kept.
+pub fn live(start: Option<Snapshot>, inputs: &[Input], way: Way, lag: Tick) -> Lived {
+    let (sender, receiver) = mpsc::channel();
+    let (from, inputs) = (start.clone(), inputs.to_vec());
+    let guards = timely::execute(timely::Config::process(way.workers), move |worker| {
+        let mine = Share { index: worker.index(), peers: worker.peers() };
+        let mut engine = Engine::new(worker, way.settings());
+        let mut first = 0;
+        if let Some(from) = &from {
+            engine.restore(&mut roots(from, mine));
+            let so_far = sent_so_far(&inputs[..=from.tick as usize]);
+            engine.now(so_far.now_ms);
+            engine.send(&mut share(&so_far, mine));
+            first = from.tick + 1;
+            engine.advance_to(first);
+        }
+        let mut teller = Teller { mine, sender: sender.clone(), taken: 0, asked: first };
+        for (tick, input) in (0..).zip(&inputs).skip(first as usize) {
+            engine.now(input.now_ms);
+            engine.send(&mut share(input, mine));
+            let next = tick + 1;
+            engine.advance_to(next);
+            while engine.settled() < next.saturating_sub(way.in_flight as Tick - 1) {
+                Engine::wait(worker);
+            }
+            teller.tell(&mut engine, lag);
+        }
+        let end = inputs.len() as Tick;
+        while engine.settled() < end {
+            Engine::wait(worker);
+        }
+        teller.tell(&mut engine, 0);
+        let (mut views, _) = engine.close(worker);
+        teller.views(&mut views);
+    })
+    .unwrap();
+    for worker in guards.join() {
+        worker.unwrap();
+    }
+    let (mut outputs, mut views) = (Vec::new(), Vec::new());
+    let mut sessions: BTreeMap<Tick, Vec<Output>> = BTreeMap::new();
+    for told in receiver {
+        match told {
+            Told::Changed(tick, output) => outputs.push((tick, output)),
+            Told::SessionAt(tick, output) => sessions.entry(tick).or_default().push(output),
+            // Here, as a worker that fails leaves the others waiting.
+            Told::Asked { tick, whole, named, answers } => {
+                assert!(whole, "the changes of tick {tick} are whole and come once");
+                assert_eq!(named, answers, "names at tick {tick}");
+            }
+            Told::View(output) => views.push(output),
+        }
+    }
+    Lived { said: Said::new(start, way.workers, outputs), sessions, views }
+}
+
+impl Lived {
+    /// The sessions after `tick`, as they were told later.
+    pub fn sessions_after(&self, tick: Tick) -> Seen {
+        self.view(self.sessions.get(&(tick + 1)).cloned().unwrap_or_default())
+    }
+
+    pub fn views(&self) -> Seen {
+        self.view(self.views.clone())
+    }
+
+    fn view(&self, outputs: Vec<Output>) -> Seen {
+        let outputs = outputs.into_iter().map(|output| (0, output)).collect();
+        Said::new(None, self.said.workers(), outputs).seen(0..1).remove(0)
+    }
+}
+
+fn roots(from: &Snapshot, mine: Share) -> Roots {
+    Roots {
+        sessions: mine.of(from.sessions.keys()).cloned().collect(),
+        ids: mine.of(from.ids.keys()).copied().collect(),
+        by_signature: mine.of(&from.by_signature).map(|(row, count)| (*row, *count)).collect(),
+        by_reason: mine.of(&from.by_reason).map(|(row, count)| (*row, *count)).collect(),
+    }
+}
+
+fn share(input: &Input, mine: Share) -> engine::Input {
+    engine::Input {
+        records: mine.of(&input.records).cloned().collect(),
+        names: mine.of(&input.names).cloned().collect(),
+        signatures: mine.of(&input.signatures).cloned().collect(),
+        rules: mine.of(&input.rules).map(|(rule, _)| rule.clone()).collect(),
+        rules_gone: Vec::new(),
+    }
+}
+
+struct Teller {
+    mine: Share,
+    sender: mpsc::Sender<Told>,
+    /// The changes before this tick have been taken.
+    taken: Tick,
+    /// The sessions before later ticks are still to be asked for.
+    asked: Tick,
+}
+
+impl Teller {
+    /// Tells what is settled, but of the past only what is `lag` ticks old.
+    fn tell(&mut self, engine: &mut Engine, lag: Tick) {
+        let settled = engine.settled();
+        for (tick, changes) in engine.changes(settled) {
+            let tell = |output| self.sender.send(Told::Changed(tick, output)).unwrap();
+            let mut users: Vec<UserKey> = changes.sessions.iter().map(|((user, _), _)| *user).collect();
+            users.sort();
+            users.dedup();
+            let named = users.iter().map(|user| (*user, *user)).collect();
+            // Any of them may be absent from the names, the first and the last too.
+            let nobody = (0..8).map(|n| UserKey::of(&format!("nobody {n}")));
+            let mut asked: Vec<UserKey> = users.into_iter().chain(nobody).collect();
+            asked.sort();
+            let mut answers = Vec::new();
+            engine.views().names_of(asked, |user, name| answers.push((user, UserKey::of(name))));
+            let whole = (self.taken..settled).contains(&tick);
+            self.sender.send(Told::Asked { tick, whole, named, answers }).unwrap();
+            changes.sessions.into_iter().for_each(|(row, diff)| tell(Output::Session(row, diff)));
+            for ((signature, class), diff) in changes.classes {
+                tell(Output::Class(self.mine.index, (signature, class.to_string()), diff));
+            }
+            changes.counts.into_iter().for_each(|(row, diff)| tell(Output::Count(row, diff)));
+            changes.closings.into_iter().for_each(|(row, diff)| tell(Output::Closing(row, diff)));
+            changes.late.into_iter().for_each(|row| tell(Output::Late(row)));
+            changes.lineage.into_iter().for_each(|row| tell(Output::Lineage(row)));
+            changes.verdicts.into_iter().for_each(|row| tell(Output::Verdict(row)));
+            changes.ids.into_iter().for_each(|(row, diff)| tell(Output::Id(row, diff)));
+            changes.by_signature.into_iter().for_each(|(row, diff)| tell(Output::BySignature(row, diff)));
+            changes.by_reason.into_iter().for_each(|(row, diff)| tell(Output::ByReason(row, diff)));
+        }
+        self.taken = settled;
+        while self.asked + lag < settled {
+            let tick = self.asked + 1;
+            let tell = |output| self.sender.send(Told::SessionAt(tick, output)).unwrap();
+            let sessions = &mut |user, session: &_| tell(Output::Session((user, Clone::clone(session)), 1));
+            engine.views().sessions_before(tick, sessions);
+            // The next question is for the sessions before the tick after, and no older one is asked.
+            engine.compact(tick);
+            self.asked = tick;
+        }
+    }
+
+    fn views(&self, views: &mut Views) {
+        let tell = |output| self.sender.send(Told::View(output)).unwrap();
+        views.sessions(&mut |user, session| tell(Output::Session((user, session.clone()), 1)));
+        views.names(&mut |user, name| tell(Output::Name(user, name.to_string())));
+        let here = self.mine.index;
+        views.classes(&mut |signature, class| tell(Output::Class(here, (signature, class.to_string()), 1)));
+        views.counts(&mut |class, hour, events| tell(Output::Count((class.clone(), hour), events as isize)));
+        views.sessionless(&mut |reason, events| tell(Output::Sessionless(reason, events as isize)));
+    }
+}

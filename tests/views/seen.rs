@@ -1,0 +1,182 @@
+//! What is seen of a graph: everything that it says, accumulated tick by tick.
+
+use super::steps::Input;
+use dataflows::close::Closing;
+use dataflows::counts::{ClassHour, SignatureHour};
+use dataflows::ingest::{IdRow, Verdict};
+use dataflows::sessionize::{Late, Lineage, Moved, Rejection, Session};
+use dataflows::{Measure, SessionId, Sessionless, SignatureId, Tick, UserKey};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What all views hold after a tick, and what the journals gained in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    pub sessions: BTreeMap<Row, isize>,
+    pub names: BTreeSet<(UserKey, String)>,
+    /// As each worker has them.
+    pub classes: BTreeMap<(SignatureId, String), isize>,
+    pub counts: BTreeMap<(String, Option<i64>), isize>,
+    pub sessionless: BTreeMap<Sessionless, isize>,
+    pub closings: BTreeMap<Row, isize>,
+    pub verdicts: Vec<Verdict>,
+    pub rejected: Vec<(UserKey, Vec<SessionId>)>,
+    /// Time, signature, start of the session.
+    pub late: Vec<(UserKey, i64, SignatureId, i64)>,
+    /// Start that was, start that is.
+    pub lineage: Vec<(UserKey, i64, i64, Moved)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Row {
+    pub user: UserKey,
+    pub start: i64,
+    pub end: i64,
+    pub events: u64,
+    pub signatures: Vec<(SignatureId, u64)>,
+    pub first: SignatureId,
+    pub last: SignatureId,
+    pub price: Measure,
+    pub pages: Option<(String, String)>,
+}
+
+impl Row {
+    pub fn of(user: UserKey, session: &Session) -> Row {
+        let details = session.details().expect("every event has details");
+        let carried = details.carried[0].as_ref();
+        Row {
+            user,
+            start: session.start.micros(),
+            end: session.end.micros(),
+            events: session.events,
+            signatures: session.counts().collect(),
+            first: session.first,
+            last: session.last,
+            price: details.sums[0],
+            pages: carried.map(|carried| (carried.entry.1.to_string(), carried.exit.1.to_string())),
+        }
+    }
+}
+
+/// One thing that a graph says.
+#[derive(Clone, Debug)]
+pub enum Output {
+    Session((UserKey, Session), isize),
+    Name(UserKey, String),
+    /// At this worker.
+    Class(usize, (SignatureId, String), isize),
+    Count(ClassHour, isize),
+    Sessionless(Sessionless, isize),
+    Closing(Closing, isize),
+    Verdict(Verdict),
+    Rejection(Rejection),
+    Late(Late),
+    Lineage(Lineage),
+    Id(IdRow, isize),
+    BySignature(SignatureHour, isize),
+    ByReason(Sessionless, isize),
+}
+
+/// What a snapshot holds, and with it all that went in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The last tick in it.
+    pub tick: Tick,
+    pub sessions: BTreeMap<(UserKey, Session), isize>,
+    pub ids: BTreeMap<IdRow, isize>,
+    pub by_signature: BTreeMap<SignatureHour, isize>,
+    pub by_reason: BTreeMap<Sessionless, isize>,
+}
+
+/// All that a graph said, with its ticks.
+pub struct Said {
+    start: Option<Snapshot>,
+    workers: usize,
+    outputs: Vec<(Tick, Output)>,
+}
+
+impl Said {
+    pub fn new(start: Option<Snapshot>, workers: usize, outputs: Vec<(Tick, Output)>) -> Said {
+        Said { start, workers, outputs }
+    }
+
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// What is seen after each of these ticks.
+    pub fn seen(&self, ticks: std::ops::Range<Tick>) -> Vec<Seen> {
+        ticks.map(|tick| self.seen_after(tick)).collect()
+    }
+
+    fn seen_after(&self, after: Tick) -> Seen {
+        let mut seen = Seen::default();
+        let mut classes = vec![BTreeMap::new(); self.workers];
+        for (tick, output) in self.outputs.iter().filter(|(tick, _)| *tick <= after) {
+            match output.clone() {
+                Output::Session((user, session), diff) => add(&mut seen.sessions, Row::of(user, &session), diff),
+                Output::Name(user, name) => drop(seen.names.insert((user, name))),
+                Output::Class(worker, row, diff) => add(&mut classes[worker], row, diff),
+                Output::Count((class, hour), diff) => {
+                    add(&mut seen.counts, (class.to_string(), hour.map(|hour| hour.micros())), diff);
+                }
+                Output::Sessionless(reason, diff) => add(&mut seen.sessionless, reason, diff),
+                Output::Closing((user, session), diff) => add(&mut seen.closings, Row::of(user, &session), diff),
+                Output::Id(..) | Output::BySignature(..) | Output::ByReason(..) => {}
+                // Journals: only what they gained.
+                _ if *tick < after => {}
+                Output::Verdict(verdict) => seen.verdicts.push(verdict),
+                Output::Rejection(Rejection { replacement, found }) => seen.rejected.push((replacement.user, found)),
+                Output::Late(Late { user, time, signature, session }) => {
+                    seen.late.push((user, time.micros(), signature, session.micros()));
+                }
+                Output::Lineage(Lineage { user, old, new, reason }) => {
+                    seen.lineage.push((user, old.micros(), new.micros(), reason));
+                }
+            }
+        }
+        assert!(classes.iter().all(|other| *other == classes[0]), "classes are whole on each worker: {classes:?}");
+        seen.classes = classes.swap_remove(0);
+        seen.verdicts.sort();
+        seen.rejected.sort();
+        seen.late.sort();
+        seen.lineage.sort();
+        seen
+    }
+
+    /// As the process would take it: what it started from, and what changed since.
+    pub fn snapshot(&self, tick: Tick) -> Snapshot {
+        let mut snapshot = Snapshot { tick, ..self.start.clone().unwrap_or_default() };
+        // The graph itself gives back the sessions that it started from.
+        snapshot.sessions.clear();
+        for (_, output) in self.outputs.iter().filter(|(at, _)| *at <= tick) {
+            match output.clone() {
+                Output::Session(row, diff) => add(&mut snapshot.sessions, row, diff),
+                Output::Id(row, diff) => add(&mut snapshot.ids, row, diff),
+                Output::BySignature(row, diff) => add(&mut snapshot.by_signature, row, diff),
+                Output::ByReason(row, diff) => add(&mut snapshot.by_reason, row, diff),
+                _ => {}
+            }
+        }
+        snapshot
+    }
+}
+
+fn add<K: Ord>(rows: &mut BTreeMap<K, isize>, key: K, diff: isize) {
+    let total = rows.get(&key).copied().unwrap_or(0) + diff;
+    match total {
+        0 => drop(rows.remove(&key)),
+        _ => drop(rows.insert(key, total)),
+    }
+}
+
+/// What has to be sent again with a snapshot: all names and signatures so far, the rules and the clock as they are.
+pub fn sent_so_far(inputs: &[Input]) -> Input {
+    let mut all = Input { now_ms: i64::MIN, ..Input::default() };
+    for input in inputs {
+        all.names.extend(input.names.iter().cloned());
+        all.signatures.extend(input.signatures.iter().cloned());
+        all.rules.extend(input.rules.iter().cloned());
+        all.now_ms = all.now_ms.max(input.now_ms);
+    }
+    all
+}

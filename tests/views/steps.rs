@@ -1,0 +1,138 @@
+//! What goes into the graph: raw events and how they look to it.
+
+use dataflows::rules::{Condition, Descriptor, Rule};
+use dataflows::sessionize::{Replacement, Visit};
+use dataflows::{Details, EventId, EventTime, Measure, Record, ShapeId, SignatureId, UserKey};
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+/// Event times are few and lie a whole number of these apart, or almost. Four make a second, which deadlines lie on.
+pub const UNIT: i64 = 250_000;
+/// Of the first event; the epoch is amid the events.
+pub const ORIGIN: i64 = -100 * UNIT;
+pub const GAP: i64 = 10 * UNIT;
+pub const HORIZON: i64 = 25 * UNIT;
+
+/// One raw event.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Raw {
+    pub user: Option<u8>,
+    /// Microseconds.
+    pub time: Option<i64>,
+    /// 3 stands for no type.
+    pub kind: u8,
+    pub id: Option<u8>,
+    pub price: Option<i64>,
+    pub page: Option<u8>,
+}
+
+/// A replacement to be resolved against the sessions before its tick.
+#[derive(Clone, Debug)]
+pub struct Swap {
+    pub user: u8,
+    pub from: i64,
+    pub to: i64,
+    /// Bit n: the n-th event of the sessions survives.
+    pub keep: u64,
+    /// Survivors with odd numbers are moved by this much.
+    pub shift: i64,
+    /// Names a session that is not there.
+    pub stale: bool,
+}
+
+/// What arrives in one tick.
+#[derive(Clone, Debug, Default)]
+pub struct Step {
+    pub raws: Vec<Raw>,
+    pub swaps: Vec<Swap>,
+    /// How far the clock goes on; wall clocks are set back at times.
+    pub passed_ms: i64,
+    /// Replaces all rules by the set of this number.
+    pub rules: Option<u8>,
+}
+
+/// One tick of the graph's inputs.
+#[derive(Clone, Debug, Default)]
+pub struct Input {
+    pub records: Vec<Record>,
+    pub names: Vec<(UserKey, Arc<str>)>,
+    pub signatures: Vec<(SignatureId, Descriptor)>,
+    pub rules: Vec<(Rule, isize)>,
+    pub replacements: Vec<Replacement>,
+    pub now_ms: i64,
+}
+
+pub fn name(user: u8) -> String {
+    format!("user {user}")
+}
+
+pub fn key(user: u8) -> UserKey {
+    UserKey::of(&name(user))
+}
+
+pub fn time(micros: i64) -> EventTime {
+    EventTime::from_micros(micros).expect("small")
+}
+
+/// Rule sets 0 to 3; test 0 asks whether there is a price, test 1 whether there is a page.
+pub fn rules(set: u8) -> Vec<Rule> {
+    let rule = |name: &str, priority, order, when: &[(u32, bool)]| Rule {
+        name: name.into(),
+        priority,
+        order,
+        when: when.iter().map(|&(test, answer)| Condition { test, answer }).collect(),
+    };
+    match set {
+        0 => vec![],
+        1 => vec![rule("priced", 0, 0, &[(0, true)])],
+        2 => vec![rule("priced", 0, 0, &[(0, true)]), rule("paged", 0, 1, &[(1, true)])],
+        // The later one goes first, by its priority.
+        _ => vec![
+            rule("priced", 0, 0, &[(0, true)]),
+            rule("paged", 1, 1, &[(1, true)]),
+            rule("bare", 0, 2, &[(0, false), (1, false)]),
+        ],
+    }
+}
+
+impl Raw {
+    pub fn descriptor(&self) -> Descriptor {
+        let kind = (self.kind < 3).then(|| Arc::from(format!("kind {}", self.kind)));
+        Descriptor { shape: ShapeId(1), kind, answers: vec![self.price.is_some(), self.page.is_some()] }
+    }
+
+    pub fn signature(&self) -> SignatureId {
+        SignatureId::of(ShapeId(1), format!("{:?}", self.descriptor()).as_bytes())
+    }
+
+    pub fn details(&self) -> Option<Box<Details>> {
+        let price = match self.price {
+            Some(price) if price < 0 => Measure { millionths: 0, numbers: 0, others: 1 },
+            Some(price) => Measure { millionths: price.into(), numbers: 1, others: 0 },
+            None => Measure::default(),
+        };
+        let page = self.page.map(|page| Arc::from(format!("page {page}")));
+        Some(Box::new(Details { sums: [price].into_iter().collect(), carried: [page].into_iter().collect() }))
+    }
+
+    pub fn visit(&self) -> Option<Visit> {
+        let (user, at) = (key(self.user?), time(self.time?));
+        Some(Visit { user, time: at, signature: self.signature(), details: self.details() })
+    }
+
+    pub fn event_id(&self) -> Option<EventId> {
+        Some(event_id(self.user, self.id?))
+    }
+}
+
+/// Of few shards, so that ids compete for their room.
+fn event_id(user: Option<u8>, id: u8) -> EventId {
+    static IDS: LazyLock<BTreeMap<Option<u8>, Vec<EventId>>> = LazyLock::new(|| {
+        let of_user = |user: Option<u8>| {
+            let ids = (0..9999).map(|text: u32| EventId::of(user.map(key), &text.to_string()));
+            (user, ids.filter(|id| id.shard() < 3).take(6).collect())
+        };
+        [None, Some(0), Some(1), Some(2)].map(of_user).into()
+    });
+    IDS[&user][usize::from(id)]
+}
