@@ -261,16 +261,17 @@ impl Sequencer {
             if !self.ticks.room(IN_FLIGHT, PATIENCE) {
                 continue;
             }
-            let draining = self.intake.is_draining();
+            // Before the survey: what becomes durable after it is not the last.
+            let drained = self.intake.is_drained();
             let (uppers, behind, bytes) = self.survey();
             let news = uppers != self.uppers || self.log.control.durable() > self.control;
             let wall = wall_ms();
             // What the ticks under way will close is not known yet.
             let passed = |deadline: EventTime| deadline.micros() <= wall.saturating_mul(1000);
             let closes = self.ticks.oldest().is_none() && self.ticks.deadline().is_some_and(passed);
-            let snapshot = self.snapshot_due(draining && !news);
+            let snapshot = self.snapshot_due(drained && !news);
             if !(news || closes || snapshot) {
-                if draining {
+                if drained {
                     self.ticks.end();
                     return Ok(self.log);
                 }
@@ -278,7 +279,7 @@ impl Sequencer {
                 continue;
             }
             let left = TICK.saturating_sub(self.minted.elapsed());
-            if !left.is_zero() && bytes < HURRY_BYTES && !draining {
+            if !left.is_zero() && bytes < HURRY_BYTES && !drained {
                 std::thread::sleep(left);
                 continue;
             }

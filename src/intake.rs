@@ -39,6 +39,8 @@ pub struct Intake {
     turn: AtomicUsize,
     /// Bytes that are durable and not bound.
     backlog: AtomicU64,
+    /// Deliveries that may still become durable: counted before `draining` is looked at.
+    under_way: AtomicUsize,
     draining: AtomicBool,
     news: Mutex<bool>,
     bell: Condvar,
@@ -51,6 +53,7 @@ impl Intake {
             parts,
             turn: AtomicUsize::new(0),
             backlog: AtomicU64::new(0),
+            under_way: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             news: Mutex::new(false),
             bell: Condvar::new(),
@@ -69,7 +72,8 @@ impl Intake {
 
     /// As [`Intake::append`], to a part of the caller's choice: what one caller appends to one part keeps its order.
     pub fn append_to(&self, part: u32, delivery: &Delivery<'_>) -> Result<Ticket, Refusal> {
-        if self.draining.load(Ordering::Acquire) {
+        let _under_way = UnderWay::count(self);
+        if self.draining.load(Ordering::SeqCst) {
             return Err(Refusal::Draining);
         }
         if self.backlog.load(Ordering::Relaxed) > BACKLOG_BYTES {
@@ -78,7 +82,6 @@ impl Intake {
         let payload = delivery.encode();
         let offsets = self.parts[part as usize].append(&[(wall_ms(), &payload)])?;
         self.backlog.fetch_add(payload.len() as u64, Ordering::Relaxed);
-        self.ring();
         Ok(Ticket { part, offset: offsets.start })
     }
 
@@ -106,12 +109,18 @@ impl Intake {
 
     /// From now on everything is refused; what has been taken is bound and computed.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::Release);
+        self.draining.store(true, Ordering::SeqCst);
         self.ring();
     }
 
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Nothing will become durable any more: everything is refused, and what had been let in before is durable or never
+    /// will be.
+    pub fn is_drained(&self) -> bool {
+        self.is_draining() && self.under_way.load(Ordering::SeqCst) == 0
     }
 
     /// Wakes the sequencer.
@@ -125,6 +134,23 @@ impl Intake {
         let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.bell.wait_timeout_while(news, patience, |news| !*news);
         *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+    }
+}
+
+/// A delivery on its way into the log. Whoever waits for news hears when it is there.
+struct UnderWay<'i>(&'i Intake);
+
+impl UnderWay<'_> {
+    fn count(intake: &Intake) -> UnderWay<'_> {
+        intake.under_way.fetch_add(1, Ordering::SeqCst);
+        UnderWay(intake)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+        self.0.ring();
     }
 }
 
