@@ -263,7 +263,10 @@ impl Sequencer {
             }
             // Before the survey: what becomes durable after it is not the last.
             let drained = self.intake.is_drained();
-            let (uppers, behind, bytes) = self.survey();
+            // Before the survey: whatever is counted by now is in it.
+            let backlog = self.intake.backlog();
+            let (uppers, behind) = self.survey();
+            let bytes = if behind { TICK_BYTES } else { backlog };
             let news = uppers != self.uppers || self.log.control.durable() > self.control;
             let wall = wall_ms();
             // What the ticks under way will close is not known yet.
@@ -275,6 +278,8 @@ impl Sequencer {
                     self.ticks.end();
                     return Ok(self.log);
                 }
+                // Counted after it had been bound.
+                self.intake.bound(backlog);
                 self.intake.wait(self.patience(wall));
                 continue;
             }
@@ -318,8 +323,8 @@ impl Sequencer {
         Bound { tick, now_ms, queue, control, digest, snapshot, at: Instant::now() }
     }
 
-    /// How far the next tick goes in each part, whether that leaves something, and about how many bytes it takes.
-    fn survey(&self) -> (Vec<u64>, bool, u64) {
+    /// How far the next tick goes in each part, and whether that leaves something.
+    fn survey(&self) -> (Vec<u64>, bool) {
         let (mut uppers, mut behind) = (Vec::with_capacity(self.uppers.len()), false);
         for (reader, from) in self.readers.iter().zip(&self.uppers) {
             let durable = reader.durable();
@@ -327,8 +332,7 @@ impl Sequencer {
             behind |= upper < durable;
             uppers.push(upper);
         }
-        let bytes = if behind { TICK_BYTES } else { self.intake.backlog() };
-        (uppers, behind, bytes)
+        (uppers, behind)
     }
 
     /// Received time of the last record below `uppers`.
