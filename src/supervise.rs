@@ -10,10 +10,12 @@ use std::process::{Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 
-/// Set for the process that works.
+/// Set for the process that works: the process that looks after it.
 const SUPERVISED: &str = "HEADWATER_SUPERVISED";
 /// It failed again and again (EX_TEMPFAIL of sysexits.h).
 const EXIT_GIVEN_UP: u8 = 75;
+/// Nobody is there to see it.
+const EXIT_ALONE: i32 = 1;
 /// So many failures within so long are too many.
 const FAILURES: usize = 5;
 const WITHIN: Duration = Duration::from_secs(60);
@@ -34,10 +36,16 @@ pub fn log_lines(json: bool) {
     }
 }
 
-/// The kernel kills this process when the one that looks after it ends, so that no two work on one folder.
+/// The kernel kills this process when the one that looks after it ends, so that no two work on one folder. If that has
+/// ended before the kernel was told, this process ends at once.
 pub fn end_with_parent() {
-    if is_supervised() && set_parent_process_death_signal(Some(Signal::KILL)).is_err() {
+    let Ok(parent) = std::env::var(SUPERVISED) else { return };
+    if set_parent_process_death_signal(Some(Signal::KILL)).is_err() {
         tracing::warn!("this process would outlive the one that looks after it");
+    }
+    if std::os::unix::process::parent_id().to_string() != parent {
+        tracing::error!("the process that looks after this one has ended");
+        std::process::exit(EXIT_ALONE);
     }
 }
 
@@ -54,7 +62,7 @@ pub fn supervise() -> Result<ExitCode, Error> {
         let this = std::env::current_exe().map_err(failed())?;
         let started = Instant::now();
         let mut child =
-            Command::new(this).args(std::env::args_os().skip(1)).env(SUPERVISED, "1").spawn().map_err(failed())?;
+            Command::new(this).args(std::env::args_os().skip(1)).env(SUPERVISED, std::process::id().to_string()).spawn().map_err(failed())?;
         let (ended, asked) = attend(&mut child, &mut signals).map_err(failed())?;
         match ended.code() {
             Some(0..=2) => return Ok(ExitCode::from(ended.code().unwrap_or(0) as u8)),
