@@ -6,6 +6,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::collections::VecDeque;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
@@ -66,6 +67,8 @@ pub fn supervise() -> Result<ExitCode, Error> {
         let (ended, asked) = attend(&mut child, &mut signals).map_err(failed())?;
         match ended.code() {
             Some(0..=2) => return Ok(ExitCode::from(ended.code().unwrap_or(0) as u8)),
+            // It had not come so far as to look for signals: nothing was under way.
+            None if asked && matches!(ended.signal(), Some(SIGTERM | SIGINT)) => return Ok(ExitCode::SUCCESS),
             _ if asked => return Ok(ExitCode::from(1)),
             _ => {}
         }
