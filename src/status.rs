@@ -57,6 +57,11 @@ impl Status {
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Release);
     }
+
+    /// Enters a phase from the one before it, unless another one has come between.
+    pub fn proceed(&self, from: Phase, to: Phase) {
+        let _other = self.phase.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire);
+    }
 }
 
 impl Report {

@@ -62,9 +62,7 @@ pub(super) fn ready(ticks: &Arc<Ticks>, recovered: Tick, status: &Arc<Status>, s
         while ticks.all_done() < recovered || !ticks.all_joined() {
             sleep(Duration::from_millis(2));
         }
-        if status.phase() == Phase::Recovering {
-            status.enter(Phase::Ready);
-        }
+        status.proceed(Phase::Recovering, Phase::Ready);
         tracing::info!(tick = recovered, ms = started.elapsed().as_millis() as u64, "ready");
         Ok(())
     });
