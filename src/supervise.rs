@@ -62,8 +62,11 @@ pub fn supervise() -> Result<ExitCode, Error> {
     loop {
         let this = std::env::current_exe().map_err(failed())?;
         let started = Instant::now();
-        let mut child =
-            Command::new(this).args(std::env::args_os().skip(1)).env(SUPERVISED, std::process::id().to_string()).spawn().map_err(failed())?;
+        let mut child = Command::new(this)
+            .args(std::env::args_os().skip(1))
+            .env(SUPERVISED, std::process::id().to_string())
+            .spawn()
+            .map_err(failed())?;
         let (ended, asked) = attend(&mut child, &mut signals).map_err(failed())?;
         match ended.code() {
             Some(0..=2) => return Ok(ExitCode::from(ended.code().unwrap_or(0) as u8)),

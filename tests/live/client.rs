@@ -4,7 +4,8 @@
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -62,20 +63,21 @@ impl Client {
         self.exchange(&format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")).ok()
     }
 
-    /// Waits until everything that was acknowledged before has been published.
+    /// Waits until nothing that was acknowledged waits to be bound, and what was bound has been published.
     pub fn published(&mut self) {
-        // A tick that is bound after the backlog was seen to be empty is behind it.
-        let report = |client: &mut Client| client.get_json("/v1/status").unwrap().1;
-        while report(self)["backlog_bytes"] != 0 {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        loop {
-            let report = report(self);
-            if report["published"] == report["bound"] {
-                return;
+        let began = Instant::now();
+        let mut wait_for = |done: fn(&Value) -> bool| {
+            loop {
+                let report = self.get_json("/v1/status").unwrap().1;
+                if done(&report) {
+                    return;
+                }
+                assert!(began.elapsed() < PATIENCE, "it has no work and is not done: {report}");
+                sleep(Duration::from_millis(1));
             }
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        };
+        wait_for(|report| report["backlog_bytes"] == 0);
+        wait_for(|report| report["published"] == report["bound"]);
     }
 
     fn connect(&mut self) -> io::Result<()> {

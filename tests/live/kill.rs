@@ -159,6 +159,8 @@ fn round(
     let restart = if supervised { Restart::Supervisor } else { Restart::No };
     let moment = Duration::from_micros(rng.below(1_500_000));
     let pause = Duration::from_micros(rng.below(200_000));
+    // Between two batches of a client: all at once in some rounds, few and far between in others.
+    let pace = Duration::from_micros([0, 3_000, 10_000, 50_000][rng.below(4) as usize]);
     eprintln!("round {round}: {end:?} after {moment:?}, {workers} workers, {restart:?}");
     let process = Process::start(folder, "data", workers, restart);
     if let End::Early = end {
@@ -167,7 +169,7 @@ fn round(
     }
     let (address, took) = process.ready_again(0);
     seen.ready.push(took);
-    while_clients_send(address, persistent, careless, || {
+    while_clients_send(address, pace, persistent, careless, || {
         sleep(moment);
         let working = process.working().unwrap();
         match end {
@@ -189,7 +191,7 @@ fn round(
     let restarted = matches!(end, End::Kill | End::Stop | End::Pause) && restart == Restart::Supervisor;
     if restarted {
         let (address, _) = process.ready_again(1);
-        while_clients_send(address, persistent, careless, || {
+        while_clients_send(address, pace, persistent, careless, || {
             sleep(pause);
             kill_process(process.working().unwrap(), Signal::KILL).unwrap();
         });
@@ -204,6 +206,7 @@ fn round(
 /// Lets clients send while `work` is done, and until nobody answers.
 fn while_clients_send(
     address: SocketAddr,
+    pace: Duration,
     persistent: &mut [Persistent],
     careless: &mut [Careless],
     work: impl FnOnce(),
@@ -213,13 +216,17 @@ fn while_clients_send(
         for client in persistent {
             scope.spawn(move || {
                 let mut connection = Client::new(address);
-                while client.send(&mut connection) == Outcome::Acknowledged || !over.load(Ordering::Acquire) {}
+                while client.send(&mut connection) == Outcome::Acknowledged || !over.load(Ordering::Acquire) {
+                    sleep(pace);
+                }
             });
         }
         for client in careless {
             scope.spawn(move || {
                 let mut connection = Client::new(address);
-                while client.send(&mut connection) == Outcome::Acknowledged || !over.load(Ordering::Acquire) {}
+                while client.send(&mut connection) == Outcome::Acknowledged || !over.load(Ordering::Acquire) {
+                    sleep(pace);
+                }
             });
         }
         work();
