@@ -1,6 +1,6 @@
 //! The blocks of all workers -> the output log. A thread of its own, so that no worker waits for a disk.
 
-use super::spawn as thread;
+use super::{fail, spawn as thread};
 use crate::error::Error;
 use crate::intake::wall_ms;
 use crate::live::Published;
@@ -32,7 +32,8 @@ pub(super) struct Publisher {
 
 impl Publisher {
     pub fn spawn(self, blocks: Receiver<Published>) -> JoinHandle<()> {
-        thread("publisher", move || self.run(&blocks))
+        // The end of the process comes before that of the channel, which is not why it ends.
+        thread("publisher", move || self.run(&blocks).map_err(|error| -> Error { fail(&error) }))
     }
 
     /// Until there is no worker any more.

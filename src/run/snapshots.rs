@@ -2,7 +2,7 @@
 //! own: workers hand over what changed and go on.
 
 use super::history::Memory;
-use super::spawn;
+use super::{fail, spawn};
 use crate::clock::Ticks;
 use crate::error::Error;
 use crate::live::Contribution;
@@ -33,7 +33,9 @@ pub(super) struct Snapshots {
 
 impl Snapshots {
     pub fn spawn(self, contributions: Receiver<Contribution>) -> JoinHandle<()> {
-        spawn("snapshots", move || self.run(&contributions).map_err(Error::run("take a snapshot")))
+        // As with what is published: the end of the process comes before that of the channel.
+        let failed = |error| -> Error { fail(&Error::run("take a snapshot")(error)) };
+        spawn("snapshots", move || self.run(&contributions).map_err(failed))
     }
 
     fn run(mut self, contributions: &Receiver<Contribution>) -> Result<(), LogError> {
