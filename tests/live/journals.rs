@@ -30,7 +30,7 @@ fn a_tick_is_the_same_with_any_number_of_workers() {
         let process = Process::start(&folder, &copy, workers, Restart::No);
         process.ready();
         process.drain();
-        let again = Published::read(&folder.path(&copy));
+        let again = Published::read_ticks(&folder.path(&copy));
         for (tick, (ours, theirs)) in published.ticks.iter().zip(&again.ticks).enumerate() {
             assert!(ours == theirs, "tick {tick} with {workers} workers: {ours:?} {theirs:?}");
         }
@@ -89,7 +89,7 @@ fn folder_with_history() -> (Folder, Published) {
             process.drain();
         }
     }
-    let published = Published::read(&folder.path("data"));
+    let published = Published::read_ticks(&folder.path("data"));
     (folder, published)
 }
 

@@ -23,7 +23,8 @@ use std::time::Duration;
 
 /// Each takes somewhat more than a second.
 const ROUNDS: u64 = 50;
-/// Clients that give their events ids, and send a batch until it is acknowledged, whatever happens in between.
+/// Clients that give their events ids, and send a batch until it is acknowledged, whatever happens in between; some of
+/// them later once more.
 const PERSISTENT: u64 = 2;
 /// Clients that send a batch once, and write down what they know of it.
 const CARELESS: u64 = 2;
@@ -55,7 +56,7 @@ fn killed_at_random_nothing_is_lost_and_nothing_counts_twice() {
     let published = Published::read(&folder.path("data"));
     let ours = published.sessions();
     let users: BTreeSet<&str> = ours.iter().map(|row| row.0.as_str()).collect();
-    let mut counted: Vec<&Event> = persistent.iter().flat_map(|client| &client.acknowledged).collect();
+    let mut counted: Vec<&Event> = persistent.iter().flat_map(|client| client.acknowledged.iter().flatten()).collect();
     let mut known = [0_u64; 3];
     for (outcome, batch) in careless.iter().flat_map(|client| &client.sent) {
         known[*outcome as usize] += 1;
@@ -77,7 +78,7 @@ fn killed_at_random_nothing_is_lost_and_nothing_counts_twice() {
          ready after {} ms (median), {} ms (99%), {} ms (longest)",
         seen.ready.len(),
         counted.len(),
-        published.ticks.len(),
+        published.upper,
         known[0],
         known[1],
         known[2],
@@ -160,7 +161,7 @@ fn round(
     let moment = Duration::from_micros(rng.below(1_500_000));
     let pause = Duration::from_micros(rng.below(200_000));
     // Between two batches of a client: all at once in some rounds, few and far between in others.
-    let pace = Duration::from_micros([0, 3_000, 10_000, 50_000][rng.below(4) as usize]);
+    let pace = Duration::from_micros([1_000, 3_000, 10_000, 50_000][rng.below(4) as usize]);
     eprintln!("round {round}: {end:?} after {moment:?}, {workers} workers, {restart:?}");
     let process = Process::start(folder, "data", workers, restart);
     if let End::Early = end {
@@ -239,7 +240,8 @@ struct Persistent {
     rng: Rng,
     batches: u64,
     sending: Option<Vec<Event>>,
-    acknowledged: Vec<Event>,
+    /// Batches.
+    acknowledged: Vec<Vec<Event>>,
 }
 
 impl Persistent {
@@ -249,7 +251,10 @@ impl Persistent {
 
     /// Sends the batch that is not acknowledged yet, or the next one.
     fn send(&mut self, connection: &mut Client) -> Outcome {
-        let Persistent { number, rng, batches, .. } = self;
+        let Persistent { number, rng, batches, acknowledged, .. } = self;
+        if self.sending.is_none() && !acknowledged.is_empty() && rng.below(20) == 0 {
+            return connection.post(&lines(&acknowledged[rng.below(acknowledged.len() as u64) as usize]));
+        }
         let batch = self.sending.get_or_insert_with(|| {
             *batches += 1;
             let any = |event| {
@@ -261,8 +266,7 @@ impl Persistent {
         });
         let outcome = connection.post(&lines(batch.iter()));
         if outcome == Outcome::Acknowledged {
-            self.acknowledged.append(batch);
-            self.sending = None;
+            self.acknowledged.extend(self.sending.take());
         }
         outcome
     }

@@ -114,7 +114,19 @@ impl Process {
         Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
     }
 
-    pub fn outer(&self) -> Pid {
+    /// Waits until there is one that works.
+    pub fn working_soon(&self) -> Pid {
+        let began = Instant::now();
+        loop {
+            if let Some(working) = self.working() {
+                return working;
+            }
+            assert!(began.elapsed() < PATIENCE, "nothing works:\n{}", self.stderr());
+            std::thread::yield_now();
+        }
+    }
+
+    fn outer(&self) -> Pid {
         Pid::from_raw(self.child.id() as i32).unwrap()
     }
 

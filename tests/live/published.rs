@@ -11,7 +11,7 @@ use headwater::log::{Log, Settings};
 use headwater::replay::schema;
 use headwater::rows::{Collection, Dresser};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,8 +20,11 @@ type Rows = BTreeMap<(String, Vec<u8>), i64>;
 
 /// Everything that was published.
 pub struct Published {
-    /// By tick, over the blocks of all workers: its clock, and what changed.
+    /// By tick, over the blocks of all workers: its clock, and what changed. Empty unless it was asked for.
     pub ticks: Vec<(i64, Rows)>,
+    /// The next tick, and the clock of the last one.
+    pub upper: u64,
+    now_ms: i64,
     /// The sum of all.
     sum: Rows,
     dresser: Dresser,
@@ -30,16 +33,29 @@ pub struct Published {
 impl Published {
     /// Reads the folder of a process that has drained: each tick that has happened has to be published.
     pub fn read(data: &Path) -> Published {
+        Published::read_each(data, &mut |_, _| {})
+    }
+
+    /// As [`Published::read`], with what changed in each tick.
+    pub fn read_ticks(data: &Path) -> Published {
+        let mut ticks = Vec::new();
+        let published = Published::read_each(data, &mut |now_ms, changes| ticks.push((now_ms, changes)));
+        Published { ticks, ..published }
+    }
+
+    fn read_each(data: &Path, each: &mut dyn FnMut(i64, Rows)) -> Published {
         let mut log = open(data);
         log.state_store().unwrap();
         assert_eq!((log.outputs.oldest(), log.outputs.upper()), (0, log.remap.next()));
-        let mut ticks: Vec<(i64, Rows)> = Vec::new();
+        let upper = log.outputs.upper();
+        let mut clock = i64::MIN;
         let mut sum = Rows::new();
-        for tick in 0..log.outputs.upper() {
+        for tick in 0..upper {
             let blocks = log.outputs.read(tick).unwrap();
             let now_ms = blocks[0].now_ms;
             assert!(blocks.iter().all(|block| (block.tick, block.now_ms) == (tick, now_ms)), "tick {tick}");
-            assert!(ticks.last().is_none_or(|last| last.0 <= now_ms), "tick {tick}: the clock goes back");
+            assert!(clock <= now_ms, "tick {tick}: the clock goes back");
+            clock = now_ms;
             let mut changes = Rows::new();
             let collections = blocks.iter().flat_map(|block| block.collections());
             for ((name, row), diff) in
@@ -58,11 +74,12 @@ impl Published {
                     sum.remove(row);
                 }
             }
-            ticks.push((now_ms, changes));
+            each(now_ms, changes);
         }
         let text = super::run_toml("", MEANING);
         let plan = config::parse("run.toml", &text, data, &Overrides { live: true, ..Overrides::default() }).unwrap();
-        let published = Published { ticks, sum, dresser: Dresser::new(&schema(&plan)) };
+        let published =
+            Published { ticks: Vec::new(), upper, now_ms: clock, sum, dresser: Dresser::new(&schema(&plan)) };
         published.check_closings();
         published
     }
@@ -123,9 +140,8 @@ impl Published {
 
     /// A session is closed iff, by the clock of the last tick, its gap has passed.
     fn check_closings(&self) {
-        let Some((now_ms, _)) = self.ticks.last() else { return };
         let deadline = |end_ms: i64| ((end_ms + GAP_MS).div_euclid(1000) + 1) * 1000;
-        let due = self.sessions().into_iter().filter(|row| deadline(row.2) <= *now_ms).map(|row| (row.0, row.1));
+        let due = self.sessions().into_iter().filter(|row| deadline(row.2) <= self.now_ms).map(|row| (row.0, row.1));
         let closed = self.rows(Collection::Closings);
         let mut closed: Vec<_> = closed
             .iter()
@@ -145,11 +161,12 @@ pub fn open(data: &Path) -> Log {
 
 /// Says where two sorted lists differ, which may be long.
 pub fn same<T: PartialEq + std::fmt::Debug>(what: &str, ours: &[T], theirs: &[T]) {
-    let only = |these: &[T], those: &[T]| -> Vec<String> {
-        these.iter().filter(|row| !those.contains(row)).take(5).map(|row| format!("{row:?}")).collect()
-    };
-    if ours != theirs {
-        let (left, right) = (only(ours, theirs), only(theirs, ours));
-        panic!("{what}: {} and {} rows; only here {left:#?}, only there {right:#?}", ours.len(), theirs.len());
+    if ours == theirs {
+        return;
     }
+    let texts = |rows: &[T]| -> BTreeSet<String> { rows.iter().map(|row| format!("{row:?}")).collect() };
+    let (left, right) = (texts(ours), texts(theirs));
+    let only = |these: &BTreeSet<String>, those| these.difference(those).take(5).cloned().collect::<Vec<_>>();
+    let (here, there) = (only(&left, &right), only(&right, &left));
+    panic!("{what}: {} and {} rows; only here {here:#?}, only there {there:#?}", ours.len(), theirs.len());
 }
