@@ -17,7 +17,7 @@ use crate::log::output::Block;
 use crate::log::partition::Reader;
 use crate::metrics::Metrics;
 use crate::plan::Plan;
-use crate::state::Dirty;
+use crate::roots::{self, Dirty};
 use crate::worker;
 use dataflows::engine::{Engine, Input, Roots};
 use dataflows::pipeline::Settings;
@@ -180,18 +180,18 @@ fn restore(worker: &mut Worker, engine: &mut Engine, shared: &Shared, resume: &R
     if let Some(plan) = shared.defined(resume.control).filter(|_| worker.index() == 0) {
         engine.send(&mut Input { rules: plan.rules.clone(), ..Input::default() });
     }
-    let (mut roots, mut input) = (Roots::default(), Input::default());
+    let (mut back, mut input) = (Roots::default(), Input::default());
     let (index, peers) = (worker.index(), worker.peers());
     for shard in (0..=u8::MAX).filter(|shard| usize::from(*shard) % peers == index) {
         let mut unknown = None;
         let mut rows = 0;
         let read = (resume.read)(shard, &mut |state, row, count| {
-            if crate::state::restore(state, row, count, &mut roots, &mut input).is_none() {
+            if roots::restore(state, row, count, &mut back, &mut input).is_none() {
                 unknown.get_or_insert_with(|| format!("a row of `{state}` cannot be read"));
             }
             rows += 1;
             if rows % ROWS == 0 {
-                engine.restore(&mut roots);
+                engine.restore(&mut back);
                 engine.send(&mut input);
                 Engine::step(worker);
             }
@@ -200,7 +200,7 @@ fn restore(worker: &mut Worker, engine: &mut Engine, shared: &Shared, resume: &R
         if let Some(unknown) = unknown {
             return Err(Error::run("read the snapshot")(unknown));
         }
-        engine.restore(&mut roots);
+        engine.restore(&mut back);
         engine.send(&mut input);
         Engine::step(worker);
     }

@@ -10,7 +10,7 @@ use crate::log::error::LogError;
 use crate::log::output::{OutputLog, Retention};
 use crate::log::state::{Snapshot, StateStore};
 use crate::metrics::Metrics;
-use crate::state::Rows;
+use crate::roots::Rows;
 use dataflows::Tick;
 use std::collections::BTreeMap;
 use std::sync::Arc;
