@@ -11,7 +11,7 @@ mod publish;
 
 use crate::clock::{Bound, Next, Ticks};
 use crate::error::Error;
-use crate::log::delivery::Cursor;
+use crate::log::delivery::Cursors;
 use crate::log::error::LogError;
 use crate::log::output::Block;
 use crate::log::partition::Reader;
@@ -21,7 +21,7 @@ use crate::roots::{self, Dirty};
 use crate::worker;
 use dataflows::engine::{Engine, Input, Roots};
 use dataflows::pipeline::Settings;
-use dataflows::{DeadLetter, Position, Tick};
+use dataflows::{DeadLetter, Tick};
 use feed::Feed;
 use publish::Publish;
 use std::collections::VecDeque;
@@ -34,16 +34,6 @@ use timely::worker::Worker;
 const IN_GRAPH: Tick = 4;
 /// How long a worker without work sleeps, unless it is woken.
 const IDLE: Duration = Duration::from_millis(100);
-
-/// Offset of an event: which record of its part, and where in it.
-pub fn position(source: u16, part: u32, record: u64, byte: u64) -> Position {
-    Position { source, part, offset: record << 24 | byte }
-}
-
-/// The record and the byte of an offset.
-pub fn place(offset: u64) -> (u64, usize) {
-    (offset >> 24, (offset & 0xff_ffff) as usize)
-}
 
 /// What all workers share.
 pub struct Shared {
@@ -94,8 +84,8 @@ pub struct Published {
 pub struct Contribution {
     pub bound: Arc<Bound>,
     pub dirty: Dirty,
-    /// How far files have been read, by the number of their source.
-    pub cursors: Vec<(u16, Cursor)>,
+    /// How far files have been read.
+    pub cursors: Cursors,
 }
 
 /// A tick that is in the graph.
@@ -103,7 +93,7 @@ struct Fed {
     bound: Arc<Bound>,
     dead_letters: Vec<DeadLetter>,
     received_ms: Vec<i64>,
-    cursors: Vec<(u16, Cursor)>,
+    cursors: Cursors,
     names: Vec<(dataflows::UserKey, Arc<str>)>,
     signatures: Vec<(dataflows::SignatureId, dataflows::rules::Descriptor)>,
 }
@@ -212,7 +202,7 @@ fn restore(worker: &mut Worker, engine: &mut Engine, shared: &Shared, resume: &R
 #[derive(Default)]
 struct Kept {
     dirty: Dirty,
-    cursors: Vec<(u16, Cursor)>,
+    cursors: Cursors,
 }
 
 impl Kept {
@@ -225,9 +215,6 @@ impl Kept {
         dirty.by_signature.extend_from_slice(&changes.by_signature);
         dirty.by_reason.extend_from_slice(&changes.by_reason);
         dirty.consolidate();
-        for (source, cursor) in &fed.cursors {
-            self.cursors.retain(|(other, known)| (*other, known.file) != (*source, cursor.file));
-            self.cursors.push((*source, cursor.clone()));
-        }
+        self.cursors.merge(fed.cursors.clone());
     }
 }

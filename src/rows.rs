@@ -2,6 +2,7 @@
 //!
 //! In the log a row is as small as it can be and equal rows have equal bytes; it is dressed when somebody reads it.
 
+use crate::log::delivery::place;
 use crate::sink::{JsonKeys, SessionRow, SessionSchema, rfc3339};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -111,7 +112,7 @@ pub fn lineage(user: &str, lineage: &Lineage) -> Vec<u8> {
     bytes(&(user, lineage.old, lineage.new, lineage.reason.code()))
 }
 
-/// `letter` lies in a delivery: see [`crate::live::position`].
+/// `letter` lies in a delivery: see [`place`].
 pub fn dead_letter(source: &str, letter: &DeadLetter) -> Vec<u8> {
     let DeadLetter { position, reason, message, payload, length } = letter;
     bytes(&(source, position.part, position.offset, reason.code(), message, payload, length))
@@ -182,7 +183,7 @@ impl Dresser {
                 type Letter<'a> = (&'a str, u32, u64, &'a str, &'a str, &'a [u8], u64);
                 let (source, part, at, reason, message, payload, length): Letter<'_> =
                     postcard::from_bytes(row).ok()?;
-                let (offset, byte) = (at >> 24, at & 0xff_ffff);
+                let (offset, byte) = place(at);
                 let mut object = json!({
                     "source": source, "part": part, "offset": offset, "byte": byte,
                     "reason": reason, "message": message, "length": length,

@@ -1,11 +1,11 @@
 //! What a tick binds -> what the graph is given: the deliveries of this worker's parts, decoded.
 
-use super::{Fed, Shared, position};
+use super::{Fed, Shared};
 use crate::clock::Bound;
 use crate::decode::interpret::{Batch, Range};
 use crate::decode::{Block, Decoder};
 use crate::error::Error;
-use crate::log::delivery::Delivery;
+use crate::log::delivery::{Cursors, Delivery, position};
 use crate::log::partition::Reader;
 use crate::plan::Plan;
 use dataflows::EventTime;
@@ -48,7 +48,7 @@ impl<'s> Feed<'s> {
         let mut fed = Fed {
             dead_letters: Vec::new(),
             received_ms: Vec::new(),
-            cursors: Vec::new(),
+            cursors: Cursors::default(),
             names: Vec::new(),
             signatures: Vec::new(),
             bound,
@@ -84,7 +84,9 @@ impl<'s> Feed<'s> {
                 };
                 decoder.decode(&block, batch);
                 fed.received_ms.push(record.received_ms);
-                fed.cursors.extend(delivery.cursor.map(|cursor| (delivery.source, cursor)));
+                if let Some(cursor) = delivery.cursor {
+                    fed.cursors.add(delivery.source, cursor);
+                }
             });
             read.map_err(Error::run("read the log"))?;
             fed.dead_letters.append(&mut batch.dead_letters);

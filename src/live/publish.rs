@@ -1,9 +1,9 @@
 //! What changed in a tick -> the block that is published: names and classes resolved, in canonical form.
 
-use super::{Contribution, Fed, Kept, Published, Shared, place};
+use super::{Contribution, Fed, Kept, Published, Shared};
 use crate::decode;
 use crate::error::Error;
-use crate::log::delivery::Delivery;
+use crate::log::delivery::{Delivery, place};
 use crate::log::output::{Block, Rows};
 use crate::log::partition::Reader;
 use crate::replay::resolve::{Classes, Scratch};

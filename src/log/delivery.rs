@@ -3,12 +3,27 @@
 
 use crate::decode::framing::Framing;
 use crate::plan::Format;
+use dataflows::Position;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 const VERSION: u8 = 1;
 
-/// Bytes of events that one delivery can hold: positions have 24 bits for the place of an event in its delivery.
-pub const DELIVERY_BYTES: usize = (1 << 24) - 1;
+/// Bits of an offset in a [`Position`] that are for the place of an event in its delivery. The others are the record's.
+const PLACE_BITS: u32 = 24;
+
+/// Bytes of events that one delivery can hold.
+pub const DELIVERY_BYTES: usize = (1 << PLACE_BITS) - 1;
+
+/// Of what begins at `byte` of the delivery that is this record of its part.
+pub fn position(source: u16, part: u32, record: u64, byte: usize) -> Position {
+    Position { source, part, offset: record << PLACE_BITS | byte as u64 }
+}
+
+/// The record and the byte of the offset of such a position.
+pub fn place(offset: u64) -> (u64, usize) {
+    (offset >> PLACE_BITS, offset as usize & DELIVERY_BYTES)
+}
 
 /// Whole events of one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +51,44 @@ pub struct Cursor {
     pub offset: u64,
     /// XXH3-128 of the last of these bytes, up to 1024: files that begin alike rarely go on alike.
     pub tail: [u64; 2],
+}
+
+/// The newest cursor of each file, by the number of its source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<(u16, Cursor)>", into = "Vec<(u16, Cursor)>")]
+pub struct Cursors(BTreeMap<(u16, FileId), Cursor>);
+
+impl Cursors {
+    /// Whichever came first: the one that is further counts.
+    pub fn add(&mut self, source: u16, cursor: Cursor) {
+        let known = self.0.entry((source, cursor.file)).or_insert_with(|| cursor.clone());
+        if known.offset < cursor.offset {
+            *known = cursor;
+        }
+    }
+
+    pub fn merge(&mut self, others: Cursors) {
+        others.0.into_iter().for_each(|((source, _), cursor)| self.add(source, cursor));
+    }
+
+    /// Those of one source.
+    pub fn of(&self, source: u16) -> impl Iterator<Item = &Cursor> {
+        self.0.iter().filter(move |((of, _), _)| *of == source).map(|(_, cursor)| cursor)
+    }
+}
+
+impl From<Vec<(u16, Cursor)>> for Cursors {
+    fn from(all: Vec<(u16, Cursor)>) -> Cursors {
+        let mut cursors = Cursors::default();
+        all.into_iter().for_each(|(source, cursor)| cursors.add(source, cursor));
+        cursors
+    }
+}
+
+impl From<Cursors> for Vec<(u16, Cursor)> {
+    fn from(cursors: Cursors) -> Vec<(u16, Cursor)> {
+        cursors.0.into_iter().map(|((source, _), cursor)| (source, cursor)).collect()
+    }
 }
 
 /// A file by its content: the first bytes of a log never change, its name and place on disk do.
@@ -111,6 +164,31 @@ impl<'a> Delivery<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_position_is_a_record_and_a_byte_of_it_in_that_order() {
+        let at = |record, byte| position(1, 2, record, byte);
+        assert_eq!(place(at(7, DELIVERY_BYTES).offset), (7, DELIVERY_BYTES));
+        assert!(at(7, DELIVERY_BYTES) < at(8, 0) && at(7, 0) < at(7, 1));
+    }
+
+    #[test]
+    fn the_cursor_that_is_further_counts_whichever_came_first() {
+        let cursor = |length, offset| Cursor {
+            file: FileId { hash: [1, 2], length, twin: 0 },
+            path: "log".into(),
+            offset,
+            tail: [0; 2],
+        };
+        let all = vec![(0, cursor(5, 9)), (0, cursor(5, 7)), (0, cursor(6, 3)), (1, cursor(5, 1))];
+        let cursors = Cursors::from(all);
+        assert_eq!(cursors.of(0).map(|cursor| cursor.offset).collect::<Vec<_>>(), [9, 3]);
+        let json = serde_json::to_string(&cursors).unwrap();
+        assert_eq!(serde_json::from_str::<Cursors>(&json).unwrap(), cursors);
+        let mut merged = Cursors::from(vec![(0, cursor(5, 8)), (1, cursor(5, 2))]);
+        merged.merge(cursors);
+        assert_eq!(Vec::from(merged), [(0, cursor(5, 9)), (0, cursor(6, 3)), (1, cursor(5, 2))]);
+    }
 
     #[test]
     fn what_is_encoded_is_decoded() {

@@ -6,7 +6,7 @@ use crate::definitions::Definitions;
 use crate::error::Error;
 use crate::log::Log;
 use crate::log::control::Control;
-use crate::log::delivery::{Cursor, Delivery};
+use crate::log::delivery::{Cursors, Delivery};
 use crate::log::error::LogError;
 use crate::log::state::Generation;
 use crate::plan::{Plan, SourceKind};
@@ -27,8 +27,8 @@ pub struct History {
     pub memory: Memory,
     /// What was and is defined, with the offset in the control partition from which on it holds; the last is in force.
     pub definitions: Vec<(u64, Definitions)>,
-    /// How far files had been read, by number of their source.
-    pub cursors: Vec<(u16, Cursor)>,
+    /// How far files had been read.
+    pub cursors: Cursors,
 }
 
 /// What a snapshot holds beside the root states.
@@ -36,7 +36,7 @@ pub struct History {
 pub struct Memory {
     /// What the root states depend on: see [`states_of`].
     pub states: String,
-    pub cursors: Vec<(u16, Cursor)>,
+    pub cursors: Cursors,
 }
 
 impl History {
@@ -106,25 +106,26 @@ impl History {
         }
         let mut cursors = memory.cursors.clone();
         if plan.sources.iter().any(|source| matches!(source.kind, SourceKind::File { .. })) {
-            cursors.extend(delivered(log)?);
+            add_delivered(log, &mut cursors)?;
         }
         Ok(History { numbers, plan_index, program, same_program: last == Some(program), memory, definitions, cursors })
     }
 }
 
-/// The cursors of everything that the queue holds, older ones first.
-fn delivered(log: &Log) -> Result<Vec<(u16, Cursor)>, Error> {
-    let mut cursors = Vec::new();
+/// The cursors of everything that the queue holds.
+fn add_delivered(log: &Log, cursors: &mut Cursors) -> Result<(), Error> {
     for part in &log.queue {
         let mut reader = part.reader();
         let (low, durable) = (reader.low(), reader.durable());
         let read = reader.read(low, durable, |record| {
             let delivery = Delivery::decode(record.payload);
-            cursors.extend(delivery.and_then(|delivery| Some((delivery.source, delivery.cursor?))));
+            if let Some((source, cursor)) = delivery.and_then(|delivery| Some((delivery.source, delivery.cursor?))) {
+                cursors.add(source, cursor);
+            }
         });
         read.map_err(Error::run("read the queue"))?;
     }
-    Ok(cursors)
+    Ok(())
 }
 
 /// Fingerprint of everything that decides what is computed from the same events.

@@ -60,13 +60,7 @@ impl Snapshots {
             for (state, rows) in dirty.rows() {
                 changes.entry(state).or_default().extend(rows);
             }
-            for (source, cursor) in cursors {
-                let known = &mut self.memory.cursors;
-                known.retain(|(other, known)| {
-                    (*other, known.file) != (source, cursor.file) || known.offset > cursor.offset
-                });
-                known.push((source, cursor));
-            }
+            self.memory.cursors.merge(cursors);
         }
         // What was published before is not computed again after this: it has to be durable.
         while self.outputs.upper() <= bound.tick {

@@ -78,7 +78,7 @@ pub(super) fn follow(
     let mut threads = Vec::new();
     for (source, number) in plan.sources.iter().zip(&history.numbers) {
         let SourceKind::File { .. } = source.kind else { continue };
-        let own = history.cursors.iter().filter(|(of, _)| of == number).map(|(_, cursor)| cursor.clone());
+        let own = history.cursors.of(*number).cloned();
         let failed = Error::run(format!("follow the files of source `{}`", source.name));
         let mut follower = Follower::new(*number, source, own.collect()).map_err(failed)?;
         let (intake, status, number) = (Arc::clone(intake), Arc::clone(status), u32::from(*number));
