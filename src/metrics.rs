@@ -9,15 +9,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use std::sync::atomic::AtomicU64;
 
 /// From the arrival of a delivery to the end of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Durable in the queue, that is, acknowledged.
     Durable,
-    /// Taken by a tick that has happened.
-    Bound,
     /// Its effect can be read.
     Published,
 }
@@ -26,7 +23,6 @@ impl Stage {
     fn name(self) -> &'static str {
         match self {
             Stage::Durable => "durable",
-            Stage::Bound => "bound",
             Stage::Published => "published",
         }
     }
@@ -47,8 +43,6 @@ struct ByStatus {
     status: u16,
 }
 
-type Seconds = Gauge<f64, AtomicU64>;
-
 /// The metrics of one process. Cheap to write from any thread.
 pub struct Metrics {
     registry: Registry,
@@ -62,10 +56,6 @@ pub struct Metrics {
     pub updates: Counter,
     /// From binding a tick to its publication.
     pub tick_seconds: Histogram,
-    /// From the time of an event to the publication of its effect; one event of each delivery is looked at.
-    pub event_seconds: Histogram,
-    /// How far what can be read lies behind the wall clock.
-    pub frontier_age_seconds: Seconds,
     /// Bytes that are durable and not bound.
     pub backlog_bytes: Gauge,
     pub resident_bytes: Gauge,
@@ -85,10 +75,6 @@ impl Default for Metrics {
 
 impl Metrics {
     pub fn new() -> Metrics {
-        // 0.5 ms to 16 s.
-        let latencies = || Histogram::new(exponential_buckets(0.0005, std::f64::consts::SQRT_2, 31));
-        // 5 ms to 6 days: events may be late by any time.
-        let lateness = Histogram::new(exponential_buckets(0.005, 4.0, 15));
         let mut metrics = Metrics {
             registry: Registry::with_prefix("headwater"),
             events: Counter::default(),
@@ -97,15 +83,11 @@ impl Metrics {
             ticks: Counter::default(),
             updates: Counter::default(),
             tick_seconds: latencies(),
-            event_seconds: lateness,
-            frontier_age_seconds: Seconds::default(),
             backlog_bytes: Gauge::default(),
             resident_bytes: Gauge::default(),
             snapshot_seconds: latencies(),
             snapshot_tick: Gauge::default(),
-            stages: Family::new_with_constructor(|| {
-                Histogram::new(exponential_buckets(0.0005, std::f64::consts::SQRT_2, 31))
-            }),
+            stages: Family::new_with_constructor(latencies),
             dead_letters: Family::default(),
             requests: Family::default(),
         };
@@ -124,12 +106,8 @@ impl Metrics {
         registry.register("updates", "Rows that were published, added or removed", self.updates.clone());
         let help = "From the arrival of events to the end of a stage";
         registry.register_with_unit("latency", help, Unit::Seconds, self.stages.clone());
-        let help = "From the time of an event to the publication of its effect";
-        registry.register_with_unit("event_latency", help, Unit::Seconds, self.event_seconds.clone());
         let help = "From the binding of a tick to its publication";
         registry.register_with_unit("tick_latency", help, Unit::Seconds, self.tick_seconds.clone());
-        let help = "How far what can be read lies behind the wall clock";
-        registry.register_with_unit("frontier_age", help, Unit::Seconds, self.frontier_age_seconds.clone());
         let help = "What is durable and in no tick yet";
         registry.register_with_unit("backlog", help, Unit::Bytes, self.backlog_bytes.clone());
         registry.register_with_unit("resident_memory", "Memory in use", Unit::Bytes, self.resident_bytes.clone());
@@ -155,6 +133,11 @@ impl Metrics {
         encode(&mut text, &self.registry).expect("text can be written to memory");
         text
     }
+}
+
+/// From 0.5 ms to 16 s.
+fn latencies() -> Histogram {
+    Histogram::new(exponential_buckets(0.0005, std::f64::consts::SQRT_2, 31))
 }
 
 #[cfg(test)]
