@@ -3,6 +3,9 @@
 use crate::config::ConfigError;
 use miette::Diagnostic;
 
+/// Exit code of a process whose state cannot be trusted any more, or that got nowhere: start it again.
+pub const EXIT_AGAIN: i32 = 70;
+
 /// Printed by miette; [`Error::exit_code`] says what the shell sees.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub enum Error {

@@ -19,10 +19,10 @@ pub struct Ticket {
     pub offset: u64,
 }
 
-/// Why a delivery was not taken. Nothing of it was acknowledged.
+/// Why a delivery was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Too much waits already; or no new work is taken any more.
+    /// Too much waits already.
     #[error("too much waits to be processed")]
     Busy,
     #[error("no new events are taken: the process is about to stop")]
@@ -63,8 +63,9 @@ impl Intake {
     /// Appends a delivery and returns where it lies once it is durable. Blocks for a sync.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] and [`Refusal::Draining`]: nothing was appended. [`Refusal::Log`]: as [`Group::append`]; with
-    /// [`LogError::Full`] nothing was appended, else nobody knows and the process has to exit.
+    /// [`Refusal::Busy`] and [`Refusal::Draining`]: nothing was appended. [`Refusal::Log`]: as [`Group::append`]. With
+    /// [`LogError::Full`] the process goes on, but the delivery may be there all the same: a round that begins another
+    /// segment makes what came before durable. With any other the process has to exit.
     pub fn append(&self, delivery: &Delivery<'_>) -> Result<Ticket, Refusal> {
         let part = self.turn.fetch_add(1, Ordering::Relaxed) % self.active;
         self.append_to(part as u32, delivery)

@@ -15,7 +15,7 @@ mod watch;
 use crate::clock::{Sequencer, Ticks};
 use crate::definitions::Definitions;
 use crate::epoch::{self, Epoch};
-use crate::error::Error;
+use crate::error::{EXIT_AGAIN, Error};
 use crate::intake::Intake;
 use crate::live::{self, Resume, Shared};
 use crate::log::partition::Limits;
@@ -28,15 +28,13 @@ use crate::server::{self, Server, Services};
 use crate::status::{Phase, Status};
 use history::History;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
 /// Parts of the queue of a new log: as many workers can read at once.
 pub(crate) const PARTS: u32 = 16;
-
-/// Exit code of a process whose state cannot be trusted any more, or that got nowhere: start it again.
-pub const EXIT_AGAIN: u8 = 70;
 
 /// Runs until SIGTERM or SIGINT, then computes what has been taken, takes a snapshot and returns.
 ///
@@ -72,13 +70,19 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let intake = Arc::new(Intake::new(log.queue.clone(), plan.workers));
     let ticks = Arc::new(Ticks::new(plan.workers, first));
     let outputs = Arc::clone(&log.outputs);
-    status.published.store(publish_from, std::sync::atomic::Ordering::Release);
+    status.published.store(publish_from, Ordering::Release);
     let server = serve(plan, &intake, &metrics, &status, epoch, &history)?;
     status.enter(Phase::Recovering);
-    let (intake_, ticks_) = (Arc::clone(&intake), Arc::clone(&ticks));
-    let (status_, metrics_) = (Arc::clone(&status), Arc::clone(&metrics));
-    let sequencer = Sequencer::recover(log, first, plan.log.snapshot, intake_, ticks_, status_, metrics_)
-        .map_err(Error::run("read the ticks"))?;
+    let sequencer = Sequencer::recover(
+        log,
+        first,
+        plan.log.snapshot,
+        Arc::clone(&intake),
+        Arc::clone(&ticks),
+        Arc::clone(&status),
+        Arc::clone(&metrics),
+    );
+    let sequencer = sequencer.map_err(Error::run("read the ticks"))?;
 
     let (published, to_publish) = mpsc::channel();
     let (contributed, contributions) = mpsc::channel();
@@ -188,7 +192,7 @@ fn spawn<R: Send + 'static>(
 /// Ends the process at once: what could not be done may be half done, and the next one finds out.
 pub(crate) fn fail(error: &Error) -> ! {
     tracing::error!(error = ?miette::Report::msg(chain(error)), "the process ends and has to be started again");
-    std::process::exit(EXIT_AGAIN.into());
+    std::process::exit(EXIT_AGAIN);
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -1,10 +1,11 @@
 //! The threads that look after the others: signals, progress, readiness, and files that are followed.
 
 use super::history::History;
-use super::{EXIT_AGAIN, spawn};
+use super::spawn;
 use crate::clock::Ticks;
-use crate::error::Error;
-use crate::intake::Intake;
+use crate::error::{EXIT_AGAIN, Error};
+use crate::intake::{Intake, Refusal};
+use crate::log::error::LogError;
 use crate::plan::{Plan, SourceKind};
 use crate::source::follow::Follower;
 use crate::status::{Phase, Status};
@@ -30,7 +31,7 @@ pub(super) fn progress(ticks: &Arc<Ticks>) {
             match ticks.oldest() {
                 Some((tick, _)) if tick == seen.0 && seen.1.elapsed() > STUCK => {
                     tracing::error!(tick, seconds = STUCK.as_secs(), "a tick has got stuck: the process ends");
-                    std::process::exit(EXIT_AGAIN.into());
+                    std::process::exit(EXIT_AGAIN);
                 }
                 Some((tick, _)) if tick == seen.0 => {}
                 Some((tick, _)) => seen = (tick, Instant::now()),
@@ -93,9 +94,7 @@ pub(super) fn follow(
                 match polled {
                     Ok(true) => {}
                     Ok(false) => sleep(POLL),
-                    Err(crate::intake::Refusal::Log(error))
-                        if !matches!(error, crate::log::error::LogError::Full(_)) =>
-                    {
+                    Err(Refusal::Log(error)) if !matches!(error, LogError::Full(_)) => {
                         return Err(Error::run("deliver what was read from files")(error));
                     }
                     Err(refusal) => {

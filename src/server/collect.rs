@@ -8,6 +8,7 @@ use super::access::Caller;
 use super::body::{self, Encoding, Held};
 use super::check::{Rejections, check, framing_of};
 use super::problem::Problem;
+use crate::error::EXIT_AGAIN;
 use crate::intake::Refusal;
 use crate::log::delivery::{DELIVERY_BYTES, Delivery};
 use crate::log::error::LogError;
@@ -26,9 +27,6 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-
-/// Exit code of a process that cannot know what of its log is durable: the next one has to read it.
-const EXIT_UNTRUSTED: i32 = 70;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -189,7 +187,7 @@ fn refused(shared: &Shared, refusal: Refusal) -> Problem {
         }
         Refusal::Log(error) => {
             tracing::error!(%error, "cannot make events durable: the process has to end");
-            std::process::exit(EXIT_UNTRUSTED)
+            std::process::exit(EXIT_AGAIN)
         }
     }
 }

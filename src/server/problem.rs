@@ -36,7 +36,8 @@ impl Problem {
         Problem { status, code, message: message.into(), headers: Vec::new(), rejected: None }
     }
 
-    /// Nothing was stored; the same request may succeed later.
+    /// The same request may succeed later. Nothing was stored, but where there was no space: see
+    /// [`crate::intake::Intake::append`].
     pub(super) fn later(code: &'static str, message: impl Into<String>) -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, message).after(Duration::from_secs(1))
     }
