@@ -8,7 +8,7 @@ use crate::decode::{Block, Decoder, detect};
 use crate::error::Error;
 use crate::plan::{Format, Plan, SourceKind};
 use crate::sink::rfc3339;
-use crate::summary::printable;
+use crate::text::printable;
 use dataflows::classify::{Definitions, Why};
 use dataflows::{NoTime, Position, Sessionless, UserKey, ValueKind};
 use std::fmt;

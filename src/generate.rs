@@ -225,7 +225,7 @@ impl Generated {
         }
         let _ = writeln!(out, "\n{:.2} s, {} records/s", self.elapsed.as_secs_f64(), number(rate as u64));
         for path in &self.files {
-            let _ = writeln!(out, "{}", crate::summary::printable(&path.to_string_lossy()));
+            let _ = writeln!(out, "{}", crate::text::printable(&path.to_string_lossy()));
         }
         out
     }

@@ -9,7 +9,7 @@ use headwater::outline::Outline;
 use headwater::plan::Plan;
 use headwater::progress::ProgressMode;
 use headwater::status::Phase;
-use headwater::{client, config, doctor, explain, replay, run, summary, supervise};
+use headwater::{client, config, doctor, explain, replay, run, supervise, text};
 use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ fn run_doctor(verb: &cli::Doctor) -> Result<(String, bool), Error> {
     let report = doctor::examine(&verb.folder)?;
     let text = match verb.json {
         true => report.json().map_err(Error::run("print the report"))? + "\n",
-        false => report.render(summary::wants_color()),
+        false => report.render(text::wants_color()),
     };
     Ok((text, report.is_whole()))
 }
@@ -108,7 +108,7 @@ fn run_replay(verb: &Replay) -> Result<String, Error> {
     let summary = replay::replay(&plan, &options)?;
     match verb.json {
         true => summary.json().map(|json| json + "\n").map_err(Error::run("print the summary")),
-        false => Ok(summary.render(summary::wants_color())),
+        false => Ok(summary.render(text::wants_color())),
     }
 }
 
@@ -119,7 +119,7 @@ fn run_plan(verb: &cli::Plan) -> Result<String, Error> {
     let outline = Outline::of(&plan, job.out.as_deref(), job.format)?;
     match verb.json {
         true => outline.json().map(|json| json + "\n").map_err(Error::run("print the plan")),
-        false => Ok(outline.render(summary::wants_color())),
+        false => Ok(outline.render(text::wants_color())),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::plan::{Candidate, EventsPlan, Format, Plan, SourceKind, SourcePlan};
 use crate::replay;
 use crate::sink::{COUNTS_COLUMNS, COUNTS_FILE, DEAD_LETTERS_FILE, OutputFormat, column_names};
 use crate::source::{self, SourceError};
-use crate::summary::plural;
+use crate::text::plural;
 use dataflows::classify::Definitions;
 use dataflows::rules::{Predicate, Rule, UNCLASSIFIED};
 use serde::Serialize;

@@ -4,11 +4,12 @@ pub mod resolve;
 
 use crate::decode::{self, interpret::Range};
 use crate::error::Error;
+use crate::memory;
 use crate::plan::{Plan, SourcePlan};
 use crate::progress::{Progress, ProgressMode};
 use crate::sink::{self, DeadLetterSpool, OutputFormat, SessionPart, SessionSchema, SessionWriter, Staging};
 use crate::source::{self, Chunking, Chunks, Part, Source};
-use crate::summary::{self, Summary};
+use crate::summary::Summary;
 use crate::worker::{self, Observer, Tally};
 use dataflows::classify::Class;
 use dataflows::{DeadLetter, EventTime, Position, Reason, Sessionless};
@@ -55,7 +56,7 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     sink::merge(spools, &staging, resolve).map_err(Error::run("write the output"))?;
     let written = staging.commit().map_err(Error::run("write the output"))?;
     summary.out = written.iter().map(|path| path.to_string_lossy().into_owned()).collect();
-    summary.peak_rss_bytes = summary::peak_rss_bytes();
+    summary.peak_rss_bytes = memory::peak_rss_bytes();
     summary.took(started.elapsed());
     Ok(summary)
 }

@@ -1,12 +1,12 @@
 //! What a replay says when it ends: [`Summary`], as one JSON object or as text for a person.
 
 use crate::sink::rfc3339;
+use crate::text::{COLUMNS, DIM, Text, plural, printable, span, wrap};
 use dataflows::{EventTime, Reason, Sessionless};
 use indicatif::{DecimalBytes, HumanCount};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
-use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 /// The figures of one replay. Its fields are an interface: add to them, don't rename them.
@@ -50,8 +50,6 @@ pub struct Summary {
 
 /// Largest classes that the text shows; the others are counted. JSON has them all.
 const CLASSES_SHOWN: usize = 10;
-/// Width of the text.
-pub(crate) const COLUMNS: usize = 80;
 /// Longest name that the text shows in full.
 const NAME_WIDTH: usize = 32;
 
@@ -69,14 +67,14 @@ impl Summary {
 
     /// For a person, within 80 columns but for the paths of outputs.
     pub fn render(&self, color: bool) -> String {
-        let mut text = Text { out: String::new(), color, width: self.label_width(), digits: self.number_width() };
+        let mut table = Table { text: Text::new(color), width: self.label_width(), digits: self.number_width() };
         // Writing into a string does not fail.
-        let _ = self.write(&mut text);
-        text.out
+        let _ = self.write(&mut table);
+        table.text.out
     }
 
-    fn write(&self, text: &mut Text) -> fmt::Result {
-        text.heading(&format!(
+    fn write(&self, table: &mut Table) -> fmt::Result {
+        table.text.heading(&format!(
             "{} {} of {} {} from {} {}",
             HumanCount(self.sessions),
             plural(self.sessions, "session"),
@@ -86,64 +84,64 @@ impl Summary {
             plural(self.events, "event"),
         ))?;
 
-        text.blank()?;
+        table.blank()?;
         let files =
             format!("in {} {}, {}", HumanCount(self.files), plural(self.files, "file"), DecimalBytes(self.bytes));
-        text.count("events", self.events, &files)?;
-        text.some("duplicates", self.duplicates, "the same id and payload again; left out")?;
-        text.some("not checked", self.duplicates_unchecked, "for duplicates beyond the horizon")?;
-        text.some("ambiguous", self.ambiguous, "a path both dotted and nested; nested counts")?;
-        text.some("out of range", self.outside, "outside --from and --to; left out")?;
-        text.count("users", self.users, "")?;
-        text.count("sessions", self.sessions, &format!("split where a gap exceeds {}", span(self.gap_s)))?;
+        table.count("events", self.events, &files)?;
+        table.some("duplicates", self.duplicates, "the same id and payload again; left out")?;
+        table.some("not checked", self.duplicates_unchecked, "for duplicates beyond the horizon")?;
+        table.some("ambiguous", self.ambiguous, "a path both dotted and nested; nested counts")?;
+        table.some("out of range", self.outside, "outside --from and --to; left out")?;
+        table.count("users", self.users, "")?;
+        table.count("sessions", self.sessions, &format!("split where a gap exceeds {}", span(self.gap_s)))?;
         if let Some(now) = self.now {
-            text.some("open", self.open_sessions, &format!("may go on after {}", rfc3339(now)))?;
+            table.some("open", self.open_sessions, &format!("may go on after {}", rfc3339(now)))?;
         }
 
-        self.write_classes(text)?;
-        text.reasons(
+        self.write_classes(table)?;
+        table.reasons(
             "dead letters",
             "records that could not become events",
             &self.dead_letter_reasons,
             dead_letter_meaning,
         )?;
-        text.reasons(
+        table.reasons(
             WIDEST_LABEL,
             "events that have a class, but belong to no session",
             &self.sessionless,
             sessionless_meaning,
         )?;
 
-        text.blank()?;
+        table.blank()?;
         let rate = HumanCount(self.events_per_s.round() as u64);
-        write!(text.out, "{}, {rate} events/s", elapsed(self.elapsed_s))?;
-        write!(text.out, ", {} {}", self.workers, plural(self.workers, "worker"))?;
+        write!(table.text.out, "{}, {rate} events/s", elapsed(self.elapsed_s))?;
+        write!(table.text.out, ", {} {}", self.workers, plural(self.workers, "worker"))?;
         if let Some(bytes) = self.peak_rss_bytes {
-            write!(text.out, ", peak memory {}", DecimalBytes(bytes))?;
+            write!(table.text.out, ", peak memory {}", DecimalBytes(bytes))?;
         }
-        text.out.push('\n');
+        table.text.out.push('\n');
         for path in &self.out {
-            writeln!(text.out, "{}", printable(path))?;
+            writeln!(table.text.out, "{}", printable(path))?;
         }
         Ok(())
     }
 
-    fn write_classes(&self, text: &mut Text) -> fmt::Result {
+    fn write_classes(&self, table: &mut Table) -> fmt::Result {
         if self.classes.is_empty() {
             return Ok(());
         }
-        text.blank()?;
-        text.count("classes", self.classes.len() as u64, "")?;
+        table.blank()?;
+        table.count("classes", self.classes.len() as u64, "")?;
         let total: u64 = self.classes.values().sum();
         let share = |events: u64| format!("{:>5.1}%", 100.0 * events as f64 / total.max(1) as f64);
         let classes = self.largest_classes();
         let (shown, rest) = classes.split_at(classes.len().min(CLASSES_SHOWN));
         for (class, events) in shown {
-            text.count(&format!("  {}", shorten(class)), *events, &share(*events))?;
+            table.count(&format!("  {}", shorten(class)), *events, &share(*events))?;
         }
         if !rest.is_empty() {
             let events = rest.iter().map(|(_, events)| events).sum();
-            text.count(&format!("  {} more", HumanCount(rest.len() as u64)), events, &share(events))?;
+            table.count(&format!("  {} more", HumanCount(rest.len() as u64)), events, &share(events))?;
         }
         Ok(())
     }
@@ -183,61 +181,32 @@ impl Summary {
 /// Label of a section: no other is longer.
 const WIDEST_LABEL: &str = "without session";
 
-/// Whether standard output takes colour: a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
-pub fn wants_color() -> bool {
-    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
-    io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
-}
-
-/// Largest memory that this process has had in RAM so far, in bytes. Linux only.
-pub fn peak_rss_bytes() -> Option<u64> {
-    memory_of(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
-}
-
-/// Memory that this process has in RAM, in bytes. Linux only.
-pub fn rss_bytes() -> Option<u64> {
-    memory_of(&std::fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
-}
-
-fn memory_of(status: &str, label: &str) -> Option<u64> {
-    let value = status.lines().find_map(|line| line.strip_prefix(label))?;
-    let kibibytes: u64 = value.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
-    Some(kibibytes * 1024)
-}
-
 /// A text in the making: a label, a number, a remark.
-struct Text {
-    out: String,
-    color: bool,
+struct Table {
+    text: Text,
     /// Of the labels, in characters.
     width: usize,
     /// Of the numbers.
     digits: usize,
 }
 
-impl Text {
-    fn heading(&mut self, text: &str) -> fmt::Result {
-        let (bold, plain) = self.style("\x1b[1m");
-        writeln!(self.out, "{bold}{text}{plain}")
-    }
-
+impl Table {
     fn blank(&mut self) -> fmt::Result {
-        writeln!(self.out)
+        writeln!(self.text.out)
     }
 
     fn count(&mut self, label: &str, count: u64, remark: &str) -> fmt::Result {
-        write!(self.out, "{label:<0$}  {1:>2$}", self.width, HumanCount(count).to_string(), self.digits)?;
+        write!(self.text.out, "{label:<0$}  {1:>2$}", self.width, HumanCount(count).to_string(), self.digits)?;
         if !remark.is_empty() {
-            let (dim, plain) = self.style("\x1b[2m");
+            let (dim, plain) = self.text.style(DIM);
             let indent = self.width + 2 + self.digits + 2;
             let mut lines = wrap(remark, COLUMNS.saturating_sub(indent)).into_iter();
-            write!(self.out, "  {dim}{}{plain}", lines.next().unwrap_or_default())?;
+            write!(self.text.out, "  {dim}{}{plain}", lines.next().unwrap_or_default())?;
             for line in lines {
-                write!(self.out, "\n{:indent$}{dim}{line}{plain}", "")?;
+                write!(self.text.out, "\n{:indent$}{dim}{line}{plain}", "")?;
             }
         }
-        writeln!(self.out)
+        writeln!(self.text.out)
     }
 
     /// Only if there are any.
@@ -262,10 +231,6 @@ impl Text {
             self.some(&shorten(code), *count, meaning(code))?;
         }
         Ok(())
-    }
-
-    fn style(&self, on: &'static str) -> (&'static str, &'static str) {
-        if self.color { (on, "\x1b[0m") } else { ("", "") }
     }
 }
 
@@ -295,49 +260,11 @@ fn sessionless_meaning(code: &str) -> &'static str {
     }
 }
 
-pub(crate) fn plural(count: u64, noun: &str) -> String {
-    if count == 1 { noun.to_owned() } else { format!("{noun}s") }
-}
-
-/// Names come from events: what would steer the terminal is replaced.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char }).collect()
-}
-
 fn shorten(name: &str) -> String {
     let name = printable(name);
     match name.char_indices().nth(NAME_WIDTH) {
         None => name,
         Some(_) => name.chars().take(NAME_WIDTH - 1).chain(['…']).collect(),
-    }
-}
-
-/// Breaks at blanks into lines of at most `width` characters where words allow.
-pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
-/// A setting: exact, in the largest unit that divides it.
-pub(crate) fn span(seconds: f64) -> String {
-    let whole = |unit: f64| seconds >= unit && seconds % unit == 0.0;
-    if whole(86_400.0) {
-        format!("{} d", seconds / 86_400.0)
-    } else if whole(3600.0) {
-        format!("{} h", seconds / 3600.0)
-    } else if whole(60.0) {
-        format!("{} min", seconds / 60.0)
-    } else {
-        format!("{seconds} s")
     }
 }
 

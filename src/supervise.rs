@@ -33,7 +33,7 @@ pub fn log_lines(json: bool) {
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     match json {
         true => lines.json().init(),
-        false => lines.with_ansi(crate::summary::wants_color()).init(),
+        false => lines.with_ansi(crate::text::wants_color()).init(),
     }
 }
 

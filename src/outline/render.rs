@@ -1,7 +1,7 @@
 //! An outline for a person: within 80 columns, but for names that are longer.
 
 use super::{ANY, Candidates, FileOutline, HttpOutline, Outline, SourceOutline};
-use crate::summary::{COLUMNS, plural, printable, span, wrap};
+use crate::text::{BOLD, DIM, Text, plural, printable, span};
 use indicatif::{BinaryBytes, DecimalBytes, HumanCount};
 use std::fmt::{self, Write};
 
@@ -12,7 +12,7 @@ const LABEL_WIDTH: usize = 24;
 
 impl Outline {
     pub fn render(&self, color: bool) -> String {
-        let mut text = Text { out: String::new(), color };
+        let mut text = Text::new(color);
         // Writing into a string does not fail.
         let _ = self.write(&mut text);
         text.out
@@ -21,12 +21,15 @@ impl Outline {
     fn write(&self, text: &mut Text) -> fmt::Result {
         text.heading(&format!("plan of {}", self.config))?;
         let files = format!("{} {}, {}", HumanCount(self.files), plural(self.files, "file"), DecimalBytes(self.bytes));
-        text.rows(&[
-            ("reads", files),
-            ("workers", self.workers.to_string()),
-            ("gap", span(self.gap_s)),
-            ("data_dir", self.data_dir.clone()),
-        ])?;
+        table(
+            text,
+            &[
+                ("reads", files),
+                ("workers", self.workers.to_string()),
+                ("gap", span(self.gap_s)),
+                ("data_dir", self.data_dir.clone()),
+            ],
+        )?;
         if self.sources.iter().any(|source| source.posted_to.is_some()) {
             self.http.write(text)?;
         }
@@ -34,27 +37,27 @@ impl Outline {
             source.write(text)?;
         }
         if !self.fields.is_empty() {
-            text.section("fields", "the first path that is present gives the values")?;
+            section(text, "fields", "the first path that is present gives the values")?;
             let rows: Vec<_> = self.fields.iter().map(|field| (field.name.as_str(), field.paths.join(", "))).collect();
-            text.rows(&rows)?;
+            table(text, &rows)?;
         }
         if !self.sum.is_empty() || !self.carry.is_empty() {
-            text.section("sessions", "what their rows keep")?;
+            section(text, "sessions", "what their rows keep")?;
             let sums: Vec<_> = self.sum.iter().map(|(sum, field)| format!("{sum} of {field}")).collect();
             let rows = [("sum", sums.join(", ")), ("carry", self.carry.join(", "))];
-            text.rows(&rows.into_iter().filter(|(_, value)| !value.is_empty()).collect::<Vec<_>>())?;
+            table(text, &rows.into_iter().filter(|(_, value)| !value.is_empty()).collect::<Vec<_>>())?;
         }
-        text.section("rules", "in the order tried; the first that holds gives the class")?;
+        section(text, "rules", "in the order tried; the first that holds gives the class")?;
         let mut rows: Vec<_> = self
             .rules
             .iter()
             .map(|rule| (rule.class.as_str(), format!("priority {}: {}", rule.priority, rule.when.join(" and "))))
             .collect();
         rows.push(("(else)", "the type of the event, or unclassified".to_owned()));
-        text.rows(&rows)?;
-        text.section("stages", "of the graph")?;
-        text.rows(&self.stages.iter().map(|stage| (stage.name, stage.does.clone())).collect::<Vec<_>>())?;
-        text.section("outputs", "")?;
+        table(text, &rows)?;
+        section(text, "stages", "of the graph")?;
+        table(text, &self.stages.iter().map(|stage| (stage.name, stage.does.clone())).collect::<Vec<_>>())?;
+        section(text, "outputs", "")?;
         for output in &self.outputs {
             let remark = if output.exists { "  replaces the one that is there" } else { "" };
             writeln!(text.out, "  {}{remark}", printable(&output.path))?;
@@ -65,7 +68,7 @@ impl Outline {
 
 impl HttpOutline {
     fn write(&self, text: &mut Text) -> fmt::Result {
-        text.section("http", "where a run takes events in; a replay has none of them")?;
+        section(text, "http", "where a run takes events in; a replay has none of them")?;
         let rate = self.rate.map_or("any number of requests".into(), |rate| format!("{rate} requests a second"));
         let body = format!("{} a request, {rate}", BinaryBytes(self.max_body as u64));
         let mut rows = vec![("listen", self.listen.clone()), ("limits", body)];
@@ -73,13 +76,13 @@ impl HttpOutline {
         if !self.origins.is_empty() {
             rows.push(("origins", self.origins.join(", ")));
         }
-        text.rows(&rows)
+        table(text, &rows)
     }
 }
 
 impl SourceOutline {
     fn write(&self, text: &mut Text) -> fmt::Result {
-        text.section(&format!("source {}", self.name), "")?;
+        section(text, &format!("source {}", self.name), "")?;
         let count = self.files.len() as u64;
         let files = format!("{} {}, {}", HumanCount(count), plural(count, "file"), DecimalBytes(self.bytes));
         let mut rows = vec![("kind", self.kind.to_owned())];
@@ -117,7 +120,7 @@ impl SourceOutline {
             HumanCount(self.max_keys as u64)
         );
         rows.push(("limits", limits));
-        text.rows(&rows)
+        table(text, &rows)
     }
 
     /// What the files are, with how many of each if they differ.
@@ -178,42 +181,20 @@ impl Candidates {
     }
 }
 
-/// A text in the making.
-struct Text {
-    out: String,
-    color: bool,
+fn section(text: &mut Text, name: &str, remark: &str) -> fmt::Result {
+    let ((bold, plain), (dim, _)) = (text.style(BOLD), text.style(DIM));
+    write!(text.out, "\n{bold}{}{plain}", printable(name))?;
+    if !remark.is_empty() {
+        write!(text.out, "  {dim}{remark}{plain}")?;
+    }
+    writeln!(text.out)
 }
 
-impl Text {
-    fn heading(&mut self, text: &str) -> fmt::Result {
-        let (bold, plain) = if self.color { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
-        writeln!(self.out, "{bold}{}{plain}", printable(text))
-    }
-
-    fn section(&mut self, name: &str, remark: &str) -> fmt::Result {
-        let (bold, dim, plain) = if self.color { ("\x1b[1m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
-        write!(self.out, "\n{bold}{}{plain}", printable(name))?;
-        if !remark.is_empty() {
-            write!(self.out, "  {dim}{remark}{plain}")?;
-        }
-        writeln!(self.out)
-    }
-
-    /// Labels and values, aligned; values go on below themselves.
-    fn rows(&mut self, rows: &[(&str, String)]) -> fmt::Result {
-        let rows: Vec<_> = rows.iter().map(|(label, value)| (printable(label), printable(value))).collect();
-        let widths = rows.iter().map(|(label, _)| label.chars().count());
-        // The sections of a plan look alike: most labels are shorter than this.
-        let width = widths.filter(|width| *width <= LABEL_WIDTH).max().unwrap_or(0).max(11);
-        let indent = 2 + width + 2;
-        for (label, value) in rows {
-            write!(self.out, "  {label:<width$}")?;
-            let mut lines = wrap(&value, COLUMNS.saturating_sub(indent)).into_iter();
-            writeln!(self.out, "  {}", lines.next().unwrap_or_default())?;
-            for line in lines {
-                writeln!(self.out, "{:indent$}{line}", "")?;
-            }
-        }
-        Ok(())
-    }
+/// Labels and values, aligned; values go on below themselves.
+fn table(text: &mut Text, rows: &[(&str, String)]) -> fmt::Result {
+    let rows: Vec<_> = rows.iter().map(|(label, value)| (printable(label), value)).collect();
+    let widths = rows.iter().map(|(label, _)| label.chars().count());
+    // The sections of a plan look alike: most labels are shorter than this.
+    let width = widths.filter(|width| *width <= LABEL_WIDTH).max().unwrap_or(0).max(11);
+    rows.iter().try_for_each(|(label, value)| text.row(label, width, value))
 }

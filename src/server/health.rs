@@ -2,8 +2,8 @@
 
 use super::Shared;
 use super::problem::Problem;
+use crate::memory::rss_bytes;
 use crate::status::{Phase, Report};
-use crate::summary::rss_bytes;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;

@@ -183,14 +183,3 @@ fn spans_and_times() {
     let times = [0.0, 59.99, 60.0, 125.4, 7325.0].map(elapsed);
     assert_eq!(times, ["0.00 s", "59.99 s", "1 min 0 s", "2 min 5 s", "2 h 2 min"]);
 }
-
-#[test]
-fn peak_memory_is_read_from_the_status() {
-    assert_eq!(memory_of("Name:\thw\nVmPeak:\t  10 kB\nVmHWM:\t   123 kB\n", "VmHWM:"), Some(123 * 1024));
-    assert_eq!(memory_of("Name:\thw\n", "VmHWM:"), None);
-    assert_eq!(memory_of("VmHWM:\t x kB\n", "VmHWM:"), None);
-    if cfg!(target_os = "linux") {
-        let now = rss_bytes().unwrap();
-        assert!(now > 1 << 20 && peak_rss_bytes().unwrap() >= now);
-    }
-}
