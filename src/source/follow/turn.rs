@@ -13,7 +13,7 @@ use crate::source::cutter::Survey;
 use std::time::Instant;
 
 /// Of a delivery with more than one record.
-const DELIVERY_BYTES: usize = 1 << 20;
+const PARCEL_BYTES: usize = 1 << 20;
 
 /// The file that is being read; survives the end of a poll.
 pub struct Turn {
@@ -224,8 +224,8 @@ impl Follower {
         let (framing, limit) = (shape.framing, self.event_bytes);
         let is_complete = self.is_complete(file, now);
         // Enough to show a record that is too large, with its line end.
-        let most = DELIVERY_BYTES.max(limit + 4);
-        let mut wanted = DELIVERY_BYTES.min(most);
+        let most = PARCEL_BYTES.max(limit + 4);
+        let mut wanted = PARCEL_BYTES.min(most);
         loop {
             if *budget == 0 {
                 return Ok(Read::Step(Step::Budget));
