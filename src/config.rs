@@ -6,7 +6,7 @@ mod events;
 mod fields;
 mod http;
 mod log;
-mod nearest;
+pub(crate) mod nearest;
 mod rules;
 mod sessions;
 mod sources;

@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! Ticks ─ bound ─▶ feed: queue ─ decode ─▶ graph ─ changes ─▶ publish: rows ─ block ─▶ publisher
-//!                                                       └─────▶ dirty ─ at a snapshot ─▶ snapshots
+//!                                                       ├─────▶ dirty ─ at a snapshot ─▶ snapshots
+//!                                                 views ◀──── reader: requests, answers
 //! ```
 
 mod feed;
 mod publish;
+mod reader;
 
 use crate::clock::{Bound, Next, Ticks};
 use crate::error::Error;
@@ -17,6 +19,7 @@ use crate::log::output::Block;
 use crate::log::partition::Reader;
 use crate::metrics::Metrics;
 use crate::plan::Plan;
+use crate::reads::Reads;
 use crate::roots::{self, Dirty};
 use crate::worker;
 use dataflows::engine::{Engine, Input, Roots};
@@ -24,6 +27,7 @@ use dataflows::pipeline::Settings;
 use dataflows::{DeadLetter, Tick};
 use feed::Feed;
 use publish::Publish;
+use reader::{Readers, Reading};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -40,6 +44,7 @@ pub struct Shared {
     pub plan: Arc<Plan>,
     pub ticks: Arc<Ticks>,
     pub metrics: Arc<Metrics>,
+    pub reads: Arc<Reads>,
     /// By part of the queue.
     pub readers: Vec<Reader>,
     /// By the number that deliveries carry: the index of the source in the plan.
@@ -108,8 +113,10 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
     let mut engine = Engine::new(worker, settings);
     let index = worker.index();
     shared.ticks.join(index);
+    shared.reads.join(index);
     let mut feed = Feed::new(shared, index, worker.peers());
     let mut publish = Publish::new(shared);
+    let mut readers = Readers::new(index, shared.plan.sessions.gap);
     let mut next = 0;
     if let Some(resume) = &shared.resume {
         restore(worker, &mut engine, shared, resume)?;
@@ -133,13 +140,18 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
             for fed in under_way.drain(..(settled - done) as usize) {
                 let changes = changes.remove(&fed.bound.tick).unwrap_or_default();
                 kept.tick(&fed, &changes);
+                readers.tick(fed.bound.tick, &changes);
                 publish.tick(&mut engine, index, fed, changes, &mut kept, shared)?;
             }
             done = settled;
-            // The sessions before the next tick may still be asked for.
-            engine.compact(done - 1);
+            // The sessions before the next tick may still be asked for, and those that are read.
+            let since = shared.reads.since(done);
+            engine.compact(since);
+            readers.forget(since);
             shared.ticks.done(index, done, engine.next_deadline());
         }
+        let (classes, labelled) = publish.classes();
+        let reading = readers.turn(&mut engine, &shared.reads, classes, labelled, done);
         if next < done + IN_GRAPH {
             match shared.ticks.next(next) {
                 Next::Tick(bound) => {
@@ -153,7 +165,9 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
                 Next::End | Next::Wait => {}
             }
         }
-        if done == next {
+        if reading == Reading::Works {
+            Engine::step(worker);
+        } else if done == next && reading == Reading::Done {
             Engine::park(worker, IDLE);
         } else {
             Engine::wait(worker);

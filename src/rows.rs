@@ -1,19 +1,21 @@
-//! The rows that are published, by collection: how they lie in the output log, and what they are as JSON.
+//! The rows that are published, by collection: how they lie in the output log, and what they are to those who read them.
 //!
 //! In the log a row is as small as it can be and equal rows have equal bytes; it is dressed when somebody reads it.
 
-use crate::log::delivery::place;
-use crate::sink::{JsonKeys, SessionRow, SessionSchema, rfc3339};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+mod row;
+mod schema;
+
+pub use row::{Row, Value};
+pub use schema::{Column, Kind, Schema, Schemas};
+
+use crate::sink::SessionRow;
 use dataflows::close::deadline;
 use dataflows::sessionize::{Late, Lineage, Session};
-use dataflows::{DeadLetter, EventTime, Measure, SessionId, UserKey};
+use dataflows::{DeadLetter, EventTime, Measure};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 /// Everything that can be followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Collection {
     Sessions,
     Counts,
@@ -44,12 +46,14 @@ impl Collection {
         }
     }
 
+    /// A view holds rows at every tick; a journal is all events.
+    pub fn is_view(self) -> bool {
+        matches!(self, Collection::Sessions | Collection::Counts | Collection::Closings)
+    }
+
     /// `view` or `journal`.
     pub fn kind(self) -> &'static str {
-        match self {
-            Collection::Sessions | Collection::Counts | Collection::Closings => "view",
-            Collection::Late | Collection::SessionLineage | Collection::DeadLetters => "journal",
-        }
+        if self.is_view() { "view" } else { "journal" }
     }
 
     /// The fields that a row is known by.
@@ -63,13 +67,24 @@ impl Collection {
         }
     }
 
+    /// The columns that a row is looked for by: `key=` of a reader names a value of any of them.
+    pub fn lookup(self) -> &'static [&'static str] {
+        match self {
+            Collection::Sessions | Collection::Closings => &["session_id", "user"],
+            Collection::Counts => &["class"],
+            Collection::Late => &["user"],
+            Collection::SessionLineage => &["old_id", "new_id", "user"],
+            Collection::DeadLetters => &["source"],
+        }
+    }
+
     pub fn named(name: &str) -> Option<Collection> {
         Collection::ALL.into_iter().find(|collection| collection.name() == name)
     }
 }
 
 #[derive(Serialize, Deserialize)]
-struct SessionBytes<'a> {
+pub struct SessionBytes<'a> {
     user: &'a str,
     start: EventTime,
     end: EventTime,
@@ -120,80 +135,4 @@ pub fn dead_letter(source: &str, letter: &DeadLetter) -> Vec<u8> {
 
 fn bytes(row: &impl Serialize) -> Vec<u8> {
     postcard::to_stdvec(row).expect("rows are plain data, and memory can be written to")
-}
-
-/// Dresses rows as JSON.
-pub struct Dresser {
-    keys: JsonKeys,
-}
-
-impl Dresser {
-    pub fn new(schema: &SessionSchema) -> Dresser {
-        Dresser { keys: JsonKeys::new(schema) }
-    }
-
-    /// The object of a row; `None` if these are not the bytes of one.
-    pub fn json(&self, collection: Collection, row: &[u8]) -> Option<Value> {
-        match collection {
-            Collection::Sessions => {
-                let row: SessionBytes<'_> = postcard::from_bytes(row).ok()?;
-                let mut json = Vec::new();
-                let row = SessionRow {
-                    id: SessionId::of(UserKey::of(row.user), row.start),
-                    user: row.user,
-                    start: row.start,
-                    end: row.end,
-                    events: row.events,
-                    classes: &row.classes,
-                    first_class: row.first,
-                    last_class: row.last,
-                    sums: &row.sums,
-                    carried: &row.carried,
-                };
-                self.keys.row(&row, &mut json).ok()?;
-                serde_json::from_slice(&json).ok()
-            }
-            Collection::Counts => {
-                let (class, hour, events): (&str, Option<EventTime>, u64) = postcard::from_bytes(row).ok()?;
-                Some(json!({ "class": class, "hour": hour.map(rfc3339), "events": events }))
-            }
-            Collection::Closings => {
-                let (user, start, end, events, closed): (&str, EventTime, EventTime, u64, EventTime) =
-                    postcard::from_bytes(row).ok()?;
-                Some(json!({
-                    "session_id": SessionId::of(UserKey::of(user), start).to_string(),
-                    "user": user,
-                    "start_us": start.micros(),
-                    "end_us": end.micros(),
-                    "events": events,
-                    "closed_us": closed.micros(),
-                }))
-            }
-            Collection::Late => {
-                let (user, time, class, start): (&str, EventTime, &str, EventTime) = postcard::from_bytes(row).ok()?;
-                let session = SessionId::of(UserKey::of(user), start).to_string();
-                Some(json!({ "user": user, "time_us": time.micros(), "class": class, "session_id": session }))
-            }
-            Collection::SessionLineage => {
-                let (user, old, new, reason): (&str, EventTime, EventTime, &str) = postcard::from_bytes(row).ok()?;
-                let id = |start| SessionId::of(UserKey::of(user), start).to_string();
-                Some(json!({ "old_id": id(old), "new_id": id(new), "user": user, "reason": reason }))
-            }
-            Collection::DeadLetters => {
-                type Letter<'a> = (&'a str, u32, u64, &'a str, &'a str, &'a [u8], u64);
-                let (source, part, at, reason, message, payload, length): Letter<'_> =
-                    postcard::from_bytes(row).ok()?;
-                let (offset, byte) = place(at);
-                let mut object = json!({
-                    "source": source, "part": part, "offset": offset, "byte": byte,
-                    "reason": reason, "message": message, "length": length,
-                });
-                match std::str::from_utf8(payload) {
-                    Ok(text) => object["payload"] = text.into(),
-                    Err(_) => object["payload_base64"] = STANDARD.encode(payload).into(),
-                }
-                Some(object)
-            }
-        }
-    }
 }

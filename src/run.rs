@@ -5,6 +5,7 @@
 //! server, followers ─▶ intake ─▶ sequencer ─▶ workers ─▶ publisher ─▶ output log
 //!                                    ▲             └────▶ snapshots ─▶ state
 //!                                    └──── release ───────────┘
+//!                         reads ◀─▶ workers     publisher ─▶ hub ─▶ subscribers
 //! ```
 
 mod history;
@@ -19,13 +20,20 @@ use crate::error::{EXIT_AGAIN, Error};
 use crate::intake::Intake;
 use crate::live::{self, Resume, Shared};
 use crate::log::partition::Limits;
+use crate::log::remap::Uppers;
 use crate::log::vfs::RealFs;
 use crate::log::{self, Log};
 use crate::metrics::Metrics;
 use crate::plan::Plan;
+use crate::reads::Reads;
+use crate::replay;
 use crate::roots::STATES;
-use crate::server::{self, Server, Services};
+use crate::rows::Schemas;
+use crate::server::{self, Services};
 use crate::status::{Phase, Status};
+use crate::subscribe::follow::Feeds;
+use crate::subscribe::hub::Hub;
+use crate::subscribe::token::ResumeTokens;
 use history::History;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,13 +62,18 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let definitions: Result<Vec<_>, String> = history.definitions.iter().map(defined).collect();
     let definitions = definitions.map_err(Error::run("read the control partition"))?;
     let first = store.generation().map_or(0, |generation| generation.tick + 1);
-    let control = match store.generation() {
+    let uppers = match store.generation() {
         Some(generation) => {
             let binding = log.remap.reader().binding(generation.tick).map_err(Error::run("read the ticks"))?;
-            binding.uppers.get(&(log::CONTROL, 0)).copied().unwrap_or(0)
+            binding.uppers.clone()
         }
-        None => 0,
+        None => Uppers::default(),
     };
+    let upper = |part| uppers.get(&part).copied().unwrap_or(0);
+    let control = upper((log::CONTROL, 0));
+    let ends = (0..PARTS).map(|part| upper((log::QUEUE, part))).collect();
+    let last = store.generation().map(|generation| (generation.tick, generation.now_ms));
+    let reads = Reads::new(plan.workers, last, ends);
     let publish_from = log.outputs.upper();
     let recovered = log.remap.next();
     if let Some(generation) = store.generation() {
@@ -71,7 +84,20 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let ticks = Arc::new(Ticks::new(plan.workers, first));
     let outputs = Arc::clone(&log.outputs);
     status.published.store(publish_from, Ordering::Release);
-    let server = serve(plan, &intake, &metrics, &status, epoch, &history)?;
+    let schemas = Arc::new(Schemas::new(&replay::schema(plan)));
+    let tokens = Arc::new(ResumeTokens::of(epoch.log, history.program));
+    let (hub, hub_feed) = Hub::spawn(Arc::clone(&schemas), Arc::clone(&tokens), publish_from);
+    let feeds = Arc::new(Feeds::new(hub, Arc::clone(&outputs), schemas, tokens));
+    let server = server::start(Services {
+        plan: Arc::clone(plan),
+        intake: Arc::clone(&intake),
+        metrics: Arc::clone(&metrics),
+        status: Arc::clone(&status),
+        reads: Arc::clone(&reads),
+        feeds,
+        epoch: epoch.number,
+        sources: history.numbers.clone(),
+    })?;
     status.enter(Phase::Recovering);
     let sequencer = Sequencer::recover(
         log,
@@ -97,6 +123,8 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         outputs: Arc::clone(&outputs),
         status: Arc::clone(&status),
         metrics: Arc::clone(&metrics),
+        reads: Arc::clone(&reads),
+        hub: hub_feed,
         workers: plan.workers,
         from: publish_from,
         same_program: history.same_program,
@@ -122,6 +150,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         plan: Arc::clone(plan),
         ticks,
         metrics,
+        reads,
         readers: intake.readers(),
         sources: history.plan_index.clone(),
         definitions,
@@ -160,24 +189,6 @@ fn open(plan: &Plan, epoch: Epoch) -> Result<Log, Error> {
     };
     let folder = plan.data_dir.join("log");
     Log::open(Arc::new(RealFs), &folder, &settings).map_err(Error::run(format!("open the log {}", folder.display())))
-}
-
-fn serve(
-    plan: &Arc<Plan>,
-    intake: &Arc<Intake>,
-    metrics: &Arc<Metrics>,
-    status: &Arc<Status>,
-    epoch: Epoch,
-    history: &History,
-) -> Result<Server, Error> {
-    server::start(Services {
-        plan: Arc::clone(plan),
-        intake: Arc::clone(intake),
-        metrics: Arc::clone(metrics),
-        status: Arc::clone(status),
-        epoch: epoch.number,
-        sources: history.numbers.clone(),
-    })
 }
 
 /// A thread whose failure ends the process.

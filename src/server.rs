@@ -1,7 +1,8 @@
-//! The HTTP server of a cluster that runs: takes events in, and says how the process is.
+//! The HTTP server of a cluster that runs: takes events in, gives out what comes of them, and says how the process is.
 //!
 //! ```text
 //! connections ── routes ─┬─ collect: body ── check ── Intake::append ── 202
+//!                        ├─ collections, changes, rows: subscribe, reads
 //!                        └─ health:  /healthz /readyz /metrics /v1/status
 //! ```
 //! Whatever a client does or leaves undone costs bounded memory ([`Bounds`]) and holds up nobody else. It speaks
@@ -9,13 +10,17 @@
 
 mod access;
 mod body;
+mod changes;
 mod check;
 mod collect;
+mod collections;
 mod connections;
 mod health;
+mod parameters;
 mod problem;
 mod rate;
 mod routes;
+mod rows;
 #[cfg(test)]
 mod tests;
 pub mod token;
@@ -25,7 +30,9 @@ use crate::error::Error;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::plan::Plan;
+use crate::reads::Reads;
 use crate::status::Status;
+use crate::subscribe::follow::Feeds;
 use access::Access;
 use body::Budget;
 use check::Decoders;
@@ -33,7 +40,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-use token::Seal;
+use token::IngestTokens;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, oneshot};
@@ -41,6 +48,8 @@ use tokio::task::JoinHandle;
 
 /// Threads that move bytes. What computes or waits for a disk has threads of its own.
 const THREADS: usize = 2;
+/// Threads for those who read a disk: they never keep events from getting one.
+const READING_THREADS: usize = 32;
 
 /// What the server serves.
 pub struct Services {
@@ -48,6 +57,8 @@ pub struct Services {
     pub intake: Arc<Intake>,
     pub metrics: Arc<Metrics>,
     pub status: Arc<Status>,
+    pub reads: Arc<Reads>,
+    pub feeds: Arc<Feeds>,
     pub epoch: u64,
     /// By index of the plan's sources: the number that deliveries carry.
     pub sources: Vec<u16>,
@@ -70,6 +81,11 @@ struct Bounds {
     /// Requests that wait for a disk together. Further ones wait for `turn`, then they get 503.
     appending: usize,
     turn: Duration,
+    /// Snapshots that are taken together. Further ones wait for `snapshot_turn`, then they get 503.
+    snapshots: usize,
+    snapshot_turn: Duration,
+    /// A subscriber that takes nothing for so long is disconnected: what it would get is on disk.
+    idle: Duration,
     /// Requests under way when the server stops have so long to finish.
     grace: Duration,
 }
@@ -84,6 +100,9 @@ impl Default for Bounds {
             bodies: 128 << 20,
             appending: 256,
             turn: Duration::from_secs(1),
+            snapshots: 4,
+            snapshot_turn: Duration::from_secs(20),
+            idle: Duration::from_secs(900),
             grace: Duration::from_secs(5),
         }
     }
@@ -94,10 +113,11 @@ struct Shared {
     services: Services,
     bounds: Bounds,
     access: Access,
-    seal: Seal,
+    ingest_tokens: IngestTokens,
     decoders: Decoders,
     bodies: Budget,
     appending: Arc<Semaphore>,
+    snapshots: Arc<Semaphore>,
     /// There was no space for the last delivery.
     full: AtomicBool,
     started: Instant,
@@ -131,10 +151,11 @@ fn start_within(services: Services, bounds: Bounds) -> Result<Server, Error> {
     let log = services.intake.parts()[0].partition().log();
     let shared = Arc::new(Shared {
         access: Access::new(tokens, &plan.http),
-        seal: Seal::of(log),
+        ingest_tokens: IngestTokens::of(log),
         decoders: Decoders::new(&plan),
         bodies: Budget::new(bounds.bodies),
         appending: Arc::new(Semaphore::new(bounds.appending)),
+        snapshots: Arc::new(Semaphore::new(bounds.snapshots)),
         full: AtomicBool::new(false),
         started: Instant::now(),
         services,
@@ -143,7 +164,7 @@ fn start_within(services: Services, bounds: Bounds) -> Result<Server, Error> {
 
     let runtime = Builder::new_multi_thread()
         .worker_threads(THREADS)
-        .max_blocking_threads(bounds.appending)
+        .max_blocking_threads(bounds.appending + READING_THREADS)
         .thread_name("http")
         .enable_io()
         .enable_time()

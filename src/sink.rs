@@ -20,9 +20,10 @@ mod text;
 
 pub use counts::{COUNTS_COLUMNS, COUNTS_FILE, write_counts};
 pub use dead_letters::{DEAD_LETTERS_FILE, DeadLetterSpool, merge};
-pub use jsonl::Keys as JsonKeys;
+pub(crate) use jsonl::classes as json_classes;
 pub use staging::Staging;
 
+use crate::rows;
 use dataflows::{EventTime, Measure, SessionId};
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
@@ -82,6 +83,20 @@ impl OutputFormat {
 /// for the configuration to refuse.
 pub fn column_names(schema: &SessionSchema) -> Vec<String> {
     columns(schema).into_iter().map(|column| column.name).collect()
+}
+
+/// The columns of `sessions` with what they hold, in order.
+pub(crate) fn column_kinds(schema: &SessionSchema) -> Vec<(String, rows::Kind)> {
+    let kind = |column: Column| {
+        let kind = match column.kind {
+            ColumnKind::SessionId | ColumnKind::User | ColumnKind::Category { .. } => rows::Kind::Text,
+            ColumnKind::Integer => rows::Kind::Integer,
+            ColumnKind::Decimal => rows::Kind::Decimal,
+            ColumnKind::Classes => rows::Kind::Classes,
+        };
+        (column.name, kind)
+    };
+    columns(schema).into_iter().map(kind).collect()
 }
 
 /// The columns of a sum: its value, and how many values were no number.
@@ -284,12 +299,12 @@ impl<'a> SessionRow<'a> {
 }
 
 /// Counts are of events, one by one: none comes near the limit of 2^63.
-fn integer(count: u64) -> i64 {
+pub(crate) fn integer(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Writes `millionths` as an exact decimal number, as short as it can be: `12.5`.
-fn decimal(millionths: i128, out: &mut Vec<u8>) -> io::Result<()> {
+pub(crate) fn decimal(millionths: i128, out: &mut Vec<u8>) -> io::Result<()> {
     const ONE: u128 = 1_000_000;
     let magnitude = millionths.unsigned_abs();
     let sign = if millionths < 0 { "-" } else { "" };

@@ -10,6 +10,7 @@ use crate::ingest::{IdRow, Verdict};
 use crate::pipeline::{Inputs, NameTrace, Outputs, Restored, Settings, pipeline};
 use crate::record::{Record, Sessionless};
 use crate::rules::{Descriptor, Rule};
+use crate::scan::{Reading, SessionScan};
 use crate::sessionize::{Session, SessionTrace};
 use crate::time::{EventTime, Tick};
 use differential_dataflow::input::InputSession;
@@ -174,7 +175,8 @@ impl Engine {
 
     /// From here on the views are not asked how they were before `tick`.
     pub fn compact(&mut self, tick: Tick) {
-        self.views.allow_compaction(Antichain::from_elem(tick).borrow());
+        let settled = Antichain::from_elem(self.settled().max(tick));
+        self.views.allow_compaction(Antichain::from_elem(tick).borrow(), settled.borrow());
     }
 
     /// What changed at this worker in the ticks before `upper`, which has to be settled.
@@ -291,6 +293,37 @@ impl Views {
         }
     }
 
+    /// Begins to read the sessions before `tick`, which has not been compacted away.
+    pub fn scan(&mut self, tick: Tick) -> SessionScan {
+        SessionScan::begin(&mut self.sessions, &mut self.names, tick)
+    }
+
+    /// The class of each signature before `tick`, which has not been compacted away.
+    pub fn classes_before(&mut self, tick: Tick, row: &mut dyn FnMut(SignatureId, &Arc<str>)) {
+        let mut classes = Reading::begin(&mut self.classes);
+        while let Some(signature) = classes.cursor.get_key(&classes.storage).copied() {
+            while let Some(class) = classes.cursor.get_val(&classes.storage).cloned() {
+                if classes.count(tick) != 0 {
+                    row(signature, &class);
+                }
+                classes.cursor.step_val(&classes.storage);
+            }
+            classes.cursor.step_key(&classes.storage);
+        }
+    }
+
+    /// Class, start of the hour, number of events before `tick`, which has not been compacted away.
+    pub fn counts_before(&mut self, tick: Tick, row: &mut dyn FnMut(&Arc<str>, Option<EventTime>, u64)) {
+        let mut counts = Reading::begin(&mut self.counts);
+        while let Some((class, hour)) = counts.cursor.get_key(&counts.storage).cloned() {
+            let events = counts.count(tick);
+            if events != 0 {
+                row(&class, hour, events.unsigned_abs() as u64);
+            }
+            counts.cursor.step_key(&counts.storage);
+        }
+    }
+
     /// The sessions before `tick`, which has not been compacted away.
     pub fn sessions_before(&mut self, tick: Tick, row: &mut dyn FnMut(UserKey, &Session)) {
         let mut upper = Antichain::new();
@@ -310,18 +343,20 @@ impl Views {
         }
     }
 
-    fn allow_compaction(&mut self, upper: AntichainRef<Tick>) {
-        allow(&mut self.sessions, upper);
-        allow(&mut self.names, upper);
-        allow(&mut self.classes, upper);
-        allow(&mut self.counts, upper);
-        allow(&mut self.sessionless, upper);
+    fn allow_compaction(&mut self, since: AntichainRef<Tick>, settled: AntichainRef<Tick>) {
+        allow(&mut self.sessions, since, settled);
+        allow(&mut self.names, since, settled);
+        allow(&mut self.classes, since, settled);
+        allow(&mut self.counts, since, settled);
+        allow(&mut self.sessionless, since, settled);
     }
 }
 
-fn allow(trace: &mut impl TraceReader<Time = Tick>, upper: AntichainRef<Tick>) {
-    trace.set_logical_compaction(upper);
-    trace.set_physical_compaction(upper);
+/// Times before `since` are not told apart any more. Batches of what is settled may be merged: whoever reads takes all of
+/// them, and tells the times apart.
+fn allow(trace: &mut impl TraceReader<Time = Tick>, since: AntichainRef<Tick>, settled: AntichainRef<Tick>) {
+    trace.set_logical_compaction(since);
+    trace.set_physical_compaction(settled);
 }
 
 /// Calls `row` with key, value and multiplicity of each row of a trace whose inputs are closed.

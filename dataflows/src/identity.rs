@@ -134,6 +134,19 @@ impl SessionId {
     pub fn of(user: UserKey, start: EventTime) -> SessionId {
         SessionId(blake3_128(&[&user.bytes(), &start.micros().to_be_bytes()]))
     }
+
+    /// Evenly distributed bits.
+    #[inline]
+    pub fn bits(self) -> u64 {
+        self.0[0]
+    }
+
+    /// The inverse of writing it; `None` if this is not how one is written.
+    pub fn parse(text: &str) -> Option<SessionId> {
+        let written = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let half = |digits| u64::from_str_radix(digits, 16).ok();
+        written.then(|| Some(SessionId([half(&text[..16])?, half(&text[16..])?])))?
+    }
 }
 
 impl fmt::Display for SessionId {

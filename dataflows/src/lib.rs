@@ -22,6 +22,7 @@ pub mod ingest;
 pub mod pipeline;
 pub mod record;
 pub mod rules;
+pub mod scan;
 pub mod sessionize;
 pub mod time;
 

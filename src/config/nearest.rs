@@ -2,7 +2,7 @@
 
 /// The one of `known` that is most like `word`, if any is like it at all. The part behind the last `/` may be given
 /// alone, as in `Berlin` for `Europe/Berlin`.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     /// A slip or two in a short word. Below this, suggestions look random.
     const ALIKE: f64 = 0.6;
     let word = word.to_lowercase();

@@ -19,7 +19,9 @@ use std::sync::Arc;
 
 /// A worker's view of what its changes refer to.
 pub(super) struct Publish {
-    classes: Classes,
+    classes: Arc<Classes>,
+    /// The last tick that changed them.
+    labelled: Option<Tick>,
     /// Multiplicities are events.
     counts: BTreeMap<ClassHour, i64>,
     scratch: Scratch,
@@ -29,7 +31,8 @@ pub(super) struct Publish {
 impl Publish {
     pub fn new(shared: &Shared) -> Publish {
         Publish {
-            classes: Classes::default(),
+            classes: Arc::default(),
+            labelled: None,
             counts: BTreeMap::new(),
             scratch: Scratch::default(),
             readers: shared.readers.clone(),
@@ -38,10 +41,15 @@ impl Publish {
 
     /// Takes what a snapshot brought back, which was published before.
     pub fn resume(&mut self, changes: Changes) {
-        self.classes.update(changes.classes);
+        Arc::make_mut(&mut self.classes).update(changes.classes);
         for (row, diff) in changes.counts {
             *self.counts.entry(row).or_insert(0) += diff as i64;
         }
+    }
+
+    /// The classes after the last tick, and which tick changed them last.
+    pub fn classes(&self) -> (&Arc<Classes>, Option<Tick>) {
+        (&self.classes, self.labelled)
     }
 
     /// Publishes a tick that is settled, and contributes to its snapshot.
@@ -118,10 +126,15 @@ impl Publish {
         tick: Tick,
         changes: Vec<((SignatureId, dataflows::classify::Class), isize)>,
     ) -> Rows {
+        if !changes.is_empty() {
+            self.labelled = Some(tick);
+        }
         let moved: BTreeSet<SignatureId> =
             changes.iter().filter(|(_, diff)| *diff < 0).map(|((signature, _), _)| *signature).collect();
         if moved.is_empty() {
-            self.classes.update(changes);
+            if !changes.is_empty() {
+                Arc::make_mut(&mut self.classes).update(changes);
+            }
             return Rows::new();
         }
         let mut before = Vec::new();
@@ -138,7 +151,7 @@ impl Publish {
                 all.push((self.scratch.row(*user, name, session, &self.classes, rows::session), diff));
             }
             if diff == -1 {
-                self.classes.update(changes.clone());
+                Arc::make_mut(&mut self.classes).update(changes.clone());
             }
         }
         all

@@ -9,7 +9,7 @@
 //! ```
 
 use super::error::LogError;
-use super::partition::{Context, Full, Partition, Place};
+use super::partition::{Context, Full, Partition, Place, Reader};
 use super::vfs::{Role, SyncSite, SyncStep};
 use dataflows::Tick;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +17,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod block;
+mod reader;
 
 pub use block::{Block, Rows};
+pub use reader::OutputReader;
 
 /// How much of the output log is kept. Whole segments are removed, so somewhat more is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,6 +194,18 @@ impl OutputLog {
     /// [`LogError::Gone`], [`LogError::Refused`] if the tick is not whole yet, [`LogError::Corrupt`],
     /// [`LogError::Read`].
     pub fn read(&self, tick: Tick) -> Result<Vec<Block>, LogError> {
+        let (readers, _) = self.readers(tick)?;
+        let mut blocks = Vec::with_capacity(readers.len());
+        for mut reader in readers {
+            let mut block = None;
+            reader.read(tick, tick + 1, |record| block = Block::decode(record.payload))?;
+            blocks.push(block.filter(|block| block.tick == tick).ok_or_else(|| self.damaged(tick))?);
+        }
+        Ok(blocks)
+    }
+
+    /// Reading ends of those who wrote `tick`, and where they ended.
+    fn readers(&self, tick: Tick) -> Result<(Vec<Reader>, Tick), LogError> {
         let (oldest, upper) = (self.oldest(), self.upper());
         if tick < oldest {
             return Err(LogError::Gone { position: tick, oldest });
@@ -199,19 +213,14 @@ impl OutputLog {
         if tick >= upper {
             return Err(LogError::Refused(format!("tick {tick} is not whole yet, {upper} is the next to be")));
         }
-        let readers: Vec<_> = match lock(&self.old).iter().find(|set| tick < set.end) {
-            Some(set) => set.partitions.iter().map(Partition::reader).collect(),
-            None => self.current.iter().map(|partition| lock(partition).reader()).collect(),
-        };
-        let mut blocks = Vec::with_capacity(readers.len());
-        for mut reader in readers {
-            let mut block = None;
-            reader.read(tick, tick + 1, |record| block = Block::decode(record.payload))?;
-            let block = block.filter(|block| block.tick == tick);
-            let damaged = || LogError::corrupt(&self.dir, tick, format!("the block of tick {tick} is not canonical"));
-            blocks.push(block.ok_or_else(damaged)?);
-        }
-        Ok(blocks)
+        Ok(match lock(&self.old).iter().find(|set| tick < set.end) {
+            Some(set) => (set.partitions.iter().map(Partition::reader).collect(), set.end),
+            None => (self.current.iter().map(|partition| lock(partition).reader()).collect(), Tick::MAX),
+        })
+    }
+
+    fn damaged(&self, tick: Tick) -> LogError {
+        LogError::corrupt(&self.dir, tick, format!("the block of tick {tick} is not canonical"))
     }
 
     /// Removes the oldest ticks until `retention` is kept, at `now_ms` of the ticks' clock; gives the oldest that is left.

@@ -4,7 +4,7 @@ use crate::sink::{self, SessionRow, SessionWriter};
 use dataflows::classify::Class;
 use dataflows::engine::Views;
 use dataflows::sessionize::Session;
-use dataflows::{EventTime, Measure, Sessionless, SignatureId, UserKey};
+use dataflows::{EventTime, Measure, Sessionless, SignatureId, Tick, UserKey};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -76,7 +76,7 @@ pub fn sessionless(views: &mut Views) -> BTreeMap<Sessionless, u64> {
 }
 
 /// The class of each signature, by rank: ranks are in the order of names.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Classes {
     names: Vec<Class>,
     ranks: HashMap<SignatureId, u32, foldhash::fast::FixedState>,
@@ -86,6 +86,15 @@ impl Classes {
     fn read(views: &mut Views) -> Classes {
         let mut pairs = Vec::new();
         views.classes(&mut |signature, class| pairs.push((signature, Arc::clone(class))));
+        let mut classes = Classes::default();
+        classes.add(pairs);
+        classes
+    }
+
+    /// As they were before a tick, which has not been compacted away.
+    pub fn before(views: &mut Views, tick: Tick) -> Classes {
+        let mut pairs = Vec::new();
+        views.classes_before(tick, &mut |signature, class| pairs.push((signature, Arc::clone(class))));
         let mut classes = Classes::default();
         classes.add(pairs);
         classes

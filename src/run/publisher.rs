@@ -1,4 +1,5 @@
-//! The blocks of all workers -> the output log. A thread of its own, so that no worker waits for a disk.
+//! The blocks of all workers -> the output log, and then to whoever reads and follows. A thread of its own, so that no worker
+//! waits for a disk.
 
 use super::{fail, spawn as thread};
 use crate::error::Error;
@@ -7,9 +8,11 @@ use crate::live::Published;
 use crate::log::error::LogError;
 use crate::log::output::{Block, OutputLog};
 use crate::metrics::{Metrics, Stage};
+use crate::reads::Reads;
 use crate::status::Status;
+use crate::subscribe::hub::{Fresh, HubFeed};
 use dataflows::Tick;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
@@ -23,6 +26,8 @@ pub(super) struct Publisher {
     pub outputs: Arc<OutputLog>,
     pub status: Arc<Status>,
     pub metrics: Arc<Metrics>,
+    pub reads: Arc<Reads>,
+    pub hub: HubFeed,
     pub workers: usize,
     /// The first tick that has not been published. What is computed again before it has to be what was published, if it
     /// was by this program.
@@ -38,18 +43,21 @@ impl Publisher {
 
     /// Until there is no worker any more.
     fn run(self, blocks: &Receiver<Published>) -> Result<(), Error> {
-        let mut waiting: VecDeque<Published> = VecDeque::new();
-        let mut again: BTreeMap<Tick, Vec<Block>> = BTreeMap::new();
+        // By tick: what its workers have sent.
+        let mut waiting: BTreeMap<Tick, Vec<Published>> = BTreeMap::new();
+        let mut again: BTreeMap<Tick, Vec<Published>> = BTreeMap::new();
         while let Ok(first) = blocks.recv() {
             // One sync per worker for all that has gathered.
             let (past, batch): (Vec<_>, Vec<_>) =
                 [first].into_iter().chain(blocks.try_iter()).partition(|published| published.bound.tick < self.from);
-            for published in past.into_iter().filter(|_| self.same_program) {
+            for published in past {
                 let tick = published.bound.tick;
                 let all = again.entry(tick).or_default();
-                all.push(published.block);
+                all.push(published);
                 if all.len() == self.workers {
-                    self.compare(tick, &again.remove(&tick).unwrap_or_default())?;
+                    let all = again.remove(&tick).unwrap_or_default();
+                    self.compare(tick, &all)?;
+                    all.iter().take(1).for_each(|published| self.reads.published(&published.bound));
                 }
             }
             let workers: BTreeSet<usize> = batch.iter().map(|published| published.worker).collect();
@@ -60,34 +68,49 @@ impl Publisher {
                     sleep(PATIENCE);
                 }
             }
-            waiting.extend(batch);
+            for published in batch {
+                waiting.entry(published.bound.tick).or_default().push(published);
+            }
             let upper = self.outputs.upper();
             self.status.published.store(upper, Ordering::Release);
-            let wall = wall_ms();
-            while let Some(whole) = waiting.front().filter(|published| published.bound.tick < upper) {
-                measure(whole, wall, &self.metrics);
-                self.status.now_ms.store(whole.bound.now_ms, Ordering::Release);
-                waiting.pop_front();
+            let later = waiting.split_off(&upper);
+            for (tick, whole) in std::mem::replace(&mut waiting, later) {
+                self.tell(tick, whole);
             }
         }
         Ok(())
     }
 
+    /// A tick can be read.
+    fn tell(&self, tick: Tick, whole: Vec<Published>) {
+        let wall = wall_ms();
+        whole.iter().for_each(|published| measure(published, wall, &self.metrics));
+        if let Some(Published { bound, .. }) = whole.first() {
+            self.status.now_ms.store(bound.now_ms, Ordering::Release);
+            self.reads.published(bound);
+        }
+        self.hub.put(Fresh { tick, blocks: whole.into_iter().map(|published| published.block).collect() });
+    }
+
     /// A published tick is a fact: computed again it has to be the same, whatever the number of workers then and now.
-    fn compare(&self, tick: Tick, blocks: &[Block]) -> Result<(), Error> {
+    fn compare(&self, tick: Tick, again: &[Published]) -> Result<(), Error> {
+        if !self.same_program {
+            return Ok(());
+        }
         let published = match self.outputs.read(tick) {
             Err(LogError::Gone { .. }) => return Ok(()),
             read => read.map_err(Error::run("compare with what was published"))?,
         };
-        let all = |blocks: &[Block]| -> Result<Block, LogError> {
+        let all = |blocks: &mut dyn Iterator<Item = &Block>| -> Result<Block, LogError> {
             let mut all = Block::new(tick, 0);
-            for (name, rows) in blocks.iter().flat_map(Block::collections) {
+            for (name, rows) in blocks.flat_map(Block::collections) {
                 all.add(name, rows.to_vec())?;
             }
             Ok(all)
         };
+        let again = &mut again.iter().map(|published| &published.block);
         let failed = || Error::run("compare with what was published");
-        if all(blocks).map_err(failed())? == all(&published).map_err(failed())? {
+        if all(again).map_err(failed())? == all(&mut published.iter()).map_err(failed())? {
             tracing::debug!(tick, "computed again: the same");
             return Ok(());
         }

@@ -79,6 +79,13 @@ impl Caller {
 
     /// # Errors
     /// 403.
+    pub(super) fn may_read(&self, collection: &str) -> Result<(), Problem> {
+        let fits = |scope: &Scope| matches!(scope, Scope::Subscribe(name) if name.as_deref().is_none_or(|name| name == collection));
+        self.may(fits, &format!("subscribe:{collection}"))
+    }
+
+    /// # Errors
+    /// 403.
     pub(super) fn may_administer(&self) -> Result<(), Problem> {
         self.may(|scope| *scope == Scope::Admin, "admin")
     }

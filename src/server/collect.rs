@@ -171,7 +171,7 @@ fn store(
     }
     services.metrics.took(Stage::Durable, arrived.elapsed().as_secs_f64());
     services.metrics.bytes.inc_by(events.len() as u64);
-    Ok(Receipt { token: shared.seal.encode(ticket), accepted: verdict.accepted, rejected: verdict.rejected })
+    Ok(Receipt { token: shared.ingest_tokens.encode(ticket), accepted: verdict.accepted, rejected: verdict.rejected })
 }
 
 /// The answer, if there is one to give.

@@ -15,6 +15,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -33,8 +34,22 @@ const OTHER_FILES: u64 = 1024;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Who is at the other end.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub SocketAddr);
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub address: SocketAddr,
+    patience: Arc<Patience>,
+}
+
+impl Peer {
+    /// From now on the client may take nothing for so long.
+    pub(super) fn wait(&self, patience: Duration) {
+        self.patience.0.store(patience.as_millis() as u64, Ordering::Relaxed);
+    }
+}
+
+/// How long a client may take nothing, in milliseconds.
+#[derive(Debug)]
+struct Patience(AtomicU64);
 
 /// Accepts until `stopped`, then returns when the requests under way are answered, or the grace is over.
 pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds, mut stopped: oneshot::Receiver<()>) {
@@ -55,8 +70,10 @@ pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds,
             next = next => next,
             _ = &mut stopped => break,
         };
-        let service = WithPeer { peer: Peer(peer), router: TowerToHyperService::new(router.clone()) };
-        let stream = TokioIo::new(Patient { stream, patience: bounds.stall, deadline: None });
+        let patience = Arc::new(Patience(AtomicU64::new(bounds.stall.as_millis() as u64)));
+        let at = Peer { address: peer, patience: Arc::clone(&patience) };
+        let service = WithPeer { peer: at, router: TowerToHyperService::new(router.clone()) };
+        let stream = TokioIo::new(Patient { stream, patience, deadline: None });
         let connection = graceful.watch(http.serve_connection(stream, service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -113,7 +130,7 @@ impl Service<Request<Incoming>> for WithPeer {
     type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.peer.clone());
         self.router.call(request)
     }
 }
@@ -122,7 +139,7 @@ impl Service<Request<Incoming>> for WithPeer {
 /// [`super::body`], writing has none.
 struct Patient {
     stream: TcpStream,
-    patience: Duration,
+    patience: Arc<Patience>,
     /// Set while a write waits for the client.
     deadline: Option<Pin<Box<Sleep>>>,
 }
@@ -133,7 +150,7 @@ impl Patient {
             self.deadline = None;
             return written;
         }
-        let patience = self.patience;
+        let patience = Duration::from_millis(self.patience.0.load(Ordering::Relaxed));
         let deadline =
             self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + patience)));
         ready!(deadline.as_mut().poll(cx));

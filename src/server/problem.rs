@@ -16,6 +16,7 @@ pub(super) struct Problem {
     message: String,
     headers: Vec<(HeaderName, HeaderValue)>,
     rejected: Option<Box<Rejections>>,
+    oldest: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -29,11 +30,13 @@ struct Text<'p> {
 struct Said<'p> {
     code: &'static str,
     message: &'p str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<u64>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Problem {
-        Problem { status, code, message: message.into(), headers: Vec::new(), rejected: None }
+        Problem { status, code, message: message.into(), headers: Vec::new(), rejected: None, oldest: None }
     }
 
     /// The same request may succeed later. Nothing was stored, but where there was no space: see
@@ -53,6 +56,12 @@ impl Problem {
         self
     }
 
+    /// With the oldest tick that could be had.
+    pub(super) fn since(mut self, oldest: u64) -> Problem {
+        self.oldest = Some(oldest);
+        self
+    }
+
     pub(super) fn rejecting(mut self, rejected: Rejections) -> Problem {
         self.rejected = Some(Box::new(rejected));
         self
@@ -61,7 +70,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let said = Said { code: self.code, message: &self.message };
+        let said = Said { code: self.code, message: &self.message, oldest: self.oldest };
         let text = Json(Text { error: said, rejected: self.rejected.as_deref() });
         (self.status, self.headers.into_iter().collect::<HeaderMap>(), text).into_response()
     }

@@ -2,10 +2,10 @@
 
 use super::connections::Peer;
 use super::problem::Problem;
-use super::{Shared, collect, health};
+use super::{Shared, changes, collect, collections, health, rows};
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
@@ -16,12 +16,17 @@ use tower_http::cors::CorsLayer;
 
 /// What clients choose is written to logs up to this length.
 const LOGGED_BYTES: usize = 256;
+/// What a browser's EventSource resumes with.
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// How long a browser may remember what it was allowed.
 const PREFLIGHT: Duration = Duration::from_secs(3600);
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let mut router = Router::new()
         .route("/v1/events", post(collect::post))
+        .route("/v1/collections", get(collections::list))
+        .route("/v1/collections/{name}/changes", get(changes::get))
+        .route("/v1/collections/{name}/rows", get(rows::get))
         .route("/v1/status", get(health::status))
         .route("/metrics", get(health::metrics))
         .route("/healthz", get(health::alive))
@@ -43,7 +48,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         CorsLayer::new()
             .allow_origin(origins)
             .allow_methods([Method::GET, Method::POST])
-            .allow_headers([AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE])
+            .allow_headers([AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, LAST_EVENT_ID])
             .expose_headers([RETRY_AFTER])
             .max_age(PREFLIGHT)
     })
@@ -53,7 +58,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
 async fn observe(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let noted = tracing::enabled!(tracing::Level::DEBUG).then(|| {
-        let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.address);
         (request.method().clone(), cut(request.uri().path()).to_owned(), peer)
     });
     let response = next.run(request).await;

@@ -11,8 +11,14 @@ use crate::log::vfs::{RealFs, Vfs};
 use crate::log::{Log, Settings};
 use crate::metrics::Metrics;
 use crate::plan::Plan;
-use crate::server::token::Seal;
+use crate::reads::Reads;
+use crate::replay;
+use crate::rows::Schemas;
+use crate::server::token::IngestTokens;
 use crate::status::{Phase, Status};
+use crate::subscribe::follow::Feeds;
+use crate::subscribe::hub::Hub;
+use crate::subscribe::token::ResumeTokens;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -39,7 +45,7 @@ struct World {
     metrics: Arc<Metrics>,
     status: Arc<Status>,
     plan: Arc<Plan>,
-    _log: Log,
+    log: Log,
     _folder: TempDir,
 }
 
@@ -65,7 +71,10 @@ impl World {
         let intake = Arc::new(intake);
         let (metrics, status) = (Arc::new(Metrics::new()), Arc::new(Status::default()));
         status.enter(Phase::Ready);
+        let (reads, feeds) = reading(&plan, &log);
         let services = Services {
+            reads,
+            feeds,
             plan: Arc::clone(&plan),
             intake: Arc::clone(&intake),
             metrics: Arc::clone(&metrics),
@@ -74,7 +83,7 @@ impl World {
             sources: (NUMBER..).take(plan.sources.len()).collect(),
         };
         let server = start_within(services, bounds).unwrap();
-        World { server, intake, metrics, status, plan, _log: log, _folder: folder }
+        World { server, intake, metrics, status, plan, log, _folder: folder }
     }
 
     fn connect(&self) -> TcpStream {
@@ -104,7 +113,7 @@ impl World {
 
     /// The bytes of what lies at a token.
     fn stored(&self, token: &str) -> Vec<u8> {
-        let ticket = Seal::of(LOG).decode(token).unwrap();
+        let ticket = IngestTokens::of(LOG).decode(token).unwrap();
         self.records().into_iter().find(|(at, _)| *at == ticket).unwrap().1
     }
 
@@ -115,6 +124,15 @@ impl World {
     fn events(&self) -> Vec<Vec<u8>> {
         events(&self.intake)
     }
+}
+
+/// Nothing is published.
+fn reading(plan: &Plan, log: &Log) -> (Arc<Reads>, Arc<Feeds>) {
+    let schemas = Arc::new(Schemas::new(&replay::schema(plan)));
+    let tokens = Arc::new(ResumeTokens::of(LOG, [0; 32]));
+    let (hub, _) = Hub::spawn(Arc::clone(&schemas), Arc::clone(&tokens), 0);
+    let feeds = Feeds::new(hub, Arc::clone(&log.outputs), schemas, tokens);
+    (Reads::new(1, None, vec![0; log.queue.len()]), Arc::new(feeds))
 }
 
 fn open(vfs: Arc<dyn Vfs>, root: &Path, epoch: u64) -> (Log, Intake) {

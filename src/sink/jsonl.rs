@@ -33,7 +33,7 @@ impl Keys {
 }
 
 /// Counts by class as an object.
-pub(super) fn classes(classes: &[(&str, u64)], out: &mut Vec<u8>) -> io::Result<()> {
+pub(crate) fn classes(classes: &[(&str, u64)], out: &mut Vec<u8>) -> io::Result<()> {
     out.push(b'{');
     for (index, (class, events)) in classes.iter().enumerate() {
         if index > 0 {

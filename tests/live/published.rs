@@ -9,7 +9,7 @@ use headwater::epoch;
 use headwater::log::vfs::RealFs;
 use headwater::log::{Log, Settings};
 use headwater::replay::schema;
-use headwater::rows::{Collection, Dresser};
+use headwater::rows::{self, Collection, Schemas};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,7 +27,7 @@ pub struct Published {
     now_ms: i64,
     /// The sum of all.
     sum: Rows,
-    dresser: Dresser,
+    schemas: Schemas,
 }
 
 impl Published {
@@ -79,7 +79,7 @@ impl Published {
         let text = super::run_toml("", MEANING);
         let plan = config::parse("run.toml", &text, data, &Overrides { live: true, ..Overrides::default() }).unwrap();
         let published =
-            Published { ticks: Vec::new(), upper, now_ms: clock, sum, dresser: Dresser::new(&schema(&plan)) };
+            Published { ticks: Vec::new(), upper, now_ms: clock, sum, schemas: Schemas::new(&schema(&plan)) };
         published.check_closings();
         published
     }
@@ -88,7 +88,9 @@ impl Published {
     pub fn rows(&self, collection: Collection) -> Vec<Value> {
         let mut all = Vec::new();
         for ((_, row), times) in self.sum.iter().filter(|((name, _), _)| name == collection.name()) {
-            let json = self.dresser.json(collection, row).unwrap();
+            let (schema, mut json) = (self.schemas.of(collection), Vec::new());
+            rows::Row::decode(collection, row).unwrap().json(schema, 0..schema.columns.len(), &mut json);
+            let json: Value = serde_json::from_slice(&json).unwrap();
             all.extend(std::iter::repeat_n(json, *times as usize));
         }
         all.sort_by_key(Value::to_string);

@@ -57,6 +57,11 @@ impl Block {
         self.collections.iter().map(|(name, rows)| (name.as_str(), rows.as_slice()))
     }
 
+    /// Of one collection.
+    pub fn rows(&self, collection: &str) -> &[(Vec<u8>, i64)] {
+        self.collections.get(collection).map_or(&[], Vec::as_slice)
+    }
+
     /// Of the tick and all rows: what recovery compares when it computes the tick again.
     pub fn digest(&self) -> [u8; 32] {
         *blake3::hash(&self.body()).as_bytes()

@@ -1,0 +1,88 @@
+//! Views as they were before a tick, read a part at a time while the graph goes on.
+//!
+//! A scan holds the batches of its arrangements as they were when it was begun. They are immutable, so what comes and is
+//! compacted later does not change what it reads; they are freed with it.
+
+use crate::identity::UserKey;
+use crate::pipeline::NameTrace;
+use crate::sessionize::{Session, SessionTrace};
+use crate::time::Tick;
+use differential_dataflow::trace::TraceReader;
+use differential_dataflow::trace::cursor::{Cursor, CursorList, Navigable, cursor_list};
+use std::sync::Arc;
+use timely::progress::Antichain;
+
+/// The batches of an arrangement, and a place among them.
+pub(crate) struct Reading<Tr: TraceReader>
+where
+    Tr::Batch: Navigable,
+{
+    pub cursor: CursorList<<Tr::Batch as Navigable>::Cursor>,
+    pub storage: Vec<Tr::Batch>,
+}
+
+impl<Tr: TraceReader<Time = Tick>> Reading<Tr>
+where
+    Tr::Batch: Navigable,
+    <Tr::Batch as Navigable>::Cursor: Cursor<Storage = Tr::Batch, Time = Tick, Diff = isize>,
+{
+    pub fn begin(trace: &mut Tr) -> Reading<Tr> {
+        let mut upper = Antichain::new();
+        trace.read_upper(&mut upper);
+        let batches = trace.batches_through(upper.borrow()).expect("the trace has all batches up to its upper");
+        let (cursor, storage) = cursor_list(batches);
+        Reading { cursor, storage }
+    }
+
+    /// Multiplicity before `tick` of the row at which the cursor is.
+    pub fn count(&mut self, tick: Tick) -> isize {
+        let mut total = 0;
+        self.cursor.map_times(&self.storage, |time, diff| {
+            if <<Tr::Batch as Navigable>::Cursor as Cursor>::owned_time(time) < tick {
+                total += <<Tr::Batch as Navigable>::Cursor as Cursor>::owned_diff(diff);
+            }
+        });
+        total
+    }
+}
+
+/// The sessions of one worker before a tick, with the names of their users.
+pub struct SessionScan {
+    sessions: Reading<SessionTrace>,
+    names: Reading<NameTrace>,
+    before: Tick,
+}
+
+impl SessionScan {
+    pub(crate) fn begin(sessions: &mut SessionTrace, names: &mut NameTrace, before: Tick) -> SessionScan {
+        SessionScan { sessions: Reading::begin(sessions), names: Reading::begin(names), before }
+    }
+
+    /// Goes on with this user, or the first one after. Users may only be asked for in order.
+    pub fn seek(&mut self, user: UserKey) {
+        self.sessions.cursor.seek_key(&self.sessions.storage, &user);
+    }
+
+    /// The user that comes next.
+    pub fn user(&self) -> Option<UserKey> {
+        self.sessions.cursor.get_key(&self.sessions.storage).copied()
+    }
+
+    /// Calls back with each session of the next user, in the order of time; `None` if there is no other one.
+    pub fn step(&mut self, row: &mut dyn FnMut(UserKey, &str, &Session)) -> Option<UserKey> {
+        let user = self.user()?;
+        self.names.cursor.seek_key(&self.names.storage, &user);
+        let named = self.names.cursor.get_key(&self.names.storage) == Some(&user);
+        let name = self.names.cursor.get_val(&self.names.storage).filter(|_| named);
+        // Readers send the name of a user in the tick of the user's first event, or before.
+        let name = name.map(Arc::clone).unwrap_or_default();
+        while let Some(session) = self.sessions.cursor.get_val(&self.sessions.storage).cloned() {
+            if self.sessions.count(self.before) != 0 {
+                row(user, &name, &session);
+            }
+            self.sessions.cursor.step_val(&self.sessions.storage);
+        }
+        self.sessions.cursor.step_key(&self.sessions.storage);
+        Some(user)
+    }
+}

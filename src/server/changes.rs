@@ -1,0 +1,196 @@
+//! `GET /v1/collections/{name}/changes`: follows a collection.
+
+use super::Shared;
+use super::collections;
+use super::connections::Peer;
+use super::parameters::{Parameters, wrong};
+use super::problem::Problem;
+use super::routes::LAST_EVENT_ID;
+use crate::reads::Unreadable;
+use crate::rows::Collection;
+use crate::subscribe::follow::{Follower, Start};
+use crate::subscribe::frame::Encoding;
+use crate::subscribe::query::{self, Envelope, Query, QueryError};
+use crate::subscribe::snapshot;
+use crate::subscribe::token::Mistaken;
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use dataflows::Tick;
+use futures_util::stream;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+const PARAMETERS: [&str; 9] =
+    ["snapshot", "envelope", "filter", "key", "columns", "token", "heartbeat", "from", "until"];
+/// Progress is said so often, in seconds, unless it is asked for otherwise.
+const HEARTBEAT: f64 = 5.0;
+/// Pieces that wait to be written to a client, beside what its connection holds.
+const PIECES: usize = 1;
+
+pub(super) async fn get(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let headers = request.headers();
+    let collection = collections::find(&shared, shared.access.caller(headers)?, &name)?;
+    let parameters = Parameters::of(request.uri(), &PARAMETERS)?;
+    let feeds = &shared.services.feeds;
+    let query = Arc::new(query_of(&shared, collection, &parameters)?);
+    let encoding = encoding(headers);
+    let seconds = parameters.parsed("heartbeat", "a number of seconds")?.unwrap_or(HEARTBEAT);
+    let heartbeat = Some(seconds).filter(|seconds| (0.1..=3600.0).contains(seconds));
+    let heartbeat = heartbeat.ok_or_else(|| wrong("heartbeat", &seconds.to_string(), "from 0.1 to 3600 seconds"))?;
+    let upper = feeds.outputs.upper();
+    let until = match parameters.get("until") {
+        None => None,
+        Some("caught_up") => Some(upper),
+        Some(other) => return Err(wrong("until", other, "caught_up")),
+    };
+    let last_event_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
+    let token = last_event_id.or(parameters.get("token"));
+    let from: Option<Tick> = parameters.parsed("from", "the number of a tick")?;
+    let snapshot = parameters.flag("snapshot")?;
+    let start = match (token, from) {
+        // Whoever resumes has what a snapshot would say.
+        (Some(token), _) => Start::From(resumed(&shared, token, &query, upper)?),
+        (None, Some(from)) if snapshot == Some(true) => {
+            let message = format!("a snapshot is of now: leave out `snapshot`, or `from={from}`");
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "from", message));
+        }
+        (None, Some(from)) => Start::From(kept(&shared, from, upper)?),
+        (None, None) if snapshot == Some(true) && !collection.is_view() => {
+            let message = "a journal has no snapshot: follow it from a tick, as in `from=0`";
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "snapshot", message));
+        }
+        (None, None) if snapshot.unwrap_or(collection.is_view()) => take_snapshot(&shared, &query, encoding).await?,
+        (None, None) => Start::From(upper),
+    };
+    if let Some(peer) = request.extensions().get::<Peer>() {
+        peer.wait(shared.bounds.idle);
+    }
+    let (client, pieces) = mpsc::channel::<Bytes>(PIECES);
+    let follower = Follower {
+        feeds: Arc::clone(feeds),
+        query,
+        encoding,
+        heartbeat: Duration::from_secs_f64(heartbeat),
+        until,
+        client,
+    };
+    tokio::spawn(follower.run(start));
+    let pieces = stream::unfold(pieces, |mut pieces| async move {
+        let piece = pieces.recv().await?;
+        Some((Ok::<_, Infallible>(piece), pieces))
+    });
+    let headers = [
+        (CONTENT_TYPE, encoding.media_type()),
+        (CACHE_CONTROL, "no-store"),
+        // Proxies are asked to pass on what there is.
+        (axum::http::HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    Ok((headers, Body::from_stream(pieces)).into_response())
+}
+
+/// What is asked for.
+///
+/// # Errors
+/// 400.
+pub(super) fn query_of(shared: &Shared, collection: Collection, parameters: &Parameters) -> Result<Query, Problem> {
+    let envelope = match parameters.get("envelope") {
+        None | Some("diff") => Envelope::Diff,
+        Some("upsert") => Envelope::Upsert,
+        Some(other) => return Err(wrong("envelope", other, "diff or upsert")),
+    };
+    let asked = query::Parameters {
+        filter: parameters.get("filter").map(str::to_owned),
+        keys: parameters.all("key").map(str::to_owned).collect(),
+        columns: parameters.get("columns").map(str::to_owned),
+        envelope,
+    };
+    let bad = |QueryError { code, message }| Problem::new(StatusCode::BAD_REQUEST, code, message);
+    Query::new(shared.services.feeds.schemas.of(collection), &asked).map_err(bad)
+}
+
+fn encoding(headers: &HeaderMap) -> Encoding {
+    let events = |value: &axum::http::HeaderValue| {
+        value.to_str().is_ok_and(|value| value.to_ascii_lowercase().contains("text/event-stream"))
+    };
+    if headers.get_all(ACCEPT).iter().any(events) { Encoding::Events } else { Encoding::Lines }
+}
+
+/// The tick that a token goes on with.
+///
+/// # Errors
+/// 400, 409, 410.
+fn resumed(shared: &Shared, token: &str, query: &Query, upper: Tick) -> Result<Tick, Problem> {
+    let conflict = |code, message: &str| Problem::new(StatusCode::CONFLICT, code, message);
+    let tick = shared.services.feeds.tokens.decode(token, query).map_err(|mistaken| match mistaken {
+        Mistaken::Invalid => Problem::new(StatusCode::BAD_REQUEST, "token", "this is no resume token of this cluster"),
+        Mistaken::Program => {
+            conflict("program_changed", "what the token speaks of was computed otherwise: begin again with a snapshot")
+        }
+        Mistaken::Query => conflict(
+            "other_query",
+            "the token is of another collection, filter, key, envelope or of other columns: ask as you did then",
+        ),
+    })?;
+    if tick > upper {
+        return Err(conflict("token_ahead", "the token is of a time that this cluster has not seen: begin again"));
+    }
+    kept(shared, tick, upper)
+}
+
+/// A tick from which on all changes can be had.
+///
+/// # Errors
+/// 400, 410.
+fn kept(shared: &Shared, tick: Tick, upper: Tick) -> Result<Tick, Problem> {
+    let oldest = shared.services.feeds.outputs.oldest();
+    if tick > upper {
+        return Err(wrong("from", &tick.to_string(), &format!("at most {upper}, the next tick")));
+    }
+    if tick < oldest {
+        let message = format!("the changes before tick {oldest} are not kept any more: begin again with a snapshot");
+        return Err(Problem::new(StatusCode::GONE, "token_expired", message).since(oldest));
+    }
+    Ok(tick)
+}
+
+async fn take_snapshot(shared: &Arc<Shared>, query: &Arc<Query>, encoding: Encoding) -> Result<Start, Problem> {
+    let services = &shared.services;
+    let turn = timeout(shared.bounds.snapshot_turn, Arc::clone(&shared.snapshots).acquire_owned()).await;
+    let busy = || Problem::later("busy", "too many snapshots are being taken");
+    let permit = turn.map_err(|_| busy())?.map_err(|_| busy())?;
+    let schema = services.feeds.schemas.of(query.collection);
+    let wanted = snapshot::wanted(query, schema);
+    let answer = services.reads.at(None, query.collection, wanted, query.filter.clone(), usize::MAX);
+    let answer = answer.map_err(unreadable)?;
+    let (tick, folder) = (answer.tick, services.plan.data_dir.as_path());
+    let spool = snapshot::spool(folder, answer, Arc::clone(query), Arc::new(schema.clone()), encoding, permit);
+    let spool = spool.map_err(|error| {
+        tracing::warn!(%error, "no snapshot can be taken");
+        Problem::later("full", "there is no space for the snapshot")
+    })?;
+    Ok(Start::Snapshot(tick + 1, spool))
+}
+
+pub(super) fn unreadable(unreadable: Unreadable) -> Problem {
+    match unreadable {
+        Unreadable::Nothing => Problem::later("starting", "nothing is published yet"),
+        Unreadable::Ahead { upper } => {
+            let message = format!("that tick is not published yet: the next one is {upper}");
+            Problem::new(StatusCode::BAD_REQUEST, "as_of", message)
+        }
+        Unreadable::Gone { since } => {
+            let message = format!("the rows before tick {since} cannot be told from later ones any more");
+            Problem::new(StatusCode::GONE, "as_of", message).since(since)
+        }
+    }
+}

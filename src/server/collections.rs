@@ -1,0 +1,52 @@
+//! `GET /v1/collections`: what can be followed and read.
+
+use super::Shared;
+use super::access::Caller;
+use super::problem::Problem;
+use crate::rows::Collection;
+use crate::status::Phase;
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(super) async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<impl IntoResponse, Problem> {
+    let caller = shared.access.caller(&headers)?;
+    let feeds = &shared.services.feeds;
+    let (since, upper) = (feeds.outputs.oldest(), feeds.outputs.upper());
+    let entry = |collection: Collection| {
+        json!({
+            "name": collection.name(),
+            "kind": collection.kind(),
+            "key": collection.key(),
+            "schema": feeds.schemas.of(collection).json(),
+            "since": since,
+            "upper": upper,
+        })
+    };
+    let readable = Collection::ALL.into_iter().filter(|collection| caller.may_read(collection.name()).is_ok());
+    let collections: Vec<Value> = readable.map(entry).collect();
+    Ok(([(CACHE_CONTROL, "no-store")], Json(json!({ "collections": collections }))))
+}
+
+/// The collection of this name, if the caller may read it now.
+///
+/// # Errors
+/// 403, 404, 429, 503.
+pub(super) fn find(shared: &Shared, caller: &Caller, name: &str) -> Result<Collection, Problem> {
+    let Some(collection) = Collection::named(name) else {
+        let known: Vec<_> = Collection::ALL.into_iter().map(Collection::name).collect();
+        let message = format!("there is no such collection, but {}", known.join(", "));
+        return Err(Problem::new(StatusCode::NOT_FOUND, "collection", message));
+    };
+    caller.may_read(collection.name())?;
+    caller.charge()?;
+    match shared.services.status.phase() {
+        Phase::Starting | Phase::Recovering => Err(Problem::later("starting", "the process is starting")),
+        Phase::Draining => Err(Problem::later("draining", "the process is about to stop")),
+        Phase::Ready => Ok(collection),
+    }
+}

@@ -1,0 +1,117 @@
+//! `GET /v1/collections/{name}/rows`: the rows of a view at a tick, by key or by a filter, a page at a time.
+
+use super::Shared;
+use super::changes::{query_of, unreadable};
+use super::collections;
+use super::parameters::{Parameters, wrong};
+use super::problem::Problem;
+use crate::reads::{Part, Rank, Wanted};
+use crate::rows::Row;
+use crate::subscribe::snapshot::wanted;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dataflows::{EventTime, Tick, UserKey};
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+const PARAMETERS: [&str; 7] = ["key", "filter", "columns", "limit", "after", "as_of", "wait_for"];
+/// Rows of a page.
+const LIMIT: usize = 1000;
+const MOST: usize = 10_000;
+/// A page that takes longer is given up.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) async fn get(
+    State(shared): State<Arc<Shared>>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let collection = collections::find(&shared, shared.access.caller(request.headers())?, &name)?;
+    if !collection.is_view() {
+        let message = "a journal holds no rows: follow its changes";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "collection", message));
+    }
+    let parameters = Parameters::of(request.uri(), &PARAMETERS)?;
+    let query = query_of(&shared, collection, &parameters)?;
+    let limit = parameters.parsed("limit", "a number of rows")?.unwrap_or(LIMIT);
+    if !(1..=MOST).contains(&limit) {
+        return Err(wrong("limit", &limit.to_string(), &format!("from 1 to {MOST} rows")));
+    }
+    let as_of: Option<Tick> = parameters.parsed("as_of", "the number of a tick")?;
+    if let Some(token) = parameters.get("wait_for") {
+        wait_for(&shared, token).await?;
+    }
+    let schema = shared.services.feeds.schemas.of(collection);
+    let wanted = match parameters.get("after") {
+        None => wanted(&query, schema),
+        Some(after) => Wanted::After(place(after).ok_or_else(|| wrong("after", after, "what `next` said"))?),
+    };
+    let reads = &shared.services.reads;
+    let mut answer = reads.at(as_of, collection, wanted, query.filter.clone(), limit + 1).map_err(unreadable)?;
+    let mut rows = Part::new();
+    let all = async {
+        while let Some(part) = answer.parts.recv().await {
+            rows.extend(part);
+        }
+    };
+    timeout(PATIENCE, all).await.map_err(|_| Problem::later("busy", "the workers have no time to look"))?;
+    // The same order whatever the number of workers.
+    rows.sort_unstable();
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+
+    let mut body = format!("{{\"as_of\":{},\"rows\":[", answer.tick).into_bytes();
+    for (index, row) in rows.iter().filter_map(|(_, row)| Row::decode(collection, row)).enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        row.json(schema, query.columns.iter().copied(), &mut body);
+    }
+    body.push(b']');
+    let last = rows.last().filter(|_| more);
+    if last.is_some() {
+        body.extend_from_slice(b",\"more\":true");
+    }
+    if let Some(rank) = last.and_then(|(rank, _)| *rank) {
+        write!(body, ",\"next\":\"{}\"", shown(rank)).expect("memory can be written to");
+    }
+    body.push(b'}');
+    let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
+    Ok((headers, Body::from(body)).into_response())
+}
+
+/// Until what was posted is in the views.
+async fn wait_for(shared: &Shared, token: &str) -> Result<(), Problem> {
+    let Some(ticket) = shared.ingest_tokens.decode(token) else {
+        let message = "`wait_for` is no token that `POST /v1/events` of this cluster has answered";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "wait_for", message));
+    };
+    let reads = &shared.services.reads;
+    let mut upper = reads.upper();
+    let waited = timeout(PATIENCE, upper.wait_for(|_| reads.has(ticket))).await;
+    waited
+        .map_err(|_| Problem::later("not_yet", "those events are not published yet"))?
+        .map(|_| ())
+        .map_err(|_| Problem::later("draining", "the process is about to stop"))
+}
+
+/// As opaque text.
+fn shown((user, start): Rank) -> String {
+    let mut bytes = user.bytes().to_vec();
+    bytes.extend_from_slice(&start.micros().to_be_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn place(text: &str) -> Option<Rank> {
+    let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    let (user, start) = bytes.split_first_chunk::<16>()?;
+    let start = i64::from_be_bytes(start.try_into().ok()?);
+    Some((UserKey::from_bytes(*user)?, EventTime::from_micros(start)?))
+}

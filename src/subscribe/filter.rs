@@ -1,0 +1,160 @@
+//! Predicates over the rows of a collection: what readers and sinks say they want.
+//!
+//! ```text
+//! any   = all ("or" all)*
+//! all   = one ("and" one)*
+//! one   = "not" one | "(" any ")" | FIELD op VALUE | FIELD "in" "(" VALUE ("," VALUE)* ")"
+//!       | FIELD "starts_with" TEXT | FIELD "has" TEXT
+//! op    = "=" | "!=" | "<" | "<=" | ">" | ">="
+//! FIELD = a column, or classes.NAME: how many events of a class a session has
+//! VALUE = "text" | 12 | -1.5 | null
+//! ```
+//! `has` asks whether a session has an event of a class. Nothing is less or greater than null.
+
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use crate::rows::{Row, Schema, Value};
+use std::cmp::Ordering;
+
+/// A filter that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the filter is wrong at character {at}: {message}")]
+pub struct FilterError {
+    /// From 1.
+    pub at: usize,
+    pub message: String,
+}
+
+/// A predicate, bound to the columns of one collection.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Filter {
+    All(Vec<Filter>),
+    Any(Vec<Filter>),
+    Not(Box<Filter>),
+    Compare(Field, Op, Literal),
+    /// One of these.
+    In(Field, Vec<Literal>),
+    StartsWith(Field, String),
+    /// The column of classes has this one.
+    Has(usize, String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    Column(usize),
+    /// Events of one class, in the column of classes.
+    Class(usize, String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    Equal,
+    NotEqual,
+    Less,
+    AtMost,
+    Greater,
+    AtLeast,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Literal {
+    Null,
+    Text(String),
+    /// In millionths.
+    Number(i128),
+}
+
+/// A value that a matching row has in a column: `(column, text)`.
+pub type Anchor = (usize, String);
+
+impl Filter {
+    /// Reads a filter of the rows of `schema`.
+    ///
+    /// # Errors
+    /// Where it is wrong, and what would be right.
+    pub fn parse(text: &str, schema: &Schema) -> Result<Filter, FilterError> {
+        parse::filter(text, schema)
+    }
+
+    /// Rows that have `value` in one of the columns that the collection is looked up by.
+    pub fn of_key(value: &str, schema: &Schema) -> Filter {
+        let columns = schema.collection.lookup().iter().filter_map(|name| schema.column(name));
+        let equal = |column| Filter::Compare(Field::Column(column), Op::Equal, Literal::Text(value.to_owned()));
+        Filter::Any(columns.map(equal).collect())
+    }
+
+    pub fn matches(&self, row: &Row<'_>) -> bool {
+        match self {
+            Filter::All(all) => all.iter().all(|filter| filter.matches(row)),
+            Filter::Any(any) => any.iter().any(|filter| filter.matches(row)),
+            Filter::Not(filter) => !filter.matches(row),
+            Filter::Compare(field, op, literal) => compare(&field.value(row), *op, literal),
+            Filter::In(field, literals) => {
+                let value = field.value(row);
+                literals.iter().any(|literal| compare(&value, Op::Equal, literal))
+            }
+            Filter::StartsWith(field, prefix) => {
+                matches!(field.value(row), Value::Text(text) if text.starts_with(prefix.as_str()))
+            }
+            Filter::Has(column, class) => events(&row.value(*column), class) > 0,
+        }
+    }
+
+    /// Texts of which every matching row has at least one, each in its column: few, so that rows can be looked up. `None`
+    /// if the filter names none.
+    pub fn anchors(&self) -> Option<Vec<Anchor>> {
+        match self {
+            Filter::Compare(Field::Column(column), Op::Equal, Literal::Text(text)) => {
+                Some(vec![(*column, text.clone())])
+            }
+            Filter::In(Field::Column(column), literals) => {
+                let text = |literal: &Literal| match literal {
+                    Literal::Text(text) => Some((*column, text.clone())),
+                    Literal::Null | Literal::Number(_) => None,
+                };
+                literals.iter().map(text).collect()
+            }
+            Filter::All(all) => all.iter().filter_map(Filter::anchors).min_by_key(Vec::len),
+            Filter::Any(any) => {
+                any.iter().map(Filter::anchors).collect::<Option<Vec<_>>>().map(|anchors| anchors.concat())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Field {
+    fn value<'r>(&self, row: &'r Row<'_>) -> Value<'r> {
+        match self {
+            Field::Column(column) => row.value(*column),
+            Field::Class(column, class) => Value::Integer(events(&row.value(*column), class)),
+        }
+    }
+}
+
+fn events(classes: &Value<'_>, class: &str) -> i64 {
+    let Value::Classes(classes) = classes else { return 0 };
+    let found = classes.binary_search_by(|(name, _)| (*name).cmp(class));
+    found.map_or(0, |index| i64::try_from(classes[index].1).unwrap_or(i64::MAX))
+}
+
+fn compare(value: &Value<'_>, op: Op, literal: &Literal) -> bool {
+    const ONE: i128 = 1_000_000;
+    let ordering = match (value, literal) {
+        (Value::Null | Value::Absent, Literal::Null) => Some(Ordering::Equal),
+        (Value::Text(text), Literal::Text(other)) => Some(text.as_ref().cmp(other.as_str())),
+        (Value::Integer(number), Literal::Number(other)) => Some((i128::from(*number) * ONE).cmp(other)),
+        (Value::Decimal(number), Literal::Number(other)) => Some(number.cmp(other)),
+        _ => None,
+    };
+    match (op, ordering) {
+        (Op::Equal, ordering) => ordering == Some(Ordering::Equal),
+        (Op::NotEqual, ordering) => ordering != Some(Ordering::Equal),
+        (Op::Less, ordering) => ordering == Some(Ordering::Less),
+        (Op::Greater, ordering) => ordering == Some(Ordering::Greater),
+        (Op::AtMost, ordering) => ordering.is_some_and(Ordering::is_le) && *literal != Literal::Null,
+        (Op::AtLeast, ordering) => ordering.is_some_and(Ordering::is_ge) && *literal != Literal::Null,
+    }
+}
