@@ -163,7 +163,7 @@ impl SessionBytes<'_> {
                 }
                 let rest = rest - self.sums.len() * 2;
                 let carried = self.carried.get(rest / 2).copied().unwrap_or_default();
-                let carried = if rest % 2 == 0 { carried.0 } else { carried.1 };
+                let carried = if rest.is_multiple_of(2) { carried.0 } else { carried.1 };
                 carried.map_or(Value::Null, text)
             }
         }

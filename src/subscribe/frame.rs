@@ -80,7 +80,7 @@ pub fn hello(encoding: Encoding, schema: &Schema, program: &str, since: Tick, up
 
 pub fn progress(encoding: Encoding, upper: Tick, token: &str, out: &mut Vec<u8>) {
     if encoding == Encoding::Events {
-        write!(out, "id: {token}\n").expect("memory can be written to");
+        writeln!(out, "id: {token}").expect("memory can be written to");
     }
     encoding.begin(out);
     write!(out, "{{\"type\":\"progress\",\"upper\":{upper},\"token\":\"{token}\"}}").expect("memory can be written to");
