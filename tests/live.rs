@@ -6,6 +6,7 @@
 
 mod client;
 mod events;
+mod follower;
 mod full;
 mod journals;
 mod kill;

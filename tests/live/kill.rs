@@ -1,5 +1,6 @@
 //! Processes are killed at random, over and over, while clients send. In the end each event that was acknowledged counts
-//! once, one of which nobody knows counts once or not at all, and one that was refused does not.
+//! once, one of which nobody knows counts once or not at all, and one that was refused does not. Those who follow
+//! meanwhile, and are cut off as well, have at each progress exactly what was published, and together every change once.
 //!
 //! ```sh
 //! HEADWATER_KILL_ROUNDS=1000 HEADWATER_KILL_SEED=7 cargo test --release --locked kill -- --nocapture
@@ -7,6 +8,7 @@
 
 use super::client::{Client, Outcome};
 use super::events::{Event, PAST_MS, lines, sessions};
+use super::follower::{Follower, Truth};
 use super::process::{Process, Restart};
 use super::published::{Published, same};
 use super::{OFTEN, folder};
@@ -14,6 +16,7 @@ use crate::headwater::Folder;
 use headwater::intake::wall_ms;
 use headwater::log::vfs::model::Rng;
 use rustix::process::{Signal, kill_process};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::env;
 use std::net::SocketAddr;
@@ -39,9 +42,11 @@ fn killed_at_random_nothing_is_lost_and_nothing_counts_twice() {
     let folder = folder(OFTEN);
     let mut persistent: Vec<_> = (0..PERSISTENT).map(|number| Persistent::new(number, rng.next_u64())).collect();
     let mut careless: Vec<_> = (0..CARELESS).map(|number| Careless::new(number, rng.next_u64())).collect();
+    let mut followers: Vec<_> =
+        followers().into_iter().map(|(follower, _)| (follower, Rng::new(rng.next_u64()))).collect();
     let mut seen = Seen::default();
     for round in 0..rounds {
-        self::round(&folder, &mut rng, &mut persistent, &mut careless, &mut seen, round);
+        self::round(&folder, &mut rng, &mut persistent, &mut careless, &mut followers, &mut seen, round);
     }
 
     let process = Process::start(&folder, "data", 1 + rng.below(3) as usize, Restart::No);
@@ -51,9 +56,21 @@ fn killed_at_random_nothing_is_lost_and_nothing_counts_twice() {
             client.send(&mut Client::new(address));
         }
     }
+    Client::new(address).published();
+    for (follower, _) in &mut followers {
+        follower.finish(address);
+        is_uninterrupted(follower, address);
+    }
     seen.note(&process.drain().stderr);
 
-    let published = Published::read(&folder.path("data"));
+    let mut truths: Vec<_> = self::followers().into_iter().map(|(_, truth)| truth).collect();
+    let published = Published::read_for(&folder.path("data"), &mut truths);
+    for ((follower, _), truth) in followers.iter().zip(&truths) {
+        follower.check(truth);
+        let Follower { collection, points, cuts, deltas, .. } = follower;
+        eprintln!("{collection}: {} points, {cuts} cuts, {} frames of changes", points.len(), deltas.len());
+        assert!(rounds < ROUNDS || *cuts > rounds / 2, "{collection}: {cuts} cuts");
+    }
     let ours = published.sessions();
     let users: BTreeSet<&str> = ours.iter().map(|row| row.0.as_str()).collect();
     let mut counted: Vec<&Event> = persistent.iter().flat_map(|client| client.acknowledged.iter().flatten()).collect();
@@ -96,6 +113,40 @@ fn killed_at_random_nothing_is_lost_and_nothing_counts_twice() {
         assert!(seen.snapshots > rounds / 2 && seen.resumed > rounds / 2 && seen.compared > rounds, "{seen:?}");
         assert!(oldest_file(&folder) > 0);
     }
+}
+
+/// Those who follow, each with what it should see.
+fn followers() -> [(Follower, Truth); 4] {
+    let all = |row: &Value| Some(row.clone());
+    let users = |row: &Value| {
+        let wanted = row["events"].as_u64() >= Some(5) && row["user"].as_str().unwrap().starts_with("user 1");
+        wanted.then(|| json!({ "user": row["user"], "events": row["events"] }))
+    };
+    [
+        (Follower::new("sessions", "snapshot=true"), Truth::new("sessions", all)),
+        (
+            Follower::new(
+                "sessions",
+                "filter=events%20%3E%3D%205%20and%20user%20starts_with%20%22user%201%22&columns=user,events",
+            ),
+            Truth::new("sessions", users),
+        ),
+        (Follower::new("counts", ""), Truth::new("counts", all)),
+        (Follower::new("late", "from=0"), Truth::new("late", all)),
+    ]
+}
+
+/// The frames of changes that came in pieces are those that come at once.
+fn is_uninterrupted(follower: &Follower, address: SocketAddr) {
+    let query = format!("{}&snapshot=false&from={}", follower.query.replace("from=0", ""), follower.since);
+    let query = query.replace("snapshot=true", "").replace("&&", "&");
+    let mut again = Follower::new(follower.collection, query.trim_start_matches('&').to_owned().leak());
+    again.finish(address);
+    let ticks =
+        |follower: &Follower| follower.deltas.iter().map(|frame| frame[..40.min(frame.len())].to_owned()).collect();
+    let (ours, theirs): (Vec<String>, Vec<String>) = (ticks(follower), ticks(&again));
+    same("ticks", &ours, &theirs);
+    assert!(follower.deltas == again.deltas, "{}: frames of the same ticks differ", follower.collection);
 }
 
 /// What the processes have said.
@@ -151,6 +202,7 @@ fn round(
     rng: &mut Rng,
     persistent: &mut [Persistent],
     careless: &mut [Careless],
+    followers: &mut [(Follower, Rng)],
     seen: &mut Seen,
     round: u64,
 ) {
@@ -170,7 +222,7 @@ fn round(
     }
     let (address, took) = process.ready_again(0);
     seen.ready.push(took);
-    while_clients_send(address, pace, persistent, careless, || {
+    while_clients_send(address, pace, persistent, careless, followers, || {
         sleep(moment);
         let working = process.working().unwrap();
         match end {
@@ -192,7 +244,7 @@ fn round(
     let restarted = matches!(end, End::Kill | End::Stop | End::Pause) && restart == Restart::Supervisor;
     if restarted {
         let (address, _) = process.ready_again(1);
-        while_clients_send(address, pace, persistent, careless, || {
+        while_clients_send(address, pace, persistent, careless, followers, || {
             sleep(pause);
             kill_process(process.working().unwrap(), Signal::KILL).unwrap();
         });
@@ -210,6 +262,7 @@ fn while_clients_send(
     pace: Duration,
     persistent: &mut [Persistent],
     careless: &mut [Careless],
+    followers: &mut [(Follower, Rng)],
     work: impl FnOnce(),
 ) {
     let over = &AtomicBool::new(false);
@@ -229,6 +282,9 @@ fn while_clients_send(
                     sleep(pace);
                 }
             });
+        }
+        for (follower, rng) in followers {
+            scope.spawn(move || follower.follow_in_pieces(address, rng, over));
         }
         work();
         over.store(true, Ordering::Release);

@@ -3,6 +3,7 @@
 
 use super::MEANING;
 use super::events::GAP_MS;
+use super::follower::Truth;
 use crate::headwater::{Folder, Row};
 use headwater::config::{self, Overrides};
 use headwater::epoch;
@@ -30,6 +31,19 @@ pub struct Published {
     schemas: Schemas,
 }
 
+fn schemas(data: &Path) -> Schemas {
+    let text = super::run_toml("", MEANING);
+    let plan = config::parse("run.toml", &text, data, &Overrides { live: true, ..Overrides::default() }).unwrap();
+    Schemas::new(&schema(&plan))
+}
+
+fn json(schemas: &Schemas, collection: &str, row: &[u8]) -> Value {
+    let collection = Collection::named(collection).unwrap();
+    let (schema, mut json) = (schemas.of(collection), Vec::new());
+    rows::Row::decode(collection, row).unwrap().json(schema, 0..schema.columns.len(), &mut json);
+    serde_json::from_slice(&json).unwrap()
+}
+
 impl Published {
     /// Reads the folder of a process that has drained: each tick that has happened has to be published.
     pub fn read(data: &Path) -> Published {
@@ -41,6 +55,18 @@ impl Published {
         let mut ticks = Vec::new();
         let published = Published::read_each(data, &mut |now_ms, changes| ticks.push((now_ms, changes)));
         Published { ticks, ..published }
+    }
+
+    /// As [`Published::read`], and tells `truths` of every tick.
+    pub fn read_for(data: &Path, truths: &mut [Truth]) -> Published {
+        let schemas = schemas(data);
+        Published::read_each(data, &mut |_, changes| {
+            let rows: Vec<_> =
+                changes.iter().map(|((name, row), diff)| (name.as_str(), json(&schemas, name, row), *diff)).collect();
+            for truth in &mut *truths {
+                truth.tick(rows.iter().cloned());
+            }
+        })
     }
 
     fn read_each(data: &Path, each: &mut dyn FnMut(i64, Rows)) -> Published {
@@ -76,10 +102,7 @@ impl Published {
             }
             each(now_ms, changes);
         }
-        let text = super::run_toml("", MEANING);
-        let plan = config::parse("run.toml", &text, data, &Overrides { live: true, ..Overrides::default() }).unwrap();
-        let published =
-            Published { ticks: Vec::new(), upper, now_ms: clock, sum, schemas: Schemas::new(&schema(&plan)) };
+        let published = Published { ticks: Vec::new(), upper, now_ms: clock, sum, schemas: schemas(data) };
         published.check_closings();
         published
     }
@@ -88,9 +111,7 @@ impl Published {
     pub fn rows(&self, collection: Collection) -> Vec<Value> {
         let mut all = Vec::new();
         for ((_, row), times) in self.sum.iter().filter(|((name, _), _)| name == collection.name()) {
-            let (schema, mut json) = (self.schemas.of(collection), Vec::new());
-            rows::Row::decode(collection, row).unwrap().json(schema, 0..schema.columns.len(), &mut json);
-            let json: Value = serde_json::from_slice(&json).unwrap();
+            let json = json(&self.schemas, collection.name(), row);
             all.extend(std::iter::repeat_n(json, *times as usize));
         }
         all.sort_by_key(Value::to_string);
