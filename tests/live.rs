@@ -13,6 +13,7 @@ mod kill;
 mod order;
 mod process;
 mod published;
+mod reading;
 mod stop;
 
 use crate::headwater::Folder;
