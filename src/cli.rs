@@ -1,5 +1,9 @@
 //! The grammar of the command line. What the verbs do is elsewhere.
 
+mod asking;
+
+pub use asking::{Envelope, Peek, Server, Status, Subscribe};
+
 use crate::config::{Overrides, WORKERS, units};
 use crate::decode::reading::Value;
 use crate::decode::time::TimeReader;
@@ -23,6 +27,8 @@ Examples:
   headwater plan shop.toml                          what would be read and done
   headwater replay shop.toml --out result           sessions, counts and dead letters
   headwater run shop.toml --workers 2               sessions of events as they come
+  headwater subscribe sessions                      sessions as they change
+  headwater peek sessions --key u42                 sessions of a user, now
   headwater doctor data                             what its folder holds, and what is wrong with it
   headwater generate --events 1000000 --out load    events to try it with
   headwater help replay                             everything about one command
@@ -44,6 +50,8 @@ pub struct Cli {
 pub enum Verb {
     Replay(Replay),
     Run(Run),
+    Subscribe(Subscribe),
+    Peek(Peek),
     Status(Status),
     Doctor(Doctor),
     Plan(Plan),
@@ -154,28 +162,6 @@ pub struct Run {
     /// End when the process fails, for supervisors of your own
     #[arg(long)]
     pub no_restart: bool,
-}
-
-/// Shows how a process that runs is doing
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  headwater status
-  headwater status --url http://127.0.0.1:8080 --json
-
-Exit codes: 0 it is ready, 1 it is not, or cannot be reached, 2 wrong usage.")]
-pub struct Status {
-    /// Where its HTTP server is
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7474")]
-    pub url: String,
-
-    /// A token with the scope `admin`, where tokens are needed
-    #[arg(long, value_name = "TOKEN", env = "HEADWATER_TOKEN", hide_env_values = true)]
-    pub token: Option<String>,
-
-    /// Print one JSON object, and nothing else
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Examines the data folder of `run`: what it holds, what is damaged, and what a start would do

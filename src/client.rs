@@ -1,10 +1,30 @@
-//! Talking to a process that runs.
+//! Talking to a process that runs: how it is, which rows it has, and how they change.
+
+mod backoff;
+mod connection;
+mod error;
+mod frame;
+mod order;
+mod peek;
+pub mod print;
+mod row;
+mod subscription;
+
+pub use error::ClientError;
+pub use frame::{Frame, Hello, Kind, Progress};
+pub use peek::{PAGE, Page, Query, peek};
+pub use row::{Row, Update};
+pub use subscription::{Batch, Builder, Subscription};
+
+use connection::Endpoint;
 
 use crate::error::Error;
 use crate::status::Report;
 use std::time::Duration;
 
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// A server that sends nothing for so long does not answer.
+const SILENCE: Duration = Duration::from_secs(10);
+const REPORT_BYTES: u64 = 1 << 20;
 
 /// How the process whose HTTP server is at `url` is doing.
 ///
@@ -12,12 +32,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// If it cannot be reached, or answers otherwise.
 pub fn status(url: &str, token: Option<&str>) -> Result<Report, Error> {
     let attempt = || format!("ask {url} for its status");
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).build().into();
-    let mut request = agent.get(format!("{}/v1/status", url.trim_end_matches('/')));
-    if let Some(token) = token {
-        request = request.header("authorization", format!("Bearer {token}"));
-    }
-    let mut answer = request.call().map_err(Error::run(attempt()))?;
-    let body = answer.body_mut().read_to_string().map_err(Error::run(attempt()))?;
-    serde_json::from_str(&body).map_err(Error::run(attempt()))
+    let endpoint = Endpoint::new(url, token, SILENCE).map_err(Error::run(attempt()))?;
+    let bytes = endpoint.get_all("/v1/status", &[], REPORT_BYTES).map_err(Error::run(attempt()))?;
+    serde_json::from_slice(&bytes).map_err(Error::run(attempt()))
 }

@@ -26,6 +26,8 @@ fn main() -> ExitCode {
     let outcome = match &cli.verb {
         Verb::Replay(verb) => run_replay(verb),
         Verb::Run(verb) => return run_live(verb),
+        Verb::Subscribe(verb) => run_subscribe(verb).map(|()| String::new()),
+        Verb::Peek(verb) => run_peek(verb).map(|()| String::new()),
         Verb::Status(verb) => return reported(run_status(verb)),
         Verb::Doctor(verb) => return reported(run_doctor(verb)),
         Verb::Plan(verb) => run_plan(verb),
@@ -77,8 +79,17 @@ fn run_live(verb: &cli::Run) -> ExitCode {
     run::run(&plan).map_or_else(report, |()| ExitCode::SUCCESS)
 }
 
+fn run_subscribe(verb: &cli::Subscribe) -> Result<(), Error> {
+    client::print::subscribe(verb.wanted(), verb.as_lines(), verb.resume_file.as_deref())
+}
+
+fn run_peek(verb: &cli::Peek) -> Result<(), Error> {
+    let (url, token) = (&verb.server.url, verb.server.token.as_deref());
+    client::print::rows(url, token, &verb.collection, &verb.query(), verb.json)
+}
+
 fn run_status(verb: &cli::Status) -> Result<(String, bool), Error> {
-    let report = client::status(&verb.url, verb.token.as_deref())?;
+    let report = client::status(&verb.server.url, verb.server.token.as_deref())?;
     let text = match verb.json {
         true => serde_json::to_string_pretty(&report).map_err(Error::run("print the status"))? + "\n",
         false => report.render(),
@@ -152,6 +163,7 @@ fn print(text: &str) -> Result<(), Error> {
 fn exit_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        client::print::restore_terminal();
         report(panic);
         std::process::exit(101);
     }));

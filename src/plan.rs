@@ -2,7 +2,6 @@
 //! else reads it.
 
 use crate::decode::path::Path;
-use crate::log::output::Retention;
 use dataflows::rules::{Rule, Test};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -62,8 +61,6 @@ pub struct LogPlan {
     pub snapshot: Duration,
     /// Bytes of a file of the log. Only whole files are removed, once two snapshots lie behind them.
     pub segment: u64,
-    /// What subscribers can still be told of.
-    pub retention: Retention,
 }
 
 /// The HTTP server of a cluster that runs.

@@ -13,7 +13,6 @@ mod kill;
 mod order;
 mod process;
 mod published;
-mod reading;
 mod stop;
 
 use crate::headwater::Folder;

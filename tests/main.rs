@@ -13,4 +13,5 @@ mod generate;
 mod headwater;
 mod live;
 mod outline;
+mod reader;
 mod views;

@@ -19,7 +19,7 @@ pub enum Outcome {
 }
 
 pub struct Client {
-    pub address: SocketAddr,
+    address: SocketAddr,
     connection: Option<BufReader<TcpStream>>,
 }
 

@@ -1,0 +1,200 @@
+//! The verbs that ask a process that runs.
+
+use crate::client::{Builder, Query, Subscription};
+use clap::{Args, ValueEnum};
+use dataflows::Tick;
+use std::path::PathBuf;
+
+/// Where a process that runs is, and by what right it is asked
+#[derive(Debug, Args)]
+pub struct Server {
+    /// Where its HTTP server is
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7474")]
+    pub url: String,
+
+    /// A token, where tokens are needed: its scope is `subscribe:COLLECTION`, or `admin` for the status
+    #[arg(long, value_name = "TOKEN", env = "HEADWATER_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+/// Follows a collection: every change of its rows, as it happens
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headwater subscribe sessions                          a table that is kept up to date
+  headwater subscribe sessions --key u42                sessions of one user
+  headwater subscribe sessions --filter 'events > 10' --columns user,events
+  headwater subscribe late --from 0 | jq .updates       what came late, from the beginning
+  headwater subscribe sessions --resume-file at >> sessions.ndjson
+  headwater subscribe counts --until-caught-up --json   what there is, and no more
+
+On a terminal it shows the rows that changed last, and how many there are. Elsewhere it
+prints the frames as they come, one JSON object on each line, up to each `progress`:
+what has been printed is never taken back. A lost connection is made again, and nothing
+is left out or repeated. With --resume-file the next run goes on where this one ends; one
+that is killed may print the last frames again.
+
+Exit codes: 0 ended as asked, 1 it cannot go on, 2 wrong usage.")]
+pub struct Subscribe {
+    /// What to follow: sessions, counts, closings, late, session_lineage, dead_letters
+    pub collection: String,
+
+    #[command(flatten)]
+    pub server: Server,
+
+    /// All rows first, and then changes; of views this is the default
+    #[arg(long, overrides_with = "no_snapshot")]
+    pub snapshot: bool,
+
+    /// Changes only, from now on
+    #[arg(long, overrides_with = "snapshot")]
+    pub no_snapshot: bool,
+
+    /// Changes from this tick on, as far as they are kept; of a journal the default is from now on
+    #[arg(long, value_name = "TICK")]
+    pub from: Option<Tick>,
+
+    /// How updates are written: row and difference, or key and value; `upsert` implies --json
+    #[arg(long, value_enum, default_value_t)]
+    pub envelope: Envelope,
+
+    /// Only rows for which this holds, as 'events > 10'
+    #[arg(long, value_name = "EXPR")]
+    pub filter: Option<String>,
+
+    /// Only rows with this key, or one of several; of sessions a session id or a user
+    #[arg(long = "key", value_name = "KEY")]
+    pub keys: Vec<String>,
+
+    /// Only these fields of each row
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub columns: Vec<String>,
+
+    /// Where to keep how far it has come, and to go on from; implies --json
+    #[arg(long, value_name = "FILE")]
+    pub resume_file: Option<PathBuf>,
+
+    /// End when everything has come that there was at the beginning
+    #[arg(long)]
+    pub until_caught_up: bool,
+
+    /// JSON lines, also on a terminal
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Envelope {
+    #[default]
+    Diff,
+    Upsert,
+}
+
+/// Shows rows of a collection as they are now
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headwater peek sessions --key u42                       sessions of a user
+  headwater peek counts --filter 'events > 1000'
+  headwater peek sessions --limit 20
+  headwater peek sessions --key u42 --wait-for \"$TOKEN\"   what was just posted included
+
+A table on a terminal, else one JSON object for each row. Many rows come page by page; where
+that takes several ticks it is said.
+
+Exit codes: 0 fine, 1 they cannot be read, 2 wrong usage.")]
+pub struct Peek {
+    /// What to read: sessions, counts, closings
+    pub collection: String,
+
+    #[command(flatten)]
+    pub server: Server,
+
+    /// Only rows with this key, or one of several; of sessions a session id or a user
+    #[arg(long = "key", value_name = "KEY")]
+    pub keys: Vec<String>,
+
+    /// Only rows for which this holds, as 'events > 10'
+    #[arg(long, value_name = "EXPR")]
+    pub filter: Option<String>,
+
+    /// Only these fields of each row
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub columns: Vec<String>,
+
+    /// At most so many rows
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+
+    /// Wait until what `POST /v1/events` answered with this token counts
+    #[arg(long, value_name = "TOKEN")]
+    pub wait_for: Option<String>,
+
+    /// JSON lines, also on a terminal
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Shows how a process that runs is doing
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headwater status
+  headwater status --url http://127.0.0.1:8080 --json
+
+Exit codes: 0 it is ready, 1 it is not, or cannot be reached, 2 wrong usage.")]
+pub struct Status {
+    #[command(flatten)]
+    pub server: Server,
+
+    /// Print one JSON object, and nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Subscribe {
+    /// What the arguments ask for.
+    pub fn wanted(&self) -> Builder {
+        let mut wanted = Subscription::builder(&self.server.url, &self.collection);
+        if let Some(token) = &self.server.token {
+            wanted = wanted.bearer(token);
+        }
+        if self.snapshot || self.no_snapshot {
+            wanted = wanted.snapshot(self.snapshot);
+        }
+        if let Some(tick) = self.from {
+            wanted = wanted.from(tick);
+        }
+        if self.envelope == Envelope::Upsert {
+            wanted = wanted.upsert();
+        }
+        if let Some(expression) = &self.filter {
+            wanted = wanted.filter(expression);
+        }
+        for key in &self.keys {
+            wanted = wanted.key(key);
+        }
+        if !self.columns.is_empty() {
+            wanted = wanted.columns(&self.columns);
+        }
+        wanted.until_caught_up(self.until_caught_up)
+    }
+
+    /// A table neither has another envelope nor goes on where another one ended.
+    pub fn as_lines(&self) -> bool {
+        self.json || self.envelope == Envelope::Upsert || self.resume_file.is_some()
+    }
+}
+
+impl Peek {
+    pub fn query(&self) -> Query {
+        Query {
+            keys: self.keys.clone(),
+            filter: self.filter.clone(),
+            columns: (!self.columns.is_empty()).then(|| self.columns.join(",")),
+            limit: self.limit,
+            wait_for: self.wait_for.clone(),
+            ..Query::default()
+        }
+    }
+}
