@@ -8,4 +8,5 @@ mod output;
 mod peek;
 mod refusals;
 mod server;
+mod sqlite;
 mod terminal;
