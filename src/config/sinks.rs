@@ -189,7 +189,16 @@ fn target(
             };
             check_url(url, allow_private, problems);
             let headers = headers.iter().flat_map(|headers| typed::in_order(headers.get_ref()));
-            let headers = headers.filter_map(|(name, value)| header(name, value, folder, problems)).collect();
+            let mut sent = HashSet::new();
+            let headers = headers.filter_map(|(name, value)| {
+                let header = header(name, value, folder, problems)?;
+                if !sent.insert(header.0.clone()) {
+                    let message = format!("two values of the header `{}`", header.0);
+                    problems.push(name.span(), message, "write one of them");
+                }
+                Some(header)
+            });
+            let headers = headers.collect();
             Some(SinkTarget::Http(HttpTarget { url: url.get_ref().clone(), headers, allow_private }))
         }
         known if KINDS.contains(&known) => {
