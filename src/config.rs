@@ -9,6 +9,7 @@ mod log;
 pub(crate) mod nearest;
 mod rules;
 mod sessions;
+mod sinks;
 mod sources;
 pub mod tokens;
 mod typed;
@@ -18,6 +19,8 @@ pub use error::{ConfigError, Invalid, Problem};
 pub use http::check_listen;
 
 use crate::plan::{Plan, SourceKind, SourcePlan};
+use crate::replay::session_schema;
+use crate::rows::Schemas;
 use error::Problems;
 use events::{Keys, within};
 use fields::Fields;
@@ -28,8 +31,6 @@ use std::path::{Path, PathBuf};
 pub const WORKERS: RangeInclusive<i64> = 1..=1024;
 
 const DEFAULT_DATA_DIR: &str = "data";
-
-const NO_SINKS: &str = "this version writes the folder of a replay, --out, and the output log of a run";
 
 /// What the command line says instead of the file.
 #[derive(Clone, Debug, Default)]
@@ -75,9 +76,9 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     let mut fields = Fields::check(&typed.fields, problems);
     let mut sessions = sessions::check(&typed.sessions, &mut fields, problems);
     let (tests, rules) = rules::compile(&typed.class.0, &mut fields, problems);
-    if let Some(sink) = typed.sink.0.first() {
-        problems.push(sink.span(), "sinks cannot be written", NO_SINKS);
-    }
+    let fields = fields.into_plan();
+    let schemas = Schemas::new(&session_schema(&sessions, &fields));
+    let sinks = sinks::check(&typed.sink.0, &schemas, folder, problems);
     if !problems.is_empty() {
         return Err(std::mem::take(problems).into_error(name, text));
     }
@@ -106,10 +107,11 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
         log,
         http,
         sources,
-        fields: fields.into_plan(),
+        fields,
         sessions,
         tests,
         rules,
+        sinks,
     })
 }
 

@@ -16,6 +16,7 @@ pub mod live;
 pub mod log;
 pub mod memory;
 pub mod metrics;
+pub mod outbox;
 pub mod outline;
 pub mod plan;
 pub mod progress;

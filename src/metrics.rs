@@ -43,6 +43,25 @@ struct ByStatus {
     status: u16,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySink {
+    sink: String,
+}
+
+/// The metrics of one sink.
+#[derive(Clone, Debug, Default)]
+pub struct SinkMetrics {
+    /// Changes that were handed over.
+    pub delivered: Counter,
+    /// Attempts that failed and are made again.
+    pub retries: Counter,
+    pub dead_letters: Counter,
+    /// Ticks that were not kept until the sink came to them.
+    pub lost_ticks: Counter,
+    /// Ticks that are published and not handed over.
+    pub lag_ticks: Gauge,
+}
+
 /// The metrics of one process. Cheap to write from any thread.
 pub struct Metrics {
     registry: Registry,
@@ -65,6 +84,11 @@ pub struct Metrics {
     stages: Family<ByStage, Histogram>,
     dead_letters: Family<ByReason, Counter>,
     requests: Family<ByStatus, Counter>,
+    sinks_delivered: Family<BySink, Counter>,
+    sinks_retries: Family<BySink, Counter>,
+    sinks_dead_letters: Family<BySink, Counter>,
+    sinks_lost_ticks: Family<BySink, Counter>,
+    sinks_lag_ticks: Family<BySink, Gauge>,
 }
 
 impl Default for Metrics {
@@ -90,6 +114,11 @@ impl Metrics {
             stages: Family::new_with_constructor(latencies),
             dead_letters: Family::default(),
             requests: Family::default(),
+            sinks_delivered: Family::default(),
+            sinks_retries: Family::default(),
+            sinks_dead_letters: Family::default(),
+            sinks_lost_ticks: Family::default(),
+            sinks_lag_ticks: Family::default(),
         };
         metrics.register();
         metrics
@@ -113,6 +142,13 @@ impl Metrics {
         registry.register_with_unit("resident_memory", "Memory in use", Unit::Bytes, self.resident_bytes.clone());
         registry.register_with_unit("snapshot", "Writing a snapshot", Unit::Seconds, self.snapshot_seconds.clone());
         registry.register("snapshot_tick", "Tick of the newest snapshot", self.snapshot_tick.clone());
+        registry.register("sink_delivered", "Changes that a sink has handed over", self.sinks_delivered.clone());
+        registry.register("sink_retries", "Attempts of a sink that failed", self.sinks_retries.clone());
+        registry.register("sink_dead_letters", "What a sink could not hand over", self.sinks_dead_letters.clone());
+        let help = "Ticks that were not kept until a sink came to them";
+        registry.register("sink_lost_ticks", help, self.sinks_lost_ticks.clone());
+        let help = "Ticks that are published and not handed over";
+        registry.register("sink_lag_ticks", help, self.sinks_lag_ticks.clone());
     }
 
     pub fn took(&self, stage: Stage, seconds: f64) {
@@ -125,6 +161,18 @@ impl Metrics {
 
     pub fn answered(&self, status: u16) {
         self.requests.get_or_create(&ByStatus { status }).inc();
+    }
+
+    /// Those of the sink with this name, from now on in the text.
+    pub fn sink(&self, name: &str) -> SinkMetrics {
+        let sink = BySink { sink: name.to_owned() };
+        SinkMetrics {
+            delivered: self.sinks_delivered.get_or_create(&sink).clone(),
+            retries: self.sinks_retries.get_or_create(&sink).clone(),
+            dead_letters: self.sinks_dead_letters.get_or_create(&sink).clone(),
+            lost_ticks: self.sinks_lost_ticks.get_or_create(&sink).clone(),
+            lag_ticks: self.sinks_lag_ticks.get_or_create(&sink).clone(),
+        }
     }
 
     /// In the OpenMetrics text format.

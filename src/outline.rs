@@ -8,7 +8,7 @@ use crate::decode::detect::Detected;
 use crate::decode::framing::Framing;
 use crate::decode::path::Path;
 use crate::error::Error;
-use crate::plan::{Candidate, EventsPlan, Format, Plan, SourceKind, SourcePlan};
+use crate::plan::{Candidate, EventsPlan, Format, From, Plan, SinkPlan, SinkTarget, SourceKind, SourcePlan};
 use crate::replay;
 use crate::sink::{COUNTS_COLUMNS, COUNTS_FILE, DEAD_LETTERS_FILE, OutputFormat, column_names};
 use crate::source::{self, SourceError};
@@ -41,6 +41,8 @@ pub struct Outline {
     /// Of the graph, in the order of the flow.
     pub stages: Vec<StageOutline>,
     pub outputs: Vec<OutputOutline>,
+    /// Of a run.
+    pub sinks: Vec<SinkOutline>,
 }
 
 /// The server that takes events in while `headwater run` does.
@@ -132,6 +134,24 @@ pub struct OutputOutline {
     pub exists: bool,
 }
 
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SinkOutline {
+    pub name: String,
+    pub kind: &'static str,
+    /// The file, or the address.
+    pub to: String,
+    pub collection: &'static str,
+    /// `added`, `removed` or `all`.
+    pub changes: &'static str,
+    /// `None`: every row.
+    pub when: Option<String>,
+    pub batch: usize,
+    /// Where it begins that has not been there before: `now` or `start`.
+    pub from: &'static str,
+    /// Of the headers that it sends.
+    pub headers: Vec<String>,
+}
+
 const ANY: &str = "any";
 
 impl Outline {
@@ -172,6 +192,7 @@ impl Outline {
             rules: definitions.rules().iter().map(|rule| rule_outline(plan, rule)).collect(),
             stages: stages(plan),
             outputs: outputs(plan, out, format),
+            sinks: plan.sinks.iter().map(sink_outline).collect(),
         })
     }
 
@@ -341,6 +362,29 @@ fn outputs(plan: &Plan, out: Option<&std::path::Path>, format: OutputFormat) -> 
         output(DEAD_LETTERS_FILE, columns(&["source", "path", "offset", "reason", "message", "length", "payload"])),
         output(format.sessions_file(), column_names(&replay::schema(plan))),
     ]
+}
+
+fn sink_outline(sink: &SinkPlan) -> SinkOutline {
+    let (kind, to, headers) = match &sink.target {
+        SinkTarget::File(path) => ("file", path.display().to_string(), Vec::new()),
+        SinkTarget::Http(http) => {
+            ("http", http.url.clone(), http.headers.iter().map(|(name, _)| name.clone()).collect())
+        }
+    };
+    SinkOutline {
+        name: sink.name.clone(),
+        kind,
+        to,
+        collection: sink.collection.name(),
+        changes: sink.changes.name(),
+        when: sink.when.as_ref().map(|when| when.text.clone()),
+        batch: sink.batch,
+        from: match sink.from {
+            From::Now => "now",
+            From::Start => "start",
+        },
+        headers,
+    }
 }
 
 fn framing_name(framing: Framing) -> &'static str {

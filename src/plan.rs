@@ -2,6 +2,8 @@
 //! else reads it.
 
 use crate::decode::path::Path;
+use crate::rows::Collection;
+use crate::subscribe::filter::Filter;
 use dataflows::rules::{Rule, Test};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +27,8 @@ pub struct Plan {
     /// Every atomic test that a rule makes, without repeats.
     pub tests: Vec<Test>,
     pub rules: Vec<Rule>,
+    /// Of a cluster that runs.
+    pub sinks: Vec<SinkPlan>,
 }
 
 #[derive(Clone, Debug)]
@@ -154,4 +158,90 @@ pub struct SessionPlan {
     pub sums: Vec<(String, usize)>,
     /// Indexes of the fields whose first and last value a session keeps.
     pub carry: Vec<usize>,
+}
+
+/// Where changes of a collection go while a cluster runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SinkPlan {
+    /// Also of its folder in the data folder.
+    pub name: String,
+    pub collection: Collection,
+    /// Rows that it takes; `None`: all.
+    pub when: Option<When>,
+    pub changes: ChangeKind,
+    pub from: From,
+    /// Changes of one write or request, at most.
+    pub batch: usize,
+    pub target: SinkTarget,
+}
+
+/// A predicate as it was typed, and what it means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct When {
+    pub text: String,
+    pub filter: Filter,
+}
+
+/// Which changes a sink takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    Added,
+    Removed,
+    All,
+}
+
+impl ChangeKind {
+    pub const ALL: [ChangeKind; 3] = [ChangeKind::Added, ChangeKind::Removed, ChangeKind::All];
+
+    /// As the configuration names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ChangeKind::Added => "added",
+            ChangeKind::Removed => "removed",
+            ChangeKind::All => "all",
+        }
+    }
+
+    /// `diff`: how often a row is added; negative: removed.
+    pub fn takes(self, diff: i64) -> bool {
+        match self {
+            ChangeKind::Added => diff > 0,
+            ChangeKind::Removed => diff < 0,
+            ChangeKind::All => true,
+        }
+    }
+}
+
+/// Where a sink begins that has not been there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// With what is published next.
+    Now,
+    /// With the oldest tick that is kept.
+    Start,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum SinkTarget {
+    /// A file that is appended to.
+    File(PathBuf),
+    Http(HttpTarget),
+}
+
+/// Whom a sink posts to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpTarget {
+    /// `http` or `https`, with a host and without a password.
+    pub url: String,
+    /// By name, in lower case.
+    pub headers: Vec<(String, HeaderValue)>,
+    /// Addresses that only a private network has may be connected to.
+    pub allow_private: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderValue {
+    Text(String),
+    /// The file has it, and is read at each request.
+    File(PathBuf),
 }

@@ -5,7 +5,7 @@ pub mod resolve;
 use crate::decode::{self, interpret::Range};
 use crate::error::Error;
 use crate::memory;
-use crate::plan::{Plan, SourcePlan};
+use crate::plan::{FieldPlan, Plan, SessionPlan, SourcePlan};
 use crate::progress::{Progress, ProgressMode};
 use crate::sink::{self, DeadLetterSpool, OutputFormat, SessionPart, SessionSchema, SessionWriter, Staging};
 use crate::source::{self, Chunking, Chunks, Part, Source};
@@ -80,10 +80,14 @@ pub fn parts_of(index: u16, source: &SourcePlan) -> Result<impl Iterator<Item = 
 
 /// What the configuration adds to the columns of `sessions`.
 pub fn schema(plan: &Plan) -> SessionSchema {
-    let sessions = &plan.sessions;
+    session_schema(&plan.sessions, &plan.fields)
+}
+
+/// As [`schema`], of a plan in the making.
+pub fn session_schema(sessions: &SessionPlan, fields: &[FieldPlan]) -> SessionSchema {
     SessionSchema {
         sums: sessions.sums.iter().map(|(name, _)| name.clone()).collect(),
-        carried: sessions.carry.iter().map(|field| plan.fields[*field].name.clone()).collect(),
+        carried: sessions.carry.iter().map(|field| fields[*field].name.clone()).collect(),
     }
 }
 
@@ -117,6 +121,7 @@ fn summarize(plan: &Plan, options: &Options, shares: &[Share]) -> Summary {
     let now = options.now.or(shares.iter().filter_map(|share| share.totals.last).max());
     let mut summary =
         Summary { workers: plan.workers as u64, gap_s: plan.sessions.gap as f64 / 1e6, now, ..Summary::default() };
+    summary.sinks = plan.sinks.len() as u64;
     for share in shares {
         summary.users += share.totals.users;
         summary.sessions += share.totals.sessions;

@@ -6,6 +6,7 @@
 //!                                    ▲             └────▶ snapshots ─▶ state
 //!                                    └──── release ───────────┘
 //!                         reads ◀─▶ workers     publisher ─▶ hub ─▶ subscribers
+//!                                               output log ─▶ outbox ─▶ files, receivers
 //! ```
 
 mod history;
@@ -24,6 +25,7 @@ use crate::log::remap::Uppers;
 use crate::log::vfs::RealFs;
 use crate::log::{self, Log};
 use crate::metrics::Metrics;
+use crate::outbox::{self, Outbox};
 use crate::plan::Plan;
 use crate::reads::Reads;
 use crate::replay;
@@ -86,6 +88,9 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     status.published.store(publish_from, Ordering::Release);
     let schemas = Arc::new(Schemas::new(&replay::schema(plan)));
     let tokens = Arc::new(ResumeTokens::of(epoch.log, history.program));
+    let outbox =
+        outbox::Shared { log: epoch.log, outputs: &outputs, schemas: &schemas, status: &status, metrics: &metrics };
+    let outbox = Outbox::start(plan, &outbox)?;
     let (hub, hub_feed) = Hub::spawn(Arc::clone(&schemas), Arc::clone(&tokens), publish_from);
     let feeds = Arc::new(Feeds::new(hub, Arc::clone(&outputs), schemas, tokens));
     let server = server::start(Services {
@@ -172,6 +177,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     for thread in [publisher, snapshots].into_iter().chain(followers) {
         thread.join().map_err(panicked)?;
     }
+    outbox.stop();
     server.stop();
     // With it goes the lock: by now nobody writes any more.
     drop(sequencer.join().map_err(panicked)?);

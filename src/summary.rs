@@ -46,6 +46,8 @@ pub struct Summary {
     pub peak_rss_bytes: Option<u64>,
     /// Files that were written.
     pub out: Vec<String>,
+    /// Sinks of the configuration, none of which was written to: they act in a run only.
+    pub sinks: u64,
 }
 
 /// Largest classes that the text shows; the others are counted. JSON has them all.
@@ -122,6 +124,11 @@ impl Summary {
         table.text.out.push('\n');
         for path in &self.out {
             writeln!(table.text.out, "{}", printable(path))?;
+        }
+        if self.sinks > 0 {
+            let act = if self.sinks == 1 { "acts" } else { "act" };
+            let sinks = plural(self.sinks, "sink");
+            writeln!(table.text.out, "{} {sinks} {act} in `headwater run` only", HumanCount(self.sinks))?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! Everything here runs the real binary with its real log on a real disk. What only a loss of power could show is in
 //! `crash`, on a file system that forgets.
 
+mod act;
 mod client;
 mod events;
 mod follower;

@@ -177,3 +177,48 @@ fn what_a_run_takes_in_is_shown_too() {
     );
     assert_eq!((&outline["http"]["rate"], &outline["http"]["tokens"]), (&json!(50), &Value::Null));
 }
+
+#[test]
+fn sinks_are_shown_and_a_replay_says_that_it_has_none_of_them() {
+    let folder = shop();
+    let sinks = r#"
+[[sink]]
+name = "big"
+collection = "sessions"
+when = 'revenue >= 100'
+kind = "file"
+path = "big.jsonl"
+
+[[sink]]
+name = "crm"
+collection = "closings"
+changes = "all"
+from = "start"
+kind = "http"
+url = "https://hooks.example/changes"
+headers = { authorization = { file = "crm.secret" } }
+"#;
+    folder.write("headwater.toml", format!("{CONFIG}{sinks}"));
+    let text = plan(&folder, &[]);
+    let shown = "\
+sink crm  of a run; a replay has none of them
+  posts to     https://hooks.example/changes
+  takes        rows that are added or removed, of closings
+  headers      authorization
+  begins       at its first start, with the oldest tick that is kept
+";
+    assert!(text.ends_with(shown), "{text}");
+    assert!(
+        text.contains("\n  takes        rows that are added, of sessions\n  when         revenue >= 100\n"),
+        "{text}"
+    );
+    let json: Value = serde_json::from_str(&plan(&folder, &["--json"])).unwrap();
+    assert_eq!((&json["sinks"][0]["name"], &json["sinks"][1]["headers"]), (&json!("big"), &json!(["authorization"])));
+
+    folder.write("one.jsonl", "{\"user\":\"u\",\"ts\":\"2024-05-01T12:00:00Z\"}\n");
+    folder.write("one.toml", format!("[events]\ntime = 'ts'\n[sessions]\nsum = {{ revenue = 'price' }}\n{sinks}"));
+    let run = folder.headwater(["replay", "one.toml", "one.jsonl", "--out", "out"]);
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    assert!(run.stdout().ends_with("\n2 sinks act in `headwater run` only\n"), "{}", run.stdout());
+    assert!(!folder.path("big.jsonl").exists());
+}

@@ -120,7 +120,7 @@ fn check_format(format: &Spanned<String>, problems: &mut Problems) -> Option<For
     known
 }
 
-fn choose(word: &str, known: &[&str], otherwise: &str) -> String {
+pub(super) fn choose(word: &str, known: &[&str], otherwise: &str) -> String {
     nearest(word, known.iter().copied()).map_or(otherwise.into(), |near| format!("did you mean \"{near}\"?"))
 }
 

@@ -19,7 +19,7 @@ pub(super) struct File {
     pub source: Tables<Source>,
     pub sessions: Sessions,
     pub class: Tables<Class>,
-    pub sink: Tables<IgnoredAny>,
+    pub sink: Tables<Sink>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -87,6 +87,25 @@ pub(super) struct Class {
     pub name: Option<Spanned<String>>,
     pub priority: i64,
     pub when: Option<Spanned<Named<Spanned<Predicate>>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [[sink]]")]
+pub(super) struct Sink {
+    pub name: Option<Spanned<String>>,
+    pub collection: Option<Spanned<String>>,
+    pub when: Option<Spanned<Condition>>,
+    pub changes: Option<Spanned<String>>,
+    pub from: Option<Spanned<String>>,
+    pub kind: Option<Spanned<String>>,
+    pub batch: Option<Spanned<i64>>,
+    pub path: Option<Spanned<String>>,
+    pub url: Option<Spanned<String>>,
+    pub headers: Option<Spanned<Named<Spanned<HeaderValue>>>>,
+    pub allow_private: Option<Spanned<bool>>,
+    pub brokers: Option<IgnoredAny>,
+    pub topic: Option<IgnoredAny>,
+    pub envelope: Option<IgnoredAny>,
 }
 
 /// A table whose keys are the user's own words. [`in_order`] gives the order in which they were written.
@@ -186,6 +205,63 @@ impl<'de> Deserialize<'de> for Duration {
             }
         }
         deserializer.deserialize_str(Text)
+    }
+}
+
+/// The text of a filter. Its own type because rules write their `when` as a table.
+#[derive(Debug)]
+pub(super) struct Condition(pub String);
+
+impl<'de> Deserialize<'de> for Condition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl Visitor<'_> for Text {
+            type Value = Condition;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a condition in quotes, such as 'events >= 3 and classes has \"checkout\"'")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Condition, E> {
+                Ok(Condition(text.into()))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// The value of a header, or the file that has it.
+#[derive(Debug)]
+pub(super) enum HeaderValue {
+    Text(String),
+    File(HeaderFile),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HeaderFile {
+    pub file: Spanned<String>,
+}
+
+impl<'de> Deserialize<'de> for HeaderValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = HeaderValue;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string, or the file that has it, such as { file = \"hook.secret\" }")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<HeaderValue, E> {
+                Ok(HeaderValue::Text(text.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<HeaderValue, A::Error> {
+                HeaderFile::deserialize(MapAccessDeserializer::new(table)).map(HeaderValue::File)
+            }
+        }
+        deserializer.deserialize_any(Either)
     }
 }
 
@@ -337,6 +413,10 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("[[source]]", &["name", "kind", "paths", "format", "follow", "brokers", "topics", "events"]),
     ("[sessions]", &["gap", "sum", "carry"]),
     ("[[class]]", &["name", "priority", "when"]),
+    (
+        "[[sink]]",
+        &["name", "collection", "when", "changes", "from", "kind", "batch", "path", "url", "headers", "allow_private"],
+    ),
 ];
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! An outline for a person: within 80 columns, but for names that are longer.
 
-use super::{ANY, Candidates, FileOutline, HttpOutline, Outline, SourceOutline};
+use super::{ANY, Candidates, FileOutline, HttpOutline, Outline, SinkOutline, SourceOutline};
 use crate::text::{BOLD, DIM, Text, plural, printable, span};
 use indicatif::{BinaryBytes, DecimalBytes, HumanCount};
 use std::fmt::{self, Write};
@@ -62,7 +62,30 @@ impl Outline {
             let remark = if output.exists { "  replaces the one that is there" } else { "" };
             writeln!(text.out, "  {}{remark}", printable(&output.path))?;
         }
-        Ok(())
+        self.sinks.iter().try_for_each(|sink| sink.write(text))
+    }
+}
+
+impl SinkOutline {
+    fn write(&self, text: &mut Text) -> fmt::Result {
+        section(text, &format!("sink {}", self.name), "of a run; a replay has none of them")?;
+        let rows = match self.changes {
+            "added" => "rows that are added",
+            "removed" => "rows that are removed",
+            _ => "rows that are added or removed",
+        };
+        let to = if self.kind == "http" { "posts to" } else { "appends to" };
+        let mut table_rows = vec![(to, self.to.clone()), ("takes", format!("{rows}, of {}", self.collection))];
+        table_rows.extend(self.when.iter().map(|when| ("when", when.clone())));
+        if !self.headers.is_empty() {
+            table_rows.push(("headers", self.headers.join(", ")));
+        }
+        let from = match self.from {
+            "now" => "at its first start, with what is published next",
+            _ => "at its first start, with the oldest tick that is kept",
+        };
+        table_rows.push(("begins", from.to_owned()));
+        table(text, &table_rows)
     }
 }
 

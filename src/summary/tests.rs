@@ -134,6 +134,14 @@ fn nothing_read_is_a_summary_too() {
 }
 
 #[test]
+fn sinks_are_said_to_act_elsewhere() {
+    assert!(
+        Summary { sinks: 1, ..clean() }.render(false).ends_with("counts.csv\n1 sink acts in `headwater run` only\n")
+    );
+    assert!(Summary { sinks: 2, ..clean() }.render(false).ends_with("\n2 sinks act in `headwater run` only\n"));
+}
+
+#[test]
 fn json_is_one_object_with_sorted_maps() {
     let json = troubled().json().unwrap();
     assert!(!json.contains('\n'));
@@ -160,6 +168,7 @@ fn json_is_one_object_with_sorted_maps() {
         "now",
         "out",
         "files",
+        "sinks",
     ] {
         assert!(object.get(field).is_some(), "{field}");
     }

@@ -118,6 +118,22 @@ impl Published {
         all
     }
 
+    /// What changed in a collection, as sinks say it but for the key, if ticks were asked for.
+    pub fn changes(&self, collection: Collection) -> Vec<Value> {
+        let mut all = Vec::new();
+        for (tick, (_, changes)) in self.ticks.iter().enumerate() {
+            let own = || changes.iter().filter(|((name, _), _)| name == collection.name());
+            let (removed, added) = (own().filter(|(_, diff)| **diff < 0), own().filter(|(_, diff)| **diff > 0));
+            all.extend(removed.chain(added).map(|((name, row), diff)| {
+                let (schema, mut json) = (self.schemas.of(collection), Vec::new());
+                rows::Row::decode(collection, row).unwrap().json(schema, 0..schema.columns.len(), &mut json);
+                let row: Value = serde_json::from_slice(&json).unwrap();
+                serde_json::json!({ "tick": tick, "collection": name, "diff": diff, "row": row })
+            }));
+        }
+        all
+    }
+
     /// Sessions as the oracle has them.
     pub fn sessions(&self) -> Vec<Row> {
         let number = |row: &Value, key: &str| row[key].as_i64().unwrap();

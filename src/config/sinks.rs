@@ -1,0 +1,272 @@
+//! `[[sink]]`: which changes go where while a cluster runs.
+
+use super::error::Problems;
+use super::events::within;
+use super::sources::choose;
+use super::typed::{self, HeaderFile, Sink};
+use crate::outbox::address;
+use crate::plan::{ChangeKind, From, HeaderValue, HttpTarget, SinkPlan, SinkTarget, When};
+use crate::rows::{Collection, Schemas};
+use crate::subscribe::filter::Filter;
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+use ureq::http;
+
+const KINDS: [&str; 3] = ["file", "http", "kafka"];
+const WRITES: &str = "this version writes kind = \"file\" with `path`, and kind = \"http\" with `url`";
+const PATH_HELP: &str = "name the file, such as path = \"alerts.jsonl\"";
+const URL_HELP: &str = "write it whole, such as url = \"https://hooks.example/changes\"";
+const BATCH: RangeInclusive<i64> = 1..=10_000;
+const DEFAULT_BATCH: usize = 100;
+/// Of a name, which is one of a folder.
+const NAME_CHARS: usize = 64;
+/// Headers that say what is sent, which only the sink knows.
+const OWN_HEADERS: [&str; 8] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "idempotency-key",
+    "transfer-encoding",
+];
+/// Headers whose values are secrets.
+const SECRET_HEADERS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
+
+pub(super) fn check(
+    typed: &[Spanned<Sink>],
+    schemas: &Schemas,
+    folder: &Path,
+    problems: &mut Problems,
+) -> Vec<SinkPlan> {
+    let (mut names, mut paths) = (HashSet::new(), HashSet::new());
+    let one = |table: &Spanned<Sink>| sink(table, schemas, folder, &mut names, &mut paths, problems);
+    typed.iter().filter_map(one).collect()
+}
+
+/// `None` only if something was wrong.
+fn sink(
+    table: &Spanned<Sink>,
+    schemas: &Schemas,
+    folder: &Path,
+    names: &mut HashSet<String>,
+    paths: &mut HashSet<PathBuf>,
+    problems: &mut Problems,
+) -> Option<SinkPlan> {
+    let typed = table.get_ref();
+    let name = name(table, names, problems);
+    let collection = collection(table, problems);
+    let when = typed.when.as_ref().zip(collection).and_then(|(when, collection)| {
+        let text = when.get_ref().0.clone();
+        let filter = Filter::parse(&text, schemas.of(collection));
+        let filter = filter.inspect_err(|error| {
+            let columns: Vec<_> =
+                schemas.of(collection).columns.iter().map(|column| format!("`{}`", column.name)).collect();
+            let help = format!("the columns of `{}` are: {}", collection.name(), columns.join(", "));
+            problems.push(when.span(), error.to_string(), help);
+        });
+        Some(When { text, filter: filter.ok()? })
+    });
+    let changes = one_of(typed.changes.as_ref(), "changes", &ChangeKind::ALL.map(|kind| (kind.name(), kind)), problems);
+    let from = one_of(typed.from.as_ref(), "from", &[("now", From::Now), ("start", From::Start)], problems);
+    let batch = typed.batch.as_ref().and_then(|batch| within(batch, BATCH, problems));
+    let target = target(table, folder, paths, problems);
+    Some(SinkPlan {
+        name,
+        collection: collection?,
+        when,
+        changes: changes.unwrap_or(ChangeKind::Added),
+        from: from.unwrap_or(From::Now),
+        batch: batch.unwrap_or(DEFAULT_BATCH),
+        target: target?,
+    })
+}
+
+fn name(table: &Spanned<Sink>, names: &mut HashSet<String>, problems: &mut Problems) -> String {
+    let Some(typed) = &table.get_ref().name else {
+        problems.push(
+            table.span(),
+            "a [[sink]] without `name`",
+            "add name = \"...\": it remembers by it what it has done",
+        );
+        return String::new();
+    };
+    let name = typed.get_ref();
+    let fits = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_');
+    if name.is_empty() || name.len() > NAME_CHARS || !name.chars().all(fits) {
+        let help = format!("write at most {NAME_CHARS} letters, digits, `-` and `_`: it is the name of a folder too");
+        problems.push(typed.span(), format!("`{name}` is no name of a sink"), help);
+    } else if !names.insert(name.to_ascii_lowercase()) {
+        let message = format!("two sinks have the name `{name}`");
+        problems.push(typed.span(), message, "give each sink a name of its own");
+    }
+    name.clone()
+}
+
+fn collection(table: &Spanned<Sink>, problems: &mut Problems) -> Option<Collection> {
+    let names = Collection::ALL.map(Collection::name);
+    let known = || format!("the collections are: {}", names.map(|name| format!("`{name}`")).join(", "));
+    let Some(typed) = &table.get_ref().collection else {
+        problems.push(table.span(), "a [[sink]] without `collection`", known());
+        return None;
+    };
+    let collection = Collection::named(typed.get_ref());
+    if collection.is_none() {
+        let message = format!("unknown collection `{}`", typed.get_ref());
+        problems.push(typed.span(), message, choose(typed.get_ref(), &names, &known()));
+    }
+    collection
+}
+
+fn one_of<T: Copy>(
+    typed: Option<&Spanned<String>>,
+    key: &str,
+    known: &[(&str, T)],
+    problems: &mut Problems,
+) -> Option<T> {
+    let typed = typed?;
+    let found = known.iter().find(|(name, _)| name == typed.get_ref()).map(|(_, value)| *value);
+    if found.is_none() {
+        let names: Vec<_> = known.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        let message = format!("`{}` is nothing that `{key}` can be", typed.get_ref());
+        problems.push(typed.span(), message, format!("write {}", names.join(" or ")));
+    }
+    found
+}
+
+fn target(
+    table: &Spanned<Sink>,
+    folder: &Path,
+    paths: &mut HashSet<PathBuf>,
+    problems: &mut Problems,
+) -> Option<SinkTarget> {
+    let Sink { kind, path, url, headers, allow_private, .. } = table.get_ref();
+    let Some(kind) = kind else {
+        problems.push(table.span(), "a [[sink]] without `kind`", WRITES);
+        return None;
+    };
+    match kind.get_ref().as_str() {
+        "file" => {
+            let of_http = [
+                ("url", url.as_ref().map(Spanned::span)),
+                ("headers", headers.as_ref().map(Spanned::span)),
+                ("allow_private", allow_private.as_ref().map(Spanned::span)),
+            ];
+            for (key, span) in of_http {
+                if let Some(span) = span {
+                    problems.push(
+                        span,
+                        format!("only a sink of kind \"http\" has `{key}`"),
+                        format!("leave `{key}` out"),
+                    );
+                }
+            }
+            let Some(path) = path else {
+                problems.push(table.span(), "a [[sink]] of kind \"file\" without `path`", PATH_HELP);
+                return None;
+            };
+            if path.get_ref().is_empty() {
+                problems.push(path.span(), "an empty path", PATH_HELP);
+            }
+            let file = folder.join(path.get_ref());
+            if !paths.insert(file.clone()) {
+                let message = format!("two sinks write `{}`", path.get_ref());
+                problems.push(path.span(), message, "give each sink a file of its own");
+            }
+            Some(SinkTarget::File(file))
+        }
+        "http" => {
+            if let Some(path) = path {
+                problems.push(path.span(), "only a sink of kind \"file\" has `path`", "leave `path` out");
+            }
+            let allow_private = allow_private.as_ref().is_some_and(|allow| *allow.get_ref());
+            let Some(url) = url else {
+                problems.push(table.span(), "a [[sink]] of kind \"http\" without `url`", URL_HELP);
+                return None;
+            };
+            check_url(url, allow_private, problems);
+            let headers = headers.iter().flat_map(|headers| typed::in_order(headers.get_ref()));
+            let mut sent = HashSet::new();
+            let headers = headers.filter_map(|(name, value)| {
+                let header = header(name, value, folder, problems)?;
+                if !sent.insert(header.0.clone()) {
+                    let message = format!("two values of the header `{}`", header.0);
+                    problems.push(name.span(), message, "write one of them");
+                }
+                Some(header)
+            });
+            let headers = headers.collect();
+            Some(SinkTarget::Http(HttpTarget { url: url.get_ref().clone(), headers, allow_private }))
+        }
+        known if KINDS.contains(&known) => {
+            problems.push(kind.span(), format!("a sink of kind `{known}` cannot be written"), WRITES);
+            None
+        }
+        unknown => {
+            let message = format!("unknown kind of sink `{unknown}`");
+            problems.push(kind.span(), message, choose(unknown, &KINDS[..2], WRITES));
+            None
+        }
+    }
+}
+
+fn check_url(typed: &Spanned<String>, allow_private: bool, problems: &mut Problems) {
+    let text = typed.get_ref().as_str();
+    let uri = text.parse::<http::Uri>().ok();
+    let uri = uri.filter(|uri| matches!(uri.scheme_str(), Some("http" | "https")));
+    let Some(authority) = uri.as_ref().and_then(http::Uri::authority).filter(|of| !of.host().is_empty()) else {
+        problems.push(typed.span(), format!("`{text}` is no address to post to"), URL_HELP);
+        return;
+    };
+    if authority.as_str().contains('@') {
+        let help = "send it as a header: headers = { authorization = { file = \"hook.secret\" } }";
+        problems.push(typed.span(), "an address with a password: whoever reads this file would have it", help);
+    }
+    let host = authority.host().trim_matches(['[', ']']);
+    let private = host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip| !address::is_public(ip));
+    if private && !allow_private {
+        let help = "add allow_private = true, if you mean it";
+        problems.push(typed.span(), format!("`{host}` is an address of this machine or of a private network"), help);
+    }
+}
+
+fn header(
+    name: &Spanned<String>,
+    value: &Spanned<typed::HeaderValue>,
+    folder: &Path,
+    problems: &mut Problems,
+) -> Option<(String, HeaderValue)> {
+    let text = name.get_ref();
+    let Ok(parsed) = text.parse::<http::HeaderName>() else {
+        problems.push(name.span(), format!("`{text}` is no name of a header"), "write it as in x-api-key = \"...\"");
+        return None;
+    };
+    let lower = parsed.as_str();
+    if OWN_HEADERS.contains(&lower) {
+        problems.push(name.span(), format!("the header `{lower}` is set by the sink"), format!("leave `{text}` out"));
+    }
+    let value = match value.get_ref() {
+        typed::HeaderValue::Text(_) if SECRET_HEADERS.contains(&lower) => {
+            let message = format!("the value of `{lower}` is a secret: whoever reads this file would have it");
+            let help = format!("write it into a file, and {text} = {{ file = \"hook.secret\" }}");
+            problems.push(value.span(), message, help);
+            return None;
+        }
+        typed::HeaderValue::Text(text) => {
+            if http::HeaderValue::from_str(text).is_err() {
+                problems.push(value.span(), "no value of a header", "write printable characters on one line");
+            }
+            HeaderValue::Text(text.clone())
+        }
+        typed::HeaderValue::File(HeaderFile { file }) => {
+            if file.get_ref().is_empty() {
+                problems.push(file.span(), "an empty path", "name the file, such as { file = \"hook.secret\" }");
+            }
+            HeaderValue::File(folder.join(file.get_ref()))
+        }
+    };
+    Some((lower.to_owned(), value))
+}

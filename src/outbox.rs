@@ -1,0 +1,322 @@
+//! Acting on changes: the sinks of a cluster that runs. The output log is their outbox; each sink goes through it in a
+//! thread of its own, hands over what it takes, and then remembers how far it has come.
+//!
+//! ```text
+//! output log ─▶ Changes ── batch ─▶ file or receiver        what was handed over …
+//!                                        └─▶ cursor         … is known after that: at least once, in order
+//! ```
+//! A change has the same key however often it is handed over. Nobody waits for a sink: neither the graph, nor another
+//! sink, nor the retention of the log.
+
+pub(crate) mod address;
+mod changes;
+mod cursor;
+mod dead_letters;
+mod file;
+mod http;
+mod stop;
+#[cfg(test)]
+mod tests;
+
+use crate::error::Error;
+use crate::log::output::OutputLog;
+use crate::log::segment::LogId;
+use crate::metrics::{Metrics, SinkMetrics};
+use crate::plan::{From, Plan, SinkPlan, SinkTarget};
+use crate::rows::Schemas;
+use crate::status::Status;
+use changes::{Batch, Changes, Next, Position, Unreadable};
+use cursor::{Cursor, CursorFile};
+use dead_letters::DeadLetters;
+use file::File;
+use http::Http;
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use stop::Stop;
+
+/// In the data folder: a folder for each sink.
+pub const FOLDER: &str = "sinks";
+
+/// How often a sink that has everything looks for more.
+const POLL: Duration = Duration::from_millis(20);
+/// How often the cursor of a sink is written that finds nothing to take, so that retention does not overtake it.
+const IDLE_CURSOR: Duration = Duration::from_secs(5);
+/// What is left after so much time of stopping is handed over after the next start.
+const DRAIN: Duration = Duration::from_secs(5);
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// All sinks of a process.
+pub struct Outbox {
+    threads: Vec<(String, JoinHandle<()>)>,
+    stop: Arc<Stop>,
+}
+
+/// What all sinks share.
+pub struct Shared<'s> {
+    pub log: LogId,
+    pub outputs: &'s Arc<OutputLog>,
+    pub schemas: &'s Arc<Schemas>,
+    pub status: &'s Arc<Status>,
+    pub metrics: &'s Metrics,
+}
+
+impl Outbox {
+    /// Starts all sinks where they have left off. They go on until [`Outbox::stop`].
+    ///
+    /// # Errors
+    /// If a sink's folder or file cannot be used, or what is remembered of it is of another collection or log.
+    pub fn start(plan: &Plan, shared: &Shared<'_>) -> Result<Outbox, Error> {
+        let stop = Arc::new(Stop::default());
+        let open = |of: &SinkPlan| {
+            let sink = Sink::open(of, &plan.data_dir.join(FOLDER), shared)?;
+            let stop = Arc::clone(&stop);
+            let thread = thread::Builder::new().name(format!("sink {}", of.name)).spawn(move || sink.run(&stop));
+            Ok((of.name.clone(), thread.map_err(Error::run(format!("start the sink `{}`", of.name)))?))
+        };
+        let threads = plan.sinks.iter().map(open).collect::<Result<Vec<_>, Error>>()?;
+        Ok(Outbox { threads, stop })
+    }
+
+    /// Lets the sinks hand over what is published, within a few seconds. One that hangs is left alone: its cursor says
+    /// what was handed over.
+    pub fn stop(self) {
+        let until = self.stop.ask(DRAIN) + Duration::from_secs(1);
+        for (sink, thread) in self.threads {
+            while !thread.is_finished() && Instant::now() < until {
+                thread::sleep(Duration::from_millis(2));
+            }
+            if !thread.is_finished() {
+                tracing::warn!(sink, "a sink waits for an answer: it goes on after the next start");
+            }
+        }
+    }
+}
+
+/// One sink.
+struct Sink {
+    name: String,
+    batch: usize,
+    changes: Changes,
+    target: Target,
+    cursor: Cursor,
+    store: CursorFile,
+    stored: Instant,
+    /// The cursor that is stored is not this one.
+    ahead: bool,
+    dead_letters: DeadLetters,
+    status: Arc<Status>,
+    metrics: SinkMetrics,
+}
+
+enum Target {
+    File(File),
+    Http(Box<Http>),
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+enum Outcome {
+    Delivered,
+    /// It never will be.
+    Refused {
+        reason: String,
+        message: String,
+    },
+    /// Nobody knows, or not yet.
+    Later {
+        why: String,
+        /// Not earlier than that.
+        after: Option<Duration>,
+    },
+}
+
+impl Sink {
+    /// `folder`: of all sinks.
+    fn open(plan: &SinkPlan, folder: &Path, shared: &Shared<'_>) -> Result<Sink, Error> {
+        let SinkPlan { name, collection, .. } = plan;
+        let failed = |what: &str| Error::run(format!("{what} the sink `{name}`"));
+        let folder = folder.join(name);
+        cursor::create_folder(&folder).map_err(failed("make a folder for"))?;
+        let store = CursorFile::new(&folder);
+        let outputs = shared.outputs;
+        let mut cursor = match store.load().map_err(failed("read the cursor of"))? {
+            Some(cursor) => {
+                check(&cursor, plan, shared, &folder).map_err(std::io::Error::other).map_err(failed("go on with"))?;
+                cursor
+            }
+            None => {
+                let tick = match plan.from {
+                    From::Now => outputs.upper(),
+                    From::Start => outputs.oldest(),
+                };
+                Cursor::new(shared.log, collection.name(), tick)
+            }
+        };
+        let target = match &plan.target {
+            SinkTarget::File(path) => {
+                let (file, written) =
+                    File::open(path.clone(), cursor.file.take()).map_err(failed("open the file of"))?;
+                cursor.file = Some(written);
+                Target::File(file)
+            }
+            SinkTarget::Http(http) => Target::Http(Box::new(Http::new(name, http))),
+        };
+        store.store(&cursor).map_err(failed("write the cursor of"))?;
+        let changes = Changes::new(shared.log, plan, Arc::clone(outputs), Arc::clone(shared.schemas), cursor.position);
+        tracing::info!(sink = name, tick = cursor.position.tick, "a sink goes on");
+        Ok(Sink {
+            name: name.clone(),
+            batch: plan.batch,
+            changes,
+            target,
+            cursor,
+            store,
+            stored: Instant::now(),
+            ahead: false,
+            dead_letters: DeadLetters::new(&folder),
+            status: Arc::clone(shared.status),
+            metrics: shared.metrics.sink(name),
+        })
+    }
+
+    fn run(mut self, stop: &Stop) {
+        while !stop.is_over() && self.step(stop) {}
+        if self.ahead
+            && let Err(error) = self.store.store(&self.cursor)
+        {
+            tracing::warn!(sink = self.name, %error, "cannot write the cursor: some changes come again");
+        }
+    }
+
+    /// One batch. `false`: it is time to end.
+    fn step(&mut self, stop: &Stop) -> bool {
+        self.measure();
+        match self.changes.next(self.batch) {
+            Ok(Next::Batch(batch)) => self.hand_over(&batch, stop) && self.advance(batch.upto, stop),
+            Ok(Next::Gap { from, oldest }) => self.lose(from, oldest, stop),
+            Ok(Next::Unreadable(Unreadable { change, upto })) => {
+                let message = "its bytes are no row of the collection";
+                let batch = Batch { changes: vec![change], upto };
+                self.set_aside(&batch, "unreadable_row", message, stop) && self.advance(upto, stop)
+            }
+            Ok(Next::Nothing { more }) => {
+                let position = self.changes.position();
+                self.ahead |= self.cursor.position != position;
+                self.cursor.position = position;
+                let written = !self.ahead || self.stored.elapsed() < IDLE_CURSOR || self.advance(position, stop);
+                written && (more || (!stop.is_asked() && stop.wait(POLL)))
+            }
+            Err(error) => {
+                self.changes.restart(self.cursor.position);
+                self.retry(&mut 0, "read the output log", &error.to_string(), Some(LAST_RETRY), stop)
+            }
+        }
+    }
+
+    /// Delivers a batch, or sets it aside. `false`: neither.
+    fn hand_over(&mut self, batch: &Batch, stop: &Stop) -> bool {
+        let mut attempt = 0;
+        loop {
+            let outcome = match &mut self.target {
+                Target::File(file) => file.deliver(&batch.changes, &mut self.cursor.file),
+                Target::Http(http) => http.deliver(&batch.changes),
+            };
+            let (why, after) = match outcome {
+                Outcome::Delivered => {
+                    self.metrics.delivered.inc_by(batch.changes.len() as u64);
+                    return true;
+                }
+                Outcome::Refused { reason, message } => return self.set_aside(batch, &reason, &message, stop),
+                Outcome::Later { why, after } => (why, after),
+            };
+            if !self.retry(&mut attempt, "deliver", &why, after, stop) {
+                return false;
+            }
+        }
+    }
+
+    /// What cannot be delivered is kept as dead letters, durably.
+    fn set_aside(&mut self, batch: &Batch, reason: &str, message: &str, stop: &Stop) -> bool {
+        let letters = batch.changes.len();
+        tracing::error!(sink = self.name, reason, message, letters, "changes are not taken: they become dead letters");
+        let mut attempt = 0;
+        while let Err(error) = self.dead_letters.changes(&batch.changes, reason, message) {
+            if !self.retry(&mut attempt, "write dead letters", &error.to_string(), None, stop) {
+                return false;
+            }
+        }
+        self.metrics.dead_letters.inc_by(letters as u64);
+        true
+    }
+
+    /// Retention was faster: says so, and goes on behind the gap.
+    fn lose(&mut self, from: Position, oldest: Position, stop: &Stop) -> bool {
+        let lost = oldest.tick - from.tick;
+        let message = "a sink is slower than the output log is kept: the changes of these ticks are lost to it";
+        tracing::error!(sink = self.name, from = from.tick, to = oldest.tick, ticks = lost, "{message}");
+        let mut attempt = 0;
+        while let Err(error) = self.dead_letters.gap(from.tick, oldest.tick) {
+            if !self.retry(&mut attempt, "write dead letters", &error.to_string(), None, stop) {
+                return false;
+            }
+        }
+        self.metrics.lost_ticks.inc_by(lost);
+        self.metrics.dead_letters.inc();
+        self.advance(oldest, stop)
+    }
+
+    /// Remembers how far it has come.
+    fn advance(&mut self, position: Position, stop: &Stop) -> bool {
+        self.cursor.position = position;
+        self.ahead = true;
+        let mut attempt = 0;
+        while let Err(error) = self.store.store(&self.cursor) {
+            if !self.retry(&mut attempt, "write the cursor", &error.to_string(), None, stop) {
+                return false;
+            }
+        }
+        (self.stored, self.ahead) = (Instant::now(), false);
+        true
+    }
+
+    /// Waits for the next attempt. `false`: there will be none, as the process stops.
+    fn retry(&self, attempt: &mut u32, what: &str, why: &str, after: Option<Duration>, stop: &Stop) -> bool {
+        self.metrics.retries.inc();
+        self.measure();
+        let wait = backoff(*attempt).max(after.unwrap_or_default());
+        *attempt += 1;
+        let (sink, attempt, wait_ms) = (&self.name, *attempt, wait.as_millis() as u64);
+        tracing::warn!(sink, attempt, wait_ms, "cannot {what}: {why}");
+        !stop.is_asked() && stop.wait(wait) && !stop.is_asked()
+    }
+
+    fn measure(&self) {
+        let published = self.status.published.load(Ordering::Acquire);
+        self.metrics.lag_ticks.set(published.saturating_sub(self.cursor.position.tick) as i64);
+    }
+}
+
+/// A cursor has to be of this log and this collection.
+fn check(cursor: &Cursor, plan: &SinkPlan, shared: &Shared<'_>, folder: &Path) -> Result<(), String> {
+    let upper = shared.outputs.upper();
+    let instead = format!("give the sink another name, or remove {} to begin anew", folder.display());
+    if cursor.log != shared.log || cursor.position.tick > upper {
+        return Err(format!("it has followed another log than the one that is here: {instead}"));
+    }
+    if cursor.collection != plan.collection.name() {
+        return Err(format!("it has followed `{}`: {instead}", cursor.collection));
+    }
+    Ok(())
+}
+
+/// Twice as long each time, and up to half of that shorter, so that those who failed together do not come back together.
+fn backoff(attempt: u32) -> Duration {
+    let longest = FIRST_RETRY.saturating_mul(1 << attempt.min(16)).min(LAST_RETRY);
+    let random = RandomState::new().hash_one(attempt) as f64 / u64::MAX as f64;
+    longest.mul_f64(0.5 + random / 2.0)
+}
