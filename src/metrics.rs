@@ -77,6 +77,8 @@ pub struct Metrics {
     pub tick_seconds: Histogram,
     /// Bytes that are durable and not bound.
     pub backlog_bytes: Gauge,
+    pub subscribers: Gauge,
+    pub subscribers_waiting: Gauge,
     pub resident_bytes: Gauge,
     pub snapshot_seconds: Histogram,
     /// The tick of the newest snapshot.
@@ -108,6 +110,8 @@ impl Metrics {
             updates: Counter::default(),
             tick_seconds: latencies(),
             backlog_bytes: Gauge::default(),
+            subscribers: Gauge::default(),
+            subscribers_waiting: Gauge::default(),
             resident_bytes: Gauge::default(),
             snapshot_seconds: latencies(),
             snapshot_tick: Gauge::default(),
@@ -140,6 +144,9 @@ impl Metrics {
         let help = "What is durable and in no tick yet";
         registry.register_with_unit("backlog", help, Unit::Bytes, self.backlog_bytes.clone());
         registry.register_with_unit("resident_memory", "Memory in use", Unit::Bytes, self.resident_bytes.clone());
+        registry.register("subscribers", "Subscribers that keep up", self.subscribers.clone());
+        let help = "Changes that wait for subscribers";
+        registry.register_with_unit("subscribers_waiting", help, Unit::Bytes, self.subscribers_waiting.clone());
         registry.register_with_unit("snapshot", "Writing a snapshot", Unit::Seconds, self.snapshot_seconds.clone());
         registry.register("snapshot_tick", "Tick of the newest snapshot", self.snapshot_tick.clone());
         registry.register("sink_delivered", "Changes that a sink has handed over", self.sinks_delivered.clone());

@@ -2,6 +2,7 @@
 //! else reads it.
 
 use crate::decode::path::Path;
+use crate::log::output::Retention;
 use crate::rows::Collection;
 use crate::subscribe::filter::Filter;
 use dataflows::rules::{Rule, Test};
@@ -65,6 +66,8 @@ pub struct LogPlan {
     pub snapshot: Duration,
     /// Bytes of a file of the log. Only whole files are removed, once two snapshots lie behind them.
     pub segment: u64,
+    /// What subscribers can still be told of.
+    pub retention: Retention,
 }
 
 /// The HTTP server of a cluster that runs.

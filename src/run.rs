@@ -141,6 +141,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         ticks: Arc::clone(&ticks),
         metrics: Arc::clone(&metrics),
         workers: plan.workers,
+        retention: plan.log.retention,
         program: history.program,
         memory: history.memory.clone(),
     };

@@ -13,4 +13,6 @@ pub mod frame;
 pub mod hub;
 pub mod query;
 pub mod snapshot;
+#[cfg(test)]
+mod tests;
 pub mod token;

@@ -14,6 +14,7 @@ mod kill;
 mod order;
 mod process;
 mod published;
+mod reading;
 mod stop;
 
 use crate::headwater::Folder;

@@ -1,12 +1,14 @@
-//! The keys of `[cluster]` that say how often a snapshot is taken and how large the files of the log are: together, how long
-//! a restart takes and how much disk is used.
+//! The keys of `[cluster]` that say how often a snapshot is taken, how large the files of the log are and how much is kept
+//! for subscribers: together, how long a restart takes and how much disk is used.
 
 use super::error::Problems;
 use super::events::{duration, size};
 use super::typed;
+use crate::log::output::Retention;
 use crate::plan::LogPlan;
 use std::ops::RangeInclusive;
 use std::time::Duration;
+use toml::Spanned;
 
 const DEFAULT_SNAPSHOT: Duration = Duration::from_secs(60);
 /// More often, there would be little but snapshots; less often, starting again would take longer than anybody waits.
@@ -15,18 +17,30 @@ const DEFAULT_SEGMENT: u64 = 64 << 20;
 /// Opening reads one file at a time into memory.
 const SEGMENT: RangeInclusive<u64> = 64 << 10..=1 << 30;
 
+const DEFAULT_RETENTION: Retention = Retention { bytes: 16 << 30, ms: 24 * 3600 * 1000 };
+const RETAIN: RangeInclusive<u64> = 64 << 10..=1 << 50;
+const RETAIN_FOR: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3650 * 24 * 3600);
+
 pub(super) fn check(cluster: &typed::Cluster, problems: &mut Problems) -> LogPlan {
-    let snapshot = cluster.snapshot.as_ref().and_then(|typed| {
-        let every = Duration::from_micros(duration(typed, problems)?.unsigned_abs());
-        if !SNAPSHOT.contains(&every) {
-            let message = format!("a snapshot every `{}` is out of range", typed.get_ref().0);
-            problems.push(typed.span(), message, "write a duration from \"100ms\" to \"24h\"");
+    let mut within = |typed: &Option<Spanned<typed::Duration>>, range: RangeInclusive<Duration>, what, help| {
+        let typed = typed.as_ref()?;
+        let time = Duration::from_micros(duration(typed, problems)?.unsigned_abs());
+        if !range.contains(&time) {
+            problems.push(typed.span(), format!("{what} `{}` is out of range", typed.get_ref().0), help);
         }
-        Some(every)
-    });
+        Some(time)
+    };
+    let help = "write a duration from \"100ms\" to \"24h\"";
+    let snapshot = within(&cluster.snapshot, SNAPSHOT, "a snapshot every", help);
+    let retain_for = within(&cluster.retain_for, RETAIN_FOR, "to keep changes for", "write a duration from \"1s\" on");
+    let retain = cluster.retain.as_ref().and_then(|typed| size(typed, RETAIN, problems));
     let segment = cluster.segment.as_ref().and_then(|typed| size(typed, SEGMENT, problems));
     LogPlan {
         snapshot: snapshot.unwrap_or(DEFAULT_SNAPSHOT),
         segment: segment.map_or(DEFAULT_SEGMENT, |bytes| bytes as u64),
+        retention: Retention {
+            bytes: retain.map_or(DEFAULT_RETENTION.bytes, |bytes| bytes as u64),
+            ms: retain_for.map_or(DEFAULT_RETENTION.ms, |time| time.as_millis() as i64),
+        },
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Cluster {
     pub tokens: Option<Spanned<String>>,
     pub snapshot: Option<Spanned<Duration>>,
     pub segment: Option<Spanned<Size>>,
+    pub retain: Option<Spanned<Size>>,
+    pub retain_for: Option<Spanned<Duration>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -18,15 +18,14 @@ use std::sync::mpsc::Receiver;
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-/// What is kept of the output log.
-const RETENTION: Retention = Retention { bytes: 16 << 30, ms: 24 * 3600 * 1000 };
-
 pub(super) struct Snapshots {
     pub store: StateStore,
     pub outputs: Arc<OutputLog>,
     pub ticks: Arc<Ticks>,
     pub metrics: Arc<Metrics>,
     pub workers: usize,
+    /// What is kept of the output log.
+    pub retention: Retention,
     pub program: [u8; 32],
     pub memory: Memory,
 }
@@ -88,7 +87,7 @@ impl Snapshots {
             Err(LogError::Full(error)) => tracing::warn!(%error, "no space for a snapshot"),
             Err(error) => return Err(error),
         }
-        match self.outputs.retain(bound.now_ms, RETENTION) {
+        match self.outputs.retain(bound.now_ms, self.retention) {
             Err(LogError::Full(error)) => tracing::warn!(%error, "no space to shorten the output log"),
             outcome => drop(outcome?),
         }

@@ -170,6 +170,11 @@ impl Hub {
         lock(&self.state).groups.iter().flatten().map(|group| group.members.len()).sum()
     }
 
+    /// Bytes that wait for subscribers; those that are shared count for each.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// The next tick, if there is nothing in the queue: then whoever owns it has everything below.
     pub fn idle_at(&self, queue: &Queue) -> Option<Tick> {
         let state = lock(&self.state);

@@ -19,7 +19,7 @@ pub enum Outcome {
 }
 
 pub struct Client {
-    address: SocketAddr,
+    pub address: SocketAddr,
     connection: Option<BufReader<TcpStream>>,
 }
 

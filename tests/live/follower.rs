@@ -15,7 +15,7 @@ pub struct Follower {
     pub collection: &'static str,
     /// The query, without a token.
     pub query: &'static str,
-    token: Option<String>,
+    pub token: Option<String>,
     /// Each row as often as it is there.
     rows: BTreeMap<String, i64>,
     /// The upper of each progress, with the [`fingerprint`] of the rows.

@@ -33,6 +33,9 @@ struct Load {
     connections: u64,
     #[arg(long, default_value_t = 200_000)]
     users: u64,
+    /// Each user in turn, instead of few with most of the events: as many sessions as users
+    #[arg(long)]
+    even: bool,
     /// Process whose use of the machine is watched
     #[arg(long)]
     pid: Option<u32>,
@@ -161,8 +164,11 @@ fn send(load: &Load, number: u64, started: Instant, outcome: &Outcome) -> std::i
             event += 1;
             // One in twenty is up to an hour late.
             let late = if random.below(20) == 0 { random.below(3_600_000) } else { random.below(500) };
-            let (user, kind, page, price) =
-                (random.user(load.users), random.below(6), random.below(500), random.below(100_000));
+            let user = match load.even {
+                true => (event % (1 << 48) * load.connections + number) % load.users,
+                false => random.user(load.users),
+            };
+            let (kind, page, price) = (random.below(6), random.below(500), random.below(100_000));
             let kind = ["page_view", "page_view", "page_view", "add_to_cart", "search", "checkout"][kind as usize];
             let _ = writeln!(
                 body,

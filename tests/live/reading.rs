@@ -1,0 +1,222 @@
+//! Rows are read as they were at one tick, one's own writes among them; tokens are good after any restart and for what they
+//! were given for; and clients that behave badly cost nobody else anything.
+
+use super::client::{Client, Outcome};
+use super::events::{Event, PAST_MS, lines};
+use super::follower::{Follower, Truth};
+use super::process::{Process, Restart};
+use super::published::{Published, same};
+use super::{MEANING, folder, run_toml};
+use headwater::log::vfs::model::Rng;
+use headwater::rows::Collection;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+fn event(user: &str, at: i64) -> Event {
+    Event { user: user.into(), time: PAST_MS + at, id: None, price: Some(1), page: None }
+}
+
+/// Status and body; null if that is no JSON.
+fn get(client: &mut Client, path: &str) -> (u16, Value) {
+    let text = fetch(client.address, &format!("/v1/collections/{path}"));
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap_or_default())
+}
+
+fn fetch(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn rows(client: &mut Client, path: &str) -> Vec<Value> {
+    let (status, body) = get(client, path);
+    assert_eq!(status, 200, "{path}: {body}");
+    body["rows"].as_array().unwrap().clone()
+}
+
+#[test]
+fn rows_are_those_of_one_tick_and_have_ones_own_writes() {
+    let folder = folder("");
+    let mut rng = Rng::new(3);
+    for workers in 1..4 {
+        let process = Process::start(&folder, "data", workers, Restart::No);
+        let mut client = Client::new(process.ready());
+        for batch in 0..40 {
+            let user = format!("user {}", rng.below(20));
+            let body = lines(&[event(&user, rng.below(100_000) as i64), event(&user, rng.below(100_000) as i64)]);
+            let (outcome, answer) = client.post_as("application/x-ndjson", &body);
+            assert_eq!(outcome, Outcome::Acknowledged);
+            let token = answer["token"].as_str().unwrap();
+            let key = user.replace(' ', "%20");
+            let ours = rows(&mut client, &format!("sessions/rows?key={key}&wait_for={token}"));
+            let events: i64 = ours.iter().map(|row| row["events"].as_i64().unwrap()).sum();
+            let filter = format!("filter=user%20%3D%20%22{key}%22");
+            let counted = rows(&mut client, &format!("sessions/rows?{filter}"));
+            assert_eq!(ours, counted, "batch {batch}");
+            assert!(events >= 2 && ours.iter().all(|row| row["user"] == user.as_str()));
+            // By id, which only a scan or an index can know.
+            let id = ours[0]["session_id"].as_str().unwrap();
+            assert_eq!(rows(&mut client, &format!("sessions/rows?key={id}")), ours[..1]);
+        }
+        assert_eq!(rows(&mut client, "sessions/rows?key=nobody"), Vec::<Value>::new());
+        // Page by page, at one tick.
+        let (_, first) = get(&mut client, "sessions/rows?limit=7");
+        let tick = first["as_of"].as_u64().unwrap();
+        client.post(&lines(&[event("user 1", 5_000_000)]));
+        let (mut paged, mut page) = (first["rows"].as_array().unwrap().clone(), first);
+        while let Some(next) = page["next"].as_str() {
+            page = get(&mut client, &format!("sessions/rows?limit=7&as_of={tick}&after={next}")).1;
+            assert_eq!(page["as_of"], tick);
+            paged.extend(page["rows"].as_array().unwrap().iter().cloned());
+        }
+        same("pages", &paged, &rows(&mut client, &format!("sessions/rows?limit=10000&as_of={tick}")));
+        client.published();
+        let all = |client: &mut Client, name: &str| {
+            let mut all = rows(client, &format!("{name}/rows?limit=10000"));
+            all.sort_by_key(Value::to_string);
+            all
+        };
+        let views = [Collection::Sessions, Collection::Counts, Collection::Closings];
+        let read = views.map(|view| all(&mut client, view.name()));
+        process.drain();
+        let published = Published::read(&folder.path("data"));
+        for (view, read) in views.into_iter().zip(&read) {
+            assert!(!read.is_empty());
+            same(view.name(), read, &published.rows(view));
+        }
+    }
+}
+
+/// The status and the code of the error.
+fn refused(client: &mut Client, path: &str) -> (u16, String) {
+    let (status, body) = get(client, path);
+    (status, body["error"]["code"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_token_is_good_for_what_it_was_given_for_as_long_as_the_changes_are_kept() {
+    let folder = folder("snapshot = \"100ms\"\nsegment = \"64KiB\"\nretain = \"256KiB\"\n");
+    let mut follower = Follower::new("sessions", "");
+    let mut process = Process::start(&folder, "data", 2, Restart::No);
+    for workers in [3, 1, 2] {
+        let mut client = Client::new(process.ready());
+        client.post(&lines(&[event("u", i64::from(workers as u32))]));
+        client.published();
+        follower.finish(process.ready());
+        process.drain();
+        process = Process::start(&folder, "data", workers, Restart::No);
+    }
+    let mut client = Client::new(process.ready());
+    follower.finish(process.ready());
+    assert_eq!(follower.snapshots, 1, "it goes on after every restart");
+    let token = follower.token.clone().unwrap();
+    let with = |token: &str| format!("sessions/changes?until=caught_up&token={token}");
+    let error = |status: u16, code: &str| (status, code.to_owned());
+    assert_eq!(refused(&mut client, &format!("{}&filter=events%20%3E%201", with(&token))), error(409, "other_query"));
+    assert_eq!(refused(&mut client, &format!("counts/changes?token={token}")), error(409, "other_query"));
+    assert_eq!(refused(&mut client, &with(&token[..20])), error(400, "token"));
+    assert_eq!(refused(&mut client, "sessions/changes?from=1000000"), error(400, "from"));
+    // Much happens.
+    let mut number = 0;
+    let began = Instant::now();
+    while refused(&mut client, &with(&token)).0 != 410 {
+        for _ in 0..20 {
+            let batch: Vec<Event> = (0..100).map(|user| event(&format!("user {user}"), number)).collect();
+            client.post(&lines(&batch));
+            number += 10_000;
+        }
+        client.published();
+        assert!(began.elapsed() < Duration::from_secs(60), "nothing is ever removed");
+    }
+    let (status, body) = get(&mut client, &with(&token));
+    let oldest = body["error"]["oldest"].as_u64().unwrap();
+    assert_eq!((status, body["error"]["code"].as_str()), (410, Some("token_expired")));
+    // It may go on to be removed while we look.
+    assert!(matches!(get(&mut client, &format!("late/changes?until=caught_up&from={oldest}")).0, 200 | 410));
+    process.drain();
+
+    // Another meaning of the same events is another program.
+    let meaning = MEANING.replace("user = [\"user\"]", "user = [\"user\", \"who\"]");
+    folder.write("run.toml", run_toml("", &meaning));
+    let process = Process::start(&folder, "data", 2, Restart::No);
+    let mut client = Client::new(process.ready());
+    assert_eq!(refused(&mut client, &with(&token)), error(409, "program_changed"));
+    process.drain();
+    let process = Process::start(&folder, "elsewhere", 2, Restart::No);
+    assert_eq!(refused(&mut Client::new(process.ready()), &with(&token)), error(400, "token"));
+    process.drain();
+}
+
+/// Sends a request, and takes nothing of the answer.
+fn ask(address: SocketAddr, path: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET /v1/collections/{path} HTTP/1.0\r\n\r\n").unwrap();
+    stream
+}
+
+#[test]
+fn readers_that_take_little_or_nothing_disturb_nobody() {
+    let folder = folder("");
+    let process = Process::start(&folder, "data", 2, Restart::No);
+    let address = process.ready();
+    let mut client = Client::new(address);
+    let never: Vec<_> = (0..20).map(|_| ask(address, "sessions/changes?snapshot=true")).collect();
+    let half_open: Vec<_> = (0..200)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET /v1/collections/sess").unwrap();
+            stream
+        })
+        .collect();
+    let gone: BTreeSet<u64> = (0..50)
+        .map(|number| {
+            let mut stream = ask(address, "sessions/changes");
+            let mut some = vec![0; number as usize];
+            stream.read_exact(&mut some).unwrap();
+            number
+        })
+        .collect();
+    assert_eq!(gone.len(), 50);
+    let mut slow = ask(address, "sessions/changes?snapshot=true");
+    let mut follower = Follower::new("sessions", "snapshot=true");
+    let began = Instant::now();
+    let mut byte = [0];
+    for number in 0..200 {
+        let batch: Vec<Event> =
+            (0..200).map(|user| event(&format!("user {user} {}", "x".repeat(300)), number)).collect();
+        assert_eq!(client.post(&lines(&batch)), Outcome::Acknowledged);
+        if number % 40 == 0 {
+            slow.read_exact(&mut byte).unwrap();
+            follower.finish(address);
+        }
+    }
+    client.published();
+    follower.finish(address);
+    assert!(began.elapsed() < Duration::from_secs(60));
+    let metrics = fetch(address, "/metrics");
+    let number = |name: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().parse::<f64>().unwrap()
+    };
+    assert!(number("headwater_subscribers_waiting_bytes ") < 257e6);
+    assert!(number("headwater_resident_memory_bytes ") < 1e9);
+    drop((never, half_open, slow));
+    // What they held is given back.
+    let began = Instant::now();
+    while !fetch(address, "/metrics").contains("headwater_subscribers 0\n") {
+        assert!(began.elapsed() < Duration::from_secs(30));
+        sleep(Duration::from_millis(20));
+    }
+    process.drain();
+    let mut truth = [Truth::new("sessions", |row| Some(row.clone()))];
+    Published::read_for(&folder.path("data"), &mut truth);
+    follower.check(&truth[0]);
+}
