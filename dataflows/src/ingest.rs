@@ -223,7 +223,7 @@ impl Ids {
 
     /// Of each shard that has too many, forgets the older half. Ids of events without a time go first.
     fn forget(&mut self) {
-        for (number, shard) in (0..).zip(&mut self.shards) {
+        for (number, shard) in (0..=u8::MAX).zip(&mut self.shards) {
             if shard.events > self.limit {
                 shard.forget(number, &mut self.changes);
             }
