@@ -99,8 +99,8 @@ Examples:
   headwater peek sessions --limit 20
   headwater peek sessions --key u42 --wait-for \"$TOKEN\"   what was just posted included
 
-A table on a terminal, else one JSON object for each row. Many rows come page by page; where
-that takes several ticks it is said.
+A table on a terminal, else one JSON object for each row. Rows are as of one tick; where there
+are so many that reading them takes longer than that is at hand, it is said.
 
 Exit codes: 0 fine, 1 they cannot be read, 2 wrong usage.")]
 pub struct Peek {

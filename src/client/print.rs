@@ -48,8 +48,16 @@ pub fn rows(url: &str, bearer: Option<&str>, collection: &str, query: &Query, as
     let (mut shown, mut first, as_lines) = (0, None, as_lines || !io::stdout().is_terminal());
     loop {
         query.limit = Some(PAGE.min(limit - shown));
-        let Page { as_of, rows, more, next } =
-            peek(url, bearer, collection, &query).map_err(|error| failed(&attempt, error))?;
+        // Pages of one tick, for as long as it is at hand.
+        query.as_of = first;
+        let Page { as_of, rows, more, next } = match peek(url, bearer, collection, &query) {
+            Err(ClientError::Expired { .. }) if first.is_some() => {
+                query.as_of = None;
+                peek(url, bearer, collection, &query)
+            }
+            page => page,
+        }
+        .map_err(|error| failed(&attempt, error))?;
         let text = match as_lines {
             true => rows.iter().map(|row| format!("{}\n", row.json())).collect(),
             false => page(&Table::of(&rows)),

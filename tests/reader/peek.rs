@@ -4,18 +4,21 @@ use super::server::{Request, Server, Step, answered};
 use crate::headwater::Folder;
 use headwater::client::{Query, peek};
 
-/// Ten rows, three on a page, at the ticks that are given for each page.
-fn paged(ticks: [u64; 4]) -> Server {
-    Server::start(move |_, request| answer(request, ticks))
+/// Ten rows, three on a page. A tick is at hand for so many pages.
+fn paged(pages: u64) -> Server {
+    Server::start(move |number, request| answer(number as u64, request, pages))
 }
 
-fn answer(request: &Request, ticks: [u64; 4]) -> Vec<Step> {
+fn answer(number: u64, request: &Request, pages: u64) -> Vec<Step> {
     assert_eq!(request.path, "/v1/collections/counts/rows");
+    let as_of = request.asked("as_of").map_or(7 + number, |tick| tick.parse().unwrap());
+    if 7 + number >= as_of + pages {
+        return answered("410 Gone", "", r#"{"error":{"code":"as_of","message":"too old","oldest":9}}"#);
+    }
     let first: usize = request.asked("after").map_or(0, |after| after.parse().unwrap());
     let limit = request.asked("limit").map_or(3, |limit| limit.parse().unwrap()).min(3);
     let rows: Vec<String> = (first..10).take(limit).map(|n| format!(r#"{{"class":"c{n}","events":{n}.50}}"#)).collect();
-    let next = if first + limit < 10 { format!(r#","next":"{}""#, first + limit) } else { String::new() };
-    let as_of = ticks[first / 3];
+    let next = if first + limit < 10 { format!(r#","more":true,"next":"{}""#, first + limit) } else { String::new() };
     answered("200 OK", "", &format!(r#"{{"as_of":{as_of},"rows":[{}]{next}}}"#, rows.join(",")))
 }
 
@@ -25,7 +28,7 @@ fn expected(rows: usize) -> String {
 
 #[test]
 fn every_page_is_printed_as_it_came() {
-    let server = paged([7; 4]);
+    let server = paged(9);
     let run = Folder::new().headwater(["peek", "counts", "--url", &server.url()]);
     assert_eq!((run.code(), run.stdout(), run.stderr()), (0, expected(10), String::new()));
     assert_eq!(server.requests().len(), 4);
@@ -34,7 +37,7 @@ fn every_page_is_printed_as_it_came() {
 #[test]
 fn no_more_rows_than_asked_for() {
     for limit in [1, 3, 4, 10, 11] {
-        let server = paged([7; 4]);
+        let server = paged(9);
         let limit = limit.to_string();
         let run = Folder::new().headwater(["peek", "counts", "--url", &server.url(), "--limit", &limit]);
         assert_eq!((run.code(), run.stdout()), (0, expected(limit.parse::<usize>().unwrap().min(10))), "{limit}");
@@ -55,11 +58,16 @@ fn rows_that_cannot_be_had_are_told_to_be_missing() {
 }
 
 #[test]
-fn pages_of_several_ticks_are_told_to_be() {
-    let server = paged([7, 7, 8, 8]);
+fn pages_are_of_one_tick_or_told_not_to_be() {
+    let server = paged(9);
+    Folder::new().headwater(["peek", "counts", "--url", &server.url()]);
+    let asked: Vec<_> = server.requests().iter().map(|request| request.asked("as_of").map(str::to_owned)).collect();
+    assert_eq!(asked, [None, Some("7".into()), Some("7".into()), Some("7".into())]);
+
+    let server = paged(2);
     let run = Folder::new().headwater(["peek", "counts", "--url", &server.url()]);
     assert_eq!(run.stdout(), expected(10));
-    assert_eq!(run.stderr(), "these rows are as of tick 8, and no longer as of 7\n");
+    assert_eq!(run.stderr(), "these rows are as of tick 10, and no longer as of 7\n");
 }
 
 #[test]
