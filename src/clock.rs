@@ -239,11 +239,12 @@ impl Sequencer {
         if let Some(before) = first.checked_sub(1) {
             sequencer.take(&remap.binding(before)?, false);
         }
-        for tick in first..sequencer.log.remap.next() {
-            let bound = sequencer.take(&remap.binding(tick)?, false);
+        remap.bindings(first, sequencer.log.remap.next(), |binding| {
+            let bound = sequencer.take(&binding, false);
             sequencer.since = Some(0);
             sequencer.ticks.bind(bound);
-        }
+            Ok(())
+        })?;
         sequencer.status.bound.store(sequencer.log.remap.next(), Ordering::Release);
         Ok(sequencer)
     }

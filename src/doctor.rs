@@ -287,7 +287,7 @@ fn fill(report: &mut Report, found: &Inspection) {
     report.start = match found.replay {
         None => Start { changes, ..Start::default() },
         Some(replay) => Start {
-            possible: !found.troubles.iter().any(|trouble| trouble.of != Area::Snapshot),
+            possible: !found.troubles.iter().any(|trouble| trouble.refused),
             snapshot: found.used,
             from: replay.from,
             upto: replay.upto,

@@ -6,6 +6,9 @@ use miette::Diagnostic;
 /// Exit code of a process whose state cannot be trusted any more, or that got nowhere: start it again.
 pub const EXIT_AGAIN: i32 = 70;
 
+/// Exit code of a process that failed for a reason that another start would meet again.
+pub const EXIT_FAILED: i32 = 1;
+
 /// Printed by miette; [`Error::exit_code`] says what the shell sees.
 #[derive(Debug, thiserror::Error, Diagnostic)]
 pub enum Error {

@@ -17,9 +17,10 @@ mod watch;
 use crate::clock::{Sequencer, Ticks};
 use crate::definitions::Definitions;
 use crate::epoch::{self, Epoch};
-use crate::error::{EXIT_AGAIN, Error};
+use crate::error::{EXIT_AGAIN, EXIT_FAILED, Error};
 use crate::intake::Intake;
 use crate::live::{self, Resume, Shared};
+use crate::log::error::LogError;
 use crate::log::partition::Limits;
 use crate::log::remap::Uppers;
 use crate::log::vfs::RealFs;
@@ -49,7 +50,8 @@ pub(crate) const PARTS: u32 = 16;
 /// Runs until SIGTERM or SIGINT, then computes what has been taken, takes a snapshot and returns.
 ///
 /// # Errors
-/// What keeps it from starting. What fails later ends the process with [`EXIT_AGAIN`].
+/// What keeps it from starting. What fails later ends the process with [`EXIT_AGAIN`]; where the log is damaged, with
+/// [`EXIT_FAILED`].
 pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let started = Instant::now();
     std::fs::create_dir_all(&plan.data_dir).map_err(Error::run(format!("create {}", plan.data_dir.display())))?;
@@ -207,10 +209,21 @@ fn spawn<R: Send + 'static>(
     thread::Builder::new().name(name.into()).spawn(work).expect("the system has threads when a process starts")
 }
 
-/// Ends the process at once: what could not be done may be half done, and the next one finds out.
+/// Ends the process at once: what could not be done may be half done, and the next one finds out. If the log is damaged,
+/// each next one would find the same: that is as if this one could not start.
 pub(crate) fn fail(error: &Error) -> ! {
-    tracing::error!(error = ?miette::Report::msg(chain(error)), "the process ends and has to be started again");
+    let why = miette::Report::msg(chain(error));
+    if is_damage(error) {
+        tracing::error!(error = ?why, "the log is damaged: the process ends");
+        std::process::exit(EXIT_FAILED);
+    }
+    tracing::error!(error = ?why, "the process ends and has to be started again");
     std::process::exit(EXIT_AGAIN);
+}
+
+fn is_damage(error: &Error) -> bool {
+    let Error::Run { source, .. } = error else { return false };
+    matches!(source.downcast_ref(), Some(LogError::Corrupt { .. }))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -7,7 +7,7 @@ use headwater::log::control::Control;
 use headwater::log::error::LogError;
 use headwater::log::output::Block;
 use headwater::log::partition::Limits;
-use headwater::log::state::Snapshot;
+use headwater::log::state::{Snapshot, StateStore};
 use headwater::log::vfs::RealFs;
 use headwater::log::{Log, Settings};
 use serde_json::{Value, json};
@@ -33,31 +33,29 @@ fn write(data: &Path) {
     log.control.sync().unwrap();
     let (mut store, damages) = log.state_store().unwrap();
     assert_eq!(damages, []);
-    for tick in 0..10 {
+    go_on(&mut log, &mut store, 10, &[3, 6]);
+    log.queue[0].append(&[(1_000, b"waits")]).unwrap();
+}
+
+/// Ticks of ten records each, published, with snapshots of some.
+fn go_on(log: &mut Log, store: &mut StateStore, ticks: u64, snapshots: &[u64]) {
+    for tick in log.remap.next()..log.remap.next() + ticks {
         for number in 0..10 {
-            log.queue[tick % 2].append(&[(1_000, format!("event {number} of {tick}").as_bytes())]).unwrap();
+            log.queue[tick as usize % 2].append(&[(1_000, format!("event {number} of {tick}").as_bytes())]).unwrap();
         }
         let binding = log.mint(2_000 + tick as i64, &BTreeMap::new()).unwrap().clone();
         for worker in 0..2 {
             log.outputs.append(worker, &Block::new(binding.tick, binding.now_ms)).unwrap();
             log.outputs.sync(worker).unwrap();
         }
-        if tick == 3 || tick == 6 {
+        if snapshots.contains(&tick) {
             let rows = vec![(format!("row of {tick}").into_bytes(), 1)];
             let changes = BTreeMap::from([("sessions".to_owned(), rows)]);
             let remap_digest = binding.digest();
-            let snapshot = Snapshot {
-                tick: binding.tick,
-                now_ms: 1,
-                remap_digest,
-                program: [9; 32],
-                changes,
-                ..Snapshot::default()
-            };
-            store.write(snapshot).unwrap();
+            let (tick, program) = (binding.tick, [9; 32]);
+            store.write(Snapshot { tick, now_ms: 1, remap_digest, program, changes, ..Snapshot::default() }).unwrap();
         }
     }
-    log.queue[0].append(&[(1_000, b"waits")]).unwrap();
 }
 
 fn folder() -> (Folder, PathBuf) {
@@ -212,6 +210,34 @@ fn each_part_of_the_log_has_its_own_advice() {
         let means = report["damages"][0]["means"].as_str().unwrap();
         assert!(!well && means.contains(says), "{dir}: {report}");
         assert!(open(&data).is_err(), "{dir}");
+    }
+}
+
+/// A start reads what it needs; the doctor reads all, and says whether a start would meet it.
+#[test]
+fn damage_that_a_start_does_not_meet_is_told_too() {
+    for (dir, says) in [("wal/01", "does not need them"), ("out", "A start is not concerned")] {
+        let (folder, data) = folder();
+        let mut log = open(&data).unwrap();
+        let (mut store, _) = log.state_store().unwrap();
+        go_on(&mut log, &mut store, 20, &[20, 28]);
+        drop((log, store));
+        let file = &files(&data, dir, ".seg")[0];
+        flip(file, 70);
+        let (report, well) = doctor(&folder);
+        assert!(!well && report["start"]["possible"] == true, "{dir}: {report}");
+        assert_eq!((report["start"]["from"].as_u64(), damaged(&report).len()), (Some(29), 1), "{report}");
+        let means = report["damages"][0]["means"].as_str().unwrap();
+        assert!(means.contains(says) && report["damages"][0]["harmless"] == false, "{dir}: {report}");
+        drop(open(&data).unwrap());
+
+        // From the snapshots before, it would.
+        for newer in files(&data, "state", ".gen") {
+            fs::remove_file(newer).unwrap();
+        }
+        let (report, well) = doctor(&folder);
+        assert!(!well && report["start"]["possible"] == false, "{dir}: {report}");
+        assert_eq!(damaged(&report).len(), 1, "{report}");
     }
 }
 

@@ -42,6 +42,11 @@ pub(super) fn of(trouble: &Trouble, found: &Inspection) -> Advice {
             "it is not known which log this is. A start is refused; the events are not concerned",
             "if nothing but the file LOG is damaged and EPOCH is whole: move LOG away, and a start writes it again",
         ),
+        Area::Queue if !trouble.refused => advice(
+            "events that were acknowledged are not as they were received. They are in the snapshot that a start goes on \
+             from, so it does not need them; another start would, if that snapshot were damaged",
+            "let headwater take two more snapshots: then the file is removed",
+        ),
         Area::Queue => advice(
             "events that were acknowledged are not as they were received. A start is refused: without them it would \
              compute something else than before",
@@ -55,6 +60,12 @@ pub(super) fn of(trouble: &Trouble, found: &Inspection) -> Advice {
             "it is not known which events each tick took. A start is refused: it could not compute again what was \
              published",
             RESTORE,
+        ),
+        Area::Outputs if !trouble.refused => advice(
+            "some of what was published cannot be read: whoever asks for it hears so. A start is not concerned, and \
+             neither are the events",
+            "nothing, if nobody has to read it again: retention removes the file. Else put the whole folder back from a \
+             backup",
         ),
         Area::Outputs => outputs(found),
         Area::Snapshot if found.used.is_some() => advice(

@@ -1,5 +1,5 @@
 //! What a log holds, and what opening it would do, without changing a byte: each part is opened by the code that a start
-//! runs, in a [`Picture`] of the folder. Unlike a start, this goes on behind what is damaged.
+//! runs, in a [`Picture`] of the folder. Unlike a start, this reads everything, and goes on behind what is damaged.
 
 use super::control::Control;
 use super::error::{LogError, Poison};
@@ -46,6 +46,8 @@ pub struct Inspection {
 pub struct Trouble {
     pub of: Area,
     pub error: LogError,
+    /// A start is refused because of it.
+    pub refused: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,7 +189,7 @@ impl Look<'_> {
         let (Some(queue), Some(control), Some(remap)) = (queue, control, remap) else { return Ok(()) };
         let bound = check_bound(&queue, &control, &remap);
         let mut fits = self.tried(Area::History, bound)?.is_some();
-        if let Some(outputs) = outputs.filter(|outputs| outputs.upper() > remap.next()) {
+        if let Some(outputs) = outputs.as_ref().filter(|outputs| outputs.upper() > remap.next()) {
             let what = format!("tick {} was published and never happened", outputs.upper() - 1);
             fits &= self.tried(Area::History, Err::<(), _>(LogError::corrupt(&out_dir, 0, what)))?.is_some();
         }
@@ -199,6 +201,11 @@ impl Look<'_> {
             let first = store.generation().map_or(0, |generation| generation.tick + 1);
             let replay = replay(&queue, &control, &remap, first);
             self.found.replay = self.tried(Area::History, replay)?;
+            // What is computed again is compared with what was published.
+            let published = outputs.map_or(Ok(()), |outputs| {
+                (first.max(outputs.oldest())..outputs.upper()).try_for_each(|tick| outputs.read(tick).map(drop))
+            });
+            self.tried(Area::Outputs, published)?;
         }
         Ok(())
     }
@@ -231,7 +238,11 @@ impl Look<'_> {
             });
         self.tried(Area::Control, read)?;
         self.found.records = records;
-        self.found.troubles.extend(unknown.into_iter().map(|error| Trouble { of: Area::Control, error }));
+        self.found.troubles.extend(unknown.into_iter().map(|error| Trouble {
+            of: Area::Control,
+            error,
+            refused: true,
+        }));
         Ok(())
     }
 
@@ -256,25 +267,29 @@ impl Look<'_> {
             Ok(result) => Ok(Some(result)),
             Err(LogError::Read(error)) if vanished(error.source.kind()) => Err(LogError::Read(error)),
             Err(error) => {
-                self.found.troubles.push(Trouble { of, error });
+                let troubles = &mut self.found.troubles;
+                // What was damaged anyhow is what a start needs to read.
+                let by_reading = |known: &&mut Trouble| !known.refused && known.of != Area::Snapshot;
+                match troubles.iter_mut().filter(by_reading).find(|known| same_file(&known.error, &error)) {
+                    Some(known) => known.refused = true,
+                    None => troubles.push(Trouble { of, error, refused: of != Area::Snapshot }),
+                }
                 Ok(None)
             }
         }
     }
 
-    /// As [`Look::tried`]; where something is damaged, looks for more of it in the files of `dir`.
+    /// As [`Look::tried`]; reads all files of `dir` as they are after that, and notes what is damaged besides.
     fn opened<R>(&mut self, of: Area, result: Result<R, LogError>, dir: &Path) -> Result<Option<R>, LogError> {
         let first = self.found.troubles.len();
-        let corrupt = match &result {
-            Err(LogError::Corrupt { file, .. }) => Some(file.clone()),
-            _ => None,
-        };
         let opened = self.tried(of, result)?;
-        if let Some(known) = corrupt {
-            let others = self.damages(dir)?.into_iter().filter(|error| file(error) != Some(&known));
-            self.found.troubles.extend(others.map(|error| Trouble { of, error }));
-            self.found.troubles[first..].sort_by(|one, other| file(&one.error).cmp(&file(&other.error)));
+        let refused = opened.is_none();
+        for error in self.damages(dir)? {
+            if !self.found.troubles[first..].iter().any(|known| same_file(&known.error, &error)) {
+                self.found.troubles.push(Trouble { of, error, refused });
+            }
         }
+        self.found.troubles[first..].sort_by(|one, other| file(&one.error).cmp(&file(&other.error)));
         Ok(opened)
     }
 
@@ -326,21 +341,25 @@ fn file(error: &LogError) -> Option<&PathBuf> {
     if let LogError::Corrupt { file, .. } = error { Some(file) } else { None }
 }
 
+fn same_file(one: &LogError, other: &LogError) -> bool {
+    file(one).is_some_and(|one| file(other) == Some(one))
+}
+
 /// It was there when the folder was listed.
 fn vanished(kind: std::io::ErrorKind) -> bool {
     matches!(kind, std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof)
 }
 
 fn minted(remap: &Remap, extent: Extent) -> Result<Minted, LogError> {
-    let mut reader = remap.reader();
     let mut epochs = BTreeSet::new();
-    for tick in remap.low()..remap.next() {
-        epochs.insert(reader.binding(tick)?.epoch);
-    }
+    remap.reader().bindings(remap.low(), remap.next(), |binding| {
+        epochs.insert(binding.epoch);
+        Ok(())
+    })?;
     Ok(Minted { extent, epochs, now_ms: remap.last().map(|last| last.now_ms) })
 }
 
-/// What ticks from `first` on took.
+/// What ticks from `first` on took. What waits is read too: the next tick takes it.
 fn replay(queue: &[Partition], control: &Partition, remap: &Remap, first: Tick) -> Result<Replay, LogError> {
     let mut reader = remap.reader();
     let before = first.checked_sub(1).map(|before| reader.binding(before)).transpose()?;
@@ -350,7 +369,10 @@ fn replay(queue: &[Partition], control: &Partition, remap: &Remap, first: Tick) 
     let mut replay = Replay { from: first, upto: remap.next(), ..Replay::default() };
     for (part, number) in queue.iter().zip(0..) {
         let (from, upto) = (upper(&before, (QUEUE, number)), upper(&last, (QUEUE, number)));
-        part.reader().read(from, upto, |record| replay.bytes += record.payload.len() as u64)?;
+        part.reader().read(from, part.durable(), |record| {
+            let taken = record.offset < upto;
+            replay.bytes += if taken { record.payload.len() as u64 } else { 0 };
+        })?;
         replay.records += upto - from;
         replay.waiting += part.durable() - upto;
     }

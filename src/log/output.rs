@@ -9,10 +9,10 @@
 //! ```
 
 use super::error::LogError;
-use super::partition::{Context, Full, Partition, Place, Reader};
+use super::partition::{Context, Full, Partition, Place, Reader, Retired};
 use super::vfs::{Role, SyncSite, SyncStep};
 use dataflows::Tick;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -62,7 +62,7 @@ struct Set {
     base: Tick,
     /// Where the next set begins.
     end: Tick,
-    partitions: Vec<Partition>,
+    partitions: Vec<Retired>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,7 +95,7 @@ impl OutputLog {
     /// As [`Partition::open`]; [`LogError::Foreign`] if a start had this epoch already; [`LogError::Corrupt`] if a
     /// worker's file is missing.
     pub fn open(context: &Context, dir: &Path, workers: u32, start: Tick) -> Result<OutputLog, LogError> {
-        let (names, files) = list(context, dir)?;
+        let names = list(context, dir)?;
         if let Some(last) = names.keys().map(|name| name.epoch).max().filter(|last| *last >= context.epoch) {
             let (ours, theirs) = (format!("epoch {}", context.epoch), format!("epoch {last}"));
             return Err(LogError::Foreign { dir: dir.to_path_buf(), ours, theirs });
@@ -111,19 +111,23 @@ impl OutputLog {
             let end = sets.peek().map(|(next, _)| next.base);
             if end == Some(name.base) {
                 // It never had a whole tick.
-                for file in files.iter().filter(|file| SetName::parse(file).is_some_and(|(of, _)| of == name)) {
+                for file in present.values().flatten() {
                     context.vfs.remove(&dir.join(file)).map_err(|error| context.poison.set(error))?;
                 }
                 continue;
             }
-            let open = |worker: &u32| Partition::open(context.clone(), name.place(dir, *worker));
+            // The next set was begun when this one was durable as far as that.
+            let open = |(worker, files): (&u32, &Vec<String>)| match end {
+                Some(_) => Retired::open(context.clone(), name.place(dir, *worker), files),
+                None => Retired::recover(context.clone(), name.place(dir, *worker), files),
+            };
             let partitions = present.iter().map(open).collect::<Result<Vec<_>, _>>()?;
             if end.is_some_and(|end| partitions.iter().all(|partition| partition.low() >= end)) {
-                partitions.into_iter().try_for_each(Partition::destroy)?;
+                partitions.into_iter().try_for_each(Retired::destroy)?;
                 continue;
             }
             let complete = partitions.len() == name.workers as usize;
-            let durable = partitions.iter().map(Partition::durable).min().unwrap_or(name.base);
+            let durable = partitions.iter().map(Retired::next).min().unwrap_or(name.base);
             let whole = if complete { durable } else { name.base };
             if let Some(end) = end.filter(|end| whole < *end) {
                 let what = format!("the outputs of epoch {} end before tick {end}", name.epoch);
@@ -133,7 +137,7 @@ impl OutputLog {
             old.push(Set { base: name.base, end: base, partitions });
         }
         let name = SetName { base, epoch: context.epoch, workers };
-        let open = |worker| Partition::open(context.clone(), name.place(dir, worker)).map(Mutex::new);
+        let open = |worker| Partition::recover(context.clone(), name.place(dir, worker), &[]).map(Mutex::new);
         let current = (0..workers).map(open).collect::<Result<Vec<_>, _>>()?;
         Ok(OutputLog { dir: dir.to_path_buf(), old: Mutex::new(old), current, base })
     }
@@ -174,7 +178,7 @@ impl OutputLog {
     pub fn oldest(&self) -> Tick {
         let low = |partitions: &mut dyn Iterator<Item = Tick>| partitions.max().unwrap_or(self.base);
         for set in lock(&self.old).iter() {
-            let low = low(&mut set.partitions.iter().map(Partition::low));
+            let low = low(&mut set.partitions.iter().map(Retired::low));
             if low < set.end {
                 return low.max(set.base);
             }
@@ -214,7 +218,7 @@ impl OutputLog {
             return Err(LogError::Refused(format!("tick {tick} is not whole yet, {upper} is the next to be")));
         }
         Ok(match lock(&self.old).iter().find(|set| tick < set.end) {
-            Some(set) => (set.partitions.iter().map(Partition::reader).collect(), set.end),
+            Some(set) => (set.partitions.iter().map(Retired::reader).collect(), set.end),
             None => (self.current.iter().map(|partition| lock(partition).reader()).collect(), Tick::MAX),
         })
     }
@@ -233,9 +237,7 @@ impl OutputLog {
         let mut bytes = 0;
         for set in old.iter() {
             for partition in &set.partitions {
-                let (full, last) = partition.full_segments();
-                segments.extend(full.iter().map(|full| Full { end: full.end.min(set.end), ..*full }));
-                segments.push(Full { end: set.end, bytes: last, received_ms: partition.received_ms() });
+                segments.extend(partition.segments().iter().map(|full| Full { end: full.end.min(set.end), ..*full }));
             }
         }
         for partition in &self.current {
@@ -265,21 +267,22 @@ impl OutputLog {
         }
         let gone = old.partition_point(|set| set.end <= low);
         for set in old.drain(..gone) {
-            set.partitions.into_iter().try_for_each(Partition::destroy)?;
+            set.partitions.into_iter().try_for_each(Retired::destroy)?;
         }
         drop(old);
         Ok(self.oldest())
     }
 }
 
-/// The sets that have files, with their workers; and all files.
-fn list(context: &Context, dir: &Path) -> Result<(BTreeMap<SetName, BTreeSet<u32>>, Vec<String>), LogError> {
-    let files = context.vfs.list(dir).map_err(LogError::Read)?;
-    let mut sets: BTreeMap<SetName, BTreeSet<u32>> = BTreeMap::new();
-    for (set, worker) in files.iter().filter_map(|file| SetName::parse(file)) {
-        sets.entry(set).or_default().insert(worker);
+/// The sets that have files, with those of each worker, sorted.
+fn list(context: &Context, dir: &Path) -> Result<BTreeMap<SetName, BTreeMap<u32, Vec<String>>>, LogError> {
+    let mut sets: BTreeMap<SetName, BTreeMap<u32, Vec<String>>> = BTreeMap::new();
+    for file in context.vfs.list(dir).map_err(LogError::Read)? {
+        if let Some((set, worker)) = SetName::parse(&file) {
+            sets.entry(set).or_default().entry(worker).or_default().push(file);
+        }
     }
-    Ok((sets, files))
+    Ok(sets)
 }
 
 /// Nothing panics while it holds one of these locks.

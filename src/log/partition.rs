@@ -2,19 +2,21 @@
 //!
 //! ```text
 //! append ── buffer ── flush ── segment file ── sync ── durable ── readers
-//!                                   └─ full: rotate ── next segment file
+//!                                   └─ full: seal, rotate ── next segment file
 //! ```
 
 use super::error::{LogError, Poison};
-use super::segment::{self, FRAME, HEADER, Header, Kind, LogId, PAYLOAD_BYTES, SparseIndex};
+use super::segment::{self, FRAME, HEADER, Header, Kind, LogId, PAYLOAD_BYTES, Seal, SparseIndex};
 use super::vfs::{Role, SyncSite, SyncStep, Vfs, VfsError, VfsFile};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 mod open;
 mod reader;
+mod retired;
 
 pub use reader::Reader;
+pub(crate) use retired::Retired;
 
 /// What the partitions of an open log have in common.
 #[derive(Clone, Debug)]
@@ -31,7 +33,7 @@ pub struct Context {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// A segment that has reached this is followed by another one. Retention removes whole segments, and opening reads
-    /// one at a time into memory.
+    /// the last one into memory.
     pub segment_bytes: u64,
     /// Records are handed to the file system when so many bytes are waiting, or at a sync.
     pub buffer_bytes: usize,
@@ -93,6 +95,8 @@ struct Active {
     size: u64,
     /// Bytes to return to when a write fails for lack of space.
     floor: u64,
+    /// Bytes up to the end of the last seal, which may be followed by others if there was no space for the next segment.
+    sealed: u64,
     buffer: Vec<u8>,
 }
 
@@ -199,24 +203,8 @@ impl Partition {
         self.flush()?;
         self.sync_file(SyncStep::LowWatermark)?;
         self.mark()?;
-        let removed: Vec<PathBuf> = {
-            let mut shared = self.shared();
-            shared.low = low;
-            let kept = shared.segments.partition_point(|segment| segment.base <= low).max(1) - 1;
-            shared.segments.drain(..kept).map(|segment| segment.path).collect()
-        };
-        self.remove(&removed)
-    }
-
-    /// Removes a partition that nobody will read or write again. The segment that says that the others may be missing
-    /// goes last, and alone, so that whatever a crash brings back is not taken for damage.
-    pub(crate) fn destroy(mut self) -> Result<(), LogError> {
-        let durable = self.sync()?;
-        self.truncate_prefix(durable)?;
-        let synced = self.context.vfs.sync_dir(&self.place.dir, self.place.site(SyncStep::Destroy));
-        synced.map_err(|error| self.context.poison.set(error))?;
-        let last = self.last_file();
-        self.remove(&[last])
+        let removed = self.shared().shorten(low);
+        self.context.remove(&removed)
     }
 
     /// Offset of the next record.
@@ -240,18 +228,7 @@ impl Partition {
 
     /// All segments but the active one, oldest first, and the bytes of that one.
     pub fn full_segments(&self) -> (Vec<Full>, u64) {
-        let shared = self.shared();
-        let full = shared.segments.windows(2).map(|pair| Full {
-            end: pair[1].base,
-            bytes: pair[0].size,
-            received_ms: pair[0].received_ms,
-        });
-        (full.collect(), self.active.size)
-    }
-
-    /// Received time of the last record of the active segment, in milliseconds; the least there is if it has none.
-    pub fn received_ms(&self) -> i64 {
-        self.shared().active().received_ms
+        (self.shared().full(), self.active.size)
     }
 
     /// The file that is written to.
@@ -319,8 +296,9 @@ impl Partition {
 
     /// Begins the next segment; the one before it is durable to its end by then, as only the last may be torn.
     fn rotate(&mut self) -> Result<(), LogError> {
-        self.flush()?;
+        self.seal()?;
         self.sync_file(SyncStep::Rotate)?;
+        self.active.sealed = self.active.size;
         let low = self.low();
         let (active, segment) = create(&self.context, &self.place, self.next, low)?;
         self.active = active;
@@ -328,15 +306,38 @@ impl Partition {
         Ok(())
     }
 
-    fn remove(&self, paths: &[PathBuf]) -> Result<(), LogError> {
-        for path in paths {
-            self.context.vfs.remove(path).map_err(|error| self.context.poison.set(error))?;
+    /// Ends the segment with a seal, unless it ends with one, and hands everything to the file system.
+    fn seal(&mut self) -> Result<(), LogError> {
+        let at = self.active.size + self.active.buffer.len() as u64;
+        if at != self.active.sealed {
+            let low = self.low();
+            let received_ms = self.shared().active().received_ms;
+            Seal { next: self.next, received_ms, at, low }.encode(&mut self.active.buffer, self.active.seed);
         }
-        Ok(())
+        self.flush()
+    }
+}
+
+impl Context {
+    fn remove(&self, paths: &[PathBuf]) -> Result<(), LogError> {
+        paths.iter().try_for_each(|path| self.vfs.remove(path).map_err(|error| self.poison.set(error)))
     }
 }
 
 impl Shared {
+    /// Makes `low` the low watermark: gives the files that hold nothing else.
+    fn shorten(&mut self, low: u64) -> Vec<PathBuf> {
+        self.low = low;
+        let kept = self.segments.partition_point(|segment| segment.base <= low).max(1) - 1;
+        self.segments.drain(..kept).map(|segment| segment.path).collect()
+    }
+
+    /// All segments but the last, oldest first.
+    fn full(&self) -> Vec<Full> {
+        let of = |pair: &[Segment]| Full { end: pair[1].base, bytes: pair[0].size, received_ms: pair[0].received_ms };
+        self.segments.windows(2).map(of).collect()
+    }
+
     fn active(&mut self) -> &mut Segment {
         self.segments.last_mut().expect("a partition has a segment from when it is opened")
     }
@@ -362,8 +363,8 @@ fn create(context: &Context, place: &Place, base: u64, low: u64) -> Result<(Acti
     file.sync(place.site(SyncStep::Header)).map_err(poison)?;
     context.vfs.sync_dir(&place.dir, place.site(SyncStep::Entry)).map_err(poison)?;
     let (seed, size) = (header.seed(), HEADER as u64);
-    let active = Active { file, base, seed, size, floor: size, buffer: Vec::new() };
-    let segment = Segment { path, base, seed, size, received_ms: i64::MIN, index: SparseIndex::default() };
+    let active = Active { file, base, seed, size, floor: size, sealed: 0, buffer: Vec::new() };
+    let segment = Segment { path, base, seed, size, received_ms: i64::MIN, index: SparseIndex::complete() };
     Ok((active, segment))
 }
 

@@ -102,13 +102,13 @@ impl Remap {
         let place = Place { dir: dir.to_path_buf(), prefix: String::new(), role: Role::Remap, part: 0, start: 0 };
         let partition = Partition::open(context, place)?;
         let mut remap = Remap { partition, epoch, dir: dir.to_path_buf(), last: None, digest: [0; 32] };
-        let mut reader = remap.reader();
-        for tick in remap.partition.low()..remap.partition.durable() {
-            let binding = reader.binding(tick)?;
+        let (low, durable) = (remap.partition.low(), remap.partition.durable());
+        remap.reader().bindings(low, durable, |binding| {
             remap.check(&binding)?;
             remap.digest = binding.digest();
             remap.last = Some(binding);
-        }
+            Ok(())
+        })?;
         if let Some(last) = remap.last.as_ref().filter(|last| last.epoch > epoch) {
             let (ours, theirs) = (format!("epoch {epoch}"), format!("epoch {}", last.epoch));
             return Err(LogError::Foreign { dir: remap.dir, ours, theirs });
@@ -206,17 +206,43 @@ impl RemapReader {
     /// # Errors
     /// As [`Reader::read`].
     pub fn binding(&mut self, tick: Tick) -> Result<Binding, LogError> {
-        let mut binding = None;
-        self.reader.read(tick, tick + 1, |Record { received_ms, payload, .. }| {
-            binding = Binding::decode(payload).filter(|found| found.tick == tick && found.now_ms == received_ms);
+        let mut found = None;
+        self.bindings(tick, tick + 1, |binding| {
+            found = Some(binding);
+            Ok(())
         })?;
-        binding.ok_or_else(|| LogError::corrupt(&self.dir, tick, format!("tick {tick} cannot be read")))
+        found.ok_or_else(|| unreadable(&self.dir, tick))
+    }
+
+    /// Calls `each` with the ticks from `from` up to, not including, `upto`, in order, until it fails.
+    ///
+    /// # Errors
+    /// As [`Reader::read`]; those of `each`.
+    pub fn bindings(
+        &mut self,
+        from: Tick,
+        upto: Tick,
+        mut each: impl FnMut(Binding) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        let RemapReader { reader, dir } = self;
+        let mut outcome = Ok(());
+        reader.read(from, upto, |Record { offset, received_ms, payload }| {
+            let binding = Binding::decode(payload).filter(|found| found.tick == offset && found.now_ms == received_ms);
+            if outcome.is_ok() {
+                outcome = binding.ok_or_else(|| unreadable(dir, offset)).and_then(&mut each);
+            }
+        })?;
+        outcome
     }
 
     /// Ticks below this one have happened.
     pub fn upper(&self) -> Tick {
         self.reader.durable()
     }
+}
+
+fn unreadable(dir: &Path, tick: Tick) -> LogError {
+    LogError::corrupt(dir, tick, format!("tick {tick} cannot be read"))
 }
 
 /// A part that `uppers` takes back behind `last`, and how far `last` is.

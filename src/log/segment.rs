@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub const HEADER: usize = 56;
 /// Bytes of a frame besides its payload.
 pub const FRAME: usize = 25;
+/// Bytes of a seal, all of it.
+pub(crate) const SEAL: usize = FRAME + 16;
 /// Largest payload in bytes. A larger one is refused: it would be read into memory as a whole.
 pub const PAYLOAD_BYTES: usize = 256 << 20;
 
@@ -35,6 +37,37 @@ pub(crate) enum Kind {
     Mark,
     /// Payload: the low watermark. Takes no offset.
     Low,
+    /// A segment that ends with it is whole: see [`Seal`]. Takes no offset.
+    Seal,
+}
+
+/// What is known of a segment without reading it. It was complete when this was written behind its last record; whether
+/// that was all is for those to say who know what follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seal {
+    /// Offset after the last record.
+    pub next: u64,
+    /// Received time of the last record; the least there is without any.
+    pub received_ms: i64,
+    /// The byte that the seal begins at.
+    pub at: u64,
+    /// The low watermark of the partition.
+    pub low: u64,
+}
+
+impl Seal {
+    pub fn encode(&self, out: &mut Vec<u8>, seed: u32) {
+        let mut payload = [0; 16];
+        payload[..8].copy_from_slice(&self.at.to_le_bytes());
+        payload[8..].copy_from_slice(&self.low.to_le_bytes());
+        encode(out, seed, Kind::Seal, self.next, self.received_ms, &payload);
+    }
+
+    /// The seal at the end of a segment of `size` bytes, the last [`SEAL`] of which are `bytes`, if there is one.
+    pub fn decode(bytes: &[u8; SEAL], header: &Header, size: u64) -> Option<Seal> {
+        let seal = decode(bytes, header.seed()).ok()?.seal()?;
+        (seal.at + SEAL as u64 == size && seal.next >= header.base && seal.low <= seal.next).then_some(seal)
+    }
 }
 
 /// One record.
@@ -125,6 +158,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, seed: u32, kind: Kind, offset: u64, rece
         Kind::Record => 0,
         Kind::Mark => 1,
         Kind::Low => 2,
+        Kind::Seal => 3,
     });
     out.extend_from_slice(payload);
     let crc = crc32c::crc32c_append(seed, &out[start + 4..]);
@@ -142,6 +176,12 @@ impl Frame<'_> {
     /// Of a mark or a low watermark.
     fn value(&self) -> Option<u64> {
         Some(u64::from_le_bytes(self.record.payload.try_into().ok()?))
+    }
+
+    fn seal(&self) -> Option<Seal> {
+        let Record { offset: next, received_ms, payload } = self.record;
+        let payload: &[u8; 16] = payload.try_into().ok().filter(|_| self.kind == Kind::Seal)?;
+        Some(Seal { next, received_ms, at: u64_at(payload, 0), low: u64_at(payload, 8) })
     }
 }
 
@@ -181,6 +221,7 @@ pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Frame<'_>, Fault> {
         0 => Kind::Record,
         1 => Kind::Mark,
         2 => Kind::Low,
+        3 => Kind::Seal,
         _ => return Err(Fault::Content("a record of an unknown kind: was it written by a newer version?")),
     };
     let record = Record { offset: u64_at(head, 8), received_ms: u64_at(head, 16) as i64, payload: &frame[FRAME..] };
@@ -207,8 +248,14 @@ pub(crate) struct Scan {
 /// Reads all frames of a segment whose `bytes` begin with `header`.
 pub(crate) fn scan(bytes: &[u8], header: &Header) -> Scan {
     let seed = header.seed();
-    let mut scan =
-        Scan { end: HEADER as u64, next: header.base, low: header.low, received_ms: i64::MIN, ..Scan::default() };
+    let mut scan = Scan {
+        end: HEADER as u64,
+        next: header.base,
+        low: header.low,
+        received_ms: i64::MIN,
+        index: SparseIndex::complete(),
+        ..Scan::default()
+    };
     while (scan.end as usize) < bytes.len() {
         let frame = match decode(&bytes[scan.end as usize..], seed) {
             Ok(frame) if frame.record.offset != scan.next => {
@@ -229,8 +276,11 @@ pub(crate) fn scan(bytes: &[u8], header: &Header) -> Scan {
             }
             (Kind::Mark, Some(durable)) if durable <= scan.end => scan.durable = durable,
             (Kind::Low, Some(low)) if low <= scan.next => scan.low = scan.low.max(low),
+            (Kind::Seal, _) if frame.seal().is_some_and(|seal| seal.at == scan.end && seal.low <= scan.next) => {
+                scan.low = scan.low.max(frame.seal().map_or(0, |seal| seal.low));
+            }
             _ => {
-                scan.fault = Some(Fault::Content("a mark or a low watermark that cannot be"));
+                scan.fault = Some(Fault::Content("a mark, a low watermark or a seal that cannot be"));
                 break;
             }
         }
@@ -251,33 +301,52 @@ pub(crate) fn was_durable(bytes: &[u8], at: u64, header: &Header) -> bool {
     })
 }
 
-/// Where some records of a segment lie.
+/// Where some records of a segment lie: one in each [`INDEX_BYTES`], from its beginning as far as it has been read.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct SparseIndex(Vec<(u64, u64)>);
+pub(crate) struct SparseIndex {
+    places: Vec<(u64, u64)>,
+    complete: bool,
+}
 
 impl SparseIndex {
-    /// Record `offset` begins at byte `at`.
+    /// Of a segment all records of which are noted, and will be.
+    pub fn complete() -> SparseIndex {
+        SparseIndex { places: Vec::new(), complete: true }
+    }
+
+    /// It reaches to the end of the segment.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Record `offset` begins at byte `at`. Where that is known, or close to what is, nothing changes.
     pub fn note(&mut self, offset: u64, at: u64) {
-        if self.0.last().is_none_or(|(_, last)| at - last >= INDEX_BYTES) {
-            self.0.push((offset, at));
+        if self.places.last().is_none_or(|(_, last)| at >= last + INDEX_BYTES) {
+            self.places.push((offset, at));
         }
+    }
+
+    /// Takes what was noted from a place on that is known here.
+    pub fn extend(&mut self, noted: &SparseIndex) {
+        noted.places.iter().for_each(|(offset, at)| self.note(*offset, *at));
+        self.complete |= noted.complete;
     }
 
     /// Forgets the records from `offset` on.
     pub fn cut(&mut self, offset: u64) {
-        self.0.truncate(self.0.partition_point(|(at, _)| *at < offset));
+        self.places.truncate(self.places.partition_point(|(at, _)| *at < offset));
     }
 
     /// The first record that is known to begin at byte `at` or later.
     pub fn beyond(&self, at: u64) -> Option<u64> {
-        let after = self.0.partition_point(|(_, start)| *start < at);
-        self.0.get(after).map(|(offset, _)| *offset)
+        let after = self.places.partition_point(|(_, start)| *start < at);
+        self.places.get(after).map(|(offset, _)| *offset)
     }
 
     /// A byte at or before record `offset` where a frame begins.
     pub fn before(&self, offset: u64) -> u64 {
-        let after = self.0.partition_point(|(at, _)| *at <= offset);
-        if after == 0 { HEADER as u64 } else { self.0[after - 1].1 }
+        let after = self.places.partition_point(|(at, _)| *at <= offset);
+        if after == 0 { HEADER as u64 } else { self.places[after - 1].1 }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The log on disk, and single promises. Crashes are in `tests/crash.rs`.
 
+mod opening;
+
 use super::error::LogError;
 use super::output::{Block, Retention};
 use super::partition::Limits;

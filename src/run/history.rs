@@ -4,11 +4,11 @@
 
 use crate::definitions::Definitions;
 use crate::error::Error;
-use crate::log::Log;
 use crate::log::control::Control;
 use crate::log::delivery::{Cursors, Delivery};
 use crate::log::error::LogError;
 use crate::log::state::Generation;
+use crate::log::{Log, QUEUE};
 use crate::plan::{Plan, SourceKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -106,24 +106,27 @@ impl History {
         }
         let mut cursors = memory.cursors.clone();
         if plan.sources.iter().any(|source| matches!(source.kind, SourceKind::File { .. })) {
-            add_delivered(log, &mut cursors)?;
+            add_delivered(log, snapshot, &mut cursors)?;
         }
         Ok(History { numbers, plan_index, program, same_program: last == Some(program), memory, definitions, cursors })
     }
 }
 
-/// The cursors of everything that the queue holds.
-fn add_delivered(log: &Log, cursors: &mut Cursors) -> Result<(), Error> {
-    for part in &log.queue {
+/// The cursors of what the queue holds and the snapshot does not.
+fn add_delivered(log: &Log, snapshot: Option<&Generation>, cursors: &mut Cursors) -> Result<(), Error> {
+    let failed = || Error::run("read the queue");
+    let taken = snapshot.map(|snapshot| log.remap.reader().binding(snapshot.tick)).transpose().map_err(failed())?;
+    for (number, part) in (0..).zip(&log.queue) {
         let mut reader = part.reader();
-        let (low, durable) = (reader.low(), reader.durable());
-        let read = reader.read(low, durable, |record| {
+        let taken = taken.as_ref().and_then(|binding| binding.uppers.get(&(QUEUE, number))).copied();
+        let (from, durable) = (taken.unwrap_or(0).max(reader.low()), reader.durable());
+        let read = reader.read(from, durable, |record| {
             let delivery = Delivery::decode(record.payload);
             if let Some((source, cursor)) = delivery.and_then(|delivery| Some((delivery.source, delivery.cursor?))) {
                 cursors.add(source, cursor);
             }
         });
-        read.map_err(Error::run("read the queue"))?;
+        read.map_err(failed())?;
     }
     Ok(())
 }

@@ -187,6 +187,39 @@ fn a_damaged_file_of_the_log_is_named_and_nothing_is_touched() {
     live(&folder, "data", 1);
 }
 
+/// Opening reads the last file of each part. Damage before that is met by what is computed again, and by each further
+/// start: none is tried.
+#[test]
+fn damage_that_recovery_meets_is_named_and_not_tried_again() {
+    let folder = folder("segment = \"64KiB\"\n");
+    let process = Process::start(&folder, "data", 1, Restart::No);
+    let mut client = Client::new(process.ready());
+    let part = folder.path("data/log/wal/00");
+    let mut events = Vec::new();
+    while fs::read_dir(&part).unwrap().count() < 4 {
+        let event = |at| Event { user: "u".into(), time: PAST_MS + at, id: None, price: None, page: None };
+        let batch: Vec<_> = (0..100).map(|number| event(events.len() as i64 + number)).collect();
+        assert_eq!(client.post(&lines(&batch)), Outcome::Acknowledged);
+        events.extend(batch);
+    }
+    process.kill();
+    let first = fs::read_dir(&part).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
+    flip(&first, 56 + 30);
+    for restart in [Restart::No, Restart::Supervisor] {
+        let ended = Process::start(&folder, "data", 2, restart).end();
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        let told = ended.logged("the log is damaged: the process ends");
+        let text: String = told[0]["error"].as_str().unwrap().split_whitespace().filter(|word| *word != "│").collect();
+        assert!(text.contains(&format!("`{}`isdamagedatbyte56", first.display())), "{}", ended.stderr);
+        assert_eq!(ended.logged("listening").len(), 1, "{}", ended.stderr);
+    }
+    flip(&first, 56 + 30);
+    let process = Process::start(&folder, "data", 2, Restart::No);
+    process.ready();
+    process.drain();
+    same("sessions", &Published::read(&folder.path("data")).sessions(), &sessions(&events));
+}
+
 #[test]
 fn the_older_snapshot_is_taken_when_the_newest_is_damaged() {
     let (folder, mut events) = folder_with_lives(3);
