@@ -100,11 +100,9 @@ impl Log {
         let control = Partition::open(context.clone(), place(&folders.control, Role::Control, 0))?;
         let remap = Remap::open(context.clone(), &folders.remap)?;
         check_bound(&queue, &control, &remap)?;
-        let outputs = OutputLog::open(&context, &folders.out, workers, 0)?;
-        if outputs.upper() > remap.next() {
-            let what = format!("tick {} was published and never happened", outputs.upper() - 1);
-            return Err(LogError::corrupt(&folders.out, 0, what));
-        }
+        let start = first_published(&context, root, &remap)?;
+        let outputs = OutputLog::open(&context, &folders.out, workers, start)?;
+        check_published(&outputs, &remap)?;
         let queue = queue.into_iter().map(|part| Arc::new(Group::new(part))).collect();
         let (root, unopened) = (root.to_path_buf(), Some(context));
         Ok(Log { queue, control, remap, outputs: Arc::new(outputs), root, unopened, _lock: lock })
@@ -115,12 +113,14 @@ impl Log {
     ///
     /// # Errors
     /// As [`StateStore::open`]; [`LogError::Corrupt`] also if the snapshot and the remap are not of one history, or ticks
-    /// between them are gone; [`LogError::Refused`] if it has been opened.
+    /// between them are gone, or if what was published ends before the snapshot; [`LogError::Refused`] if it has been
+    /// opened.
     pub fn state_store(&mut self) -> Result<(StateStore, Vec<Damage>), LogError> {
         let opened = || LogError::Refused("the snapshots are open already".into());
         let context = self.unopened.clone().ok_or_else(opened)?;
         let (store, damages) = StateStore::open(context, &self.root.join("state"))?;
         store.check_history(&self.remap)?;
+        store.check_published(&self.outputs)?;
         self.unopened = None;
         Ok((store, damages))
     }
@@ -240,4 +240,19 @@ fn check_bound(queue: &[Partition], control: &Partition, remap: &Remap) -> Resul
         }
     }
     Ok(())
+}
+
+/// The tick that outputs begin with if there are none: behind the newest snapshot. What was published before is not
+/// computed again, and nobody takes it back either.
+fn first_published(context: &Context, root: &Path, remap: &Remap) -> Result<Tick, LogError> {
+    let snapshot = state::newest_tick(context, &root.join("state"))?;
+    Ok(snapshot.map_or(0, |tick| tick.saturating_add(1)).min(remap.next()))
+}
+
+fn check_published(outputs: &OutputLog, remap: &Remap) -> Result<(), LogError> {
+    if outputs.upper() <= remap.next() {
+        return Ok(());
+    }
+    let what = format!("tick {} was published and never happened", outputs.upper() - 1);
+    Err(LogError::corrupt(outputs.dir(), 0, what))
 }

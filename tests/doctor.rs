@@ -257,6 +257,26 @@ fn segments_that_are_missing_are_told() {
 }
 
 #[test]
+fn outputs_can_be_left_behind() {
+    let (folder, data) = folder();
+    let damaged = &files(&data, "out", ".seg")[0];
+    flip(damaged, 70);
+    let (report, _) = doctor(&folder);
+    assert_eq!(report["start"]["possible"], false);
+    assert!(report["damages"][0]["to_do"].as_str().unwrap().contains("move the folder `out` away"), "{report}");
+    fs::remove_file(damaged).unwrap();
+    let (report, _) = doctor(&folder);
+    assert!(report["damages"][0]["what"].as_str().unwrap().contains("ends before tick 0"), "{report}");
+    assert_eq!(report["start"]["possible"], false);
+    fs::rename(data.join("log/out"), data.join("out-damaged")).unwrap();
+    let (report, well) = doctor(&folder);
+    assert!(well && report["start"]["possible"] == true && report["outputs"]["from"] == 7, "{report}");
+    let mut log = open(&data).unwrap();
+    log.state_store().unwrap();
+    assert_eq!(log.outputs.upper(), 7);
+}
+
+#[test]
 fn of_two_snapshots_one_may_be_damaged() {
     let (folder, data) = folder();
     let newest = files(&data, "state", ".gen").pop().unwrap();

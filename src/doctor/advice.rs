@@ -101,7 +101,15 @@ fn outputs(found: &Inspection) -> Advice {
             "move the folder `out` away: a start computes and publishes everything again",
         );
     }
-    advice("what was published cannot be read. A start is refused; the events themselves are not concerned", RESTORE)
+    let means = "what was published cannot be read. A start is refused; the events themselves are not concerned";
+    if found.used.is_some() {
+        return advice(
+            means,
+            "move the folder `out` away: a start goes on behind the snapshot, and publishes from there on. Whoever follows \
+             what is published has to begin anew",
+        );
+    }
+    advice(means, RESTORE)
 }
 
 /// The log has everything from its first tick on.

@@ -10,7 +10,7 @@ use super::segment::{self, Fault, HEADER, Header, LogId, u32_at};
 use super::state::{self, Examined, StateStore};
 use super::vfs::picture::{Change, Picture};
 use super::vfs::{Role, Vfs, read_all};
-use super::{CONTROL, QUEUE, check_bound, identify};
+use super::{CONTROL, QUEUE, check_bound, check_published, first_published, identify};
 use dataflows::Tick;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -177,7 +177,9 @@ impl Look<'_> {
             let minted = minted(remap, self.extent(&remap_dir, remap.low(), remap.next()));
             self.found.remap = self.tried(Area::Remap, minted)?;
         }
-        let outputs = OutputLog::open(&self.context(), &out_dir, 1, 0);
+        let start = remap.as_ref().map_or(Ok(0), |remap| first_published(&self.context(), self.root, remap));
+        let start = start.unwrap_or_default();
+        let outputs = OutputLog::open(&self.context(), &out_dir, 1, start);
         let outputs = self.opened(Area::Outputs, outputs, &out_dir)?;
         self.found.outputs = outputs.as_ref().map(|outputs| Published {
             extent: self.extent(&out_dir, outputs.oldest(), outputs.upper()),
@@ -189,13 +191,13 @@ impl Look<'_> {
         let (Some(queue), Some(control), Some(remap)) = (queue, control, remap) else { return Ok(()) };
         let bound = check_bound(&queue, &control, &remap);
         let mut fits = self.tried(Area::History, bound)?.is_some();
-        if let Some(outputs) = outputs.as_ref().filter(|outputs| outputs.upper() > remap.next()) {
-            let what = format!("tick {} was published and never happened", outputs.upper() - 1);
-            fits &= self.tried(Area::History, Err::<(), _>(LogError::corrupt(&out_dir, 0, what)))?.is_some();
-        }
+        let published = outputs.as_ref().map_or(Ok(()), |outputs| check_published(outputs, &remap));
+        fits &= self.tried(Area::History, published)?.is_some();
         let Some(store) = store else { return Ok(()) };
         let history = store.check_history(&remap);
         fits &= self.tried(Area::History, history)?.is_some();
+        let published = outputs.as_ref().map_or(Ok(()), |outputs| store.check_published(outputs));
+        self.tried(Area::Outputs, published)?;
         self.found.used = store.generation().map(|generation| generation.sequence);
         if fits {
             let first = store.generation().map_or(0, |generation| generation.tick + 1);

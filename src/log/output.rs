@@ -142,6 +142,11 @@ impl OutputLog {
         Ok(OutputLog { dir: dir.to_path_buf(), old: Mutex::new(old), current, base })
     }
 
+    /// The folder that it lies in.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Appends the block of a worker's next tick. It is durable after [`OutputLog::sync`].
     ///
     /// # Errors

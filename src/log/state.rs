@@ -35,7 +35,7 @@ mod tests;
 
 pub use manifest::{Generation, Listed};
 pub use open::Examined;
-pub(crate) use open::examine;
+pub(crate) use open::{examine, newest_tick};
 
 /// Shards of a state: the values of a row's first byte, which has to be evenly distributed. A row is owned by the same
 /// shard for ever, a shard by any worker.

@@ -1,6 +1,7 @@
 //! The log on disk, and single promises. Crashes are in `tests/crash.rs`.
 
 mod opening;
+mod published;
 
 use super::error::LogError;
 use super::output::{Block, Retention};
@@ -253,7 +254,11 @@ fn a_log_goes_on_from_a_snapshot_of_its_own_history_and_from_no_other() {
     for tick in 0..60 {
         log.queue[0].partition().append(tick, &[0; 100]).unwrap();
         log.queue[0].partition().sync().unwrap();
-        let binding = log.mint(tick, &Uppers::new()).unwrap();
+        let binding = log.mint(tick, &Uppers::new()).unwrap().clone();
+        for worker in 0..2 {
+            log.outputs.append(worker, &Block::new(binding.tick, binding.now_ms)).unwrap();
+            log.outputs.sync(worker).unwrap();
+        }
         if binding.tick % 20 == 9 {
             let changes = [("tallies".to_owned(), vec![(b"row".to_vec(), 1)])].into();
             let (remap_digest, now_ms) = (binding.digest(), binding.now_ms);

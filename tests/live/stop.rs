@@ -237,6 +237,26 @@ fn the_older_snapshot_is_taken_when_the_newest_is_damaged() {
     published.is_replayed(&folder, &lines(&events));
 }
 
+/// It was computed from what the snapshot holds, so nobody needs it to go on.
+#[test]
+fn without_what_was_published_it_goes_on_behind_the_snapshot() {
+    let (folder, _) = folder_with_lives(2);
+    fs::remove_dir_all(folder.path("data/log/out")).unwrap();
+    let process = Process::start(&folder, "data", 3, Restart::No);
+    process.ready();
+    let snapshot = process.logged("goes on from a snapshot", 0)["tick"].as_u64().unwrap();
+    process.drain();
+    let ours = live(&folder, "data", 3);
+    let log = super::published::open(&folder.path("data"));
+    assert_eq!((log.outputs.oldest(), log.outputs.upper()), (snapshot + 1, log.remap.next()));
+    let rows = |tick| -> usize {
+        let blocks = log.outputs.read(tick).unwrap();
+        blocks.iter().flat_map(|block| block.collections()).map(|(_, rows)| rows.len()).sum()
+    };
+    let all: usize = (log.outputs.oldest()..log.outputs.upper()).map(rows).sum();
+    assert!(all >= ours.len());
+}
+
 #[test]
 fn another_gap_is_refused() {
     let (folder, _) = folder_with_lives(1);

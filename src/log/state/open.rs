@@ -13,10 +13,13 @@ use super::run::{MISSING, Run};
 use super::{Damage, Generation, Runs, StateStore, manifest, site};
 use crate::log::error::LogError;
 use crate::log::failed;
+use crate::log::output::OutputLog;
 use crate::log::partition::Context;
 use crate::log::remap::Remap;
 use crate::log::vfs::SyncStep;
+use dataflows::Tick;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -79,6 +82,39 @@ impl StateStore {
         };
         Err(LogError::corrupt(&manifest::path(&self.dir, sequence), 0, what))
     }
+
+    /// Whether everything up to the newest snapshot has been published: it is not computed again.
+    pub(crate) fn check_published(&self, outputs: &OutputLog) -> Result<(), LogError> {
+        let upper = outputs.upper();
+        match self.newest.as_ref().map(|newest| newest.tick) {
+            Some(tick) if upper <= tick => {
+                let what =
+                    format!("what was published ends before tick {upper}, and there is a snapshot of tick {tick}");
+                Err(LogError::corrupt(outputs.dir(), 0, what))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The tick of the newest snapshot in the folder `dir` whose manifest can be read; its runs are not looked at. `None` if
+/// there is none. Changes nothing.
+///
+/// # Errors
+/// As [`StateStore::open`], but not if all are damaged.
+pub(crate) fn newest_tick(context: &Context, dir: &Path) -> Result<Option<Tick>, LogError> {
+    let names = match context.vfs.list(dir) {
+        Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(None),
+        names => names.map_err(LogError::Read)?,
+    };
+    for sequence in names.iter().rev().filter(|name| name.ends_with(".gen")).filter_map(|name| manifest::sequence(name))
+    {
+        match manifest::read(context, dir, sequence) {
+            Err(LogError::Corrupt { .. }) => {}
+            read => return Ok(Some(read?.tick)),
+        }
+    }
+    Ok(None)
 }
 
 /// A snapshot that is there.
