@@ -81,6 +81,7 @@ pub(super) async fn get(
         query,
         encoding,
         heartbeat: Duration::from_secs_f64(heartbeat),
+        upper,
         until,
         client,
     };

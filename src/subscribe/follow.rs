@@ -55,6 +55,8 @@ pub struct Follower {
     pub encoding: Encoding,
     /// Without anything to be said, progress is said so often.
     pub heartbeat: Duration,
+    /// The next tick when it was asked.
+    pub upper: Tick,
     /// Ends when it has everything below this tick.
     pub until: Option<Tick>,
     pub client: mpsc::Sender<Bytes>,
@@ -93,7 +95,7 @@ impl Follower {
         let Feeds { hub, outputs, schemas, tokens, .. } = &*self.feeds;
         let schema = schemas.of(self.query.collection);
         let program = tokens.program();
-        frame::hello(self.encoding, schema, &program, outputs.oldest(), outputs.upper(), &mut out);
+        frame::hello(self.encoding, schema, &program, outputs.oldest(), self.upper, &mut out);
         let mut position = match start {
             Start::From(tick) => tick,
             Start::Snapshot(upper, mut spool) => {

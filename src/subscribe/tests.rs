@@ -127,6 +127,7 @@ impl World {
             query: Arc::clone(query),
             encoding: Encoding::Lines,
             heartbeat: Duration::from_millis(20),
+            upper: from,
             until: None,
             client,
         };
@@ -269,6 +270,7 @@ async fn one_that_takes_nothing_costs_little_and_gets_everything_later() {
         query: Arc::clone(&query),
         encoding: Encoding::Lines,
         heartbeat: Duration::from_millis(20),
+        upper: 0,
         until: None,
         client,
     };
