@@ -11,7 +11,7 @@ use crate::sessionize::{Late, Lineage, Session};
 use crate::time::Tick;
 use differential_dataflow::trace::Span;
 use differential_dataflow::trace::cursor::{Cursor, Navigable};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use timely::dataflow::operators::{Inspect, Probe};
@@ -35,18 +35,24 @@ pub struct Changes {
 
 /// Collects changes until their tick is complete.
 #[derive(Clone, Default)]
-pub(crate) struct Collector(Rc<RefCell<BTreeMap<Tick, Changes>>>);
+pub(crate) struct Collector {
+    changes: Rc<RefCell<BTreeMap<Tick, Changes>>>,
+    /// Of the first tick, which brings back a snapshot, there are classes and counts alone: the rest is a copy of all that
+    /// there is, and was published before.
+    restored: Rc<Cell<bool>>,
+}
 
 impl Collector {
     /// Collects what the outputs say; `probe` then says which ticks are complete.
     pub fn watch(&self, outputs: &Outputs<'_>, probe: &ProbeHandle<Tick>) {
-        self.spans(&outputs.sessions.stream, probe, |changes, user, session, diff| {
+        self.spans(&outputs.sessions.stream, probe, true, |changes, user, session, diff| {
             changes.sessions.push(((*user, session.clone()), diff));
         });
-        self.spans(&outputs.classes.stream, probe, |changes, signature, class, diff| {
+        self.spans(&outputs.classes.stream, probe, false, |changes, signature, class, diff| {
             changes.classes.push(((*signature, Class::clone(class)), diff));
         });
-        self.spans(&outputs.counts.stream, probe, |changes, row, (), diff| changes.counts.push((row.clone(), diff)));
+        let counts = |changes: &mut Changes, row: &ClassHour, (): &(), diff| changes.counts.push((row.clone(), diff));
+        self.spans(&outputs.counts.stream, probe, false, counts);
         self.updates(&outputs.closings, probe, |changes, row, diff| changes.closings.push((row.clone(), diff)));
         self.updates(&outputs.ids, probe, |changes, row, diff| changes.ids.push((*row, diff)));
         self.updates(&outputs.by_signature, probe, |changes, row, diff| changes.by_signature.push((*row, diff)));
@@ -56,9 +62,14 @@ impl Collector {
         self.journal(&outputs.verdicts, probe, |changes, row| changes.verdicts.push(*row));
     }
 
+    /// The first tick brings back a snapshot.
+    pub fn restore(&self) {
+        self.restored.set(true);
+    }
+
     /// The changes of the ticks before `upper`, in order; ticks without any are left out.
     pub fn take(&self, upper: Tick) -> BTreeMap<Tick, Changes> {
-        let mut all = self.0.borrow_mut();
+        let mut all = self.changes.borrow_mut();
         let rest = all.split_off(&upper);
         std::mem::replace(&mut *all, rest)
     }
@@ -69,9 +80,11 @@ impl Collector {
         probe: &ProbeHandle<Tick>,
         add: impl Fn(&mut Changes, &R, isize) + 'static,
     ) {
-        let all = Rc::clone(&self.0);
+        let Collector { changes: all, restored } = self.clone();
         let add = move |(row, tick, diff): &(R, Tick, isize)| {
-            add(all.borrow_mut().entry(*tick).or_default(), row, *diff);
+            if *tick > 0 || !restored.get() {
+                add(all.borrow_mut().entry(*tick).or_default(), row, *diff);
+            }
         };
         stream.clone().inspect(add).probe_with(probe);
     }
@@ -82,7 +95,7 @@ impl Collector {
         probe: &ProbeHandle<Tick>,
         add: impl Fn(&mut Changes, &R) + 'static,
     ) {
-        let all = Rc::clone(&self.0);
+        let all = Rc::clone(&self.changes);
         let add = move |(row, tick): &(R, Tick)| add(all.borrow_mut().entry(*tick).or_default(), row);
         stream.clone().inspect(add).probe_with(probe);
     }
@@ -91,14 +104,19 @@ impl Collector {
         &self,
         stream: &Stream<'_, Tick, Vec<Span<Tick, B>>>,
         probe: &ProbeHandle<Tick>,
+        published: bool,
         add: impl Fn(&mut Changes, Key<'_, B>, Val<'_, B>, isize) + 'static,
     ) where
         B: Navigable + Clone + 'static,
         B::Cursor: Cursor<Time = Tick, Diff = isize>,
     {
-        let all = Rc::clone(&self.0);
+        let Collector { changes: all, restored } = self.clone();
         let add = move |span: &Span<Tick, B>| {
             let Some(batch) = &span.inner else { return };
+            // The first tick is a batch of its own.
+            if published && restored.get() && span.upper().elements() == [1] {
+                return;
+            }
             let mut all = all.borrow_mut();
             let mut cursor = batch.cursor();
             while let Some(key) = cursor.get_key(batch) {

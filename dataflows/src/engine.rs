@@ -118,6 +118,12 @@ impl Engine {
         Engine { feed, views, verdicts, collector, next_deadline, probe }
     }
 
+    /// What the first tick brings back has been published before: of its changes only those of classes and counts are
+    /// collected. To be said before anything is sent.
+    pub fn known_already(&mut self) {
+        self.collector.restore();
+    }
+
     /// Sends a part of a snapshot at the current tick.
     ///
     /// # Panics
