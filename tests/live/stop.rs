@@ -39,6 +39,10 @@ fn send_until_refused(process: &Process, clients: usize, then: impl FnOnce()) ->
                 }
             });
         }
+        // However slow the machine is, something has been taken before anything else happens.
+        while acknowledged.lock().unwrap().is_empty() {
+            sleep(Duration::from_millis(1));
+        }
         then();
     });
     acknowledged.into_inner().unwrap()
