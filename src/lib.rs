@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod epoch;
 pub mod error;
 pub mod explain;
+pub mod filter;
 pub mod generate;
 pub mod intake;
 pub mod live;

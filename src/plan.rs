@@ -2,9 +2,9 @@
 //! else reads it.
 
 use crate::decode::path::Path;
+use crate::filter::Filter;
 use crate::log::output::Retention;
 use crate::rows::Collection;
-use crate::subscribe::filter::Filter;
 use dataflows::rules::{Rule, Test};
 use std::path::PathBuf;
 use std::time::Duration;

@@ -7,9 +7,9 @@
 //! ```
 
 use crate::clock::Bound;
+use crate::filter::Filter;
 use crate::intake::Ticket;
 use crate::rows::Collection;
-use crate::subscribe::filter::Filter;
 use dataflows::{EventTime, SessionId, Tick, UserKey};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

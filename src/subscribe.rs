@@ -7,7 +7,6 @@
 //! ```
 //! A tick's frames depend on its rows and on the [`query::Query`] alone, not on the way by which they come.
 
-pub mod filter;
 pub mod follow;
 pub mod frame;
 pub mod hub;

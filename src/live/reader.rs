@@ -1,9 +1,9 @@
 //! What a worker answers to those who read its views, a part at a time between ticks.
 
+use crate::filter::Filter;
 use crate::reads::{Part, Rank, Reads, Request, Wanted};
 use crate::replay::resolve::{Classes, Scratch};
 use crate::rows::{self, Collection, Row};
-use crate::subscribe::filter::Filter;
 use dataflows::changes::Changes;
 use dataflows::close::deadline;
 use dataflows::engine::Engine;

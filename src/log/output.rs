@@ -19,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 mod block;
 mod reader;
 
-pub use block::{Block, Rows};
+pub use block::{Block, Rows, changes};
 pub use reader::OutputReader;
 
 /// How much of the output log is kept. Whole segments are removed, so somewhat more is there.

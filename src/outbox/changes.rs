@@ -1,12 +1,11 @@
 //! The changes that one sink takes, in the order of the output log, in batches.
 
+use crate::filter::Filter;
 use crate::log::error::LogError;
-use crate::log::output::{OutputLog, OutputReader};
+use crate::log::output::{self, OutputLog, OutputReader};
 use crate::log::segment::LogId;
 use crate::plan::{ChangeKind, SinkPlan};
 use crate::rows::{Collection, Row, Schemas};
-use crate::subscribe::filter::Filter;
-use crate::subscribe::frame;
 use dataflows::Tick;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -179,7 +178,7 @@ impl Changes {
     fn read(&mut self) -> Result<bool, LogError> {
         let Some(blocks) = self.reader.tick()? else { return Ok(false) };
         let (kind, before) = (self.kind, self.position.index);
-        let changes = frame::changes(&blocks, self.collection);
+        let changes = output::changes(&blocks, self.collection.name());
         let taken = (0..).zip(changes).filter(|(index, (_, diff))| *index >= before && kind.takes(*diff));
         self.tick.extend(taken.map(|(index, (row, diff))| (index, row.to_vec(), diff)));
         Ok(true)

@@ -7,7 +7,7 @@ use super::query::Query;
 use super::snapshot::Spool;
 use super::token::ResumeTokens;
 use crate::log::error::LogError;
-use crate::log::output::{OutputLog, OutputReader};
+use crate::log::output::{self, OutputLog, OutputReader};
 use crate::rows::{Row, Schemas};
 use axum::body::Bytes;
 use dataflows::Tick;
@@ -225,7 +225,7 @@ fn read(
     while reader.position() < upto && reader.position() - from < BATCH_TICKS && out.len() < BATCH_BYTES {
         let tick = reader.position();
         let Some(blocks) = reader.tick()? else { break };
-        let changes = frame::changes(&blocks, query.collection);
+        let changes = output::changes(&blocks, query.collection.name());
         let rows: Vec<(Row<'_>, i64)> = changes
             .iter()
             .filter_map(|(row, diff)| Some((Row::decode(query.collection, row)?, *diff)))

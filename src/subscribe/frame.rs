@@ -11,8 +11,7 @@
 //! to a frame.
 
 use super::query::{Envelope, Query};
-use crate::log::output::Block;
-use crate::rows::{Collection, Row, Schema};
+use crate::rows::{Row, Schema};
 use dataflows::Tick;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -102,24 +101,6 @@ pub fn error(encoding: Encoding, code: &str, message: &str, oldest: Option<Tick>
     encoding.frame(&Failure { r#type: "error", code, message, oldest }, out);
 }
 
-/// What changed in one collection in one tick, over the blocks of all workers: removals first, then by bytes.
-pub fn changes(blocks: &[Block], collection: Collection) -> Vec<(&[u8], i64)> {
-    let rows = blocks.iter().flat_map(|block| block.rows(collection.name()));
-    let mut all: Vec<(&[u8], i64)> = rows.map(|(row, diff)| (row.as_slice(), *diff)).collect();
-    all.sort_unstable();
-    all.dedup_by(|row, kept| {
-        let same = row.0 == kept.0;
-        if same {
-            kept.1 += row.1;
-        }
-        same
-    });
-    all.retain(|(_, diff)| *diff != 0);
-    // Stable.
-    all.sort_by_key(|(_, diff)| *diff > 0);
-    all
-}
-
 /// The rows of a tick that somebody wants, dressed once however many want them.
 #[derive(Default)]
 pub struct Dressed {
@@ -152,7 +133,7 @@ impl Dressed {
 /// One of the changes of a tick: its index among them, its row, how often it is added.
 pub type Change<'c> = (usize, &'c Row<'c>, i64);
 
-/// Appends the frames of a tick's changes, in the order of [`changes`]. None if there are none.
+/// Appends the frames of a tick's changes, in the order of [`changes`](crate::log::output::changes). None if there are none.
 pub fn delta(
     encoding: Encoding,
     query: &Query,

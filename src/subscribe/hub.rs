@@ -4,11 +4,11 @@
 //! Nobody waits for a subscriber: one that takes too little loses its place and reads the output log instead. Nobody waits
 //! for the hub either: ticks that it has no time for are read from the log, too.
 
-use super::filter::Anchor;
 use super::frame::{self, Change, Dressed, Encoding};
 use super::query::Query;
 use super::token::ResumeTokens;
-use crate::log::output::Block;
+use crate::filter::Anchor;
+use crate::log::output::{self, Block};
 use crate::rows::{Collection, Row, Schemas, Value};
 use axum::body::Bytes;
 use dataflows::Tick;
@@ -279,7 +279,7 @@ impl State {
         if !groups.iter().any(of_collection) {
             return;
         }
-        let changes = frame::changes(&fresh.blocks, collection);
+        let changes = output::changes(&fresh.blocks, collection.name());
         // What the output log holds was encoded by this process.
         let decoded: Vec<(Row<'_>, i64)> =
             changes.iter().filter_map(|(row, diff)| Some((Row::decode(collection, row)?, *diff))).collect();

@@ -1,6 +1,6 @@
 //! What a reader asks for: rows of a collection that fit a filter, some of their columns, in one of the envelopes.
 
-use super::filter::Filter;
+use crate::filter::Filter;
 use crate::rows::{Collection, Row, Schema};
 use serde::Deserialize;
 use std::sync::Arc;

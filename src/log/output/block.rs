@@ -116,6 +116,25 @@ impl Block {
     }
 }
 
+/// What changed in one collection in one tick, over the blocks of all workers: removals first, then by bytes. The same
+/// rows are in the same order, however many workers there were.
+pub fn changes<'b>(blocks: &'b [Block], collection: &str) -> Vec<(&'b [u8], i64)> {
+    let rows = blocks.iter().flat_map(|block| block.rows(collection));
+    let mut all: Vec<(&[u8], i64)> = rows.map(|(row, diff)| (row.as_slice(), *diff)).collect();
+    all.sort_unstable();
+    all.dedup_by(|row, kept| {
+        let same = row.0 == kept.0;
+        if same {
+            kept.1 += row.1;
+        }
+        same
+    });
+    all.retain(|(_, diff)| *diff != 0);
+    // Stable.
+    all.sort_by_key(|(_, diff)| *diff > 0);
+    all
+}
+
 fn text(bytes: &mut Vec<u8>, text: &[u8]) {
     bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
     bytes.extend_from_slice(text);

@@ -1,3 +1,5 @@
+//! What filters say of rows, and what is said of filters that are wrong.
+
 use super::*;
 use crate::rows::{self, Collection, Schemas};
 use crate::sink::{SessionRow, SessionSchema};
