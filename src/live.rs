@@ -4,12 +4,12 @@
 //! ```text
 //! Ticks ─ bound ─▶ feed: queue ─ decode ─▶ graph ─ changes ─▶ publish: rows ─ block ─▶ publisher
 //!                                                       ├─────▶ dirty ─ at a snapshot ─▶ snapshots
-//!                                                 views ◀──── reader: requests, answers
+//!                                                 views ◀──── answers: requests, rows
 //! ```
 
+mod answers;
 mod feed;
 mod publish;
-mod reader;
 
 use crate::clock::{Bound, Next, Ticks};
 use crate::error::Error;
@@ -22,12 +22,13 @@ use crate::plan::Plan;
 use crate::reads::Reads;
 use crate::roots::{self, Dirty};
 use crate::worker;
+use answers::{Answering, Answers};
 use dataflows::engine::{Engine, Input, Roots};
 use dataflows::pipeline::Settings;
 use dataflows::{DeadLetter, Tick};
 use feed::Feed;
 use publish::Publish;
-use reader::{Readers, Reading};
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -116,7 +117,7 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
     shared.reads.join(index);
     let mut feed = Feed::new(shared, index, worker.peers());
     let mut publish = Publish::new(shared);
-    let mut readers = Readers::new(index, shared.plan.sessions.gap);
+    let mut answers = Answers::new(index, shared.plan.sessions.gap);
     let mut next = 0;
     if let Some(resume) = &shared.resume {
         restore(worker, &mut engine, shared, resume)?;
@@ -140,18 +141,18 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
             for fed in under_way.drain(..(settled - done) as usize) {
                 let changes = changes.remove(&fed.bound.tick).unwrap_or_default();
                 kept.tick(&fed, &changes);
-                readers.tick(fed.bound.tick, &changes);
+                answers.tick(fed.bound.tick, &changes);
                 publish.tick(&mut engine, index, fed, changes, &mut kept, shared)?;
             }
             done = settled;
             // The sessions before the next tick may still be asked for, and those that are read.
             let since = shared.reads.since(done);
             engine.compact(since);
-            readers.forget(since);
+            answers.forget(since);
             shared.ticks.done(index, done, engine.next_deadline());
         }
         let (classes, labelled) = publish.classes();
-        let reading = readers.turn(&mut engine, &shared.reads, classes, labelled, done);
+        let answering = answers.turn(&mut engine, &shared.reads, classes, labelled, done);
         if next < done + IN_GRAPH {
             match shared.ticks.next(next) {
                 Next::Tick(bound) => {
@@ -165,9 +166,9 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
                 Next::End | Next::Wait => {}
             }
         }
-        if reading == Reading::Works {
+        if answering == Answering::Works {
             Engine::step(worker);
-        } else if done == next && reading == Reading::Done {
+        } else if done == next && answering == Answering::Done {
             Engine::park(worker, IDLE);
         } else {
             Engine::wait(worker);

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::log::output::OutputLog;
 use crate::log::segment::LogId;
 use crate::metrics::{Metrics, SinkMetrics};
-use crate::plan::{From, Plan, SinkPlan, SinkTarget};
+use crate::plan::{Plan, SinkPlan, SinkStart, SinkTarget};
 use crate::rows::Schemas;
 use crate::status::Status;
 use changes::{Batch, Changes, Next, Position, Unreadable};
@@ -151,8 +151,8 @@ impl Sink {
             }
             None => {
                 let tick = match plan.from {
-                    From::Now => outputs.upper(),
-                    From::Start => outputs.oldest(),
+                    SinkStart::Now => outputs.upper(),
+                    SinkStart::Start => outputs.oldest(),
                 };
                 Cursor::new(shared.log, collection.name(), tick)
             }

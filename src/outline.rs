@@ -8,7 +8,7 @@ use crate::decode::detect::Detected;
 use crate::decode::framing::Framing;
 use crate::decode::path::Path;
 use crate::error::Error;
-use crate::plan::{Candidate, EventsPlan, Format, From, Plan, SinkPlan, SinkTarget, SourceKind, SourcePlan};
+use crate::plan::{Candidate, EventsPlan, Format, Plan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan};
 use crate::replay;
 use crate::sink::{COUNTS_COLUMNS, COUNTS_FILE, DEAD_LETTERS_FILE, OutputFormat, column_names};
 use crate::source::{self, SourceError};
@@ -380,8 +380,8 @@ fn sink_outline(sink: &SinkPlan) -> SinkOutline {
         when: sink.when.as_ref().map(|when| when.text.clone()),
         batch: sink.batch,
         from: match sink.from {
-            From::Now => "now",
-            From::Start => "start",
+            SinkStart::Now => "now",
+            SinkStart::Start => "start",
         },
         headers,
     }

@@ -172,7 +172,7 @@ pub struct SinkPlan {
     /// Rows that it takes; `None`: all.
     pub when: Option<When>,
     pub changes: ChangeKind,
-    pub from: From,
+    pub from: SinkStart,
     /// Changes of one write or request, at most.
     pub batch: usize,
     pub target: SinkTarget,
@@ -217,7 +217,7 @@ impl ChangeKind {
 
 /// Where a sink begins that has not been there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum SinkStart {
     /// With what is published next.
     Now,
     /// With the oldest tick that is kept.

@@ -18,8 +18,8 @@ use tokio::sync::{mpsc, watch};
 
 /// Ticks before the last published one that can still be asked for: a second's worth under load.
 const HISTORY: Tick = 100;
-/// Parts of an answer that wait to be taken. Then the worker goes on with other things.
-const PARTS: usize = 4;
+/// Chunks of an answer that wait to be taken. Then the worker goes on with other things.
+const CHUNKS: usize = 4;
 
 /// Where a row stands among the rows of its view: user and start of a session. Rows of other views are few, and have
 /// none.
@@ -48,18 +48,18 @@ pub struct Request {
     pub filter: Option<Arc<Filter>>,
     /// Of one worker; more are not needed.
     pub limit: usize,
-    pub answer: mpsc::Sender<Part>,
+    pub answer: mpsc::Sender<Chunk>,
     _hold: Hold,
 }
 
 /// Some of the rows of one worker, encoded.
-pub type Part = Vec<(Option<Rank>, Vec<u8>)>;
+pub type Chunk = Vec<(Option<Rank>, Vec<u8>)>;
 
 /// An answer on its way.
 pub struct Answer {
     pub tick: Tick,
     /// Closes when all workers have answered.
-    pub parts: mpsc::Receiver<Part>,
+    pub chunks: mpsc::Receiver<Chunk>,
 }
 
 /// Why nothing can be read.
@@ -159,7 +159,7 @@ impl Reads {
         };
         let now_ms = *now_ms;
         *state.holds.entry(tick).or_insert(0) += 1;
-        let (answer, parts) = mpsc::channel(PARTS);
+        let (answer, chunks) = mpsc::channel(CHUNKS);
         let hold = Hold { reads: Arc::clone(self), tick };
         let request = Arc::new(Request { collection, tick, now_ms, wanted, filter, limit, answer, _hold: hold });
         let count = state.workers.len();
@@ -170,7 +170,7 @@ impl Reads {
             }
         }
         drop(state);
-        Ok(Answer { tick, parts })
+        Ok(Answer { tick, chunks })
     }
 
     /// From now on the calling thread is woken when there is a request.

@@ -34,8 +34,8 @@ use crate::roots::STATES;
 use crate::rows::Schemas;
 use crate::server::{self, Services};
 use crate::status::{Phase, Status};
-use crate::subscribe::follow::Feeds;
 use crate::subscribe::hub::Hub;
+use crate::subscribe::subscriber::Subscriptions;
 use crate::subscribe::token::ResumeTokens;
 use history::History;
 use std::sync::Arc;
@@ -94,14 +94,14 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         outbox::Shared { log: epoch.log, outputs: &outputs, schemas: &schemas, status: &status, metrics: &metrics };
     let outbox = Outbox::start(plan, &outbox)?;
     let (hub, hub_feed) = Hub::spawn(Arc::clone(&schemas), Arc::clone(&tokens), publish_from);
-    let feeds = Arc::new(Feeds::new(hub, Arc::clone(&outputs), schemas, tokens));
+    let subscriptions = Arc::new(Subscriptions::new(hub, Arc::clone(&outputs), schemas, tokens));
     let server = server::start(Services {
         plan: Arc::clone(plan),
         intake: Arc::clone(&intake),
         metrics: Arc::clone(&metrics),
         status: Arc::clone(&status),
         reads: Arc::clone(&reads),
-        feeds,
+        subscriptions,
         epoch: epoch.number,
         sources: history.numbers.clone(),
     })?;

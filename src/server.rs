@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 use crate::plan::Plan;
 use crate::reads::Reads;
 use crate::status::Status;
-use crate::subscribe::follow::Feeds;
+use crate::subscribe::subscriber::Subscriptions;
 use access::Access;
 use body::Budget;
 use check::Decoders;
@@ -58,7 +58,7 @@ pub struct Services {
     pub metrics: Arc<Metrics>,
     pub status: Arc<Status>,
     pub reads: Arc<Reads>,
-    pub feeds: Arc<Feeds>,
+    pub subscriptions: Arc<Subscriptions>,
     pub epoch: u64,
     /// By index of the plan's sources: the number that deliveries carry.
     pub sources: Vec<u16>,

@@ -7,7 +7,6 @@
 mod act;
 mod client;
 mod events;
-mod follower;
 mod full;
 mod journals;
 mod kill;
@@ -16,6 +15,7 @@ mod process;
 mod published;
 mod reading;
 mod stop;
+mod subscriber;
 
 use crate::headwater::Folder;
 

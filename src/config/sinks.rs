@@ -6,7 +6,7 @@ use super::sources::choose;
 use super::typed::{self, HeaderFile, Sink};
 use crate::filter::Filter;
 use crate::outbox::address;
-use crate::plan::{ChangeKind, From, HeaderValue, HttpTarget, SinkPlan, SinkTarget, When};
+use crate::plan::{ChangeKind, HeaderValue, HttpTarget, SinkPlan, SinkStart, SinkTarget, When};
 use crate::rows::{Collection, Schemas};
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
@@ -71,7 +71,7 @@ fn sink(
         Some(When { text, filter: filter.ok()? })
     });
     let changes = one_of(typed.changes.as_ref(), "changes", &ChangeKind::ALL.map(|kind| (kind.name(), kind)), problems);
-    let from = one_of(typed.from.as_ref(), "from", &[("now", From::Now), ("start", From::Start)], problems);
+    let from = one_of(typed.from.as_ref(), "from", &[("now", SinkStart::Now), ("start", SinkStart::Start)], problems);
     let batch = typed.batch.as_ref().and_then(|batch| within(batch, BATCH, problems));
     let target = target(table, folder, paths, problems);
     Some(SinkPlan {
@@ -79,7 +79,7 @@ fn sink(
         collection: collection?,
         when,
         changes: changes.unwrap_or(ChangeKind::Added),
-        from: from.unwrap_or(From::Now),
+        from: from.unwrap_or(SinkStart::Now),
         batch: batch.unwrap_or(DEFAULT_BATCH),
         target: target?,
     })

@@ -8,10 +8,10 @@ use super::problem::Problem;
 use super::routes::LAST_EVENT_ID;
 use crate::reads::Unreadable;
 use crate::rows::Collection;
-use crate::subscribe::follow::{Follower, Start};
 use crate::subscribe::frame::Encoding;
 use crate::subscribe::query::{self, Envelope, Query, QueryError};
 use crate::subscribe::snapshot;
+use crate::subscribe::subscriber::{Start, Subscriber};
 use crate::subscribe::token::Mistaken;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
@@ -41,13 +41,13 @@ pub(super) async fn get(
     let headers = request.headers();
     let collection = collections::find(&shared, shared.access.caller(headers)?, &name)?;
     let parameters = Parameters::of(request.uri(), &PARAMETERS)?;
-    let feeds = &shared.services.feeds;
+    let subscriptions = &shared.services.subscriptions;
     let query = Arc::new(query_of(&shared, collection, &parameters)?);
     let encoding = encoding(headers);
     let seconds = parameters.parsed("heartbeat", "a number of seconds")?.unwrap_or(HEARTBEAT);
     let heartbeat = Some(seconds).filter(|seconds| (0.1..=3600.0).contains(seconds));
     let heartbeat = heartbeat.ok_or_else(|| wrong("heartbeat", &seconds.to_string(), "from 0.1 to 3600 seconds"))?;
-    let upper = feeds.outputs.upper();
+    let upper = subscriptions.outputs.upper();
     let until = match parameters.get("until") {
         None => None,
         Some("caught_up") => Some(upper),
@@ -76,8 +76,8 @@ pub(super) async fn get(
         peer.wait(shared.bounds.idle);
     }
     let (client, pieces) = mpsc::channel::<Bytes>(PIECES);
-    let follower = Follower {
-        feeds: Arc::clone(feeds),
+    let subscriber = Subscriber {
+        subscriptions: Arc::clone(subscriptions),
         query,
         encoding,
         heartbeat: Duration::from_secs_f64(heartbeat),
@@ -85,7 +85,7 @@ pub(super) async fn get(
         until,
         client,
     };
-    tokio::spawn(follower.run(start));
+    tokio::spawn(subscriber.run(start));
     let pieces = stream::unfold(pieces, |mut pieces| async move {
         let piece = pieces.recv().await?;
         Some((Ok::<_, Infallible>(piece), pieces))
@@ -116,7 +116,7 @@ pub(super) fn query_of(shared: &Shared, collection: Collection, parameters: &Par
         envelope,
     };
     let bad = |QueryError { code, message }| Problem::new(StatusCode::BAD_REQUEST, code, message);
-    Query::new(shared.services.feeds.schemas.of(collection), &asked).map_err(bad)
+    Query::new(shared.services.subscriptions.schemas.of(collection), &asked).map_err(bad)
 }
 
 fn encoding(headers: &HeaderMap) -> Encoding {
@@ -132,7 +132,7 @@ fn encoding(headers: &HeaderMap) -> Encoding {
 /// 400, 409, 410.
 fn resumed(shared: &Shared, token: &str, query: &Query, upper: Tick) -> Result<Tick, Problem> {
     let conflict = |code, message: &str| Problem::new(StatusCode::CONFLICT, code, message);
-    let tick = shared.services.feeds.tokens.decode(token, query).map_err(|mistaken| match mistaken {
+    let tick = shared.services.subscriptions.tokens.decode(token, query).map_err(|mistaken| match mistaken {
         Mistaken::Invalid => Problem::new(StatusCode::BAD_REQUEST, "token", "this is no resume token of this cluster"),
         Mistaken::Program => {
             conflict("program_changed", "what the token speaks of was computed otherwise: begin again with a snapshot")
@@ -153,7 +153,7 @@ fn resumed(shared: &Shared, token: &str, query: &Query, upper: Tick) -> Result<T
 /// # Errors
 /// 400, 410.
 fn kept(shared: &Shared, tick: Tick, upper: Tick) -> Result<Tick, Problem> {
-    let oldest = shared.services.feeds.outputs.oldest();
+    let oldest = shared.services.subscriptions.outputs.oldest();
     if tick > upper {
         return Err(wrong("from", &tick.to_string(), &format!("at most {upper}, the next tick")));
     }
@@ -169,7 +169,7 @@ async fn take_snapshot(shared: &Arc<Shared>, query: &Arc<Query>, encoding: Encod
     let turn = timeout(shared.bounds.snapshot_turn, Arc::clone(&shared.snapshots).acquire_owned()).await;
     let busy = || Problem::later("busy", "too many snapshots are being taken");
     let permit = turn.map_err(|_| busy())?.map_err(|_| busy())?;
-    let schema = services.feeds.schemas.of(query.collection);
+    let schema = services.subscriptions.schemas.of(query.collection);
     let wanted = snapshot::wanted(query, schema);
     let answer = services.reads.at(None, query.collection, wanted, query.filter.clone(), usize::MAX);
     let answer = answer.map_err(unreadable)?;

@@ -15,14 +15,14 @@ use std::sync::Arc;
 
 pub(super) async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<impl IntoResponse, Problem> {
     let caller = shared.access.caller(&headers)?;
-    let feeds = &shared.services.feeds;
-    let (since, upper) = (feeds.outputs.oldest(), feeds.outputs.upper());
+    let subscriptions = &shared.services.subscriptions;
+    let (since, upper) = (subscriptions.outputs.oldest(), subscriptions.outputs.upper());
     let entry = |collection: Collection| {
         json!({
             "name": collection.name(),
             "kind": collection.kind(),
             "key": collection.key(),
-            "schema": feeds.schemas.of(collection).json(),
+            "schema": subscriptions.schemas.of(collection).json(),
             "since": since,
             "upper": upper,
         })

@@ -35,8 +35,8 @@ pub(super) async fn metrics(
 ) -> Result<impl IntoResponse, Problem> {
     shared.access.caller(&headers)?.may_administer()?;
     let metrics = &shared.services.metrics;
-    metrics.subscribers.set(shared.services.feeds.hub.subscribers() as i64);
-    metrics.subscribers_waiting.set(shared.services.feeds.hub.waiting() as i64);
+    metrics.subscribers.set(shared.services.subscriptions.hub.subscribers() as i64);
+    metrics.subscribers_waiting.set(shared.services.subscriptions.hub.waiting() as i64);
     metrics.backlog_bytes.set(shared.services.intake.backlog() as i64);
     metrics.resident_bytes.set(rss_bytes().unwrap_or_default() as i64);
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], metrics.text()))

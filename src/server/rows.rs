@@ -5,7 +5,7 @@ use super::changes::{query_of, unreadable};
 use super::collections;
 use super::parameters::{Parameters, wrong};
 use super::problem::Problem;
-use crate::reads::{Part, Rank, Wanted};
+use crate::reads::{Chunk, Rank, Wanted};
 use crate::rows::Row;
 use crate::subscribe::snapshot::wanted;
 use axum::body::Body;
@@ -48,17 +48,17 @@ pub(super) async fn get(
     if let Some(token) = parameters.get("wait_for") {
         wait_for(&shared, token).await?;
     }
-    let schema = shared.services.feeds.schemas.of(collection);
+    let schema = shared.services.subscriptions.schemas.of(collection);
     let wanted = match parameters.get("after") {
         None => wanted(&query, schema),
         Some(after) => Wanted::After(place(after).ok_or_else(|| wrong("after", after, "what `next` said"))?),
     };
     let reads = &shared.services.reads;
     let mut answer = reads.at(as_of, collection, wanted, query.filter.clone(), limit + 1).map_err(unreadable)?;
-    let mut rows = Part::new();
+    let mut rows = Chunk::new();
     let all = async {
-        while let Some(part) = answer.parts.recv().await {
-            rows.extend(part);
+        while let Some(chunk) = answer.chunks.recv().await {
+            rows.extend(chunk);
         }
     };
     timeout(PATIENCE, all).await.map_err(|_| Problem::later("busy", "the workers have no time to look"))?;

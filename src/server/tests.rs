@@ -16,8 +16,8 @@ use crate::replay;
 use crate::rows::Schemas;
 use crate::server::token::IngestTokens;
 use crate::status::{Phase, Status};
-use crate::subscribe::follow::Feeds;
 use crate::subscribe::hub::Hub;
+use crate::subscribe::subscriber::Subscriptions;
 use crate::subscribe::token::ResumeTokens;
 use serde_json::Value;
 use std::io::{Read, Write};
@@ -71,10 +71,10 @@ impl World {
         let intake = Arc::new(intake);
         let (metrics, status) = (Arc::new(Metrics::new()), Arc::new(Status::default()));
         status.enter(Phase::Ready);
-        let (reads, feeds) = reading(&plan, &log);
+        let (reads, subscriptions) = reading(&plan, &log);
         let services = Services {
             reads,
-            feeds,
+            subscriptions,
             plan: Arc::clone(&plan),
             intake: Arc::clone(&intake),
             metrics: Arc::clone(&metrics),
@@ -127,12 +127,12 @@ impl World {
 }
 
 /// Nothing is published.
-fn reading(plan: &Plan, log: &Log) -> (Arc<Reads>, Arc<Feeds>) {
+fn reading(plan: &Plan, log: &Log) -> (Arc<Reads>, Arc<Subscriptions>) {
     let schemas = Arc::new(Schemas::new(&replay::schema(plan)));
     let tokens = Arc::new(ResumeTokens::of(LOG, [0; 32]));
     let (hub, _) = Hub::spawn(Arc::clone(&schemas), Arc::clone(&tokens), 0);
-    let feeds = Feeds::new(hub, Arc::clone(&log.outputs), schemas, tokens);
-    (Reads::new(1, None, vec![0; log.queue.len()]), Arc::new(feeds))
+    let subscriptions = Subscriptions::new(hub, Arc::clone(&log.outputs), schemas, tokens);
+    (Reads::new(1, None, vec![0; log.queue.len()]), Arc::new(subscriptions))
 }
 
 fn open(vfs: Arc<dyn Vfs>, root: &Path, epoch: u64) -> (Log, Intake) {

@@ -64,13 +64,13 @@ struct Group {
     query: Arc<Query>,
     /// What its rows are found by; `None`: every row has to be looked at.
     anchors: Option<Vec<Anchor>>,
-    members: Vec<Arc<Queue>>,
+    members: Vec<Arc<Mailbox>>,
     /// Of the tick in hand: indices of its changes.
     wanted: Vec<usize>,
 }
 
 /// What waits for one subscriber.
-pub struct Queue {
+pub struct Mailbox {
     state: Mutex<Waiting>,
     news: Notify,
     all: Arc<AtomicUsize>,
@@ -85,7 +85,7 @@ struct Waiting {
     closed: bool,
 }
 
-/// What a subscriber finds in its queue.
+/// What a subscriber finds in its mailbox.
 pub enum Next {
     /// Frames, and the tick after them.
     Frames(Tick, Bytes),
@@ -133,36 +133,36 @@ impl Hub {
     }
 
     /// Joins, if `from` is the tick that comes next.
-    pub fn join(&self, query: &Arc<Query>, encoding: Encoding, from: Tick) -> Option<Arc<Queue>> {
+    pub fn join(&self, query: &Arc<Query>, encoding: Encoding, from: Tick) -> Option<Arc<Mailbox>> {
         let mut state = lock(&self.state);
         if state.next != from {
             return None;
         }
         let waiting = Waiting { closed: state.closed, ..Waiting::default() };
         let all = Arc::clone(&self.waiting);
-        let queue = Arc::new(Queue { state: Mutex::new(waiting), news: Notify::new(), all });
+        let mailbox = Arc::new(Mailbox { state: Mutex::new(waiting), news: Notify::new(), all });
         let key = (query.collection, query.fingerprint, encoding);
         let index = match state.by_key.get(&key) {
             Some(index) => *index,
             None => state.group(key, Arc::clone(query)),
         };
         if let Some(group) = &mut state.groups[index] {
-            group.members.push(Arc::clone(&queue));
+            group.members.push(Arc::clone(&mailbox));
         }
-        Some(queue)
+        Some(mailbox)
     }
 
-    pub fn leave(&self, query: &Query, encoding: Encoding, queue: &Arc<Queue>) {
+    pub fn leave(&self, query: &Query, encoding: Encoding, mailbox: &Arc<Mailbox>) {
         let mut state = lock(&self.state);
         let key = (query.collection, query.fingerprint, encoding);
         if let Some(index) = state.by_key.get(&key).copied() {
             if let Some(group) = &mut state.groups[index] {
-                group.members.retain(|member| !Arc::ptr_eq(member, queue));
+                group.members.retain(|member| !Arc::ptr_eq(member, mailbox));
             }
             state.tidy(index);
         }
         drop(state);
-        queue.cut();
+        mailbox.cut();
     }
 
     /// Subscribers that keep up.
@@ -175,10 +175,10 @@ impl Hub {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// The next tick, if there is nothing in the queue: then whoever owns it has everything below.
-    pub fn idle_at(&self, queue: &Queue) -> Option<Tick> {
+    /// The next tick, if there is nothing in the mailbox: then whoever owns it has everything below.
+    pub fn idle_at(&self, mailbox: &Mailbox) -> Option<Tick> {
         let state = lock(&self.state);
-        let waiting = lock(&queue.state);
+        let waiting = lock(&mailbox.state);
         (waiting.frames.is_empty() && !waiting.cut).then_some(state.next)
     }
 
@@ -329,7 +329,7 @@ impl State {
     }
 }
 
-impl Queue {
+impl Mailbox {
     /// What comes next.
     pub fn take(&self) -> Next {
         let mut waiting = lock(&self.state);

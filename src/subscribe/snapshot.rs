@@ -79,8 +79,8 @@ pub fn spool(
         let mut all = || {
             let mut snapshot = Snapshot::new(encoding, &query, &schema, answer.tick);
             let mut frames = Vec::new();
-            while let Some(part) = answer.parts.blocking_recv() {
-                for row in part.iter().filter_map(|(_, row)| Row::decode(query.collection, row)) {
+            while let Some(chunk) = answer.chunks.blocking_recv() {
+                for row in chunk.iter().filter_map(|(_, row)| Row::decode(query.collection, row)) {
                     snapshot.row(&row, &mut frames);
                 }
                 if frames.len() >= CHUNK {

@@ -1,10 +1,10 @@
 //! Subscribers that begin anywhere and take their frames at any pace, with a hub that has time or not: each gets what an
 //! oracle makes of the rows, which evaluates its query on JSON.
 
-use super::follow::{Feeds, Follower, Start};
 use super::frame::Encoding;
 use super::hub::{Fresh, Hub};
 use super::query::{Envelope, Parameters, Query};
+use super::subscriber::{Start, Subscriber, Subscriptions};
 use super::token::ResumeTokens;
 use crate::log::output::Block;
 use crate::log::partition::Limits;
@@ -29,7 +29,7 @@ const WORKERS: u32 = 2;
 struct World {
     rng: Rng,
     log: Log,
-    feeds: Arc<Feeds>,
+    subscriptions: Arc<Subscriptions>,
     feed: Option<super::hub::HubFeed>,
     /// By user and start: events.
     sessions: BTreeMap<(u64, i64), u64>,
@@ -49,10 +49,10 @@ impl World {
         let schemas = Arc::new(Schemas::new(&SessionSchema::default()));
         let tokens = Arc::new(ResumeTokens::of(LOG, [0; 32]));
         let (hub, feed) = Hub::spawn(Arc::clone(&schemas), Arc::clone(&tokens), 0);
-        let feeds = Arc::new(Feeds::new(hub, Arc::clone(&log.outputs), schemas, tokens));
+        let subscriptions = Arc::new(Subscriptions::new(hub, Arc::clone(&log.outputs), schemas, tokens));
         let sessions = BTreeMap::new();
         let rng = Rng::new(seed);
-        World { rng, log, feeds, feed: Some(feed), sessions, history: Vec::new(), padding, _folder: folder }
+        World { rng, log, subscriptions, feed: Some(feed), sessions, history: Vec::new(), padding, _folder: folder }
     }
 
     fn user(&self, user: u64) -> String {
@@ -116,14 +116,14 @@ impl World {
     fn query(&self, filter: Option<&str>, columns: Option<&str>, envelope: Envelope) -> Arc<Query> {
         let (filter, columns) = (filter.map(str::to_owned), columns.map(str::to_owned));
         let parameters = Parameters { filter, columns, envelope, keys: Vec::new() };
-        Arc::new(Query::new(self.feeds.schemas.of(Collection::Sessions), &parameters).unwrap())
+        Arc::new(Query::new(self.subscriptions.schemas.of(Collection::Sessions), &parameters).unwrap())
     }
 
     /// A subscriber that takes its frames with pauses of up to `pause`.
     fn follow(&mut self, query: &Arc<Query>, from: Tick, pause: Duration) -> tokio::task::JoinHandle<Vec<Value>> {
         let (client, mut pieces) = mpsc::channel::<Bytes>(1);
-        let follower = Follower {
-            feeds: Arc::clone(&self.feeds),
+        let subscriber = Subscriber {
+            subscriptions: Arc::clone(&self.subscriptions),
             query: Arc::clone(query),
             encoding: Encoding::Lines,
             heartbeat: Duration::from_millis(20),
@@ -131,7 +131,7 @@ impl World {
             until: None,
             client,
         };
-        tokio::spawn(follower.run(Start::From(from)));
+        tokio::spawn(subscriber.run(Start::From(from)));
         let mut rng = Rng::new(self.rng.next_u64());
         tokio::spawn(async move {
             let mut text = Vec::new();
@@ -256,7 +256,7 @@ async fn everybody_gets_the_same_frames_by_whatever_way_they_come() {
         for (frames, from, wanted, shown) in running {
             check(&frames.await.unwrap(), &world.history, from, &wanted, &shown);
         }
-        assert_eq!(world.feeds.hub.subscribers(), 0);
+        assert_eq!(world.subscriptions.hub.subscribers(), 0);
     }
 }
 
@@ -265,8 +265,8 @@ async fn one_that_takes_nothing_costs_little_and_gets_everything_later() {
     let mut world = World::new(9, 2000);
     let query = world.query(None, None, Envelope::Diff);
     let (client, mut pieces) = mpsc::channel::<Bytes>(1);
-    let follower = Follower {
-        feeds: Arc::clone(&world.feeds),
+    let subscriber = Subscriber {
+        subscriptions: Arc::clone(&world.subscriptions),
         query: Arc::clone(&query),
         encoding: Encoding::Lines,
         heartbeat: Duration::from_millis(20),
@@ -274,13 +274,13 @@ async fn one_that_takes_nothing_costs_little_and_gets_everything_later() {
         until: None,
         client,
     };
-    tokio::spawn(follower.run(Start::From(0)));
+    tokio::spawn(subscriber.run(Start::From(0)));
     let quick = world.follow(&query, 0, Duration::ZERO);
     let mut most = 0;
     for _ in 0..60 {
         world.tick(200, true);
         tokio::time::sleep(Duration::from_millis(5)).await;
-        most = most.max(world.feeds.hub.waiting());
+        most = most.max(world.subscriptions.hub.waiting());
     }
     let all: usize = world.history.iter().flatten().map(|(row, _)| row.to_string().len()).sum();
     assert!(all > 20 << 20 && most < 10 << 20, "{most} of {all} bytes waited");
@@ -303,7 +303,7 @@ async fn one_that_takes_nothing_costs_little_and_gets_everything_later() {
 async fn upserts_say_what_a_key_has_now() {
     let mut world = World::new(4, 0);
     let query = world.query(Some("events >= 3"), Some("user,events"), Envelope::Upsert);
-    let follower = world.follow(&query, 0, Duration::ZERO);
+    let subscriber = world.follow(&query, 0, Duration::ZERO);
     for _ in 0..80 {
         world.tick(20, true);
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -311,7 +311,7 @@ async fn upserts_say_what_a_key_has_now() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     world.feed = None;
     let mut ours: BTreeMap<String, Value> = BTreeMap::new();
-    for frame in follower.await.unwrap().iter().filter(|frame| frame["type"] == "delta") {
+    for frame in subscriber.await.unwrap().iter().filter(|frame| frame["type"] == "delta") {
         for update in frame["updates"].as_array().unwrap() {
             let key = update["key"]["session_id"].as_str().unwrap().to_owned();
             match &update["value"] {

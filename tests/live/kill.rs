@@ -8,9 +8,9 @@
 
 use super::client::{Client, Outcome};
 use super::events::{Event, PAST_MS, lines, sessions};
-use super::follower::{Follower, Truth};
 use super::process::{Process, Restart};
 use super::published::{Published, same};
+use super::subscriber::{Subscriber, Truth};
 use super::{OFTEN, folder};
 use crate::headwater::Folder;
 use headwater::intake::wall_ms;
@@ -42,11 +42,11 @@ fn killed_at_random_nothing_is_lost_and_nothing_counts_twice() {
     let folder = folder(OFTEN);
     let mut persistent: Vec<_> = (0..PERSISTENT).map(|number| Persistent::new(number, rng.next_u64())).collect();
     let mut careless: Vec<_> = (0..CARELESS).map(|number| Careless::new(number, rng.next_u64())).collect();
-    let mut followers: Vec<_> =
-        followers().into_iter().map(|(follower, _)| (follower, Rng::new(rng.next_u64()))).collect();
+    let mut subscribers: Vec<_> =
+        subscribers().into_iter().map(|(subscriber, _)| (subscriber, Rng::new(rng.next_u64()))).collect();
     let mut seen = Seen::default();
     for round in 0..rounds {
-        self::round(&folder, &mut rng, &mut persistent, &mut careless, &mut followers, &mut seen, round);
+        self::round(&folder, &mut rng, &mut persistent, &mut careless, &mut subscribers, &mut seen, round);
     }
 
     let process = Process::start(&folder, "data", 1 + rng.below(3) as usize, Restart::No);
@@ -57,17 +57,17 @@ fn killed_at_random_nothing_is_lost_and_nothing_counts_twice() {
         }
     }
     Client::new(address).published();
-    for (follower, _) in &mut followers {
-        follower.finish(address);
-        is_uninterrupted(follower, address);
+    for (subscriber, _) in &mut subscribers {
+        subscriber.finish(address);
+        is_uninterrupted(subscriber, address);
     }
     seen.note(&process.drain().stderr);
 
-    let mut truths: Vec<_> = self::followers().into_iter().map(|(_, truth)| truth).collect();
+    let mut truths: Vec<_> = self::subscribers().into_iter().map(|(_, truth)| truth).collect();
     let published = Published::read_for(&folder.path("data"), &mut truths);
-    for ((follower, _), truth) in followers.iter().zip(&truths) {
-        follower.check(truth);
-        let Follower { collection, points, cuts, deltas, .. } = follower;
+    for ((subscriber, _), truth) in subscribers.iter().zip(&truths) {
+        subscriber.check(truth);
+        let Subscriber { collection, points, cuts, deltas, .. } = subscriber;
         eprintln!("{collection}: {} points, {cuts} cuts, {} frames of changes", points.len(), deltas.len());
         assert!(rounds < ROUNDS || *cuts > rounds / 2, "{collection}: {cuts} cuts");
     }
@@ -116,37 +116,38 @@ fn killed_at_random_nothing_is_lost_and_nothing_counts_twice() {
 }
 
 /// Those who follow, each with what it should see.
-fn followers() -> [(Follower, Truth); 4] {
+fn subscribers() -> [(Subscriber, Truth); 4] {
     let all = |row: &Value| Some(row.clone());
     let users = |row: &Value| {
         let wanted = row["events"].as_u64() >= Some(5) && row["user"].as_str().unwrap().starts_with("user 1");
         wanted.then(|| json!({ "user": row["user"], "events": row["events"] }))
     };
     [
-        (Follower::new("sessions", "snapshot=true"), Truth::new("sessions", all)),
+        (Subscriber::new("sessions", "", "snapshot=true"), Truth::new("sessions", all)),
         (
-            Follower::new(
+            Subscriber::new(
                 "sessions",
                 "filter=events%20%3E%3D%205%20and%20user%20starts_with%20%22user%201%22&columns=user,events",
+                "",
             ),
             Truth::new("sessions", users),
         ),
-        (Follower::new("counts", ""), Truth::new("counts", all)),
-        (Follower::new("late", "from=0"), Truth::new("late", all)),
+        (Subscriber::new("counts", "", ""), Truth::new("counts", all)),
+        (Subscriber::new("late", "", "from=0"), Truth::new("late", all)),
     ]
 }
 
 /// The frames of changes that came in pieces are those that come at once.
-fn is_uninterrupted(follower: &Follower, address: SocketAddr) {
-    let query = format!("{}&snapshot=false&from={}", follower.query.replace("from=0", ""), follower.since);
-    let query = query.replace("snapshot=true", "").replace("&&", "&");
-    let mut again = Follower::new(follower.collection, query.trim_start_matches('&').to_owned().leak());
+fn is_uninterrupted(subscriber: &Subscriber, address: SocketAddr) {
+    let Subscriber { collection, query, since, .. } = subscriber;
+    let mut again = Subscriber::new(collection, query, format!("snapshot=false&from={since}"));
     again.finish(address);
-    let ticks =
-        |follower: &Follower| follower.deltas.iter().map(|frame| frame[..40.min(frame.len())].to_owned()).collect();
-    let (ours, theirs): (Vec<String>, Vec<String>) = (ticks(follower), ticks(&again));
+    let ticks = |subscriber: &Subscriber| {
+        subscriber.deltas.iter().map(|frame| frame[..40.min(frame.len())].to_owned()).collect()
+    };
+    let (ours, theirs): (Vec<String>, Vec<String>) = (ticks(subscriber), ticks(&again));
     same("ticks", &ours, &theirs);
-    assert!(follower.deltas == again.deltas, "{}: frames of the same ticks differ", follower.collection);
+    assert!(subscriber.deltas == again.deltas, "{}: frames of the same ticks differ", subscriber.collection);
 }
 
 /// What the processes have said.
@@ -202,7 +203,7 @@ fn round(
     rng: &mut Rng,
     persistent: &mut [Persistent],
     careless: &mut [Careless],
-    followers: &mut [(Follower, Rng)],
+    subscribers: &mut [(Subscriber, Rng)],
     seen: &mut Seen,
     round: u64,
 ) {
@@ -222,7 +223,7 @@ fn round(
     }
     let (address, took) = process.ready_again(0);
     seen.ready.push(took);
-    while_clients_send(address, pace, persistent, careless, followers, || {
+    while_clients_send(address, pace, persistent, careless, subscribers, || {
         sleep(moment);
         let working = process.working().unwrap();
         match end {
@@ -244,7 +245,7 @@ fn round(
     let restarted = matches!(end, End::Kill | End::Stop | End::Pause) && restart == Restart::Supervisor;
     if restarted {
         let (address, _) = process.ready_again(1);
-        while_clients_send(address, pace, persistent, careless, followers, || {
+        while_clients_send(address, pace, persistent, careless, subscribers, || {
             sleep(pause);
             kill_process(process.working().unwrap(), Signal::KILL).unwrap();
         });
@@ -262,7 +263,7 @@ fn while_clients_send(
     pace: Duration,
     persistent: &mut [Persistent],
     careless: &mut [Careless],
-    followers: &mut [(Follower, Rng)],
+    subscribers: &mut [(Subscriber, Rng)],
     work: impl FnOnce(),
 ) {
     let over = &AtomicBool::new(false);
@@ -283,8 +284,8 @@ fn while_clients_send(
                 }
             });
         }
-        for (follower, rng) in followers {
-            scope.spawn(move || follower.follow_in_pieces(address, rng, over));
+        for (subscriber, rng) in subscribers {
+            scope.spawn(move || subscriber.follow_in_pieces(address, rng, over));
         }
         work();
         over.store(true, Ordering::Release);

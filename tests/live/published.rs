@@ -3,7 +3,7 @@
 
 use super::MEANING;
 use super::events::GAP_MS;
-use super::follower::Truth;
+use super::subscriber::Truth;
 use crate::headwater::{Folder, Row};
 use headwater::config::{self, Overrides};
 use headwater::epoch;

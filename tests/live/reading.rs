@@ -3,9 +3,9 @@
 
 use super::client::{Client, Outcome};
 use super::events::{Event, PAST_MS, lines};
-use super::follower::{Follower, Truth};
 use super::process::{Process, Restart};
 use super::published::{Published, same};
+use super::subscriber::{Subscriber, Truth};
 use super::{MEANING, folder, run_toml};
 use headwater::log::vfs::model::Rng;
 use headwater::rows::Collection;
@@ -103,20 +103,20 @@ fn refused(client: &mut Client, path: &str) -> (u16, String) {
 #[test]
 fn a_token_is_good_for_what_it_was_given_for_as_long_as_the_changes_are_kept() {
     let folder = folder("snapshot = \"100ms\"\nsegment = \"64KiB\"\nretain = \"256KiB\"\n");
-    let mut follower = Follower::new("sessions", "");
+    let mut subscriber = Subscriber::new("sessions", "", "");
     let mut process = Process::start(&folder, "data", 2, Restart::No);
     for workers in [3, 1, 2] {
         let mut client = Client::new(process.ready());
         client.post(&lines(&[event("u", i64::from(workers as u32))]));
         client.published();
-        follower.finish(process.ready());
+        subscriber.finish(process.ready());
         process.drain();
         process = Process::start(&folder, "data", workers, Restart::No);
     }
     let mut client = Client::new(process.ready());
-    follower.finish(process.ready());
-    assert_eq!(follower.snapshots, 1, "it goes on after every restart");
-    let token = follower.token.clone().unwrap();
+    subscriber.finish(process.ready());
+    assert_eq!(subscriber.snapshots, 1, "it goes on after every restart");
+    let token = subscriber.token.clone().unwrap();
     let with = |token: &str| format!("sessions/changes?until=caught_up&token={token}");
     let error = |status: u16, code: &str| (status, code.to_owned());
     assert_eq!(refused(&mut client, &format!("{}&filter=events%20%3E%201", with(&token))), error(409, "other_query"));
@@ -179,7 +179,7 @@ fn readers_that_take_little_or_nothing_disturb_nobody() {
         ask(address, "sessions/changes").read_exact(&mut vec![0; bytes]).unwrap();
     }
     let mut slow = ask(address, "sessions/changes?snapshot=true");
-    let mut follower = Follower::new("sessions", "snapshot=true");
+    let mut subscriber = Subscriber::new("sessions", "", "snapshot=true");
     let began = Instant::now();
     let mut byte = [0];
     for number in 0..200 {
@@ -188,11 +188,11 @@ fn readers_that_take_little_or_nothing_disturb_nobody() {
         assert_eq!(client.post(&lines(&batch)), Outcome::Acknowledged);
         if number % 40 == 0 {
             slow.read_exact(&mut byte).unwrap();
-            follower.finish(address);
+            subscriber.finish(address);
         }
     }
     client.published();
-    follower.finish(address);
+    subscriber.finish(address);
     assert!(began.elapsed() < Duration::from_secs(60));
     let metrics = fetch(address, "/metrics");
     let number = |name: &str| {
@@ -211,5 +211,5 @@ fn readers_that_take_little_or_nothing_disturb_nobody() {
     process.drain();
     let mut truth = [Truth::new("sessions", |row| Some(row.clone()))];
     Published::read_for(&folder.path("data"), &mut truth);
-    follower.check(&truth[0]);
+    subscriber.check(&truth[0]);
 }

@@ -127,8 +127,8 @@ fn a_wrong_file_of_tokens_or_address_is_an_error_at_start() {
         let plan = Arc::new(config::parse("headwater.toml", config, folder.path(), &overrides).unwrap());
         let sources = vec![0; plan.sources.len()];
         let (intake, metrics, status) = (world.intake.clone(), world.metrics.clone(), world.status.clone());
-        let (reads, feeds) = super::reading(&plan, &world.log);
-        start(Services { plan, intake, metrics, status, reads, feeds, epoch: 1, sources }).err().unwrap()
+        let (reads, subscriptions) = super::reading(&plan, &world.log);
+        start(Services { plan, intake, metrics, status, reads, subscriptions, epoch: 1, sources }).err().unwrap()
     };
     let tokens = format!("cluster = {{ tokens = 'tokens.toml' }}\n{ONE}");
     assert!(matches!(begin(&tokens), Error::Config(_)));

@@ -1,7 +1,7 @@
-//! What a worker answers to those who read its views, a part at a time between ticks.
+//! What a worker answers to those who read its views, a chunk at a time between ticks.
 
 use crate::filter::Filter;
-use crate::reads::{Part, Rank, Reads, Request, Wanted};
+use crate::reads::{Chunk, Rank, Reads, Request, Wanted};
 use crate::replay::resolve::{Classes, Scratch};
 use crate::rows::{self, Collection, Row};
 use dataflows::changes::Changes;
@@ -15,14 +15,14 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-/// Rows that a part has at least, unless it is the last.
-const PART_ROWS: usize = 256;
+/// Rows that a chunk has at least, unless it is the last.
+const CHUNK_ROWS: usize = 256;
 /// Rows that are looked at before the worker goes on with other things.
 const TURN_ROWS: usize = 4096;
 
 /// How it stands with the answers of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(super) enum Answering {
     Done,
     /// Those who read have to take what there is first.
     Waits,
@@ -30,8 +30,8 @@ pub(super) enum Reading {
     Works,
 }
 
-/// The readers of one worker.
-pub(super) struct Readers {
+/// What one worker answers.
+pub(super) struct Answers {
     worker: usize,
     gap: i64,
     scans: VecDeque<Scan>,
@@ -40,9 +40,9 @@ pub(super) struct Readers {
     scratch: Scratch,
 }
 
-impl Readers {
-    pub fn new(worker: usize, gap: i64) -> Readers {
-        Readers { worker, gap, scans: VecDeque::new(), by_id: None, scratch: Scratch::default() }
+impl Answers {
+    pub fn new(worker: usize, gap: i64) -> Answers {
+        Answers { worker, gap, scans: VecDeque::new(), by_id: None, scratch: Scratch::default() }
     }
 
     /// Takes what changed in a tick.
@@ -68,7 +68,7 @@ impl Readers {
         classes: &Arc<Classes>,
         labelled: Option<Tick>,
         done: Tick,
-    ) -> Reading {
+    ) -> Answering {
         for request in reads.requests(self.worker) {
             let classes = if labelled.is_some_and(|labelled| labelled > request.tick) {
                 Arc::new(Classes::before(engine.views(), request.tick + 1))
@@ -86,9 +86,9 @@ impl Readers {
             }
         }
         match left {
-            _ if self.scans.is_empty() => Reading::Done,
-            0 => Reading::Works,
-            _ => Reading::Waits,
+            _ if self.scans.is_empty() => Answering::Done,
+            0 => Answering::Works,
+            _ => Answering::Waits,
         }
     }
 
@@ -103,7 +103,7 @@ impl Readers {
             classes,
             now: EventTime::from_micros(now_ms.div_euclid(1000).saturating_mul(1_000_000)).unwrap_or(EventTime::MIN),
             filter: filter.clone(),
-            part: Part::new(),
+            chunk: Chunk::new(),
             answer: answer.clone(),
         };
         match collection {
@@ -153,8 +153,8 @@ struct Scan {
     /// In whole seconds.
     now: EventTime,
     filter: Option<Arc<Filter>>,
-    part: Part,
-    answer: mpsc::Sender<Part>,
+    chunk: Chunk,
+    answer: mpsc::Sender<Chunk>,
 }
 
 impl Scan {
@@ -164,14 +164,14 @@ impl Scan {
             if self.left == 0 {
                 self.rows = None;
             }
-            if self.part.len() >= PART_ROWS || self.rows.is_none() {
-                if self.part.is_empty() {
+            if self.chunk.len() >= CHUNK_ROWS || self.rows.is_none() {
+                if self.chunk.is_empty() {
                     return false;
                 }
-                match self.answer.try_send(std::mem::take(&mut self.part)) {
+                match self.answer.try_send(std::mem::take(&mut self.chunk)) {
                     Ok(()) => {}
-                    Err(TrySendError::Full(part)) => {
-                        self.part = part;
+                    Err(TrySendError::Full(chunk)) => {
+                        self.chunk = chunk;
                         return true;
                     }
                     // Nobody listens any more.
@@ -224,7 +224,7 @@ impl Scan {
         let wanted = |filter: &Arc<Filter>| Row::decode(self.collection, &row).is_some_and(|row| filter.matches(&row));
         if self.filter.as_ref().is_none_or(wanted) {
             self.left -= 1;
-            self.part.push((rank, row));
+            self.chunk.push((rank, row));
         }
     }
 }

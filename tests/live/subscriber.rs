@@ -11,10 +11,12 @@ use std::thread::sleep;
 use std::time::Duration;
 
 /// Follows one collection. Only what came before a progress frame counts.
-pub struct Follower {
+pub struct Subscriber {
     pub collection: &'static str,
-    /// The query, without a token.
+    /// Which rows, and how they are shown.
     pub query: &'static str,
+    /// How it begins, as long as it has no token.
+    begin: String,
     pub token: Option<String>,
     /// Each row as often as it is there.
     rows: BTreeMap<String, i64>,
@@ -34,11 +36,12 @@ fn fingerprint(row: &str, times: i64) -> u64 {
     hasher.finish().wrapping_mul(times as u64)
 }
 
-impl Follower {
-    pub fn new(collection: &'static str, query: &'static str) -> Follower {
-        Follower {
+impl Subscriber {
+    pub fn new(collection: &'static str, query: &'static str, begin: impl Into<String>) -> Subscriber {
+        Subscriber {
             collection,
             query,
+            begin: begin.into(),
             token: None,
             rows: BTreeMap::new(),
             points: Vec::new(),
@@ -62,10 +65,10 @@ impl Follower {
     fn request(&mut self, address: SocketAddr, until: &str, bytes: Option<u64>) -> bool {
         let Ok(mut stream) = TcpStream::connect(address) else { return false };
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        let token = self.token.as_ref().map(|token| format!("&token={token}")).unwrap_or_default();
+        let begin = self.token.as_ref().map_or(self.begin.clone(), |token| format!("token={token}"));
         let (name, query) = (self.collection, self.query);
         let request =
-            format!("GET /v1/collections/{name}/changes?{query}&heartbeat=0.2{token}{until} HTTP/1.0\r\n\r\n");
+            format!("GET /v1/collections/{name}/changes?{query}&{begin}&heartbeat=0.2{until} HTTP/1.0\r\n\r\n");
         if stream.write_all(request.as_bytes()).is_err() {
             return false;
         }

@@ -2,7 +2,7 @@
 //! and back to the log whenever it is too slow for the hub.
 
 use super::frame::{self, Change, Dressed, Encoding};
-use super::hub::{Hub, Next, Queue};
+use super::hub::{Hub, Mailbox, Next};
 use super::query::Query;
 use super::snapshot::Spool;
 use super::token::ResumeTokens;
@@ -26,7 +26,7 @@ const READING: usize = 4;
 const BEHIND: Duration = Duration::from_millis(5);
 
 /// What all subscribers share.
-pub struct Feeds {
+pub struct Subscriptions {
     pub hub: Arc<Hub>,
     pub outputs: Arc<OutputLog>,
     pub schemas: Arc<Schemas>,
@@ -34,9 +34,14 @@ pub struct Feeds {
     reading: Semaphore,
 }
 
-impl Feeds {
-    pub fn new(hub: Arc<Hub>, outputs: Arc<OutputLog>, schemas: Arc<Schemas>, tokens: Arc<ResumeTokens>) -> Feeds {
-        Feeds { hub, outputs, schemas, tokens, reading: Semaphore::new(READING) }
+impl Subscriptions {
+    pub fn new(
+        hub: Arc<Hub>,
+        outputs: Arc<OutputLog>,
+        schemas: Arc<Schemas>,
+        tokens: Arc<ResumeTokens>,
+    ) -> Subscriptions {
+        Subscriptions { hub, outputs, schemas, tokens, reading: Semaphore::new(READING) }
     }
 }
 
@@ -49,8 +54,8 @@ pub enum Start {
 }
 
 /// A subscriber.
-pub struct Follower {
-    pub feeds: Arc<Feeds>,
+pub struct Subscriber {
+    pub subscriptions: Arc<Subscriptions>,
     pub query: Arc<Query>,
     pub encoding: Encoding,
     /// Without anything to be said, progress is said so often.
@@ -73,7 +78,7 @@ enum End {
     },
 }
 
-impl Follower {
+impl Subscriber {
     /// Until the client has gone, or has everything that it wanted.
     pub async fn run(self, start: Start) {
         let End::Error { code, message, oldest } = self.follow(start).await else { return };
@@ -92,7 +97,7 @@ impl Follower {
 
     async fn all(&self, start: Start) -> Result<(), End> {
         let mut out = Vec::new();
-        let Feeds { hub, outputs, schemas, tokens, .. } = &*self.feeds;
+        let Subscriptions { hub, outputs, schemas, tokens, .. } = &*self.subscriptions;
         let schema = schemas.of(self.query.collection);
         let program = tokens.program();
         frame::hello(self.encoding, schema, &program, outputs.oldest(), self.upper, &mut out);
@@ -113,8 +118,8 @@ impl Follower {
             if self.has_all(position) {
                 return Ok(());
             }
-            if let Some(queue) = hub.join(&self.query, self.encoding, position) {
-                let member = Member { hub, query: &self.query, encoding: self.encoding, queue };
+            if let Some(mailbox) = hub.join(&self.query, self.encoding, position) {
+                let member = Member { hub, query: &self.query, encoding: self.encoding, mailbox };
                 if self.live(&member, &mut position).await? {
                     return Ok(());
                 }
@@ -128,7 +133,7 @@ impl Follower {
     async fn live(&self, member: &Member<'_>, position: &mut Tick) -> Result<bool, End> {
         let mut heartbeat = Instant::now() + self.heartbeat;
         loop {
-            match member.queue.take() {
+            match member.mailbox.take() {
                 Next::Frames(upper, frames) => {
                     self.client.send(frames).await.map_err(|_| End::Plain)?;
                     *position = upper;
@@ -137,16 +142,16 @@ impl Follower {
                 Next::Cut => return Ok(false),
                 Next::Closed => return Ok(true),
                 Next::Nothing => {
-                    let idle = self.until.is_some().then(|| member.hub.idle_at(&member.queue)).flatten();
+                    let idle = self.until.is_some().then(|| member.hub.idle_at(&member.mailbox)).flatten();
                     let caught_up = idle.filter(|next| self.has_all(*next));
                     tokio::select! {
-                        () = member.queue.news(), if caught_up.is_none() => continue,
+                        () = member.mailbox.news(), if caught_up.is_none() => continue,
                         () = sleep_until(heartbeat), if caught_up.is_none() => {}
                         () = self.client.closed() => return Err(End::Plain),
                         () = std::future::ready(()), if caught_up.is_some() => {}
                     }
                     heartbeat = Instant::now() + self.heartbeat;
-                    if let Some(next) = member.hub.idle_at(&member.queue) {
+                    if let Some(next) = member.hub.idle_at(&member.mailbox) {
                         *position = next;
                         let mut out = Vec::new();
                         self.progress(next, &mut out);
@@ -162,21 +167,22 @@ impl Follower {
 
     /// Reads some of the log. Returns how far.
     async fn catch_up(&self, position: Tick) -> Result<Tick, End> {
-        let upto = self.feeds.hub.next();
+        let upto = self.subscriptions.hub.next();
         if position >= upto {
-            if self.feeds.hub.is_closed() {
+            if self.subscriptions.hub.is_closed() {
                 return Err(End::Plain);
             }
             sleep(BEHIND).await;
             return Ok(position);
         }
         let mut position = position;
-        let mut reader = OutputReader::new(Arc::clone(&self.feeds.outputs), position);
+        let mut reader = OutputReader::new(Arc::clone(&self.subscriptions.outputs), position);
         while position < upto {
-            let turn = self.feeds.reading.acquire().await.map_err(|_| End::Plain)?;
-            let (feeds, query, encoding) = (Arc::clone(&self.feeds), Arc::clone(&self.query), self.encoding);
+            let turn = self.subscriptions.reading.acquire().await.map_err(|_| End::Plain)?;
+            let (subscriptions, query, encoding) =
+                (Arc::clone(&self.subscriptions), Arc::clone(&self.query), self.encoding);
             let batch = spawn_blocking(move || {
-                let read = read(&mut reader, &feeds, &query, encoding, upto);
+                let read = read(&mut reader, &subscriptions, &query, encoding, upto);
                 (reader, read)
             });
             let internal = |message: String| End::Error { code: "internal", message, oldest: None };
@@ -194,7 +200,7 @@ impl Follower {
     }
 
     fn progress(&self, upper: Tick, out: &mut Vec<u8>) {
-        frame::progress(self.encoding, upper, &self.feeds.tokens.encode(upper, &self.query), out);
+        frame::progress(self.encoding, upper, &self.subscriptions.tokens.encode(upper, &self.query), out);
     }
 
     fn has_all(&self, position: Tick) -> bool {
@@ -214,12 +220,12 @@ fn expired(oldest: Tick) -> End {
 /// The frames of the ticks before `upto`, or of some of them, with the progress that they make.
 fn read(
     reader: &mut OutputReader,
-    feeds: &Feeds,
+    subscriptions: &Subscriptions,
     query: &Query,
     encoding: Encoding,
     upto: Tick,
 ) -> Result<Vec<u8>, LogError> {
-    let schema = feeds.schemas.of(query.collection);
+    let schema = subscriptions.schemas.of(query.collection);
     let from = reader.position();
     let mut out = Vec::new();
     while reader.position() < upto && reader.position() - from < BATCH_TICKS && out.len() < BATCH_BYTES {
@@ -235,7 +241,7 @@ fn read(
         frame::delta(encoding, query, schema, tick, &rows, &mut Dressed::default(), &mut out);
     }
     let upper = reader.position();
-    frame::progress(encoding, upper, &feeds.tokens.encode(upper, query), &mut out);
+    frame::progress(encoding, upper, &subscriptions.tokens.encode(upper, query), &mut out);
     Ok(out)
 }
 
@@ -244,11 +250,11 @@ struct Member<'f> {
     hub: &'f Hub,
     query: &'f Query,
     encoding: Encoding,
-    queue: Arc<Queue>,
+    mailbox: Arc<Mailbox>,
 }
 
 impl Drop for Member<'_> {
     fn drop(&mut self) {
-        self.hub.leave(self.query, self.encoding, &self.queue);
+        self.hub.leave(self.query, self.encoding, &self.mailbox);
     }
 }
