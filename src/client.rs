@@ -1,6 +1,5 @@
 //! Talking to a process that runs: how it is, which rows it has, and how they change.
 
-mod backoff;
 mod connection;
 mod error;
 mod frame;

@@ -1,10 +1,11 @@
 //! Which start of a data folder this is: each is higher than all before, so that what an earlier process still writes is
 //! refused.
 
+use crate::durable;
 use crate::log::segment::LogId;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 
 /// In the data folder.
@@ -20,16 +21,11 @@ pub struct Epoch {
 /// Takes the next epoch of the folder, durably. Two processes that do so at once may take the same one; then the lock of
 /// the log lets one of them pass.
 pub fn next(folder: &Path) -> io::Result<Epoch> {
-    let path = folder.join(FILE);
     let next = match last(folder)? {
         Some(last) => Epoch { number: last.number + 1, ..last },
         None => Epoch { number: 1, log: random()? },
     };
-    let mut draft = tempfile::NamedTempFile::new_in(folder)?;
-    draft.write_all(&serde_json::to_vec(&next)?)?;
-    draft.as_file().sync_all()?;
-    draft.persist(&path)?;
-    File::open(folder)?.sync_all()?;
+    durable::replace(&folder.join(FILE), &serde_json::to_vec(&next)?)?;
     Ok(next)
 }
 

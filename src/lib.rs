@@ -1,5 +1,6 @@
 //! Headwater: where the meaning of events (the `dataflows` crate) meets the world.
 
+pub mod backoff;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -7,6 +8,7 @@ pub mod config;
 pub mod decode;
 pub mod definitions;
 pub mod doctor;
+pub mod durable;
 pub mod epoch;
 pub mod error;
 pub mod explain;

@@ -18,6 +18,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
+use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::log::output::OutputLog;
 use crate::log::segment::LogId;
@@ -30,7 +31,6 @@ use cursor::{Cursor, CursorFile};
 use dead_letters::DeadLetters;
 use file::File;
 use http::Http;
-use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -47,8 +47,8 @@ const POLL: Duration = Duration::from_millis(20);
 const IDLE_CURSOR: Duration = Duration::from_secs(5);
 /// What is left after so much time of stopping is handed over after the next start.
 const DRAIN: Duration = Duration::from_secs(5);
-const FIRST_RETRY: Duration = Duration::from_millis(500);
-const LAST_RETRY: Duration = Duration::from_secs(60);
+/// Between two attempts: at first, and at most.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
 /// All sinks of a process.
 pub struct Outbox {
@@ -213,14 +213,14 @@ impl Sink {
             }
             Err(error) => {
                 self.changes.restart(self.cursor.position);
-                self.retry(&mut 0, "read the output log", &error.to_string(), Some(LAST_RETRY), stop)
+                self.retry(&mut backoff(), "read the output log", &error.to_string(), Some(BACK_OFF.1), stop)
             }
         }
     }
 
     /// Delivers a batch, or sets it aside. `false`: neither.
     fn hand_over(&mut self, batch: &Batch, stop: &Stop) -> bool {
-        let mut attempt = 0;
+        let mut backoff = backoff();
         loop {
             let outcome = match &mut self.target {
                 Target::File(file) => file.deliver(&batch.changes, &mut self.cursor.file),
@@ -234,7 +234,7 @@ impl Sink {
                 Outcome::Refused { reason, message } => return self.set_aside(batch, &reason, &message, stop),
                 Outcome::Later { why, after } => (why, after),
             };
-            if !self.retry(&mut attempt, "deliver", &why, after, stop) {
+            if !self.retry(&mut backoff, "deliver", &why, after, stop) {
                 return false;
             }
         }
@@ -244,9 +244,9 @@ impl Sink {
     fn set_aside(&mut self, batch: &Batch, reason: &str, message: &str, stop: &Stop) -> bool {
         let letters = batch.changes.len();
         tracing::error!(sink = self.name, reason, message, letters, "changes are not taken: they become dead letters");
-        let mut attempt = 0;
+        let mut backoff = backoff();
         while let Err(error) = self.dead_letters.changes(&batch.changes, reason, message) {
-            if !self.retry(&mut attempt, "write dead letters", &error.to_string(), None, stop) {
+            if !self.retry(&mut backoff, "write dead letters", &error.to_string(), None, stop) {
                 return false;
             }
         }
@@ -259,9 +259,9 @@ impl Sink {
         let lost = oldest.tick - from.tick;
         let message = "a sink is slower than the output log is kept: the changes of these ticks are lost to it";
         tracing::error!(sink = self.name, from = from.tick, to = oldest.tick, ticks = lost, "{message}");
-        let mut attempt = 0;
+        let mut backoff = backoff();
         while let Err(error) = self.dead_letters.gap(from.tick, oldest.tick) {
-            if !self.retry(&mut attempt, "write dead letters", &error.to_string(), None, stop) {
+            if !self.retry(&mut backoff, "write dead letters", &error.to_string(), None, stop) {
                 return false;
             }
         }
@@ -274,9 +274,9 @@ impl Sink {
     fn advance(&mut self, position: Position, stop: &Stop) -> bool {
         self.cursor.position = position;
         self.ahead = true;
-        let mut attempt = 0;
+        let mut backoff = backoff();
         while let Err(error) = self.store.store(&self.cursor) {
-            if !self.retry(&mut attempt, "write the cursor", &error.to_string(), None, stop) {
+            if !self.retry(&mut backoff, "write the cursor", &error.to_string(), None, stop) {
                 return false;
             }
         }
@@ -285,12 +285,11 @@ impl Sink {
     }
 
     /// Waits for the next attempt. `false`: there will be none, as the process stops.
-    fn retry(&self, attempt: &mut u32, what: &str, why: &str, after: Option<Duration>, stop: &Stop) -> bool {
+    fn retry(&self, backoff: &mut Backoff, what: &str, why: &str, after: Option<Duration>, stop: &Stop) -> bool {
         self.metrics.retries.inc();
         self.measure();
-        let wait = backoff(*attempt).max(after.unwrap_or_default());
-        *attempt += 1;
-        let (sink, attempt, wait_ms) = (&self.name, *attempt, wait.as_millis() as u64);
+        let wait = backoff.wait().max(after.unwrap_or_default());
+        let (sink, attempt, wait_ms) = (&self.name, backoff.failed(), wait.as_millis() as u64);
         tracing::warn!(sink, attempt, wait_ms, "cannot {what}: {why}");
         !stop.is_asked() && stop.wait(wait) && !stop.is_asked()
     }
@@ -314,9 +313,6 @@ fn check(cursor: &Cursor, plan: &SinkPlan, shared: &Shared<'_>, folder: &Path) -
     Ok(())
 }
 
-/// Twice as long each time, and up to half of that shorter, so that those who failed together do not come back together.
-fn backoff(attempt: u32) -> Duration {
-    let longest = FIRST_RETRY.saturating_mul(1 << attempt.min(16)).min(LAST_RETRY);
-    let random = RandomState::new().hash_one(attempt) as f64 / u64::MAX as f64;
-    longest.mul_f64(0.5 + random / 2.0)
+fn backoff() -> Backoff {
+    Backoff::new(BACK_OFF.0, BACK_OFF.1)
 }

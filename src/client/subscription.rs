@@ -8,12 +8,12 @@
 //! Only at a progress is what has come consistent, so that is where batches end and where a subscription resumes. Until
 //! there has been one it begins again, with another snapshot.
 
-use super::backoff::Backoff;
 use super::connection::{Came, Endpoint, Failure, Lines, path};
 use super::error::ClientError;
 use super::frame::{self, Frame, Head, Hello, Kind, Progress};
 use super::order::Order;
 use super::row::{Update, consolidate};
+use crate::backoff::Backoff;
 use dataflows::Tick;
 use std::fmt;
 use std::thread::sleep;

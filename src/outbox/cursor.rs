@@ -2,11 +2,12 @@
 
 use super::changes::Position;
 use super::file::Written;
+use crate::durable;
 use crate::log::segment::LogId;
 use dataflows::Tick;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// What was handed over, and what is left.
@@ -50,12 +51,7 @@ impl CursorFile {
 
     /// Durable when it returns; after an error the one before it is.
     pub fn store(&self, cursor: &Cursor) -> io::Result<()> {
-        let draft = self.folder.join("cursor.json.new");
-        let mut file = File::create(&draft)?;
-        file.write_all(&serde_json::to_vec(cursor)?)?;
-        file.sync_all()?;
-        fs::rename(&draft, self.path())?;
-        sync_folder(&self.folder)
+        durable::replace(&self.path(), &serde_json::to_vec(cursor)?)
     }
 
     fn path(&self) -> PathBuf {
@@ -66,10 +62,5 @@ impl CursorFile {
 /// Makes a folder and those above it, so that they survive a loss of power.
 pub(super) fn create_folder(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    folder.ancestors().skip(1).take(2).try_for_each(sync_folder)
-}
-
-/// Makes durable what the folder lists.
-pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    folder.ancestors().skip(1).take(2).try_for_each(durable::sync_folder)
 }

@@ -1,7 +1,7 @@
 //! What a sink could not hand over: JSON lines in its folder, for a person to look at and to send again.
 
 use super::changes::Change;
-use super::cursor::sync_folder;
+use crate::durable::sync_folder;
 use crate::intake::wall_ms;
 use crate::sink::rfc3339;
 use dataflows::{EventTime, Tick};

@@ -15,6 +15,7 @@
 //! taken for dead.
 
 use super::{Error, OutputFormat};
+use crate::durable::sync_folder;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -170,11 +171,6 @@ fn lock_folder(folder: &Path) -> Option<File> {
     let file = File::open(folder).ok()?;
     file.lock().ok()?;
     Some(file)
-}
-
-/// A rename survives a power cut only once its folder is on disk.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Keeps the token of what has been written, so that a later run goes on after it.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use crate::durable;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -29,12 +30,7 @@ impl ResumeFile {
 
     /// Whole or not at all, also when power is lost.
     pub(super) fn write(&self, token: &str) -> io::Result<()> {
-        let folder = self.0.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut draft = tempfile::NamedTempFile::new_in(folder)?;
-        writeln!(draft, "{token}")?;
-        draft.as_file().sync_all()?;
-        draft.persist(&self.0)?;
-        File::open(folder)?.sync_all()
+        durable::replace(&self.0, format!("{token}\n").as_bytes())
     }
 }
 

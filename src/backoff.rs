@@ -1,34 +1,41 @@
-//! How long to wait before the next attempt: longer each time, and not all clients at once.
+//! How long to wait before the next attempt: longer each time, and not all at once who failed together.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     first: Duration,
     most: Duration,
     next: Duration,
     random: RandomState,
-    count: u64,
+    /// Attempts that have failed since the beginning.
+    failed: u64,
 }
 
 impl Backoff {
-    pub(super) fn new(first: Duration, most: Duration) -> Backoff {
-        Backoff { first, most, next: first, random: RandomState::new(), count: 0 }
+    /// `first` and `most`: the first wait, and the longest one.
+    pub fn new(first: Duration, most: Duration) -> Backoff {
+        Backoff { first, most, next: first, random: RandomState::new(), failed: 0 }
     }
 
     /// Between half of the wait at hand and all of it; the next one is twice as long.
-    pub(super) fn wait(&mut self) -> Duration {
+    pub fn wait(&mut self) -> Duration {
         let whole = self.next;
         self.next = (whole * 2).min(self.most);
-        self.count += 1;
+        self.failed += 1;
         // The keys of a `RandomState` differ between processes: the only randomness that is needed.
-        let share = self.random.hash_one(self.count) as f64 / u64::MAX as f64;
+        let share = self.random.hash_one(self.failed) as f64 / u64::MAX as f64;
         whole.mul_f64(0.5 + share / 2.0)
     }
 
+    /// How often there was something to wait for.
+    pub fn failed(&self) -> u64 {
+        self.failed
+    }
+
     /// After a success.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.next = self.first;
     }
 }
