@@ -8,6 +8,7 @@
 //! ```
 
 mod answers;
+mod by_id;
 mod feed;
 mod publish;
 
@@ -181,7 +182,7 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
 fn restore(worker: &mut Worker, engine: &mut Engine, shared: &Shared, resume: &Resume) -> Result<(), Error> {
     /// Rows that are sent together.
     const ROWS: usize = 1 << 14;
-    engine.known_already();
+    engine.skip_restored();
     engine.now(resume.now_ms);
     if let Some(plan) = shared.defined(resume.control).filter(|_| worker.index() == 0) {
         engine.send(&mut Input { rules: plan.rules.clone(), ..Input::default() });

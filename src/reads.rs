@@ -26,16 +26,19 @@ const CHUNKS: usize = 4;
 pub type Rank = (UserKey, EventTime);
 
 /// Which rows are wanted.
-#[derive(Clone, Debug)]
-pub enum Wanted {
-    All,
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// `None`: any session.
+    pub of: Option<Whose>,
     /// Those behind this one.
-    After(Rank),
-    /// Sessions of these users, or with these ids. Sorted.
-    Of {
-        users: Vec<UserKey>,
-        ids: Vec<SessionId>,
-    },
+    pub after: Option<Rank>,
+}
+
+/// Sessions of these users, or with these ids.
+#[derive(Clone, Debug, Default)]
+pub struct Whose {
+    pub users: Vec<UserKey>,
+    pub ids: Vec<SessionId>,
 }
 
 /// A question to the workers.
@@ -202,12 +205,9 @@ impl Reads {
 impl Request {
     /// Whether this worker may have rows that are wanted.
     fn concerns(&self, worker: usize, workers: usize) -> bool {
-        match &self.wanted {
-            Wanted::Of { users, ids } => {
-                !ids.is_empty() || users.iter().any(|user| user.worker(workers) == worker as u64)
-            }
-            Wanted::All | Wanted::After(_) => true,
-        }
+        self.wanted.of.as_ref().is_none_or(|Whose { users, ids }| {
+            !ids.is_empty() || users.iter().any(|user| user.worker(workers) == worker as u64)
+        })
     }
 }
 

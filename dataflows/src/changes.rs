@@ -37,9 +37,8 @@ pub struct Changes {
 #[derive(Clone, Default)]
 pub(crate) struct Collector {
     changes: Rc<RefCell<BTreeMap<Tick, Changes>>>,
-    /// Of the first tick, which brings back a snapshot, there are classes and counts alone: the rest is a copy of all that
-    /// there is, and was published before.
-    restored: Rc<Cell<bool>>,
+    /// Of the first tick only classes and counts are collected.
+    skip_restored: Rc<Cell<bool>>,
 }
 
 impl Collector {
@@ -62,9 +61,9 @@ impl Collector {
         self.journal(&outputs.verdicts, probe, |changes, row| changes.verdicts.push(*row));
     }
 
-    /// The first tick brings back a snapshot.
-    pub fn restore(&self) {
-        self.restored.set(true);
+    /// See [`crate::engine::Engine::skip_restored`].
+    pub fn skip_restored(&self) {
+        self.skip_restored.set(true);
     }
 
     /// The changes of the ticks before `upper`, in order; ticks without any are left out.
@@ -80,9 +79,9 @@ impl Collector {
         probe: &ProbeHandle<Tick>,
         add: impl Fn(&mut Changes, &R, isize) + 'static,
     ) {
-        let Collector { changes: all, restored } = self.clone();
+        let Collector { changes: all, skip_restored } = self.clone();
         let add = move |(row, tick, diff): &(R, Tick, isize)| {
-            if *tick > 0 || !restored.get() {
+            if *tick > 0 || !skip_restored.get() {
                 add(all.borrow_mut().entry(*tick).or_default(), row, *diff);
             }
         };
@@ -104,17 +103,17 @@ impl Collector {
         &self,
         stream: &Stream<'_, Tick, Vec<Span<Tick, B>>>,
         probe: &ProbeHandle<Tick>,
-        published: bool,
+        skippable: bool,
         add: impl Fn(&mut Changes, Key<'_, B>, Val<'_, B>, isize) + 'static,
     ) where
         B: Navigable + Clone + 'static,
         B::Cursor: Cursor<Time = Tick, Diff = isize>,
     {
-        let Collector { changes: all, restored } = self.clone();
+        let Collector { changes: all, skip_restored } = self.clone();
         let add = move |span: &Span<Tick, B>| {
             let Some(batch) = &span.inner else { return };
             // The first tick is a batch of its own.
-            if published && restored.get() && span.upper().elements() == [1] {
+            if skippable && skip_restored.get() && span.upper().elements() == [1] {
                 return;
             }
             let mut all = all.borrow_mut();

@@ -15,7 +15,7 @@ use crate::sessionize::{Session, SessionTrace};
 use crate::time::{EventTime, Tick};
 use differential_dataflow::input::InputSession;
 use differential_dataflow::trace::TraceReader;
-use differential_dataflow::trace::cursor::{Cursor, Navigable, cursor_list};
+use differential_dataflow::trace::cursor::Cursor;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -118,10 +118,10 @@ impl Engine {
         Engine { feed, views, verdicts, collector, next_deadline, probe }
     }
 
-    /// What the first tick brings back has been published before: of its changes only those of classes and counts are
-    /// collected. To be said before anything is sent.
-    pub fn known_already(&mut self) {
-        self.collector.restore();
+    /// Of what the first tick brings back only classes and counts are collected: the rest is a copy of all that there is, and
+    /// was published before. To be said before anything is sent.
+    pub fn skip_restored(&mut self) {
+        self.collector.skip_restored();
     }
 
     /// Sends a part of a snapshot at the current tick.
@@ -251,8 +251,8 @@ struct RestoredFeed {
 
 type Sender<R> = InputHandle<Tick, CapacityContainerBuilder<Vec<R>>>;
 
-/// The arrangements of one worker, to be read when all is done. Rows come in the order of keys; each is at one worker,
-/// and the users of worker i come before those of worker i+1. Classes are whole at each.
+/// The arrangements of one worker, to be read when all is done or as they were before a tick. Rows come in the order of keys;
+/// each is at one worker, and the users of worker i come before those of worker i+1. Classes are whole at each.
 pub struct Views {
     sessions: SessionTrace,
     names: NameTrace,
@@ -263,34 +263,32 @@ pub struct Views {
 
 impl Views {
     pub fn sessions(&mut self, row: &mut dyn FnMut(UserKey, &Session)) {
-        for_each(&mut self.sessions, |user, session, _| row(*user, session));
+        self.sessions_before(Tick::MAX, row);
     }
 
     pub fn names(&mut self, row: &mut dyn FnMut(UserKey, &Arc<str>)) {
-        for_each(&mut self.names, |user, name, _| row(*user, name));
+        Reading::begin(&mut self.names).rows(Tick::MAX, |user, name, _| row(*user, name));
     }
 
     pub fn classes(&mut self, row: &mut dyn FnMut(SignatureId, &Arc<str>)) {
-        for_each(&mut self.classes, |signature, class, _| row(*signature, class));
+        self.classes_before(Tick::MAX, row);
     }
 
     /// Class, start of the hour, number of events.
     pub fn counts(&mut self, row: &mut dyn FnMut(&Arc<str>, Option<EventTime>, u64)) {
-        for_each(&mut self.counts, |(class, hour), (), events| row(class, *hour, events.unsigned_abs() as u64));
+        self.counts_before(Tick::MAX, row);
     }
 
     /// Reason, number of events.
     pub fn sessionless(&mut self, row: &mut dyn FnMut(Sessionless, u64)) {
-        for_each(&mut self.sessionless, |reason, (), events| row(*reason, events.unsigned_abs() as u64));
+        Reading::begin(&mut self.sessionless)
+            .rows(Tick::MAX, |reason, (), events| row(*reason, events.unsigned_abs() as u64));
     }
 
     /// The names of `users`, which are this worker's and sorted, in their order. Each name is in the tick of its user's
     /// first event, or before.
     pub fn names_of(&mut self, users: impl IntoIterator<Item = UserKey>, mut each: impl FnMut(UserKey, &Arc<str>)) {
-        let mut upper = Antichain::new();
-        self.names.read_upper(&mut upper);
-        let batches = self.names.batches_through(upper.borrow()).expect("the trace has all batches up to its upper");
-        let (mut cursor, storage) = cursor_list(batches);
+        let Reading { mut cursor, storage } = Reading::begin(&mut self.names);
         for user in users {
             cursor.seek_key(&storage, &user);
             if let Some(name) = cursor.get_val(&storage).filter(|_| cursor.get_key(&storage) == Some(&user)) {
@@ -306,47 +304,18 @@ impl Views {
 
     /// The class of each signature before `tick`, which has not been compacted away.
     pub fn classes_before(&mut self, tick: Tick, row: &mut dyn FnMut(SignatureId, &Arc<str>)) {
-        let mut classes = Reading::begin(&mut self.classes);
-        while let Some(signature) = classes.cursor.get_key(&classes.storage).copied() {
-            while let Some(class) = classes.cursor.get_val(&classes.storage).cloned() {
-                if classes.count(tick) != 0 {
-                    row(signature, &class);
-                }
-                classes.cursor.step_val(&classes.storage);
-            }
-            classes.cursor.step_key(&classes.storage);
-        }
+        Reading::begin(&mut self.classes).rows(tick, |signature, class, _| row(*signature, class));
     }
 
     /// Class, start of the hour, number of events before `tick`, which has not been compacted away.
     pub fn counts_before(&mut self, tick: Tick, row: &mut dyn FnMut(&Arc<str>, Option<EventTime>, u64)) {
-        let mut counts = Reading::begin(&mut self.counts);
-        while let Some((class, hour)) = counts.cursor.get_key(&counts.storage).cloned() {
-            let events = counts.count(tick);
-            if events != 0 {
-                row(&class, hour, events.unsigned_abs() as u64);
-            }
-            counts.cursor.step_key(&counts.storage);
-        }
+        Reading::begin(&mut self.counts)
+            .rows(tick, |(class, hour), (), events| row(class, *hour, events.unsigned_abs() as u64));
     }
 
     /// The sessions before `tick`, which has not been compacted away.
     pub fn sessions_before(&mut self, tick: Tick, row: &mut dyn FnMut(UserKey, &Session)) {
-        let mut upper = Antichain::new();
-        self.sessions.read_upper(&mut upper);
-        let batches = self.sessions.batches_through(upper.borrow()).expect("the trace has all batches up to its upper");
-        let (mut cursor, storage) = cursor_list(batches);
-        while let Some(user) = cursor.get_key(&storage) {
-            while let Some(session) = cursor.get_val(&storage) {
-                let mut total = 0;
-                cursor.map_times(&storage, |time, diff| total += if *time < tick { *diff } else { 0 });
-                if total != 0 {
-                    row(*user, session);
-                }
-                cursor.step_val(&storage);
-            }
-            cursor.step_key(&storage);
-        }
+        Reading::begin(&mut self.sessions).rows(tick, |user, session, _| row(*user, session));
     }
 
     fn allow_compaction(&mut self, since: AntichainRef<Tick>, settled: AntichainRef<Tick>) {
@@ -363,35 +332,4 @@ impl Views {
 fn allow(trace: &mut impl TraceReader<Time = Tick>, since: AntichainRef<Tick>, settled: AntichainRef<Tick>) {
     trace.set_logical_compaction(since);
     trace.set_physical_compaction(settled);
-}
-
-/// Calls `row` with key, value and multiplicity of each row of a trace whose inputs are closed.
-fn for_each<Tr>(
-    trace: &mut Tr,
-    mut row: impl FnMut(
-        <<Tr::Batch as Navigable>::Cursor as Cursor>::Key<'_>,
-        <<Tr::Batch as Navigable>::Cursor as Cursor>::Val<'_>,
-        isize,
-    ),
-) where
-    Tr: TraceReader<Time = Tick>,
-    Tr::Batch: Navigable,
-    <Tr::Batch as Navigable>::Cursor: Cursor<Diff = isize>,
-{
-    let everything = Antichain::new();
-    let batches = trace.batches_through(everything.borrow()).expect("the trace keeps what was not released");
-    let (mut cursor, storage) = cursor_list(batches);
-    while let Some(key) = cursor.get_key(&storage) {
-        while let Some(value) = cursor.get_val(&storage) {
-            let mut total = 0;
-            cursor.map_times(&storage, |_, diff| {
-                total += <<Tr::Batch as Navigable>::Cursor as Cursor>::owned_diff(diff);
-            });
-            if total != 0 {
-                row(key, value, total);
-            }
-            cursor.step_val(&storage);
-        }
-        cursor.step_key(&storage);
-    }
 }

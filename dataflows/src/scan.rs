@@ -34,15 +34,45 @@ where
         Reading { cursor, storage }
     }
 
-    /// Multiplicity before `tick` of the row at which the cursor is.
-    pub fn count(&mut self, tick: Tick) -> isize {
-        let mut total = 0;
-        self.cursor.map_times(&self.storage, |time, diff| {
-            if <<Tr::Batch as Navigable>::Cursor as Cursor>::owned_time(time) < tick {
-                total += <<Tr::Batch as Navigable>::Cursor as Cursor>::owned_diff(diff);
+    /// Calls back with key, value and multiplicity before `tick` of each row that is there.
+    pub fn rows(
+        &mut self,
+        tick: Tick,
+        mut row: impl FnMut(
+            <<Tr::Batch as Navigable>::Cursor as Cursor>::Key<'_>,
+            <<Tr::Batch as Navigable>::Cursor as Cursor>::Val<'_>,
+            isize,
+        ),
+    ) {
+        while self.key_rows(tick, &mut row) {}
+    }
+
+    /// Calls back with the rows of the next key that are there. `false`: there is no other key.
+    pub fn key_rows(
+        &mut self,
+        tick: Tick,
+        row: &mut impl FnMut(
+            <<Tr::Batch as Navigable>::Cursor as Cursor>::Key<'_>,
+            <<Tr::Batch as Navigable>::Cursor as Cursor>::Val<'_>,
+            isize,
+        ),
+    ) -> bool {
+        let Reading { cursor, storage } = self;
+        let Some(key) = cursor.get_key(storage) else { return false };
+        while let Some(value) = cursor.get_val(storage) {
+            let mut total = 0;
+            cursor.map_times(storage, |time, diff| {
+                if <<Tr::Batch as Navigable>::Cursor as Cursor>::owned_time(time) < tick {
+                    total += <<Tr::Batch as Navigable>::Cursor as Cursor>::owned_diff(diff);
+                }
+            });
+            if total != 0 {
+                row(key, value, total);
             }
-        });
-        total
+            cursor.step_val(storage);
+        }
+        cursor.step_key(storage);
+        true
     }
 }
 
@@ -76,13 +106,7 @@ impl SessionScan {
         let name = self.names.cursor.get_val(&self.names.storage).filter(|_| named);
         // Readers send the name of a user in the tick of the user's first event, or before.
         let name = name.map(Arc::clone).unwrap_or_default();
-        while let Some(session) = self.sessions.cursor.get_val(&self.sessions.storage).cloned() {
-            if self.sessions.count(self.before) != 0 {
-                row(user, &name, &session);
-            }
-            self.sessions.cursor.step_val(&self.sessions.storage);
-        }
-        self.sessions.cursor.step_key(&self.sessions.storage);
+        self.sessions.key_rows(self.before, &mut |user, session, _| row(*user, &name, session));
         Some(user)
     }
 }

@@ -1,16 +1,16 @@
 //! What a worker answers to those who read its views, a chunk at a time between ticks.
 
+use super::by_id::ById;
 use crate::filter::Filter;
-use crate::reads::{Chunk, Rank, Reads, Request, Wanted};
+use crate::reads::{Chunk, Rank, Reads, Request, Whose};
 use crate::replay::resolve::{Classes, Scratch};
 use crate::rows::{self, Collection, Row};
 use dataflows::changes::Changes;
 use dataflows::close::deadline;
 use dataflows::engine::Engine;
 use dataflows::scan::SessionScan;
-use dataflows::sessionize::Session;
-use dataflows::{EventTime, SessionId, Tick, UserKey};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use dataflows::{EventTime, Tick, UserKey};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -97,7 +97,7 @@ impl Answers {
         let mut scan = Scan {
             rows: None,
             users: None,
-            after: None,
+            after: wanted.after,
             left: *limit,
             collection: *collection,
             classes,
@@ -109,22 +109,18 @@ impl Answers {
         match collection {
             Collection::Sessions | Collection::Closings => {
                 let mut rows = engine.views().scan(tick + 1);
-                match wanted {
-                    Wanted::All => {}
-                    Wanted::After(rank) => {
-                        rows.seek(rank.0);
-                        scan.after = Some(*rank);
+                if let Some(Whose { users, ids }) = &wanted.of {
+                    let mut users = users.clone();
+                    if !ids.is_empty() {
+                        let by_id = self.by_id.get_or_insert_with(|| ById::new(engine, [tick + 1, done]));
+                        users.extend(ids.iter().flat_map(|id| by_id.users(*id)));
                     }
-                    Wanted::Of { users, ids } => {
-                        let mut users = users.clone();
-                        if !ids.is_empty() {
-                            let by_id = self.by_id.get_or_insert_with(|| ById::new(engine, [tick + 1, done]));
-                            users.extend(ids.iter().flat_map(|id| by_id.users(*id)));
-                        }
-                        users.sort_unstable();
-                        users.dedup();
-                        scan.users = Some(users.into());
-                    }
+                    users.retain(|user| wanted.after.is_none_or(|(after, _)| after <= *user));
+                    users.sort_unstable();
+                    users.dedup();
+                    scan.users = Some(users.into());
+                } else if let Some((user, _)) = wanted.after {
+                    rows.seek(user);
                 }
                 scan.rows = Some(rows);
             }
@@ -225,67 +221,6 @@ impl Scan {
         if self.filter.as_ref().is_none_or(wanted) {
             self.left -= 1;
             self.chunk.push((rank, row));
-        }
-    }
-}
-
-/// Whose session an id is of: ids are hashes, which nothing can be read from.
-struct ById {
-    /// By half of the id.
-    users: HashMap<u64, UserKey, foldhash::fast::FixedState>,
-    /// Those for which there was no place.
-    others: Vec<(u64, UserKey)>,
-    /// Sessions that are gone since this tick, before which they can still be asked for.
-    gone: VecDeque<(Tick, u64, UserKey)>,
-}
-
-impl ById {
-    /// Of the sessions before these ticks.
-    fn new(engine: &mut Engine, ticks: [Tick; 2]) -> ById {
-        let mut by_id = ById { users: HashMap::default(), others: Vec::new(), gone: VecDeque::new() };
-        for tick in ticks {
-            let mut rows = engine.views().scan(tick);
-            while rows.step(&mut |user, _, session: &Session| by_id.add(session.id(user), user)).is_some() {}
-        }
-        by_id
-    }
-
-    fn users(&self, id: SessionId) -> Vec<UserKey> {
-        let bits = id.bits();
-        let others = self.others.iter().filter(|(other, _)| *other == bits).map(|(_, user)| *user);
-        self.users.get(&bits).copied().into_iter().chain(others).collect()
-    }
-
-    fn add(&mut self, id: SessionId, user: UserKey) {
-        let bits = id.bits();
-        match self.users.get(&bits) {
-            None => drop(self.users.insert(bits, user)),
-            Some(known) if *known == user => self.gone.retain(|(_, gone, of)| (*gone, *of) != (bits, user)),
-            Some(_) => self.others.push((bits, user)),
-        }
-    }
-
-    fn tick(&mut self, tick: Tick, changes: &Changes) {
-        let mut starts: BTreeMap<(UserKey, EventTime), isize> = BTreeMap::new();
-        for ((user, session), diff) in &changes.sessions {
-            *starts.entry((*user, session.start)).or_insert(0) += diff;
-        }
-        for ((user, start), diff) in starts {
-            let id = SessionId::of(user, start);
-            match diff {
-                0 => {}
-                1.. => self.add(id, user),
-                ..0 => self.gone.push_back((tick, id.bits(), user)),
-            }
-        }
-    }
-
-    fn forget(&mut self, since: Tick) {
-        while let Some((_, bits, user)) = self.gone.pop_front_if(|(tick, ..)| *tick < since) {
-            if self.users.get(&bits) == Some(&user) {
-                self.users.remove(&bits);
-            }
-            self.others.retain(|other| *other != (bits, user));
         }
     }
 }

@@ -84,11 +84,7 @@ pub struct Classes {
 
 impl Classes {
     fn read(views: &mut Views) -> Classes {
-        let mut pairs = Vec::new();
-        views.classes(&mut |signature, class| pairs.push((signature, Arc::clone(class))));
-        let mut classes = Classes::default();
-        classes.add(pairs);
-        classes
+        Classes::before(views, Tick::MAX)
     }
 
     /// As they were before a tick, which has not been compacted away.

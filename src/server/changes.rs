@@ -6,7 +6,7 @@ use super::connections::Peer;
 use super::parameters::{Parameters, wrong};
 use super::problem::Problem;
 use super::routes::LAST_EVENT_ID;
-use crate::reads::Unreadable;
+use crate::reads::{Unreadable, Wanted};
 use crate::rows::Collection;
 use crate::subscribe::frame::Encoding;
 use crate::subscribe::query::{self, Envelope, Query, QueryError};
@@ -170,7 +170,7 @@ async fn take_snapshot(shared: &Arc<Shared>, query: &Arc<Query>, encoding: Encod
     let busy = || Problem::later("busy", "too many snapshots are being taken");
     let permit = turn.map_err(|_| busy())?.map_err(|_| busy())?;
     let schema = services.subscriptions.schemas.of(query.collection);
-    let wanted = snapshot::wanted(query, schema);
+    let wanted = Wanted { of: snapshot::whose(query, schema), after: None };
     let answer = services.reads.at(None, query.collection, wanted, query.filter.clone(), usize::MAX);
     let answer = answer.map_err(unreadable)?;
     let (tick, folder) = (answer.tick, services.plan.data_dir.as_path());

@@ -7,7 +7,7 @@ use super::parameters::{Parameters, wrong};
 use super::problem::Problem;
 use crate::reads::{Chunk, Rank, Wanted};
 use crate::rows::Row;
-use crate::subscribe::snapshot::wanted;
+use crate::subscribe::snapshot::whose;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
@@ -49,10 +49,8 @@ pub(super) async fn get(
         wait_for(&shared, token).await?;
     }
     let schema = shared.services.subscriptions.schemas.of(collection);
-    let wanted = match parameters.get("after") {
-        None => wanted(&query, schema),
-        Some(after) => Wanted::After(place(after).ok_or_else(|| wrong("after", after, "what `next` said"))?),
-    };
+    let after = |after| place(after).ok_or_else(|| wrong("after", after, "what `next` said"));
+    let wanted = Wanted { of: whose(&query, schema), after: parameters.get("after").map(after).transpose()? };
     let reads = &shared.services.reads;
     let mut answer = reads.at(as_of, collection, wanted, query.filter.clone(), limit + 1).map_err(unreadable)?;
     let mut rows = Chunk::new();

@@ -3,7 +3,7 @@
 
 use super::frame::{Encoding, Snapshot};
 use super::query::Query;
-use crate::reads::{Answer, Wanted};
+use crate::reads::{Answer, Whose};
 use crate::rows::{Collection, Row, Schema};
 use dataflows::{SessionId, UserKey};
 use std::fs::File;
@@ -16,27 +16,21 @@ use tokio::sync::watch;
 /// Bytes that are written, or read, at once.
 const CHUNK: usize = 256 << 10;
 
-/// What a query wants of the rows of a view, as far as they can be looked up.
-pub fn wanted(query: &Query, schema: &Schema) -> Wanted {
-    let lookup = || {
-        let anchors = query.filter.as_ref()?.anchors()?;
-        let (mut users, mut ids) = (Vec::new(), Vec::new());
-        for (column, text) in anchors {
-            match schema.columns[column].name.as_str() {
-                "user" => users.push(UserKey::of(&text)),
-                // What is no id has no session.
-                "session_id" => ids.extend(SessionId::parse(&text)),
-                _ => return None,
-            }
-        }
-        users.sort_unstable();
-        users.dedup();
-        Some(Wanted::Of { users, ids })
-    };
-    match query.collection {
-        Collection::Sessions | Collection::Closings => lookup().unwrap_or(Wanted::All),
-        _ => Wanted::All,
+/// Whose sessions a query is about, as far as they can be looked up.
+pub fn whose(query: &Query, schema: &Schema) -> Option<Whose> {
+    if !matches!(query.collection, Collection::Sessions | Collection::Closings) {
+        return None;
     }
+    let mut whose = Whose::default();
+    for (column, text) in query.filter.as_ref()?.anchors()? {
+        match schema.columns[column].name.as_str() {
+            "user" => whose.users.push(UserKey::of(&text)),
+            // What is no id has no session.
+            "session_id" => whose.ids.extend(SessionId::parse(&text)),
+            _ => return None,
+        }
+    }
+    Some(whose)
 }
 
 /// A file that a snapshot is written to; nobody else sees it, and it is gone with the process.

@@ -77,6 +77,17 @@ fn rows_are_those_of_one_tick_and_have_ones_own_writes() {
             paged.extend(page["rows"].as_array().unwrap().iter().cloned());
         }
         same("pages", &paged, &rows(&mut client, &format!("sessions/rows?limit=10000&as_of={tick}")));
+        // Those of one user, too.
+        let whole = rows(&mut client, "sessions/rows?key=user%201");
+        let (mut paged, mut next) = (Vec::new(), String::new());
+        loop {
+            let page = get(&mut client, &format!("sessions/rows?key=user%201&limit=1{next}")).1;
+            paged.extend(page["rows"].as_array().unwrap().iter().cloned());
+            let Some(after) = page["next"].as_str() else { break };
+            next = format!("&after={after}");
+        }
+        assert!(whole.len() > 1);
+        same("pages of a user", &paged, &whole);
         client.published();
         let all = |client: &mut Client, name: &str| {
             let mut all = rows(client, &format!("{name}/rows?limit=10000"));
