@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Sends events from `clients` connections, each of a user of its own, until no more are taken: those acknowledged.
 fn send_until_refused(process: &Process, clients: usize, then: impl FnOnce()) -> Vec<Event> {
@@ -40,7 +40,9 @@ fn send_until_refused(process: &Process, clients: usize, then: impl FnOnce()) ->
             });
         }
         // However slow the machine is, something has been taken before anything else happens.
+        let began = Instant::now();
         while acknowledged.lock().unwrap().is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(60), "nothing is taken");
             sleep(Duration::from_millis(1));
         }
         then();
