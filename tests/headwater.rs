@@ -4,8 +4,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// A temporary folder that a test owns, with the outputs in `out/`.
 pub struct Folder(tempfile::TempDir);
@@ -140,4 +142,12 @@ fn csv_rows(content: &[u8]) -> Vec<Vec<String>> {
             csv_core::ReadFieldResult::InputEmpty | csv_core::ReadFieldResult::OutputFull => {}
         }
     }
+}
+
+/// An address of this machine that no other server of any test has: somebody may still knock at the port of one that is
+/// gone.
+pub fn own_address() -> IpAddr {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = GIVEN.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    Ipv4Addr::new(127, 1 + (std::process::id() % 250) as u8, high, low).into()
 }

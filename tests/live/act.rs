@@ -6,7 +6,7 @@ use super::events::{Event, PAST_MS, lines};
 use super::process::{Process, Restart};
 use super::published::{Published, same};
 use super::{MEANING, OFTEN, folder, run_toml};
-use crate::headwater::Folder;
+use crate::headwater::{Folder, own_address};
 use headwater::intake::wall_ms;
 use headwater::log::vfs::model::Rng;
 use headwater::rows::Collection;
@@ -31,7 +31,7 @@ fn killed_at_random_sinks_hand_over_each_change_and_a_file_has_it_once() {
     let mut rng = Rng::new(seed);
     let receiver = Receiver::start(rng.next_u64());
     // It takes connections, and never says a word.
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = TcpListener::bind((own_address(), 0)).unwrap();
     let folder = folder("");
     let sinks = sinks(receiver.address, silent.local_addr().unwrap());
     folder.write("run.toml", run_toml(OFTEN, &format!("{MEANING}{sinks}")));
@@ -145,7 +145,7 @@ struct Receiver {
 
 impl Receiver {
     fn start(seed: u64) -> Receiver {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind((own_address(), 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let receiver = Receiver { address, received: Arc::default(), failed: Arc::default(), calm: Arc::default() };
         let (received, failed, calm) =

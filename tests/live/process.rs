@@ -1,7 +1,7 @@
 //! A `headwater run` that runs: started, watched, stopped in every way that there is.
 
 use super::client::Client;
-use crate::headwater::Folder;
+use crate::headwater::{Folder, own_address};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
@@ -55,7 +55,8 @@ impl Process {
     /// `headwater run run.toml` in `folder`, on the data folder `data` in it.
     pub fn start(folder: &Folder, data: impl AsRef<Path>, workers: usize, restart: Restart) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
-        command.args(["run", "run.toml", "--listen", "127.0.0.1:0", "--log-json"]);
+        let listen = SocketAddr::new(own_address(), 0).to_string();
+        command.args(["run", "run.toml", "--listen", &listen, "--log-json"]);
         command.arg("--data-dir").arg(folder.path(data)).args(["--workers", &workers.to_string()]);
         if restart == Restart::No {
             command.arg("--no-restart");

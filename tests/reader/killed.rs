@@ -1,7 +1,7 @@
 //! The real server, killed again and again while it is read.
 
 use super::history::{Rows, apply};
-use crate::headwater::Folder;
+use crate::headwater::{Folder, own_address};
 use headwater::client::{ClientError, Query, Subscription, peek};
 use headwater::log::vfs::model::Rng;
 use rustix::process::{Pid, Signal, kill_process};
@@ -23,7 +23,7 @@ struct Running {
 impl Running {
     fn start(folder: &Folder) -> Running {
         folder.write("run.toml", "[[source]]\nname = \"collector\"\nkind = \"http\"\n[sessions]\ngap = \"2s\"\n");
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = TcpListener::bind((own_address(), 0)).unwrap().local_addr().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
         command.args(["run", "run.toml", "--data-dir", "data", "--workers", "2", "--listen", &address.to_string()]);
         command.current_dir(folder.path("")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

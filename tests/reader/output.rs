@@ -108,7 +108,7 @@ fn broken_connections_leave_no_trace_in_what_is_printed() {
         });
         let (code, stdout, stderr) = run(&Folder::new(), &server.url(), &["--until-caught-up"]);
         assert_eq!((code, without_hellos(&stdout)), (Some(0), truth.clone()), "cut at {cut}: {stderr}");
-        assert!(stderr.starts_with("no connection to http://127.0.0.1:"), "{stderr}");
+        assert!(stderr.starts_with("no connection to http://127."), "{stderr}");
         let resumed = server.requests()[1].asked("token").is_some();
         let again = if resumed { "goes on where it was" } else { "the snapshot begins anew" };
         // A connection that broke before its first frame never was one.

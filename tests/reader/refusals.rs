@@ -2,6 +2,7 @@
 
 use super::history::History;
 use super::server::{Framing, Server, Step, answered, streamed};
+use crate::headwater::own_address;
 use headwater::client::{Batch, ClientError, Query, Subscription, peek};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -143,7 +144,7 @@ fn what_passes_is_waited_for_and_for_as_long_as_the_server_says() {
 
 #[test]
 fn nobody_there_at_first_is_an_error_and_later_a_matter_of_patience() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = TcpListener::bind((own_address(), 0)).unwrap().local_addr().unwrap();
     let nobody = format!("http://{address}");
     let error = first_batch(&nobody).unwrap_err();
     assert!(matches!(&error, ClientError::Unreachable { url, .. } if *url == nobody), "{error:?}");

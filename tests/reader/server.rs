@@ -1,5 +1,6 @@
 //! An HTTP server that does what it is told, byte by byte.
 
+use crate::headwater::own_address;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -36,7 +37,7 @@ pub struct Server {
 impl Server {
     /// `answer` says what is done for the n-th request, counted from 0.
     pub fn start(mut answer: impl FnMut(usize, &Request) -> Vec<Step> + Send + 'static) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind((own_address(), 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let (requests, ended) = (Arc::<Mutex<Vec<Request>>>::default(), Arc::<AtomicBool>::default());
         let (taken, stop) = (Arc::clone(&requests), Arc::clone(&ended));
