@@ -13,6 +13,7 @@ use crate::log::partition::Reader;
 use crate::log::remap::{Binding, Uppers};
 use crate::log::{CONTROL, Log, QUEUE};
 use crate::metrics::Metrics;
+use crate::reserve::Reserve;
 use crate::status::Status;
 use dataflows::{EventTime, Tick};
 use std::collections::VecDeque;
@@ -32,6 +33,8 @@ const HURRY_BYTES: u64 = 4 << 20;
 const IN_FLIGHT: usize = 8;
 /// Without news, the sequencer looks around so often.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How often snapshots are taken while there is no space, whether or not anything has happened.
+const SNAPSHOT_WITHOUT_SPACE: Duration = Duration::from_secs(1);
 /// A snapshot is taken when so many bytes were bound since the last one, however recent it is.
 const SNAPSHOT_BYTES: u64 = 1 << 30;
 
@@ -193,6 +196,7 @@ pub struct Sequencer {
     ticks: Arc<Ticks>,
     status: Arc<Status>,
     metrics: Arc<Metrics>,
+    reserve: Arc<Reserve>,
     /// Of the last tick.
     uppers: Vec<u64>,
     control: u64,
@@ -217,6 +221,7 @@ impl Sequencer {
         ticks: Arc<Ticks>,
         status: Arc<Status>,
         metrics: Arc<Metrics>,
+        reserve: Arc<Reserve>,
     ) -> Result<Sequencer, LogError> {
         let readers = intake.readers();
         let now = Instant::now();
@@ -228,6 +233,7 @@ impl Sequencer {
             ticks,
             status,
             metrics,
+            reserve,
             uppers,
             control: 0,
             minted: now,
@@ -257,7 +263,7 @@ impl Sequencer {
         loop {
             let release = self.ticks.release.swap(0, Ordering::AcqRel);
             if release > 0 {
-                self.patiently(|this| this.log.release(release))?;
+                self.reserve.patiently(|| self.log.release(release))?;
             }
             if !self.ticks.room(IN_FLIGHT, PATIENCE) {
                 continue;
@@ -296,7 +302,7 @@ impl Sequencer {
 
     fn mint(&mut self, now_ms: i64, uppers: Vec<u64>, bytes: u64, snapshot: bool) -> Result<(), LogError> {
         let named: Uppers = uppers.iter().zip(0..).map(|(upper, part)| ((QUEUE, part), *upper)).collect();
-        let binding = self.patiently(|this| this.log.bind(now_ms, named.clone()).cloned())?;
+        let binding = self.reserve.patiently(|| self.log.bind(now_ms, named.clone()).cloned())?;
         self.minted = Instant::now();
         self.since = Some(self.since.unwrap_or(0) + bytes);
         if snapshot {
@@ -348,6 +354,10 @@ impl Sequencer {
     }
 
     fn snapshot_due(&self, last: bool) -> bool {
+        // The log is released behind the older of two snapshots, so that one more may make space.
+        if !last && !self.reserve.is_held() && self.snapshot.elapsed() >= SNAPSHOT_WITHOUT_SPACE.min(self.every) {
+            return true;
+        }
         let Some(bytes) = self.since else { return false };
         last || bytes >= SNAPSHOT_BYTES || self.snapshot.elapsed() >= self.every
     }
@@ -356,18 +366,5 @@ impl Sequencer {
     fn patience(&self, wall: i64) -> Duration {
         let until = |deadline: EventTime| Duration::from_millis((deadline.micros() / 1000 - wall).max(1) as u64);
         self.ticks.deadline().map_or(PATIENCE, until).min(PATIENCE)
-    }
-
-    /// Tries again for as long as there is no space: nothing is lost, senders hear of it.
-    fn patiently<R>(&mut self, mut attempt: impl FnMut(&mut Sequencer) -> Result<R, LogError>) -> Result<R, LogError> {
-        loop {
-            match attempt(self) {
-                Err(LogError::Full(error)) => {
-                    tracing::warn!(%error, "no space: nothing is processed until there is");
-                    std::thread::sleep(PATIENCE);
-                }
-                outcome => return outcome,
-            }
-        }
     }
 }

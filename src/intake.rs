@@ -5,6 +5,7 @@ use crate::log::delivery::Delivery;
 use crate::log::error::LogError;
 use crate::log::group::Group;
 use crate::log::partition::Reader;
+use crate::reserve::Reserve;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -27,6 +28,9 @@ pub enum Refusal {
     Busy,
     #[error("no new events are taken: the process is about to stop")]
     Draining,
+    /// The reserve is spent on what has been taken.
+    #[error("there is no space for events")]
+    NoSpace,
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -42,12 +46,13 @@ pub struct Intake {
     /// Deliveries that may still become durable: counted before `draining` is looked at.
     under_way: AtomicUsize,
     draining: AtomicBool,
+    reserve: Arc<Reserve>,
     news: Mutex<bool>,
     bell: Condvar,
 }
 
 impl Intake {
-    pub fn new(parts: Vec<Arc<Group>>, workers: usize) -> Intake {
+    pub fn new(parts: Vec<Arc<Group>>, workers: usize, reserve: Arc<Reserve>) -> Intake {
         Intake {
             active: workers.clamp(1, parts.len().max(1)),
             parts,
@@ -55,6 +60,7 @@ impl Intake {
             backlog: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
+            reserve,
             news: Mutex::new(false),
             bell: Condvar::new(),
         }
@@ -63,9 +69,8 @@ impl Intake {
     /// Appends a delivery and returns where it lies once it is durable. Blocks for a sync.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] and [`Refusal::Draining`]: nothing was appended. [`Refusal::Log`]: as [`Group::append`]. With
-    /// [`LogError::Full`] the process goes on, but the delivery may be there all the same: a round that begins another
-    /// segment makes what came before durable. With any other the process has to exit.
+    /// With [`Refusal::Log`] of anything but [`LogError::Full`] nobody knows whether the delivery is there, and the
+    /// process has to exit; with all others it is not.
     pub fn append(&self, delivery: &Delivery<'_>) -> Result<Ticket, Refusal> {
         let part = self.turn.fetch_add(1, Ordering::Relaxed) % self.active;
         self.append_to(part as u32, delivery)
@@ -80,10 +85,18 @@ impl Intake {
         if self.backlog.load(Ordering::Relaxed) > BACKLOG_BYTES {
             return Err(Refusal::Busy);
         }
+        if !self.reserve.is_held() {
+            return Err(Refusal::NoSpace);
+        }
         let payload = delivery.encode();
-        let offsets = self.parts[part as usize].append(&[(wall_ms(), &payload)])?;
+        let offset = self.parts[part as usize].append(wall_ms(), &payload).inspect_err(|error| {
+            if matches!(error, LogError::Full(_)) {
+                // What could make space is worth more than the next event that is small enough.
+                self.reserve.spend();
+            }
+        })?;
         self.backlog.fetch_add(payload.len() as u64, Ordering::Relaxed);
-        Ok(Ticket { part, offset: offsets.start })
+        Ok(Ticket { part, offset })
     }
 
     /// Parts of the queue.

@@ -25,6 +25,7 @@ pub mod plan;
 pub mod progress;
 pub mod reads;
 pub mod replay;
+pub mod reserve;
 pub mod roots;
 pub mod rows;
 pub mod run;

@@ -83,8 +83,16 @@ pub struct Published {
     pub worker: usize,
     pub bound: Arc<Bound>,
     pub block: Block,
-    /// When the deliveries of the tick that it has decoded were received.
-    pub received_ms: Vec<i64>,
+    /// The deliveries of the tick that it has decoded.
+    pub arrivals: Vec<Arrival>,
+}
+
+/// When a delivery came: milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    pub received_ms: i64,
+    /// The time of its newest event, if one has any.
+    pub newest_ms: Option<i64>,
 }
 
 /// What one worker has for a snapshot.
@@ -99,7 +107,7 @@ pub struct Contribution {
 struct Fed {
     bound: Arc<Bound>,
     dead_letters: Vec<DeadLetter>,
-    received_ms: Vec<i64>,
+    arrivals: Vec<Arrival>,
     cursors: Cursors,
     names: Vec<(dataflows::UserKey, Arc<str>)>,
     signatures: Vec<(dataflows::SignatureId, dataflows::rules::Descriptor)>,

@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use std::sync::atomic::AtomicU64;
 
 /// From the arrival of a delivery to the end of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +74,14 @@ pub struct Metrics {
     pub ticks: Counter,
     /// Rows that were published, added or removed.
     pub updates: Counter,
+    /// From the time of the newest event of a delivery to its publication.
+    pub event_seconds: Histogram,
     /// From binding a tick to its publication.
     pub tick_seconds: Histogram,
     /// Bytes that are durable and not bound.
     pub backlog_bytes: Gauge,
+    /// What is acknowledged and cannot be read yet is not older than this.
+    pub frontier_age: Gauge<f64, AtomicU64>,
     pub subscribers: Gauge,
     pub subscribers_waiting: Gauge,
     pub resident_bytes: Gauge,
@@ -108,8 +113,11 @@ impl Metrics {
             duplicates: Counter::default(),
             ticks: Counter::default(),
             updates: Counter::default(),
+            // From 1 ms to 12 days.
+            event_seconds: Histogram::new(exponential_buckets(0.001, 4.0, 16)),
             tick_seconds: latencies(),
             backlog_bytes: Gauge::default(),
+            frontier_age: Gauge::default(),
             subscribers: Gauge::default(),
             subscribers_waiting: Gauge::default(),
             resident_bytes: Gauge::default(),
@@ -139,10 +147,14 @@ impl Metrics {
         registry.register("updates", "Rows that were published, added or removed", self.updates.clone());
         let help = "From the arrival of events to the end of a stage";
         registry.register_with_unit("latency", help, Unit::Seconds, self.stages.clone());
+        let help = "From the time of the newest event of a delivery to its publication";
+        registry.register_with_unit("event_latency", help, Unit::Seconds, self.event_seconds.clone());
         let help = "From the binding of a tick to its publication";
         registry.register_with_unit("tick_latency", help, Unit::Seconds, self.tick_seconds.clone());
         let help = "What is durable and in no tick yet";
         registry.register_with_unit("backlog", help, Unit::Bytes, self.backlog_bytes.clone());
+        let help = "Age of the last tick that can be read, 0 if nothing waits to be";
+        registry.register_with_unit("frontier_age", help, Unit::Seconds, self.frontier_age.clone());
         registry.register_with_unit("resident_memory", "Memory in use", Unit::Bytes, self.resident_bytes.clone());
         registry.register("subscribers", "Subscribers that keep up", self.subscribers.clone());
         let help = "Changes that wait for subscribers";

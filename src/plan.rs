@@ -68,6 +68,8 @@ pub struct LogPlan {
     pub segment: u64,
     /// What subscribers can still be told of.
     pub retention: Retention,
+    /// Bytes of disk that are set aside for what has been acknowledged; 0: none.
+    pub reserve: u64,
 }
 
 /// The HTTP server of a cluster that runs.

@@ -30,6 +30,7 @@ use crate::outbox::{self, Outbox};
 use crate::plan::Plan;
 use crate::reads::Reads;
 use crate::replay;
+use crate::reserve::Reserve;
 use crate::roots::STATES;
 use crate::rows::Schemas;
 use crate::server::{self, Services};
@@ -56,6 +57,9 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let started = Instant::now();
     std::fs::create_dir_all(&plan.data_dir).map_err(Error::run(format!("create {}", plan.data_dir.display())))?;
     let epoch = epoch::next(&plan.data_dir).map_err(Error::run("take the next epoch"))?;
+    let reserve = Reserve::of(&plan.data_dir, plan.log.reserve);
+    let reserve =
+        Arc::new(reserve.map_err(Error::run("set space aside: `reserve = \"0\"` in [cluster] does without"))?);
     let mut log = open(plan, epoch)?;
     let (store, damages) = log.state_store().map_err(Error::run("open the snapshots"))?;
     for damage in damages {
@@ -84,7 +88,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         tracing::info!(tick = generation.tick, ticks = recovered - first, "goes on from a snapshot");
     }
     let (metrics, status) = (Arc::new(Metrics::new()), Arc::new(Status::default()));
-    let intake = Arc::new(Intake::new(log.queue.clone(), plan.workers));
+    let intake = Arc::new(Intake::new(log.queue.clone(), plan.workers, Arc::clone(&reserve)));
     let ticks = Arc::new(Ticks::new(plan.workers, first));
     let outputs = Arc::clone(&log.outputs);
     status.published.store(publish_from, Ordering::Release);
@@ -114,6 +118,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         Arc::clone(&ticks),
         Arc::clone(&status),
         Arc::clone(&metrics),
+        Arc::clone(&reserve),
     );
     let sequencer = sequencer.map_err(Error::run("read the ticks"))?;
 
@@ -132,6 +137,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         metrics: Arc::clone(&metrics),
         reads: Arc::clone(&reads),
         hub: hub_feed,
+        reserve: Arc::clone(&reserve),
         workers: plan.workers,
         from: publish_from,
         same_program: history.same_program,
@@ -142,6 +148,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         outputs,
         ticks: Arc::clone(&ticks),
         metrics: Arc::clone(&metrics),
+        reserve: Arc::clone(&reserve),
         workers: plan.workers,
         retention: plan.log.retention,
         program: history.program,
@@ -150,6 +157,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let snapshots = snapshots.spawn(contributions);
     let sequencer = spawn("sequencer", move || sequencer.run().map_err(Error::run("go on with the log")));
     watch::progress(&ticks);
+    watch::space(reserve);
     watch::signals(&status, &intake)?;
     watch::ready(&ticks, recovered, &status, started);
     let followers = watch::follow(plan, &history, &intake, &status)?;

@@ -58,6 +58,18 @@ impl Status {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
+    /// How old the last tick that can be read is, in milliseconds; 0 if nothing waits to be read.
+    pub fn behind_ms(&self, backlog_bytes: u64, wall_ms: i64) -> i64 {
+        let published = self.published.load(Ordering::Acquire);
+        if backlog_bytes == 0 && published >= self.bound.load(Ordering::Acquire) {
+            return 0;
+        }
+        match self.now_ms.load(Ordering::Acquire) {
+            0 => 0,
+            now_ms => (wall_ms - now_ms).max(0),
+        }
+    }
+
     /// Enters a phase from the one before it, unless another one has come between.
     pub fn proceed(&self, from: Phase, to: Phase) {
         let _other = self.phase.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire);

@@ -2,8 +2,8 @@
 //! fails again and again.
 
 use crate::error::Error;
-use rustix::process::{Signal, set_parent_process_death_signal};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::collections::VecDeque;
 use std::os::unix::process::ExitStatusExt;
@@ -17,7 +17,7 @@ const SUPERVISED: &str = "HEADWATER_SUPERVISED";
 const EXIT_GIVEN_UP: u8 = 75;
 /// Nobody is there to see it.
 const EXIT_ALONE: i32 = 1;
-/// So many failures within so long are too many.
+/// So many failures within so long, and nothing new published, are too many.
 const FAILURES: usize = 5;
 const WITHIN: Duration = Duration::from_secs(60);
 /// Before it is started again: at first, and at most.
@@ -56,7 +56,7 @@ pub fn end_with_parent() {
 /// If it cannot be started.
 pub fn supervise() -> Result<ExitCode, Error> {
     let failed = || Error::run("start the process that works");
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(Error::run("handle signals"))?;
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(Error::run("handle signals"))?;
     let mut failures: VecDeque<Instant> = VecDeque::new();
     let mut back_off = BACK_OFF.0;
     loop {
@@ -67,7 +67,7 @@ pub fn supervise() -> Result<ExitCode, Error> {
             .env(SUPERVISED, std::process::id().to_string())
             .spawn()
             .map_err(failed())?;
-        let (ended, asked) = attend(&mut child, &mut signals).map_err(failed())?;
+        let Attended { ended, asked, progress } = attend(&mut child, &mut signals).map_err(failed())?;
         match ended.code() {
             Some(0..=2) => return Ok(ExitCode::from(ended.code().unwrap_or(0) as u8)),
             // It had not come so far as to look for signals: nothing was under way.
@@ -77,6 +77,9 @@ pub fn supervise() -> Result<ExitCode, Error> {
         }
         if started.elapsed() > WITHIN {
             back_off = BACK_OFF.0;
+        }
+        if progress {
+            failures.clear();
         }
         failures.push_back(Instant::now());
         while failures.front().is_some_and(|failure| failure.elapsed() > WITHIN) {
@@ -88,26 +91,48 @@ pub fn supervise() -> Result<ExitCode, Error> {
         }
         tracing::error!(%ended, ms = back_off.as_millis() as u64, "the process has failed and is started again");
         std::thread::sleep(back_off);
-        if signals.pending().next().is_some() {
+        if signals.pending().any(|signal| signal != SIGUSR1) {
             return Ok(ExitCode::SUCCESS);
         }
         back_off = (2 * back_off).min(BACK_OFF.1);
     }
 }
 
-/// Waits for the process to end, and passes signals on: how it ended, and whether it was asked to.
-fn attend(child: &mut std::process::Child, signals: &mut Signals) -> std::io::Result<(ExitStatus, bool)> {
-    let mut asked = false;
+/// Tells the process that looks after this one that something new is published: starting again is not in vain.
+pub fn tell_progress() {
+    let parent = std::env::var(SUPERVISED).ok().and_then(|parent| parent.parse().ok()).and_then(Pid::from_raw);
+    if let Some(parent) = parent {
+        // If it has ended, this process is about to.
+        let _ = kill_process(parent, Signal::USR1);
+    }
+}
+
+struct Attended {
+    ended: ExitStatus,
+    /// It was asked to end.
+    asked: bool,
+    /// It has published something new.
+    progress: bool,
+}
+
+/// Waits for the process to end, and passes signals on.
+fn attend(child: &mut std::process::Child, signals: &mut Signals) -> std::io::Result<Attended> {
+    let (mut asked, mut progress) = (false, false);
     loop {
-        if let Some(ended) = child.try_wait()? {
-            return Ok((ended, asked));
+        let ended = child.try_wait()?;
+        let mut end = false;
+        for signal in signals.pending() {
+            progress |= signal == SIGUSR1;
+            end |= signal != SIGUSR1;
         }
-        if signals.pending().next().is_some() {
+        if let Some(ended) = ended {
+            return Ok(Attended { ended, asked, progress });
+        }
+        if end {
             asked = true;
-            let id = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-            if let Some(id) = id {
+            if let Some(id) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
                 // It may have ended meanwhile.
-                let _ = rustix::process::kill_process(id, Signal::TERM);
+                let _ = kill_process(id, Signal::TERM);
             }
         }
         std::thread::sleep(Duration::from_millis(10));

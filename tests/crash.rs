@@ -69,6 +69,20 @@ enum End {
     DiskFails,
 }
 
+/// The file system of a script.
+fn prepared(end: End, script: u64, skip: Option<SyncSite>) -> ModelFs {
+    let fs = ModelFs::new(script);
+    if let Some(site) = skip {
+        fs.skip(site);
+    }
+    // Some scripts run out of space for a while.
+    if end == End::Crash && script % 3 == 1 {
+        let from = 60 + script * 37 % 400;
+        fs.fail(from..from + 1 + script % 4, Fault::Full);
+    }
+    fs
+}
+
 /// Ends a script at every operation, `variants` times each, until the `budget` of schedules is used up.
 fn end_everywhere(
     end: End,
@@ -77,22 +91,10 @@ fn end_everywhere(
     skip: Option<SyncSite>,
     budget: &mut u64,
 ) -> Result<(), String> {
-    let prepared = || {
-        let fs = ModelFs::new(script);
-        if let Some(site) = skip {
-            fs.skip(site);
-        }
-        // Some scripts run out of space for a while.
-        if end == End::Crash && script % 3 == 1 {
-            let from = 60 + script * 37 % 400;
-            fs.fail(from..from + 1 + script % 4, Fault::Full);
-        }
-        fs
-    };
-    let whole = prepared();
+    let whole = prepared(end, script, skip);
     run(&whole, script)?.1.done()?;
     for at in 0..whole.operations() {
-        let fs = prepared();
+        let fs = prepared(end, script, skip);
         match end {
             End::Crash => fs.crash_at(at),
             End::DiskFails => fs.fail(at..at + 1, Fault::Io),
@@ -153,6 +155,7 @@ fn sites() -> BTreeSet<SyncSite> {
         of(Role::Root)(SyncStep::Identity),
         of(Role::Root)(SyncStep::Folders),
         of(Role::Queue)(SyncStep::Folders),
+        FORGET,
         of(Role::Output)(SyncStep::Destroy),
     ];
     // Control records are never released.
@@ -162,11 +165,14 @@ fn sites() -> BTreeSet<SyncSite> {
 
 #[test]
 fn a_log_that_leaves_out_one_sync_is_caught() {
-    let whole = ModelFs::new(0);
-    run(&whole, 0).unwrap().1.done().unwrap();
-    assert_eq!(whole.sites(), sites(), "the script reaches every site");
+    let reached = (0..50).flat_map(|script| {
+        let whole = prepared(End::Crash, script, None);
+        run(&whole, script).unwrap().1.done().unwrap();
+        whole.sites()
+    });
+    assert_eq!(reached.collect::<BTreeSet<_>>(), sites(), "the scripts reach every site");
     let mut missed = Vec::new();
-    for site in sites() {
+    for site in sites().into_iter().filter(|site| *site != FORGET) {
         let limit = 200_000;
         let (mut budget, mut script) = (limit, 0);
         let caught = loop {
@@ -182,6 +188,35 @@ fn a_log_that_leaves_out_one_sync_is_caught() {
         }
     }
     assert!(missed.is_empty(), "left out and not noticed: {missed:?}");
+}
+
+const FORGET: SyncSite = SyncSite { role: Role::Queue, step: SyncStep::Forget };
+
+/// Commits that run out of space, and crashes right behind them.
+fn refuse_and_crash(skip: Option<SyncSite>) -> Result<(), String> {
+    for seed in 0..3_000 {
+        let mut rng = Rng::new(seed);
+        let fs = ModelFs::new(seed);
+        if let Some(site) = skip {
+            fs.skip(site);
+        }
+        let mut world = World::new(fs.clone(), seed);
+        world.start_and_step(rng.below(20) as usize)?.done()?;
+        fs.fail(fs.operations() + rng.below(6)..u64::MAX, Fault::Full);
+        world.commit()?.done()?;
+        world.crash(any_crash(&mut rng));
+        world.open()?.done()?;
+        world.check().map_err(|violation| format!("schedule {seed}: {violation}"))?;
+    }
+    Ok(())
+}
+
+/// Whoever sends records without ids again counts on it.
+#[test]
+fn what_was_refused_for_want_of_space_never_turns_up() {
+    refuse_and_crash(None).unwrap();
+    let caught = refuse_and_crash(Some(FORGET)).expect_err("the cut is not synced, and nobody notices");
+    println!("without {FORGET:?}: {caught}");
 }
 
 /// A medium that flips a bit: an error of opening or reading that names the file, or a bit that nothing depends on. Never

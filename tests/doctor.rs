@@ -34,14 +34,14 @@ fn write(data: &Path) {
     let (mut store, damages) = log.state_store().unwrap();
     assert_eq!(damages, []);
     go_on(&mut log, &mut store, 10, &[3, 6]);
-    log.queue[0].append(&[(1_000, b"waits")]).unwrap();
+    log.queue[0].append(1_000, b"waits").unwrap();
 }
 
 /// Ticks of ten records each, published, with snapshots of some.
 fn go_on(log: &mut Log, store: &mut StateStore, ticks: u64, snapshots: &[u64]) {
     for tick in log.remap.next()..log.remap.next() + ticks {
         for number in 0..10 {
-            log.queue[tick as usize % 2].append(&[(1_000, format!("event {number} of {tick}").as_bytes())]).unwrap();
+            log.queue[tick as usize % 2].append(1_000, format!("event {number} of {tick}").as_bytes()).unwrap();
         }
         let binding = log.mint(2_000 + tick as i64, &BTreeMap::new()).unwrap().clone();
         for worker in 0..2 {

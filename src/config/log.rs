@@ -19,6 +19,9 @@ const SEGMENT: RangeInclusive<u64> = 64 << 10..=1 << 30;
 
 const DEFAULT_RETENTION: Retention = Retention { bytes: 16 << 30, ms: 24 * 3600 * 1000 };
 const RETAIN: RangeInclusive<u64> = 64 << 10..=1 << 50;
+/// Ticks, blocks and a snapshot of millions of sessions.
+const DEFAULT_RESERVE: u64 = 64 << 20;
+const RESERVE: RangeInclusive<u64> = 0..=1 << 40;
 const RETAIN_FOR: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3650 * 24 * 3600);
 
 pub(super) fn check(cluster: &typed::Cluster, problems: &mut Problems) -> LogPlan {
@@ -35,8 +38,10 @@ pub(super) fn check(cluster: &typed::Cluster, problems: &mut Problems) -> LogPla
     let retain_for = within(&cluster.retain_for, RETAIN_FOR, "to keep changes for", "write a duration from \"1s\" on");
     let retain = cluster.retain.as_ref().and_then(|typed| size(typed, RETAIN, problems));
     let segment = cluster.segment.as_ref().and_then(|typed| size(typed, SEGMENT, problems));
+    let reserve = cluster.reserve.as_ref().and_then(|typed| size(typed, RESERVE, problems));
     LogPlan {
         snapshot: snapshot.unwrap_or(DEFAULT_SNAPSHOT),
+        reserve: reserve.map_or(DEFAULT_RESERVE, |bytes| bytes as u64),
         segment: segment.map_or(DEFAULT_SEGMENT, |bytes| bytes as u64),
         retention: Retention {
             bytes: retain.map_or(DEFAULT_RETENTION.bytes, |bytes| bytes as u64),

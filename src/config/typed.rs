@@ -34,6 +34,7 @@ pub(super) struct Cluster {
     pub segment: Option<Spanned<Size>>,
     pub retain: Option<Spanned<Size>>,
     pub retain_for: Option<Spanned<Duration>>,
+    pub reserve: Option<Spanned<Size>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

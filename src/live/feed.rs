@@ -1,6 +1,6 @@
 //! What a tick binds -> what the graph is given: the deliveries of this worker's parts, decoded.
 
-use super::{Fed, Shared};
+use super::{Arrival, Fed, Shared};
 use crate::clock::Bound;
 use crate::decode::interpret::{Batch, Range};
 use crate::decode::{Block, Decoder};
@@ -47,7 +47,7 @@ impl<'s> Feed<'s> {
         self.define(engine, bound.control.end);
         let mut fed = Fed {
             dead_letters: Vec::new(),
-            received_ms: Vec::new(),
+            arrivals: Vec::new(),
             cursors: Cursors::default(),
             names: Vec::new(),
             signatures: Vec::new(),
@@ -82,8 +82,11 @@ impl<'s> Feed<'s> {
                     received: EventTime::from_micros(record.received_ms.saturating_mul(1000)),
                     bytes: delivery.events,
                 };
+                let before = batch.input.records.len();
                 decoder.decode(&block, batch);
-                fed.received_ms.push(record.received_ms);
+                let times = batch.input.records[before..].iter().filter_map(|record| record.event.time.ok());
+                let newest_ms = times.max().map(|time| time.micros().div_euclid(1000));
+                fed.arrivals.push(Arrival { received_ms: record.received_ms, newest_ms });
                 if let Some(cursor) = delivery.cursor {
                     fed.cursors.add(delivery.source, cursor);
                 }

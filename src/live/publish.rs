@@ -73,9 +73,9 @@ impl Publish {
                 Verdict::NotChecked(_) => {}
             }
         }
-        let received_ms = std::mem::take(&mut fed.received_ms);
+        let arrivals = std::mem::take(&mut fed.arrivals);
         let block = self.block(engine, &fed, changes, shared)?;
-        let published = Published { worker, bound: Arc::clone(&bound), block, received_ms };
+        let published = Published { worker, bound: Arc::clone(&bound), block, arrivals };
         shared.published.send(published).map_err(|_| Error::run("publish")("the publisher has ended"))?;
         if bound.snapshot {
             let Kept { dirty, cursors } = std::mem::take(kept);

@@ -1,13 +1,12 @@
-//! Group commit: many threads append to one partition and wait; one sync makes all of them durable.
+//! Group commit: many threads append to one partition and wait; one sync makes all of their records durable.
 //!
 //! The first to come leads: it writes and syncs what has gathered. Those who come meanwhile gather for the next round, so
 //! that a round is as large as a sync is slow, and nobody waits for a timer.
 
 use super::error::LogError;
-use super::partition::{Partition, Reader};
+use super::partition::{Commit, Partition, Reader};
 use super::segment::PAYLOAD_BYTES;
 use std::mem;
-use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A partition that threads share.
@@ -26,8 +25,8 @@ struct Round {
     records: Vec<(i64, usize)>,
     /// Somebody is writing an earlier round.
     led: bool,
-    /// Offset of the round's first record, once it is durable.
-    result: Arc<OnceLock<Result<u64, LogError>>>,
+    /// What became of its records, once that is known.
+    commit: Arc<OnceLock<Commit>>,
 }
 
 impl Group {
@@ -35,39 +34,38 @@ impl Group {
         Group { partition: Mutex::new(partition), round: Mutex::default(), done: Condvar::new() }
     }
 
-    /// Appends records (received time in milliseconds since 1970-01-01T00:00:00Z, payload), which get consecutive
-    /// offsets, and returns once they are durable.
+    /// Appends a record, and gives its offset once it is durable.
+    ///
+    /// `received_ms`: milliseconds since 1970-01-01T00:00:00Z.
     ///
     /// # Errors
-    /// As [`Partition::append`] and [`Partition::sync`]. After an error the records may still turn up after a crash:
-    /// whoever sends them again has to send the same event ids.
-    pub fn append(&self, records: &[(i64, &[u8])]) -> Result<Range<u64>, LogError> {
-        if let Some((_, payload)) = records.iter().find(|(_, payload)| payload.len() > PAYLOAD_BYTES) {
+    /// [`LogError::Refused`] if the payload is larger than [`PAYLOAD_BYTES`]; else as [`Commit::offset`]: after
+    /// [`LogError::Full`] the record is not there, after any other error nobody knows.
+    pub fn append(&self, received_ms: i64, payload: &[u8]) -> Result<u64, LogError> {
+        if payload.len() > PAYLOAD_BYTES {
             let size = payload.len();
             return Err(LogError::Refused(format!("a record of {size} bytes is larger than {PAYLOAD_BYTES}")));
         }
         let mut round = lock(&self.round);
-        let (first, result) = (round.records.len() as u64, round.result.clone());
-        for (received_ms, payload) in records {
-            round.payloads.extend_from_slice(payload);
-            let end = round.payloads.len();
-            round.records.push((*received_ms, end));
-        }
+        let (n, commit) = (round.records.len() as u64, round.commit.clone());
+        round.payloads.extend_from_slice(payload);
+        let end = round.payloads.len();
+        round.records.push((received_ms, end));
         loop {
-            if let Some(result) = result.get() {
-                return result.clone().map(|base| base + first..base + first + records.len() as u64);
+            if let Some(commit) = commit.get() {
+                return commit.offset(n);
             }
             if round.led {
                 round = self.done.wait(round).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            // Nobody leads and our round has no result: it is the one that gathers.
+            // Nobody leads and our round is not written: it is the one that gathers.
             let ours = mem::replace(&mut *round, Round { led: true, ..Round::default() });
             drop(round);
-            let written = write(&mut lock(&self.partition), &ours);
+            let written = lock(&self.partition).commit(ours.records());
             round = lock(&self.round);
             round.led = false;
-            let _ = ours.result.set(written);
+            let _ = ours.commit.set(written);
             self.done.notify_all();
         }
     }
@@ -82,15 +80,15 @@ impl Group {
     }
 }
 
-fn write(partition: &mut Partition, round: &Round) -> Result<u64, LogError> {
-    let base = partition.next();
-    let mut start = 0;
-    for (received_ms, end) in &round.records {
-        partition.append(*received_ms, &round.payloads[start..*end])?;
-        start = *end;
+impl Round {
+    fn records(&self) -> impl Iterator<Item = (i64, &[u8])> {
+        let mut start = 0;
+        self.records.iter().map(move |(received_ms, end)| {
+            let payload = &self.payloads[start..*end];
+            start = *end;
+            (*received_ms, payload)
+        })
     }
-    partition.sync()?;
-    Ok(base)
 }
 
 /// A thread that panics ends the process, so nothing half done is seen.

@@ -74,7 +74,7 @@ impl Place {
 ///   then there after any crash. A record that is not durable may be there after a crash or not; if it is, so are all
 ///   before it.
 /// - **No space** ([`LogError::Full`]): what was not durable is dropped, and its offsets are given to the records that
-///   follow. The partition goes on.
+///   follow. The partition goes on. What was dropped may turn up after a crash, but for [`Partition::commit`].
 /// - **Any other error** of writing poisons the log: every later call fails, and the process has to exit.
 #[derive(Debug)]
 pub struct Partition {
@@ -119,6 +119,30 @@ struct Segment {
     /// Received time of its last record.
     received_ms: i64,
     index: SparseIndex,
+}
+
+/// What became of records that were appended together.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Offset of the first one.
+    base: u64,
+    durable: u64,
+    error: Option<LogError>,
+}
+
+impl Commit {
+    /// The offset of the n-th record, which is durable.
+    ///
+    /// # Errors
+    /// [`LogError::Full`]: it is not there, nor will it be; else as [`Partition::append`] and [`Partition::sync`].
+    pub fn offset(&self, n: u64) -> Result<u64, LogError> {
+        let offset = self.base + n;
+        match &self.error {
+            Some(LogError::Full(_)) if offset < self.durable => Ok(offset),
+            Some(error) => Err(error.clone()),
+            None => Ok(offset),
+        }
+    }
 }
 
 /// A segment that nothing is appended to any more, for retention.
@@ -181,6 +205,24 @@ impl Partition {
             self.mark()?;
         }
         Ok(self.next)
+    }
+
+    /// Appends records (received time in milliseconds since 1970-01-01T00:00:00Z, payload) and makes them durable. Where
+    /// there is space for some of them only, the others are forgotten for good: they do not turn up after any crash.
+    pub fn commit<'a>(&mut self, records: impl IntoIterator<Item = (i64, &'a [u8])>) -> Commit {
+        let base = self.next;
+        let mut records = records.into_iter();
+        let appended = records.try_for_each(|(received_ms, payload)| self.append(received_ms, payload).map(drop));
+        let written = appended.and_then(|()| self.sync().map(drop));
+        let error = match written {
+            // Whatever was dropped is cut off; the cut has to last.
+            Err(LogError::Full(full)) => {
+                let synced = self.active.file.sync(self.place.site(SyncStep::Forget));
+                Some(synced.map_or_else(|error| self.context.poison.set(error), |()| LogError::Full(full)))
+            }
+            written => written.err(),
+        };
+        Commit { base, durable: self.durable(), error }
     }
 
     /// Makes `low` the low watermark: records below it are not needed any more. Segments that hold no others are

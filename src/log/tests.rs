@@ -13,6 +13,7 @@ use super::state::Snapshot;
 use super::vfs::model::{Fault, ModelFs};
 use super::vfs::{RealFs, Vfs};
 use super::{CONTROL, Log, QUEUE, Settings, StateStore};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -112,16 +113,43 @@ fn one_sync_acknowledges_the_records_of_many_threads() {
             scope.spawn(move || {
                 let mut reader = group.reader();
                 for number in 0..50 {
-                    let (one, two) = (format!("{caller}.{number}"), format!("{caller}.{number}, the second"));
-                    let range = group.append(&[(number, one.as_bytes()), (number, two.as_bytes())]).unwrap();
+                    let payload = format!("{caller}.{number}");
+                    let offset = group.append(number, payload.as_bytes()).unwrap();
                     let mut read = Vec::new();
-                    reader.read(range.start, range.end, |record| read.push(record.payload.to_vec())).unwrap();
-                    assert_eq!(read, [one.into_bytes(), two.into_bytes()], "it is durable, and consecutive");
+                    reader.read(offset, offset + 1, |record| read.push(record.payload.to_vec())).unwrap();
+                    assert_eq!(read, [payload.into_bytes()], "it is durable, and its own");
                 }
             });
         }
     });
-    assert_eq!(group.partition().durable(), 800);
+    assert_eq!(group.partition().durable(), 400);
+}
+
+#[test]
+fn with_space_for_some_records_each_caller_is_told_of_its_own() {
+    let payloads: Vec<Vec<u8>> = (0..8).map(|number| vec![number; 400]).collect();
+    let records = payloads.iter().map(|payload| (1, payload.as_slice()));
+    let mut kept = BTreeSet::new();
+    for space in 0..40 {
+        let fs = ModelFs::new(space);
+        let log = open(fs.clone(), Path::new("log"), 1).unwrap();
+        let partition = &mut *log.queue[0].partition();
+        fs.fail(fs.operations() + space..u64::MAX, Fault::Full);
+        let commit = partition.commit(records.clone());
+        let durable = partition.durable();
+        for n in 0..8 {
+            match commit.offset(n) {
+                Ok(offset) => assert!(n < durable && offset == n),
+                Err(error) => assert!(n >= durable && matches!(error, LogError::Full(_)), "{error}"),
+            }
+        }
+        fs.fail(0..0, Fault::Full);
+        let again = partition.commit(records.clone().skip(durable as usize));
+        assert_eq!(again.offset(0).unwrap(), durable);
+        assert_eq!(partition.durable(), 8);
+        kept.insert(durable);
+    }
+    assert!(kept.len() > 2 && kept.contains(&0) && kept.contains(&8), "{kept:?}");
 }
 
 #[test]

@@ -129,6 +129,8 @@ pub enum SyncStep {
     Folders,
     /// Records, before they are acknowledged.
     Group,
+    /// A segment that was cut where there was no space, before anybody is told that nothing is there.
+    Forget,
     /// The segment that is full, before there is a next one.
     Rotate,
     /// The header of a new segment, before it holds records.
@@ -154,7 +156,7 @@ pub enum SyncStep {
 }
 
 impl SyncStep {
-    /// Those of a partition.
+    /// Those of any partition.
     pub const PARTITION: [SyncStep; 7] = [
         SyncStep::Group,
         SyncStep::Rotate,

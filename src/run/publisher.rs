@@ -4,23 +4,21 @@
 use super::{fail, spawn as thread};
 use crate::error::Error;
 use crate::intake::wall_ms;
-use crate::live::Published;
+use crate::live::{Arrival, Published};
 use crate::log::error::LogError;
 use crate::log::output::{Block, OutputLog};
 use crate::metrics::{Metrics, Stage};
 use crate::reads::Reads;
+use crate::reserve::Reserve;
 use crate::status::Status;
 use crate::subscribe::hub::{Fresh, HubFeed};
+use crate::supervise::tell_progress;
 use dataflows::Tick;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
-use std::thread::{JoinHandle, sleep};
-use std::time::Duration;
-
-/// Until the next attempt when there was no space.
-const PATIENCE: Duration = Duration::from_secs(1);
+use std::sync::{Arc, Once};
+use std::thread::JoinHandle;
 
 pub(super) struct Publisher {
     pub outputs: Arc<OutputLog>,
@@ -28,6 +26,7 @@ pub(super) struct Publisher {
     pub metrics: Arc<Metrics>,
     pub reads: Arc<Reads>,
     pub hub: HubFeed,
+    pub reserve: Arc<Reserve>,
     pub workers: usize,
     /// The first tick that has not been published. What is computed again before it has to be what was published, if it
     /// was by this program.
@@ -46,6 +45,7 @@ impl Publisher {
         // By tick: what its workers have sent.
         let mut waiting: BTreeMap<Tick, Vec<Published>> = BTreeMap::new();
         let mut again: BTreeMap<Tick, Vec<Published>> = BTreeMap::new();
+        let progress = Once::new();
         while let Ok(first) = blocks.recv() {
             // One sync per worker for all that has gathered.
             let (past, batch): (Vec<_>, Vec<_>) =
@@ -62,16 +62,16 @@ impl Publisher {
             }
             let workers: BTreeSet<usize> = batch.iter().map(|published| published.worker).collect();
             for worker in workers {
-                while let Err(error) = append(worker, &batch, &self.outputs) {
-                    let LogError::Full(error) = error else { return Err(Error::run("publish")(error)) };
-                    tracing::warn!(%error, "no space: nothing is published until there is");
-                    sleep(PATIENCE);
-                }
+                let appended = self.reserve.patiently(|| append(worker, &batch, &self.outputs));
+                appended.map_err(Error::run("publish"))?;
             }
             for published in batch {
                 waiting.entry(published.bound.tick).or_default().push(published);
             }
             let upper = self.outputs.upper();
+            if upper > self.from {
+                progress.call_once(tell_progress);
+            }
             self.status.published.store(upper, Ordering::Release);
             let later = waiting.split_off(&upper);
             for (tick, whole) in std::mem::replace(&mut waiting, later) {
@@ -128,8 +128,11 @@ fn append(worker: usize, batch: &[Published], outputs: &OutputLog) -> Result<(),
 }
 
 fn measure(published: &Published, wall: i64, metrics: &Metrics) {
-    for received in &published.received_ms {
-        metrics.took(Stage::Published, (wall - received) as f64 / 1e3);
+    for Arrival { received_ms, newest_ms } in &published.arrivals {
+        metrics.took(Stage::Published, (wall - received_ms) as f64 / 1e3);
+        if let Some(newest) = newest_ms {
+            metrics.event_seconds.observe((wall - newest) as f64 / 1e3);
+        }
     }
     if published.worker == 0 {
         metrics.tick_seconds.observe(published.bound.at.elapsed().as_secs_f64());

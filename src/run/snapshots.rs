@@ -10,6 +10,7 @@ use crate::log::error::LogError;
 use crate::log::output::{OutputLog, Retention};
 use crate::log::state::{Snapshot, StateStore};
 use crate::metrics::Metrics;
+use crate::reserve::Reserve;
 use crate::roots::Rows;
 use dataflows::Tick;
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub(super) struct Snapshots {
     pub outputs: Arc<OutputLog>,
     pub ticks: Arc<Ticks>,
     pub metrics: Arc<Metrics>,
+    pub reserve: Arc<Reserve>,
     pub workers: usize,
     /// What is kept of the output log.
     pub retention: Retention,
@@ -66,7 +68,7 @@ impl Snapshots {
             sleep(Duration::from_millis(2));
         }
         let extra = serde_json::to_vec(&self.memory).expect("text and numbers are always JSON");
-        let snapshot = Snapshot {
+        let mut snapshot = Snapshot {
             tick: bound.tick,
             now_ms: bound.now_ms,
             remap_digest: bound.digest,
@@ -74,7 +76,12 @@ impl Snapshots {
             extra,
             changes,
         };
-        match self.store.write(snapshot) {
+        let written = self.reserve.with(|| {
+            // What the store has taken is part of its next write.
+            let changes = std::mem::take(&mut snapshot.changes);
+            self.store.write(Snapshot { changes, extra: snapshot.extra.clone(), ..snapshot })
+        });
+        match written {
             Ok(older) => {
                 self.metrics.snapshot_tick.set(bound.tick as i64);
                 self.metrics.snapshot_seconds.observe(started.elapsed().as_secs_f64());
@@ -87,7 +94,7 @@ impl Snapshots {
             Err(LogError::Full(error)) => tracing::warn!(%error, "no space for a snapshot"),
             Err(error) => return Err(error),
         }
-        match self.outputs.retain(bound.now_ms, self.retention) {
+        match self.reserve.with(|| self.outputs.retain(bound.now_ms, self.retention)) {
             Err(LogError::Full(error)) => tracing::warn!(%error, "no space to shorten the output log"),
             outcome => drop(outcome?),
         }

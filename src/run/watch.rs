@@ -7,6 +7,7 @@ use crate::error::{EXIT_AGAIN, Error};
 use crate::intake::{Intake, Refusal};
 use crate::log::error::LogError;
 use crate::plan::{Plan, SourceKind};
+use crate::reserve::Reserve;
 use crate::source::follow::Follower;
 use crate::status::{Phase, Status};
 use dataflows::Tick;
@@ -36,6 +37,23 @@ pub(super) fn progress(ticks: &Arc<Ticks>) {
                 Some((tick, _)) if tick == seen.0 => {}
                 Some((tick, _)) => seen = (tick, Instant::now()),
                 None => seen = (Tick::MAX, Instant::now()),
+            }
+        }
+    });
+}
+
+/// Takes the reserve again when there is space for it.
+pub(super) fn space(reserve: Arc<Reserve>) {
+    spawn("space", move || -> Result<(), Error> {
+        loop {
+            sleep(Duration::from_secs(1));
+            if reserve.is_held() {
+                continue;
+            }
+            match reserve.take() {
+                Ok(true) => tracing::info!("there is space again: the reserve is held, events are taken"),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "no space can be set aside: no events are taken"),
             }
         }
     });

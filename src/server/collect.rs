@@ -179,17 +179,22 @@ fn refused(shared: &Shared, refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Busy => Problem::later("busy", "too many events wait to be processed"),
         Refusal::Draining => draining(),
+        Refusal::NoSpace => no_space(),
         Refusal::Log(LogError::Full(error)) => {
             if !shared.full.swap(true, Ordering::Relaxed) {
                 tracing::warn!(%error, "no space for the log: events are refused until there is");
             }
-            Problem::later("full", "there is no space for events")
+            no_space()
         }
         Refusal::Log(error) => {
             tracing::error!(%error, "cannot make events durable: the process has to end");
             std::process::exit(EXIT_AGAIN)
         }
     }
+}
+
+fn no_space() -> Problem {
+    Problem::later("full", "there is no space for events")
 }
 
 fn draining() -> Problem {

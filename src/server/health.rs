@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::problem::Problem;
+use crate::intake::wall_ms;
 use crate::memory::rss_bytes;
 use crate::status::{Phase, Report};
 use axum::Json;
@@ -37,7 +38,9 @@ pub(super) async fn metrics(
     let metrics = &shared.services.metrics;
     metrics.subscribers.set(shared.services.subscriptions.hub.subscribers() as i64);
     metrics.subscribers_waiting.set(shared.services.subscriptions.hub.waiting() as i64);
-    metrics.backlog_bytes.set(shared.services.intake.backlog() as i64);
+    let backlog = shared.services.intake.backlog();
+    metrics.backlog_bytes.set(backlog as i64);
+    metrics.frontier_age.set(shared.services.status.behind_ms(backlog, wall_ms()) as f64 / 1e3);
     metrics.resident_bytes.set(rss_bytes().unwrap_or_default() as i64);
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], metrics.text()))
 }

@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::plan::Plan;
 use crate::reads::Reads;
 use crate::replay;
+use crate::reserve::Reserve;
 use crate::rows::Schemas;
 use crate::server::token::IngestTokens;
 use crate::status::{Phase, Status};
@@ -138,7 +139,7 @@ fn reading(plan: &Plan, log: &Log) -> (Arc<Reads>, Arc<Subscriptions>) {
 fn open(vfs: Arc<dyn Vfs>, root: &Path, epoch: u64) -> (Log, Intake) {
     let settings = Settings { id: LOG, epoch, parts: 2, workers: 2, limits: Limits::default() };
     let mut log = Log::open(vfs, root, &settings).unwrap();
-    let intake = Intake::new(std::mem::take(&mut log.queue), 2);
+    let intake = Intake::new(std::mem::take(&mut log.queue), 2, Arc::new(Reserve::none()));
     (log, intake)
 }
 

@@ -28,6 +28,11 @@ impl Records {
         self.appended.resize_with(self.appended.len().max(offset + 1), Vec::new);
         self.appended[offset].push((received_ms, payload));
     }
+
+    /// What was appended there last is not there, nor will it be.
+    pub fn refuse(&mut self, offset: u64) {
+        self.appended[offset as usize].pop();
+    }
 }
 
 #[derive(Clone, Debug, Default)]

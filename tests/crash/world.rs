@@ -132,7 +132,8 @@ impl World {
     fn one_step(&mut self) -> Result<Ended, String> {
         self.now_ms += self.rng.below(30) as i64 - 5;
         match self.rng.below(100) {
-            0..30 => self.append(),
+            0..20 => self.append(),
+            20..30 => self.commit(),
             30..45 => self.acknowledge(),
             45..52 => self.control(),
             52..68 => self.mint(),
@@ -150,6 +151,28 @@ impl World {
             let partition = &mut *open(&mut self.log).queue[part].partition();
             if append(partition, &mut self.expected.queue[part], self.now_ms, bytes)? == Ended::Stopped {
                 return Ok(Ended::Stopped);
+            }
+        }
+        Ok(Ended::Done)
+    }
+
+    /// Records of several callers, each of whom is told what became of its own. Who is told that there is no space can
+    /// rely on it.
+    pub fn commit(&mut self) -> Result<Ended, String> {
+        let part = self.rng.below(PARTS.into()) as usize;
+        let payloads: Vec<_> = (0..1 + self.rng.below(5)).map(|_| payload(&mut self.rng, 300)).collect();
+        let partition = &mut *open(&mut self.log).queue[part].partition();
+        let expected = &mut self.expected.queue[part];
+        let base = partition.next();
+        for (offset, payload) in (base..).zip(&payloads) {
+            expected.append(offset, self.now_ms, payload.clone());
+        }
+        let commit = partition.commit(payloads.iter().map(|payload| (self.now_ms, payload.as_slice())));
+        for (n, offset) in (0..payloads.len() as u64).zip(base..) {
+            match call!(commit.offset(n)) {
+                Call::Ok(given) if given != offset => return Err(format!("offset {given} instead of {offset}")),
+                Call::Ok(_) => expected.acknowledged = offset + 1,
+                Call::Full => expected.refuse(offset),
             }
         }
         Ok(Ended::Done)

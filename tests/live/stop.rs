@@ -318,3 +318,23 @@ fn snapshots_are_taken_and_files_removed_while_it_works() {
     process.drain();
     same("sessions", &Published::read(&folder.path("data")).sessions(), &sessions(&events));
 }
+
+/// As long as something new is published between failures, starting again helps.
+#[test]
+fn failing_again_and_again_it_is_given_up_only_if_nothing_new_is_published() {
+    let folder = folder("");
+    let process = Process::start(&folder, "data", 2, Restart::Supervisor);
+    let mut user = 0;
+    for life in 0..6 {
+        let mut client = Client::new(process.ready_again(life).0);
+        let event = Event { user: format!("user {user}"), time: PAST_MS, id: None, price: None, page: None };
+        assert_eq!(client.post(&lines(&[event])), Outcome::Acknowledged);
+        user += 1;
+        client.published();
+        if life < 5 {
+            kill_process(process.working_soon(), Signal::KILL).unwrap();
+        }
+    }
+    process.drain();
+    assert_eq!(Published::read(&folder.path("data")).sessions().len(), user);
+}

@@ -99,7 +99,7 @@ fn write(log: &mut Log, ticks: u64) {
         let tick = log.remap.next();
         for number in 0..2 {
             let payload = format!("{tick}.{number} {}", "y".repeat(90));
-            log.queue[0].append(&[(tick as i64, payload.as_bytes())]).unwrap();
+            log.queue[0].append(tick as i64, payload.as_bytes()).unwrap();
         }
         log.mint(tick as i64 * 10, &Uppers::new()).unwrap();
         for worker in 0..2 {
