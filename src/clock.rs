@@ -33,7 +33,7 @@ const HURRY_BYTES: u64 = 4 << 20;
 const IN_FLIGHT: usize = 8;
 /// Without news, the sequencer looks around so often.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often snapshots are taken while there is no space, whether or not anything has happened.
+/// How soon a snapshot is taken while there is no space, up to two after anything has happened.
 const SNAPSHOT_WITHOUT_SPACE: Duration = Duration::from_secs(1);
 /// A snapshot is taken when so many bytes were bound since the last one, however recent it is.
 const SNAPSHOT_BYTES: u64 = 1 << 30;
@@ -206,6 +206,8 @@ pub struct Sequencer {
     every: Duration,
     /// Bytes bound since the last snapshot; `None`: nothing has happened since.
     since: Option<u64>,
+    /// Snapshots since something was bound.
+    quiet: u32,
 }
 
 impl Sequencer {
@@ -240,6 +242,7 @@ impl Sequencer {
             snapshot: now,
             every,
             since,
+            quiet: 0,
         };
         let mut remap = sequencer.log.remap.reader();
         if let Some(before) = first.checked_sub(1) {
@@ -301,12 +304,16 @@ impl Sequencer {
     }
 
     fn mint(&mut self, now_ms: i64, uppers: Vec<u64>, bytes: u64, snapshot: bool) -> Result<(), LogError> {
+        if uppers != self.uppers {
+            self.quiet = 0;
+        }
         let named: Uppers = uppers.iter().zip(0..).map(|(upper, part)| ((QUEUE, part), *upper)).collect();
         let binding = self.reserve.patiently(|| self.log.bind(now_ms, named.clone()).cloned())?;
         self.minted = Instant::now();
         self.since = Some(self.since.unwrap_or(0) + bytes);
         if snapshot {
             (self.snapshot, self.since) = (self.minted, None);
+            self.quiet += 1;
         }
         let bound = self.take(&binding, snapshot);
         self.intake.bound(bytes);
@@ -355,7 +362,8 @@ impl Sequencer {
 
     fn snapshot_due(&self, last: bool) -> bool {
         // The log is released behind the older of two snapshots, so that one more may make space.
-        if !last && !self.reserve.is_held() && self.snapshot.elapsed() >= SNAPSHOT_WITHOUT_SPACE.min(self.every) {
+        let helps = self.quiet < 2 && !self.reserve.is_held();
+        if !last && helps && self.snapshot.elapsed() >= SNAPSHOT_WITHOUT_SPACE.min(self.every) {
             return true;
         }
         let Some(bytes) = self.since else { return false };

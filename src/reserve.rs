@@ -41,7 +41,9 @@ impl Reserve {
         if bytes == 0 && reserve.path.exists() {
             std::fs::remove_file(&reserve.path)?;
         }
-        if reserve.take()? && reserve.free()? < bytes / SCARCE {
+        if !reserve.take()? {
+            tracing::warn!(bytes, "no space for a `reserve` and as much again: events are refused until there is");
+        } else if reserve.free()? < bytes / SCARCE {
             reserve.spend();
         }
         Ok(reserve)

@@ -131,7 +131,7 @@ fn measure(published: &Published, wall: i64, metrics: &Metrics) {
     for Arrival { received_ms, newest_ms } in &published.arrivals {
         metrics.took(Stage::Published, (wall - received_ms) as f64 / 1e3);
         if let Some(newest) = newest_ms {
-            metrics.event_seconds.observe((wall - newest) as f64 / 1e3);
+            metrics.event_seconds.observe((wall - newest).max(0) as f64 / 1e3);
         }
     }
     if published.worker == 0 {
