@@ -223,9 +223,8 @@ impl Sequencer {
         ticks: Arc<Ticks>,
         status: Arc<Status>,
         metrics: Arc<Metrics>,
-        reserve: Arc<Reserve>,
     ) -> Result<Sequencer, LogError> {
-        let readers = intake.readers();
+        let (readers, reserve) = (intake.readers(), Arc::clone(intake.reserve()));
         let now = Instant::now();
         let (uppers, since) = (vec![0; readers.len()], None);
         let mut sequencer = Sequencer {

@@ -104,6 +104,11 @@ impl Intake {
         &self.parts
     }
 
+    /// Nothing is taken in while it is spent.
+    pub fn reserve(&self) -> &Arc<Reserve> {
+        &self.reserve
+    }
+
     pub fn readers(&self) -> Vec<Reader> {
         self.parts.iter().map(|part| part.reader()).collect()
     }

@@ -110,13 +110,11 @@ impl Reserve {
             return Ok(true);
         }
         let there = std::fs::metadata(&self.path).map_or(0, |file| file.len());
-        if there != self.bytes {
-            if there + self.free()? < self.bytes.saturating_mul(2) || !self.allocate()? {
-                return Ok(false);
-            }
+        let whole = there == self.bytes;
+        if whole || there + self.free()? >= self.bytes.saturating_mul(2) && self.allocate()? {
+            self.held.store(true, Ordering::Release);
         }
-        self.held.store(true, Ordering::Release);
-        Ok(true)
+        Ok(self.is_held())
     }
 
     /// Bytes that are free on the disk.

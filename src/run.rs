@@ -118,7 +118,6 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         Arc::clone(&ticks),
         Arc::clone(&status),
         Arc::clone(&metrics),
-        Arc::clone(&reserve),
     );
     let sequencer = sequencer.map_err(Error::run("read the ticks"))?;
 
