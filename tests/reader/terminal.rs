@@ -11,7 +11,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const ENTER: &str = "\x1b[?1049h";
@@ -58,6 +58,16 @@ impl Terminal {
 
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), signal).unwrap();
+    }
+
+    /// Waits until the process has stopped.
+    fn stopped(&self) {
+        let began = Instant::now();
+        let stat = format!("/proc/{}/stat", self.child.id());
+        while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
+            assert!(began.elapsed() < PATIENCE, "it does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn code(&mut self) -> Option<i32> {
@@ -126,6 +136,8 @@ fn stopped_and_continued_it_takes_the_terminal_again() {
     terminal.until(|shown| shown.contains("tick 11"));
     terminal.signal(Signal::TSTP);
     terminal.until(|shown| shown.ends_with(LEAVE));
+    // It stops a moment after it has left the screen, and would not hear what comes before that.
+    terminal.stopped();
     terminal.signal(Signal::CONT);
     terminal.until(|shown| {
         shown.rsplit_once(ENTER).is_some_and(|(before, after)| !before.is_empty() && after.contains("tick 11"))
