@@ -56,8 +56,8 @@ class Feed:
             self.add()
 
 
-def rows(name, folder):
-    """Sessions that can be read."""
+def events_read(name, folder):
+    """Events in what can be read: of headwater in its counts, of its peers in closed sessions."""
     if name == "headwater":
         answer = urllib.request.urlopen("http://127.0.0.1:7575/v1/collections/counts/rows").read()
         return sum(row["events"] for row in json.loads(answer)["rows"])
@@ -84,7 +84,7 @@ def measure(name, command, log, rate, seconds, warm):
             feed.run(seconds)
             time.sleep(10)
             used = cpu_seconds(job.pid) - before
-            return used / (rate * seconds) * 1e6, rows(name, folder) / (feed.number * (rate // FILES_A_SECOND))
+            return used / (rate * seconds) * 1e6, events_read(name, folder) / (feed.number * (rate // FILES_A_SECOND))
         finally:
             if job.poll() is None:
                 os.killpg(job.pid, signal.SIGKILL)
