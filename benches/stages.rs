@@ -93,7 +93,7 @@ fn decode(log: &Log, runs: usize) -> Took {
         let (mut decoder, mut batch) = (Decoder::new(log.plan(1), Range::default()), Batch::default());
         let mut records = 0;
         log.chunks(|chunk| {
-            decoder.decode(&block(chunk), &mut batch);
+            decoder.read(&block(chunk), &mut batch);
             records += batch.input.records.len();
             let Input { records, names, signatures, .. } = &mut batch.input;
             records.clear();

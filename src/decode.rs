@@ -21,13 +21,14 @@ pub mod reading;
 pub mod tabular;
 pub mod time;
 
-use crate::plan::{EventsPlan, Format, Limits, Plan};
+use crate::guard::guarded;
+use crate::plan::{EventsPlan, Format, Plan};
 use clf::ClfReader;
 use csv::CsvReader;
-use dataflows::{DeadLetter, EventTime, Position, Reason};
+use dataflows::{EventTime, Position, Reason};
 use fault::Fault;
 use framing::Framing;
-use interpret::{Batch, Interpreter};
+use interpret::Interpreter;
 use json::JsonReader;
 use reading::Reading;
 use std::ops::Range;
@@ -74,84 +75,129 @@ impl Decoder {
         Decoder { plan, range, sources, reading: Reading::default() }
     }
 
-    /// Decodes every record of the block into the batch: each becomes a record, a dead letter, or is outside of the
-    /// asked range.
-    pub fn decode(&mut self, block: &Block<'_>, batch: &mut Batch) {
-        let limit = self.plan.sources[block.position.source as usize].events.limits.event_bytes;
-        self.read(block, &mut |interpreter, read, position, payload| match read {
-            Ok(reading) => interpreter.record(reading, position, payload, batch),
-            Err(fault) => batch.dead_letters.push(dead_letter(fault, position, payload, limit)),
-        });
-        if let Some(source) = &mut self.sources[block.position.source as usize] {
-            source.interpreter.finish(batch);
+    /// Reads every record of the block into the harvest; one that makes this panic is [`Reason::Poison`], and the others
+    /// are as if it were not there.
+    pub fn read<H: Harvest>(&mut self, block: &Block<'_>, harvest: &mut H) {
+        let records = || block.framing.records(block.bytes);
+        if self.attempt(block, records(), harvest).is_ok() {
+            return;
+        }
+        for (offset, payload) in records() {
+            if let Err(panic) = self.attempt(block, std::iter::once((offset, payload)), harvest) {
+                let fault = Fault::new(Reason::Poison, format!("a defect of the decoder: {panic}"));
+                let interpreter = &mut self.source(block).0.interpreter;
+                harvest.event(interpreter, Err(fault), block.position.behind(offset), payload);
+            }
         }
     }
 
-    /// Calls `each` for every event of the block, with its position and payload. Records above the size limit are not
-    /// looked at: what is posted has not been through the cutter of files, which passes them, and of a file that is followed
-    /// only the beginning of such a record comes here.
-    pub fn read(&mut self, block: &Block<'_>, each: &mut Each<'_>) {
+    /// Reads all of the records, or none: a panic leaves the harvest as it was, and forgets what it may have left half
+    /// done.
+    ///
+    /// # Errors
+    /// What the panic said.
+    fn attempt<'b, H: Harvest>(
+        &mut self,
+        block: &Block<'_>,
+        records: impl Iterator<Item = (usize, &'b [u8])>,
+        harvest: &mut H,
+    ) -> Result<(), String> {
+        let mark = harvest.mark();
+        let outcome = guarded(|| {
+            let (source, reading) = self.source(block);
+            for (offset, payload) in records {
+                source.record(reading, block.position.behind(offset), payload, harvest);
+            }
+            harvest.finish(&mut source.interpreter);
+        });
+        if outcome.is_err() {
+            harvest.back_to(mark);
+            self.sources[block.position.source as usize] = None;
+            self.reading = Reading::default();
+        }
+        outcome
+    }
+
+    /// What reads the block.
+    fn source(&mut self, block: &Block<'_>) -> (&mut SourceDecoder, &mut Reading) {
         let Decoder { plan, range, sources, reading } = self;
         let source = &mut sources[block.position.source as usize];
         let kept = source.take().filter(|source| source.format == block.format);
         let source = source.insert(kept.unwrap_or_else(|| SourceDecoder::new(plan, block, *range)));
         source.interpreter.received = block.received;
-        let limits = &plan.sources[block.position.source as usize].events.limits;
-        source.follow(block, limits);
-        for (offset, payload) in block.framing.records(block.bytes) {
-            let position = Position { offset: block.position.offset + offset as u64, ..block.position };
-            if payload.len() > limits.event_bytes {
-                let fault = Fault::too_large(payload.len() as u64, limits.event_bytes);
-                each(&mut source.interpreter, Err(fault), position, payload);
-            } else {
-                source.record(reading, position, payload, each);
-            }
-        }
+        source.follow(block);
+        (source, reading)
     }
 }
 
-/// What is made of one event.
-pub type Each<'e> = dyn FnMut(&mut Interpreter, Result<&Reading, Fault>, Position, &[u8]) + 'e;
+/// What is made of the events of blocks.
+pub trait Harvest {
+    /// How much there is of it.
+    type Mark;
+
+    /// One event: what was read of it, or why it could not be.
+    fn event(
+        &mut self,
+        interpreter: &mut Interpreter,
+        read: Result<&Reading, Fault>,
+        position: Position,
+        payload: &[u8],
+    );
+
+    /// There are no more events for now.
+    fn finish(&mut self, _: &mut Interpreter) {}
+
+    fn mark(&self) -> Self::Mark;
+
+    /// Forgets what came after the mark.
+    fn back_to(&mut self, mark: Self::Mark);
+}
 
 impl SourceDecoder {
     fn new(plan: &Arc<Plan>, block: &Block<'_>, range: interpret::Range) -> SourceDecoder {
         let interpreter = Interpreter::new(Arc::clone(plan), block.position.source, block.format, range);
-        let events = &plan.sources[block.position.source as usize].events;
+        let events = interpreter.events();
         let reader = match block.format {
             Format::Json => {
                 let paths = Arc::clone(interpreter.paths());
                 Reader::Json(JsonReader::new(paths, events.explode.as_ref(), events.limits))
             }
-            Format::Csv => csv_reader(block, &interpreter, &events.limits),
+            Format::Csv => csv_reader(block, &interpreter),
             Format::Clf => Reader::Clf(ClfReader::new(interpreter.paths())),
         };
         SourceDecoder { format: block.format, interpreter, reader }
     }
 
     /// Another part may have another header.
-    fn follow(&mut self, block: &Block<'_>, limits: &Limits) {
+    fn follow(&mut self, block: &Block<'_>) {
         if let (Reader::Csv { header, .. }, Some(other)) = (&self.reader, block.header)
             && header != other
         {
-            self.reader = csv_reader(block, &self.interpreter, limits);
+            self.reader = csv_reader(block, &self.interpreter);
         }
     }
 
-    fn record(&mut self, reading: &mut Reading, position: Position, payload: &[u8], each: &mut Each<'_>) {
+    /// Records above the size limit are not looked at: what is posted has not been through the cutter of files, which
+    /// passes them, and of a file that is followed only the beginning of such a record comes here.
+    fn record(&mut self, reading: &mut Reading, position: Position, payload: &[u8], harvest: &mut impl Harvest) {
         let interpreter = &mut self.interpreter;
+        let limit = interpreter.events().limits.event_bytes;
+        if payload.len() > limit {
+            let fault = Fault::too_large(payload.len() as u64, limit);
+            return harvest.event(interpreter, Err(fault), position, payload);
+        }
         let read = match &mut self.reader {
             Reader::Json(reader) => {
                 // One payload may hold several events.
                 return reader.read(payload, reading, |part, read| {
-                    let position = Position { offset: position.offset + part.offset as u64, ..position };
-                    each(interpreter, read, position, part.bytes);
+                    harvest.event(interpreter, read, position.behind(part.offset), part.bytes);
                 });
             }
             Reader::Csv { reader: Ok(reader), .. } => reader.read(payload, reading),
             Reader::Csv { reader: Err(fault), .. } => Err(fault.clone()),
             Reader::Clf(reader) => reader.read(payload, reading),
         };
-        each(interpreter, read.map(|()| &*reading), position, payload);
+        harvest.event(interpreter, read.map(|()| &*reading), position, payload);
     }
 }
 
@@ -167,21 +213,11 @@ pub fn events_of(events: &EventsPlan, record: &[u8]) -> Vec<Range<usize>> {
     found
 }
 
-fn csv_reader(block: &Block<'_>, interpreter: &Interpreter, limits: &Limits) -> Reader {
+fn csv_reader(block: &Block<'_>, interpreter: &Interpreter) -> Reader {
     let header = block.header.cloned().unwrap_or_default();
+    let limits = &interpreter.events().limits;
     let reader = CsvReader::new(&header, csv::delimiter(&header), interpreter.paths(), limits);
     Reader::Csv { header, reader }
-}
-
-fn dead_letter(fault: Fault, position: Position, payload: &[u8], limit: usize) -> DeadLetter {
-    let kept = if fault.reason == Reason::TooLarge { payload.len().min(limit) } else { payload.len() };
-    DeadLetter {
-        position,
-        reason: fault.reason,
-        message: fault.message,
-        payload: payload[..kept].to_vec(),
-        length: payload.len() as u64,
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::decode::fault::Fault;
 use crate::decode::interpret::{Interpreter, Range, Role};
 use crate::decode::path::Path;
 use crate::decode::reading::{Reading, Value};
-use crate::decode::{Block, Decoder, detect};
+use crate::decode::{Block, Decoder, Harvest, detect};
 use crate::error::Error;
 use crate::plan::{Format, Plan, SourceKind};
 use crate::sink::rfc3339;
@@ -47,35 +47,55 @@ pub fn explain(plan: &Arc<Plan>, source: Option<&str>, bytes: &[u8]) -> Result<S
     let position = Position { source: index as u16, part: 0, offset: offset as u64 };
     let block = Block { position, format, framing, header: header.as_ref(), received: None, bytes: body };
     let definitions = Definitions::new(plan.rules.clone(), Vec::new());
-    let mut sheets: Vec<String> = Vec::new();
-    Decoder::new(Arc::clone(plan), Range::default()).read(&block, &mut |interpreter, read, position, payload| {
-        let title = format!("event at byte {}, {} bytes", position.offset, payload.len());
-        let mut sheet = Sheet { title, rows: Vec::new() };
-        match read {
-            Ok(reading) => event(plan, interpreter, reading, &definitions, index, &mut sheet),
-            Err(Fault { reason, message }) => sheet.add("dead letter", reason.code(), &message),
-        }
-        sheets.push(sheet.to_string());
-    });
-    if sheets.is_empty() {
+    let mut sheets = Sheets { plan, definitions, done: Vec::new() };
+    Decoder::new(Arc::clone(plan), Range::default()).read(&block, &mut sheets);
+    if sheets.done.is_empty() {
         return Err(wrong(
             "there is no event in the input",
             "give one JSON object, a log line, or a CSV header and rows",
         ));
     }
-    Ok(sheets.join("\n"))
+    Ok(sheets.done.join("\n"))
 }
 
-fn event(
-    plan: &Plan,
-    interpreter: &mut Interpreter,
-    reading: &Reading,
-    definitions: &Definitions,
-    source: usize,
-    sheet: &mut Sheet,
-) {
+/// One for each event, printed.
+struct Sheets<'p> {
+    plan: &'p Plan,
+    definitions: Definitions,
+    done: Vec<String>,
+}
+
+impl Harvest for Sheets<'_> {
+    type Mark = usize;
+
+    fn event(
+        &mut self,
+        interpreter: &mut Interpreter,
+        read: Result<&Reading, Fault>,
+        position: Position,
+        payload: &[u8],
+    ) {
+        let title = format!("event at byte {}, {} bytes", position.offset, payload.len());
+        let mut sheet = Sheet { title, rows: Vec::new() };
+        match read {
+            Ok(reading) => event(self.plan, interpreter, reading, &self.definitions, &mut sheet),
+            Err(Fault { reason, message }) => sheet.add("dead letter", reason.code(), &message),
+        }
+        self.done.push(sheet.to_string());
+    }
+
+    fn mark(&self) -> usize {
+        self.done.len()
+    }
+
+    fn back_to(&mut self, mark: usize) {
+        self.done.truncate(mark);
+    }
+}
+
+fn event(plan: &Plan, interpreter: &mut Interpreter, reading: &Reading, definitions: &Definitions, sheet: &mut Sheet) {
     let chosen = interpreter.choose(reading);
-    let has_ids = !plan.sources[source].events.id.is_empty();
+    let has_ids = !interpreter.events().id.is_empty();
     let [user, _, kind, _] = Role::ALL.map(|role| {
         let mut joined = String::new();
         let value = chosen[role as usize].and_then(|one| interpreter.text(reading, role, one, &mut joined));

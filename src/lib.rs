@@ -14,6 +14,7 @@ pub mod error;
 pub mod explain;
 pub mod filter;
 pub mod generate;
+pub mod guard;
 pub mod intake;
 pub mod live;
 pub mod log;

@@ -9,10 +9,10 @@ use headwater::outline::Outline;
 use headwater::plan::Plan;
 use headwater::progress::ProgressMode;
 use headwater::status::Phase;
-use headwater::{client, config, doctor, explain, replay, run, supervise, text};
+use headwater::{client, config, doctor, explain, guard, replay, run, supervise, text};
 use std::io::{Read, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 #[global_allocator]
 static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -159,10 +159,15 @@ fn print(text: &str) -> Result<(), Error> {
     }
 }
 
-/// A worker that panics must not leave the others waiting for it for ever: timely would.
+/// A worker that panics must not leave the others waiting for it for ever: timely would. What is guarded goes on.
 fn exit_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
+        if guard::is_guarded() {
+            // One input may do this over and over, and each time it is told elsewhere.
+            static FIRST: Once = Once::new();
+            return FIRST.call_once(|| report(panic));
+        }
         client::print::restore_terminal();
         report(panic);
         std::process::exit(101);

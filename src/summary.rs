@@ -255,6 +255,7 @@ fn dead_letter_meaning(code: &str) -> &'static str {
         Reason::NoLogLine => "not in Common or Combined Log Format",
         Reason::DamagedInput => "the rest of the input could not be read",
         Reason::ConflictingDuplicate => "an id seen before, with another payload",
+        Reason::Poison => "a defect of the decoder: please report it",
     })
 }
 

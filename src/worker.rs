@@ -101,7 +101,7 @@ fn drive(
                     received: None,
                     bytes,
                 };
-                decoder.decode(&block, batch);
+                decoder.read(&block, batch);
                 observer.decoded(batch.input.records.len() as u64);
                 for letter in chunk.dead_letters.drain(..).chain(batch.dead_letters.drain(..)) {
                     observer.dead_letter(&letter)?;

@@ -75,7 +75,7 @@ impl Log {
         let mut decoded = BTreeMap::<Tick, Vec<Input>>::new();
         self.chunks(|chunk| {
             let mut batch = Batch::default();
-            decoder.decode(&block(chunk), &mut batch);
+            decoder.read(&block(chunk), &mut batch);
             assert!(batch.dead_letters.is_empty(), "every generated record is an event");
             decoded.entry(chunk.tick).or_default().push(batch.input);
         });

@@ -41,10 +41,12 @@ pub enum Reason {
     DamagedInput,
     /// Another record with the same identity and another payload came first and counts.
     ConflictingDuplicate,
+    /// The decoder panicked on it, twice. A defect of ours: others must not have to wait until it is mended.
+    Poison,
 }
 
 impl Reason {
-    pub const ALL: [Reason; 11] = [
+    pub const ALL: [Reason; 12] = [
         Reason::NotUtf8,
         Reason::NoJson,
         Reason::NotAnObject,
@@ -56,6 +58,7 @@ impl Reason {
         Reason::NoLogLine,
         Reason::DamagedInput,
         Reason::ConflictingDuplicate,
+        Reason::Poison,
     ];
 
     /// The stable name of this reason in outputs.
@@ -72,6 +75,7 @@ impl Reason {
             Reason::NoLogLine => "no_log_line",
             Reason::DamagedInput => "damaged_input",
             Reason::ConflictingDuplicate => "conflicting_duplicate",
+            Reason::Poison => "poison",
         }
     }
 }

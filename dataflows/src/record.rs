@@ -18,6 +18,13 @@ pub struct Position {
     pub offset: u64,
 }
 
+impl Position {
+    /// The one so many bytes further.
+    pub fn behind(self, bytes: usize) -> Position {
+        Position { offset: self.offset + bytes as u64, ..self }
+    }
+}
+
 /// What decoding makes of one payload.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Record {

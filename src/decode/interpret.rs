@@ -4,8 +4,10 @@
 //! Strings do not travel with the records. Each reader keeps bounded caches of what it has already sent, and sends the
 //! string behind a key only when the key is new to it; a repeat does no harm.
 
+use crate::decode::Harvest;
 use crate::decode::decimal;
 use crate::decode::defaults;
+use crate::decode::fault::Fault;
 use crate::decode::names::Names;
 use crate::decode::path::Path;
 use crate::decode::reading::{PathSet, Reading, Slot, Value};
@@ -14,8 +16,8 @@ use crate::plan::{Candidate, EventsPlan, FieldPlan, Format, Plan};
 use dataflows::engine::Input;
 use dataflows::identity::payload_hash;
 use dataflows::{
-    DeadLetter, Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, ShapeId,
-    SignatureId,
+    DeadLetter, Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Reason, Record,
+    ShapeId, SignatureId,
 };
 use smallvec::SmallVec;
 use std::collections::HashSet;
@@ -38,6 +40,71 @@ pub struct Batch {
     pub outside: u64,
     /// Events whose time was too far in the future, and counts as that of reception.
     pub skewed: u64,
+}
+
+/// How much a [`Batch`] holds.
+pub struct BatchMark {
+    records: usize,
+    names: usize,
+    signatures: usize,
+    dead_letters: usize,
+    ambiguous: u64,
+    outside: u64,
+    skewed: u64,
+}
+
+/// Each event becomes a record, a dead letter, or is outside of the asked range.
+impl Harvest for Batch {
+    type Mark = BatchMark;
+
+    fn event(
+        &mut self,
+        interpreter: &mut Interpreter,
+        read: Result<&Reading, Fault>,
+        position: Position,
+        payload: &[u8],
+    ) {
+        let fault = match read {
+            Ok(reading) => return interpreter.record(reading, position, payload, self),
+            Err(fault) => fault,
+        };
+        let length = payload.len();
+        let kept = match fault.reason {
+            Reason::TooLarge => length.min(interpreter.events().limits.event_bytes),
+            _ => length,
+        };
+        self.dead_letters.push(DeadLetter {
+            position,
+            reason: fault.reason,
+            message: fault.message,
+            payload: payload[..kept].to_vec(),
+            length: length as u64,
+        });
+    }
+
+    fn finish(&mut self, interpreter: &mut Interpreter) {
+        interpreter.finish(self);
+    }
+
+    fn mark(&self) -> BatchMark {
+        BatchMark {
+            records: self.input.records.len(),
+            names: self.input.names.len(),
+            signatures: self.input.signatures.len(),
+            dead_letters: self.dead_letters.len(),
+            ambiguous: self.ambiguous,
+            outside: self.outside,
+            skewed: self.skewed,
+        }
+    }
+
+    fn back_to(&mut self, mark: BatchMark) {
+        self.input.records.truncate(mark.records);
+        self.input.names.truncate(mark.names);
+        self.input.signatures.truncate(mark.signatures);
+        self.dead_letters.truncate(mark.dead_letters);
+        (self.ambiguous, self.outside, self.skewed) = (mark.ambiguous, mark.outside, mark.skewed);
+    }
 }
 
 /// Half-open range of event time.
@@ -143,6 +210,11 @@ impl Interpreter {
         }
     }
 
+    /// What the configuration says about the events of its source.
+    pub fn events(&self) -> &EventsPlan {
+        &self.plan.sources[self.source as usize].events
+    }
+
     /// The paths that a format is to look for.
     pub fn paths(&self) -> &Arc<PathSet> {
         &self.paths
@@ -181,7 +253,7 @@ impl Interpreter {
     /// The time that counts: one that is further behind the time of reception than clocks may be wrong is that of
     /// reception. What is not known to have been received at some time has the time that it says.
     pub fn effective(&self, time: Result<EventTime, NoTime>, batch: &mut Batch) -> Result<EventTime, NoTime> {
-        let max_future = self.plan.sources[self.source as usize].events.max_future;
+        let max_future = self.events().max_future;
         match (time, self.received) {
             (Ok(time), Some(received)) if time.micros() - received.micros() > max_future => {
                 batch.skewed += 1;
@@ -199,7 +271,7 @@ impl Interpreter {
     /// Of an event with an id, whose duplicates are looked for: the candidate that gives the id, and how far apart in
     /// time they may be, in microseconds.
     fn horizon(&self, id: Option<usize>) -> Option<(usize, i64)> {
-        Some((id?, self.plan.sources[self.source as usize].events.dedupe?))
+        Some((id?, self.events().dedupe?))
     }
 
     /// By role: the index of the candidate that is present, the first of them.
@@ -228,7 +300,7 @@ impl Interpreter {
         joined.clear();
         joined.push_str(first.text);
         for value in parts[1..].iter().filter_map(|slot| reading.first(*slot)) {
-            joined.push_str(&self.plan.sources[self.source as usize].events.join);
+            joined.push_str(&self.events().join);
             joined.push_str(value.text);
         }
         Some(Value { kind: dataflows::ValueKind::String, text: joined })

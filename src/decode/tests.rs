@@ -2,12 +2,19 @@
 
 use super::*;
 use crate::config::{self, Overrides};
+use dataflows::{DeadLetter, UserKey};
+use interpret::{Batch, BatchMark};
+use std::collections::BTreeSet;
+
+fn plan(text: &str) -> Arc<Plan> {
+    let overrides = Overrides { without_files: true, ..Overrides::default() };
+    let text = format!("{text}\nsource = [{{ name = 'a', kind = 'http' }}]");
+    Arc::new(config::parse("a.toml", &text, std::path::Path::new("/"), &overrides).unwrap())
+}
 
 #[test]
 fn a_record_above_the_limit_of_its_source_is_a_dead_letter_with_its_first_bytes_and_the_others_go_on() {
-    let text = "events = { max_bytes = 20 }\nsource = [{ name = 'a', kind = 'http' }]";
-    let overrides = Overrides { without_files: true, ..Overrides::default() };
-    let plan = Arc::new(config::parse("a.toml", text, std::path::Path::new("/"), &overrides).unwrap());
+    let plan = plan("events = { max_bytes = 20 }");
     let header: Arc<[u8]> = Arc::from(&b"user,time"[..]);
     let long = "x".repeat(40);
     for (format, framing, large, small) in [
@@ -20,7 +27,7 @@ fn a_record_above_the_limit_of_its_source_is_a_dead_letter_with_its_first_bytes_
         let mut batch = Batch::default();
         let position = Position { source: 0, part: 3, offset: 100 };
         let block = Block { position, format, framing, header: Some(&header), received: None, bytes: bytes.as_bytes() };
-        Decoder::new(Arc::clone(&plan), interpret::Range::default()).decode(&block, &mut batch);
+        Decoder::new(Arc::clone(&plan), interpret::Range::default()).read(&block, &mut batch);
         let expected = DeadLetter {
             position: Position { offset: 100 + small.len() as u64 + 1, ..position },
             reason: Reason::TooLarge,
@@ -30,5 +37,95 @@ fn a_record_above_the_limit_of_its_source_is_a_dead_letter_with_its_first_bytes_
         };
         assert_eq!(batch.dead_letters, [expected], "{framing:?}");
         assert_eq!(batch.input.records.len(), if small.is_empty() { 0 } else { 2 });
+    }
+}
+
+/// A batch that panics once it has taken an event with these bytes, and leaves everything half done.
+struct Fragile {
+    batch: Batch,
+    poison: &'static [u8],
+}
+
+impl Harvest for Fragile {
+    type Mark = BatchMark;
+
+    fn event(&mut self, interpreter: &mut Interpreter, read: Result<&Reading, Fault>, at: Position, payload: &[u8]) {
+        let fails = read.is_ok() && memchr::memmem::find(payload, self.poison).is_some();
+        self.batch.event(interpreter, read, at, payload);
+        assert!(!fails, "it is fragile");
+    }
+
+    fn finish(&mut self, interpreter: &mut Interpreter) {
+        self.batch.finish(interpreter);
+    }
+
+    fn mark(&self) -> BatchMark {
+        self.batch.mark()
+    }
+
+    fn back_to(&mut self, mark: BatchMark) {
+        self.batch.back_to(mark);
+    }
+}
+
+#[test]
+fn a_record_that_breaks_the_decoder_is_a_dead_letter_and_all_others_are_as_if_it_were_not_there() {
+    let position = Position { source: 0, part: 1, offset: 50 };
+    let received = EventTime::from_micros(1_000_000_000_000_000);
+    let csv: Arc<[u8]> = Arc::from(&b"user,time,id,poison"[..]);
+    let clf = |user: &str| format!("1.2.3.4 - {user} [09/Sep/2001:01:46:40 +0000] \"GET /{user} HTTP/1.1\" 200 1");
+    let json = |user: &str| format!("{{\"user\":\"{user}\",\"time\":9000000000,\"id\":\"{user}\"}}");
+    let exploded =
+        |user: &str| format!("{{\"user\":\"{user}\",\"parts\":[{{\"n\":1}},{{\"n\":2,\"is\":\"{user}\"}}]}}");
+    let row = |user: &str| format!("{user},2001-09-09T01:46:40Z,{user},");
+    type Make<'m> = &'m dyn Fn(&str) -> String;
+    let cases: [(&str, Format, Option<&Arc<[u8]>>, usize, Make<'_>); 5] = [
+        ("", Format::Json, None, 1, &json),
+        ("events = { id = 'id', dedupe = '1h' }", Format::Json, None, 1, &json),
+        ("events = { explode = 'parts' }", Format::Json, None, 2, &exploded),
+        ("", Format::Csv, Some(&csv), 1, &row),
+        ("", Format::Clf, None, 1, &clf),
+    ];
+    for (text, format, header, events, make) in cases {
+        let plan = plan(text);
+        let decoder = || Decoder::new(Arc::clone(&plan), interpret::Range::default());
+        let lines = |users: &[&str]| users.iter().map(|user| make(user) + "\n").collect::<String>();
+        let read = |decoder: &mut Decoder, bytes: &str, poison| {
+            let framing = if format == Format::Csv { Framing::Csv } else { Framing::Lines };
+            let mut fragile = Fragile { batch: Batch::default(), poison };
+            decoder.read(&Block { position, format, framing, header, received, bytes: bytes.as_bytes() }, &mut fragile);
+            fragile.batch
+        };
+        let names = |batch: &Batch| batch.input.names.iter().cloned().collect::<BTreeSet<(UserKey, Arc<str>)>>();
+        let kinds = |batch: &Batch| batch.input.signatures.iter().cloned().collect::<BTreeSet<_>>();
+        let without_places = |batch: &Batch| {
+            let mut records = batch.input.records.clone();
+            records.iter_mut().filter_map(|record| record.identity.as_mut()).for_each(|one| one.position = position);
+            records
+        };
+
+        let mut decoder_of_poison = decoder();
+        let found = read(&mut decoder_of_poison, &lines(&["ann", "bob", "poison", "cy", "ann"]), b"poison");
+        let expected = read(&mut decoder(), &lines(&["ann", "bob", "cy", "ann"]), b"poison");
+        assert_eq!(found.input.records.len(), 4 * events, "{text} {format:?}");
+        assert_eq!(without_places(&found), without_places(&expected));
+        assert_eq!((names(&found), kinds(&found)), (names(&expected), kinds(&expected)));
+        assert_eq!((found.skewed, found.ambiguous, found.outside), (expected.skewed, 0, 0));
+        let payload = make("poison").into_bytes();
+        let letter = DeadLetter {
+            position: position.behind(lines(&["ann", "bob"]).len()),
+            reason: Reason::Poison,
+            message: "a defect of the decoder: it is fragile".into(),
+            length: payload.len() as u64,
+            payload,
+        };
+        assert_eq!(found.dead_letters, [letter]);
+
+        // What was in the batch before stays, and the decoder goes on.
+        let next = lines(&["dan", "ann"]);
+        assert_eq!(
+            without_places(&read(&mut decoder_of_poison, &next, b"poison")),
+            without_places(&read(&mut decoder(), &next, b"poison"))
+        );
     }
 }

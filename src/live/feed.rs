@@ -83,7 +83,7 @@ impl<'s> Feed<'s> {
                     bytes: delivery.events,
                 };
                 let before = batch.input.records.len();
-                decoder.decode(&block, batch);
+                decoder.read(&block, batch);
                 let times = batch.input.records[before..].iter().filter_map(|record| record.event.time.ok());
                 let newest_ms = times.max().map(|time| time.micros().div_euclid(1000));
                 fed.arrivals.push(Arrival { received_ms: record.received_ms, newest_ms });

@@ -2,9 +2,11 @@
 //! reason that its dead letter will have there.
 
 use crate::decode::detect::{HEAD_BYTES, framing, is_object};
+use crate::decode::fault::Fault;
 use crate::decode::framing::Framing;
-use crate::decode::interpret::Range;
-use crate::decode::{Block, Decoder};
+use crate::decode::interpret::{Interpreter, Range};
+use crate::decode::reading::Reading;
+use crate::decode::{Block, Decoder, Harvest};
 use crate::plan::{Format, Plan};
 use dataflows::Position;
 use memchr::{memchr, memrchr};
@@ -54,20 +56,13 @@ pub(super) fn framing_of(lines: bool, body: &[u8]) -> Framing {
 pub(super) fn check(decoder: &mut Decoder, source: u16, framing: Framing, body: &[u8]) -> Verdict {
     let position = Position { source, part: 0, offset: 0 };
     let block = Block { position, format: Format::Json, framing, header: None, received: None, bytes: body };
-    let mut verdict = Verdict::default();
-    let mut faults = Vec::new();
-    decoder.read(&block, &mut |_, read, position, _| match read {
-        Ok(_) => verdict.accepted += 1,
-        Err(fault) => {
-            verdict.rejected.total += 1;
-            if faults.len() < LISTED {
-                faults.push((position.offset as usize, fault));
-            }
-        }
-    });
+    let mut tally = Tally::default();
+    decoder.read(&block, &mut tally);
+    let rejected = Rejections { listed: Vec::with_capacity(tally.listed.len()), total: tally.rejected };
+    let mut verdict = Verdict { accepted: tally.accepted, rejected };
     let mut ends = framing.records(body).map(|(at, record)| at + record.len());
     let mut record = (0, 0);
-    for (offset, fault) in faults {
+    for (offset, fault) in tally.listed {
         while record.1 <= offset {
             let Some(end) = ends.next() else { break };
             record = (record.0 + 1, end);
@@ -76,6 +71,40 @@ pub(super) fn check(decoder: &mut Decoder, source: u16, framing: Framing, body: 
         verdict.rejected.listed.push(Rejected { index: record.0 - 1, reason, message });
     }
     verdict
+}
+
+/// The events of a body, counted.
+#[derive(Default)]
+struct Tally {
+    accepted: u64,
+    rejected: u64,
+    /// Where the first of these begin, and what is wrong with them.
+    listed: Vec<(usize, Fault)>,
+}
+
+impl Harvest for Tally {
+    type Mark = [u64; 2];
+
+    fn event(&mut self, _: &mut Interpreter, read: Result<&Reading, Fault>, position: Position, _: &[u8]) {
+        match read {
+            Ok(_) => self.accepted += 1,
+            Err(fault) => {
+                self.rejected += 1;
+                if self.listed.len() < LISTED {
+                    self.listed.push((position.offset as usize, fault));
+                }
+            }
+        }
+    }
+
+    fn mark(&self) -> [u64; 2] {
+        [self.accepted, self.rejected]
+    }
+
+    fn back_to(&mut self, mark: [u64; 2]) {
+        [self.accepted, self.rejected] = mark;
+        self.listed.truncate(self.rejected as usize);
+    }
 }
 
 /// The decoders of all requests: as many as there are cores, since more of them would only take turns and be cold.

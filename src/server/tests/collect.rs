@@ -97,7 +97,7 @@ fn bad_events_are_told_at_once_and_are_the_dead_letters_of_the_graph() {
         received: None,
         bytes: delivery.events,
     };
-    Decoder::new(Arc::clone(&world.plan), Range::default()).decode(&block, &mut batch);
+    Decoder::new(Arc::clone(&world.plan), Range::default()).read(&block, &mut batch);
     let letters: Vec<_> =
         batch.dead_letters.iter().map(|letter| json!([letter.reason.code(), letter.message])).collect();
     let told = answer.json();

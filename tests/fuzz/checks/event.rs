@@ -4,9 +4,11 @@
 
 use dataflows::{DeadLetter, EventTime, Position, Reason, Record, UserKey};
 use headwater::config::{self, Overrides};
+use headwater::decode::fault::Fault;
 use headwater::decode::framing::Framing;
-use headwater::decode::interpret::{Batch, Range};
-use headwater::decode::{Block, Decoder, detect, events_of};
+use headwater::decode::interpret::{Batch, Interpreter, Range};
+use headwater::decode::reading::Reading;
+use headwater::decode::{Block, Decoder, Harvest, detect, events_of};
 use headwater::explain::explain;
 use headwater::plan::{Format, Plan};
 use std::path::Path;
@@ -73,12 +75,9 @@ pub fn check(data: &[u8]) {
     let block = Block { position: PART, format, framing, header: header.as_ref(), received: None, bytes };
 
     let mut decoder = Decoder::new(Arc::clone(plan), Range::default());
-    let mut events = Vec::new();
-    decoder.read(&block, &mut |_, read, position, payload| {
-        let at = (position.offset - PART.offset) as usize;
-        assert_eq!(&bytes[at..at + payload.len()], payload);
-        events.push((position, payload.to_vec(), read.map(|_| ()).map_err(|fault| (fault.reason, fault.message))));
-    });
+    let mut ends = Ends { bytes, events: Vec::new() };
+    decoder.read(&block, &mut ends);
+    let events = ends.events;
     one_end_each(plan, &block, &events);
 
     let whole = decode(&mut Decoder::new(Arc::clone(plan), Range::default()), &block);
@@ -86,7 +85,7 @@ pub fn check(data: &[u8]) {
     assert_eq!(whole.outside, 0);
     let letters = events.iter().filter_map(|(position, payload, read)| {
         let (reason, message) = read.clone().err()?;
-        assert!(!message.is_empty());
+        assert!(!message.is_empty() && reason != Reason::Poison, "{message}");
         let length = payload.len();
         let kept = match reason {
             Reason::TooLarge => plan.sources[0].events.limits.event_bytes,
@@ -118,7 +117,8 @@ struct Decoded {
 
 fn decode(decoder: &mut Decoder, block: &Block) -> Decoded {
     let mut batch = Batch::default();
-    decoder.decode(block, &mut batch);
+    decoder.read(block, &mut batch);
+    assert!(batch.dead_letters.iter().all(|letter| letter.reason != Reason::Poison));
     for (key, name) in &batch.input.names {
         assert!(*key == UserKey::of(name) && !name.is_empty());
     }
@@ -133,6 +133,30 @@ fn decode(decoder: &mut Decoder, block: &Block) -> Decoded {
 }
 
 type Event = (Position, Vec<u8>, Result<(), (Reason, String)>);
+
+/// What each event of a block comes to.
+struct Ends<'b> {
+    bytes: &'b [u8],
+    events: Vec<Event>,
+}
+
+impl Harvest for Ends<'_> {
+    type Mark = usize;
+
+    fn event(&mut self, _: &mut Interpreter, read: Result<&Reading, Fault>, position: Position, payload: &[u8]) {
+        let at = (position.offset - PART.offset) as usize;
+        assert_eq!(&self.bytes[at..at + payload.len()], payload);
+        self.events.push((position, payload.to_vec(), read.map(|_| ()).map_err(|fault| (fault.reason, fault.message))));
+    }
+
+    fn mark(&self) -> usize {
+        self.events.len()
+    }
+
+    fn back_to(&mut self, mark: usize) {
+        self.events.truncate(mark);
+    }
+}
 
 /// Every record is one event, or holds those that it explodes into.
 fn one_end_each(plan: &Plan, block: &Block, events: &[Event]) {
