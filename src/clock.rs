@@ -13,6 +13,7 @@ use crate::log::partition::Reader;
 use crate::log::remap::{Binding, Uppers};
 use crate::log::{CONTROL, Log, QUEUE};
 use crate::metrics::Metrics;
+use crate::plan::LogPlan;
 use crate::reserve::Reserve;
 use crate::status::Status;
 use dataflows::{EventTime, Tick};
@@ -23,11 +24,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-/// Ticks follow each other no faster: what gathers meanwhile shares one sync, and one round of the graph.
-const TICK: Duration = Duration::from_millis(10);
+/// While events gather, the sequencer looks so often whether they shall wait no longer.
+const LOOK: Duration = Duration::from_millis(10);
 /// Bytes that one tick takes of one part.
 const TICK_BYTES: u64 = 16 << 20;
-/// A part that holds so much does not wait for the end of a [`TICK`].
+/// What has gathered to so many bytes waits no longer.
 const HURRY_BYTES: u64 = 4 << 20;
 /// Ticks that may be bound and not done. Above that, nothing is bound: what arrives waits in the queue.
 const IN_FLIGHT: usize = 8;
@@ -202,8 +203,7 @@ pub struct Sequencer {
     control: u64,
     minted: Instant,
     snapshot: Instant,
-    /// A snapshot is taken when so much time has passed since the last one.
-    every: Duration,
+    plan: LogPlan,
     /// Bytes bound since the last snapshot; `None`: nothing has happened since.
     since: Option<u64>,
     /// Snapshots since something was bound.
@@ -211,14 +211,14 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// Hands the ticks from `first` on, which have happened before, to the workers. `every`: how often a snapshot is due.
+    /// Hands the ticks from `first` on, which have happened before, to the workers.
     ///
     /// # Errors
     /// As [`crate::log::remap::RemapReader::binding`].
     pub fn recover(
         log: Log,
         first: Tick,
-        every: Duration,
+        plan: LogPlan,
         intake: Arc<Intake>,
         ticks: Arc<Ticks>,
         status: Arc<Status>,
@@ -239,7 +239,7 @@ impl Sequencer {
             control: 0,
             minted: now,
             snapshot: now,
-            every,
+            plan,
             since,
             quiet: 0,
         };
@@ -292,9 +292,9 @@ impl Sequencer {
                 self.intake.wait(self.patience(wall));
                 continue;
             }
-            let left = TICK.saturating_sub(self.minted.elapsed());
+            let left = self.plan.tick.saturating_sub(self.minted.elapsed());
             if !left.is_zero() && bytes < HURRY_BYTES && !drained {
-                std::thread::sleep(left);
+                std::thread::sleep(left.min(LOOK));
                 continue;
             }
             let now_ms = if behind { self.received(&uppers)?.unwrap_or(wall) } else { wall };
@@ -362,11 +362,11 @@ impl Sequencer {
     fn snapshot_due(&self, last: bool) -> bool {
         // The log is released behind the older of two snapshots, so that one more may make space.
         let helps = self.quiet < 2 && !self.reserve.is_held();
-        if !last && helps && self.snapshot.elapsed() >= SNAPSHOT_WITHOUT_SPACE.min(self.every) {
+        if !last && helps && self.snapshot.elapsed() >= SNAPSHOT_WITHOUT_SPACE.min(self.plan.snapshot) {
             return true;
         }
         let Some(bytes) = self.since else { return false };
-        last || bytes >= SNAPSHOT_BYTES || self.snapshot.elapsed() >= self.every
+        last || bytes >= SNAPSHOT_BYTES || self.snapshot.elapsed() >= self.plan.snapshot
     }
 
     /// How long nothing has to be done unless there is news.

@@ -59,9 +59,11 @@ pub enum SourceKind {
     Http,
 }
 
-/// How a cluster that runs keeps its log short.
+/// How a cluster that runs writes its log, and keeps it short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogPlan {
+    /// Ticks follow each other no faster: what gathers meanwhile shares one sync, and one round of the graph.
+    pub tick: Duration,
     /// A snapshot is taken when so much time has passed since the last one and something has happened.
     pub snapshot: Duration,
     /// Bytes of a file of the log. Only whole files are removed, once two snapshots lie behind them.

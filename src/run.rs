@@ -113,7 +113,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let sequencer = Sequencer::recover(
         log,
         first,
-        plan.log.snapshot,
+        plan.log,
         Arc::clone(&intake),
         Arc::clone(&ticks),
         Arc::clone(&status),

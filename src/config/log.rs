@@ -1,5 +1,5 @@
-//! The keys of `[cluster]` that say how often a snapshot is taken, how large the files of the log are and how much is kept
-//! for subscribers: together, how long a restart takes and how much disk is used.
+//! The keys of `[cluster]` that say how often there is a tick and a snapshot, how large the files of the log are and how
+//! much is kept for subscribers: together, how late results are, how long a restart takes and how much disk is used.
 
 use super::error::Problems;
 use super::events::{duration, size};
@@ -10,6 +10,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 use toml::Spanned;
 
+const DEFAULT_TICK: Duration = Duration::from_millis(10);
+/// A sync takes as long as the shortest; with the longest, whoever waits for what it has sent still does not give up.
+const TICK: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(10);
 const DEFAULT_SNAPSHOT: Duration = Duration::from_secs(60);
 /// More often, there would be little but snapshots; less often, starting again would take longer than anybody waits.
 const SNAPSHOT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
@@ -34,12 +37,14 @@ pub(super) fn check(cluster: &typed::Cluster, problems: &mut Problems) -> LogPla
         Some(time)
     };
     let help = "write a duration from \"100ms\" to \"24h\"";
+    let tick = within(&cluster.tick, TICK, "a tick every", "write a duration from \"1ms\" to \"10s\"");
     let snapshot = within(&cluster.snapshot, SNAPSHOT, "a snapshot every", help);
     let retain_for = within(&cluster.retain_for, RETAIN_FOR, "to keep changes for", "write a duration from \"1s\" on");
     let retain = cluster.retain.as_ref().and_then(|typed| size(typed, RETAIN, problems));
     let segment = cluster.segment.as_ref().and_then(|typed| size(typed, SEGMENT, problems));
     let reserve = cluster.reserve.as_ref().and_then(|typed| size(typed, RESERVE, problems));
     LogPlan {
+        tick: tick.unwrap_or(DEFAULT_TICK),
         snapshot: snapshot.unwrap_or(DEFAULT_SNAPSHOT),
         reserve: reserve.map_or(DEFAULT_RESERVE, |bytes| bytes as u64),
         segment: segment.map_or(DEFAULT_SEGMENT, |bytes| bytes as u64),

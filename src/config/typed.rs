@@ -30,6 +30,7 @@ pub(super) struct Cluster {
     pub data_dir: Option<Spanned<String>>,
     pub listen: Option<Spanned<String>>,
     pub tokens: Option<Spanned<String>>,
+    pub tick: Option<Spanned<Duration>>,
     pub snapshot: Option<Spanned<Duration>>,
     pub segment: Option<Spanned<Size>>,
     pub retain: Option<Spanned<Size>>,
@@ -394,7 +395,22 @@ impl<'de> Deserialize<'de> for Predicate {
 
 /// Every key of every section, to tell a user where a key belongs that stands in the wrong one.
 pub(super) const SECTIONS: &[(&str, &[&str])] = &[
-    ("[cluster]", &["workers", "processes", "data_dir", "listen", "tokens"]),
+    (
+        "[cluster]",
+        &[
+            "workers",
+            "processes",
+            "data_dir",
+            "listen",
+            "tokens",
+            "tick",
+            "snapshot",
+            "segment",
+            "retain",
+            "retain_for",
+            "reserve",
+        ],
+    ),
     ("[http]", &["max_body", "rate", "origins"]),
     (
         "[events]",

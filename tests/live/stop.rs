@@ -77,6 +77,28 @@ fn everything_acknowledged_is_published_before_it_has_stopped() {
 }
 
 #[test]
+fn what_gathers_is_computed_together_and_a_stop_does_not_wait_for_more() {
+    const TICK: u64 = 10;
+    let folder = folder(&format!("tick = \"{TICK}s\""));
+    let process = Process::start(&folder, "data", 2, Restart::No);
+    let mut client = Client::new(process.ready());
+    let began = Instant::now();
+    let mut all = Vec::new();
+    for number in 0..300 {
+        let user = format!("user {}", number % 7);
+        let event = Event { user, time: PAST_MS + number * 1000, id: None, price: None, page: None };
+        assert!(matches!(client.post(&event.json().to_string()), Outcome::Acknowledged));
+        all.push(event);
+    }
+    let ended = process.drain();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let published = Published::read(&folder.path("data"));
+    same("sessions", &published.sessions(), &sessions(&all));
+    // The rules, the first event, all others at the stop, its snapshot; and whatever a slow machine has waited for.
+    assert!(published.upper <= 4 + began.elapsed().as_secs() / TICK, "{} ticks", published.upper);
+}
+
+#[test]
 fn asked_to_stop_before_it_looks_for_signals_it_stops_as_asked() {
     let (folder, events) = folder_with_lives(1);
     for _ in 0..5 {
