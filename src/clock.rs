@@ -30,8 +30,9 @@ const LOOK: Duration = Duration::from_millis(10);
 const TICK_BYTES: u64 = 16 << 20;
 /// What has gathered to so many bytes waits no longer.
 const HURRY_BYTES: u64 = 4 << 20;
-/// Ticks that may be bound and not done. Above that, nothing is bound: what arrives waits in the queue.
-const IN_FLIGHT: usize = 8;
+/// Ticks that may be bound and not done: one that is computed, and one that is synced meanwhile. Above that, nothing is
+/// bound: what arrives waits in the queue, so that ticks grow with the load, and cost less per event.
+const IN_FLIGHT: usize = 2;
 /// Without news, the sequencer looks around so often.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How soon a snapshot is taken while there is no space, up to two after anything has happened.

@@ -25,7 +25,10 @@ const GRID: i64 = 1_000_000;
 /// A session that is closed.
 pub type Closing = (UserKey, Session);
 
-pub type SessionSpans<'s> = Stream<'s, Tick, Vec<Span<Tick, <SessionSpine as TraceReader>::Batch>>>;
+pub type SessionSpans<'s> = Stream<'s, Tick, Vec<Span<Tick, SessionBatch>>>;
+
+/// Shared with the trace of the sessions.
+type SessionBatch = <SessionSpine as TraceReader>::Batch;
 
 /// When a session that ends at `end` is closed: the first whole second at which no event can extend it any more.
 pub fn deadline(end: EventTime, gap: i64) -> EventTime {
@@ -36,7 +39,8 @@ pub fn deadline(end: EventTime, gap: i64) -> EventTime {
 /// The next deadline at this worker: the clock of no tick before it closes anything.
 pub type NextDeadline = Rc<Cell<Option<EventTime>>>;
 
-/// Returns the changes of the closed sessions. `clock` has, on each worker, the `now_ms` of every tick.
+/// Returns the changes of the closed sessions. `clock` has, on each worker, the `now_ms` of every tick; each batch of
+/// `sessions` holds those of one tick.
 pub fn close<'s>(
     sessions: SessionSpans<'s>,
     clock: Stream<'s, Tick, Vec<i64>>,
@@ -61,17 +65,10 @@ pub fn close<'s>(
             });
             sessions.for_each(|capability, spans| {
                 for batch in spans.drain(..).filter_map(|span| span.inner) {
-                    let mut cursor = batch.cursor();
-                    while let Some(user) = cursor.get_key(&batch) {
-                        while let Some(session) = cursor.get_val(&batch) {
-                            cursor.map_times(&batch, |tick, diff| {
-                                if let Some(waiting) = Pending::at(&mut pending, *tick, &capability) {
-                                    waiting.sessions.push(((*user, session.clone()), *diff));
-                                }
-                            });
-                            cursor.step_val(&batch);
-                        }
-                        cursor.step_key(&batch);
+                    let mut tick = 0;
+                    batch.cursor().map_times(&batch, |of_first, _| tick = *of_first);
+                    if let Some(waiting) = Pending::at(&mut pending, tick, &capability) {
+                        waiting.sessions.push(batch);
                     }
                 }
             });
@@ -79,7 +76,7 @@ pub fn close<'s>(
             let complete = |tick: &Tick| !frontiers[0].less_equal(tick) && !frontiers[1].less_equal(tick);
             while let Some(entry) = pending.first_entry().filter(|entry| complete(entry.key())) {
                 let (tick, Pending { at, now_ms, sessions }) = entry.remove_entry();
-                open.tick(sessions, now_ms, &mut rows);
+                open.tick(tick, &sessions, now_ms, &mut rows);
                 let changes = rows.drain(..).map(|(row, diff)| (row, tick, diff));
                 closings.session(&at).give_iterator(changes);
                 told.set(open.by_deadline.first_key_value().map(|((deadline, ..), _)| *deadline));
@@ -93,7 +90,7 @@ pub fn close<'s>(
 struct Pending {
     at: Capability<Tick>,
     now_ms: Option<i64>,
-    sessions: Vec<(Closing, isize)>,
+    sessions: Vec<SessionBatch>,
 }
 
 impl Pending {
@@ -123,27 +120,53 @@ struct Open {
 
 impl Open {
     /// Appends the changes of the closed sessions, consolidated.
-    fn tick(&mut self, sessions: Vec<(Closing, isize)>, now_ms: Option<i64>, rows: &mut Vec<(Closing, isize)>) {
+    fn tick(&mut self, tick: Tick, sessions: &[SessionBatch], now_ms: Option<i64>, rows: &mut Vec<(Closing, isize)>) {
         let before = self.now;
         let now = now_ms.map(|ms| ms.div_euclid(1000).saturating_mul(GRID)).and_then(EventTime::from_micros);
         self.now = self.now.max(now.unwrap_or(EventTime::MIN));
-        for ((user, session), diff) in sessions {
-            let deadline = deadline(session.end, self.gap);
-            let key = (deadline, user, session.start);
-            let closed = if diff > 0 { deadline <= self.now } else { deadline <= before };
-            match (closed, diff > 0) {
-                (true, _) => rows.push(((user, session), diff)),
-                (false, true) => drop(self.by_deadline.insert(key, session)),
-                // The same tick may have asserted its successor under this key already.
-                (false, false) if self.by_deadline.get(&key) == Some(&session) => drop(self.by_deadline.remove(&key)),
-                (false, false) => {}
-            }
+        // Of a snapshot come millions: a tree that is built of them at once takes less time and memory.
+        let first = self.by_deadline.is_empty();
+        let mut opened = Vec::with_capacity(if first { sessions.iter().map(|batch| batch.updates).sum() } else { 0 });
+        for batch in sessions {
+            each(batch, tick, |user, session, diff| {
+                let deadline = deadline(session.end, self.gap);
+                let key = (deadline, *user, session.start);
+                let closed = if diff > 0 { deadline <= self.now } else { deadline <= before };
+                match (closed, diff > 0) {
+                    (true, _) => rows.push(((*user, session.clone()), diff)),
+                    (false, true) if first => opened.push((key, session.clone())),
+                    (false, true) => drop(self.by_deadline.insert(key, session.clone())),
+                    // The same tick may have asserted its successor under this key already.
+                    (false, false) if self.by_deadline.get(&key) == Some(session) => {
+                        self.by_deadline.remove(&key);
+                    }
+                    (false, false) => {}
+                }
+            });
+        }
+        if first {
+            opened.sort_unstable_by_key(|(key, _)| *key);
+            self.by_deadline = opened.into_iter().collect();
         }
         while let Some(entry) = self.by_deadline.first_entry().filter(|entry| entry.key().0 <= self.now) {
             let ((_, user, _), session) = entry.remove_entry();
             rows.push(((user, session), 1));
         }
         differential_dataflow::consolidation::consolidate(rows);
+    }
+}
+
+fn each(batch: &SessionBatch, tick: Tick, mut change: impl FnMut(&UserKey, &Session, isize)) {
+    let mut cursor = batch.cursor();
+    while let Some(user) = cursor.get_key(batch) {
+        while let Some(session) = cursor.get_val(batch) {
+            cursor.map_times(batch, |of_row, diff| {
+                debug_assert_eq!(*of_row, tick);
+                change(user, session, *diff);
+            });
+            cursor.step_val(batch);
+        }
+        cursor.step_key(batch);
     }
 }
 

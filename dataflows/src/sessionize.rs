@@ -305,7 +305,8 @@ impl Worked {
     /// The batch of the tick that a snapshot comes back at.
     fn restore(&mut self, tick: Tick, mut restored: Vec<(UserKey, Session)>) -> Option<SessionBatch> {
         restored.sort_unstable();
-        let mut builder = SessionBuilder::default();
+        // Columns that grow would be copied again and again.
+        let mut builder = SessionBuilder::with_capacity(restored.len(), restored.len(), restored.len());
         let mut restored = restored.into_iter().peekable();
         while restored.peek().is_some() {
             self.rows.extend(restored.by_ref().take(Self::ROWS).map(|row| (row, tick, 1)));
