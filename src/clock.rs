@@ -141,6 +141,12 @@ impl Ticks {
         self.lock().workers[worker].restored = true;
     }
 
+    /// The workers that have not done a tick.
+    pub fn behind(&self, tick: Tick) -> Vec<usize> {
+        let state = self.lock();
+        (0..state.workers.len()).filter(|worker| state.workers[*worker].done <= tick).collect()
+    }
+
     /// When the oldest tick under way was bound.
     pub fn oldest(&self) -> Option<(Tick, Instant)> {
         self.lock().bound.front().map(|bound| (bound.tick, bound.at))

@@ -31,7 +31,9 @@ pub(super) fn progress(ticks: &Arc<Ticks>) {
             sleep(Duration::from_secs(1));
             match ticks.oldest() {
                 Some((tick, _)) if tick == seen.0 && seen.1.elapsed() > STUCK => {
-                    tracing::error!(tick, seconds = STUCK.as_secs(), "a tick has got stuck: the process ends");
+                    let (workers, threads) = (ticks.behind(tick), threads().join(", "));
+                    let seconds = STUCK.as_secs();
+                    tracing::error!(tick, seconds, ?workers, threads, "a tick has got stuck: the process ends");
                     std::process::exit(EXIT_AGAIN);
                 }
                 Some((tick, _)) if tick == seen.0 => {}
@@ -40,6 +42,18 @@ pub(super) fn progress(ticks: &Arc<Ticks>) {
             }
         }
     });
+}
+
+/// Name and state (proc(5): R computes, D waits for a disk, S for something else) of each thread of this process.
+fn threads() -> Vec<String> {
+    let thread = |task: std::io::Result<std::fs::DirEntry>| {
+        let stat = std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+        Some(format!("{name} {}", rest.split_whitespace().next()?))
+    };
+    let mut threads: Vec<_> = std::fs::read_dir("/proc/self/task").into_iter().flatten().filter_map(thread).collect();
+    threads.sort();
+    threads
 }
 
 /// Takes the reserve again when there is space for it.
@@ -125,4 +139,21 @@ pub(super) fn follow(
         }));
     }
     Ok(threads)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_told_with_what_they_do() {
+        let (wait, waits) = std::sync::mpsc::channel::<()>();
+        let waiting = std::thread::Builder::new().name("in (parens)".into()).spawn(move || waits.recv()).unwrap();
+        let began = Instant::now();
+        while !threads().contains(&"in (parens) S".to_owned()) {
+            assert!(began.elapsed() < Duration::from_secs(60), "{:?}", threads());
+        }
+        drop(wait);
+        assert!(waiting.join().unwrap().is_err());
+    }
 }
