@@ -130,19 +130,16 @@ impl Decoder {
     }
 }
 
+/// What was read of an event, or why it could not be.
+pub type Read<'r> = Result<&'r Reading, Fault>;
+
 /// What is made of the events of blocks.
 pub trait Harvest {
     /// How much there is of it.
     type Mark;
 
-    /// One event: what was read of it, or why it could not be.
-    fn event(
-        &mut self,
-        interpreter: &mut Interpreter,
-        read: Result<&Reading, Fault>,
-        position: Position,
-        payload: &[u8],
-    );
+    /// One event.
+    fn event(&mut self, interpreter: &mut Interpreter, read: Read<'_>, position: Position, payload: &[u8]);
 
     /// There are no more events for now.
     fn finish(&mut self, _: &mut Interpreter) {}

@@ -4,7 +4,7 @@ use crate::decode::fault::Fault;
 use crate::decode::interpret::{Interpreter, Range, Role};
 use crate::decode::path::Path;
 use crate::decode::reading::{Reading, Value};
-use crate::decode::{Block, Decoder, Harvest, detect};
+use crate::decode::{Block, Decoder, Harvest, Read, detect};
 use crate::error::Error;
 use crate::plan::{Format, Plan, SourceKind};
 use crate::sink::rfc3339;
@@ -68,13 +68,7 @@ struct Sheets<'p> {
 impl Harvest for Sheets<'_> {
     type Mark = usize;
 
-    fn event(
-        &mut self,
-        interpreter: &mut Interpreter,
-        read: Result<&Reading, Fault>,
-        position: Position,
-        payload: &[u8],
-    ) {
+    fn event(&mut self, interpreter: &mut Interpreter, read: Read<'_>, position: Position, payload: &[u8]) {
         let title = format!("event at byte {}, {} bytes", position.offset, payload.len());
         let mut sheet = Sheet { title, rows: Vec::new() };
         match read {

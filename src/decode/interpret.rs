@@ -4,14 +4,13 @@
 //! Strings do not travel with the records. Each reader keeps bounded caches of what it has already sent, and sends the
 //! string behind a key only when the key is new to it; a repeat does no harm.
 
-use crate::decode::Harvest;
 use crate::decode::decimal;
 use crate::decode::defaults;
-use crate::decode::fault::Fault;
 use crate::decode::names::Names;
 use crate::decode::path::Path;
 use crate::decode::reading::{PathSet, Reading, Slot, Value};
 use crate::decode::time::TimeReader;
+use crate::decode::{Harvest, Read};
 use crate::plan::{Candidate, EventsPlan, FieldPlan, Format, Plan};
 use dataflows::engine::Input;
 use dataflows::identity::payload_hash;
@@ -57,13 +56,7 @@ pub struct BatchMark {
 impl Harvest for Batch {
     type Mark = BatchMark;
 
-    fn event(
-        &mut self,
-        interpreter: &mut Interpreter,
-        read: Result<&Reading, Fault>,
-        position: Position,
-        payload: &[u8],
-    ) {
+    fn event(&mut self, interpreter: &mut Interpreter, read: Read<'_>, position: Position, payload: &[u8]) {
         let fault = match read {
             Ok(reading) => return interpreter.record(reading, position, payload, self),
             Err(fault) => fault,

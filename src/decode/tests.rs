@@ -49,7 +49,7 @@ struct Fragile {
 impl Harvest for Fragile {
     type Mark = BatchMark;
 
-    fn event(&mut self, interpreter: &mut Interpreter, read: Result<&Reading, Fault>, at: Position, payload: &[u8]) {
+    fn event(&mut self, interpreter: &mut Interpreter, read: Read<'_>, at: Position, payload: &[u8]) {
         let fails = read.is_ok() && memchr::memmem::find(payload, self.poison).is_some();
         self.batch.event(interpreter, read, at, payload);
         assert!(!fails, "it is fragile");

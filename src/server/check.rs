@@ -5,8 +5,7 @@ use crate::decode::detect::{HEAD_BYTES, framing, is_object};
 use crate::decode::fault::Fault;
 use crate::decode::framing::Framing;
 use crate::decode::interpret::{Interpreter, Range};
-use crate::decode::reading::Reading;
-use crate::decode::{Block, Decoder, Harvest};
+use crate::decode::{Block, Decoder, Harvest, Read};
 use crate::plan::{Format, Plan};
 use dataflows::Position;
 use memchr::{memchr, memrchr};
@@ -85,7 +84,7 @@ struct Tally {
 impl Harvest for Tally {
     type Mark = [u64; 2];
 
-    fn event(&mut self, _: &mut Interpreter, read: Result<&Reading, Fault>, position: Position, _: &[u8]) {
+    fn event(&mut self, _: &mut Interpreter, read: Read<'_>, position: Position, _: &[u8]) {
         match read {
             Ok(_) => self.accepted += 1,
             Err(fault) => {

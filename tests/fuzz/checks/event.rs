@@ -4,11 +4,9 @@
 
 use dataflows::{DeadLetter, EventTime, Position, Reason, Record, UserKey};
 use headwater::config::{self, Overrides};
-use headwater::decode::fault::Fault;
 use headwater::decode::framing::Framing;
 use headwater::decode::interpret::{Batch, Interpreter, Range};
-use headwater::decode::reading::Reading;
-use headwater::decode::{Block, Decoder, Harvest, detect, events_of};
+use headwater::decode::{Block, Decoder, Harvest, Read, detect, events_of};
 use headwater::explain::explain;
 use headwater::plan::{Format, Plan};
 use std::path::Path;
@@ -143,7 +141,7 @@ struct Ends<'b> {
 impl Harvest for Ends<'_> {
     type Mark = usize;
 
-    fn event(&mut self, _: &mut Interpreter, read: Result<&Reading, Fault>, position: Position, payload: &[u8]) {
+    fn event(&mut self, _: &mut Interpreter, read: Read<'_>, position: Position, payload: &[u8]) {
         let at = (position.offset - PART.offset) as usize;
         assert_eq!(&self.bytes[at..at + payload.len()], payload);
         self.events.push((position, payload.to_vec(), read.map(|_| ()).map_err(|fault| (fault.reason, fault.message))));
