@@ -73,6 +73,8 @@ pub struct Ticks {
     bell: Condvar,
     /// Nothing before this tick will be replayed: set by those who take snapshots.
     release: AtomicU64,
+    /// Signs of life of workers that take long over a tick.
+    beats: AtomicU64,
 }
 
 struct State {
@@ -96,7 +98,7 @@ impl Ticks {
     pub fn new(workers: usize, first: Tick) -> Ticks {
         let worker = WorkerState { thread: None, restored: false, done: first, deadline: None };
         let state = State { bound: VecDeque::new(), ended: false, workers: vec![worker; workers] };
-        Ticks { state: Mutex::new(state), bell: Condvar::new(), release: AtomicU64::new(0) }
+        Ticks { state: Mutex::new(state), bell: Condvar::new(), release: AtomicU64::new(0), beats: AtomicU64::new(0) }
     }
 
     /// From now on the calling thread is woken when there is a tick.
@@ -145,6 +147,16 @@ impl Ticks {
     pub fn behind(&self, tick: Tick) -> Vec<usize> {
         let state = self.lock();
         (0..state.workers.len()).filter(|worker| state.workers[*worker].done <= tick).collect()
+    }
+
+    /// Says that a worker makes progress within a tick, however long that takes.
+    pub fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how often a worker has said that it makes progress.
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
     }
 
     /// When the oldest tick under way was bound.

@@ -10,17 +10,18 @@
 mod answers;
 mod by_id;
 mod feed;
+mod gather;
 mod publish;
 
 use crate::clock::{Bound, Next, Ticks};
 use crate::error::Error;
 use crate::log::delivery::Cursors;
 use crate::log::error::LogError;
-use crate::log::output::Block;
 use crate::log::partition::Reader;
 use crate::metrics::Metrics;
 use crate::plan::Plan;
 use crate::reads::Reads;
+use crate::reserve::Reserve;
 use crate::roots::{self, Dirty};
 use crate::worker;
 use answers::{Answering, Answers};
@@ -28,6 +29,7 @@ use dataflows::engine::{Engine, Input, Roots};
 use dataflows::pipeline::Settings;
 use dataflows::{DeadLetter, Tick};
 use feed::Feed;
+pub use gather::Output;
 use publish::Publish;
 
 use std::collections::VecDeque;
@@ -56,6 +58,7 @@ pub struct Shared {
     pub resume: Option<Resume>,
     pub published: Sender<Published>,
     pub snapshots: Sender<Contribution>,
+    pub reserve: Arc<Reserve>,
 }
 
 impl Shared {
@@ -82,7 +85,7 @@ pub type ReadShard = dyn Fn(u8, &mut dyn FnMut(&str, &[u8], i64)) -> Result<(), 
 pub struct Published {
     pub worker: usize,
     pub bound: Arc<Bound>,
-    pub block: Block,
+    pub output: Output,
     /// The deliveries of the tick that it has decoded.
     pub arrivals: Vec<Arrival>,
 }

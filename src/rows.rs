@@ -8,6 +8,7 @@ mod schema;
 pub use row::{Row, Value};
 pub use schema::{Column, Kind, Schema, Schemas};
 
+use crate::log::output::SameKey;
 use crate::sink::SessionRow;
 use dataflows::close::deadline;
 use dataflows::sessionize::{Late, Lineage, Session};
@@ -78,9 +79,25 @@ impl Collection {
         }
     }
 
+    /// Tells whether two encoded rows of a view have the same key. Those of a journal are events: no two belong together.
+    pub fn same_key(self) -> SameKey {
+        match self {
+            Collection::Sessions => |one, other| same_key(Collection::Sessions, one, other),
+            Collection::Counts => |one, other| same_key(Collection::Counts, one, other),
+            Collection::Closings => |one, other| same_key(Collection::Closings, one, other),
+            Collection::Late | Collection::SessionLineage | Collection::DeadLetters => |_, _| false,
+        }
+    }
+
     pub fn named(name: &str) -> Option<Collection> {
         Collection::ALL.into_iter().find(|collection| collection.name() == name)
     }
+}
+
+fn same_key(collection: Collection, one: &[u8], other: &[u8]) -> bool {
+    let rows = Row::decode(collection, one).zip(Row::decode(collection, other));
+    // Keys come first in the schema of every view.
+    rows.is_some_and(|(one, other)| (0..collection.key().len()).all(|column| one.value(column) == other.value(column)))
 }
 
 #[derive(Serialize, Deserialize)]

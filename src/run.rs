@@ -156,7 +156,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let snapshots = snapshots.spawn(contributions);
     let sequencer = spawn("sequencer", move || sequencer.run().map_err(Error::run("go on with the log")));
     watch::progress(&ticks);
-    watch::space(reserve);
+    watch::space(Arc::clone(&reserve));
     watch::signals(&status, &intake)?;
     watch::ready(&ticks, recovered, &status, started);
     let followers = watch::follow(plan, &history, &intake, &status)?;
@@ -172,6 +172,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         resume,
         published,
         snapshots: contributed,
+        reserve: Arc::clone(&reserve),
     });
     let config = timely::Config::process(plan.workers);
     let of_workers = Arc::clone(&shared);

@@ -20,7 +20,7 @@ use std::sync::Arc;
 fn open(data: &Path) -> Result<Log, LogError> {
     fs::create_dir_all(data).unwrap();
     let epoch = epoch::next(data).unwrap();
-    let limits = Limits { segment_bytes: 2_000, buffer_bytes: 500 };
+    let limits = Limits { segment_bytes: 2_000, buffer_bytes: 500, block_bytes: 400, piece_bytes: 1_000 };
     let settings = Settings { id: epoch.log, epoch: epoch.number, parts: 2, workers: 2, limits };
     Log::open(Arc::new(RealFs), &data.join("log"), &settings)
 }

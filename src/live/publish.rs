@@ -1,10 +1,11 @@
-//! What changed in a tick -> the block that is published: names and classes resolved, in canonical form.
+//! What changed in a tick -> what is published: names and classes resolved, in canonical form.
 
+use super::gather::{self, Gather, MEMORY_BYTES, Output};
 use super::{Contribution, Fed, Kept, Published, Shared};
 use crate::decode;
 use crate::error::Error;
 use crate::log::delivery::{Delivery, place};
-use crate::log::output::{Block, Rows};
+use crate::log::error::LogError;
 use crate::log::partition::Reader;
 use crate::replay::resolve::{Classes, Scratch};
 use crate::rows::{self, Collection};
@@ -12,7 +13,7 @@ use dataflows::changes::Changes;
 use dataflows::counts::ClassHour;
 use dataflows::engine::Engine;
 use dataflows::ingest::Verdict;
-use dataflows::sessionize::{Late, Lineage};
+use dataflows::sessionize::{Late, Lineage, Session};
 use dataflows::{DeadLetter, Position, Reason, SignatureId, Tick, UserKey};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,8 +26,12 @@ pub(super) struct Publish {
     /// Multiplicities are events.
     counts: BTreeMap<ClassHour, i64>,
     scratch: Scratch,
+    overflow: gather::Scratch,
     readers: Vec<Reader>,
 }
+
+/// Sessions that a relabelling looks at before the watchdog hears that it works.
+const BEAT: usize = 1 << 14;
 
 impl Publish {
     pub fn new(shared: &Shared) -> Publish {
@@ -35,6 +40,11 @@ impl Publish {
             labelled: None,
             counts: BTreeMap::new(),
             scratch: Scratch::default(),
+            overflow: gather::Scratch {
+                folder: shared.plan.data_dir.clone(),
+                reserve: Arc::clone(&shared.reserve),
+                memory: MEMORY_BYTES,
+            },
             readers: shared.readers.clone(),
         }
     }
@@ -74,8 +84,8 @@ impl Publish {
             }
         }
         let arrivals = std::mem::take(&mut fed.arrivals);
-        let block = self.block(engine, &fed, changes, shared)?;
-        let published = Published { worker, bound: Arc::clone(&bound), block, arrivals };
+        let output = self.output(engine, &fed, changes, shared).map_err(Error::run("publish"))?;
+        let published = Published { worker, bound: Arc::clone(&bound), output, arrivals };
         shared.published.send(published).map_err(|_| Error::run("publish")("the publisher has ended"))?;
         if bound.snapshot {
             let Kept { dirty, cursors } = std::mem::take(kept);
@@ -85,38 +95,53 @@ impl Publish {
         Ok(())
     }
 
-    fn block(&mut self, engine: &mut Engine, fed: &Fed, changes: Changes, shared: &Shared) -> Result<Block, Error> {
-        let mut block = Block::new(fed.bound.tick, fed.bound.now_ms);
-        let Changes { sessions, classes, counts, closings, late, lineage, .. } = changes;
-        let mut add = |collection: Collection, rows: Rows| {
-            let added = if rows.is_empty() { Ok(()) } else { block.add(collection.name(), rows) };
-            added.map_err(Error::run("publish"))
-        };
-        let mut all = self.relabel(engine, fed.bound.tick, classes);
-        let users = sessions.iter().map(|((user, _), _)| *user);
-        let users = users.chain(closings.iter().map(|((user, _), _)| *user));
-        let users = users.chain(late.iter().map(|late| late.user)).chain(lineage.iter().map(|moved| moved.user));
-        let names = names(engine, users.collect());
-        let name = |user: &UserKey| names.get(user).map_or("", |name| name);
-        for ((user, session), diff) in &sessions {
-            let row = self.scratch.row(*user, name(user), session, &self.classes, rows::session);
-            all.push((row, *diff as i64));
-        }
-        add(Collection::Sessions, all)?;
-        add(Collection::Counts, self.counted(counts))?;
+    fn output(
+        &mut self,
+        engine: &mut Engine,
+        fed: &Fed,
+        changes: Changes,
+        shared: &Shared,
+    ) -> Result<Output, LogError> {
+        let overflow = self.overflow.clone();
+        let mut out = Gather::new(fed.bound.tick, fed.bound.now_ms, &overflow);
+        let Changes { mut sessions, classes, counts, mut closings, mut late, mut lineage, .. } = changes;
+        self.relabel(engine, fed.bound.tick, classes, shared, &mut out)?;
+        let Publish { scratch, classes, .. } = self;
+        named(
+            engine,
+            &mut sessions,
+            |((user, _), _)| *user,
+            |((user, session), diff), name| {
+                let row = scratch.row(*user, name, session, classes, rows::session);
+                out.add(Collection::Sessions, row, *diff as i64)
+            },
+        )?;
+        self.counted(counts, &mut out)?;
         let gap = shared.plan.sessions.gap;
-        let closed = |((user, session), diff): &(_, isize)| (rows::closing(name(user), session, gap), *diff as i64);
-        add(Collection::Closings, closings.iter().map(closed).collect())?;
-        let row = |row: &Late| (rows::late(name(&row.user), self.classes.name(row.signature), row), 1);
-        add(Collection::Late, late.iter().map(row).collect())?;
-        let row = |row: &Lineage| (rows::lineage(name(&row.user), row), 1);
-        add(Collection::SessionLineage, lineage.iter().map(row).collect())?;
-        let row = |letter: &DeadLetter| {
+        named(
+            engine,
+            &mut closings,
+            |((user, _), _)| *user,
+            |((_, session), diff), name| out.add(Collection::Closings, rows::closing(name, session, gap), *diff as i64),
+        )?;
+        let classes = &self.classes;
+        named(
+            engine,
+            &mut late,
+            |late: &Late| late.user,
+            |late, name| out.add(Collection::Late, rows::late(name, classes.name(late.signature), late), 1),
+        )?;
+        named(
+            engine,
+            &mut lineage,
+            |moved: &Lineage| moved.user,
+            |moved, name| out.add(Collection::SessionLineage, rows::lineage(name, moved), 1),
+        )?;
+        for letter in &fed.dead_letters {
             let source = &shared.plan.sources[usize::from(letter.position.source)].name;
-            (rows::dead_letter(source, letter), 1)
-        };
-        add(Collection::DeadLetters, fed.dead_letters.iter().map(row).collect())?;
-        Ok(block)
+            out.add(Collection::DeadLetters, rows::dead_letter(source, letter), 1)?;
+        }
+        out.finish()
     }
 
     /// Takes new classes. Of signatures that had another one, every session is rewritten; no event is read again.
@@ -125,59 +150,58 @@ impl Publish {
         engine: &mut Engine,
         tick: Tick,
         changes: Vec<((SignatureId, dataflows::classify::Class), isize)>,
-    ) -> Rows {
-        if !changes.is_empty() {
-            self.labelled = Some(tick);
+        shared: &Shared,
+        out: &mut Gather<'_>,
+    ) -> Result<(), LogError> {
+        if changes.is_empty() {
+            return Ok(());
         }
+        self.labelled = Some(tick);
         let moved: BTreeSet<SignatureId> =
             changes.iter().filter(|(_, diff)| *diff < 0).map(|((signature, _), _)| *signature).collect();
+        let before = Arc::clone(&self.classes);
+        Arc::make_mut(&mut self.classes).update(changes);
         if moved.is_empty() {
-            if !changes.is_empty() {
-                Arc::make_mut(&mut self.classes).update(changes);
-            }
-            return Rows::new();
+            return Ok(());
         }
-        let mut before = Vec::new();
-        engine.views().sessions_before(tick, &mut |user, session| {
-            if session.counts().any(|(signature, _)| moved.contains(&signature)) {
-                before.push((user, session.clone()));
+        let Publish { scratch, classes, .. } = self;
+        let (mut seen, mut added) = (0, Ok(()));
+        let mut sessions = engine.views().scan(tick);
+        let mut session = |user, name: &str, session: &Session| {
+            seen += 1;
+            if added.is_ok() && session.counts().any(|(signature, _)| moved.contains(&signature)) {
+                let mut row = |classes: &Classes| scratch.row(user, name, session, classes, rows::session);
+                let (old, new) = (row(&before), row(classes));
+                added = out.add(Collection::Sessions, old, -1).and_then(|()| out.add(Collection::Sessions, new, 1));
             }
-        });
-        let names = names(engine, before.iter().map(|(user, _)| *user).collect());
-        let mut all = Rows::new();
-        for diff in [-1, 1] {
-            for (user, session) in &before {
-                let name = names.get(user).map_or("", |name| name);
-                all.push((self.scratch.row(*user, name, session, &self.classes, rows::session), diff));
+            if seen % BEAT == 0 {
+                shared.ticks.beat();
             }
-            if diff == -1 {
-                Arc::make_mut(&mut self.classes).update(changes.clone());
-            }
-        }
-        all
+        };
+        while sessions.step(&mut session).is_some() {}
+        added
     }
 
     /// Multiplicities become values.
-    fn counted(&mut self, changes: Vec<(ClassHour, isize)>) -> Rows {
+    fn counted(&mut self, changes: Vec<(ClassHour, isize)>, out: &mut Gather<'_>) -> Result<(), LogError> {
         let mut sums: BTreeMap<ClassHour, i64> = BTreeMap::new();
         for (row, diff) in changes {
             *sums.entry(row).or_insert(0) += diff as i64;
         }
-        let mut all = Rows::new();
         for (row, diff) in sums.into_iter().filter(|(_, diff)| *diff != 0) {
             let encode = |events: i64| rows::count(&row.0, row.1, events.unsigned_abs());
             let events = self.counts.get(&row).copied().unwrap_or(0);
             if events != 0 {
-                all.push((encode(events), -1));
+                out.add(Collection::Counts, encode(events), -1)?;
             }
             if events + diff != 0 {
-                all.push((encode(events + diff), 1));
+                out.add(Collection::Counts, encode(events + diff), 1)?;
                 self.counts.insert(row, events + diff);
             } else {
                 self.counts.remove(&row);
             }
         }
-        all
+        Ok(())
     }
 
     /// The dead letter of a record that conflicts with another one; its payload is read again, since a graph carries
@@ -207,10 +231,26 @@ impl Publish {
     }
 }
 
-fn names(engine: &mut Engine, mut users: Vec<UserKey>) -> BTreeMap<UserKey, Arc<str>> {
-    users.sort_unstable();
-    users.dedup();
-    let mut names = BTreeMap::new();
-    engine.views().names_of(users, |user, name| drop(names.insert(user, Arc::clone(name))));
-    names
+/// Calls `each` with every row and the name of its user, in the order of users.
+fn named<R>(
+    engine: &mut Engine,
+    rows: &mut [R],
+    user: impl Fn(&R) -> UserKey,
+    mut each: impl FnMut(&R, &str) -> Result<(), LogError>,
+) -> Result<(), LogError> {
+    rows.sort_by_key(&user);
+    let (mut rest, mut added) = (&*rows, Ok(()));
+    let users = rows.chunk_by(|one, other| user(one) == user(other)).map(|own| user(&own[0]));
+    engine.views().names_of(users, |named, name| {
+        let before = rest.partition_point(|row| user(row) < named);
+        let end = before + rest[before..].partition_point(|row| user(row) == named);
+        // Readers send the name of a user in the tick of the user's first event, or before: none comes without.
+        if added.is_ok() {
+            let mut own = rest[..end].iter().enumerate();
+            added = own.try_for_each(|(at, row)| each(row, if at < before { "" } else { name }));
+        }
+        rest = &rest[end..];
+    });
+    added?;
+    rest.iter().try_for_each(|row| each(row, ""))
 }

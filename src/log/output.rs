@@ -7,20 +7,28 @@
 //! epoch 1, 2 workers  ████████████▒     ticks  0..12, both workers have them; what is torn or lone is in no set
 //! epoch 2, 4 workers              ███   ticks 12..
 //! ```
+//! A tick that is too large for one block has several ([`blocks`]).
 
 use super::error::LogError;
-use super::partition::{Context, Full, Partition, Place, Reader, Retired};
+use super::partition::{Context, Full, Partition, Reader, Retired, lock};
 use super::vfs::{Role, SyncSite, SyncStep};
+use blocks::LargeTicks;
 use dataflows::Tick;
-use std::collections::BTreeMap;
+use set::{Files, SetName};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 mod block;
+mod blocks;
+mod merge;
 mod reader;
+mod set;
+mod tick;
 
-pub use block::{Block, Rows, changes};
+pub use block::{Block, Canonical, RowStream, Rows, changes, consolidate, too_often};
+pub use merge::Merge;
 pub use reader::OutputReader;
+pub use tick::{Piece, Pieces, SameKey, TickOutput};
 
 /// How much of the output log is kept. Whole segments are removed, so somewhat more is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +44,7 @@ pub struct Retention {
 /// - **Whole.** A tick can be read once every worker's block of it is durable; until then it is absent, also after a
 ///   crash, and is written again.
 /// - **Once.** A tick that can be read is never written again.
+/// - **Bounded.** However much a tick changes, it is written and read in blocks.
 /// - **Retention** removes the oldest ticks; what is removed is [`LogError::Gone`], and never comes back.
 #[derive(Debug)]
 pub struct OutputLog {
@@ -43,8 +52,10 @@ pub struct OutputLog {
     /// Of earlier starts, oldest first.
     old: Mutex<Vec<Set>>,
     /// Of this start, by worker.
-    current: Vec<Mutex<Partition>>,
+    current: Vec<Current>,
     base: Tick,
+    /// See [`Limits`](super::partition::Limits).
+    pub piece_bytes: usize,
 }
 
 /// What is kept of one start.
@@ -56,36 +67,34 @@ pub struct Kept {
     pub workers: usize,
 }
 
-/// The partitions of one start.
+/// What this start writes, of one worker.
+#[derive(Debug)]
+struct Current {
+    ticks: Mutex<Partition>,
+    large: Arc<LargeTicks>,
+}
+
+/// What an earlier start has written.
 #[derive(Debug)]
 struct Set {
     base: Tick,
     /// Where the next set begins.
     end: Tick,
-    partitions: Vec<Retired>,
+    workers: Vec<Worker>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct SetName {
-    base: Tick,
-    epoch: u64,
-    workers: u32,
+/// What an earlier start has written, of one worker.
+#[derive(Debug)]
+struct Worker {
+    ticks: Retired,
+    large: Arc<LargeTicks>,
 }
 
-impl SetName {
-    fn place(&self, dir: &Path, worker: u32) -> Place {
-        let SetName { base, epoch, workers } = self;
-        let prefix = format!("{base:020}-{epoch:020}-{worker:05}of{workers:05}-");
-        Place { dir: dir.to_path_buf(), prefix, role: Role::Output, part: worker, start: *base }
-    }
-
-    /// The set and the worker of a segment file.
-    fn parse(file: &str) -> Option<(SetName, u32)> {
-        let mut fields = file.strip_suffix(".seg")?.split('-');
-        let (base, epoch) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-        let (worker, workers) = fields.next()?.split_once("of")?;
-        Some((SetName { base, epoch, workers: workers.parse().ok()? }, worker.parse().ok()?))
-    }
+/// The reading ends of one worker.
+#[derive(Clone)]
+struct WorkerReader {
+    ticks: Reader,
+    large: Arc<LargeTicks>,
 }
 
 impl OutputLog {
@@ -95,7 +104,7 @@ impl OutputLog {
     /// As [`Partition::open`]; [`LogError::Foreign`] if a start had this epoch already; [`LogError::Corrupt`] if a
     /// worker's file is missing.
     pub fn open(context: &Context, dir: &Path, workers: u32, start: Tick) -> Result<OutputLog, LogError> {
-        let names = list(context, dir)?;
+        let names = set::list(context, dir)?;
         if let Some(last) = names.keys().map(|name| name.epoch).max().filter(|last| *last >= context.epoch) {
             let (ours, theirs) = (format!("epoch {}", context.epoch), format!("epoch {last}"));
             return Err(LogError::Foreign { dir: dir.to_path_buf(), ours, theirs });
@@ -104,42 +113,61 @@ impl OutputLog {
         // visible and not durable.
         let site = SyncSite { role: Role::Output, step: SyncStep::ReopenEntries };
         context.vfs.sync_dir(dir, site).map_err(|error| context.poison.set(error))?;
+        let large = |name, worker| Arc::new(LargeTicks::new(context.clone(), dir.to_path_buf(), name, worker));
+        // What is not needed goes last: until there is a set that is durable, the names of others say where outputs begin.
+        let (mut never_whole, mut released_sets) = (Vec::new(), Vec::new());
         let mut old = Vec::new();
         let mut base = start;
         let mut sets = names.into_iter().peekable();
         while let Some((name, present)) = sets.next() {
             let end = sets.peek().map(|(next, _)| next.base);
             if end == Some(name.base) {
-                // It never had a whole tick.
-                for file in present.values().flatten() {
-                    context.vfs.remove(&dir.join(file)).map_err(|error| context.poison.set(error))?;
-                }
+                never_whole.push(present);
                 continue;
             }
             // The next set was begun when this one was durable as far as that.
-            let open = |(worker, files): (&u32, &Vec<String>)| match end {
-                Some(_) => Retired::open(context.clone(), name.place(dir, *worker), files),
-                None => Retired::recover(context.clone(), name.place(dir, *worker), files),
+            let open = |(worker, files): (&u32, &Files)| {
+                let place = name.place(dir, *worker);
+                let ticks = match end {
+                    Some(_) => Retired::open(context.clone(), place, &files.ticks)?,
+                    None => Retired::recover(context.clone(), place, &files.ticks)?,
+                };
+                Ok(Worker { ticks, large: large(name, *worker) })
             };
-            let partitions = present.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-            if end.is_some_and(|end| partitions.iter().all(|partition| partition.low() >= end)) {
-                partitions.into_iter().try_for_each(Retired::destroy)?;
+            let workers = present.iter().map(open).collect::<Result<Vec<_>, LogError>>()?;
+            let durable = workers.iter().map(|worker| worker.ticks.next()).min().unwrap_or(name.base);
+            let whole = if workers.len() == name.workers as usize { durable } else { name.base };
+            let released = |end| workers.iter().all(|worker| worker.ticks.low() >= end);
+            let last = end.unwrap_or(whole);
+            for (worker, files) in workers.iter().zip(present.values()) {
+                worker.large.open(&files.blocks, worker.ticks.low(), last)?;
+            }
+            if end.is_some_and(released) {
+                released_sets.push(workers);
                 continue;
             }
-            let complete = partitions.len() == name.workers as usize;
-            let durable = partitions.iter().map(Retired::next).min().unwrap_or(name.base);
-            let whole = if complete { durable } else { name.base };
             if let Some(end) = end.filter(|end| whole < *end) {
                 let what = format!("the outputs of epoch {} end before tick {end}", name.epoch);
                 return Err(LogError::corrupt(dir, 0, what));
             }
-            base = end.unwrap_or(whole);
-            old.push(Set { base: name.base, end: base, partitions });
+            base = last;
+            old.push(Set { base: name.base, end: base, workers });
         }
         let name = SetName { base, epoch: context.epoch, workers };
-        let open = |worker| Partition::recover(context.clone(), name.place(dir, worker), &[]).map(Mutex::new);
-        let current = (0..workers).map(open).collect::<Result<Vec<_>, _>>()?;
-        Ok(OutputLog { dir: dir.to_path_buf(), old: Mutex::new(old), current, base })
+        let open = |worker| {
+            let ticks = Partition::recover(context.clone(), name.place(dir, worker), &[])?;
+            Ok(Current { ticks: Mutex::new(ticks), large: large(name, worker) })
+        };
+        let current = (0..workers).map(open).collect::<Result<Vec<_>, LogError>>()?;
+        never_whole.iter().try_for_each(|files| set::remove_all(context, dir, files))?;
+        released_sets.into_iter().flatten().try_for_each(Worker::destroy)?;
+        Ok(OutputLog {
+            dir: dir.to_path_buf(),
+            old: Mutex::new(old),
+            current,
+            base,
+            piece_bytes: context.limits.piece_bytes,
+        })
     }
 
     /// The folder that it lies in.
@@ -153,12 +181,30 @@ impl OutputLog {
     /// [`LogError::Refused`] if the tick is not the worker's next, or the block is too large; and as
     /// [`Partition::append`].
     pub fn append(&self, worker: usize, block: &Block) -> Result<(), LogError> {
-        let mut partition = lock(&self.current[worker]);
-        if block.tick != partition.next() {
-            let (tick, next) = (block.tick, partition.next());
-            return Err(LogError::Refused(format!("tick {tick} instead of {next}, the next of worker {worker}")));
-        }
-        partition.append(block.now_ms, &block.encode()).map(|_| ())
+        self.append_record(worker, block.tick, block.now_ms, &block.encode())
+    }
+
+    /// Appends a worker's next tick, which may have any number of rows: they are written as blocks, one after the other.
+    /// It is durable after [`OutputLog::sync`].
+    ///
+    /// # Errors
+    /// As [`OutputLog::append`], and those of `rows`. After any error, all of it has to be appended again.
+    pub fn append_large(&self, worker: usize, rows: &dyn Canonical) -> Result<(), LogError> {
+        let ((tick, now_ms), large) = (rows.tick(), &self.current[worker].large);
+        self.check_next(worker, tick)?;
+        let contents = large.write(rows)?;
+        self.append_record(worker, tick, now_ms, &contents.encode())
+    }
+
+    fn append_record(&self, worker: usize, tick: Tick, now_ms: i64, record: &[u8]) -> Result<(), LogError> {
+        self.check_next(worker, tick)?;
+        lock(&self.current[worker].ticks).append(now_ms, record).map(|_| ())
+    }
+
+    fn check_next(&self, worker: usize, tick: Tick) -> Result<(), LogError> {
+        let next = self.next(worker);
+        let refused = || LogError::Refused(format!("tick {tick} instead of {next}, the next of worker {worker}"));
+        if tick == next { Ok(()) } else { Err(refused()) }
     }
 
     /// Makes a worker's blocks durable; gives its next tick.
@@ -166,55 +212,73 @@ impl OutputLog {
     /// # Errors
     /// As [`Partition::sync`].
     pub fn sync(&self, worker: usize) -> Result<Tick, LogError> {
-        lock(&self.current[worker]).sync()
+        lock(&self.current[worker].ticks).sync()
     }
 
     /// The next tick of a worker.
     pub fn next(&self, worker: usize) -> Tick {
-        lock(&self.current[worker]).next()
+        lock(&self.current[worker].ticks).next()
     }
 
     /// Ticks below this one can be read, from [`OutputLog::oldest`] on.
     pub fn upper(&self) -> Tick {
-        self.current.iter().map(|partition| lock(partition).durable()).min().unwrap_or(self.base)
+        self.current.iter().map(|worker| lock(&worker.ticks).durable()).min().unwrap_or(self.base)
     }
 
     /// The oldest tick that can be read; [`OutputLog::upper`] if there is none.
     pub fn oldest(&self) -> Tick {
         let low = |partitions: &mut dyn Iterator<Item = Tick>| partitions.max().unwrap_or(self.base);
         for set in lock(&self.old).iter() {
-            let low = low(&mut set.partitions.iter().map(Retired::low));
+            let low = low(&mut set.workers.iter().map(|worker| worker.ticks.low()));
             if low < set.end {
                 return low.max(set.base);
             }
         }
-        low(&mut self.current.iter().map(|partition| lock(partition).low()))
+        low(&mut self.current.iter().map(|worker| lock(&worker.ticks).low()))
     }
 
     /// What earlier starts have left, oldest first.
     pub fn earlier(&self) -> Vec<Kept> {
-        let kept = |set: &Set| Kept { base: set.base, end: set.end, workers: set.partitions.len() };
+        let kept = |set: &Set| Kept { base: set.base, end: set.end, workers: set.workers.len() };
         lock(&self.old).iter().map(kept).collect()
     }
 
-    /// The blocks of a tick, one per worker of its time.
+    /// What was published of a tick.
     ///
     /// # Errors
     /// [`LogError::Gone`], [`LogError::Refused`] if the tick is not whole yet, [`LogError::Corrupt`],
     /// [`LogError::Read`].
-    pub fn read(&self, tick: Tick) -> Result<Vec<Block>, LogError> {
-        let (readers, _) = self.readers(tick)?;
-        let mut blocks = Vec::with_capacity(readers.len());
-        for mut reader in readers {
-            let mut block = None;
-            reader.read(tick, tick + 1, |record| block = Block::decode(record.payload))?;
-            blocks.push(block.filter(|block| block.tick == tick).ok_or_else(|| self.damaged(tick))?);
-        }
-        Ok(blocks)
+    pub fn tick(&self, tick: Tick) -> Result<TickOutput, LogError> {
+        let (mut readers, _) = self.readers(tick)?;
+        let read = reader::read(&mut readers, tick, tick + 1, self.piece_bytes)?.pop_front();
+        read.ok_or_else(|| LogError::corrupt(&self.dir, tick, format!("tick {tick} is not there")))
     }
 
-    /// Reading ends of those who wrote `tick`, and where they ended.
-    fn readers(&self, tick: Tick) -> Result<(Vec<Reader>, Tick), LogError> {
+    /// The blocks of a tick, one per worker of its time, however large they are.
+    ///
+    /// # Errors
+    /// As [`OutputLog::tick`].
+    pub fn read(&self, tick: Tick) -> Result<Vec<Block>, LogError> {
+        self.tick(tick)?.into_blocks()
+    }
+
+    /// Reads all of a tick, block by block.
+    ///
+    /// # Errors
+    /// As [`OutputLog::tick`].
+    pub fn verify(&self, tick: Tick) -> Result<(), LogError> {
+        let output = self.tick(tick)?;
+        output.collections().iter().try_for_each(|name| output.merged(name).try_for_each(|row| row.map(drop)))
+    }
+
+    /// Says why a tick could not be read to its end: retention may have removed it meanwhile.
+    pub fn gone(&self, tick: Tick, error: LogError) -> LogError {
+        let oldest = self.oldest();
+        if tick < oldest { LogError::Gone { position: tick, oldest } } else { error }
+    }
+
+    /// Reading ends of the workers that wrote `tick`, and where they ended.
+    fn readers(&self, tick: Tick) -> Result<(Vec<WorkerReader>, Tick), LogError> {
         let (oldest, upper) = (self.oldest(), self.upper());
         if tick < oldest {
             return Err(LogError::Gone { position: tick, oldest });
@@ -222,14 +286,17 @@ impl OutputLog {
         if tick >= upper {
             return Err(LogError::Refused(format!("tick {tick} is not whole yet, {upper} is the next to be")));
         }
+        let reader = |ticks, large: &Arc<LargeTicks>| WorkerReader { ticks, large: Arc::clone(large) };
         Ok(match lock(&self.old).iter().find(|set| tick < set.end) {
-            Some(set) => (set.partitions.iter().map(Retired::reader).collect(), set.end),
-            None => (self.current.iter().map(|partition| lock(partition).reader()).collect(), Tick::MAX),
+            Some(set) => {
+                let of = |worker: &Worker| reader(worker.ticks.reader(), &worker.large);
+                (set.workers.iter().map(of).collect(), set.end)
+            }
+            None => {
+                let of = |worker: &Current| reader(lock(&worker.ticks).reader(), &worker.large);
+                (self.current.iter().map(of).collect(), Tick::MAX)
+            }
         })
-    }
-
-    fn damaged(&self, tick: Tick) -> LogError {
-        LogError::corrupt(&self.dir, tick, format!("the block of tick {tick} is not canonical"))
     }
 
     /// Removes the oldest ticks until `retention` is kept, at `now_ms` of the ticks' clock; gives the oldest that is left.
@@ -241,13 +308,14 @@ impl OutputLog {
         let mut segments: Vec<Full> = Vec::new();
         let mut bytes = 0;
         for set in old.iter() {
-            for partition in &set.partitions {
-                segments.extend(partition.segments().iter().map(|full| Full { end: full.end.min(set.end), ..*full }));
+            for Worker { ticks, large } in &set.workers {
+                let all = ticks.segments().into_iter().chain(large.segments());
+                segments.extend(all.map(|full| Full { end: full.end.min(set.end), ..full }));
             }
         }
-        for partition in &self.current {
-            let (full, active) = lock(partition).full_segments();
-            segments.extend(full);
+        for Current { ticks, large } in &self.current {
+            let (full, active) = lock(ticks).full_segments();
+            segments.extend(full.into_iter().chain(large.segments()));
             bytes += active;
         }
         bytes += segments.iter().map(|segment| segment.bytes).sum::<u64>();
@@ -263,34 +331,27 @@ impl OutputLog {
         // A worker may be ahead of the others.
         let low = low.min(self.upper());
         for set in old.iter_mut() {
-            for partition in &mut set.partitions {
-                partition.truncate_prefix(low.min(set.end))?;
+            for worker in &mut set.workers {
+                worker.ticks.truncate_prefix(low.min(set.end))?;
+                worker.large.release(low)?;
             }
         }
-        for partition in &self.current {
-            lock(partition).truncate_prefix(low)?;
+        for worker in &self.current {
+            lock(&worker.ticks).truncate_prefix(low)?;
+            worker.large.release(low)?;
         }
         let gone = old.partition_point(|set| set.end <= low);
         for set in old.drain(..gone) {
-            set.partitions.into_iter().try_for_each(Retired::destroy)?;
+            set.workers.into_iter().try_for_each(Worker::destroy)?;
         }
         drop(old);
         Ok(self.oldest())
     }
 }
 
-/// The sets that have files, with those of each worker, sorted.
-fn list(context: &Context, dir: &Path) -> Result<BTreeMap<SetName, BTreeMap<u32, Vec<String>>>, LogError> {
-    let mut sets: BTreeMap<SetName, BTreeMap<u32, Vec<String>>> = BTreeMap::new();
-    for file in context.vfs.list(dir).map_err(LogError::Read)? {
-        if let Some((set, worker)) = SetName::parse(&file) {
-            sets.entry(set).or_default().entry(worker).or_default().push(file);
-        }
+impl Worker {
+    fn destroy(self) -> Result<(), LogError> {
+        self.large.release(Tick::MAX)?;
+        self.ticks.destroy()
     }
-    Ok(sets)
-}
-
-/// Nothing panics while it holds one of these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -37,11 +37,15 @@ pub struct Limits {
     pub segment_bytes: u64,
     /// Records are handed to the file system when so many bytes are waiting, or at a sync.
     pub buffer_bytes: usize,
+    /// A block of a large tick is ended when its rows have so many bytes.
+    pub block_bytes: usize,
+    /// A piece of a large tick is ended when its rows have so many bytes: what a reader of outputs has in memory.
+    pub piece_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { segment_bytes: 64 << 20, buffer_bytes: 256 << 10 }
+        Limits { segment_bytes: 64 << 20, buffer_bytes: 256 << 10, block_bytes: 1 << 20, piece_bytes: 16 << 20 }
     }
 }
 
@@ -361,7 +365,7 @@ impl Partition {
 }
 
 impl Context {
-    fn remove(&self, paths: &[PathBuf]) -> Result<(), LogError> {
+    pub(crate) fn remove(&self, paths: &[PathBuf]) -> Result<(), LogError> {
         paths.iter().try_for_each(|path| self.vfs.remove(path).map_err(|error| self.poison.set(error)))
     }
 }
@@ -386,7 +390,7 @@ impl Shared {
 }
 
 /// Nothing panics while it holds one of these locks.
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+pub(crate) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::thread;
 
 fn settings(epoch: u64) -> Settings {
-    let limits = Limits { segment_bytes: 2_000, buffer_bytes: 500 };
+    let limits = Limits { segment_bytes: 2_000, buffer_bytes: 500, block_bytes: 400, piece_bytes: 1_000 };
     Settings { id: LogId([3; 16]), epoch, parts: 2, workers: 2, limits }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::filter::Filter;
 use crate::log::error::LogError;
-use crate::log::output::{self, OutputLog, OutputReader};
+use crate::log::output::{OutputLog, OutputReader, Pieces};
 use crate::log::segment::LogId;
 use crate::plan::{ChangeKind, SinkPlan};
 use crate::rows::{Collection, Row, Schemas};
@@ -73,8 +73,9 @@ pub(super) struct Changes {
     kind: ChangeKind,
     /// Hashed so far: what is the same in the keys of all changes.
     keys: blake3::Hasher,
-    /// Of `position.tick`: changes of the kind that is taken, with their index.
+    /// Of `position.tick`: changes of the kind that is taken, with their index; and what comes after them in the tick.
     tick: VecDeque<(u64, Vec<u8>, i64)>,
+    pieces: Option<(Pieces, u64)>,
     position: Position,
 }
 
@@ -101,6 +102,7 @@ impl Changes {
             kind: plan.changes,
             keys,
             tick: VecDeque::new(),
+            pieces: None,
             position,
         }
     }
@@ -114,6 +116,7 @@ impl Changes {
     pub fn restart(&mut self, position: Position) {
         self.reader = OutputReader::new(Arc::clone(&self.outputs), position.tick);
         self.tick.clear();
+        self.pieces = None;
         self.position = position;
     }
 
@@ -149,7 +152,7 @@ impl Changes {
                 self.tick.pop_front();
                 self.position = upto;
             }
-            if self.reader.position() > self.position.tick {
+            if self.pieces.is_none() && self.reader.position() > self.position.tick {
                 self.position = Position { tick: self.reader.position(), index: 0 };
             }
             let far = self.position.tick - first >= TICKS;
@@ -174,13 +177,24 @@ impl Changes {
         }
     }
 
-    /// Takes in the changes of the next tick. `false`: it is not published yet.
+    /// Takes in the next changes of this tick, or of the next one. Returns false if that is not published yet.
     fn read(&mut self) -> Result<bool, LogError> {
-        let Some(blocks) = self.reader.tick()? else { return Ok(false) };
-        let (kind, before) = (self.kind, self.position.index);
-        let changes = output::changes(&blocks, self.collection.name());
-        let taken = (0..).zip(changes).filter(|(index, (_, diff))| *index >= before && kind.takes(*diff));
-        self.tick.extend(taken.map(|(index, (row, diff))| (index, row.to_vec(), diff)));
+        if self.pieces.is_none() {
+            let Some(output) = self.reader.tick()? else { return Ok(false) };
+            self.pieces = Some((output.pieces(self.collection.name(), self.collection.same_key()), 0));
+        }
+        let Some((pieces, first)) = &mut self.pieces else { return Ok(true) };
+        let read = pieces.next().map_err(|error| self.outputs.gone(self.position.tick, error))?;
+        let (kind, before, begin) = (self.kind, self.position.index, *first);
+        if let Some(piece) = read {
+            *first += piece.rows.len() as u64;
+            let taken = (begin..).zip(piece.rows).filter(|(index, (_, diff))| *index >= before && kind.takes(*diff));
+            self.tick.extend(taken.map(|(index, (row, diff))| (index, row, diff)));
+            if !piece.last {
+                return Ok(true);
+            }
+        }
+        self.pieces = None;
         Ok(true)
     }
 

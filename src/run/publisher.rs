@@ -4,9 +4,9 @@
 use super::{fail, spawn as thread};
 use crate::error::Error;
 use crate::intake::wall_ms;
-use crate::live::{Arrival, Published};
+use crate::live::{Arrival, Output, Published};
 use crate::log::error::LogError;
-use crate::log::output::{Block, OutputLog};
+use crate::log::output::{Canonical, Merge, OutputLog};
 use crate::metrics::{Metrics, Stage};
 use crate::reads::Reads;
 use crate::reserve::Reserve;
@@ -89,7 +89,16 @@ impl Publisher {
             self.status.now_ms.store(bound.now_ms, Ordering::Release);
             self.reads.published(bound);
         }
-        self.hub.put(Fresh { tick, blocks: whole.into_iter().map(|published| published.block).collect() });
+        let blocks = whole.into_iter().map(|published| match published.output {
+            Output::Small(block) => Some(block),
+            Output::Large(_) => None,
+        });
+        // A tick that is more than one piece is read from the log, so that its frames are always the same.
+        let blocks = blocks.collect::<Option<Vec<_>>>().filter(|blocks| {
+            let rows = blocks.iter().flat_map(|block| block.collections().flat_map(|(_, rows)| rows));
+            rows.map(|(row, _)| row.len()).sum::<usize>() < self.outputs.piece_bytes
+        });
+        self.hub.put(Fresh { tick, blocks });
     }
 
     /// A published tick is a fact: computed again it has to be the same, whatever the number of workers then and now.
@@ -97,20 +106,20 @@ impl Publisher {
         if !self.same_program {
             return Ok(());
         }
-        let published = match self.outputs.read(tick) {
-            Err(LogError::Gone { .. }) => return Ok(()),
-            read => read.map_err(Error::run("compare with what was published"))?,
-        };
-        let all = |blocks: &mut dyn Iterator<Item = &Block>| -> Result<Block, LogError> {
-            let mut all = Block::new(tick, 0);
-            for (name, rows) in blocks.flat_map(Block::collections) {
-                all.add(name, rows.to_vec())?;
-            }
-            Ok(all)
-        };
-        let again = &mut again.iter().map(|published| &published.block);
         let failed = || Error::run("compare with what was published");
-        if all(again).map_err(failed())? == all(&mut published.iter()).map_err(failed())? {
+        let published = match self.outputs.tick(tick) {
+            Err(LogError::Gone { .. }) => return Ok(()),
+            read => read.map_err(failed())?,
+        };
+        let again: Vec<&dyn Canonical> = again.iter().map(|published| published.output.canonical()).collect();
+        let mut collections = published.collections();
+        collections.extend(again.iter().flat_map(|output| output.collections()));
+        let mut same = true;
+        for name in &collections {
+            let rows = again.iter().map(|output| output.rows(name)).collect::<Result<_, _>>().map_err(failed())?;
+            same &= equal(Merge::new(name, rows), published.merged(name)).map_err(failed())?;
+        }
+        if same {
             tracing::debug!(tick, "computed again: the same");
             return Ok(());
         }
@@ -119,11 +128,28 @@ impl Publisher {
     }
 }
 
+/// Whether both have the same rows. Ends at the first one that differs.
+fn equal<R: PartialEq>(
+    mut one: impl Iterator<Item = Result<R, LogError>>,
+    mut other: impl Iterator<Item = Result<R, LogError>>,
+) -> Result<bool, LogError> {
+    loop {
+        match (one.next().transpose()?, other.next().transpose()?) {
+            (None, None) => return Ok(true),
+            (one, other) if one == other => {}
+            _ => return Ok(false),
+        }
+    }
+}
+
 /// What is durable already is not appended again: after an attempt for which there was no space.
 fn append(worker: usize, batch: &[Published], outputs: &OutputLog) -> Result<(), LogError> {
     let next = outputs.next(worker);
     let own = batch.iter().filter(|published| published.worker == worker && published.bound.tick >= next);
-    own.map(|published| &published.block).try_for_each(|block| outputs.append(worker, block))?;
+    own.map(|published| &published.output).try_for_each(|output| match output {
+        Output::Small(block) => outputs.append(worker, block),
+        Output::Large(runs) => outputs.append_large(worker, runs),
+    })?;
     outputs.sync(worker).map(|_| ())
 }
 
@@ -137,6 +163,5 @@ fn measure(published: &Published, wall: i64, metrics: &Metrics) {
     if published.worker == 0 {
         metrics.tick_seconds.observe(published.bound.at.elapsed().as_secs_f64());
     }
-    let rows: usize = published.block.collections().map(|(_, rows)| rows.len()).sum();
-    metrics.updates.inc_by(rows as u64);
+    metrics.updates.inc_by(published.output.rows());
 }

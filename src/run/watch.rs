@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-/// A tick that takes longer has got stuck.
+/// A tick that takes longer, and whose workers give no sign of life, has got stuck.
 const STUCK: Duration = Duration::from_secs(30);
 /// How often followed files are looked at.
 const POLL: Duration = Duration::from_millis(200);
@@ -26,19 +26,20 @@ const POLL: Duration = Duration::from_millis(200);
 pub(super) fn progress(ticks: &Arc<Ticks>) {
     let ticks = Arc::clone(ticks);
     spawn("watchdog", move || -> Result<(), Error> {
-        let mut seen = (0, Instant::now());
+        let mut seen = ((Tick::MAX, 0), Instant::now());
         loop {
             sleep(Duration::from_secs(1));
+            let beats = ticks.beats();
             match ticks.oldest() {
-                Some((tick, _)) if tick == seen.0 && seen.1.elapsed() > STUCK => {
+                Some((tick, _)) if (tick, beats) == seen.0 && seen.1.elapsed() > STUCK => {
                     let (workers, threads) = (ticks.behind(tick), threads().join(", "));
                     let seconds = STUCK.as_secs();
                     tracing::error!(tick, seconds, ?workers, threads, "a tick has got stuck: the process ends");
                     std::process::exit(EXIT_AGAIN);
                 }
-                Some((tick, _)) if tick == seen.0 => {}
-                Some((tick, _)) => seen = (tick, Instant::now()),
-                None => seen = (Tick::MAX, Instant::now()),
+                Some((tick, _)) if (tick, beats) == seen.0 => {}
+                Some((tick, _)) => seen = ((tick, beats), Instant::now()),
+                None => seen = ((Tick::MAX, beats), Instant::now()),
             }
         }
     });

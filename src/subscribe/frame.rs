@@ -8,7 +8,7 @@
 //! {"type":"error","code":"token_expired","message":"…","oldest":90}
 //! ```
 //! The frames of a tick are a function of its rows: removals come first, then in the order of the rows' bytes, and so many
-//! to a frame.
+//! to a frame. A tick of many rows comes in pieces ([`TickOutput`](crate::log::output::TickOutput)), each in that order.
 
 use super::query::{Envelope, Query};
 use crate::rows::{Row, Schema};
@@ -133,7 +133,7 @@ impl Dressed {
 /// One of the changes of a tick: its index among them, its row, how often it is added.
 pub type Change<'c> = (usize, &'c Row<'c>, i64);
 
-/// Appends the frames of a tick's changes, in the order of [`changes`](crate::log::output::changes). None if there are none.
+/// Appends the frames of a tick that is one piece. None if there are no changes.
 pub fn delta(
     encoding: Encoding,
     query: &Query,
@@ -143,39 +143,71 @@ pub fn delta(
     dressed: &mut Dressed,
     out: &mut Vec<u8>,
 ) {
-    let mut frames = Frames::new(encoding, "delta", "tick", tick);
-    match query.envelope {
-        Envelope::Diff if query.is_whole(schema) => {
-            for (index, row, diff) in changes {
-                let update = dressed.update(*index, row, *diff, schema);
-                frames.update(out, |out| out.extend_from_slice(update));
+    Delta::new(encoding, tick).piece(query, schema, changes, true, dressed, out);
+}
+
+/// The frames of a tick, made piece by piece.
+pub struct Delta {
+    frames: Frames,
+    /// There has been a frame, which was not the last.
+    begun: bool,
+}
+
+impl Delta {
+    pub fn new(encoding: Encoding, tick: Tick) -> Delta {
+        Delta { frames: Frames::new(encoding, "delta", "tick", tick), begun: false }
+    }
+
+    /// Appends frames with the changes of a piece, in its order. With the last piece, marks the last frame of the tick, if
+    /// it has any.
+    pub fn piece(
+        &mut self,
+        query: &Query,
+        schema: &Schema,
+        changes: &[Change<'_>],
+        last: bool,
+        dressed: &mut Dressed,
+        out: &mut Vec<u8>,
+    ) {
+        let frames = &mut self.frames;
+        match query.envelope {
+            Envelope::Diff if query.is_whole(schema) => {
+                for (index, row, diff) in changes {
+                    let update = dressed.update(*index, row, *diff, schema);
+                    frames.update(out, |out| out.extend_from_slice(update));
+                }
+            }
+            Envelope::Diff => {
+                // Without the columns in which they differ, rows may be equal.
+                let mut shown: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
+                for (_, row, diff) in changes {
+                    *shown.entry(projected(row, query, schema)).or_insert(0) += diff;
+                }
+                let (removed, added): (Vec<_>, Vec<_>) =
+                    shown.iter().filter(|(_, diff)| **diff != 0).partition(|(_, diff)| **diff < 0);
+                for (row, diff) in removed.into_iter().chain(added) {
+                    frames.update(out, |out| update(row, *diff, out));
+                }
+            }
+            Envelope::Upsert => {
+                let mut by_key: BTreeMap<Vec<u8>, [Option<Vec<u8>>; 2]> = BTreeMap::new();
+                for (_, row, diff) in changes {
+                    let mut key = Vec::new();
+                    row.json(schema, schema.key.iter().copied(), &mut key);
+                    by_key.entry(key).or_default()[usize::from(*diff > 0)] = Some(projected(row, query, schema));
+                }
+                for (key, [_, after]) in by_key.into_iter().filter(|(_, [before, after])| before != after) {
+                    frames.update(out, |out| upsert(&key, after.as_deref(), out));
+                }
             }
         }
-        Envelope::Diff => {
-            // Without the columns in which they differ, rows may be equal.
-            let mut shown: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
-            for (_, row, diff) in changes {
-                *shown.entry(projected(row, query, schema)).or_insert(0) += diff;
-            }
-            let (removed, added): (Vec<_>, Vec<_>) =
-                shown.iter().filter(|(_, diff)| **diff != 0).partition(|(_, diff)| **diff < 0);
-            for (row, diff) in removed.into_iter().chain(added) {
-                frames.update(out, |out| update(row, *diff, out));
-            }
-        }
-        Envelope::Upsert => {
-            let mut by_key: BTreeMap<Vec<u8>, [Option<Vec<u8>>; 2]> = BTreeMap::new();
-            for (_, row, diff) in changes {
-                let mut key = Vec::new();
-                row.json(schema, schema.key.iter().copied(), &mut key);
-                by_key.entry(key).or_default()[usize::from(*diff > 0)] = Some(projected(row, query, schema));
-            }
-            for (key, [_, after]) in by_key.into_iter().filter(|(_, [before, after])| before != after) {
-                frames.update(out, |out| upsert(&key, after.as_deref(), out));
-            }
+        if last {
+            frames.finish(out, self.begun);
+        } else {
+            // What is sent ends with a whole frame.
+            self.begun |= frames.cut(out);
         }
     }
-    frames.finish(out, false);
 }
 
 /// The frames of a snapshot: rows come one by one.
@@ -203,7 +235,7 @@ impl Snapshot<'_> {
         });
     }
 
-    pub fn finish(self, out: &mut Vec<u8>) {
+    pub fn finish(mut self, out: &mut Vec<u8>) {
         self.frames.finish(out, true);
     }
 }
@@ -267,8 +299,17 @@ impl Frames {
         self.encoding.end(out);
     }
 
+    /// Closes the open frame, which is not the last one. Returns whether there was one.
+    fn cut(&mut self, out: &mut Vec<u8>) -> bool {
+        let open = self.open.is_some();
+        if open {
+            self.close(out, false);
+        }
+        open
+    }
+
     /// `always`: with a frame also if there were no updates.
-    fn finish(mut self, out: &mut Vec<u8>, always: bool) {
+    fn finish(&mut self, out: &mut Vec<u8>, always: bool) {
         if self.open.is_none() && always {
             self.encoding.begin(out);
             out.extend_from_slice(self.head.as_bytes());

@@ -32,7 +32,8 @@ const ALL_BYTES: usize = 256 << 20;
 /// A tick that is published.
 pub struct Fresh {
     pub tick: Tick,
-    pub blocks: Vec<Block>,
+    /// `None`: subscribers read it from the log, piece by piece, as it is large.
+    pub blocks: Option<Vec<Block>>,
 }
 
 /// The subscribers that keep up.
@@ -201,10 +202,15 @@ impl Hub {
         if fresh.tick != state.next {
             state.skip(fresh.tick);
         }
-        for collection in Collection::ALL {
-            state.collection(fresh, collection, self);
+        match &fresh.blocks {
+            Some(blocks) => {
+                for collection in Collection::ALL {
+                    state.collection(fresh.tick, blocks, collection, self);
+                }
+                state.next = fresh.tick + 1;
+            }
+            None => state.skip(fresh.tick + 1),
         }
-        state.next = fresh.tick + 1;
     }
 }
 
@@ -273,13 +279,13 @@ impl State {
     }
 
     /// Hands out the rows of one collection.
-    fn collection(&mut self, fresh: &Fresh, collection: Collection, hub: &Hub) {
+    fn collection(&mut self, tick: Tick, blocks: &[Block], collection: Collection, hub: &Hub) {
         let State { groups, anchored, .. } = self;
         let of_collection = |group: &Option<Group>| group.as_ref().is_some_and(|group| group.key.0 == collection);
         if !groups.iter().any(of_collection) {
             return;
         }
-        let changes = output::changes(&fresh.blocks, collection.name());
+        let changes = output::changes(blocks, collection.name());
         // What the output log holds was encoded by this process.
         let decoded: Vec<(Row<'_>, i64)> =
             changes.iter().filter_map(|(row, diff)| Some((Row::decode(collection, row)?, *diff))).collect();
@@ -314,8 +320,8 @@ impl State {
             let wanted: Vec<Change<'_>> =
                 group.wanted.drain(..).map(|index| (index, &decoded[index].0, decoded[index].1)).collect();
             let mut out = Vec::new();
-            let (encoding, upper) = (group.key.2, fresh.tick + 1);
-            frame::delta(encoding, &group.query, schema, fresh.tick, &wanted, &mut dressed, &mut out);
+            let (encoding, upper) = (group.key.2, tick + 1);
+            frame::delta(encoding, &group.query, schema, tick, &wanted, &mut dressed, &mut out);
             if out.is_empty() {
                 continue;
             }

@@ -1,13 +1,13 @@
 //! One subscriber, from hello to the end: a snapshot if it wants one, what the output log has, then what the hub hands out;
 //! and back to the log whenever it is too slow for the hub.
 
-use super::frame::{self, Change, Dressed, Encoding};
+use super::frame::{self, Change, Delta, Dressed, Encoding};
 use super::hub::{Hub, Mailbox, Next};
 use super::query::Query;
 use super::snapshot::Spool;
 use super::token::ResumeTokens;
 use crate::log::error::LogError;
-use crate::log::output::{self, OutputLog, OutputReader};
+use crate::log::output::{OutputLog, OutputReader, Pieces};
 use crate::rows::{Row, Schemas};
 use axum::body::Bytes;
 use dataflows::Tick;
@@ -176,7 +176,7 @@ impl Subscriber {
             return Ok(position);
         }
         let mut position = position;
-        let mut reader = OutputReader::new(Arc::clone(&self.subscriptions.outputs), position);
+        let mut reader = LogReader::new(&self.subscriptions.outputs, position);
         while position < upto {
             let turn = self.subscriptions.reading.acquire().await.map_err(|_| End::Plain)?;
             let (subscriptions, query, encoding) =
@@ -189,7 +189,7 @@ impl Subscriber {
             let (back, read) = batch.await.map_err(|error| internal(error.to_string()))?;
             drop(turn);
             reader = back;
-            let out = read.map_err(|error| match error {
+            let out = read.map_err(|error| match self.subscriptions.outputs.gone(position, error) {
                 LogError::Gone { oldest, .. } => expired(oldest),
                 error => internal(error.to_string()),
             })?;
@@ -217,9 +217,28 @@ fn expired(oldest: Tick) -> End {
     End::Error { code: "token_expired", message, oldest: Some(oldest) }
 }
 
-/// The frames of the ticks before `upto`, or of some of them, with the progress that they make.
+/// Reads the output log, and a large tick piece by piece.
+struct LogReader {
+    ticks: OutputReader,
+    /// Of the tick that is not complete.
+    open: Option<(Tick, Pieces, Delta)>,
+}
+
+impl LogReader {
+    fn new(outputs: &Arc<OutputLog>, position: Tick) -> LogReader {
+        LogReader { ticks: OutputReader::new(Arc::clone(outputs), position), open: None }
+    }
+
+    /// The first tick that has not been read to its end.
+    fn position(&self) -> Tick {
+        self.open.as_ref().map_or(self.ticks.position(), |(tick, ..)| *tick)
+    }
+}
+
+/// Returns the frames of the ticks before `upto`, or of some of them, with the progress that they make. Within a large tick
+/// there is none.
 fn read(
-    reader: &mut OutputReader,
+    reader: &mut LogReader,
     subscriptions: &Subscriptions,
     query: &Query,
     encoding: Encoding,
@@ -229,19 +248,31 @@ fn read(
     let from = reader.position();
     let mut out = Vec::new();
     while reader.position() < upto && reader.position() - from < BATCH_TICKS && out.len() < BATCH_BYTES {
-        let tick = reader.position();
-        let Some(blocks) = reader.tick()? else { break };
-        let changes = output::changes(&blocks, query.collection.name());
-        let rows: Vec<(Row<'_>, i64)> = changes
+        let (tick, mut pieces, mut delta) = match reader.open.take() {
+            Some(open) => open,
+            None => {
+                let Some(output) = reader.ticks.tick()? else { break };
+                let (tick, name) = (output.tick, query.collection.name());
+                (tick, output.pieces(name, query.collection.same_key()), Delta::new(encoding, tick))
+            }
+        };
+        let Some(piece) = pieces.next()? else { continue };
+        let rows: Vec<(Row<'_>, i64)> = piece
+            .rows
             .iter()
             .filter_map(|(row, diff)| Some((Row::decode(query.collection, row)?, *diff)))
             .filter(|(row, _)| query.wants(row))
             .collect();
         let rows: Vec<Change<'_>> = rows.iter().enumerate().map(|(index, (row, diff))| (index, row, *diff)).collect();
-        frame::delta(encoding, query, schema, tick, &rows, &mut Dressed::default(), &mut out);
+        delta.piece(query, schema, &rows, piece.last, &mut Dressed::default(), &mut out);
+        if !piece.last {
+            reader.open = Some((tick, pieces, delta));
+        }
     }
-    let upper = reader.position();
-    frame::progress(encoding, upper, &subscriptions.tokens.encode(upper, query), &mut out);
+    if reader.open.is_none() {
+        let upper = reader.position();
+        frame::progress(encoding, upper, &subscriptions.tokens.encode(upper, query), &mut out);
+    }
     Ok(out)
 }
 

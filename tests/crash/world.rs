@@ -86,7 +86,7 @@ impl World {
     pub fn open(&mut self) -> Result<Ended, String> {
         self.log = None;
         self.epoch += 1;
-        let limits = Limits { segment_bytes: 1_200, buffer_bytes: 300 };
+        let limits = Limits { segment_bytes: 1_200, buffer_bytes: 300, block_bytes: 400, piece_bytes: 1_000 };
         let settings = Settings { id: LogId([7; 16]), epoch: self.epoch, parts: PARTS, workers: self.workers, limits };
         match call!(Log::open(Arc::new(self.fs.clone()), Path::new(ROOT), &settings)) {
             Call::Ok(log) => self.log = Some(log),
@@ -228,7 +228,12 @@ impl World {
             // Ticks of the outputs are never behind what the remap keeps: see `release`.
             if tick < log.remap.next() {
                 let now_ms = reader.binding(tick).map_err(|error| error.to_string())?.now_ms;
-                call!(log.outputs.append(worker, &block(tick, now_ms, worker, self.workers as usize)));
+                let block = block(tick, now_ms, worker, self.workers as usize);
+                // Some ticks are large: they have blocks of their own, in several segments.
+                match tick % 3 {
+                    1 => call!(log.outputs.append_large(worker, &block)),
+                    _ => call!(log.outputs.append(worker, &block)),
+                };
             }
         }
         if self.rng.below(3) > 0 && matches!(call!(log.outputs.sync(worker)), Call::Ok(_)) {

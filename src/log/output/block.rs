@@ -1,13 +1,57 @@
 //! What one worker publishes of one tick, in the one form that it has.
 
+use super::blocks::{self, Contents};
 use crate::log::error::LogError;
 use dataflows::Tick;
 use std::collections::BTreeMap;
 
 const VERSION: u8 = 1;
+/// Bytes before the body of a record: version and digest.
+const HEAD: usize = 33;
 
 /// Encoded rows, each with how often it is added (or removed, below 0).
 pub type Rows = Vec<(Vec<u8>, i64)>;
+
+/// Rows of a tick that need not be in memory, in canonical order: by collection, sorted by bytes, each once, none with 0.
+pub trait Canonical {
+    /// The tick, and its clock: milliseconds since 1970-01-01T00:00:00Z.
+    fn tick(&self) -> (Tick, i64);
+
+    /// Names of the collections that may have rows, sorted.
+    fn collections(&self) -> Vec<String>;
+
+    /// Returns the rows of a collection from the first one on, however often it is called.
+    ///
+    /// # Errors
+    /// [`LogError::Read`] of where they are kept.
+    fn rows<'r>(&'r self, collection: &str) -> Result<RowStream<'r>, LogError>;
+}
+
+/// Rows one by one.
+pub type RowStream<'r> = Box<dyn Iterator<Item = Result<(Vec<u8>, i64), LogError>> + 'r>;
+
+/// What the record of a tick says.
+pub(super) enum Entry {
+    /// The rows.
+    Whole(Block),
+    /// Where the rows are.
+    Large(Contents),
+}
+
+impl Entry {
+    /// Reads the record of `tick`. `None` if these are not its bytes, or they are not in canonical form.
+    pub fn decode(bytes: &[u8], tick: Tick) -> Option<Entry> {
+        let entry = match bytes.first()? {
+            &blocks::VERSION => Entry::Large(Contents::decode(unsealed(bytes)?)?),
+            _ => Entry::Whole(Block::decode(bytes)?),
+        };
+        let of = match &entry {
+            Entry::Whole(block) => block.tick,
+            Entry::Large(contents) => contents.tick,
+        };
+        (of == tick).then_some(entry)
+    }
+}
 
 /// The rows of a tick, by collection. Rows are sorted by bytes, each is there once, and none with 0: the same rows make
 /// the same bytes, in whatever order and pieces they came. The rank of a row is its sequence number in the tick.
@@ -24,6 +68,11 @@ impl Block {
         Block { tick, now_ms, collections: BTreeMap::new() }
     }
 
+    /// Returns a block with the rows of one collection, which are in canonical form.
+    pub(super) fn of(tick: Tick, now_ms: i64, collection: &str, rows: Rows) -> Block {
+        Block { tick, now_ms, collections: [(collection.to_owned(), rows)].into() }
+    }
+
     /// Adds rows to a collection.
     ///
     /// # Errors
@@ -31,25 +80,11 @@ impl Block {
     pub fn add(&mut self, collection: &str, rows: Rows) -> Result<(), LogError> {
         let all = self.collections.entry(collection.to_owned()).or_default();
         all.extend(rows);
-        all.sort_unstable();
-        let mut overflow = false;
-        all.dedup_by(|row, kept| {
-            let same = row.0 == kept.0;
-            if same {
-                let sum = kept.1.checked_add(row.1);
-                overflow |= sum.is_none();
-                kept.1 = sum.unwrap_or_default();
-            }
-            same
-        });
-        all.retain(|(_, diff)| *diff != 0);
+        let consolidated = consolidate(all);
         if all.is_empty() {
             self.collections.remove(collection);
         }
-        if overflow {
-            return Err(LogError::Refused(format!("a row of `{collection}` is there too often")));
-        }
-        Ok(())
+        consolidated.ok_or_else(|| too_often(collection))
     }
 
     /// By name. Collections without rows are not there.
@@ -67,12 +102,13 @@ impl Block {
         *blake3::hash(&self.body()).as_bytes()
     }
 
+    /// Takes the rows of a collection out.
+    pub(super) fn take(&mut self, collection: &str) -> Rows {
+        self.collections.remove(collection).unwrap_or_default()
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
-        let body = self.body();
-        let mut bytes = vec![VERSION];
-        bytes.extend_from_slice(blake3::hash(&body).as_bytes());
-        bytes.extend_from_slice(&body);
-        bytes
+        sealed(VERSION, &self.body())
     }
 
     fn body(&self) -> Vec<u8> {
@@ -92,12 +128,7 @@ impl Block {
 
     /// `None` if these are not the bytes of a block, or it is not in canonical form.
     pub(super) fn decode(bytes: &[u8]) -> Option<Block> {
-        let mut rest = bytes;
-        let [VERSION] = take(&mut rest)? else { return None };
-        let digest: [u8; 32] = take(&mut rest)?;
-        if blake3::hash(rest) != digest {
-            return None;
-        }
+        let mut rest = unsealed(bytes).filter(|_| bytes[0] == VERSION)?;
         let mut block = Block::new(u64::from_le_bytes(take(&mut rest)?), i64::from_le_bytes(take(&mut rest)?));
         for _ in 0..u32::from_le_bytes(take(&mut rest)?) {
             let name = String::from_utf8(take_text(&mut rest)?.to_vec()).ok()?;
@@ -116,8 +147,43 @@ impl Block {
     }
 }
 
+impl Canonical for Block {
+    fn tick(&self) -> (Tick, i64) {
+        (self.tick, self.now_ms)
+    }
+
+    fn collections(&self) -> Vec<String> {
+        self.collections.keys().cloned().collect()
+    }
+
+    fn rows<'r>(&'r self, collection: &str) -> Result<RowStream<'r>, LogError> {
+        Ok(Box::new(Block::rows(self, collection).iter().cloned().map(Ok)))
+    }
+}
+
+/// Sorts rows and adds up those that are equal. `None` if a multiplicity leaves `i64`; the rows are then of no use.
+pub fn consolidate(rows: &mut Rows) -> Option<()> {
+    rows.sort_unstable();
+    let mut overflow = false;
+    rows.dedup_by(|row, kept| {
+        let same = row.0 == kept.0;
+        if same {
+            let sum = kept.1.checked_add(row.1);
+            overflow |= sum.is_none();
+            kept.1 = sum.unwrap_or_default();
+        }
+        same
+    });
+    rows.retain(|(_, diff)| *diff != 0);
+    (!overflow).then_some(())
+}
+
+pub fn too_often(collection: &str) -> LogError {
+    LogError::Refused(format!("a row of `{collection}` is there too often"))
+}
+
 /// What changed in one collection in one tick, over the blocks of all workers: removals first, then by bytes. The same
-/// rows are in the same order, however many workers there were.
+/// rows are in the same order, however many workers there were. As [`super::Pieces`], of a tick that is one piece.
 pub fn changes<'b>(blocks: &'b [Block], collection: &str) -> Vec<(&'b [u8], i64)> {
     let rows = blocks.iter().flat_map(|block| block.rows(collection));
     let mut all: Vec<(&[u8], i64)> = rows.map(|(row, diff)| (row.as_slice(), *diff)).collect();
@@ -135,18 +201,38 @@ pub fn changes<'b>(blocks: &'b [Block], collection: &str) -> Vec<(&'b [u8], i64)
     all
 }
 
-fn text(bytes: &mut Vec<u8>, text: &[u8]) {
+/// A record: version, BLAKE3 of the body, body.
+pub(super) fn sealed(version: u8, body: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEAD + body.len());
+    bytes.push(version);
+    bytes.extend_from_slice(blake3::hash(body).as_bytes());
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+/// The body of a record; `None` if its digest is another one.
+fn unsealed(bytes: &[u8]) -> Option<&[u8]> {
+    let body = bytes.get(HEAD..)?;
+    (blake3::hash(body).as_bytes()[..] == *digest_of(bytes)).then_some(body)
+}
+
+/// The digest that a record has been given.
+pub(super) fn digest_of(bytes: &[u8]) -> &[u8] {
+    &bytes[1..HEAD]
+}
+
+pub(super) fn text(bytes: &mut Vec<u8>, text: &[u8]) {
     bytes.extend_from_slice(&(text.len() as u32).to_le_bytes());
     bytes.extend_from_slice(text);
 }
 
-fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+pub(super) fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (head, rest) = bytes.split_first_chunk::<N>()?;
     *bytes = rest;
     Some(*head)
 }
 
-fn take_text<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
+pub(super) fn take_text<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
     let length = u32::from_le_bytes(take(bytes)?) as usize;
     let (text, rest) = bytes.split_at_checked(length)?;
     *bytes = rest;

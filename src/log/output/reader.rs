@@ -1,8 +1,9 @@
 //! Following the output log tick by tick, at the reader's own pace.
 
-use super::{Block, OutputLog};
+use super::block::Entry;
+use super::tick::{TickOutput, WorkerOutput};
+use super::{OutputLog, WorkerReader};
 use crate::log::error::LogError;
-use crate::log::partition::Reader;
 use dataflows::Tick;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,9 +18,9 @@ pub struct OutputReader {
     log: Arc<OutputLog>,
     next: Tick,
     /// Of the workers of the start that `next` belongs to, and where that start ends.
-    readers: Vec<Reader>,
+    readers: Vec<WorkerReader>,
     end: Tick,
-    read: VecDeque<Vec<Block>>,
+    read: VecDeque<TickOutput>,
 }
 
 impl OutputReader {
@@ -33,11 +34,11 @@ impl OutputReader {
         self.next
     }
 
-    /// The blocks of the next tick, one per worker of its time; `None` if it is not whole yet.
+    /// What was published of the next tick; `None` if it is not whole yet.
     ///
     /// # Errors
     /// [`LogError::Gone`], [`LogError::Corrupt`], [`LogError::Read`].
-    pub fn tick(&mut self) -> Result<Option<Vec<Block>>, LogError> {
+    pub fn tick(&mut self) -> Result<Option<TickOutput>, LogError> {
         if self.read.is_empty() && !self.fill()? {
             return Ok(None);
         }
@@ -55,19 +56,48 @@ impl OutputReader {
         }
         let from = self.next;
         let upto = upper.min(self.end).min(from + TICKS);
-        let upto = self.readers.iter().map(|reader| reader.within(from, upto, BYTES)).min().unwrap_or(upto);
-        let mut ticks: VecDeque<Vec<Block>> = (from..upto).map(|_| Vec::new()).collect();
-        for reader in &mut self.readers {
-            let mut damaged = None;
-            reader.read(from, upto, |record| match Block::decode(record.payload) {
-                Some(block) if block.tick == record.offset => ticks[(block.tick - from) as usize].push(block),
-                _ => damaged = Some(record.offset),
-            })?;
-            if let Some(tick) = damaged {
-                return Err(self.log.damaged(tick));
-            }
-        }
-        self.read = ticks;
+        let upto = self.readers.iter().map(|reader| reader.ticks.within(from, upto, BYTES)).min().unwrap_or(upto);
+        self.read = read(&mut self.readers, from, upto, self.log.piece_bytes)?;
         Ok(true)
     }
+}
+
+/// Reads the ticks from `from` up to, not including, `upto`.
+pub(super) fn read(
+    readers: &mut [WorkerReader],
+    from: Tick,
+    upto: Tick,
+    piece_bytes: usize,
+) -> Result<VecDeque<TickOutput>, LogError> {
+    let output = |tick| TickOutput { tick, now_ms: 0, workers: Vec::new(), piece_bytes };
+    let mut ticks: VecDeque<TickOutput> = (from..upto).map(output).collect();
+    for WorkerReader { ticks: records, large } in readers {
+        let mut damaged = None;
+        records.read(from, upto, |record| {
+            let tick = record.offset;
+            let output = &mut ticks[(tick - from) as usize];
+            let worker = match Entry::decode(record.payload, tick) {
+                Some(Entry::Whole(block)) => Some((block.now_ms, WorkerOutput::Whole(block))),
+                Some(Entry::Large(contents)) => {
+                    large.reader(tick).map(|reader| (contents.now_ms, WorkerOutput::Large(contents, reader)))
+                }
+                None => None,
+            };
+            match worker {
+                Some((now_ms, worker)) => {
+                    output.now_ms = now_ms;
+                    output.workers.push(worker);
+                }
+                None => damaged = damaged.or(Some(tick)),
+            }
+        })?;
+        if let Some(tick) = damaged {
+            // Retention removes blocks after it has said so.
+            let oldest = records.low();
+            let gone = LogError::Gone { position: tick, oldest };
+            let what = format!("what was published of tick {tick} is not canonical, or its blocks are missing");
+            return Err(if tick < oldest { gone } else { LogError::corrupt(records.dir(), tick, what) });
+        }
+    }
+    Ok(ticks)
 }

@@ -4,7 +4,7 @@ use super::{Place, Segment, Shared, lock};
 use crate::log::error::LogError;
 use crate::log::segment::{self, FRAME, Fault, Frame, Kind, Record, SparseIndex};
 use crate::log::vfs::{Vfs, VfsFile};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 /// How much is read at once, unless a record is larger.
@@ -43,6 +43,11 @@ impl Clone for Reader {
 impl Reader {
     pub(super) fn new(vfs: Arc<dyn Vfs>, place: Place, shared: Arc<Mutex<Shared>>) -> Reader {
         Reader { vfs, place, shared, window: Vec::new(), open: None }
+    }
+
+    /// The folder of its files.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.place.dir
     }
 
     /// Records below this offset can be read.

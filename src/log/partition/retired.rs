@@ -52,7 +52,7 @@ impl Retired {
 
     /// Ends the last segment with a seal. It is not synced, and everything before it is: where it is torn, the segment is
     /// read again.
-    fn new(mut partition: Partition) -> Result<Retired, LogError> {
+    pub(crate) fn new(mut partition: Partition) -> Result<Retired, LogError> {
         match partition.seal() {
             Ok(()) | Err(LogError::Full(_)) => {}
             Err(error) => return Err(error),
@@ -126,6 +126,15 @@ impl Retired {
         let synced = self.context.vfs.sync_dir(&self.place.dir, self.place.site(SyncStep::Destroy));
         synced.map_err(|error| self.context.poison.set(error))?;
         self.context.remove(&[self.last().path])
+    }
+
+    /// Removes all files. For a partition that nothing refers to: what a crash brings back has to be removed again.
+    ///
+    /// # Errors
+    /// [`LogError::Poisoned`].
+    pub fn remove(self) -> Result<(), LogError> {
+        let paths: Vec<_> = self.shared().segments.iter().map(|segment| segment.path.clone()).collect();
+        self.context.remove(&paths)
     }
 
     fn last(&self) -> Segment {

@@ -23,7 +23,7 @@ const DIR: &str = "log/state";
 
 fn context(vfs: impl Vfs + 'static, epoch: u64) -> Context {
     // Small, so that shards have several blocks.
-    let limits = Limits { segment_bytes: 2_000, buffer_bytes: 200 };
+    let limits = Limits { segment_bytes: 2_000, buffer_bytes: 200, block_bytes: 400, piece_bytes: 1_000 };
     Context { vfs: Arc::new(vfs), id: LogId([5; 16]), epoch, limits, poison: Poison::default() }
 }
 
