@@ -43,6 +43,8 @@ pub struct Outline {
     pub outputs: Vec<OutputOutline>,
     /// Of a run.
     pub sinks: Vec<SinkOutline>,
+    /// Of a plan that can be replayed: why it cannot be run.
+    pub run_refuses: Option<String>,
 }
 
 /// The server that takes events in while `headwater run` does.
@@ -155,12 +157,22 @@ pub struct SinkOutline {
 const ANY: &str = "any";
 
 impl Outline {
-    /// Looks into the files of the plan. `out` and `format` are those of the replay.
+    /// Looks into the files of the plan. `out` and `format` are those of the replay; so are files that the command line
+    /// has given.
     ///
     /// # Errors
     /// What would end a replay before its first record: a file that is missing or may not be read, or whose format
-    /// cannot be told.
-    pub fn of(plan: &Plan, out: Option<&std::path::Path>, format: OutputFormat) -> Result<Outline, Error> {
+    /// cannot be told. If a source is only read by a run, also what a start refuses ([`Plan::check_run`]).
+    pub fn of(
+        plan: &Plan,
+        files_given: bool,
+        out: Option<&std::path::Path>,
+        format: OutputFormat,
+    ) -> Result<Outline, Error> {
+        let run_refuses = match plan.check_run() {
+            Err(error) if !files_given && plan.sources.iter().any(SourcePlan::is_of_run) => return Err(error),
+            checked => checked.err().map(|error| error.to_string()),
+        };
         let posted = plan.sources.iter().filter(|source| source.kind == SourceKind::Http).count();
         let sources = (0..).zip(&plan.sources).map(|(index, source)| source_outline(index, source, posted > 1));
         let sources: Vec<SourceOutline> = sources.collect::<Result<_, _>>()?;
@@ -193,6 +205,7 @@ impl Outline {
             stages: stages(plan),
             outputs: outputs(plan, out, format),
             sinks: plan.sinks.iter().map(sink_outline).collect(),
+            run_refuses,
         })
     }
 
