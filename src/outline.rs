@@ -97,6 +97,8 @@ pub struct FileOutline {
     pub format: Option<&'static str>,
     pub framing: Option<&'static str>,
     pub compression: Option<&'static str>,
+    /// Of a file that is followed: why it cannot be read yet. A run tells it in its log and tries again.
+    pub not_yet: Option<String>,
 }
 
 /// Where a value is looked for: the first that is present gives it.
@@ -220,13 +222,24 @@ fn source_outline(index: u16, source: &SourcePlan, named: bool) -> Result<Source
     let events = &source.events;
     let mut files = Vec::new();
     for part in parts_of(index, source)? {
-        let probed = source::probe(&part, events.limits.event_bytes).map_err(Error::run("read the sources"))?;
+        let path = part.path.display().to_string();
+        let probed = match source::probe(&part, events.limits.event_bytes) {
+            Ok(probed) => probed,
+            Err(error) if source.kind == (SourceKind::File { follow: true }) => {
+                let bytes = std::fs::metadata(&part.path).map_or(0, |metadata| metadata.len());
+                let not_yet = Some(error.to_string());
+                files.push(FileOutline { path, bytes, format: None, framing: None, compression: None, not_yet });
+                continue;
+            }
+            Err(error) => return Err(Error::run("read the sources")(error)),
+        };
         files.push(FileOutline {
-            path: part.path.display().to_string(),
+            path,
             bytes: probed.bytes,
             format: probed.content.map(|Detected { format, .. }| format.name()),
             framing: probed.content.map(|Detected { framing, .. }| framing_name(framing)),
             compression: probed.compression,
+            not_yet: None,
         });
     }
     let mut formats = Vec::from(Format::ALL);

@@ -157,6 +157,10 @@ fn what_stops_a_run_stops_its_plan_with_the_same_words_and_nothing_is_touched() 
         assert!(plan.stderr().replace("\n", " ").contains(what), "{what}: {}", plan.stderr());
         assert!(!folder.path("data").exists(), "{config}");
     }
+    // A run waits for what is followed, so its plan does too.
+    folder.write("prose.log", "some prose\nwithout any form\n");
+    folder.write("headwater.toml", "[[source]]\nname = 'web'\npaths = ['prose.log']\nfollow = true\n");
+    assert!(plan(&folder, &[]).contains("not yet: cannot detect"));
     // What is replayed needs none of that; its plan says what a run would refuse.
     folder.write("headwater.toml", "[events]\nmax_bytes = '16MiB'\n[[source]]\nname = 'web'\npaths = ['web.log']\n");
     let text = plan(&folder, &[]);

@@ -178,7 +178,8 @@ impl SourceOutline {
 
 impl FileOutline {
     fn line(&self) -> String {
-        format!("{}  {}", self.path, DecimalBytes(self.bytes))
+        let not_yet = self.not_yet.as_ref().map(|why| format!("  not yet: {why}")).unwrap_or_default();
+        format!("{}  {}{not_yet}", self.path, DecimalBytes(self.bytes))
     }
 
     fn kind(&self) -> String {
