@@ -361,3 +361,29 @@ fn the_tables_of_columns_are_the_schemas() {
         }
     }
 }
+
+/// The runner is no test if it passes anything: an unmarked block, a command that fails, also before a pipe, and other
+/// words than printed.
+#[test]
+fn what_is_not_as_printed_is_a_fault() {
+    let block = |info: &str, text: &str| Block { line: 1, info: info.into(), text: text.into() };
+    for (wrong, blocks) in [
+        ("neither `run` nor", vec![block("sh", "true\n")]),
+        ("neither `run` nor", vec![block("sh not run: ", "true\n")]),
+        ("failed, at 0", vec![block("sh run", "false\ntrue\n")]),
+        ("ends with 2", vec![block("sh run", "headwater plan nowhere.toml | cat\n")]),
+        ("prints", vec![block("sh run", "echo a 1\n"), block("text printed", "a 2\n")]),
+        ("prints", vec![block("sh run", "echo a b\n"), block("text printed", "…c\n")]),
+        ("prints", vec![block("sh run", "echo a 1\n"), block("text printed, figures vary", "b 1\n")]),
+    ] {
+        let faults = run("the test's own", &blocks).join("\n");
+        assert!(faults.contains(wrong), "{wrong}: {faults}");
+    }
+    let fine = [
+        block("sh run", "cat name; echo 12 kB of 3; echo b\n"),
+        block("text printed, figures vary", "c\n9 B of 8\n…\n"),
+        block("text file name", "c\n"),
+    ];
+    let fine = [2, 0, 1].map(|at: usize| block(&fine[at].info, &fine[at].text));
+    assert_eq!(run("the test's own", &fine), Vec::<String>::new());
+}
