@@ -275,6 +275,7 @@ impl Run {
             workers: self.workers.map(usize::from),
             listen: self.listen.clone(),
             live: true,
+            run: true,
             ..Overrides::default()
         }
     }

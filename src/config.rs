@@ -44,6 +44,8 @@ pub struct Overrides {
     pub listen: Option<String>,
     /// A source that is posted to is something to read.
     pub live: bool,
+    /// The plan will be run, whatever its sources are: what only a run refuses is a mistake.
+    pub run: bool,
     /// Nothing will be read from the sources, so it is fine if they name no files.
     pub without_files: bool,
 }
@@ -79,6 +81,9 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     let fields = fields.into_plan();
     let schemas = Schemas::new(&session_schema(&sessions, &fields));
     let sinks = sinks::check(&typed.sink.0, &schemas, folder, problems);
+    if overrides.run || (overrides.live && overrides.files.is_empty() && sources.iter().any(SourcePlan::is_of_run)) {
+        sources::check_for_run(&typed, &sources, problems);
+    }
     if !problems.is_empty() {
         return Err(std::mem::take(problems).into_error(name, text));
     }

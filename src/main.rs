@@ -65,6 +65,7 @@ fn run_live(verb: &cli::Run) -> ExitCode {
         if let (Some(listen), Err(help)) = (&verb.listen, config::check_listen(&plan.http)) {
             return Err(Error::usage(format!("cannot listen on `{listen}`"), help));
         }
+        plan.check_run()?;
         Ok(Arc::new(plan))
     };
     let plan = match plan() {
@@ -127,7 +128,7 @@ fn run_plan(verb: &cli::Plan) -> Result<String, Error> {
     let job = &verb.job;
     // What only a run could read is shown too.
     let plan = config::load(&job.config, &Overrides { live: true, ..job.overrides() })?;
-    let outline = Outline::of(&plan, job.out.as_deref(), job.format)?;
+    let outline = Outline::of(&plan, !job.files.is_empty(), job.out.as_deref(), job.format)?;
     match verb.json {
         true => outline.json().map(|json| json + "\n").map_err(Error::run("print the plan")),
         false => Ok(outline.render(text::wants_color())),

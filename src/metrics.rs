@@ -11,6 +11,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::atomic::AtomicU64;
 
+/// The HTTP statuses that the server answers with. Another one is counted too, but its first answer raises no alert.
+const STATUSES: [u16; 17] = [200, 202, 400, 401, 403, 404, 405, 408, 409, 410, 413, 414, 415, 421, 429, 500, 503];
+
 /// From the arrival of a delivery to the end of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -21,6 +24,8 @@ pub enum Stage {
 }
 
 impl Stage {
+    const ALL: [Stage; 2] = [Stage::Durable, Stage::Published];
+
     fn name(self) -> &'static str {
         match self {
             Stage::Durable => "durable",
@@ -133,7 +138,22 @@ impl Metrics {
             sinks_lag_ticks: Family::default(),
         };
         metrics.register();
+        metrics.begin();
         metrics
+    }
+
+    /// Begins every series whose labels are known at 0: an `increase` sees the first one only if there was a 0 before it.
+    /// The series of a sink begin in [`Metrics::sink`].
+    fn begin(&self) {
+        for reason in Reason::ALL {
+            drop(self.dead_letters.get_or_create(&ByReason { reason: reason.code() }));
+        }
+        for status in STATUSES {
+            drop(self.requests.get_or_create(&ByStatus { status }));
+        }
+        for stage in Stage::ALL {
+            drop(self.stages.get_or_create(&ByStage { stage: stage.name() }));
+        }
     }
 
     fn register(&mut self) {
@@ -210,6 +230,31 @@ fn latencies() -> Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An alert on `increase(…)` never saw the first poison record: its series began with it, at 1, and nothing had
+    /// increased. All siblings are looked at: every counter that has labels.
+    #[test]
+    fn every_series_whose_labels_are_known_begins_at_0() {
+        let metrics = Metrics::new();
+        let _sink = metrics.sink("crm");
+        let text = metrics.text();
+        let mut expected: Vec<String> = Vec::new();
+        for reason in Reason::ALL {
+            expected.push(format!("headwater_dead_letters_total{{reason=\"{}\"}} 0", reason.code()));
+        }
+        for status in [202, 400, 429, 500, 503] {
+            expected.push(format!("headwater_requests_total{{status=\"{status}\"}} 0"));
+        }
+        for stage in ["durable", "published"] {
+            expected.push(format!("headwater_latency_seconds_count{{stage=\"{stage}\"}} 0"));
+        }
+        for counter in ["delivered", "retries", "dead_letters", "lost_ticks"] {
+            expected.push(format!("headwater_sink_{counter}_total{{sink=\"crm\"}} 0"));
+        }
+        for line in expected {
+            assert!(text.lines().any(|found| found == line), "{line}: {text}");
+        }
+    }
 
     #[test]
     fn what_was_counted_is_said() {

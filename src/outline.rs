@@ -43,6 +43,8 @@ pub struct Outline {
     pub outputs: Vec<OutputOutline>,
     /// Of a run.
     pub sinks: Vec<SinkOutline>,
+    /// Of a plan that can be replayed: why it cannot be run.
+    pub run_refuses: Option<String>,
 }
 
 /// The server that takes events in while `headwater run` does.
@@ -95,6 +97,8 @@ pub struct FileOutline {
     pub format: Option<&'static str>,
     pub framing: Option<&'static str>,
     pub compression: Option<&'static str>,
+    /// Of a file that is followed: why it cannot be read yet. A run tells it in its log and tries again.
+    pub not_yet: Option<String>,
 }
 
 /// Where a value is looked for: the first that is present gives it.
@@ -155,12 +159,22 @@ pub struct SinkOutline {
 const ANY: &str = "any";
 
 impl Outline {
-    /// Looks into the files of the plan. `out` and `format` are those of the replay.
+    /// Looks into the files of the plan. `out` and `format` are those of the replay; so are files that the command line
+    /// has given.
     ///
     /// # Errors
     /// What would end a replay before its first record: a file that is missing or may not be read, or whose format
-    /// cannot be told.
-    pub fn of(plan: &Plan, out: Option<&std::path::Path>, format: OutputFormat) -> Result<Outline, Error> {
+    /// cannot be told. If a source is only read by a run, also what a start refuses ([`Plan::check_run`]).
+    pub fn of(
+        plan: &Plan,
+        files_given: bool,
+        out: Option<&std::path::Path>,
+        format: OutputFormat,
+    ) -> Result<Outline, Error> {
+        let run_refuses = match plan.check_run() {
+            Err(error) if !files_given && plan.sources.iter().any(SourcePlan::is_of_run) => return Err(error),
+            checked => checked.err().map(|error| error.to_string()),
+        };
         let posted = plan.sources.iter().filter(|source| source.kind == SourceKind::Http).count();
         let sources = (0..).zip(&plan.sources).map(|(index, source)| source_outline(index, source, posted > 1));
         let sources: Vec<SourceOutline> = sources.collect::<Result<_, _>>()?;
@@ -193,6 +207,7 @@ impl Outline {
             stages: stages(plan),
             outputs: outputs(plan, out, format),
             sinks: plan.sinks.iter().map(sink_outline).collect(),
+            run_refuses,
         })
     }
 
@@ -207,13 +222,24 @@ fn source_outline(index: u16, source: &SourcePlan, named: bool) -> Result<Source
     let events = &source.events;
     let mut files = Vec::new();
     for part in parts_of(index, source)? {
-        let probed = source::probe(&part, events.limits.event_bytes).map_err(Error::run("read the sources"))?;
+        let path = part.path.display().to_string();
+        let probed = match source::probe(&part, events.limits.event_bytes) {
+            Ok(probed) => probed,
+            Err(error) if source.kind == (SourceKind::File { follow: true }) => {
+                let bytes = std::fs::metadata(&part.path).map_or(0, |metadata| metadata.len());
+                let not_yet = Some(error.to_string());
+                files.push(FileOutline { path, bytes, format: None, framing: None, compression: None, not_yet });
+                continue;
+            }
+            Err(error) => return Err(Error::run("read the sources")(error)),
+        };
         files.push(FileOutline {
-            path: part.path.display().to_string(),
+            path,
             bytes: probed.bytes,
             format: probed.content.map(|Detected { format, .. }| format.name()),
             framing: probed.content.map(|Detected { framing, .. }| framing_name(framing)),
             compression: probed.compression,
+            not_yet: None,
         });
     }
     let mut formats = Vec::from(Format::ALL);

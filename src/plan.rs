@@ -1,10 +1,13 @@
 //! What will run: the configuration after every check, as plain printable data. [`crate::config`] makes it; everything
 //! else reads it.
 
+use crate::config::tokens;
 use crate::decode::path::Path;
+use crate::error::Error;
 use crate::filter::Filter;
 use crate::log::output::Retention;
 use crate::rows::Collection;
+use crate::source::follow;
 use dataflows::rules::{Rule, Test};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -32,6 +35,34 @@ pub struct Plan {
     pub sinks: Vec<SinkPlan>,
 }
 
+impl Plan {
+    /// Makes the checks of a start that need no data folder. Touches nothing.
+    ///
+    /// # Errors
+    /// What a start would refuse: a file of tokens or a sink's file that cannot be used, records that fit into no
+    /// delivery.
+    pub fn check_run(&self) -> Result<(), Error> {
+        if let Some(path) = &self.http.tokens {
+            tokens::load(path, &self.sources)?;
+        }
+        for source in &self.sources {
+            let limit = follow::EVENT_BYTES;
+            if matches!(source.kind, SourceKind::File { .. }) && source.events.limits.event_bytes > limit {
+                let message = format!("a run takes at most {limit} bytes a record from the files of `{}`", source.name);
+                return Err(Error::usage(message, "write `max_bytes` of at most \"15MiB\""));
+            }
+        }
+        for sink in &self.sinks {
+            let SinkTarget::File(path) = &sink.target else { continue };
+            if path.is_dir() || !path.parent().is_some_and(std::path::Path::is_dir) {
+                let message = format!("the sink `{}` cannot write {}", sink.name, path.display());
+                return Err(Error::usage(message, "name a file in a folder that exists"));
+            }
+        }
+        Ok(())
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct FieldPlan {
     pub name: String,
@@ -49,6 +80,13 @@ pub struct SourcePlan {
     /// Detected from the content when absent.
     pub format: Option<Format>,
     pub events: EventsPlan,
+}
+
+impl SourcePlan {
+    /// Whether only a run reads all of it.
+    pub fn is_of_run(&self) -> bool {
+        matches!(self.kind, SourceKind::Http | SourceKind::File { follow: true })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

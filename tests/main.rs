@@ -10,6 +10,7 @@ mod datasets;
 mod doctor;
 mod fuzz;
 mod generate;
+mod guides;
 mod headwater;
 mod live;
 mod outline;

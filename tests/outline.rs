@@ -133,6 +133,41 @@ fn what_stops_a_replay_stops_its_plan_with_the_same_words() {
     }
 }
 
+/// `plan` passed what `run` refused: a file of tokens that is not there, and `max_bytes` above what a delivery holds, with
+/// exit code 1 instead of 2. All checks of a start that need no data folder are made by both, before anything is touched.
+#[test]
+fn what_stops_a_run_stops_its_plan_with_the_same_words_and_nothing_is_touched() {
+    let folder = Folder::new();
+    folder.write("web.log", "::1 - - [17/May/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 -\n");
+    let posted = "[[source]]\nname = 'collector'\nkind = 'http'\n";
+    let followed = "[[source]]\nname = 'web'\npaths = ['web.log']\nfollow = true\n";
+    folder.write("tokens.toml", "[[token]]\nname = 'a'\n");
+    let sink = "[[sink]]\nname = 's'\ncollection = 'closings'\nkind = 'file'\npath = 'nowhere/s.jsonl'\n";
+    for (what, config) in [
+        ("nowhere.toml", format!("[cluster]\ntokens = 'nowhere.toml'\n{posted}")),
+        ("without `sha256`", format!("[cluster]\ntokens = 'tokens.toml'\n{posted}")),
+        ("16776191 bytes a record", format!("[events]\nmax_bytes = '16MiB'\n{followed}")),
+        ("16776191 bytes a record", format!("{followed}[source.events]\nmax_bytes = '1GiB'\n{posted}")),
+        ("cannot write", format!("{posted}{sink}")),
+    ] {
+        folder.write("headwater.toml", &config);
+        let [plan, run] = ["plan", "run"].map(|verb| folder.headwater([verb, "headwater.toml"]));
+        assert_eq!((plan.code(), run.code()), (2, 2), "{config}\n{}\n{}", plan.stderr(), run.stderr());
+        assert_eq!(plan.stderr(), run.stderr());
+        assert!(plan.stderr().replace("\n", " ").contains(what), "{what}: {}", plan.stderr());
+        assert!(!folder.path("data").exists(), "{config}");
+    }
+    // A run waits for what is followed, so its plan does too.
+    folder.write("prose.log", "some prose\nwithout any form\n");
+    folder.write("headwater.toml", "[[source]]\nname = 'web'\npaths = ['prose.log']\nfollow = true\n");
+    assert!(plan(&folder, &[]).contains("not yet: cannot detect"));
+    // What is replayed needs none of that; its plan says what a run would refuse.
+    folder.write("headwater.toml", "[events]\nmax_bytes = '16MiB'\n[[source]]\nname = 'web'\npaths = ['web.log']\n");
+    let text = plan(&folder, &[]);
+    assert!(text.contains("\nrun  a run refuses what this replay takes\n"), "{text}");
+    assert_eq!(folder.headwater(["run", "headwater.toml"]).code(), 2);
+}
+
 #[test]
 fn what_a_run_takes_in_is_shown_too() {
     let folder = Folder::new();

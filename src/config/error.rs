@@ -13,6 +13,10 @@ pub enum ConfigError {
     #[error("cannot read the configuration {}", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
 
+    #[error("cannot read the file of tokens {}: {source}", path.display())]
+    #[diagnostic(help("make it as cluster/tokens.toml.example says, or name another one with `tokens` of [cluster]"))]
+    UnreadableTokens { path: PathBuf, source: std::io::Error },
+
     #[error(transparent)]
     #[diagnostic(transparent)]
     Invalid(Box<Invalid>),

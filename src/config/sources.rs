@@ -3,8 +3,9 @@
 use super::error::{ConfigError, Problems};
 use super::events::Keys;
 use super::nearest::nearest;
-use super::typed::{OneOrMany, Source};
+use super::typed::{File, OneOrMany, Source};
 use crate::plan::{Format, SourceKind, SourcePlan};
+use crate::source::follow;
 use glob::{MatchOptions, Pattern};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,22 @@ pub(super) fn check(
         );
     }
     sources
+}
+
+/// Reports what a replay takes and a run refuses: records of files that fit into no delivery.
+pub(super) fn check_for_run(typed: &File, sources: &[SourcePlan], problems: &mut Problems) {
+    let mut told = HashSet::new();
+    let own = typed.source.0.iter().map(|source| source.get_ref().events.max_bytes.as_ref());
+    for (plan, own) in sources.iter().zip(own.chain(std::iter::once(None))) {
+        let Some(max_bytes) = own.or(typed.events.max_bytes.as_ref()) else { continue };
+        if matches!(plan.kind, SourceKind::File { .. })
+            && plan.events.limits.event_bytes > follow::EVENT_BYTES
+            && told.insert(max_bytes.span().start)
+        {
+            let message = format!("a run takes at most {} bytes a record from files", follow::EVENT_BYTES);
+            problems.push(max_bytes.span(), message, "write at most \"15MiB\"");
+        }
+    }
 }
 
 fn name<'t>(source: &'t Spanned<Source>, names: &mut HashSet<&'t str>, problems: &mut Problems) -> String {

@@ -54,7 +54,7 @@ struct Typed {
 
 /// Reads and checks a file of tokens. `sources` are those of the plan.
 pub fn load(path: &Path, sources: &[SourcePlan]) -> Result<Vec<Token>, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |source| ConfigError::UnreadableTokens { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     parse(&path.to_string_lossy(), &text, sources)
 }

@@ -62,7 +62,10 @@ impl Outline {
             let remark = if output.exists { "  replaces the one that is there" } else { "" };
             writeln!(text.out, "  {}{remark}", printable(&output.path))?;
         }
-        self.sinks.iter().try_for_each(|sink| sink.write(text))
+        self.sinks.iter().try_for_each(|sink| sink.write(text))?;
+        let Some(why) = &self.run_refuses else { return Ok(()) };
+        section(text, "run", "a run refuses what this replay takes")?;
+        table(text, &[("why", why.clone())])
     }
 }
 
@@ -175,7 +178,8 @@ impl SourceOutline {
 
 impl FileOutline {
     fn line(&self) -> String {
-        format!("{}  {}", self.path, DecimalBytes(self.bytes))
+        let not_yet = self.not_yet.as_ref().map(|why| format!("  not yet: {why}")).unwrap_or_default();
+        format!("{}  {}{not_yet}", self.path, DecimalBytes(self.bytes))
     }
 
     fn kind(&self) -> String {

@@ -46,7 +46,7 @@ const HANDLES: usize = 256;
 const QUIET: Duration = Duration::from_secs(60);
 
 /// Largest limit of a record, so that one that is too large fits into a delivery.
-const EVENT_BYTES: usize = DELIVERY_BYTES - 1024;
+pub(crate) const EVENT_BYTES: usize = DELIVERY_BYTES - 1024;
 
 /// The files of one source.
 ///
