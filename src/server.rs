@@ -16,6 +16,7 @@ mod collect;
 mod collections;
 mod connections;
 mod health;
+mod hosts;
 mod parameters;
 mod problem;
 mod rate;

@@ -2,7 +2,7 @@
 
 use super::connections::Peer;
 use super::problem::Problem;
-use super::{Shared, changes, collect, collections, health, rows};
+use super::{Shared, changes, collect, collections, health, hosts, rows};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -38,6 +38,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     if let Some(cors) = cors(&shared.services.plan.http.origins) {
         router = router.layer(cors);
     }
+    let router = router.layer(from_fn_with_state(Arc::clone(&shared), hosts::guard));
     router.layer(from_fn_with_state(Arc::clone(&shared), observe)).with_state(shared)
 }
 
