@@ -10,6 +10,7 @@
 
 mod access;
 mod body;
+mod budget;
 mod changes;
 mod check;
 mod collect;
@@ -35,7 +36,7 @@ use crate::reads::Reads;
 use crate::status::Status;
 use crate::subscribe::subscriber::Subscriptions;
 use access::Access;
-use body::Budget;
+use budget::Budget;
 use check::Decoders;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -79,6 +80,8 @@ struct Bounds {
     /// Bytes of bodies under way together, as sent and decompressed; above that, 503. The copies that go into the log
     /// are not counted: at worst it is three times as much.
     bodies: usize,
+    /// A body that takes longer than this is given up with 503 when others need its room, the slowest first.
+    quick: Duration,
     /// Requests that wait for a disk together. Further ones wait for `turn`, then they get 503.
     appending: usize,
     turn: Duration,
@@ -99,6 +102,7 @@ impl Default for Bounds {
             body: Duration::from_secs(30),
             stall: Duration::from_secs(30),
             bodies: 128 << 20,
+            quick: Duration::from_secs(1),
             appending: 256,
             turn: Duration::from_secs(1),
             snapshots: 4,
@@ -154,7 +158,7 @@ fn start_within(services: Services, bounds: Bounds) -> Result<Server, Error> {
         access: Access::new(tokens, &plan.http),
         ingest_tokens: IngestTokens::of(log),
         decoders: Decoders::new(&plan),
-        bodies: Budget::new(bounds.bodies),
+        bodies: Budget::new(bounds.bodies, bounds.quick),
         appending: Arc::new(Semaphore::new(bounds.appending)),
         snapshots: Arc::new(Semaphore::new(bounds.snapshots)),
         full: AtomicBool::new(false),
