@@ -34,6 +34,7 @@ use crate::metrics::Metrics;
 use crate::plan::Plan;
 use crate::reads::Reads;
 use crate::status::Status;
+use crate::subscribe::spools::{self, Spools};
 use crate::subscribe::subscriber::Subscriptions;
 use access::Access;
 use budget::Budget;
@@ -52,6 +53,9 @@ use tokio::task::JoinHandle;
 const THREADS: usize = 2;
 /// Threads for those who read a disk: they never keep events from getting one.
 const READING_THREADS: usize = 32;
+
+/// How often unread snapshots are compared with the space that is left: an idle process pays for it.
+const TIDY: Duration = Duration::from_secs(1);
 
 /// What the server serves.
 pub struct Services {
@@ -88,6 +92,8 @@ struct Bounds {
     /// Snapshots that are taken together. Further ones wait for `snapshot_turn`, then they get 503.
     snapshots: usize,
     snapshot_turn: Duration,
+    /// Disk that snapshots may take until they are read.
+    spools: spools::Bounds,
     /// A subscriber that takes nothing for so long is disconnected: what it would get is on disk.
     idle: Duration,
     /// Requests under way when the server stops have so long to finish.
@@ -107,6 +113,7 @@ impl Default for Bounds {
             turn: Duration::from_secs(1),
             snapshots: 4,
             snapshot_turn: Duration::from_secs(20),
+            spools: spools::Bounds::default(),
             idle: Duration::from_secs(900),
             grace: Duration::from_secs(5),
         }
@@ -123,6 +130,7 @@ struct Shared {
     bodies: Budget,
     appending: Arc<Semaphore>,
     snapshots: Arc<Semaphore>,
+    spools: Arc<Spools>,
     /// There was no space for the last delivery.
     full: AtomicBool,
     started: Instant,
@@ -161,6 +169,7 @@ fn start_within(services: Services, bounds: Bounds) -> Result<Server, Error> {
         bodies: Budget::new(bounds.bodies, bounds.quick),
         appending: Arc::new(Semaphore::new(bounds.appending)),
         snapshots: Arc::new(Semaphore::new(bounds.snapshots)),
+        spools: Spools::new(&plan.data_dir, bounds.spools),
         full: AtomicBool::new(false),
         started: Instant::now(),
         services,
@@ -180,6 +189,14 @@ fn start_within(services: Services, bounds: Bounds) -> Result<Server, Error> {
     let listener = bound.map_err(Error::run(format!("listen on {listen}")))?;
     let address = listener.local_addr().map_err(Error::run(format!("listen on {listen}")))?;
     connections::raise_file_limit(bounds.connections);
+    let tidied = Arc::downgrade(&shared.spools);
+    runtime.spawn(async move {
+        while let Some(spools) = tidied.upgrade() {
+            spools.tidy();
+            drop(spools);
+            tokio::time::sleep(TIDY).await;
+        }
+    });
     let (stop, stopped) = oneshot::channel();
     let accepting = runtime.spawn(connections::serve(listener, routes::router(shared), bounds, stopped));
     tracing::info!(%address, "listening");

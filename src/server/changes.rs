@@ -173,8 +173,8 @@ async fn take_snapshot(shared: &Arc<Shared>, query: &Arc<Query>, encoding: Encod
     let wanted = Wanted { of: snapshot::whose(query, schema), after: None };
     let answer = services.reads.at(None, query.collection, wanted, query.filter.clone(), usize::MAX);
     let answer = answer.map_err(unreadable)?;
-    let (tick, folder) = (answer.tick, services.plan.data_dir.as_path());
-    let spool = snapshot::spool(folder, answer, Arc::clone(query), Arc::new(schema.clone()), encoding, permit);
+    let tick = answer.tick;
+    let spool = snapshot::spool(&shared.spools, answer, Arc::clone(query), Arc::new(schema.clone()), encoding, permit);
     let spool = spool.map_err(|error| {
         tracing::warn!(%error, "no snapshot can be taken");
         Problem::later("full", "there is no space for the snapshot")
