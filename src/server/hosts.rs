@@ -8,8 +8,8 @@
 use super::Shared;
 use super::problem::Problem;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::http::header::HOST;
+use axum::http::header::{HOST, HeaderValue};
+use axum::http::{StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -26,17 +26,21 @@ pub(super) async fn guard(State(shared): State<Arc<Shared>>, request: Request, n
 /// Checks the `Host` header and, of a request in absolute form, the host of its target too.
 ///
 /// # Errors
-/// 400 without exactly one readable `Host`; 421 if it is not served here.
+/// 400 without exactly one readable `Host`, which HTTP/1.0 may leave out; 421 if it is not served here.
 fn check(request: &Request, known: &[String]) -> Result<(), Problem> {
     let malformed = |message: &str| Problem::new(StatusCode::BAD_REQUEST, "host", message);
     let mut hosts = request.headers().get_all(HOST).iter();
-    let host = hosts.next().ok_or_else(|| malformed("the request has no `Host`"))?;
+    let host = hosts.next();
+    // Load balancers check with HTTP/1.0 and no `Host`. No browser does.
+    if host.is_none() && request.version() != Version::HTTP_10 {
+        return Err(malformed("the request has no `Host`"));
+    }
     if hosts.next().is_some() {
         return Err(malformed("the request has several `Host` lines"));
     }
-    let host = host.to_str().map_err(|_| malformed("the `Host` is not readable"))?;
+    let host = host.map(HeaderValue::to_str).transpose().map_err(|_| malformed("the `Host` is not readable"))?;
     let target = request.uri().authority().map(|authority| authority.as_str());
-    match [Some(host), target].into_iter().flatten().find(|host| !is_served(host, known)) {
+    match [host, target].into_iter().flatten().find(|host| !is_served(host, known)) {
         None => Ok(()),
         Some(_) => {
             let message = "the server is not known by this `Host`: use its address, or add the name to `hosts` of \
