@@ -312,7 +312,9 @@ impl Sequencer {
                 continue;
             }
             let left = self.plan.tick.saturating_sub(self.minted.elapsed());
-            if !left.is_zero() && bytes < HURRY_BYTES && !drained {
+            // The first tick of a log is waited for: nothing can be read before it.
+            let first = self.log.remap.next() == 0;
+            if !left.is_zero() && bytes < HURRY_BYTES && !drained && !first {
                 std::thread::sleep(left.min(LOOK));
                 continue;
             }

@@ -102,6 +102,16 @@ impl Filter {
         }
     }
 
+    /// Returns how many comparisons a row may take.
+    pub fn weight(&self) -> usize {
+        match self {
+            Filter::All(of) | Filter::Any(of) => of.iter().map(Filter::weight).sum(),
+            Filter::Not(filter) => filter.weight(),
+            Filter::In(_, literals) => literals.len(),
+            Filter::Compare(..) | Filter::StartsWith(..) | Filter::Has(..) => 1,
+        }
+    }
+
     /// Texts of which every matching row has at least one, each in its column: few, so that rows can be looked up. `None`
     /// if the filter names none.
     pub fn anchors(&self) -> Option<Vec<Anchor>> {

@@ -51,6 +51,8 @@ pub struct Outline {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct HttpOutline {
     pub listen: String,
+    /// Names that requests may address besides IP addresses and `localhost`.
+    pub hosts: Vec<String>,
     /// `None`: nobody needs one.
     pub tokens: Option<String>,
     pub max_body: usize,
@@ -190,6 +192,7 @@ impl Outline {
             bytes: sources.iter().map(|source| source.bytes).sum(),
             http: HttpOutline {
                 listen: plan.http.listen.clone(),
+                hosts: plan.http.hosts.clone(),
                 tokens: plan.http.tokens.as_ref().map(|path| path.display().to_string()),
                 max_body: plan.http.max_body,
                 rate: plan.http.rate,

@@ -117,6 +117,8 @@ pub struct LogPlan {
 pub struct HttpPlan {
     /// Host and port.
     pub listen: String,
+    /// Names, in lower case, that requests may address besides IP literals and `localhost`.
+    pub hosts: Vec<String>,
     /// The file of tokens. Only on a loopback address can there be none.
     pub tokens: Option<PathBuf>,
     /// Bytes of the body of a request, as sent and decompressed. At most 15 MiB.

@@ -158,7 +158,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     watch::progress(&ticks);
     watch::space(Arc::clone(&reserve));
     watch::signals(&status, &intake)?;
-    watch::ready(&ticks, recovered, &status, started);
+    watch::ready(&ticks, recovered, &reads, &status, started);
     let followers = watch::follow(plan, &history, &intake, &status)?;
 
     let shared = Arc::new(Shared {

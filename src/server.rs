@@ -10,12 +10,14 @@
 
 mod access;
 mod body;
+mod budget;
 mod changes;
 mod check;
 mod collect;
 mod collections;
 mod connections;
 mod health;
+mod hosts;
 mod parameters;
 mod problem;
 mod rate;
@@ -32,9 +34,10 @@ use crate::metrics::Metrics;
 use crate::plan::Plan;
 use crate::reads::Reads;
 use crate::status::Status;
+use crate::subscribe::spools::{self, Spools};
 use crate::subscribe::subscriber::Subscriptions;
 use access::Access;
-use body::Budget;
+use budget::Budget;
 use check::Decoders;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,6 +53,9 @@ use tokio::task::JoinHandle;
 const THREADS: usize = 2;
 /// Threads for those who read a disk: they never keep events from getting one.
 const READING_THREADS: usize = 32;
+
+/// How often unread snapshots are compared with the space that is left: an idle process pays for it.
+const TIDY: Duration = Duration::from_secs(1);
 
 /// What the server serves.
 pub struct Services {
@@ -78,12 +84,16 @@ struct Bounds {
     /// Bytes of bodies under way together, as sent and decompressed; above that, 503. The copies that go into the log
     /// are not counted: at worst it is three times as much.
     bodies: usize,
+    /// A body that takes longer than this is given up with 503 when others need its room, the slowest first.
+    quick: Duration,
     /// Requests that wait for a disk together. Further ones wait for `turn`, then they get 503.
     appending: usize,
     turn: Duration,
     /// Snapshots that are taken together. Further ones wait for `snapshot_turn`, then they get 503.
     snapshots: usize,
     snapshot_turn: Duration,
+    /// Disk that snapshots may take until they are read.
+    spools: spools::Bounds,
     /// A subscriber that takes nothing for so long is disconnected: what it would get is on disk.
     idle: Duration,
     /// Requests under way when the server stops have so long to finish.
@@ -98,10 +108,12 @@ impl Default for Bounds {
             body: Duration::from_secs(30),
             stall: Duration::from_secs(30),
             bodies: 128 << 20,
+            quick: Duration::from_secs(1),
             appending: 256,
             turn: Duration::from_secs(1),
             snapshots: 4,
             snapshot_turn: Duration::from_secs(20),
+            spools: spools::Bounds::default(),
             idle: Duration::from_secs(900),
             grace: Duration::from_secs(5),
         }
@@ -118,6 +130,7 @@ struct Shared {
     bodies: Budget,
     appending: Arc<Semaphore>,
     snapshots: Arc<Semaphore>,
+    spools: Arc<Spools>,
     /// There was no space for the last delivery.
     full: AtomicBool,
     started: Instant,
@@ -153,9 +166,10 @@ fn start_within(services: Services, bounds: Bounds) -> Result<Server, Error> {
         access: Access::new(tokens, &plan.http),
         ingest_tokens: IngestTokens::of(log),
         decoders: Decoders::new(&plan),
-        bodies: Budget::new(bounds.bodies),
+        bodies: Budget::new(bounds.bodies, bounds.quick),
         appending: Arc::new(Semaphore::new(bounds.appending)),
         snapshots: Arc::new(Semaphore::new(bounds.snapshots)),
+        spools: Spools::new(&plan.data_dir, bounds.spools),
         full: AtomicBool::new(false),
         started: Instant::now(),
         services,
@@ -175,6 +189,14 @@ fn start_within(services: Services, bounds: Bounds) -> Result<Server, Error> {
     let listener = bound.map_err(Error::run(format!("listen on {listen}")))?;
     let address = listener.local_addr().map_err(Error::run(format!("listen on {listen}")))?;
     connections::raise_file_limit(bounds.connections);
+    let tidied = Arc::downgrade(&shared.spools);
+    runtime.spawn(async move {
+        while let Some(spools) = tidied.upgrade() {
+            spools.tidy();
+            drop(spools);
+            tokio::time::sleep(TIDY).await;
+        }
+    });
     let (stop, stopped) = oneshot::channel();
     let accepting = runtime.spawn(connections::serve(listener, routes::router(shared), bounds, stopped));
     tracing::info!(%address, "listening");

@@ -11,6 +11,7 @@ pub mod frame;
 pub mod hub;
 pub mod query;
 pub mod snapshot;
+pub mod spools;
 pub mod subscriber;
 #[cfg(test)]
 mod tests;

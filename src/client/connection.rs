@@ -10,6 +10,8 @@ use ureq::http::StatusCode;
 use ureq::{Agent, Body, BodyReader};
 
 const CONNECT: Duration = Duration::from_secs(10);
+/// Longer queries are posted: servers and proxies refuse long paths.
+const PATH_BYTES: usize = 4 << 10;
 /// A line above this ends the subscription: servers send large snapshots and ticks in several frames.
 const LINE_BYTES: u64 = 256 << 20;
 /// What is read of an answer that is an error.
@@ -92,12 +94,18 @@ impl Endpoint {
 
     /// The body of a successful answer.
     pub(super) fn get(&self, path: &str, parameters: &[(&str, String)], accept: &str) -> Result<Body, Failure> {
-        let mut request = self.agent.get(format!("{}{path}", self.url)).header("accept", accept);
-        if let Some(token) = &self.bearer {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
-        let parameters = parameters.iter().map(|(name, value)| (*name, value.as_str()));
-        let answer = request.query_pairs(parameters).call().map_err(|error| unanswered(&self.url, error))?;
+        let url = format!("{}{path}", self.url);
+        let bearer = self.bearer.iter().map(|token| format!("Bearer {token}"));
+        let bytes: usize = parameters.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let answer = if bytes > PATH_BYTES {
+            let request = self.agent.post(url).header("accept", accept).header("content-type", "application/json");
+            bearer.fold(request, |request, bearer| request.header("authorization", bearer)).send(&json(parameters))
+        } else {
+            let request = self.agent.get(url).header("accept", accept);
+            let request = bearer.fold(request, |request, bearer| request.header("authorization", bearer));
+            request.query_pairs(parameters.iter().map(|(name, value)| (*name, value.as_str()))).call()
+        };
+        let answer = answer.map_err(|error| unanswered(&self.url, error))?;
         match answer.status() {
             StatusCode::OK => Ok(answer.into_body()),
             status => {
@@ -120,6 +128,22 @@ impl From<Failure> for ClientError {
             Failure::Never(error) => error,
         }
     }
+}
+
+/// Parameters as an object. Of those that come several times, as keys do, a list.
+fn json(parameters: &[(&str, String)]) -> String {
+    let mut object = serde_json::Map::new();
+    for (name, value) in parameters {
+        let value = serde_json::Value::from(value.as_str());
+        match object.get_mut(*name) {
+            None => {
+                object.insert((*name).to_owned(), value);
+            }
+            Some(serde_json::Value::Array(values)) => values.push(value),
+            Some(first) => *first = vec![first.take(), value].into(),
+        }
+    }
+    serde_json::Value::Object(object).to_string()
 }
 
 /// The path of a collection, or of what belongs to it.

@@ -48,11 +48,46 @@ pub(super) fn check(
     let rate = http.rate.as_ref().and_then(|rate| within(rate, RATE, problems));
     HttpPlan {
         listen: listen.to_owned(),
+        hosts: hosts(cluster, listen, problems),
         tokens,
         max_body: max_body.unwrap_or(DEFAULT_BODY),
         rate: rate.map(|rate| rate as u32),
         origins: origins(http, problems),
     }
+}
+
+/// The names of `hosts`, and that of `listen` if it is one.
+fn hosts(cluster: &typed::Cluster, listen: &str, problems: &mut Problems) -> Vec<String> {
+    let texts = match &cluster.hosts {
+        None => Vec::new(),
+        Some(typed) => match typed.get_ref() {
+            OneOrMany::One(text) => vec![(text, typed.span())],
+            OneOrMany::Many(texts) => texts.iter().map(|text| (text.get_ref(), text.span())).collect(),
+        },
+    };
+    for (text, span) in &texts {
+        if !is_name(text.strip_suffix('.').unwrap_or(text)) {
+            let help = "write a name without scheme, port and path, such as \"headwater.example.org\"; there is no \
+                        wildcard, and IP addresses need not be listed";
+            problems.push(span.clone(), format!("`{text}` is no host name"), help);
+        }
+    }
+    let listed = host(listen).filter(|host| is_name(host) && *host != "localhost");
+    let names = texts.into_iter().map(|(text, _)| text.as_str()).chain(listed);
+    let mut names: Vec<String> =
+        names.map(|name| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Returns whether this is a host name and no IP address.
+fn is_name(text: &str) -> bool {
+    let label = |label: &str| {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        (1..=63).contains(&label.len()) && label.bytes().all(known)
+    };
+    text.len() <= 253 && text.parse::<IpAddr>().is_err() && text.split('.').all(label)
 }
 
 fn origins(http: &typed::Http, problems: &mut Problems) -> Vec<String> {

@@ -20,6 +20,9 @@ const CHUNK_ROWS: usize = 256;
 /// Rows that are looked at before the worker goes on with other things.
 const TURN_ROWS: usize = 4096;
 
+/// Comparisons of a filter that cost as much as a row that is looked at: a long filter holds no worker up.
+const COMPARISONS: usize = 32;
+
 /// How it stands with the answers of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answering {
@@ -103,6 +106,7 @@ impl Answers {
             classes,
             now: EventTime::from_micros(now_ms.div_euclid(1000).saturating_mul(1_000_000)).unwrap_or(EventTime::MIN),
             filter: filter.clone(),
+            cost: 1 + filter.as_ref().map_or(0, |filter| filter.weight() / COMPARISONS),
             chunk: Chunk::new(),
             answer: answer.clone(),
         };
@@ -149,6 +153,8 @@ struct Scan {
     /// In whole seconds.
     now: EventTime,
     filter: Option<Arc<Filter>>,
+    /// What a row costs, in rows that are looked at without a long filter.
+    cost: usize,
     chunk: Chunk,
     answer: mpsc::Sender<Chunk>,
 }
@@ -208,7 +214,7 @@ impl Scan {
                 self.offer(Some(rank), || rows::closing(name, session, gap));
             }
         });
-        *left = left.saturating_sub(looked);
+        *left = left.saturating_sub(looked * self.cost);
         self.rows = more.map(|_| rows);
     }
 

@@ -99,6 +99,9 @@ impl HttpOutline {
         let body = format!("{} a request, {rate}", BinaryBytes(self.max_body as u64));
         let mut rows = vec![("listen", self.listen.clone()), ("limits", body)];
         rows.push(("tokens", self.tokens.clone().unwrap_or_else(|| "none: whoever reaches it may post".into())));
+        if !self.hosts.is_empty() {
+            rows.push(("hosts", self.hosts.join(", ")));
+        }
         if !self.origins.is_empty() {
             rows.push(("origins", self.origins.join(", ")));
         }

@@ -7,6 +7,7 @@ use crate::error::{EXIT_AGAIN, Error};
 use crate::intake::{Intake, Refusal};
 use crate::log::error::LogError;
 use crate::plan::{Plan, SourceKind};
+use crate::reads::Reads;
 use crate::reserve::Reserve;
 use crate::source::follow::Follower;
 use crate::status::{Phase, Status};
@@ -89,11 +90,13 @@ pub(super) fn signals(status: &Arc<Status>, intake: &Arc<Intake>) -> Result<(), 
     Ok(())
 }
 
-/// Ready once the ticks before `recovered` are done.
-pub(super) fn ready(ticks: &Arc<Ticks>, recovered: Tick, status: &Arc<Status>, started: Instant) {
-    let (ticks, status) = (Arc::clone(ticks), Arc::clone(status));
+/// Ready once the ticks before `recovered` are done and the views can be read. In a new data folder that takes the first
+/// tick, which takes what is defined, and no events.
+pub(super) fn ready(ticks: &Arc<Ticks>, recovered: Tick, reads: &Arc<Reads>, status: &Arc<Status>, started: Instant) {
+    let (ticks, reads, status) = (Arc::clone(ticks), Arc::clone(reads), Arc::clone(status));
     spawn("readiness", move || {
-        while ticks.all_done() < recovered || !ticks.all_joined() {
+        let readable = || *reads.upper().borrow() >= recovered.max(1);
+        while ticks.all_done() < recovered || !ticks.all_joined() || !readable() {
             sleep(Duration::from_millis(2));
         }
         status.proceed(Phase::Recovering, Phase::Ready);

@@ -1,5 +1,6 @@
-//! Bodies: read within a time and a size, decompressed within the same size, all of them together within a budget.
+//! Bodies: read within a time and a size, decompressed within the same size, all of them together within a [`Budget`].
 
+use super::budget::{Budget, Share};
 use super::problem::Problem;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, EXPECT, HeaderValue};
@@ -8,8 +9,6 @@ use flate2::bufread::MultiGzDecoder;
 use std::future::poll_fn;
 use std::io::Read;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -52,41 +51,6 @@ impl Encoding {
     }
 }
 
-/// Bytes that bodies may take together.
-#[derive(Clone, Debug)]
-pub(super) struct Budget(Arc<AtomicUsize>);
-
-/// What one body takes of it, until it is dropped.
-#[derive(Debug)]
-struct Share {
-    budget: Budget,
-    bytes: usize,
-}
-
-impl Budget {
-    pub(super) fn new(bytes: usize) -> Budget {
-        Budget(Arc::new(AtomicUsize::new(bytes)))
-    }
-}
-
-impl Share {
-    /// # Errors
-    /// 503.
-    fn grow(&mut self, bytes: usize) -> Result<(), Problem> {
-        let left = &self.budget.0;
-        let taken = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
-        taken.map_err(|_| Problem::later("busy", "too many events are being received"))?;
-        self.bytes += bytes;
-        Ok(())
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.budget.0.fetch_add(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// The bytes of a body, and their share of the budget.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -96,7 +60,7 @@ pub(super) struct Held {
 
 impl Held {
     fn none(budget: &Budget) -> Held {
-        Held { bytes: Vec::new(), share: Share { budget: budget.clone(), bytes: 0 } }
+        Held { bytes: Vec::new(), share: budget.share() }
     }
 
     fn push(&mut self, bytes: &[u8], limit: usize) -> Result<(), Problem> {
@@ -118,16 +82,23 @@ pub(super) async fn read(body: &mut Body, limit: usize, patience: Duration, budg
         return Err(too_large(limit));
     }
     let mut held = Held::none(budget);
+    let given_up = held.share.reads();
     let reading = async {
-        while let Some(data) = next(body).await {
+        loop {
+            let data = tokio::select! {
+                biased;
+                () = given_up.notified() => return Err(super::budget::given_up()),
+                data = next(body) => data,
+            };
+            let Some(data) = data else { return Ok(()) };
             let data = data.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "incomplete", "the body breaks off"))?;
             held.push(&data, limit)?;
         }
-        Ok(())
     };
     let slow =
         |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", format!("the body took longer than {patience:?}"));
     timeout(patience, reading).await.map_err(slow)??;
+    held.share.has_been_read()?;
     Ok(held)
 }
 
@@ -197,4 +168,89 @@ async fn next(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
 fn too_large(limit: usize) -> Problem {
     let message = format!("the body has more than {limit} bytes, the `max_body` of [http]");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc;
+    use tokio::task::{JoinHandle, yield_now};
+
+    const MINUTES: Duration = Duration::from_secs(300);
+
+    /// Begins to read a body, of which `sent` has come and no more will before the sender says so. Returns when it has.
+    async fn begin(sent: usize, budget: &Budget) -> (mpsc::Sender<usize>, JoinHandle<Result<Held, Problem>>) {
+        let (sender, pieces) = mpsc::channel::<usize>(1);
+        let (taken, has_taken) = tokio::sync::oneshot::channel();
+        let pieces =
+            futures_util::stream::unfold((pieces, Some(taken), 0), |(mut pieces, mut taken, polled)| async move {
+                // Asked for the second piece, it has taken the first.
+                if let Some(taken) = taken.take_if(|_| polled == 1) {
+                    let _ = taken.send(());
+                }
+                let bytes = pieces.recv().await?;
+                Some((Ok::<_, std::convert::Infallible>(Bytes::from(vec![b' '; bytes])), (pieces, taken, polled + 1)))
+            });
+        sender.send(sent).await.unwrap();
+        let budget = budget.clone();
+        let reading = tokio::spawn(async move {
+            let mut body = Body::from_stream(pieces);
+            read(&mut body, 1000, MINUTES, &budget).await
+        });
+        has_taken.await.unwrap();
+        (sender, reading)
+    }
+
+    /// 133 MB of bodies that never ended took the whole budget for as long as they were let, and 28 % of what a good client
+    /// posted meanwhile got `busy`.
+    #[tokio::test]
+    async fn bodies_that_are_held_open_make_room_for_one_that_comes() {
+        let budget = Budget::new(1000, Duration::ZERO);
+        let (_a, first) = begin(600, &budget).await;
+        let (_b, second) = begin(400, &budget).await;
+        for _ in 0..100 {
+            let (sender, good) = begin(500, &budget).await;
+            drop(sender);
+            assert_eq!(good.await.unwrap().unwrap().bytes.len(), 500);
+        }
+        let ended = [first.is_finished(), second.is_finished()];
+        assert!(ended != [false, false], "one of the two had to go");
+        drop((_a, _b));
+        for held in [first, second] {
+            if let Err(problem) = held.await.unwrap() {
+                assert_eq!((problem.status, problem.code), (StatusCode::SERVICE_UNAVAILABLE, "busy"));
+            }
+        }
+        assert_eq!(budget.left(), 1000);
+    }
+
+    #[tokio::test]
+    async fn bodies_that_come_fast_or_are_complete_keep_their_room() {
+        let budget = Budget::new(1000, MINUTES);
+        let (fast, first) = begin(900, &budget).await;
+        let (_sender, refused) = begin_refused(200, &budget).await;
+        assert_eq!(refused.code, "busy");
+        drop(fast);
+        let complete = first.await.unwrap().unwrap();
+
+        let budget = Budget::new(1000, Duration::ZERO);
+        let (sender, body) = begin(900, &budget).await;
+        drop(sender);
+        let held = body.await.unwrap().unwrap();
+        assert_eq!(begin_refused(200, &budget).await.1.code, "busy");
+        drop((held, complete));
+        assert_eq!(budget.left(), 1000);
+    }
+
+    async fn begin_refused(sent: usize, budget: &Budget) -> (mpsc::Sender<usize>, Problem) {
+        let (sender, pieces) = mpsc::channel::<usize>(1);
+        sender.send(sent).await.unwrap();
+        let pieces = futures_util::stream::unfold(pieces, |mut pieces| async move {
+            let bytes = pieces.recv().await?;
+            Some((Ok::<_, std::convert::Infallible>(Bytes::from(vec![b' '; bytes])), pieces))
+        });
+        yield_now().await;
+        let problem = read(&mut Body::from_stream(pieces), 1000, MINUTES, budget).await.unwrap_err();
+        (sender, problem)
+    }
 }

@@ -1,11 +1,11 @@
-//! `GET /v1/collections/{name}/changes`: follows a collection.
+//! `GET` or `POST /v1/collections/{name}/changes`: follows a collection.
 
-use super::Shared;
 use super::collections;
 use super::connections::Peer;
 use super::parameters::{Parameters, wrong};
 use super::problem::Problem;
 use super::routes::LAST_EVENT_ID;
+use super::{Shared, body};
 use crate::reads::{Unreadable, Wanted};
 use crate::rows::Collection;
 use crate::subscribe::frame::Encoding;
@@ -16,6 +16,7 @@ use crate::subscribe::token::Mistaken;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use dataflows::Tick;
@@ -33,16 +34,23 @@ const HEARTBEAT: f64 = 5.0;
 /// Pieces that wait to be written to a client, beside what its connection holds.
 const PIECES: usize = 1;
 
-pub(super) async fn get(
-    State(shared): State<Arc<Shared>>,
-    Path(name): Path<String>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let headers = request.headers();
-    let collection = collections::find(&shared, shared.access.caller(headers)?, &name)?;
-    let parameters = Parameters::of(request.uri(), &PARAMETERS)?;
+pub(super) async fn serve(State(shared): State<Arc<Shared>>, Path(name): Path<String>, request: Request) -> Response {
+    let (parts, mut body) = request.into_parts();
+    match answer(&shared, &name, &parts, &mut body).await {
+        Ok(response) => response,
+        Err(problem) => {
+            body::linger(&parts.headers, &mut body).await;
+            problem.into_response()
+        }
+    }
+}
+
+async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body) -> Result<Response, Problem> {
+    let headers = &parts.headers;
+    let collection = collections::find(shared, shared.access.caller(headers)?, name)?;
+    let parameters = Parameters::of(shared, parts, body, &PARAMETERS).await?;
     let subscriptions = &shared.services.subscriptions;
-    let query = Arc::new(query_of(&shared, collection, &parameters)?);
+    let query = Arc::new(query_of(shared, collection, &parameters)?);
     let encoding = encoding(headers);
     let seconds = parameters.parsed("heartbeat", "a number of seconds")?.unwrap_or(HEARTBEAT);
     let heartbeat = Some(seconds).filter(|seconds| (0.1..=3600.0).contains(seconds));
@@ -59,20 +67,20 @@ pub(super) async fn get(
     let snapshot = parameters.flag("snapshot")?;
     let start = match (token, from) {
         // Whoever resumes has what a snapshot would say.
-        (Some(token), _) => Start::From(resumed(&shared, token, &query, upper)?),
+        (Some(token), _) => Start::From(resumed(shared, token, &query, upper)?),
         (None, Some(from)) if snapshot == Some(true) => {
             let message = format!("a snapshot is of now: leave out `snapshot`, or `from={from}`");
             return Err(Problem::new(StatusCode::BAD_REQUEST, "from", message));
         }
-        (None, Some(from)) => Start::From(kept(&shared, from, upper)?),
+        (None, Some(from)) => Start::From(kept(shared, from, upper)?),
         (None, None) if snapshot == Some(true) && !collection.is_view() => {
             let message = "a journal has no snapshot: follow it from a tick, as in `from=0`";
             return Err(Problem::new(StatusCode::BAD_REQUEST, "snapshot", message));
         }
-        (None, None) if snapshot.unwrap_or(collection.is_view()) => take_snapshot(&shared, &query, encoding).await?,
+        (None, None) if snapshot.unwrap_or(collection.is_view()) => take_snapshot(shared, &query, encoding).await?,
         (None, None) => Start::From(upper),
     };
-    if let Some(peer) = request.extensions().get::<Peer>() {
+    if let Some(peer) = parts.extensions.get::<Peer>() {
         peer.wait(shared.bounds.idle);
     }
     let (client, pieces) = mpsc::channel::<Bytes>(PIECES);
@@ -173,8 +181,8 @@ async fn take_snapshot(shared: &Arc<Shared>, query: &Arc<Query>, encoding: Encod
     let wanted = Wanted { of: snapshot::whose(query, schema), after: None };
     let answer = services.reads.at(None, query.collection, wanted, query.filter.clone(), usize::MAX);
     let answer = answer.map_err(unreadable)?;
-    let (tick, folder) = (answer.tick, services.plan.data_dir.as_path());
-    let spool = snapshot::spool(folder, answer, Arc::clone(query), Arc::new(schema.clone()), encoding, permit);
+    let tick = answer.tick;
+    let spool = snapshot::spool(&shared.spools, answer, Arc::clone(query), Arc::new(schema.clone()), encoding, permit);
     let spool = spool.map_err(|error| {
         tracing::warn!(%error, "no snapshot can be taken");
         Problem::later("full", "there is no space for the snapshot")

@@ -179,8 +179,13 @@ fn refused(shared: &Shared, refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Busy => Problem::later("busy", "too many events wait to be processed"),
         Refusal::Draining => draining(),
-        Refusal::NoSpace => no_space(),
+        Refusal::NoSpace => {
+            shared.spools.clear();
+            no_space()
+        }
         Refusal::Log(LogError::Full(error)) => {
+            // Readers begin again; a sender comes first.
+            shared.spools.clear();
             if !shared.full.swap(true, Ordering::Relaxed) {
                 tracing::warn!(%error, "no space for the log: events are refused until there is");
             }

@@ -2,7 +2,7 @@
 
 use super::connections::Peer;
 use super::problem::Problem;
-use super::{Shared, changes, collect, collections, health, rows};
+use super::{Shared, changes, collect, collections, health, hosts, rows};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
@@ -25,8 +25,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     let mut router = Router::new()
         .route("/v1/events", post(collect::post))
         .route("/v1/collections", get(collections::list))
-        .route("/v1/collections/{name}/changes", get(changes::get))
-        .route("/v1/collections/{name}/rows", get(rows::get))
+        .route("/v1/collections/{name}/changes", get(changes::serve).post(changes::serve))
+        .route("/v1/collections/{name}/rows", get(rows::serve).post(rows::serve))
         .route("/v1/status", get(health::status))
         .route("/metrics", get(health::metrics))
         .route("/healthz", get(health::alive))
@@ -38,6 +38,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     if let Some(cors) = cors(&shared.services.plan.http.origins) {
         router = router.layer(cors);
     }
+    let router = router.layer(from_fn_with_state(Arc::clone(&shared), hosts::guard));
     router.layer(from_fn_with_state(Arc::clone(&shared), observe)).with_state(shared)
 }
 

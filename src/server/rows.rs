@@ -1,10 +1,10 @@
-//! `GET /v1/collections/{name}/rows`: the rows of a view at a tick, by key or by a filter, a page at a time.
+//! `GET` or `POST /v1/collections/{name}/rows`: the rows of a view at a tick, by key or by a filter, a page at a time.
 
-use super::Shared;
 use super::changes::{query_of, unreadable};
 use super::collections;
 use super::parameters::{Parameters, wrong};
 use super::problem::Problem;
+use super::{Shared, body};
 use crate::reads::{Chunk, Rank, Wanted};
 use crate::rows::Row;
 use crate::subscribe::snapshot::whose;
@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -28,25 +29,32 @@ const MOST: usize = 10_000;
 /// A page that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) async fn get(
-    State(shared): State<Arc<Shared>>,
-    Path(name): Path<String>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let collection = collections::find(&shared, shared.access.caller(request.headers())?, &name)?;
+pub(super) async fn serve(State(shared): State<Arc<Shared>>, Path(name): Path<String>, request: Request) -> Response {
+    let (parts, mut body) = request.into_parts();
+    match answer(&shared, &name, &parts, &mut body).await {
+        Ok(response) => response,
+        Err(problem) => {
+            body::linger(&parts.headers, &mut body).await;
+            problem.into_response()
+        }
+    }
+}
+
+async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body) -> Result<Response, Problem> {
+    let collection = collections::find(shared, shared.access.caller(&parts.headers)?, name)?;
     if !collection.is_view() {
         let message = "a journal holds no rows: follow its changes";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "collection", message));
     }
-    let parameters = Parameters::of(request.uri(), &PARAMETERS)?;
-    let query = query_of(&shared, collection, &parameters)?;
+    let parameters = Parameters::of(shared, parts, body, &PARAMETERS).await?;
+    let query = query_of(shared, collection, &parameters)?;
     let limit = parameters.parsed("limit", "a number of rows")?.unwrap_or(LIMIT);
     if !(1..=MOST).contains(&limit) {
         return Err(wrong("limit", &limit.to_string(), &format!("from 1 to {MOST} rows")));
     }
     let as_of: Option<Tick> = parameters.parsed("as_of", "the number of a tick")?;
     if let Some(token) = parameters.get("wait_for") {
-        wait_for(&shared, token).await?;
+        wait_for(shared, token).await?;
     }
     let schema = shared.services.subscriptions.schemas.of(collection);
     let after = |after| place(after).ok_or_else(|| wrong("after", after, "what `next` said"));
@@ -65,24 +73,24 @@ pub(super) async fn get(
     let more = rows.len() > limit;
     rows.truncate(limit);
 
-    let mut body = format!("{{\"as_of\":{},\"rows\":[", answer.tick).into_bytes();
+    let mut text = format!("{{\"as_of\":{},\"rows\":[", answer.tick).into_bytes();
     for (index, row) in rows.iter().filter_map(|(_, row)| Row::decode(collection, row)).enumerate() {
         if index > 0 {
-            body.push(b',');
+            text.push(b',');
         }
-        row.json(schema, query.columns.iter().copied(), &mut body);
+        row.json(schema, query.columns.iter().copied(), &mut text);
     }
-    body.push(b']');
+    text.push(b']');
     let last = rows.last().filter(|_| more);
     if last.is_some() {
-        body.extend_from_slice(b",\"more\":true");
+        text.extend_from_slice(b",\"more\":true");
     }
     if let Some(rank) = last.and_then(|(rank, _)| *rank) {
-        write!(body, ",\"next\":\"{}\"", shown(rank)).expect("memory can be written to");
+        write!(text, ",\"next\":\"{}\"", shown(rank)).expect("memory can be written to");
     }
-    body.push(b'}');
+    text.push(b'}');
     let headers = [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")];
-    Ok((headers, Body::from(body)).into_response())
+    Ok((headers, Body::from(text)).into_response())
 }
 
 /// Until what was posted is in the views.

@@ -32,6 +32,7 @@ mod access;
 mod bounds;
 mod collect;
 mod disk;
+mod hosts;
 
 const LOG: LogId = LogId([7; 16]);
 /// What the deliveries of the plan's n-th source are numbered from.
@@ -97,7 +98,7 @@ impl World {
     fn send(&self, head: &str, body: &[u8]) -> Answer {
         let mut stream = self.connect();
         let lines = head.replace('\n', "\r\n");
-        let head = format!("{lines}\r\nhost: test\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head = format!("{lines}\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
         stream.write_all(head.as_bytes()).unwrap();
         // A server that has heard enough may have closed already.
         let _ = stream.write_all(body);

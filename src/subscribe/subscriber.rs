@@ -5,6 +5,7 @@ use super::frame::{self, Change, Delta, Dressed, Encoding};
 use super::hub::{Hub, Mailbox, Next};
 use super::query::Query;
 use super::snapshot::Spool;
+use super::spools::Unfinished;
 use super::token::ResumeTokens;
 use crate::log::error::LogError;
 use crate::log::output::{OutputLog, OutputReader, Pieces};
@@ -105,7 +106,7 @@ impl Subscriber {
             Start::From(tick) => tick,
             Start::Snapshot(upper, mut spool) => {
                 self.send(out.split_off(0)).await?;
-                let unfinished = |message| End::Error { code: "internal", message, oldest: None };
+                let unfinished = |Unfinished { code, message }| End::Error { code, message, oldest: None };
                 while let Some(bytes) = spool.next().await.map_err(unfinished)? {
                     self.send(bytes).await?;
                 }

@@ -40,7 +40,7 @@ impl Client {
         }
         let length = events.len();
         let head = format!(
-            "POST /v1/events HTTP/1.1\r\nhost: test\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\r\n"
+            "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\r\n"
         );
         let Ok((status, body)) = self.exchange(&(head + events)) else { return (Outcome::Unknown, Value::Null) };
         let outcome = match (status, body["error"]["code"].as_str()) {
@@ -60,7 +60,7 @@ impl Client {
 
     pub fn get_json(&mut self, path: &str) -> Option<(u16, Value)> {
         self.connect().ok()?;
-        self.exchange(&format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n")).ok()
+        self.exchange(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")).ok()
     }
 
     /// Waits until nothing that was acknowledged waits to be bound, and what was bound has been published.

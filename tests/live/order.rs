@@ -94,6 +94,57 @@ fn the_first_of_conflicting_records_counts_and_the_others_are_dead_letters() {
     published.is_replayed(&folder, &all);
 }
 
+/// Of payloads that come at once under one id one counts, and each other one is a dead letter: whichever connection, worker and
+/// process reads them.
+#[test]
+fn payloads_that_come_at_once_under_one_id_are_all_told_but_the_first() {
+    const IDS: usize = 50;
+    const PAYLOADS: usize = 20;
+    for workers in 1..4 {
+        let folder = folder("snapshot = \"1h\"");
+        let mut process = Process::start(&folder, "data", workers, Restart::No);
+        let post = |process: &Process, from: usize| {
+            let address = process.ready();
+            std::thread::scope(|scope| {
+                for payload in from..from + PAYLOADS / 2 {
+                    scope.spawn(move || {
+                        let event = |id: usize| Event {
+                            user: format!("user {}", id % 7),
+                            time: PAST_MS + payload as i64,
+                            id: Some(format!("id {id}")),
+                            price: Some(payload as u64),
+                            page: None,
+                        };
+                        let events: Vec<Event> = (0..IDS).map(event).collect();
+                        assert_eq!(Client::new(address).post(&lines(&events)), Outcome::Acknowledged);
+                    });
+                }
+            });
+        };
+        // Ten payloads of each id; then it is killed and computes them again, and ten others come.
+        post(&process, 0);
+        process.kill();
+        process = Process::start(&folder, "data", 1 + workers % 3, Restart::No);
+        post(&process, PAYLOADS / 2);
+        let mut client = Client::new(process.ready());
+        client.published();
+        process.kill();
+        let process = Process::start(&folder, "data", workers, Restart::No);
+        Client::new(process.ready()).published();
+        process.drain();
+
+        let published = Published::read(&folder.path("data"));
+        let letters = published.rows(Collection::DeadLetters);
+        let conflicts: Vec<_> = letters.iter().filter(|letter| letter["reason"] == "conflicting_duplicate").collect();
+        assert_eq!((conflicts.len(), letters.len()), (IDS * (PAYLOADS - 1), IDS * (PAYLOADS - 1)));
+        let payloads: std::collections::BTreeSet<_> =
+            conflicts.iter().map(|letter| letter["payload"].as_str().unwrap()).collect();
+        assert_eq!(payloads.len(), conflicts.len(), "each of another payload");
+        let counted: u64 = published.rows(Collection::Sessions).iter().map(|row| row["events"].as_u64().unwrap()).sum();
+        assert_eq!(counted, IDS as u64, "one of each id counts");
+    }
+}
+
 #[test]
 fn an_event_that_comes_late_changes_what_was_closed_and_is_told() {
     let folder = folder("");

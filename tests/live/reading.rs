@@ -7,9 +7,10 @@ use super::process::{Process, Restart};
 use super::published::{Published, same};
 use super::subscriber::{Subscriber, Truth};
 use super::{MEANING, folder, run_toml};
+use headwater::client::{Query, peek};
 use headwater::log::vfs::model::Rng;
 use headwater::rows::Collection;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread::sleep;
@@ -103,6 +104,80 @@ fn rows_are_those_of_one_tick_and_have_ones_own_writes() {
             same(view.name(), read, &published.rows(view));
         }
     }
+}
+
+/// A new engine said that it was ready, and answered 503 `starting` to readers until its first tick.
+#[test]
+fn what_is_ready_can_be_read_also_before_the_first_event() {
+    let folder = folder("tick = \"10s\"");
+    let process = Process::start(&folder, "data", 2, Restart::No);
+    let mut client = Client::new(process.ready());
+    for view in ["sessions", "counts", "closings"] {
+        assert_eq!(rows(&mut client, &format!("{view}/rows")), Vec::<Value>::new());
+        let changes = fetch(client.address, &format!("/v1/collections/{view}/changes?until=caught_up"));
+        assert!(changes.contains("\"type\":\"progress\",\"upper\":"), "{changes}");
+    }
+    process.drain();
+}
+
+fn post(address: SocketAddr, path: &str, body: &Value) -> (u16, String) {
+    let (mut stream, body) = (TcpStream::connect(address).unwrap(), body.to_string());
+    let length = body.len();
+    write!(stream, "POST /v1/collections/{path} HTTP/1.0\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+/// A filter that names a few thousand users got an empty 414.
+#[test]
+fn what_is_too_long_for_a_path_is_posted() {
+    let folder = folder("");
+    let process = Process::start(&folder, "data", 2, Restart::No);
+    let mut client = Client::new(process.ready());
+    for user in 0..20 {
+        client.post(&lines(&[event(&format!("user {user}"), 0)]));
+    }
+    client.published();
+    let address = client.address;
+    let names: Vec<String> = (10..15_000).map(|user| format!("\"user {user}\"")).collect();
+    let filter = format!("user in ({})", names.join(", "));
+    assert!(filter.len() > 150_000);
+    let (status, text) =
+        post(address, "sessions/rows", &json!({ "filter": filter, "columns": ["user", "events"], "limit": 5 }));
+    let body: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((status, body["rows"].as_array().unwrap().len(), &body["more"]), (200, 5, &Value::Bool(true)));
+    let (_, text) =
+        post(address, "sessions/rows", &json!({ "filter": filter, "after": body["next"], "as_of": body["as_of"] }));
+    let after: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(after["rows"].as_array().unwrap().len(), 5);
+    let (status, text) =
+        post(address, "sessions/changes", &json!({ "filter": filter, "until": "caught_up", "heartbeat": 1 }));
+    assert_eq!((status, text.matches("\"diff\":1").count()), (200, 10), "{text}");
+    let query = Query { filter: Some(filter), keys: vec!["user 11".into(), "user 12".into()], ..Query::default() };
+    let page = peek(&format!("http://{address}"), None, "sessions", &query).unwrap();
+    assert_eq!(page.rows.len(), 2, "the client posts what is long");
+    // The same parameters give the same, whichever way they come.
+    let (status, text) = post(address, "sessions/rows", &json!({ "key": ["user 1", "user 2"] }));
+    assert_eq!(status, 200);
+    let (status, body) = get(&mut client, "sessions/rows?key=user%201&key=user%202");
+    assert_eq!((status, body), (200, serde_json::from_str(&text).unwrap()));
+    for (path, body, expected) in [
+        ("sessions/rows", json!([]), (400, "query")),
+        ("sessions/rows", json!({ "filtr": "events > 1" }), (400, "query")),
+        ("sessions/rows", json!({ "filter": null }), (400, "query")),
+        ("sessions/rows", json!({ "filter": ["events > 1"] }), (400, "query")),
+        ("sessions/rows", json!({ "filter": "events >" }), (400, "filter")),
+        ("sessions/rows?limit=1", json!({}), (400, "query")),
+        ("sessions/rows", json!({ "filter": "x".repeat(300_000) }), (413, "too_large")),
+        ("nothing/rows", json!({}), (404, "collection")),
+    ] {
+        let (status, text) = post(address, path, &body);
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((status, answer["error"]["code"].as_str().unwrap()), expected, "{path} {text}");
+    }
+    process.drain();
 }
 
 /// The status and the code of the error.

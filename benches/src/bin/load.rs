@@ -183,7 +183,7 @@ fn send(load: &Load, number: u64, started: Instant, outcome: &Outcome) -> std::i
         request.clear();
         write!(
             request,
-            "POST /v1/events HTTP/1.1\r\nhost: load\r\ncontent-type: application/x-ndjson\r\ncontent-length: {}\r\n\r\n",
+            "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: {}\r\n\r\n",
             body.len()
         )?;
         request.extend_from_slice(body.as_bytes());
@@ -230,7 +230,7 @@ fn answer(stream: &mut impl BufRead) -> std::io::Result<(u16, String)> {
 /// The metrics of the process, by name and labels.
 fn metrics(address: &str) -> std::io::Result<BTreeMap<String, f64>> {
     let mut stream = TcpStream::connect(address)?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: load\r\nconnection: close\r\n\r\n")?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
     let (_, text) = answer(&mut BufReader::new(stream))?;
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     Ok(lines

@@ -93,7 +93,7 @@ async fn main() -> io::Result<()> {
             let _ = writeln!(body, "{{\"user_id\":\"own-{next:05}\",\"event_type\":\"page_view\",\"time_utc\":{now}}}");
         }
         let head = format!(
-            "POST /v1/events HTTP/1.1\r\nhost: load\r\ncontent-type: application/x-ndjson\r\ncontent-length: {}\r\n\r\n",
+            "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         stream.write_all((head + &body).as_bytes()).await?;

@@ -176,8 +176,11 @@ fn a_body_is_too_large_before_or_after_it_is_decompressed() {
     assert_eq!(world.post(format!("{fits} ")).error(), error(413, "too_large"));
     // Whoever does not say how long it is.
     let mut stream = world.connect();
-    write!(stream, "POST /v1/events HTTP/1.1\r\nhost: test\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n")
-        .unwrap();
+    write!(
+        stream,
+        "POST /v1/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    .unwrap();
     let _ = write!(stream, "18000\r\n{0}\r\n18000\r\n{0}\r\n0\r\n\r\n", " ".repeat(0x18000));
     assert_eq!(Answer::read(&mut stream).error(), error(413, "too_large"));
 

@@ -1,0 +1,249 @@
+//! The disk that snapshots on their way to readers may take: bounded for each, and for all by what is free. A reader that
+//! leaves its snapshot lying is ended before a sender finds no space.
+
+use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// All unread snapshots take at most this part of the free space. The rest is for the log.
+const PART: u64 = 4;
+/// When they come to hold this part of it, as the log grows, the largest are ended.
+const SCARCE: u64 = 2;
+/// A writer without room looks around so often.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How much unread snapshots may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Unread bytes of one. Then the workers wait with the rest.
+    pub each: u64,
+    /// Unread bytes of all together, if there is much free space.
+    pub all: u64,
+    /// A reader that has taken nothing for so long is ended when others need the room.
+    pub idle: Duration,
+    /// Workers hold a snapshot for a reader so long, and as long again as its bytes take at `rate`. Then it is ended.
+    pub patience: Duration,
+    /// Bytes a second.
+    pub rate: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds {
+            each: 256 << 20,
+            all: 1 << 30,
+            idle: Duration::from_secs(30),
+            patience: Duration::from_secs(60),
+            rate: 1 << 20,
+        }
+    }
+}
+
+/// Why a snapshot does not come to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    pub code: &'static str,
+    pub message: String,
+}
+
+/// The snapshots on their way.
+#[derive(Debug)]
+pub struct Spools {
+    folder: PathBuf,
+    bounds: Bounds,
+    state: Mutex<State>,
+    /// Rung when there may be room.
+    room: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    /// On disk and unread.
+    bytes: u64,
+    spools: BTreeMap<u64, Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    file: Arc<File>,
+    /// On disk and unread.
+    bytes: u64,
+    read: u64,
+    began: Instant,
+    /// When something was read last.
+    taken: Instant,
+    end: Option<Unfinished>,
+}
+
+/// The place of one snapshot, given up when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    spools: Arc<Spools>,
+    id: u64,
+    pub file: Arc<File>,
+}
+
+impl Spools {
+    /// Files are made in `folder`, and have no names.
+    pub fn new(folder: &Path, bounds: Bounds) -> Arc<Spools> {
+        let (state, room) = (Mutex::default(), Condvar::new());
+        Arc::new(Spools { folder: folder.to_owned(), bounds, state, room })
+    }
+
+    /// # Errors
+    /// If there can be no file.
+    pub(super) fn begin(self: &Arc<Spools>) -> io::Result<Place> {
+        let file = Arc::new(tempfile::tempfile_in(&self.folder)?);
+        let now = Instant::now();
+        let mut state = self.lock();
+        let id = state.next;
+        state.next += 1;
+        let held = Held { file: Arc::clone(&file), bytes: 0, read: 0, began: now, taken: now, end: None };
+        state.spools.insert(id, held);
+        Ok(Place { spools: Arc::clone(self), id, file })
+    }
+
+    /// Unread bytes of all.
+    pub fn bytes(&self) -> u64 {
+        self.lock().bytes
+    }
+
+    /// Ends the largest snapshots as long as they hold too much of a disk that gets full.
+    pub fn tidy(&self) {
+        let mut state = self.lock();
+        while state.bytes > 0 && state.bytes > (self.free() + state.bytes) / SCARCE {
+            let largest = state.spools.iter().max_by_key(|(_, held)| held.bytes).map(|(id, _)| *id);
+            let Some(largest) = largest else { break };
+            state.end(largest, no_space());
+        }
+        drop(state);
+        self.room.notify_all();
+    }
+
+    /// Ends all snapshots: a sender has found no space.
+    pub fn clear(&self) {
+        let mut state = self.lock();
+        let ids: Vec<u64> = state.spools.keys().copied().collect();
+        ids.into_iter().for_each(|id| state.end(id, no_space()));
+        drop(state);
+        self.room.notify_all();
+    }
+
+    /// Free bytes of the disk.
+    fn free(&self) -> u64 {
+        // Unknown is as good as none: the reader hears of it.
+        statvfs(&self.folder).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    /// Nothing panics while it holds the lock.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Waits for room for so many bytes more.
+    ///
+    /// # Errors
+    /// If the reader has gone or has been too slow, or there is no space.
+    pub fn room(&self, bytes: u64) -> Result<(), Unfinished> {
+        let Spools { bounds, room, .. } = &*self.spools;
+        let mut state = self.spools.lock();
+        loop {
+            let now = Instant::now();
+            let all = state.bytes;
+            let limit = bounds.all.min((self.spools.free() + all) / PART);
+            let held = state.held(self.id)?;
+            let (fits, fits_all) = (held.bytes + bytes <= bounds.each, all + bytes <= limit);
+            if fits && fits_all {
+                held.bytes += bytes;
+                state.bytes += bytes;
+                return Ok(());
+            }
+            let patience = bounds.patience + Duration::from_secs(held.read / bounds.rate.max(1));
+            if now.saturating_duration_since(held.began) >= patience {
+                let end = if held.bytes > 0 { too_slow() } else { no_space() };
+                state.end(self.id, end);
+            } else if let Some(idle) = (!fits_all).then(|| state.idle(now, bounds.idle)).flatten() {
+                state.end(idle, too_slow());
+            } else {
+                state = room.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+
+    /// Gives the space of what has been read back, which is everything below `upto`.
+    ///
+    /// # Errors
+    /// If the snapshot has been ended: what was read is void.
+    pub fn has_read(&self, upto: u64) -> Result<(), Unfinished> {
+        let holes = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        // A file system that cannot do it keeps the bytes until the end, and they count until then.
+        let given_back = fallocate(&self.file, holes, 0, upto).is_ok();
+        let mut state = self.spools.lock();
+        let held = state.held(self.id)?;
+        let bytes = upto.saturating_sub(held.read);
+        (held.read, held.taken) = (upto, Instant::now());
+        if given_back {
+            held.bytes = held.bytes.saturating_sub(bytes);
+            state.bytes = state.bytes.saturating_sub(bytes);
+        }
+        drop(state);
+        self.spools.room.notify_all();
+        Ok(())
+    }
+
+    /// # Errors
+    /// If the snapshot has been ended.
+    pub fn holds(&self) -> Result<(), Unfinished> {
+        self.spools.lock().held(self.id).map(|_| ())
+    }
+
+    /// Gives up the place: the writer finds out.
+    pub fn leave(&self) {
+        let mut state = self.spools.lock();
+        state.end(self.id, too_slow());
+        state.spools.remove(&self.id);
+        drop(state);
+        self.spools.room.notify_all();
+    }
+}
+
+impl State {
+    fn held(&mut self, id: u64) -> Result<&mut Held, Unfinished> {
+        let gone = || Unfinished { code: "internal", message: "the reader has gone".into() };
+        let held = self.spools.get_mut(&id).ok_or_else(gone)?;
+        held.end.clone().map_or(Ok(held), Err)
+    }
+
+    /// The one that has been left for longest, if that is long.
+    fn idle(&self, now: Instant, patience: Duration) -> Option<u64> {
+        let idle = |held: &Held| held.bytes > 0 && now.saturating_duration_since(held.taken) >= patience;
+        let left = self.spools.iter().filter(|(_, held)| idle(held));
+        left.min_by_key(|(_, held)| held.taken).map(|(id, _)| *id)
+    }
+
+    /// Ends a snapshot and frees its space at once; its reader is told when it comes for more.
+    fn end(&mut self, id: u64, why: Unfinished) {
+        let Some(held) = self.spools.get_mut(&id) else { return };
+        self.bytes -= held.bytes;
+        held.bytes = 0;
+        held.end.get_or_insert(why);
+        // If it cannot be cut, its space is free when both ends have let go of it.
+        let _ = held.file.set_len(0);
+    }
+}
+
+fn too_slow() -> Unfinished {
+    let message = "the snapshot was taken too slowly, and its room was needed: begin again".into();
+    Unfinished { code: "timeout", message }
+}
+
+fn no_space() -> Unfinished {
+    Unfinished { code: "busy", message: "there is no space for the snapshot now: begin again later".into() }
+}
