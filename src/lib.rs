@@ -13,6 +13,7 @@ pub mod epoch;
 pub mod error;
 pub mod explain;
 pub mod filter;
+pub mod fingerprint;
 pub mod generate;
 pub mod guard;
 pub mod intake;

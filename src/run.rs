@@ -9,7 +9,9 @@
 //!                                               output log ─▶ outbox ─▶ files, receivers
 //! ```
 
+mod former;
 mod history;
+mod program;
 mod publisher;
 mod snapshots;
 mod watch;
