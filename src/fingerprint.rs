@@ -70,8 +70,14 @@ mod tests {
     fn the_encoding_is_pinned() {
         let mut canonical = Canonical::new("test v1");
         canonical.number(7).signed(-1).text("ü");
-        canonical.list(&["a", ""], |to, item| drop(to.text(item)));
-        canonical.option(Some(3), |to, number| drop(to.number(number))).option(None::<u64>, |_, _| {});
+        canonical.list(&["a", ""], |to, item| {
+            to.text(item);
+        });
+        canonical
+            .option(Some(3), |to, number| {
+                to.number(number);
+            })
+            .option(None::<u64>, |_, _| {});
         let mut bytes = Vec::new();
         let number = |bytes: &mut Vec<u8>, number: u64| bytes.extend_from_slice(&number.to_le_bytes());
         number(&mut bytes, 7);

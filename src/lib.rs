@@ -16,6 +16,7 @@ pub mod filter;
 pub mod fingerprint;
 pub mod generate;
 pub mod guard;
+pub mod histories;
 pub mod intake;
 pub mod live;
 pub mod log;

@@ -67,7 +67,9 @@ fn sessions(to: &mut Canonical, plan: &Plan) {
 
 fn field(to: &mut Canonical, field: &FieldPlan) {
     let FieldPlan { name, candidates } = field;
-    to.text(name).list(candidates, |to, path| drop(to.text(&path.to_string())));
+    to.text(name).list(candidates, |to, path| {
+        to.text(&path.to_string());
+    });
 }
 
 /// Names every field, so that one that is added does not compile before somebody has thought of it here.
@@ -76,19 +78,32 @@ fn source(to: &mut Canonical, source: &SourcePlan) {
     let SourcePlan { name, kind: _, paths: _, format, events } = source;
     let EventsPlan { user, time, kind, id, join, zone, dedupe, max_future, explode, limits } = events;
     let Limits { event_bytes, depth, keys } = limits;
-    to.text(name).option(*format, |to, format| drop(to.text(format.name())));
+    to.text(name).option(*format, |to, format| {
+        to.text(format.name());
+    });
     for of in [user, time, kind] {
         to.option(of.as_deref(), candidates);
     }
     candidates(to, id);
-    to.text(join).text(zone).option(*dedupe, |to, horizon| drop(to.signed(horizon))).signed(*max_future);
-    to.option(explode.as_ref(), |to, path| drop(to.text(&path.to_string())));
-    [event_bytes, depth, keys].into_iter().for_each(|limit| drop(to.number(*limit as u64)));
+    to.text(join)
+        .text(zone)
+        .option(*dedupe, |to, horizon| {
+            to.signed(horizon);
+        })
+        .signed(*max_future);
+    to.option(explode.as_ref(), |to, path| {
+        to.text(&path.to_string());
+    });
+    [event_bytes, depth, keys].into_iter().for_each(|limit| {
+        to.number(*limit as u64);
+    });
 }
 
 fn candidates(to: &mut Canonical, candidates: &[Candidate]) {
     to.list(candidates, |to, Candidate { parts }| {
-        to.list(parts, |to, path| drop(to.text(&path.to_string())));
+        to.list(parts, |to, path| {
+            to.text(&path.to_string());
+        });
     });
 }
 

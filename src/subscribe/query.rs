@@ -97,8 +97,15 @@ impl Query {
 fn fingerprint(collection: Collection, parameters: &Parameters) -> [u8; 8] {
     let Parameters { filter, keys, columns, envelope } = parameters;
     let mut to = Canonical::new("headwater query v2");
-    to.text(collection.name()).option(filter.as_ref(), |to, filter| drop(to.text(filter)));
-    to.list(keys, |to, key| drop(to.text(key))).option(columns.as_ref(), |to, columns| drop(to.text(columns)));
+    to.text(collection.name()).option(filter.as_ref(), |to, filter| {
+        to.text(filter);
+    });
+    to.list(keys, |to, key| {
+        to.text(key);
+    })
+    .option(columns.as_ref(), |to, columns| {
+        to.text(columns);
+    });
     to.number(u64::from(*envelope == Envelope::Upsert));
     let [a, b, c, d, e, f, g, h, ..] = to.finish();
     [a, b, c, d, e, f, g, h]
