@@ -3,7 +3,7 @@
 
 use super::Damage;
 use super::advice::RESTORE;
-use crate::epoch::Epoch;
+use crate::epoch::{self, Epoch};
 use crate::histories::{self, Histories, Place};
 use crate::log::inspect::Inspection;
 use crate::outbox::{self, cursors::Found};
@@ -68,7 +68,8 @@ fn place(found: &Inspection) -> Option<Place> {
 
 /// The log, or a part of it, is gone.
 pub(super) fn missing(folder: &Path) -> Option<Damage> {
-    // Of an `EPOCH` that cannot be read more is said elsewhere.
+    // Of an `EPOCH` that is missing or cannot be read more is said elsewhere.
+    epoch::last(folder).ok().flatten()?;
     let what = lost(folder).ok().flatten()?;
     let means = "events and sessions that were here are gone. A start is refused, as it would begin with nothing";
     Some(damage(&folder.join("log"), &what, means, ANEW))
