@@ -2,6 +2,7 @@
 //! do. Reads only, so it may look at a folder that is in use, or damaged; it repairs nothing.
 
 mod advice;
+mod beside;
 mod render;
 
 use crate::epoch::{self, Epoch};
@@ -16,6 +17,7 @@ use crate::log::vfs::is_locked;
 use crate::log::vfs::picture::Change;
 use crate::run::PARTS;
 use advice::Advice;
+use beside::Beside;
 use serde::Serialize;
 use std::path::Path;
 use std::thread::sleep;
@@ -199,12 +201,15 @@ pub fn examine(folder: &Path) -> Result<Report, Error> {
 
 fn look(folder: &Path, root: &Path) -> Result<Report, LogError> {
     let mut report = Report { folder: folder.display().to_string(), ..Report::default() };
+    let missing = beside::missing(folder);
     if !root.is_dir() {
-        // The process before ended between its epoch and its log.
-        report.start.possible = true;
+        // The first start ended before it had a log, or that is gone.
+        report.start.possible = missing.is_none();
+        report.damages.extend(missing);
         report.epoch = epoch::last(folder).ok().flatten().map(|epoch| epoch.number);
         return Ok(report);
     }
+    let beside = Beside::read(folder);
     report.in_use = is_locked(&root.join("LOCK")).unwrap_or(false);
     let identity = inspect::identity(root);
     let last = epoch::last(folder);
@@ -220,9 +225,13 @@ fn look(folder: &Path, root: &Path) -> Result<Report, LogError> {
     // Without an epoch, whatever there is may be looked at.
     let number = epoch.map_or(u64::MAX, |epoch| epoch.number + 1);
     let found = inspect::inspect(root, id.unwrap_or(LogId([0; 16])), parts, number)?;
+    let is_missing = missing.is_some();
+    report.damages.extend(missing);
     let stopped = epoch_damage(folder, &last.map_err(|error| error.to_string()), known, &found, &mut report);
     fill(&mut report, &found);
-    report.start.possible &= !stopped;
+    let (damages, refused) = beside.check(epoch, &found);
+    report.damages.extend(damages);
+    report.start.possible &= !(stopped || refused || is_missing);
     Ok(report)
 }
 
@@ -244,7 +253,8 @@ fn epoch_damage(
         Err(error) => error.clone(),
     };
     let id = log.map(|(id, _)| id).or(last.as_ref().ok().copied().flatten().map(|epoch| epoch.log));
-    let repaired = id.and_then(|log| serde_json::to_string(&Epoch { number: found.highest_epoch, log }).ok());
+    let repaired =
+        id.and_then(|log| serde_json::to_string(&Epoch { number: found.highest_epoch, log, logged: true }).ok());
     let Advice { means, to_do } = advice::epoch(&folder.join(epoch::FILE), repaired.as_deref());
     let file = Some(folder.join(epoch::FILE).display().to_string());
     report.damages.push(Damage { file, at: None, what, means, to_do, harmless: false });

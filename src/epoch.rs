@@ -1,5 +1,5 @@
-//! Which start of a data folder this is: each is higher than all before, so that what an earlier process still writes is
-//! refused.
+//! The epoch of a data folder: a counter that every start increments. The log refuses writes under a lower epoch
+//! (fencing).
 
 use crate::durable;
 use crate::log::segment::LogId;
@@ -16,14 +16,23 @@ pub struct Epoch {
     pub number: u64,
     /// Of the log in this folder.
     pub log: LogId,
+    /// The folder has held a log, also where there is no [`crate::histories::FILE`]: releases up to 0.1.0 wrote none.
+    #[serde(default = "before_histories")]
+    pub logged: bool,
 }
 
-/// Takes the next epoch of the folder, durably. Two processes that do so at once may take the same one; then the lock of
-/// the log lets one of them pass.
+fn before_histories() -> bool {
+    true
+}
+
+/// Takes the next epoch of the folder, durably. The caller has the lock of the log.
+///
+/// # Errors
+/// If the file cannot be read or replaced; where there is no space, the epoch is the one before.
 pub fn next(folder: &Path) -> io::Result<Epoch> {
     let next = match last(folder)? {
         Some(last) => Epoch { number: last.number + 1, ..last },
-        None => Epoch { number: 1, log: random()? },
+        None => Epoch { number: 1, log: LogId(random()?), logged: false },
     };
     durable::replace(&folder.join(FILE), &serde_json::to_vec(&next)?)?;
     Ok(next)
@@ -38,8 +47,9 @@ pub fn last(folder: &Path) -> io::Result<Option<Epoch>> {
     }
 }
 
-fn random() -> io::Result<LogId> {
-    let mut id = [0; 16];
-    File::open("/dev/urandom")?.read_exact(&mut id)?;
-    Ok(LogId(id))
+/// Random bytes of the operating system.
+pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
 }

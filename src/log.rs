@@ -85,11 +85,30 @@ impl Log {
     /// # Errors
     /// Any [`LogError`] but `Gone`. [`LogError::Corrupt`] also if the remap binds what the queue does not hold.
     pub fn open(vfs: Arc<dyn Vfs>, root: &Path, settings: &Settings) -> Result<Log, LogError> {
+        let lock = Log::lock(&*vfs, root)?;
+        Log::open_locked(vfs, root, settings, lock)
+    }
+
+    /// Takes the lock of the log in the folder `root`, and creates that folder if need be. Changes nothing else.
+    ///
+    /// # Errors
+    /// [`LogError::Locked`] if another process has it; [`LogError::Full`]; [`LogError::Poisoned`].
+    pub fn lock(vfs: &dyn Vfs, root: &Path) -> Result<LockGuard, LogError> {
+        let poison = error::Poison::default();
+        let failed = |error: vfs::VfsError| if error.is_full() { LogError::Full(error) } else { poison.set(error) };
+        vfs.create_dir(root).map_err(failed)?;
+        let lock = vfs.lock(&root.join("LOCK")).map_err(failed)?;
+        lock.ok_or_else(|| LogError::Locked(root.to_path_buf()))
+    }
+
+    /// As [`Log::open`], by the process that has the lock.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_locked(vfs: Arc<dyn Vfs>, root: &Path, settings: &Settings, lock: LockGuard) -> Result<Log, LogError> {
         let Settings { id, epoch, parts, workers, limits } = settings.clone();
         let context = Context { vfs, id, epoch, limits, poison: Default::default() };
         let folders = Folders::create(&context, root, parts)?;
-        let lock = context.vfs.lock(&root.join("LOCK")).map_err(failed(&context))?;
-        let lock = lock.ok_or_else(|| LogError::Locked(root.to_path_buf()))?;
         identify(&context, root, parts)?;
 
         let place =

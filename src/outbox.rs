@@ -11,6 +11,7 @@
 pub(crate) mod address;
 mod changes;
 mod cursor;
+pub(crate) mod cursors;
 mod dead_letters;
 mod file;
 mod http;
@@ -20,6 +21,7 @@ mod tests;
 
 use crate::backoff::Backoff;
 use crate::error::Error;
+use crate::histories::Histories;
 use crate::log::output::OutputLog;
 use crate::log::segment::LogId;
 use crate::metrics::{Metrics, SinkMetrics};
@@ -59,6 +61,7 @@ pub struct Outbox {
 /// What all sinks share.
 pub struct Shared<'s> {
     pub log: LogId,
+    pub histories: &'s Arc<Histories>,
     pub outputs: &'s Arc<OutputLog>,
     pub schemas: &'s Arc<Schemas>,
     pub status: &'s Arc<Status>,
@@ -72,13 +75,16 @@ impl Outbox {
     /// If a sink's folder or file cannot be used, or what is remembered of it is of another collection or log.
     pub fn start(plan: &Plan, shared: &Shared<'_>) -> Result<Outbox, Error> {
         let stop = Arc::new(Stop::default());
-        let open = |of: &SinkPlan| {
-            let sink = Sink::open(of, &plan.data_dir.join(FOLDER), shared)?;
-            let stop = Arc::clone(&stop);
-            let thread = thread::Builder::new().name(format!("sink {}", of.name)).spawn(move || sink.run(&stop));
-            Ok((of.name.clone(), thread.map_err(Error::run(format!("start the sink `{}`", of.name)))?))
+        // None runs before all are open, so that this can be tried again.
+        let open = |of: &SinkPlan| Sink::open(of, &plan.data_dir.join(FOLDER), shared);
+        let sinks = plan.sinks.iter().map(open).collect::<Result<Vec<_>, Error>>()?;
+        let start = |sink: Sink| {
+            let (stop, name) = (Arc::clone(&stop), sink.name.clone());
+            let thread = thread::Builder::new().name(format!("sink {name}")).spawn(move || sink.run(&stop));
+            let thread = thread.map_err(Error::run(format!("start the sink `{name}`")))?;
+            Ok((name, thread))
         };
-        let threads = plan.sinks.iter().map(open).collect::<Result<Vec<_>, Error>>()?;
+        let threads = sinks.into_iter().map(start).collect::<Result<Vec<_>, Error>>()?;
         Ok(Outbox { threads, stop })
     }
 
@@ -154,7 +160,7 @@ impl Sink {
                     SinkStart::Now => outputs.upper(),
                     SinkStart::Start => outputs.oldest(),
                 };
-                Cursor::new(shared.log, collection.name(), tick)
+                Cursor::new(shared.log, shared.histories.current(), collection.name(), tick)
             }
         };
         let target = match &plan.target {
@@ -166,8 +172,16 @@ impl Sink {
             }
             SinkTarget::Http(http) => Target::Http(Box::new(Http::new(name, http))),
         };
+        cursor.start = shared.histories.current();
         store.store(&cursor).map_err(failed("write the cursor of"))?;
-        let changes = Changes::new(shared.log, plan, Arc::clone(outputs), Arc::clone(shared.schemas), cursor.position);
+        let changes = Changes::new(
+            shared.log,
+            Arc::clone(shared.histories),
+            plan,
+            Arc::clone(outputs),
+            Arc::clone(shared.schemas),
+            cursor.position,
+        );
         tracing::info!(sink = name, tick = cursor.position.tick, "a sink goes on");
         Ok(Sink {
             name: name.clone(),
@@ -304,9 +318,7 @@ impl Sink {
 fn check(cursor: &Cursor, plan: &SinkPlan, shared: &Shared<'_>, folder: &Path) -> Result<(), String> {
     let upper = shared.outputs.upper();
     let instead = format!("give the sink another name, or remove {} to begin anew", folder.display());
-    if cursor.log != shared.log || cursor.position.tick > upper {
-        return Err(format!("it has followed another log than the one that is here: {instead}"));
-    }
+    cursor.check(shared.log, Some(shared.histories), upper).map_err(|why| format!("{why}: {instead}"))?;
     if cursor.collection != plan.collection.name() {
         return Err(format!("it has followed `{}`: {instead}", cursor.collection));
     }

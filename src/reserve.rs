@@ -7,21 +7,25 @@
 //!  └──── there is space for twice as much: it is made ◀────────┘
 //! ```
 
+use crate::error::{Error, chain};
 use crate::log::error::LogError;
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, open, statvfs};
 use rustix::io::Errno;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-const NAME: &str = "reserve";
+pub(crate) const NAME: &str = "reserve";
 /// Until the next attempt when there was no space.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// With less than this part of the reserve free, a start spends it: opening a log writes, too.
 const SCARCE: u64 = 8;
+/// Fewer free bytes than this are no space.
+const NONE: u64 = 64 << 10;
 
 /// A file that takes up space, and holds nothing.
 #[derive(Debug)]
@@ -99,6 +103,45 @@ impl Reserve {
                 outcome => return outcome,
             }
         }
+    }
+
+    /// As [`Reserve::patiently`], for a process that starts: whatever in it has found no space.
+    ///
+    /// # Errors
+    /// Those of `attempt` that are not for lack of space.
+    pub fn until_space<R>(&self, mut attempt: impl FnMut() -> Result<R, Error>) -> Result<R, Error> {
+        loop {
+            match attempt() {
+                Err(error) if self.is_for_space(&error) => {
+                    if !self.spend() {
+                        tracing::warn!(error = %chain(&error), "no space: the start waits until there is");
+                        sleep(PATIENCE);
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Whether an attempt has failed as there is no space.
+    fn is_for_space(&self, error: &Error) -> bool {
+        let mut error: Option<&dyn std::error::Error> = Some(error);
+        while let Some(cause) = error {
+            let io = cause
+                .downcast_ref::<io::Error>()
+                .or_else(|| cause.downcast_ref::<Arc<io::Error>>().map(|error| &**error));
+            if io.is_some_and(|error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+            {
+                return true;
+            }
+            match cause.downcast_ref::<LogError>() {
+                Some(LogError::Full(_)) => return true,
+                // It does not say what has failed; the next attempt reads what is there.
+                Some(LogError::Poisoned(_)) => return self.free().is_ok_and(|free| free < NONE),
+                _ => error = cause.source(),
+            }
+        }
+        false
     }
 
     /// Makes the file where there is none and space for twice as much: whether it is there then.

@@ -113,3 +113,50 @@ fn signature(row: &[u8]) -> Option<SignatureId> {
 fn value<V: DeserializeOwned>(row: &[u8], from: usize) -> Option<V> {
     postcard::from_bytes(row.get(from..)?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dataflows::EventTime;
+    use dataflows::identity::ShapeId;
+
+    /// Snapshots hold these bytes: another encoding is another version of the rows (`run/history.rs`), and needs code that
+    /// reads this one. Sessions are in the data folders of `tests/folders`.
+    #[test]
+    fn the_encoding_of_version_1_is_pinned() {
+        let key = UserKey::from_bytes([0x11; 16]).unwrap();
+        let time = EventTime::from_micros(1_000_000).unwrap();
+        let descriptor = Descriptor { shape: ShapeId(5), kind: Some("view".into()), answers: vec![true, false] };
+        let dirty = Dirty {
+            names: vec![(key, "u1".into())],
+            signatures: vec![(SignatureId(0x0102), descriptor.clone())],
+            ids: vec![(IdRow::Forgotten { shard: 9, upto: time }, 1)],
+            by_signature: vec![((SignatureId(0x0102), Some(time)), 3)],
+            by_reason: vec![(Sessionless::NoTime, 2)],
+            ..Dirty::default()
+        };
+        let rows = dirty.rows();
+        let hex = |state: &str| -> Vec<(String, i64)> {
+            rows[state].iter().map(|(row, times)| (crate::fingerprint::hex(row), *times)).collect()
+        };
+        let pinned = |row: &str, times| vec![(row.to_owned(), times)];
+        let found = [NAMES, SIGNATURES, IDS, BY_SIGNATURE, BY_REASON].map(hex);
+        let expected = [
+            pinned("11111111111111111111111111111111027531", 1),
+            pinned("000000000000010205010476696577020100", 1),
+            pinned("09010980897a", 1),
+            pinned("00000000000001020180897a", 3),
+            pinned("0001", 2),
+        ];
+        assert_eq!(found, expected);
+        let (mut roots, mut input) = (Roots::default(), Input::default());
+        for (state, rows) in &rows {
+            for (row, times) in rows {
+                restore(state, row, *times, &mut roots, &mut input).unwrap();
+            }
+        }
+        assert_eq!(input.names, [(key, "u1".into())]);
+        assert_eq!(input.signatures, [(SignatureId(0x0102), descriptor)]);
+        assert_eq!(roots.by_reason, [(Sessionless::NoTime, 2)]);
+    }
+}

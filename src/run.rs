@@ -9,28 +9,27 @@
 //!                                               output log ─▶ outbox ─▶ files, receivers
 //! ```
 
+mod former;
 mod history;
+pub(crate) mod opening;
+mod program;
 mod publisher;
 mod snapshots;
 mod watch;
 
 use crate::clock::{Sequencer, Ticks};
 use crate::definitions::Definitions;
-use crate::epoch::{self, Epoch};
-use crate::error::{EXIT_AGAIN, EXIT_FAILED, Error};
+use crate::error::{EXIT_AGAIN, EXIT_FAILED, Error, chain};
 use crate::intake::Intake;
 use crate::live::{self, Resume, Shared};
+use crate::log;
 use crate::log::error::LogError;
-use crate::log::partition::Limits;
 use crate::log::remap::Uppers;
-use crate::log::vfs::RealFs;
-use crate::log::{self, Log};
 use crate::metrics::Metrics;
 use crate::outbox::{self, Outbox};
 use crate::plan::Plan;
 use crate::reads::Reads;
 use crate::replay;
-use crate::reserve::Reserve;
 use crate::roots::STATES;
 use crate::rows::Schemas;
 use crate::server::{self, Services};
@@ -38,7 +37,7 @@ use crate::status::{Phase, Status};
 use crate::subscribe::hub::Hub;
 use crate::subscribe::subscriber::Subscriptions;
 use crate::subscribe::token::ResumeTokens;
-use history::History;
+use opening::Opened;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -55,17 +54,7 @@ pub(crate) const PARTS: u32 = 16;
 /// [`EXIT_FAILED`].
 pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let started = Instant::now();
-    std::fs::create_dir_all(&plan.data_dir).map_err(Error::run(format!("create {}", plan.data_dir.display())))?;
-    let epoch = epoch::next(&plan.data_dir).map_err(Error::run("take the next epoch"))?;
-    let reserve = Reserve::of(&plan.data_dir, plan.log.reserve);
-    let reserve =
-        Arc::new(reserve.map_err(Error::run("set space aside: `reserve = \"0\"` in [cluster] does without"))?);
-    let mut log = open(plan, epoch)?;
-    let (store, damages) = log.state_store().map_err(Error::run("open the snapshots"))?;
-    for damage in damages {
-        tracing::error!(file = %damage.file.display(), at = damage.at, what = damage.what, "a snapshot is damaged and not used");
-    }
-    let history = History::read(&mut log, plan, epoch.number, store.generation())?;
+    let Opened { epoch, reserve, log, store, history, histories } = opening::open(plan)?;
     let defined = |(offset, definitions): &(u64, Definitions)| Ok((*offset, Arc::new(definitions.plan(plan)?)));
     let definitions: Result<Vec<_>, String> = history.definitions.iter().map(defined).collect();
     let definitions = definitions.map_err(Error::run("read the control partition"))?;
@@ -93,10 +82,17 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let outputs = Arc::clone(&log.outputs);
     status.published.store(publish_from, Ordering::Release);
     let schemas = Arc::new(Schemas::new(&replay::schema(plan)));
-    let tokens = Arc::new(ResumeTokens::of(epoch.log, history.program));
-    let outbox =
-        outbox::Shared { log: epoch.log, outputs: &outputs, schemas: &schemas, status: &status, metrics: &metrics };
-    let outbox = Outbox::start(plan, &outbox)?;
+    let tokens =
+        Arc::new(ResumeTokens::new(epoch.log, history.program, history.former_program, Arc::clone(&histories)));
+    let outbox = outbox::Shared {
+        log: epoch.log,
+        histories: &histories,
+        outputs: &outputs,
+        schemas: &schemas,
+        status: &status,
+        metrics: &metrics,
+    };
+    let outbox = reserve.until_space(|| Outbox::start(plan, &outbox))?;
     let (hub, hub_feed) = Hub::spawn(Arc::clone(&schemas), Arc::clone(&tokens), publish_from);
     let subscriptions = Arc::new(Subscriptions::new(hub, Arc::clone(&outputs), schemas, tokens));
     let server = server::start(Services {
@@ -196,18 +192,6 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     Ok(())
 }
 
-fn open(plan: &Plan, epoch: Epoch) -> Result<Log, Error> {
-    let settings = log::Settings {
-        id: epoch.log,
-        epoch: epoch.number,
-        parts: PARTS,
-        workers: plan.workers as u32,
-        limits: Limits { segment_bytes: plan.log.segment, ..Limits::default() },
-    };
-    let folder = plan.data_dir.join("log");
-    Log::open(Arc::new(RealFs), &folder, &settings).map_err(Error::run(format!("open the log {}", folder.display())))
-}
-
 /// A thread whose failure ends the process.
 fn spawn<R: Send + 'static>(
     name: &str,
@@ -232,14 +216,4 @@ pub(crate) fn fail(error: &Error) -> ! {
 fn is_damage(error: &Error) -> bool {
     let Error::Run { source, .. } = error else { return false };
     matches!(source.downcast_ref(), Some(LogError::Corrupt { .. }))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text += &format!(": {error}");
-        source = error.source();
-    }
-    text
 }

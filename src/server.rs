@@ -164,7 +164,7 @@ fn start_within(services: Services, bounds: Bounds) -> Result<Server, Error> {
     let log = services.intake.parts()[0].partition().log();
     let shared = Arc::new(Shared {
         access: Access::new(tokens, &plan.http),
-        ingest_tokens: IngestTokens::of(log),
+        ingest_tokens: IngestTokens::new(log, Arc::clone(&services.subscriptions.tokens.histories)),
         decoders: Decoders::new(&plan),
         bodies: Budget::new(bounds.bodies, bounds.quick),
         appending: Arc::new(Semaphore::new(bounds.appending)),

@@ -7,6 +7,7 @@
 mod act;
 mod client;
 mod events;
+mod folders;
 mod full;
 mod journals;
 mod kill;

@@ -218,6 +218,7 @@ fn refused(url: &str, status: StatusCode, after: Duration, body: Body) -> Failur
             Failure::Later { url: url.to_owned(), reason: message, after, reached: true, answered }
         }
         (410, _) => Failure::Never(ClientError::Expired { oldest, message }),
+        (409, "other_history") => Failure::Never(ClientError::OtherHistory { message }),
         (409, "program_changed") => Failure::Never(ClientError::ProgramChanged { message }),
         _ => Failure::Never(ClientError::Refused { status: Some(status), code, message }),
     }

@@ -23,6 +23,11 @@ pub enum ClientError {
     #[error("{message}")]
     ProgramChanged { message: String },
 
+    /// The token, or the tick, is of another copy of the data folder than the one that is there now, as before a backup was
+    /// restored. Going on means beginning again, with a snapshot.
+    #[error("{message}")]
+    OtherHistory { message: String },
+
     /// The server does not do it, and will not however often it is asked.
     #[error("{message} ({})", of(*.status, .code))]
     Refused {

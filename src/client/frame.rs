@@ -95,6 +95,7 @@ impl From<Refusal> for ClientError {
         let message = printable(&message);
         match code.as_str() {
             "token_expired" => ClientError::Expired { oldest, message },
+            "other_history" => ClientError::OtherHistory { message },
             "program_changed" => ClientError::ProgramChanged { message },
             _ => ClientError::Refused { status: None, code: printable(&code), message },
         }

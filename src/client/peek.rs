@@ -30,6 +30,8 @@ pub struct Query {
     pub after: Option<String>,
     /// Rows as of this tick, and not of the last one that can be read.
     pub as_of: Option<Tick>,
+    /// With [`Query::as_of`]: the [`Page::history`] that came with that tick. Refused if the server's is another one.
+    pub history: Option<String>,
     /// Waits until the events of this ingest token count.
     pub wait_for: Option<String>,
 }
@@ -38,6 +40,9 @@ pub struct Query {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Page {
     pub as_of: Tick,
+    /// Which history of the data folder the tick is of.
+    #[serde(default)]
+    pub history: Option<String>,
     pub rows: Vec<Row>,
     /// There are more than these.
     #[serde(default)]
@@ -70,6 +75,7 @@ pub fn peek(url: &str, bearer: Option<&str>, collection: &str, query: &Query) ->
         ("limit", query.limit.map(|limit| limit.to_string())),
         ("after", query.after.clone()),
         ("as_of", query.as_of.map(|tick| tick.to_string())),
+        ("history", query.history.clone().filter(|_| query.as_of.is_some())),
         ("wait_for", query.wait_for.clone()),
     ];
     let keys = query.keys.iter().map(|key| ("key", key.clone()));

@@ -50,14 +50,15 @@ pub fn rows(url: &str, bearer: Option<&str>, collection: &str, query: &Query, as
         query.limit = Some(PAGE.min(limit - shown));
         // Pages of one tick, for as long as it is at hand.
         query.as_of = first;
-        let Page { as_of, rows, more, next } = match peek(url, bearer, collection, &query) {
-            Err(ClientError::Expired { .. }) if first.is_some() => {
+        let Page { as_of, history, rows, more, next } = match peek(url, bearer, collection, &query) {
+            Err(ClientError::Expired { .. } | ClientError::OtherHistory { .. }) if first.is_some() => {
                 query.as_of = None;
                 peek(url, bearer, collection, &query)
             }
             page => page,
         }
         .map_err(|error| failed(&attempt, error))?;
+        query.history = history;
         let text = match as_lines {
             true => rows.iter().map(|row| format!("{}\n", row.json())).collect(),
             false => page(&Table::of(&rows)),

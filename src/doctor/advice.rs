@@ -15,7 +15,7 @@ fn advice(means: &str, to_do: &str) -> Advice {
 }
 
 /// What holds for whatever was acknowledged and cannot be had from elsewhere in the folder.
-const RESTORE: &str = "copy the whole folder before anything else. Put it back from a backup, all of it, as its files \
+pub(super) const RESTORE: &str = "copy the whole folder before anything else. Put it back from a backup, all of it, as its files \
                        belong together. Without a backup begin with another data_dir: files that are followed are read \
                        again from their beginning, what was posted has to be posted again";
 

@@ -59,4 +59,19 @@ mod tests {
             assert!(Control::decode(unknown).is_err());
         }
     }
+
+    /// Control partitions hold these bytes, written by release 0.1.0: whatever its fields are called in the program, a
+    /// record is read and written like this.
+    #[test]
+    fn the_encoding_is_pinned() {
+        let digits = (0..32).map(|digit: u8| digit.to_string()).collect::<Vec<_>>().join(",");
+        for json in [
+            r#"{"kind":"source","source":0,"name":"collector"}"#.to_owned(),
+            format!(r#"{{"kind":"generation","epoch":1,"program":[{digits}]}}"#),
+            r#"{"kind":"definitions","definitions":{"tests":[{"field":"price","candidates":["price"],"predicate":{"Range":{"min":1.0,"max":null}}}],"rules":[{"name":"purchase","priority":0,"order":0,"when":[{"test":0,"answer":true}]}]}}"#.to_owned(),
+        ] {
+            let bytes = [&[1], json.as_bytes()].concat();
+            assert_eq!(Control::decode(&bytes).unwrap().encode(), bytes, "{json}");
+        }
+    }
 }

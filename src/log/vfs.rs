@@ -53,10 +53,10 @@ pub trait Vfs: Send + Sync + Debug {
     fn lock(&self, path: &Path) -> Result<Option<LockGuard>, VfsError>;
 }
 
-/// A lock, held until this is dropped.
-#[derive(Debug)]
+/// A lock, held until this and all its clones are dropped.
+#[derive(Clone, Debug)]
 pub struct LockGuard {
-    _held: Box<dyn Held>,
+    _held: Arc<dyn Held>,
 }
 
 /// What a [`LockGuard`] keeps alive.

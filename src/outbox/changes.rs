@@ -1,6 +1,7 @@
 //! The changes that one sink takes, in the order of the output log, in batches.
 
 use crate::filter::Filter;
+use crate::histories::{Histories, StartId};
 use crate::log::error::LogError;
 use crate::log::output::{OutputLog, OutputReader, Pieces};
 use crate::log::segment::LogId;
@@ -73,6 +74,7 @@ pub(super) struct Changes {
     kind: ChangeKind,
     /// Hashed so far: what is the same in the keys of all changes.
     keys: blake3::Hasher,
+    histories: Arc<Histories>,
     /// Of `position.tick`: changes of the kind that is taken, with their index; and what comes after them in the tick.
     tick: VecDeque<(u64, Vec<u8>, i64)>,
     pieces: Option<(Pieces, u64)>,
@@ -82,6 +84,7 @@ pub(super) struct Changes {
 impl Changes {
     pub fn new(
         log: LogId,
+        histories: Arc<Histories>,
         plan: &SinkPlan,
         outputs: Arc<OutputLog>,
         schemas: Arc<Schemas>,
@@ -101,6 +104,7 @@ impl Changes {
             filter: plan.when.as_ref().map(|when| when.filter.clone()),
             kind: plan.changes,
             keys,
+            histories,
             tick: VecDeque::new(),
             pieces: None,
             position,
@@ -201,6 +205,12 @@ impl Changes {
     /// `row`: `None` if it cannot be read.
     fn change(&self, tick: Tick, index: u64, diff: i64, row: Option<&Row<'_>>) -> Change {
         let mut hash = self.keys.clone();
+        // Ticks of another copy of this folder have the same numbers. Those of releases that knew of no starts keep the
+        // keys that they gave.
+        let start = self.histories.of_tick(tick);
+        if start != StartId::default() {
+            hash.update(&start.0);
+        }
         hash.update(&tick.to_le_bytes()).update(&index.to_le_bytes());
         // 128 bits: no two changes have the same by chance.
         let key = hash.finalize().to_hex()[..32].to_owned();

@@ -3,6 +3,7 @@
 use super::changes::Position;
 use super::file::Written;
 use crate::durable;
+use crate::histories::{Histories, StartId};
 use crate::log::segment::LogId;
 use dataflows::Tick;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,9 @@ pub(super) struct Cursor {
     /// Ticks are of this log.
     pub log: LogId,
     pub collection: String,
+    /// The start that has written this; absent in those of releases up to 0.1.0.
+    #[serde(default)]
+    pub start: StartId,
     /// All that the sink takes before it has been handed over.
     pub position: Position,
     /// Of a sink that is a file.
@@ -24,8 +28,24 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    pub fn new(log: LogId, collection: &str, tick: Tick) -> Cursor {
-        Cursor { log, collection: collection.into(), position: Position { tick, index: 0 }, file: None }
+    pub fn new(log: LogId, start: StartId, collection: &str, tick: Tick) -> Cursor {
+        Cursor { log, start, collection: collection.into(), position: Position { tick, index: 0 }, file: None }
+    }
+
+    /// Checks that this is a cursor of the log and history that are here, where `upper` is the next tick.
+    ///
+    /// # Errors
+    /// What it is of.
+    pub fn check(&self, log: LogId, histories: Option<&Histories>, upper: Tick) -> Result<(), &'static str> {
+        let Position { tick, index } = self.position;
+        let begun = tick.saturating_add(u64::from(index > 0));
+        if self.log != log || begun > upper {
+            Err("it has followed another log than the one that is here")
+        } else if histories.is_some_and(|histories| !histories.has_ticks(self.start, begun)) {
+            Err("it has followed another copy of this data folder, as before a backup was restored")
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -54,7 +74,7 @@ impl CursorFile {
         durable::replace(&self.path(), &serde_json::to_vec(cursor)?)
     }
 
-    fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.folder.join("cursor.json")
     }
 }

@@ -4,6 +4,7 @@ mod receivers;
 
 use super::*;
 use crate::config::{self, Overrides};
+use crate::histories::{Place, StartId};
 use crate::log::error::Poison;
 use crate::log::output::{Block, Retention};
 use crate::log::partition::{Context, Limits};
@@ -24,6 +25,7 @@ struct World {
     workers: usize,
     status: Arc<Status>,
     metrics: Metrics,
+    histories: Arc<Histories>,
 }
 
 impl World {
@@ -37,7 +39,8 @@ impl World {
         let out = folder.path().join("out");
         fs::create_dir_all(&out).unwrap();
         let outputs = Arc::new(OutputLog::open(&context, &out, workers as u32, 0).unwrap());
-        World { folder, outputs, workers, status: Arc::default(), metrics: Metrics::new() }
+        let histories = Arc::new(Histories::first(LOG, StartId([1; 8]), epoch, Place::default()));
+        World { folder, outputs, workers, status: Arc::default(), metrics: Metrics::new(), histories }
     }
 
     /// A tick in which each class counts so many events more than before, spread over the workers.
@@ -71,8 +74,8 @@ impl World {
     }
 
     fn shared<'w>(&'w self, schemas: &'w Arc<Schemas>) -> Shared<'w> {
-        let World { outputs, status, metrics, .. } = self;
-        Shared { log: LOG, outputs, schemas, status, metrics }
+        let World { outputs, status, metrics, histories, .. } = self;
+        Shared { log: LOG, histories, outputs, schemas, status, metrics }
     }
 
     fn open(&self, sink: &str) -> Result<Sink, Error> {

@@ -2,6 +2,7 @@
 //! computed.
 //! Says whether this program can go on from there.
 
+use super::program::{check_states, former_program_of, program_of, states_of};
 use crate::definitions::Definitions;
 use crate::error::Error;
 use crate::log::control::Control;
@@ -13,8 +14,8 @@ use crate::plan::{Plan, SourceKind};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Changes when the same events would be computed otherwise than before.
-const SEMANTICS: u32 = 1;
+/// Version of the rows of root states ([`crate::roots`]) that this program writes and reads.
+const ROWS: u32 = 1;
 
 pub struct History {
     /// By index of the plan's sources: the number of each.
@@ -22,6 +23,8 @@ pub struct History {
     /// By number: the index in the plan.
     pub plan_index: Vec<Option<u16>>,
     pub program: [u8; 32],
+    /// As releases up to 0.1.0 wrote it, where the program is still the same.
+    pub former_program: Option<[u8; 32]>,
     /// Everything that was published last was by this program.
     pub same_program: bool,
     pub memory: Memory,
@@ -36,7 +39,15 @@ pub struct History {
 pub struct Memory {
     /// What the root states depend on: see [`states_of`].
     pub states: String,
+    /// Version of the rows of root states.
+    #[serde(default = "first_rows")]
+    pub rows: u32,
     pub cursors: Cursors,
+}
+
+/// Releases up to 0.1.0 did not say.
+fn first_rows() -> u32 {
+    1
 }
 
 impl History {
@@ -58,15 +69,9 @@ impl History {
             return Err(Error::run("read the control partition")(what));
         }
         let memory = match snapshot {
-            Some(snapshot) => serde_json::from_slice(&snapshot.extra).map_err(Error::run("read the snapshot"))?,
-            None => Memory { states: states_of(plan), ..Memory::default() },
+            Some(snapshot) => remembered(&snapshot.extra, plan)?,
+            None => Memory { states: states_of(plan), rows: ROWS, ..Memory::default() },
         };
-        if memory.states != states_of(plan) {
-            return Err(Error::usage(
-                "the sessions in the data folder were made with another `gap`, other sums or other carried fields",
-                "put [sessions] back as it was, or begin with another data_dir",
-            ));
-        }
         let mut known: BTreeMap<String, u16> = BTreeMap::new();
         let mut last = None;
         let mut definitions = Vec::new();
@@ -77,7 +82,8 @@ impl History {
                 Control::Generation { program, .. } => last = Some(program),
             }
         }
-        let program = program_of(plan);
+        let (program, former_program) = (program_of(plan), former_program_of(plan));
+        let same_program = last == Some(program) || last.is_some() && last == former_program;
         let mut fresh = Vec::new();
         for source in &plan.sources {
             let next = known.len() as u16;
@@ -108,8 +114,22 @@ impl History {
         if plan.sources.iter().any(|source| matches!(source.kind, SourceKind::File { .. })) {
             add_delivered(log, snapshot, &mut cursors)?;
         }
-        Ok(History { numbers, plan_index, program, same_program: last == Some(program), memory, definitions, cursors })
+        Ok(History { numbers, plan_index, program, former_program, same_program, memory, definitions, cursors })
     }
+}
+
+/// What a snapshot holds, in the form in which the next one is written.
+fn remembered(extra: &[u8], plan: &Plan) -> Result<Memory, Error> {
+    let memory: Memory = serde_json::from_slice(extra).map_err(Error::run("read the snapshot"))?;
+    check_states(&memory.states, plan).map_err(|(what, help)| Error::usage(what, help))?;
+    if memory.rows != ROWS {
+        let what = format!("the data folder holds states of version {}, this program knows {ROWS}", memory.rows);
+        return Err(Error::usage(
+            what,
+            "start the version of headwater that wrote them, or begin with another data_dir",
+        ));
+    }
+    Ok(Memory { states: states_of(plan), ..memory })
 }
 
 /// The cursors of what the queue holds and the snapshot does not.
@@ -129,25 +149,4 @@ fn add_delivered(log: &Log, snapshot: Option<&Generation>, cursors: &mut Cursors
         read.map_err(failed())?;
     }
     Ok(())
-}
-
-/// Fingerprint of everything that decides what is computed from the same events.
-fn program_of(plan: &Plan) -> [u8; 32] {
-    let sources: Vec<_> = plan.sources.iter().map(|source| (&source.name, source.format, &source.events)).collect();
-    let parts = (SEMANTICS, dataflows::identity::VERSION, sources, sessions_of(plan));
-    *blake3::hash(format!("{parts:?}").as_bytes()).as_bytes()
-}
-
-/// What root states depend on: with other settings they would mean something else.
-fn states_of(plan: &Plan) -> String {
-    let parts = (SEMANTICS, dataflows::identity::VERSION, sessions_of(plan));
-    blake3::hash(format!("{parts:?}").as_bytes()).to_hex().to_string()
-}
-
-/// How sessions are made, whatever else the plan has: tests and rules are data.
-fn sessions_of(plan: &Plan) -> impl std::fmt::Debug {
-    let sessions = &plan.sessions;
-    let carried: Vec<_> = sessions.carry.iter().map(|field| &plan.fields[*field]).collect();
-    let sums: Vec<_> = sessions.sums.iter().map(|(name, field)| (name, &plan.fields[*field])).collect();
-    format!("{:?}", (sessions.gap, sums, carried))
 }

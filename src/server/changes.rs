@@ -6,6 +6,7 @@ use super::parameters::{Parameters, wrong};
 use super::problem::Problem;
 use super::routes::LAST_EVENT_ID;
 use super::{Shared, body};
+use crate::histories::StartId;
 use crate::reads::{Unreadable, Wanted};
 use crate::rows::Collection;
 use crate::subscribe::frame::Encoding;
@@ -27,8 +28,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-const PARAMETERS: [&str; 9] =
-    ["snapshot", "envelope", "filter", "key", "columns", "token", "heartbeat", "from", "until"];
+const PARAMETERS: [&str; 10] =
+    ["snapshot", "envelope", "filter", "key", "columns", "token", "heartbeat", "from", "history", "until"];
 /// Progress is said so often, in seconds, unless it is asked for otherwise.
 const HEARTBEAT: f64 = 5.0;
 /// Pieces that wait to be written to a client, beside what its connection holds.
@@ -64,6 +65,7 @@ async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body
     let last_event_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     let token = last_event_id.or(parameters.get("token"));
     let from: Option<Tick> = parameters.parsed("from", "the number of a tick")?;
+    of_history(&shared, &parameters, from)?;
     let snapshot = parameters.flag("snapshot")?;
     let start = match (token, from) {
         // Whoever resumes has what a snapshot would say.
@@ -145,6 +147,10 @@ fn resumed(shared: &Shared, token: &str, query: &Query, upper: Tick) -> Result<T
         Mistaken::Program => {
             conflict("program_changed", "what the token speaks of was computed otherwise: begin again with a snapshot")
         }
+        Mistaken::History => other_history(
+            "what the token speaks of happened in another copy of this data folder, as before a backup was restored: \
+             begin again with a snapshot",
+        ),
         Mistaken::Query => conflict(
             "other_query",
             "the token is of another collection, filter, key, envelope or of other columns: ask as you did then",
@@ -154,6 +160,25 @@ fn resumed(shared: &Shared, token: &str, query: &Query, upper: Tick) -> Result<T
         return Err(conflict("token_ahead", "the token is of a time that this cluster has not seen: begin again"));
     }
     kept(shared, tick, upper)
+}
+
+/// Says that what a client knows is not of the history that is here.
+pub(super) fn other_history(message: &str) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "other_history", message)
+}
+
+/// Checks the parameter `history`, if there is one: what an answer said beside a tick. `upper`: the tick after that.
+///
+/// # Errors
+/// 400, 409.
+pub(super) fn of_history(shared: &Shared, parameters: &Parameters, upper: Option<Tick>) -> Result<(), Problem> {
+    let Some(history) = parameters.get("history") else { return Ok(()) };
+    let start = StartId::parse(history).ok_or_else(|| wrong("history", history, "what an answer said"))?;
+    match upper {
+        None => Err(wrong("history", history, "given with the tick that came with it")),
+        Some(upper) if shared.services.subscriptions.tokens.histories.has_ticks(start, upper) => Ok(()),
+        Some(_) => Err(other_history("that tick is not of the history of this data folder: begin again")),
+    }
 }
 
 /// A tick from which on all changes can be had.

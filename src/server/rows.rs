@@ -1,9 +1,10 @@
 //! `GET` or `POST /v1/collections/{name}/rows`: the rows of a view at a tick, by key or by a filter, a page at a time.
 
-use super::changes::{query_of, unreadable};
+use super::changes::{of_history, other_history, query_of, unreadable};
 use super::collections;
 use super::parameters::{Parameters, wrong};
 use super::problem::Problem;
+use super::token::Mistaken;
 use super::{Shared, body};
 use crate::reads::{Chunk, Rank, Wanted};
 use crate::rows::Row;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-const PARAMETERS: [&str; 7] = ["key", "filter", "columns", "limit", "after", "as_of", "wait_for"];
+const PARAMETERS: [&str; 8] = ["key", "filter", "columns", "limit", "after", "as_of", "history", "wait_for"];
 /// Rows of a page.
 const LIMIT: usize = 1000;
 const MOST: usize = 10_000;
@@ -53,6 +54,7 @@ async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body
         return Err(wrong("limit", &limit.to_string(), &format!("from 1 to {MOST} rows")));
     }
     let as_of: Option<Tick> = parameters.parsed("as_of", "the number of a tick")?;
+    of_history(&shared, &parameters, as_of.map(|tick| tick.saturating_add(1)))?;
     if let Some(token) = parameters.get("wait_for") {
         wait_for(shared, token).await?;
     }
@@ -73,7 +75,8 @@ async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body
     let more = rows.len() > limit;
     rows.truncate(limit);
 
-    let mut text = format!("{{\"as_of\":{},\"rows\":[", answer.tick).into_bytes();
+    let history = shared.services.subscriptions.tokens.histories.current();
+    let mut text = format!("{{\"as_of\":{},\"history\":\"{history}\",\"rows\":[", answer.tick).into_bytes();
     for (index, row) in rows.iter().filter_map(|(_, row)| Row::decode(collection, row)).enumerate() {
         if index > 0 {
             text.push(b',');
@@ -95,10 +98,13 @@ async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body
 
 /// Until what was posted is in the views.
 async fn wait_for(shared: &Shared, token: &str) -> Result<(), Problem> {
-    let Some(ticket) = shared.ingest_tokens.decode(token) else {
-        let message = "`wait_for` is no token that `POST /v1/events` of this cluster has answered";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "wait_for", message));
-    };
+    let ticket = shared.ingest_tokens.decode(token).map_err(|mistaken| match mistaken {
+        Mistaken::Invalid => {
+            let message = "`wait_for` is no token that `POST /v1/events` of this cluster has answered";
+            Problem::new(StatusCode::BAD_REQUEST, "wait_for", message)
+        }
+        Mistaken::History => other_history("the events of `wait_for` are not in this data folder: post them again"),
+    })?;
     let reads = &shared.services.reads;
     let mut upper = reads.upper();
     let waited = timeout(PATIENCE, upper.wait_for(|_| reads.has(ticket))).await;

@@ -1,59 +1,103 @@
 //! Ingest tokens: what `POST /v1/events` answers, and whoever wants to read their own writes hands back.
 //!
 //! ```text
-//! seal of  version 1 │ part 4 │ offset 8
+//! seal of  version 2 │ start 8 │ part 4 │ offset 8
+//! seal of  version 1 │ part 4 │ offset 8                 releases up to 0.1.0
 //! ```
+//! Tokens of version 1 hold for what those releases have taken into this folder.
 
+use crate::histories::{Histories, StartId};
 use crate::intake::Ticket;
 use crate::log::segment::LogId;
 use crate::seal::Seal;
+use std::sync::Arc;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const FORMER_VERSION: u8 = 1;
 
-/// Seals the ingest tokens of one log.
-pub struct IngestTokens(Seal);
+/// Seals the ingest tokens of one log and one history.
+pub struct IngestTokens {
+    seal: Seal,
+    histories: Arc<Histories>,
+}
+
+/// Why a token says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mistaken {
+    /// It is no token of this log.
+    Invalid,
+    /// What it speaks of was taken into another copy of this folder, and is not here.
+    History,
+}
 
 impl IngestTokens {
-    pub fn of(log: LogId) -> IngestTokens {
-        IngestTokens(Seal::of("headwater ingest token v1", log))
+    pub fn new(log: LogId, histories: Arc<Histories>) -> IngestTokens {
+        IngestTokens { seal: Seal::of("headwater ingest token v1", log), histories }
     }
 
     /// The token of what lies at `ticket`.
     pub fn encode(&self, ticket: Ticket) -> String {
         let mut content = vec![VERSION];
+        content.extend_from_slice(&self.histories.current().0);
         content.extend_from_slice(&ticket.part.to_le_bytes());
         content.extend_from_slice(&ticket.offset.to_le_bytes());
-        self.0.seal(&content)
+        self.seal.seal(&content)
     }
 
-    /// `None` if this is no token of this log.
-    pub fn decode(&self, token: &str) -> Option<Ticket> {
-        let [VERSION, content @ ..] = self.0.open::<13>(token)? else { return None };
-        let (part, offset) = content.split_first_chunk::<4>()?;
-        Some(Ticket { part: u32::from_le_bytes(*part), offset: u64::from_le_bytes(offset.try_into().ok()?) })
+    /// Where it lies.
+    ///
+    /// # Errors
+    /// If this log has not given the token, or not in this history.
+    pub fn decode(&self, token: &str) -> Result<Ticket, Mistaken> {
+        let (start, content) = match self.seal.open::<21>(token) {
+            Some([VERSION, a, b, c, d, e, f, g, h, content @ ..]) => (StartId([a, b, c, d, e, f, g, h]), content),
+            Some(_) => return Err(Mistaken::Invalid),
+            None => match self.seal.open::<13>(token) {
+                Some([FORMER_VERSION, content @ ..]) => (StartId::default(), content),
+                _ => return Err(Mistaken::Invalid),
+            },
+        };
+        let [a, b, c, d, offset @ ..] = content;
+        let (part, offset) = (u32::from_le_bytes([a, b, c, d]), u64::from_le_bytes(offset));
+        match self.histories.has_record(start, part, offset) {
+            true => Ok(Ticket { part, offset }),
+            false => Err(Mistaken::History),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::histories::Place;
+
+    fn tokens(log: u8, start: u8) -> IngestTokens {
+        let at = Place { tick: 3, queue: vec![5; 16] };
+        IngestTokens::new(LogId([log; 16]), Arc::new(Histories::first(LogId([log; 16]), StartId([start; 8]), 1, at)))
+    }
 
     #[test]
-    fn only_tokens_of_this_log_are_believed() {
-        let (ours, theirs) = (IngestTokens::of(LogId([1; 16])), IngestTokens::of(LogId([2; 16])));
+    fn only_tokens_of_this_log_and_history_are_believed() {
+        let (ours, theirs, copy) = (tokens(1, 1), tokens(2, 1), tokens(1, 2));
         for ticket in [Ticket { part: 0, offset: 0 }, Ticket { part: 15, offset: u64::MAX }] {
             let token = ours.encode(ticket);
-            assert_eq!(token.len(), 28);
-            assert_eq!(ours.decode(&token), Some(ticket));
-            assert_eq!(IngestTokens::of(LogId([1; 16])).decode(&token), Some(ticket), "after a restart too");
-            assert_eq!(theirs.decode(&token), None);
+            assert_eq!(token.len(), 39);
+            assert_eq!(ours.decode(&token), Ok(ticket));
+            assert_eq!(tokens(1, 1).decode(&token), Ok(ticket), "after a restart too");
+            assert_eq!(theirs.decode(&token), Err(Mistaken::Invalid));
+            assert_eq!(copy.decode(&token), Err(Mistaken::History));
             for at in 0..token.len() {
                 let mut forged = token.clone().into_bytes();
                 forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
-                assert_eq!(ours.decode(&String::from_utf8(forged).unwrap()), None, "{token} at {at}");
-                assert_eq!(ours.decode(&token[..at]), None);
+                assert_eq!(ours.decode(&String::from_utf8(forged).unwrap()).ok(), None, "{token} at {at}");
+                assert_eq!(ours.decode(&token[..at]).ok(), None);
             }
         }
-        assert_eq!(ours.decode("ü"), None);
+        assert_eq!(ours.decode("ü"), Err(Mistaken::Invalid));
+        // Of a release that knew of no starts.
+        for (offset, outcome) in [(4_u64, Ok(Ticket { part: 2, offset: 4 })), (5, Err(Mistaken::History))] {
+            let content = [&[1, 2, 0, 0, 0][..], &offset.to_le_bytes()].concat();
+            assert_eq!(ours.decode(&ours.seal.seal(&content)), outcome);
+        }
     }
 }

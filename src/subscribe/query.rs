@@ -1,6 +1,7 @@
 //! What a reader asks for: rows of a collection that fit a filter, some of their columns, in one of the envelopes.
 
 use crate::filter::Filter;
+use crate::fingerprint::Canonical;
 use crate::rows::{Collection, Row, Schema};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub struct Query {
     pub envelope: Envelope,
     /// Queries with equal ones give equal frames.
     pub fingerprint: [u8; 8],
+    /// The same in the tokens of releases up to 0.1.0.
+    pub former: [u8; 8],
 }
 
 /// What is wrong with a query.
@@ -71,14 +74,13 @@ impl Query {
             None => (0..schema.columns.len()).collect(),
             Some(names) => named(schema, names).map_err(wrong("columns"))?,
         };
-        let parts = (schema.collection.name(), &parameters.filter, keys, columns, *envelope == Envelope::Upsert);
-        let hash = blake3::hash(format!("{parts:?}").as_bytes());
         Ok(Query {
             collection: schema.collection,
             filter: filter.map(Arc::new),
             columns: indices,
             envelope: *envelope,
-            fingerprint: *hash.as_bytes().first_chunk().expect("a hash has 32 bytes"),
+            fingerprint: fingerprint(schema.collection, parameters),
+            former: former_fingerprint(schema.collection, parameters),
         })
     }
 
@@ -90,6 +92,31 @@ impl Query {
     pub fn is_whole(&self, schema: &Schema) -> bool {
         self.envelope == Envelope::Diff && self.columns.iter().copied().eq(0..schema.columns.len())
     }
+}
+
+fn fingerprint(collection: Collection, parameters: &Parameters) -> [u8; 8] {
+    let Parameters { filter, keys, columns, envelope } = parameters;
+    let mut to = Canonical::new("headwater query v2");
+    to.text(collection.name()).option(filter.as_ref(), |to, filter| {
+        to.text(filter);
+    });
+    to.list(keys, |to, key| {
+        to.text(key);
+    })
+    .option(columns.as_ref(), |to, columns| {
+        to.text(columns);
+    });
+    to.number(u64::from(*envelope == Envelope::Upsert));
+    let [a, b, c, d, e, f, g, h, ..] = to.finish();
+    [a, b, c, d, e, f, g, h]
+}
+
+/// Of the text that `Debug` printed of these values: strings, options, lists and tuples of the standard library.
+fn former_fingerprint(collection: Collection, parameters: &Parameters) -> [u8; 8] {
+    let Parameters { filter, keys, columns, envelope } = parameters;
+    let parts = (collection.name(), filter, keys, columns, *envelope == Envelope::Upsert);
+    let hash = blake3::hash(format!("{parts:?}").as_bytes());
+    *hash.as_bytes().first_chunk().expect("a hash has 32 bytes")
 }
 
 fn named(schema: &Schema, names: &str) -> Result<Vec<usize>, String> {
@@ -104,4 +131,30 @@ fn named(schema: &Schema, names: &str) -> Result<Vec<usize>, String> {
         }
     }
     Ok(indices)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint::hex;
+
+    /// Tokens hold these.
+    #[test]
+    fn fingerprints_are_pinned() {
+        let of = |parameters: &Parameters| {
+            (
+                hex(&fingerprint(Collection::Sessions, parameters)),
+                hex(&former_fingerprint(Collection::Sessions, parameters)),
+            )
+        };
+        let pinned = |one: &str, former: &str| (one.to_owned(), former.to_owned());
+        let all = Parameters {
+            filter: Some("user = \"ü\"".into()),
+            keys: vec!["a".into(), "b'\n".into()],
+            columns: Some("user,events".into()),
+            envelope: Envelope::Upsert,
+        };
+        let pins = [pinned("118f67c0587ae7fd", "9c1bddbc55de9ec4"), pinned("653136a7e3e65189", "e633a38ee40fc691")];
+        assert_eq!([of(&Parameters::default()), of(&all)], pins);
+    }
 }

@@ -13,11 +13,11 @@ use std::thread::sleep;
 use std::time::Duration;
 
 /// A file system of its own, in memory.
-struct Disk(PathBuf);
+pub struct Disk(pub PathBuf);
 
 impl Disk {
     /// `None` if this user may not mount any.
-    fn mount(at: PathBuf, size: &str) -> Option<Disk> {
+    pub fn mount(at: PathBuf, size: &str) -> Option<Disk> {
         fs::create_dir_all(&at).unwrap();
         let mut mount = Command::new("mount");
         let mounted = mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&at).output();
@@ -32,7 +32,7 @@ impl Drop for Disk {
     }
 }
 
-fn batch(number: i64) -> Vec<Event> {
+pub fn batch(number: i64) -> Vec<Event> {
     let event = |at| Event { user: format!("batch {number}"), time: PAST_MS + at, id: None, price: None, page: None };
     (0..2000).map(event).collect()
 }

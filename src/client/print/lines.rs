@@ -71,9 +71,11 @@ pub(super) fn follow(wanted: Builder, resume: Option<&Path>, out: File) -> Resul
         // The reader has seen enough: `headwater subscribe … | head`.
         Err(Failed::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(Failed::Write(error)) => Err(Error::run("write what has come")(error)),
-        Err(Failed::Read(error @ (ClientError::Expired { .. } | ClientError::ProgramChanged { .. })))
-            if resume.is_some() =>
-        {
+        Err(Failed::Read(
+            error @ (ClientError::Expired { .. }
+            | ClientError::ProgramChanged { .. }
+            | ClientError::OtherHistory { .. }),
+        )) if resume.is_some() => {
             let help = format!("{error}; remove {name} and run again to begin with a snapshot");
             Err(Error::run(attempt)(help))
         }

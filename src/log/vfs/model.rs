@@ -255,7 +255,7 @@ impl Vfs for ModelFs {
             return Ok(None);
         }
         let held = ModelLock { fs: self.clone(), path: path.to_path_buf(), process };
-        Ok(Some(LockGuard { _held: Box::new(held) }))
+        Ok(Some(LockGuard { _held: std::sync::Arc::new(held) }))
     }
 }
 

@@ -174,7 +174,7 @@ impl Vfs for Picture {
 
     /// Always has it: a picture belongs to whoever took it.
     fn lock(&self, _path: &Path) -> Result<Option<LockGuard>, VfsError> {
-        Ok(Some(LockGuard { _held: Box::new(Nothing) }))
+        Ok(Some(LockGuard { _held: std::sync::Arc::new(Nothing) }))
     }
 }
 

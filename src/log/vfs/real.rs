@@ -66,7 +66,7 @@ impl Vfs for RealFs {
             locked = file.try_lock();
         }
         match locked {
-            Ok(()) => Ok(Some(LockGuard { _held: Box::new(file) })),
+            Ok(()) => Ok(Some(LockGuard { _held: std::sync::Arc::new(file) })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(source)) => Err(failed(source)),
         }

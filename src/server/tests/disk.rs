@@ -3,7 +3,6 @@
 use super::{Answer, ONE, World, error, events, open};
 use crate::log::vfs::model::{Crash, Fault, ModelFs};
 use crate::server::Bounds;
-use crate::server::token::IngestTokens;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
@@ -37,7 +36,7 @@ fn writers_at_the_same_time_all_find_what_they_wrote() {
         writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
     });
     let records: std::collections::BTreeMap<_, _> = world.records().into_iter().collect();
-    let seal = IngestTokens::of(super::LOG);
+    let seal = super::ingest_tokens();
     for (token, body) in &acknowledged {
         assert!(records[&seal.decode(token).unwrap()].ends_with(body.as_bytes()), "{body}");
     }

@@ -1,0 +1,206 @@
+//! Fingerprints of what computes: the program that makes rows of events, and the part of it that root states depend on.
+
+use crate::fingerprint::{Canonical, hex};
+use crate::plan::{Candidate, EventsPlan, FieldPlan, Limits, Plan, SourcePlan};
+
+/// Changes when the same events would be computed otherwise than before. Published ticks are then not compared with what
+/// is computed again, and resume tokens of before are refused.
+const SEMANTICS: u64 = 1;
+
+/// Changes when the rows of root states mean something else than before: data folders of before are then refused, unless
+/// their rows are translated.
+const STATES: u64 = 1;
+
+/// Of the program that the release before this encoding had; see [`super::former`].
+const FORMER_SEMANTICS: u64 = 1;
+const FORMER_STATES: u64 = 1;
+
+/// The fingerprint of everything that decides what is computed from the same events.
+pub(super) fn program_of(plan: &Plan) -> [u8; 32] {
+    let mut to = Canonical::new("headwater program v2");
+    to.number(SEMANTICS).number(u64::from(dataflows::identity::VERSION));
+    to.list(&plan.sources, source);
+    sessions(&mut to, plan);
+    to.finish()
+}
+
+/// The same program's fingerprint as releases up to 0.1.0 wrote it; `None` if this one computes something else.
+pub(super) fn former_program_of(plan: &Plan) -> Option<[u8; 32]> {
+    (SEMANTICS == FORMER_SEMANTICS).then(|| super::former::program_of(plan))
+}
+
+/// What root states depend on, with the version of the fingerprint: with other settings they would mean something else.
+pub(super) fn states_of(plan: &Plan) -> String {
+    let mut to = Canonical::new("headwater states v2");
+    to.number(STATES).number(u64::from(dataflows::identity::VERSION));
+    sessions(&mut to, plan);
+    format!("v2-{}", hex(&to.finish()))
+}
+
+/// Whether a snapshot with these `states` can be gone on from.
+///
+/// # Errors
+/// What is wrong, and what can be done.
+pub(super) fn check_states(states: &str, plan: &Plan) -> Result<(), (&'static str, &'static str)> {
+    let known = states == states_of(plan) || STATES == FORMER_STATES && states == super::former::states_of(plan);
+    let version = states.split_once('-').map(|(version, _)| version);
+    match version {
+        _ if known => Ok(()),
+        Some(version) if version != "v2" => Err((
+            "the sessions in the data folder were made by a later version of headwater",
+            "start that version again, or begin with another data_dir",
+        )),
+        _ => Err((
+            "the sessions in the data folder were made with another `gap`, other sums or other carried fields",
+            "put [sessions] back as it was, or begin with another data_dir",
+        )),
+    }
+}
+
+/// How sessions are made, whatever else the plan has: tests and rules are data.
+fn sessions(to: &mut Canonical, plan: &Plan) {
+    let sessions = &plan.sessions;
+    to.signed(sessions.gap);
+    to.list(&sessions.sums, |to, (name, of)| field(to.text(name), &plan.fields[*of]));
+    to.list(&sessions.carry, |to, of| field(to, &plan.fields[*of]));
+}
+
+fn field(to: &mut Canonical, field: &FieldPlan) {
+    let FieldPlan { name, candidates } = field;
+    to.text(name).list(candidates, |to, path| {
+        to.text(&path.to_string());
+    });
+}
+
+/// Names every field, so that one that is added does not compile before somebody has thought of it here.
+fn source(to: &mut Canonical, source: &SourcePlan) {
+    // Where events come from does not matter to what they mean.
+    let SourcePlan { name, kind: _, paths: _, format, events } = source;
+    let EventsPlan { user, time, kind, id, join, zone, dedupe, max_future, explode, limits } = events;
+    let Limits { event_bytes, depth, keys } = limits;
+    to.text(name).option(*format, |to, format| {
+        to.text(format.name());
+    });
+    for of in [user, time, kind] {
+        to.option(of.as_deref(), candidates);
+    }
+    candidates(to, id);
+    to.text(join)
+        .text(zone)
+        .option(*dedupe, |to, horizon| {
+            to.signed(horizon);
+        })
+        .signed(*max_future);
+    to.option(explode.as_ref(), |to, path| {
+        to.text(&path.to_string());
+    });
+    [event_bytes, depth, keys].into_iter().for_each(|limit| {
+        to.number(*limit as u64);
+    });
+}
+
+fn candidates(to: &mut Canonical, candidates: &[Candidate]) {
+    to.list(candidates, |to, Candidate { parts }| {
+        to.list(parts, |to, path| {
+            to.text(&path.to_string());
+        });
+    });
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::config::{self, Overrides};
+
+    pub fn plan(text: &str) -> Plan {
+        let overrides = Overrides { without_files: true, live: true, ..Overrides::default() };
+        config::parse("test.toml", text, std::path::Path::new("/"), &overrides).unwrap()
+    }
+
+    pub const SMALL: &str = "[[source]]\nname = 'web'\nkind = 'http'\n[sessions]\ngap = '30m'\n";
+    pub const LARGE: &str = r#"
+[[source]]
+name = "we\"b"
+kind = "http"
+format = "json"
+[[source]]
+name = "app"
+kind = "http"
+events = { time = ["at"], id = ["n"], max_future = "1h", max_depth = 5 }
+[events]
+user = ["user.id", ["a", "b c"]]
+time = ["time", "\"x y\".t"]
+type = ["kind"]
+id = ["id"]
+join = "\u00fc'\n"
+zone = "Europe/Vienna"
+dedupe = "7d"
+explode = "items[]"
+[fields]
+price = ["price", "cost.\"a b\""]
+[sessions]
+gap = "2s"
+sum = { revenue = "price", n = "n" }
+carry = ["page", "price"]
+"#;
+
+    /// Data folders hold these. A name of a struct or field may change, these may not.
+    #[test]
+    fn fingerprints_are_pinned() {
+        let of = |text: &str| (hex(&program_of(&plan(text))), states_of(&plan(text)));
+        let pinned = |program: &str, states: &str| (program.to_owned(), states.to_owned());
+        assert_eq!(
+            [of(SMALL), of(LARGE)],
+            [
+                pinned(
+                    "85101956f6bb9d0e9b3864118e3e421c9b02dbb9754622528f581d2a60b7ee9e",
+                    "v2-ef3eb90b0f40a1d8ad8750d03fbc8535abb0cacc0b223656bc20669e6bcbc928"
+                ),
+                pinned(
+                    "d9460575d5dca8db50c529eca14a92badd95f923055c9bd619466d47f7418d46",
+                    "v2-a47e8cccf63c21527028b6131d74e0376b343302770dd6e77eace57644432ace"
+                )
+            ]
+        );
+    }
+
+    /// What the configuration can say of events and sessions is in the fingerprint, and nothing else is.
+    #[test]
+    fn each_setting_that_computes_otherwise_gives_another_program() {
+        let original = program_of(&plan(LARGE));
+        let same = LARGE.replace("[sessions]", "[cluster]\nworkers = 1\n[sessions]");
+        assert_eq!(program_of(&plan(&same)), original);
+        let changes = [
+            ("user.id", "user.x"),
+            ("\"b c\"", "\"b d\""),
+            ("[\"a\", ", "[\"a\"], ["),
+            ("type = [\"kind\"]", ""),
+            ("\\n\"", "\\r\""),
+            ("Vienna", "Berlin"),
+            ("7d", "8d"),
+            ("items[]", "items"),
+            ("format = \"json\"", ""),
+            ("1h", "2h"),
+            ("max_depth = 5", "max_depth = 6"),
+            ("2s", "3s"),
+            ("n = \"n\"", "m = \"n\""),
+            ("cost.", "costs."),
+            ("[\"page\", \"price\"]", "[\"price\", \"page\"]"),
+        ];
+        for (from, to) in changes {
+            let text = LARGE.replacen(from, to, 1);
+            assert_ne!(text, LARGE, "{from}");
+            assert_ne!(program_of(&plan(&text)), original, "{from} -> {to}");
+        }
+    }
+
+    #[test]
+    fn states_of_this_and_of_the_former_form_are_known_and_others_say_why_not() {
+        let (small, large) = (plan(SMALL), plan(LARGE));
+        for states in [states_of(&small), super::super::former::states_of(&small)] {
+            assert_eq!(check_states(&states, &small), Ok(()));
+            assert!(check_states(&states, &large).unwrap_err().0.contains("another `gap`"));
+        }
+        assert!(check_states("v3-00", &small).unwrap_err().0.contains("later version"));
+    }
+}
