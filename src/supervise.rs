@@ -6,6 +6,7 @@ use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::collections::VecDeque;
+use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
@@ -30,11 +31,51 @@ pub fn is_supervised() -> bool {
 /// Where log lines go: standard error. `HEADWATER_LOG` says which ones, as `info` or `headwater::server=debug`.
 pub fn log_lines(json: bool) {
     let filter = EnvFilter::try_from_env("HEADWATER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let color = !json && crate::text::wants_color();
+    let stderr = move || OneLine { out: std::io::stderr(), color };
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false);
     match json {
         true => lines.json().init(),
-        false => lines.with_ansi(crate::text::wants_color()).init(),
+        false => lines.with_ansi(color).init(),
     }
+}
+
+/// Writes each log event as one line: control characters within it are escaped. File names and answers of receivers
+/// are logged, and must neither forge a line nor steer a terminal.
+struct OneLine<W> {
+    out: W,
+    /// Lets colours pass, which the formatter writes, and no other escape sequence: an error that it formats keeps its.
+    color: bool,
+}
+
+impl<W: Write> Write for OneLine<W> {
+    /// Expects a whole event, as the formatter of `tracing_subscriber` hands it over.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let mut escaped = String::with_capacity(line.len() + 1);
+        for (at, char) in line.char_indices() {
+            let stays = !char.is_control() && !matches!(char, '\u{2028}' | '\u{2029}');
+            match stays || (self.color && is_color(&line[at..])) {
+                true => escaped.push(char),
+                false => escaped.extend(char.escape_default()),
+            }
+        }
+        escaped.push('\n');
+        self.out.write_all(escaped.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Whether a text begins with a sequence that sets a colour or a style, such as `ESC [ 33 m`.
+fn is_color(text: &str) -> bool {
+    let parameters = text.strip_prefix("\x1b[");
+    parameters
+        .is_some_and(|text| text.trim_start_matches(|char: char| char.is_ascii_digit() || char == ';').starts_with('m'))
 }
 
 /// The kernel kills this process when the one that looks after it ends, so that no two work on one folder. If that has
@@ -136,5 +177,48 @@ fn attend(child: &mut std::process::Child, signals: &mut Signals) -> std::io::Re
             }
         }
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[cfg(test)]
+mod line_tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A file's name with a line end forged a line of the log, and one with an escape sequence cleared the screen.
+    #[test]
+    fn a_logged_value_cannot_forge_a_line_or_steer_a_terminal() {
+        let evil = "a\r\n2026-01-01 ERROR forged\x1b[2J\u{9b}2J\x07\u{2028}é";
+        for color in [false, true] {
+            let shared = Shared::default();
+            let out = shared.clone();
+            let writer = move || OneLine { out: out.clone(), color };
+            let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(color).finish();
+            tracing::subscriber::with_default(subscriber, || {
+                let error = io::Error::other(evil);
+                tracing::warn!("cannot read {evil}");
+                tracing::warn!(path = evil, %error, "cannot read");
+                tracing::warn!(?error, "cannot read");
+            });
+            let log = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(log.lines().count(), 3, "{log:?}");
+            assert!(log.contains('é') && log.ends_with('\n'), "{log:?}");
+            assert!(!log.contains("\x1b[2J"), "{log:?}");
+            let other = |char: char| char.is_control() && char != '\n' && !(color && char == '\x1b');
+            assert!(!log.contains(other) && !log.contains('\u{2028}'), "{log:?}");
+        }
     }
 }
