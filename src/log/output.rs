@@ -11,7 +11,6 @@
 
 use super::error::LogError;
 use super::partition::{Context, Full, Partition, Reader, Retired, lock};
-use super::vfs::{Role, SyncSite, SyncStep};
 use blocks::LargeTicks;
 use dataflows::Tick;
 use set::{Files, SetName};
@@ -109,12 +108,9 @@ impl OutputLog {
             let (ours, theirs) = (format!("epoch {}", context.epoch), format!("epoch {last}"));
             return Err(LogError::Foreign { dir: dir.to_path_buf(), ours, theirs });
         }
-        // Before a set is removed because there is a later one: a crash of the process before may have left that one
-        // visible and not durable.
-        let site = SyncSite { role: Role::Output, step: SyncStep::ReopenEntries };
-        context.vfs.sync_dir(dir, site).map_err(|error| context.poison.set(error))?;
         let large = |name, worker| Arc::new(LargeTicks::new(context.clone(), dir.to_path_buf(), name, worker));
-        // What is not needed goes last: until there is a set that is durable, the names of others say where outputs begin.
+        // What is not needed goes last, when the folder has been synced with the set of this start in it: until then the
+        // names of the others say where outputs begin.
         let (mut never_whole, mut released_sets) = (Vec::new(), Vec::new());
         let mut old = Vec::new();
         let mut base = start;

@@ -53,7 +53,7 @@ impl Partition {
 
         // Everything above only looked, but for the removal of files without a header.
         let active = restore(&context, &place, active, intact)?;
-        // The output log has synced the folder that its sets share.
+        // The output log syncs the folder that its sets share when it begins another one, before it removes any.
         if place.role != Role::Output {
             sync_entries(&context, &place)?;
         }
