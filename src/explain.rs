@@ -117,6 +117,9 @@ fn event(plan: &Plan, interpreter: &mut Interpreter, reading: &Reading, definiti
                 let values: Vec<_> = reading.all(slot).map(|value| value.text).collect();
                 sheet.add(&field.name, &values.join(", "), &format!("from {}", interpreter.paths().path(slot)));
             }
+            None if interpreter.exists(reading, index) => {
+                sheet.add(&field.name, "-", "exists, as an object or an array, which has no value of its own");
+            }
             None => sheet.add(&field.name, "-", "none of its paths is present"),
         }
     }

@@ -14,6 +14,7 @@ use crate::decode::{Harvest, Read};
 use crate::plan::{Candidate, EventsPlan, FieldPlan, Format, Plan};
 use dataflows::engine::Input;
 use dataflows::identity::payload_hash;
+use dataflows::rules::{Predicate, Test};
 use dataflows::{
     DeadLetter, Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Reason, Record,
     ShapeId, SignatureId,
@@ -349,7 +350,15 @@ impl Interpreter {
         Descriptor { shape: shape(reading), kind: kind.map(|kind| Arc::from(kind.text)), answers }
     }
 
-    fn answer(&self, reading: &Reading, test: &dataflows::rules::Test) -> bool {
+    /// Whether something is at one of the paths of a field: a value, an object or an array, an empty one too.
+    pub fn exists(&self, reading: &Reading, field: usize) -> bool {
+        self.fields[field].iter().any(|slot| reading.has(*slot))
+    }
+
+    fn answer(&self, reading: &Reading, test: &Test) -> bool {
+        if test.predicate == Predicate::Exists {
+            return self.exists(reading, test.field);
+        }
         self.field(reading, test.field)
             .is_some_and(|slot| reading.all(slot).any(|value| test.predicate.holds(value.text)))
     }

@@ -129,3 +129,42 @@ fn a_record_that_breaks_the_decoder_is_a_dead_letter_and_all_others_are_as_if_it
         );
     }
 }
+
+/// `coupon = { exists = false }` claimed an event whose coupon is an object.
+#[test]
+fn rules_and_explain_agree_on_what_exists() {
+    let class = |class: &str, exists: bool| {
+        format!("[[class]]\nname = '{class}'\nwhen = {{ coupon = {{ exists = {exists} }} }}\n")
+    };
+    let fields = "[fields]\ncoupon = ['coupon', 'promo.code']\n[sessions]\ncarry = ['coupon']\n";
+    let text = format!("{fields}{}{}", class("with", true), class("without", false));
+    let overrides = Overrides { without_files: true, ..Overrides::default() };
+    let text = format!("{text}[[source]]\nname = 'a'\nkind = 'http'\n");
+    let plan = Arc::new(config::parse("a.toml", &text, std::path::Path::new("/"), &overrides).unwrap());
+    for (payload, class, carried) in [
+        (r#"{"user":"a","coupon":{"code":"X"}}"#, "with", None),
+        (r#"{"user":"a","coupon":["X"]}"#, "with", None),
+        (r#"{"user":"a","coupon":{}}"#, "with", None),
+        (r#"{"user":"a","coupon":[]}"#, "with", None),
+        (r#"{"user":"a","coupon":[],"promo":{"code":"Y"}}"#, "with", Some("Y")),
+        (r#"{"user":"a","promo":{"code":[1]}}"#, "with", None),
+        (r#"{"user":"a","coupon":"X"}"#, "with", Some("X")),
+        (r#"{"user":"a","coupon":null}"#, "without", None),
+        (r#"{"user":"a","coupon":""}"#, "without", None),
+        (r#"{"user":"a","promo":{}}"#, "without", None),
+    ] {
+        let mut batch = Batch::default();
+        let position = Position { source: 0, part: 0, offset: 0 };
+        let (format, framing, bytes) = (Format::Json, Framing::Lines, payload.as_bytes());
+        let block = Block { position, format, framing, header: None, received: None, bytes };
+        Decoder::new(Arc::clone(&plan), interpret::Range::default()).read(&block, &mut batch);
+        let descriptor = &batch.input.signatures[0].1;
+        let definitions = dataflows::classify::Definitions::new(plan.rules.clone(), Vec::new());
+        assert_eq!(definitions.classify(descriptor).0, class, "{payload}");
+        let details = batch.input.records[0].event.details.as_ref().unwrap();
+        assert_eq!(details.carried[0].as_deref(), carried, "{payload}");
+        let sheet = crate::explain::explain(&plan, None, bytes).unwrap();
+        let line = sheet.lines().find(|line| line.trim_start().starts_with("class")).unwrap();
+        assert!(line.split_whitespace().nth(1) == Some(class), "{sheet}");
+    }
+}
