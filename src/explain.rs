@@ -123,6 +123,9 @@ fn event(plan: &Plan, interpreter: &mut Interpreter, reading: &Reading, definiti
             None => sheet.add(&field.name, "-", "none of its paths is present"),
         }
     }
+    if interpreter.texts_cut() > 0 {
+        sheet.add("note", "cut", "a user or a type has more than 1 KiB: it ends in a digest of the whole");
+    }
     if reading.ambiguous {
         sheet.add("note", "ambiguous", "a path is there both as a dotted key and nested: the nested one counts");
     }

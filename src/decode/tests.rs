@@ -168,3 +168,54 @@ fn rules_and_explain_agree_on_what_exists() {
         assert!(line.split_whitespace().nth(1) == Some(class), "{sheet}");
     }
 }
+
+/// 280 users with names of 1 MB made a tick that could not be published.
+#[test]
+fn users_types_and_carried_texts_are_bounded_and_stay_apart() {
+    use longest::LONGEST;
+    let plan =
+        plan("fields = { page = ['page'] }\nsessions = { carry = ['page'] }\nevents = { user = ['u', ['a', 'b']] }");
+    let position = Position { source: 0, part: 0, offset: 0 };
+    let long = "é".repeat(150_000);
+    let read = |decoder: &mut Decoder, payload: &str, batch: &mut Batch| {
+        let (format, framing, bytes) = (Format::Json, Framing::Lines, payload.as_bytes());
+        decoder.read(&Block { position, format, framing, header: None, received: None, bytes }, batch);
+    };
+    let mut decoder = Decoder::new(Arc::clone(&plan), interpret::Range::default());
+    let mut batch = Batch::default();
+    // They differ in their last byte only.
+    for last in ["a", "b", "a"] {
+        let payload = format!(r#"{{"u":"{long}{last}","type":"{long}{last}","page":"{long}{last}"}}"#);
+        read(&mut decoder, &payload, &mut batch);
+    }
+    assert_eq!(batch.texts_cut, 9);
+    let users: Vec<_> = batch.input.records.iter().map(|record| record.event.user).collect();
+    assert!(users[0] != users[1] && users[0] == users[2]);
+    let signatures: Vec<_> = batch.input.records.iter().map(|record| record.event.signature).collect();
+    assert!(signatures[0] != signatures[1] && signatures[0] == signatures[2]);
+    let names: BTreeSet<&str> = batch.input.names.iter().map(|(_, name)| &**name).collect();
+    let kinds: BTreeSet<&str> = batch.input.signatures.iter().filter_map(|(_, one)| one.kind.as_deref()).collect();
+    let carried = batch.input.records.iter().filter_map(|record| record.event.details.as_ref()?.carried[0].as_deref());
+    assert_eq!(names, kinds);
+    assert_eq!(names, carried.collect());
+    assert!(names.len() == 2 && names.iter().all(|name| name.len() <= LONGEST && name.starts_with("éé")));
+    assert!(batch.input.names.iter().all(|(key, name)| *key == UserKey::of(name)));
+
+    // What is composed is bounded as a whole, and up to the bound nothing changes.
+    let half = "x".repeat(LONGEST / 2);
+    for (payload, cut) in [
+        (format!(r#"{{"a":"{half}","b":"{}"}}"#, &half[1..]), 0),
+        (format!(r#"{{"a":"{half}","b":"{half}"}}"#), 1),
+        (format!(r#"{{"u":"{half}{half}","page":"{half}{half}","type":"{half}{half}"}}"#), 0),
+        (format!(r#"{{"u":"{half}{half}y"}}"#), 1),
+        (format!(r#"{{"page":"{half}{half}y"}}"#), 1),
+    ] {
+        let mut batch = Batch::default();
+        read(&mut decoder, &payload, &mut batch);
+        assert_eq!(batch.texts_cut, cut, "{payload}");
+        assert!(batch.input.names.iter().all(|(_, name)| name.len() <= LONGEST));
+        assert!(cut > 0 || batch.input.names.iter().all(|(_, name)| name.len() == LONGEST));
+    }
+    let sheet = crate::explain::explain(&plan, None, format!(r#"{{"u":"{long}"}}"#).as_bytes()).unwrap();
+    assert!(sheet.len() < 5 * LONGEST || sheet.contains("digest"), "{sheet}");
+}
