@@ -15,6 +15,7 @@ pub mod framing;
 pub mod interpret;
 pub mod json;
 mod lately;
+pub mod longest;
 mod names;
 pub mod path;
 pub mod reading;

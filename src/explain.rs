@@ -117,8 +117,14 @@ fn event(plan: &Plan, interpreter: &mut Interpreter, reading: &Reading, definiti
                 let values: Vec<_> = reading.all(slot).map(|value| value.text).collect();
                 sheet.add(&field.name, &values.join(", "), &format!("from {}", interpreter.paths().path(slot)));
             }
+            None if interpreter.exists(reading, index) => {
+                sheet.add(&field.name, "-", "exists, as an object or an array, which has no value of its own");
+            }
             None => sheet.add(&field.name, "-", "none of its paths is present"),
         }
+    }
+    if interpreter.texts_cut() > 0 {
+        sheet.add("note", "cut", "a user or a type has more than 1 KiB: it ends in a digest of the whole");
     }
     if reading.ambiguous {
         sheet.add("note", "ambiguous", "a path is there both as a dotted key and nested: the nested one counts");

@@ -76,6 +76,8 @@ pub struct Metrics {
     /// Bytes of deliveries that are durable.
     pub bytes: Counter,
     pub duplicates: Counter,
+    /// Users, types and carried texts that were too long, and were cut.
+    pub texts_cut: Counter,
     pub ticks: Counter,
     /// Rows that were published, added or removed.
     pub updates: Counter,
@@ -116,6 +118,7 @@ impl Metrics {
             events: Counter::default(),
             bytes: Counter::default(),
             duplicates: Counter::default(),
+            texts_cut: Counter::default(),
             ticks: Counter::default(),
             updates: Counter::default(),
             // From 1 ms to 12 days.
@@ -161,6 +164,8 @@ impl Metrics {
         registry.register("events", "Events that the graph took, duplicates included", self.events.clone());
         registry.register_with_unit("delivered", "Events as they came, durable", Unit::Bytes, self.bytes.clone());
         registry.register("duplicates", "Events that had been taken before", self.duplicates.clone());
+        let help = "Users, types and carried texts above 1 KiB, which were cut";
+        registry.register("texts_cut", help, self.texts_cut.clone());
         registry.register("dead_letters", "Records that could not become events", self.dead_letters.clone());
         registry.register("requests", "Answers of the HTTP server", self.requests.clone());
         registry.register("ticks", "Ticks that were bound", self.ticks.clone());

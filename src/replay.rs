@@ -131,6 +131,7 @@ fn summarize(plan: &Plan, options: &Options, shares: &[Share]) -> Summary {
         summary.duplicates_unchecked += share.tally.duplicates_unchecked;
         summary.ambiguous += share.tally.ambiguous;
         summary.outside += share.tally.outside;
+        summary.texts_cut += share.tally.texts_cut;
         for (class, _, events) in &share.counts {
             summary.events += events;
             *summary.classes.entry(class.to_string()).or_default() += events;

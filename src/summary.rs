@@ -27,6 +27,8 @@ pub struct Summary {
     pub ambiguous: u64,
     /// Events outside `--from` and `--to`.
     pub outside: u64,
+    /// Users, types and carried texts that were too long, and were cut.
+    pub texts_cut: u64,
     pub classes: BTreeMap<String, u64>,
     /// By [`Reason::code`].
     pub dead_letter_reasons: BTreeMap<String, u64>,
@@ -94,6 +96,7 @@ impl Summary {
         table.some("not checked", self.duplicates_unchecked, "for duplicates beyond the horizon")?;
         table.some("ambiguous", self.ambiguous, "a path both dotted and nested; nested counts")?;
         table.some("out of range", self.outside, "outside --from and --to; left out")?;
+        table.some("texts cut", self.texts_cut, "users, types, carried: over 1 KiB")?;
         table.count("users", self.users, "")?;
         table.count("sessions", self.sessions, &format!("split where a gap exceeds {}", span(self.gap_s)))?;
         if let Some(now) = self.now {
@@ -175,6 +178,7 @@ impl Summary {
             self.duplicates_unchecked,
             self.ambiguous,
             self.outside,
+            self.texts_cut,
             self.users,
             self.sessions,
             self.classes.values().sum(),

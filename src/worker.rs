@@ -27,6 +27,8 @@ pub struct Tally {
     pub ambiguous: u64,
     /// Events outside of the asked range of event time.
     pub outside: u64,
+    /// Users, types and carried texts that were cut.
+    pub texts_cut: u64,
     pub duplicates: u64,
     pub duplicates_unchecked: u64,
     /// Records that another one with the same identity and another payload came before.
@@ -60,7 +62,7 @@ pub fn run(
     let driven = drive(worker, &mut engine, &mut decoder, &mut batch, &mut tally, source, observer);
     let (views, verdicts) = engine.close(worker);
     tally.add(verdicts);
-    (tally.ambiguous, tally.outside) = (batch.ambiguous, batch.outside);
+    (tally.ambiguous, tally.outside, tally.texts_cut) = (batch.ambiguous, batch.outside, batch.texts_cut);
     driven.map(|()| (tally, views))
 }
 

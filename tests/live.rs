@@ -17,6 +17,7 @@ mod published;
 mod reading;
 mod stop;
 mod subscriber;
+mod texts;
 
 use crate::headwater::Folder;
 

@@ -24,7 +24,7 @@ pub struct Test {
 /// Holds for a field if it holds for any of its values (a path through an array has several).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Predicate {
-    /// The field has a value.
+    /// The field has a value, or is an object or an array.
     Exists,
     /// The text of a value is one of these. Sorted.
     OneOf(Vec<String>),

@@ -6,6 +6,7 @@
 
 use crate::decode::decimal;
 use crate::decode::defaults;
+use crate::decode::longest::{LONGEST, bounded};
 use crate::decode::names::Names;
 use crate::decode::path::Path;
 use crate::decode::reading::{PathSet, Reading, Slot, Value};
@@ -14,11 +15,14 @@ use crate::decode::{Harvest, Read};
 use crate::plan::{Candidate, EventsPlan, FieldPlan, Format, Plan};
 use dataflows::engine::Input;
 use dataflows::identity::payload_hash;
+use dataflows::rules::{Predicate, Test};
 use dataflows::{
     DeadLetter, Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Reason, Record,
     ShapeId, SignatureId,
 };
 use smallvec::SmallVec;
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -39,6 +43,8 @@ pub struct Batch {
     pub outside: u64,
     /// Events whose time was too far in the future, and counts as that of reception.
     pub skewed: u64,
+    /// Users, types and carried texts that were longer than [`LONGEST`] and were cut.
+    pub texts_cut: u64,
 }
 
 /// How much a [`Batch`] holds.
@@ -50,6 +56,7 @@ pub struct BatchMark {
     ambiguous: u64,
     outside: u64,
     skewed: u64,
+    texts_cut: u64,
 }
 
 /// Each event becomes a record, a dead letter, or is outside of the asked range.
@@ -88,6 +95,7 @@ impl Harvest for Batch {
             ambiguous: self.ambiguous,
             outside: self.outside,
             skewed: self.skewed,
+            texts_cut: self.texts_cut,
         }
     }
 
@@ -96,7 +104,8 @@ impl Harvest for Batch {
         self.input.names.truncate(mark.names);
         self.input.signatures.truncate(mark.signatures);
         self.dead_letters.truncate(mark.dead_letters);
-        (self.ambiguous, self.outside, self.skewed) = (mark.ambiguous, mark.outside, mark.skewed);
+        (self.ambiguous, self.outside) = (mark.ambiguous, mark.outside);
+        (self.skewed, self.texts_cut) = (mark.skewed, mark.texts_cut);
     }
 }
 
@@ -159,6 +168,8 @@ pub struct Interpreter {
     /// Scratch.
     joined: String,
     encoded: Vec<u8>,
+    /// Texts that were cut since [`Interpreter::texts_cut`] was asked last.
+    cut: Cell<u64>,
     /// When the records at hand were received, if that is known.
     pub received: Option<EventTime>,
 }
@@ -198,6 +209,7 @@ impl Interpreter {
             texts: Seen::default(),
             joined: String::new(),
             encoded: Vec::new(),
+            cut: Cell::new(0),
             received: None,
             plan,
         }
@@ -240,6 +252,7 @@ impl Interpreter {
             (None, None) => {}
         }
         self.joined = joined;
+        batch.texts_cut += self.texts_cut();
         batch.input.records.push(record);
     }
 
@@ -277,7 +290,13 @@ impl Interpreter {
         best.map(|rank| (rank != NO_RANK).then_some(rank as usize))
     }
 
-    /// The text of a candidate; several parts are joined into `joined`, without those that are absent.
+    /// How many texts were cut since this was asked last.
+    pub fn texts_cut(&self) -> u64 {
+        self.cut.take()
+    }
+
+    /// The text of a candidate; several parts are joined into `joined`, without those that are absent. One that is kept,
+    /// that of a user or a type, is bounded.
     pub fn text<'a>(
         &self,
         reading: &'a Reading,
@@ -287,8 +306,14 @@ impl Interpreter {
     ) -> Option<Value<'a>> {
         let parts = &self.candidates[role as usize][candidate];
         let first = reading.first(parts[0])?;
+        let kept = matches!(role, Role::User | Role::Kind);
         if parts.len() == 1 {
-            return Some(first);
+            if !kept || first.text.len() <= LONGEST {
+                return Some(first);
+            }
+            joined.clear();
+            joined.push_str(&self.bounded(first.text));
+            return Some(Value { kind: first.kind, text: joined });
         }
         joined.clear();
         joined.push_str(first.text);
@@ -296,7 +321,15 @@ impl Interpreter {
             joined.push_str(&self.events().join);
             joined.push_str(value.text);
         }
+        if kept && joined.len() > LONGEST {
+            *joined = self.bounded(joined).into_owned();
+        }
         Some(Value { kind: dataflows::ValueKind::String, text: joined })
+    }
+
+    fn bounded<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.cut.set(self.cut.get() + u64::from(text.len() > LONGEST));
+        bounded(text)
     }
 
     /// The paths of a candidate.
@@ -349,7 +382,15 @@ impl Interpreter {
         Descriptor { shape: shape(reading), kind: kind.map(|kind| Arc::from(kind.text)), answers }
     }
 
-    fn answer(&self, reading: &Reading, test: &dataflows::rules::Test) -> bool {
+    /// Whether something is at one of the paths of a field: a value, an object or an array, an empty one too.
+    pub fn exists(&self, reading: &Reading, field: usize) -> bool {
+        self.fields[field].iter().any(|slot| reading.has(*slot))
+    }
+
+    fn answer(&self, reading: &Reading, test: &Test) -> bool {
+        if test.predicate == Predicate::Exists {
+            return self.exists(reading, test.field);
+        }
         self.field(reading, test.field)
             .is_some_and(|slot| reading.all(slot).any(|value| test.predicate.holds(value.text)))
     }
@@ -371,11 +412,10 @@ impl Interpreter {
         };
         let sums = sessions.sums.iter().map(|(_, field)| measure(*field)).collect();
         let slots: SmallVec<[_; 2]> = sessions.carry.iter().map(|field| self.field(reading, *field)).collect();
-        let texts = &mut self.texts;
-        let carried = slots
-            .into_iter()
-            .map(|slot| slot.and_then(|slot| reading.first(slot)).map(|value| intern(texts, value.text)))
-            .collect();
+        let mut texts = std::mem::take(&mut self.texts);
+        let mut carry = |slot| reading.first(slot).map(|value| intern(&mut texts, &self.bounded(value.text)));
+        let carried = slots.into_iter().map(|slot| slot.and_then(&mut carry)).collect();
+        self.texts = texts;
         Some(Box::new(Details { sums, carried }))
     }
 }

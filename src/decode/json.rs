@@ -125,15 +125,18 @@ impl JsonReader {
         }
         // Learned at the second time: what comes once only would fill the memory.
         if known && self.explode.is_none() && !verdict.ambiguous {
-            self.templates.learn(text, &whole.scalars, verdict.shape);
+            self.templates.learn(text, &whole.scalars, whole.values.containers(), verdict.shape);
         }
         if verdict.ambiguous {
             let holders = &whole.holders;
             let outdone = outdone(&whole.nodes, |node| holders.binary_search(&(node as u32)).is_ok());
             whole.values.retain(|index| !outdone[holders[index] as usize]);
+            let holders = &whole.container_holders;
+            whole.values.retain_containers(|index| !outdone[holders[index] as usize]);
         }
         if self.found.exploded {
             self.ambiguous = verdict.ambiguous;
+            whole.values.dedup_containers();
             self.inherited.clear();
             self.inherited.extend(whole.nodes.iter().filter_map(|node| node.inherited()));
             self.inherited.sort_unstable();
@@ -182,6 +185,12 @@ impl JsonReader {
                 reading.push(slot, value.kind, value.text);
             }
         }
+        for index in span.containers.clone() {
+            let holder = moved(elements.container_holders[index]);
+            if outdone.as_ref().is_none_or(|outdone| !outdone[holder]) {
+                reading.contain(elements.values.containers()[index]);
+            }
+        }
         let own_values = reading.len();
         for index in 0..whole.values.len() {
             let (slot, value) = whole.values.nth(index);
@@ -189,6 +198,7 @@ impl JsonReader {
                 reading.push(slot, value.kind, value.text);
             }
         }
+        whole.values.containers().iter().for_each(|slot| reading.contain(*slot));
         reading.shape = Some(verdict.shape);
         reading.ambiguous = verdict.ambiguous || self.ambiguous;
         Ok(())

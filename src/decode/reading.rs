@@ -30,6 +30,17 @@ impl PathSet {
         self.slots.get(&path.bits()).copied()
     }
 
+    /// The slots of the objects that a key with dots, in an object at `path`, leads through: it says the same as if they
+    /// were written.
+    pub fn through<'k>(&'k self, path: PathHash, key: &'k str) -> impl Iterator<Item = Slot> + 'k {
+        let names = key.rsplit_once('.').map(|(names, _)| names.split('.'));
+        let steps = names.into_iter().flatten().scan(path, |path, name| {
+            *path = path.segment(name.as_bytes());
+            Some(*path)
+        });
+        steps.filter_map(|path| self.slot(path))
+    }
+
     pub fn path(&self, slot: Slot) -> &Path {
         &self.paths[slot as usize]
     }
@@ -50,6 +61,9 @@ pub struct Reading {
     found: Vec<Found>,
     /// Their texts, one after the other.
     text: String,
+    /// Of the objects and arrays that are there, empty ones too, and of the objects that keys with dots stand for. They
+    /// have no value, but they exist.
+    containers: Vec<Slot>,
     /// Of the whole payload; `None` until a format has read one.
     pub shape: Option<ShapeId>,
     /// Some path was present both as a dotted key and nested, in the same object or array element. Of their values,
@@ -77,6 +91,7 @@ impl Reading {
     pub fn clear(&mut self) {
         self.found.clear();
         self.text.clear();
+        self.containers.clear();
         self.shape = None;
         self.ambiguous = false;
     }
@@ -91,6 +106,38 @@ impl Reading {
         let start = self.text.len() as u32;
         self.text.push_str(text);
         self.found.push(Found { slot, kind, start, end: self.text.len() as u32 });
+    }
+
+    /// Notes that there is an object or an array.
+    #[inline]
+    pub fn contain(&mut self, slot: Slot) {
+        self.containers.push(slot);
+    }
+
+    /// The slots of the objects and arrays that are there.
+    pub fn containers(&self) -> &[Slot] {
+        &self.containers
+    }
+
+    /// Drops each object or array whose number `keep` refuses; what lies in it stays.
+    pub fn retain_containers(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let mut number = 0;
+        self.containers.retain(|_| {
+            number += 1;
+            keep(number - 1)
+        });
+    }
+
+    /// Keeps each slot of [`Reading::containers`] once: an array may hold very many objects.
+    pub fn dedup_containers(&mut self) {
+        self.containers.sort_unstable();
+        self.containers.dedup();
+    }
+
+    /// Whether a value, an object or an array is at a path.
+    #[inline]
+    pub fn has(&self, slot: Slot) -> bool {
+        self.first(slot).is_some() || self.containers.contains(&slot)
     }
 
     /// The first value at a path.
@@ -174,7 +221,12 @@ mod tests {
         assert_eq!(reading.nth(2).1.text, "1.50");
         reading.retain(|index| index != 0);
         assert_eq!((texts(&reading, 0), reading.len()), (vec!["1.50".to_owned()], 2));
+        reading.contain(2);
+        reading.contain(3);
+        reading.retain_containers(|index| index != 1);
+        assert_eq!([0, 1, 2, 3].map(|slot| reading.has(slot)), [true, true, true, false]);
+        assert_eq!((reading.first(2), reading.len()), (None, 2));
         reading.clear();
-        assert_eq!((reading.first(0), reading.len()), (None, 0));
+        assert_eq!((reading.first(0), reading.len(), reading.has(2)), (None, 0, false));
     }
 }

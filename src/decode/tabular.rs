@@ -25,6 +25,8 @@ struct Column {
     leaf: u64,
     /// `None`: nobody asks for it.
     slot: Option<Slot>,
+    /// The objects that its name leads through.
+    through: Box<[Slot]>,
 }
 
 impl Columns {
@@ -32,7 +34,8 @@ impl Columns {
     pub fn new<N: AsRef<str>>(names: impl IntoIterator<Item = N>, paths: &PathSet) -> Columns {
         let column = |name: N| {
             let path = PathHash::ROOT.key(name.as_ref());
-            Column { leaf: path.leaf(ValueKind::String), slot: paths.slot(path) }
+            let through = paths.through(PathHash::ROOT, name.as_ref()).collect();
+            Column { leaf: path.leaf(ValueKind::String), slot: paths.slot(path), through }
         };
         let columns: Vec<Column> = names.into_iter().map(column).collect();
         let present = vec![0; columns.len().div_ceil(64)];
@@ -56,6 +59,7 @@ impl Columns {
             if let Some(slot) = column.slot {
                 reading.push(slot, ValueKind::String, cell);
             }
+            column.through.iter().for_each(|slot| reading.contain(*slot));
         }
         reading.shape = Some(self.shape());
     }

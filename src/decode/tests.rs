@@ -129,3 +129,93 @@ fn a_record_that_breaks_the_decoder_is_a_dead_letter_and_all_others_are_as_if_it
         );
     }
 }
+
+/// `coupon = { exists = false }` claimed an event whose coupon is an object.
+#[test]
+fn rules_and_explain_agree_on_what_exists() {
+    let class = |class: &str, exists: bool| {
+        format!("[[class]]\nname = '{class}'\nwhen = {{ coupon = {{ exists = {exists} }} }}\n")
+    };
+    let fields = "[fields]\ncoupon = ['coupon', 'promo.code']\n[sessions]\ncarry = ['coupon']\n";
+    let text = format!("{fields}{}{}", class("with", true), class("without", false));
+    let overrides = Overrides { without_files: true, ..Overrides::default() };
+    let text = format!("{text}[[source]]\nname = 'a'\nkind = 'http'\n");
+    let plan = Arc::new(config::parse("a.toml", &text, std::path::Path::new("/"), &overrides).unwrap());
+    for (payload, class, carried) in [
+        (r#"{"user":"a","coupon":{"code":"X"}}"#, "with", None),
+        (r#"{"user":"a","coupon":["X"]}"#, "with", None),
+        (r#"{"user":"a","coupon":{}}"#, "with", None),
+        (r#"{"user":"a","coupon":[]}"#, "with", None),
+        (r#"{"user":"a","coupon":[],"promo":{"code":"Y"}}"#, "with", Some("Y")),
+        (r#"{"user":"a","promo":{"code":[1]}}"#, "with", None),
+        (r#"{"user":"a","coupon":"X"}"#, "with", Some("X")),
+        (r#"{"user":"a","coupon":null}"#, "without", None),
+        (r#"{"user":"a","coupon":""}"#, "without", None),
+        (r#"{"user":"a","promo":{}}"#, "without", None),
+    ] {
+        let mut batch = Batch::default();
+        let position = Position { source: 0, part: 0, offset: 0 };
+        let (format, framing, bytes) = (Format::Json, Framing::Lines, payload.as_bytes());
+        let block = Block { position, format, framing, header: None, received: None, bytes };
+        Decoder::new(Arc::clone(&plan), interpret::Range::default()).read(&block, &mut batch);
+        let descriptor = &batch.input.signatures[0].1;
+        let definitions = dataflows::classify::Definitions::new(plan.rules.clone(), Vec::new());
+        assert_eq!(definitions.classify(descriptor).0, class, "{payload}");
+        let details = batch.input.records[0].event.details.as_ref().unwrap();
+        assert_eq!(details.carried[0].as_deref(), carried, "{payload}");
+        let sheet = crate::explain::explain(&plan, None, bytes).unwrap();
+        let line = sheet.lines().find(|line| line.trim_start().starts_with("class")).unwrap();
+        assert!(line.split_whitespace().nth(1) == Some(class), "{sheet}");
+    }
+}
+
+/// 280 users with names of 1 MB made a tick that could not be published.
+#[test]
+fn users_types_and_carried_texts_are_bounded_and_stay_apart() {
+    use longest::LONGEST;
+    let plan =
+        plan("fields = { page = ['page'] }\nsessions = { carry = ['page'] }\nevents = { user = ['u', ['a', 'b']] }");
+    let position = Position { source: 0, part: 0, offset: 0 };
+    let long = "é".repeat(150_000);
+    let read = |decoder: &mut Decoder, payload: &str, batch: &mut Batch| {
+        let (format, framing, bytes) = (Format::Json, Framing::Lines, payload.as_bytes());
+        decoder.read(&Block { position, format, framing, header: None, received: None, bytes }, batch);
+    };
+    let mut decoder = Decoder::new(Arc::clone(&plan), interpret::Range::default());
+    let mut batch = Batch::default();
+    // They differ in their last byte only.
+    for last in ["a", "b", "a"] {
+        let payload = format!(r#"{{"u":"{long}{last}","type":"{long}{last}","page":"{long}{last}"}}"#);
+        read(&mut decoder, &payload, &mut batch);
+    }
+    assert_eq!(batch.texts_cut, 9);
+    let users: Vec<_> = batch.input.records.iter().map(|record| record.event.user).collect();
+    assert!(users[0] != users[1] && users[0] == users[2]);
+    let signatures: Vec<_> = batch.input.records.iter().map(|record| record.event.signature).collect();
+    assert!(signatures[0] != signatures[1] && signatures[0] == signatures[2]);
+    let names: BTreeSet<&str> = batch.input.names.iter().map(|(_, name)| &**name).collect();
+    let kinds: BTreeSet<&str> = batch.input.signatures.iter().filter_map(|(_, one)| one.kind.as_deref()).collect();
+    let carried = batch.input.records.iter().filter_map(|record| record.event.details.as_ref()?.carried[0].as_deref());
+    assert_eq!(names, kinds);
+    assert_eq!(names, carried.collect());
+    assert!(names.len() == 2 && names.iter().all(|name| name.len() <= LONGEST && name.starts_with("éé")));
+    assert!(batch.input.names.iter().all(|(key, name)| *key == UserKey::of(name)));
+
+    // What is composed is bounded as a whole, and up to the bound nothing changes.
+    let half = "x".repeat(LONGEST / 2);
+    for (payload, cut) in [
+        (format!(r#"{{"a":"{half}","b":"{}"}}"#, &half[1..]), 0),
+        (format!(r#"{{"a":"{half}","b":"{half}"}}"#), 1),
+        (format!(r#"{{"u":"{half}{half}","page":"{half}{half}","type":"{half}{half}"}}"#), 0),
+        (format!(r#"{{"u":"{half}{half}y"}}"#), 1),
+        (format!(r#"{{"page":"{half}{half}y"}}"#), 1),
+    ] {
+        let mut batch = Batch::default();
+        read(&mut decoder, &payload, &mut batch);
+        assert_eq!(batch.texts_cut, cut, "{payload}");
+        assert!(batch.input.names.iter().all(|(_, name)| name.len() <= LONGEST));
+        assert!(cut > 0 || batch.input.names.iter().all(|(_, name)| name.len() == LONGEST));
+    }
+    let sheet = crate::explain::explain(&plan, None, format!(r#"{{"u":"{long}"}}"#).as_bytes()).unwrap();
+    assert!(sheet.len() < 5 * LONGEST && sheet.contains("digest of the whole"), "{sheet}");
+}

@@ -5,7 +5,7 @@ use crate::plan::{Candidate, EventsPlan, FieldPlan, Limits, Plan, SourcePlan};
 
 /// Changes when the same events would be computed otherwise than before. Published ticks are then not compared with what
 /// is computed again, and resume tokens of before are refused.
-const SEMANTICS: u64 = 1;
+const SEMANTICS: u64 = 2;
 
 /// Changes when the rows of root states mean something else than before: data folders of before are then refused, unless
 /// their rows are translated.
@@ -153,11 +153,11 @@ carry = ["page", "price"]
             [of(SMALL), of(LARGE)],
             [
                 pinned(
-                    "85101956f6bb9d0e9b3864118e3e421c9b02dbb9754622528f581d2a60b7ee9e",
+                    "67fc92d2eae6ad6478f7a903a27015385610e47dd3b9789b263824901027eebd",
                     "v2-ef3eb90b0f40a1d8ad8750d03fbc8535abb0cacc0b223656bc20669e6bcbc928"
                 ),
                 pinned(
-                    "d9460575d5dca8db50c529eca14a92badd95f923055c9bd619466d47f7418d46",
+                    "2d0512c70ca3177dec520ff2ac8332d79f2b9d029ee5823076aaac25277926fe",
                     "v2-a47e8cccf63c21527028b6131d74e0376b343302770dd6e77eace57644432ace"
                 )
             ]

@@ -35,6 +35,7 @@ fn troubled() -> Summary {
         duplicates_unchecked: 4,
         ambiguous: 5,
         outside: 6,
+        texts_cut: 7,
         classes: (0..13).map(class).collect(),
         dead_letter_reasons: counts(&[("no_json", 2), ("conflicting_duplicate", 10), ("from_the_future", 1)]),
         sessionless: counts(&[("no_user", 1_000_000), ("no_time", 0)]),
@@ -81,6 +82,7 @@ events                                      1  in 2 files, 2.10 MB
   ambiguous                                 5  a path both dotted and nested;
                                                nested counts
   out of range                              6  outside --from and --to; left out
+  texts cut                                 7  users, types, carried: over 1 KiB
 users                                       1
 sessions                                    1  split where a gap exceeds 30 min
   open                                      1  may go on after
@@ -164,6 +166,7 @@ fn json_is_one_object_with_sorted_maps() {
         "workers",
         "gap_s",
         "outside",
+        "texts_cut",
         "open_sessions",
         "now",
         "out",

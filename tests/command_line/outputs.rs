@@ -200,3 +200,17 @@ fn listing(folder: &Folder) -> Vec<String> {
     names.sort();
     names
 }
+
+/// Names of 1 MB went into rows and states as they were.
+#[test]
+fn long_names_are_cut_with_a_digest_and_the_summary_says_so() {
+    let folder = Folder::new();
+    folder.write("headwater.toml", CONFIG);
+    let long = "x".repeat(1_000_000);
+    let lines: String = (0..280).map(|n| event(&format!("{long}{n:03}"), 0, "view") + "\n").collect();
+    folder.write("events.jsonl", lines + &event("ann", 0, "view"));
+    let replay = folder.replay("headwater.toml", ["events.jsonl"]);
+    let counts = ["users", "sessions", "texts_cut", "dead_letters"].map(|name| replay.number(name));
+    assert_eq!(counts, [281, 281, 280, 0]);
+    assert!(replay.sessions.iter().all(|row| row["user"].len() <= 1024));
+}

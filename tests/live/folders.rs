@@ -147,10 +147,9 @@ fn goes_on(release: &Path, workers: usize) {
         assert_eq!(rows, expected, "{name} with {workers} workers");
     }
     let text = |key: &str| expected[key].as_str().unwrap();
-    let resumed =
-        frames(address, &format!("/v1/collections/sessions/changes?until=caught_up&token={}", text("resume_token")));
-    let ticks: Vec<u64> = resumed.iter().filter_map(|frame| frame["tick"].as_u64()).collect();
-    assert!(!ticks.is_empty() && ticks.iter().all(|tick| *tick >= expected["resume_upper"].as_u64().unwrap()));
+    // `exists` and long texts are computed otherwise than by 0.1.0, so its ticks are no beginning for what follows.
+    let resume = format!("/v1/collections/sessions/changes?until=caught_up&token={}", text("resume_token"));
+    assert_eq!(refused(address, &resume), (409, "program_changed".into()));
     found(address, &format!("/v1/collections/sessions/rows?limit=1&wait_for={}", text("ingest_token")));
 
     post(address, &[event("user 9", 96_000), event("new", 0)]);

@@ -36,6 +36,8 @@ pub struct Findings {
     pub values: Reading,
     /// The node that holds each value.
     pub holders: Vec<u32>,
+    /// The node of each object and array that `values` notes; of one that a key with dots stands for, that around it.
+    pub container_holders: Vec<u32>,
     /// Keys of all objects.
     pub keys: usize,
 }
@@ -57,6 +59,7 @@ pub struct Span {
     /// Within [`Descent::elements`].
     pub nodes: Range<usize>,
     pub values: Range<usize>,
+    pub containers: Range<usize>,
     pub keys: usize,
 }
 
@@ -91,6 +94,7 @@ impl Findings {
         self.scalars.clear();
         self.values.clear();
         self.holders.clear();
+        self.container_holders.clear();
         self.keys = 0;
     }
 
@@ -99,6 +103,17 @@ impl Findings {
     fn node(&mut self, place: Place, held: Held) -> u32 {
         let index = self.nodes.len() as u32;
         self.nodes.push(Node::new(place.path, place.parent, place.reached, held));
+        index
+    }
+
+    /// The index of the node of an object or an array.
+    #[inline]
+    fn container(&mut self, place: Place, held: Held, paths: &PathSet) -> u32 {
+        let index = self.node(place, held);
+        if let Some(slot) = paths.slot(place.path) {
+            self.values.contain(slot);
+            self.container_holders.push(index);
+        }
         index
     }
 
@@ -136,12 +151,12 @@ impl Descent {
                     found.leaf(place, kind, value, start..json.at(), paths);
                 }
                 Some(b'{') => match json.next() {
-                    Some(b'}') => _ = found.node(place, Held::Leaf(ValueKind::EmptyObject)),
+                    Some(b'}') => _ = found.container(place, Held::Leaf(ValueKind::EmptyObject), paths),
                     Some(b'"') => {
-                        let node = found.node(place, Held::Object);
+                        let node = found.container(place, Held::Object, paths);
                         let dotted = place.reached == Reached::Dotted;
                         self.stack.push(Frame { path: place.path, node, is: Container::Object, dotted });
-                        place = key(&mut json, &mut self.unescaped, self.stack[self.stack.len() - 1], found)?;
+                        place = key(&mut json, &mut self.unescaped, self.stack[self.stack.len() - 1], found, paths)?;
                         continue 'value;
                     }
                     other => return Err(json.unexpected(other, "expected a key in quotes or `}`")),
@@ -151,7 +166,11 @@ impl Descent {
                     self.exploded |= exploded;
                     let empty = json.peek() == Some(b']');
                     let held = if empty && !exploded { Held::Leaf(ValueKind::EmptyArray) } else { Held::Array };
-                    let node = found.node(place, held);
+                    let node = match exploded {
+                        // Its elements are events of their own, and none of them has it.
+                        true => found.node(place, held),
+                        false => found.container(place, held, paths),
+                    };
                     if empty {
                         json.next();
                     } else {
@@ -178,7 +197,7 @@ impl Descent {
                                 other => return Err(json.unexpected(other, "expected a key in quotes")),
                             }
                             let found = if in_element { &mut self.elements } else { &mut self.whole };
-                            place = key(&mut json, &mut self.unescaped, frame, found)?;
+                            place = key(&mut json, &mut self.unescaped, frame, found, paths)?;
                             continue 'value;
                         }
                         Some(b'}') => {}
@@ -216,8 +235,15 @@ impl Descent {
         // At the end of the text there is no next byte, and no element either: the caller finds out.
         json.peek();
         let (node, values) = (self.elements.nodes.len(), self.elements.values.len());
+        let containers = self.elements.container_holders.len();
         self.elements.keys = 0;
-        self.spans.push(Span { bytes: json.at()..0, nodes: node..0, values: values..0, keys: 0 });
+        self.spans.push(Span {
+            bytes: json.at()..0,
+            nodes: node..0,
+            values: values..0,
+            containers: containers..0,
+            keys: 0,
+        });
         Place { path: PathHash::ROOT, parent: node as u32, reached: Reached::Fresh }
     }
 
@@ -226,6 +252,7 @@ impl Descent {
             span.bytes.end = end;
             span.nodes.end = self.elements.nodes.len();
             span.values.end = self.elements.values.len();
+            span.containers.end = self.elements.container_holders.len();
             span.keys = self.elements.keys;
         }
     }
@@ -233,9 +260,19 @@ impl Descent {
 
 /// Reads a key, whose opening quote has been read, and the colon after it.
 #[inline]
-fn key(json: &mut Tokens, unescaped: &mut Vec<u8>, object: Frame, found: &mut Findings) -> Result<Place, Fault> {
+fn key(
+    json: &mut Tokens,
+    unescaped: &mut Vec<u8>,
+    object: Frame,
+    found: &mut Findings,
+    paths: &PathSet,
+) -> Result<Place, Fault> {
     let key = json.string(unescaped)?;
     let (path, dotted) = if has_dot(key.as_bytes()) {
+        for slot in paths.through(object.path, key) {
+            found.values.contain(slot);
+            found.container_holders.push(object.node);
+        }
         (object.path.key(key), true)
     } else {
         (object.path.segment(key.as_bytes()), object.dotted)

@@ -25,12 +25,16 @@ pub enum Doc {
 /// `None` is the step into an array element.
 pub type Steps = Vec<Option<String>>;
 
-/// A leaf or a non-empty array of a document.
+/// A leaf, a non-empty array or a non-empty object of a document.
 #[derive(Clone, Debug)]
 pub struct Item {
     pub steps: Steps,
-    /// `None`: an array with elements.
+    /// `None`: an array with elements, or an object with fields.
     pub leaf: Option<ValueKind>,
+    /// An object with fields, or one that a key with dots stands for; it is compared with nothing.
+    object: bool,
+    /// An array whose elements are events of their own, which none of these has.
+    exploded: bool,
     pub text: String,
     /// The innermost array element (or the root) that it belongs to, by the indexes on the way.
     scope: Vec<usize>,
@@ -46,6 +50,8 @@ pub struct Expected {
     pub ambiguous: bool,
     /// Per slot.
     pub values: Vec<Vec<(ValueKind, String)>>,
+    /// Per slot: there is something, though it may have no value.
+    pub exists: Vec<bool>,
 }
 
 impl Doc {
@@ -168,8 +174,16 @@ impl Doc {
     }
 
     pub fn items(&self) -> Vec<Item> {
-        let root =
-            Item { steps: vec![], leaf: None, text: String::new(), scope: vec![], dotted: false, around: vec![] };
+        let root = Item {
+            steps: vec![],
+            leaf: None,
+            object: false,
+            exploded: false,
+            text: String::new(),
+            scope: vec![],
+            dotted: false,
+            around: vec![],
+        };
         let mut items = Vec::new();
         self.collect(root, &mut items);
         items
@@ -184,7 +198,7 @@ impl Doc {
             Doc::String(text) => (ValueKind::String, text.as_str()),
             Doc::Array(elements) if elements.is_empty() => (ValueKind::EmptyArray, ""),
             Doc::Object(fields) if fields.is_empty() => (ValueKind::EmptyObject, ""),
-            Doc::Exploded => return items.push(here),
+            Doc::Exploded => return items.push(Item { exploded: true, ..here }),
             Doc::Array(elements) => {
                 items.push(here.clone());
                 here.around.push(items.len() - 1);
@@ -200,7 +214,13 @@ impl Doc {
                 return;
             }
             Doc::Object(fields) => {
+                items.push(Item { object: true, ..here.clone() });
                 for (key, value) in fields {
+                    let names: Vec<_> = key.split('.').map(|name| Some(name.to_owned())).collect();
+                    for until in 1..names.len() {
+                        let steps = [&here.steps, &names[..until]].concat();
+                        items.push(Item { object: true, steps, ..here.clone() });
+                    }
                     let mut there = here.clone();
                     there.steps.extend(key.split('.').map(|key| Some(key.to_owned())));
                     there.dotted |= key.contains('.');
@@ -258,24 +278,18 @@ impl Item {
 
 pub fn ambiguous(items: &[Item]) -> bool {
     items.iter().enumerate().any(|(index, one)| {
-        let twice = |other: &Item| one.same_place(other) && one.by_key() && other.leaf != Some(ValueKind::Null);
-        one.leaf != Some(ValueKind::Null) && items[..index].iter().any(twice)
+        let present = |item: &Item| !item.object && item.leaf != Some(ValueKind::Null);
+        let twice = |other: &Item| one.same_place(other) && one.by_key() && present(other);
+        present(one) && items[..index].iter().any(twice)
     })
 }
 
 /// The values at each path of `paths` that count: a dotted one does not if there is a nested one in the same place, nor
 /// does anything within a dotted array that stands beside a nested value.
 pub fn values(items: &[Item], paths: &PathSet) -> Vec<Vec<(ValueKind, String)>> {
-    let outdone = |item: &Item| {
-        let present = item.leaf != Some(ValueKind::Null);
-        let outdoes =
-            |other: &Item| !other.dotted && item.same_place(other) && (other.leaf.is_none() || !other.text.is_empty());
-        item.dotted && present && items.iter().any(outdoes)
-    };
-    let outdone: Vec<bool> = items.iter().map(outdone).collect();
-    let counts = |index: usize| !outdone[index] && !items[index].around.iter().any(|array| outdone[*array]);
+    let counts = counts(items);
     let present: Vec<_> = (0..items.len())
-        .filter(|index| !items[*index].text.is_empty() && counts(*index))
+        .filter(|index| !items[*index].text.is_empty() && counts[*index])
         .filter_map(|index| Some((items[index].path(), items[index].leaf?, &items[index].text)))
         .collect();
     let at = |slot: usize| {
@@ -286,13 +300,48 @@ pub fn values(items: &[Item], paths: &PathSet) -> Vec<Vec<(ValueKind, String)>> 
     (0..paths.len()).map(at).collect()
 }
 
+/// By path of `paths`: something that counts is there, though it may have no value.
+pub fn exists(items: &[Item], paths: &PathSet) -> Vec<bool> {
+    let counts = counts(items);
+    let there = |item: &Item| match item.leaf {
+        None => !item.exploded,
+        Some(ValueKind::EmptyArray | ValueKind::EmptyObject) => true,
+        Some(_) => !item.text.is_empty(),
+    };
+    let at = |slot: usize| {
+        let wanted = paths.path(slot as u32).hash();
+        items.iter().zip(&counts).any(|(item, counts)| *counts && there(item) && item.path() == wanted)
+    };
+    (0..paths.len()).map(at).collect()
+}
+
+/// Which items count: a dotted one does not if there is a nested one in the same place, nor does what lies in it.
+fn counts(items: &[Item]) -> Vec<bool> {
+    let outdone = |item: &Item| {
+        let present = !item.object && item.leaf != Some(ValueKind::Null);
+        let outdoes = |other: &Item| {
+            let outdoing = !other.object && (other.leaf.is_none() || !other.text.is_empty());
+            !other.dotted && item.same_place(other) && outdoing
+        };
+        item.dotted && present && items.iter().any(outdoes)
+    };
+    let outdone: Vec<bool> = items.iter().map(outdone).collect();
+    let within = |item: &Item| item.around.iter().any(|array| outdone[*array]);
+    items.iter().zip(&outdone).map(|(item, outdone)| !outdone && !within(item)).collect()
+}
+
 pub fn shape<'a>(items: impl IntoIterator<Item = &'a Item>) -> ShapeId {
     ShapeId::of(&mut items.into_iter().filter_map(|item| Some(item.path().leaf(item.leaf?))).collect())
 }
 
 pub fn expected(doc: &Doc, paths: &PathSet) -> Expected {
     let items = doc.items();
-    Expected { shape: shape(&items), ambiguous: ambiguous(&items), values: values(&items, paths) }
+    Expected {
+        shape: shape(&items),
+        ambiguous: ambiguous(&items),
+        values: values(&items, paths),
+        exists: exists(&items, paths),
+    }
 }
 
 pub fn observed(reading: &Reading, paths: &PathSet) -> Expected {
@@ -301,6 +350,7 @@ pub fn observed(reading: &Reading, paths: &PathSet) -> Expected {
         shape: reading.shape.unwrap(),
         ambiguous: reading.ambiguous,
         values: (0..paths.len() as u32).map(at).collect(),
+        exists: (0..paths.len() as u32).map(|slot| reading.has(slot)).collect(),
     }
 }
 

@@ -13,6 +13,7 @@ use super::descent::Scalar;
 use super::tokens::Tokens;
 use crate::decode::reading::{Reading, Slot};
 use dataflows::{ShapeId, ValueKind};
+use std::collections::BTreeSet;
 use wide::u8x16;
 
 /// The tree of texts between values. Step 0 is the root, before the first text.
@@ -32,6 +33,8 @@ struct Step {
     head: [u8x16; 2],
     mask: u32,
     then: Then,
+    /// At the end: the objects and arrays of the whole payload that are wanted. They follow from the texts before.
+    containers: Box<[Slot]>,
     next: Vec<u32>,
 }
 
@@ -61,7 +64,7 @@ impl Step {
         let byte = |at: usize| text.get(at).copied().unwrap_or(0);
         let head = [0, 16].map(|from| u8x16::new(std::array::from_fn(|at| byte(from + at))));
         let mask = 1_u32.checked_shl(text.len() as u32).map_or(u32::MAX, |bit| bit - 1);
-        Step { text: text.into(), head, mask, then, next: Vec::new() }
+        Step { text: text.into(), head, mask, then, containers: Box::default(), next: Vec::new() }
     }
 
     /// Whether `rest` begins with the text. Nearly all texts are short, and a call to compare them would take longer.
@@ -108,7 +111,10 @@ impl Templates {
             json.skip(at.text.len());
             let (kind, slot) = match at.then {
                 Then::Value(kind, slot) => (kind, slot),
-                Then::End(shape) => return Some(shape),
+                Then::End(shape) => {
+                    at.containers.iter().for_each(|slot| reading.contain(*slot));
+                    return Some(shape);
+                }
             };
             let value = match kind {
                 ValueKind::String => json.string(unescaped).ok()?,
@@ -120,9 +126,10 @@ impl Templates {
         }
     }
 
-    /// Remembers a payload without faults and flags: its scalars in order, and its shape.
+    /// Remembers a payload without faults and flags: its scalars in order, its objects and arrays that are wanted, and its
+    /// shape.
     #[cold]
-    pub fn learn(&mut self, text: &str, scalars: &[Scalar], shape: ShapeId) {
+    pub fn learn(&mut self, text: &str, scalars: &[Scalar], containers: &[Slot], shape: ShapeId) {
         let bytes = text.as_bytes();
         let mut at = 0;
         let mut end = 0;
@@ -131,7 +138,13 @@ impl Templates {
             let Some(next) = self.step(at, &bytes[end..scalar.start as usize], then) else { return };
             (at, end) = (next, scalar.end as usize);
         }
-        self.step(at, &bytes[end..], Then::End(shape));
+        let Some(end) = self.step(at, &bytes[end..], Then::End(shape)) else { return };
+        if self.steps[end].containers.is_empty() && !containers.is_empty() {
+            // Each once: an array may hold very many.
+            let containers: BTreeSet<Slot> = containers.iter().copied().collect();
+            self.held += containers.len() * size_of::<Slot>();
+            self.steps[end].containers = containers.into_iter().collect();
+        }
     }
 
     /// The step behind `at` with this text and value, a new one if need be; `None` if there is no room for it.
@@ -165,7 +178,7 @@ mod tests {
         let text = format!("{{\"{before}\":{{\"{key}\":1}}}}");
         let at = text.len() as u32 - 3;
         let scalar = Scalar { kind: ValueKind::Number, slot: Some(3), start: at, end: at + 1 };
-        templates.learn(&text, &[scalar], ShapeId(7));
+        templates.learn(&text, &[scalar], &[4], ShapeId(7));
     }
 
     #[test]
@@ -175,6 +188,7 @@ mod tests {
         let mut reading = Reading::default();
         let mut follow = |text| {
             let shape = templates.follow(text, &mut Vec::new(), &mut reading)?;
+            assert_eq!((reading.has(4), reading.first(4)), (true, None));
             Some((shape, reading.first(3)?.text.to_owned()))
         };
         assert_eq!(follow(r#"{"a":{"b":1}}"#), Some((ShapeId(7), "1".to_owned())));

@@ -107,6 +107,46 @@ fn nested_goes_before_dotted() {
     assert_eq!((read.ambiguous, read.values), (true, vec![vec![(ValueKind::Number, "2".to_owned())]]));
 }
 
+/// An object or an array was as if it were not there.
+#[test]
+fn what_exists_has_a_value_or_is_an_object_or_an_array() {
+    for (payload, expected) in [
+        (r#"{"a":1}"#, "a"),
+        (r#"{"a":false}"#, "a"),
+        (r#"{"a":null}"#, ""),
+        (r#"{"a":""}"#, ""),
+        (r#"{"a":{}}"#, "a"),
+        (r#"{"a":[]}"#, "a"),
+        (r#"{"a":[null]}"#, "a"),
+        (r#"{"a":[{}]}"#, "a a[]"),
+        (r#"{"a":[[]]}"#, "a a[]"),
+        (r#"{"a":{"x":null}}"#, "a"),
+        (r#"{"a":{"b":{"c":""}}}"#, "a a.b"),
+        (r#"{"a.b":{}}"#, "a a.b"),
+        (r#"{"a.b":null}"#, "a"),
+        (r#"{"a":{"b":null}}"#, "a"),
+        (r#"{"a.b.c":""}"#, "a a.b"),
+        (r#"{"a.b":[{"c":{}}]}"#, "a a.b a.b[].c"),
+        (r#"{"a":{"b":[{"c.d":1}]}}"#, "a a.b a.b[].c"),
+        (r#"{"a.b":[{"c.d":1}],"a":{"b":1}}"#, "a a.b"),
+        (r#"{"a.b":[{"c":{}}],"a":{"b":1}}"#, "a a.b"),
+    ] {
+        let paths = ["a", "a[]", "a.b", "a.b[].c"];
+        // At the third time, and ever after, by a template.
+        let mut reader = JsonReader::new(path_set(&paths), None, Limits::default());
+        for time in 0..4 {
+            let read = read(&mut reader, payload.as_bytes()).remove(0).1.unwrap();
+            let there: Vec<_> = paths.iter().zip(read.exists).filter_map(|(path, is)| is.then_some(*path)).collect();
+            assert_eq!(there.join(" "), expected, "{payload} for the {time}th time");
+        }
+    }
+    // Of an array that is exploded the elements are there, each as an event, and not the array.
+    let reader = || JsonReader::new(path_set(&["a", "b"]), Some(&Path::parse("a").unwrap()), Limits::default());
+    let outcomes = read(&mut reader(), br#"{"a":[{"a":{}},{"b":[]},{}],"b":{}}"#);
+    let exists: Vec<_> = outcomes.into_iter().map(|(_, read)| read.unwrap().exists).collect();
+    assert_eq!(exists, [[true, true], [false, true], [false, true]]);
+}
+
 #[test]
 fn a_key_twice_in_one_object_is_a_fault() {
     for payload in [
@@ -380,6 +420,9 @@ proptest! {
                 .map(|(own, inherited)| if own.is_empty() { inherited } else { own });
             let expected = oracle::Expected {
                 shape: oracle::shape(own.iter().chain(&inherited)),
+                exists: (oracle::exists(&own, &paths).into_iter().zip(oracle::exists(&inherited, &paths)))
+                    .map(|(own, inherited)| own || inherited)
+                    .collect(),
                 ambiguous: oracle::ambiguous(&own) || oracle::ambiguous(&inherited),
                 values: values.collect(),
             };

@@ -6,6 +6,7 @@ use dataflows::{DeadLetter, EventTime, Position, Reason, Record, UserKey};
 use headwater::config::{self, Overrides};
 use headwater::decode::framing::Framing;
 use headwater::decode::interpret::{Batch, Interpreter, Range};
+use headwater::decode::longest::LONGEST;
 use headwater::decode::{Block, Decoder, Harvest, Read, detect, events_of};
 use headwater::explain::explain;
 use headwater::plan::{Format, Plan};
@@ -111,6 +112,7 @@ struct Decoded {
     dead_letters: Vec<DeadLetter>,
     ambiguous: u64,
     outside: u64,
+    texts_cut: u64,
 }
 
 fn decode(decoder: &mut Decoder, block: &Block) -> Decoded {
@@ -118,7 +120,13 @@ fn decode(decoder: &mut Decoder, block: &Block) -> Decoded {
     decoder.read(block, &mut batch);
     assert!(batch.dead_letters.iter().all(|letter| letter.reason != Reason::Poison));
     for (key, name) in &batch.input.names {
-        assert!(*key == UserKey::of(name) && !name.is_empty());
+        assert!(*key == UserKey::of(name) && !name.is_empty() && name.len() <= LONGEST);
+    }
+    for kind in batch.input.signatures.iter().filter_map(|(_, descriptor)| descriptor.kind.as_ref()) {
+        assert!(!kind.is_empty() && kind.len() <= LONGEST);
+    }
+    for details in batch.input.records.iter().filter_map(|record| record.event.details.as_ref()) {
+        assert!(details.carried.iter().flatten().all(|text| !text.is_empty() && text.len() <= LONGEST));
     }
     for record in &batch.input.records {
         assert!(
@@ -126,8 +134,8 @@ fn decode(decoder: &mut Decoder, block: &Block) -> Decoded {
                 || record.event.time.is_err()
         );
     }
-    let Batch { input, dead_letters, ambiguous, outside, .. } = batch;
-    Decoded { records: input.records, dead_letters, ambiguous, outside }
+    let Batch { input, dead_letters, ambiguous, outside, texts_cut, .. } = batch;
+    Decoded { records: input.records, dead_letters, ambiguous, outside, texts_cut }
 }
 
 type Event = (Position, Vec<u8>, Result<(), (Reason, String)>);
@@ -199,6 +207,7 @@ fn pieces(plan: &Arc<Plan>, block: &Block, whole: &Decoded) {
             sum.records.extend(part.records);
             sum.dead_letters.extend(part.dead_letters);
             sum.ambiguous += part.ambiguous;
+            sum.texts_cut += part.texts_cut;
         }
         assert_eq!(&sum, whole, "cut at {end}");
     }

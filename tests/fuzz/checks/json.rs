@@ -231,7 +231,9 @@ fn expected(own: &[Item], inherited: &[Item], paths: &PathSet) -> Expected {
         .map(|(own, inherited)| if own.is_empty() { inherited } else { own })
         .collect();
     let ambiguous = oracle::ambiguous(own) || oracle::ambiguous(inherited);
-    Expected { shape: oracle::shape(own.iter().chain(inherited)), ambiguous, values }
+    let exists = oracle::exists(own, paths).into_iter().zip(oracle::exists(inherited, paths));
+    let exists = exists.map(|(own, inherited)| own || inherited).collect();
+    Expected { shape: oracle::shape(own.iter().chain(inherited)), ambiguous, values, exists }
 }
 
 fn refused(doc: &Doc, keys_around: usize, limits: Limits) -> Option<Reason> {
