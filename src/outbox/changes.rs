@@ -188,7 +188,7 @@ impl Changes {
             self.pieces = Some((output.pieces(self.collection.name(), self.collection.same_key()), 0));
         }
         let Some((pieces, first)) = &mut self.pieces else { return Ok(true) };
-        let read = pieces.next().map_err(|error| self.outputs.gone(self.position.tick, error))?;
+        let read = pieces.next_piece().map_err(|error| self.outputs.gone(self.position.tick, error))?;
         let (kind, before, begin) = (self.kind, self.position.index, *first);
         if let Some(piece) = read {
             *first += piece.rows.len() as u64;

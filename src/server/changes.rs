@@ -65,7 +65,7 @@ async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body
     let last_event_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     let token = last_event_id.or(parameters.get("token"));
     let from: Option<Tick> = parameters.parsed("from", "the number of a tick")?;
-    of_history(&shared, &parameters, from)?;
+    of_history(shared, &parameters, from)?;
     let snapshot = parameters.flag("snapshot")?;
     let start = match (token, from) {
         // Whoever resumes has what a snapshot would say.

@@ -54,7 +54,7 @@ async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body
         return Err(wrong("limit", &limit.to_string(), &format!("from 1 to {MOST} rows")));
     }
     let as_of: Option<Tick> = parameters.parsed("as_of", "the number of a tick")?;
-    of_history(&shared, &parameters, as_of.map(|tick| tick.saturating_add(1)))?;
+    of_history(shared, &parameters, as_of.map(|tick| tick.saturating_add(1)))?;
     if let Some(token) = parameters.get("wait_for") {
         wait_for(shared, token).await?;
     }

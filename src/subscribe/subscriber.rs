@@ -257,7 +257,7 @@ fn read(
                 (tick, output.pieces(name, query.collection.same_key()), Delta::new(encoding, tick))
             }
         };
-        let Some(piece) = pieces.next()? else { continue };
+        let Some(piece) = pieces.next_piece()? else { continue };
         let rows: Vec<(Row<'_>, i64)> = piece
             .rows
             .iter()

@@ -197,7 +197,7 @@ impl Pieces {
     ///
     /// # Errors
     /// [`LogError::Corrupt`]; [`LogError::Read`], also if retention has removed the tick meanwhile.
-    pub fn next(&mut self) -> Result<Option<Piece>, LogError> {
+    pub fn next_piece(&mut self) -> Result<Option<Piece>, LogError> {
         if self.ended {
             return Ok(None);
         }
