@@ -1,13 +1,10 @@
 //! A client over HTTP/1.1, by hand: it has to know of every request whether it was answered, cannot have arrived, or
 //! nobody knows.
 
+use crate::patience::{PATIENCE, wait_until};
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a client knows of what it has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,19 +62,11 @@ impl Client {
 
     /// Waits until nothing that was acknowledged waits to be bound, and what was bound has been published.
     pub fn published(&mut self) {
-        let began = Instant::now();
-        let mut wait_for = |done: fn(&Value) -> bool| {
-            loop {
-                let report = self.get_json("/v1/status").unwrap().1;
-                if done(&report) {
-                    return;
-                }
-                assert!(began.elapsed() < PATIENCE, "it has no work and is not done: {report}");
-                sleep(Duration::from_millis(1));
-            }
+        let mut wait_for = |awaited: &str, done: fn(&Value) -> bool| {
+            wait_until(awaited, || done(&self.get_json("/v1/status").unwrap().1));
         };
-        wait_for(|report| report["backlog_bytes"] == 0);
-        wait_for(|report| report["published"] == report["bound"]);
+        wait_for("what was acknowledged is bound", |report| report["backlog_bytes"] == 0);
+        wait_for("what is bound is published", |report| report["published"] == report["bound"]);
     }
 
     fn connect(&mut self) -> io::Result<()> {

@@ -6,6 +6,7 @@ use super::events::{Event, PAST_MS, lines, sessions};
 use super::folder;
 use super::process::{Process, Restart};
 use super::published::{Published, same};
+use std::env;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -16,12 +17,15 @@ use std::time::Duration;
 pub struct Disk(pub PathBuf);
 
 impl Disk {
-    /// `None` if this user may not mount any.
+    /// `None` if this user may not mount any, which fails where `HEADWATER_REQUIRE_MOUNT` is set.
     pub fn mount(at: PathBuf, size: &str) -> Option<Disk> {
         fs::create_dir_all(&at).unwrap();
         let mut mount = Command::new("mount");
         let mounted = mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(&at).output();
-        mounted.is_ok_and(|mounted| mounted.status.success()).then_some(Disk(at))
+        let mounted = mounted.is_ok_and(|mounted| mounted.status.success());
+        let required = env::var_os("HEADWATER_REQUIRE_MOUNT").is_some();
+        assert!(mounted || !required, "HEADWATER_REQUIRE_MOUNT is set, and `mount` fails");
+        mounted.then_some(Disk(at))
     }
 }
 
