@@ -24,6 +24,9 @@ pub mod memory;
 pub mod metrics;
 pub mod outbox;
 pub mod outline;
+#[cfg(test)]
+#[path = "../tests/patience.rs"]
+mod patience;
 pub mod plan;
 pub mod progress;
 pub mod reads;

@@ -2,6 +2,7 @@
 //! what a start would do; it changes no byte, and what it says of a start is what a start then does.
 
 use crate::headwater::Folder;
+use crate::patience::wait_until;
 use headwater::epoch;
 use headwater::log::control::Control;
 use headwater::log::error::LogError;
@@ -82,9 +83,7 @@ fn doctor(folder: &Folder) -> (Value, bool) {
 
 /// Waits until no process has it open: one that another test is starting may hold this one's files for a moment.
 fn closed(folder: &Folder) {
-    while doctor(folder).0["in_use"] == true {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    wait_until("no process has it open", || doctor(folder).0["in_use"] != true);
 }
 
 /// Every file with its bytes.

@@ -14,5 +14,6 @@ mod guides;
 mod headwater;
 mod live;
 mod outline;
+mod patience;
 mod reader;
 mod views;

@@ -10,6 +10,7 @@ use crate::log::output::{Block, Retention};
 use crate::log::partition::{Context, Limits};
 use crate::log::vfs::RealFs;
 use crate::metrics::Metrics;
+use crate::patience::wait_until;
 use crate::replay::schema;
 use crate::rows;
 use dataflows::Tick;
@@ -300,13 +301,10 @@ fn a_file_that_cannot_be_written_is_written_later() {
     let stop = Arc::new(Stop::default());
     let of_sink = Arc::clone(&stop);
     let thread = thread::spawn(move || sink.run(&of_sink));
-    while !world.metrics.text().contains("headwater_sink_retries_total{sink=\"f\"} 1") {
-        thread::sleep(Duration::from_millis(1));
-    }
+    let failed = || world.metrics.text().contains("headwater_sink_retries_total{sink=\"f\"} 1");
+    wait_until("the sink has failed", failed);
     fs::remove_dir(&path).unwrap();
-    while fs::read_to_string(&path).map_or(true, |text| text.is_empty()) {
-        thread::sleep(Duration::from_millis(1));
-    }
+    wait_until("the file is written", || fs::read_to_string(&path).is_ok_and(|text| !text.is_empty()));
     stop.ask(Duration::from_secs(60));
     thread.join().unwrap();
     assert_eq!(world.read("f.jsonl").lines().count(), 1);

@@ -11,6 +11,7 @@ use crate::log::segment::LogId;
 use crate::log::vfs::{RealFs, Vfs};
 use crate::log::{Log, Settings};
 use crate::metrics::Metrics;
+use crate::patience::PATIENCE;
 use crate::plan::Plan;
 use crate::reads::Reads;
 use crate::replay;
@@ -26,7 +27,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use tempfile::TempDir;
 
 mod access;
@@ -91,7 +91,7 @@ impl World {
 
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.server.address()).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 

@@ -12,6 +12,7 @@ use crate::log::segment::LogId;
 use crate::log::vfs::RealFs;
 use crate::log::vfs::model::Rng;
 use crate::log::{Log, Settings};
+use crate::patience::PATIENCE;
 use crate::rows::{self, Collection, Schemas};
 use crate::sink::{SessionRow, SessionSchema};
 use axum::body::Bytes;
@@ -19,7 +20,8 @@ use dataflows::{EventTime, SessionId, Tick, UserKey};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 const LOG: LogId = LogId([5; 16]);
@@ -125,8 +127,8 @@ impl World {
     }
 
     /// A subscriber that takes its frames with pauses of up to `pause`.
-    fn follow(&mut self, query: &Arc<Query>, from: Tick, pause: Duration) -> tokio::task::JoinHandle<Vec<Value>> {
-        let (client, mut pieces) = mpsc::channel::<Bytes>(1);
+    fn follow(&mut self, query: &Arc<Query>, from: Tick, pause: Duration) -> Follower {
+        let (client, pieces) = mpsc::channel::<Bytes>(1);
         let subscriber = Subscriber {
             subscriptions: Arc::clone(&self.subscriptions),
             query: Arc::clone(query),
@@ -137,18 +139,64 @@ impl World {
             client,
         };
         tokio::spawn(subscriber.run(Start::From(from)));
-        let mut rng = Rng::new(self.rng.next_u64());
-        tokio::spawn(async move {
-            let mut text = Vec::new();
+        Follower::start(pieces, pause, Rng::new(self.rng.next_u64()))
+    }
+
+    /// Drops the feed when each of them has been told that it has every tick, and returns their frames.
+    async fn finish(&mut self, followers: impl IntoIterator<Item = Follower>) -> Vec<Vec<Value>> {
+        let mut all = Vec::new();
+        let began = Instant::now();
+        for follower in followers {
+            while follower.upper.load(Ordering::Relaxed) < self.history.len() as Tick && !follower.frames.is_finished()
+            {
+                assert!(began.elapsed() < PATIENCE, "a subscriber is not told of the last tick");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            all.push(follower.frames);
+        }
+        self.feed = None;
+        let mut frames = Vec::new();
+        for follower in all {
+            frames.push(follower.await.unwrap());
+        }
+        frames
+    }
+}
+
+/// Takes what a subscriber gets.
+struct Follower {
+    /// The progress that it was told last.
+    upper: Arc<AtomicU64>,
+    frames: tokio::task::JoinHandle<Vec<Value>>,
+}
+
+impl Follower {
+    fn start(mut pieces: mpsc::Receiver<Bytes>, pause: Duration, mut rng: Rng) -> Follower {
+        let upper = Arc::new(AtomicU64::new(0));
+        let told = Arc::clone(&upper);
+        let frames = tokio::spawn(async move {
+            let (mut text, mut frames) = (Vec::new(), Vec::<Value>::new());
             while let Some(piece) = pieces.recv().await {
                 text.extend_from_slice(&piece);
+                let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+                let rest = text.split_off(whole);
+                for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                    frames.push(serde_json::from_slice(line).unwrap());
+                }
+                text = rest;
+                if let Some(upper) =
+                    frames.iter().rev().find_map(|frame| (frame["type"] == "progress").then(|| &frame["upper"]))
+                {
+                    told.store(upper.as_u64().unwrap(), Ordering::Relaxed);
+                }
                 if !pause.is_zero() {
                     tokio::time::sleep(Duration::from_micros(rng.below(pause.as_micros() as u64))).await;
                 }
             }
-            let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-            lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
-        })
+            assert!(text.is_empty(), "a frame is cut off");
+            frames
+        });
+        Follower { upper, frames }
     }
 }
 
@@ -249,7 +297,7 @@ async fn everybody_gets_the_same_frames_by_whatever_way_they_come() {
                 let query = world.query(filter, columns, Envelope::Diff);
                 let from = world.rng.below(world.history.len() as u64 + 1);
                 let pause = Duration::from_millis([0, 0, 3][world.rng.below(3) as usize]);
-                running.push((world.follow(&query, from, pause), from, wanted, shown));
+                running.push((world.follow(&query, from, pause), (from, wanted, shown)));
             }
             let (changes, told) = (world.rng.below(30), world.rng.below(12) > 0);
             world.tick(changes, told);
@@ -259,10 +307,10 @@ async fn everybody_gets_the_same_frames_by_whatever_way_they_come() {
         }
         // What the hub was not told is noticed with the next tick that it is.
         world.tick(1, true);
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        world.feed = None;
-        for (frames, from, wanted, shown) in running {
-            check(&frames.await.unwrap(), &world.history, from, &wanted, &shown);
+        let (followers, shapes): (Vec<_>, Vec<_>) = running.into_iter().unzip();
+        let frames = world.finish(followers).await;
+        for (frames, (from, wanted, shown)) in frames.iter().zip(shapes) {
+            check(frames, &world.history, from, &wanted, &shown);
         }
         assert_eq!(world.subscriptions.hub.subscribers(), 0);
     }
@@ -272,7 +320,7 @@ async fn everybody_gets_the_same_frames_by_whatever_way_they_come() {
 async fn one_that_takes_nothing_costs_little_and_gets_everything_later() {
     let mut world = World::new(9, 2000);
     let query = world.query(None, None, Envelope::Diff);
-    let (client, mut pieces) = mpsc::channel::<Bytes>(1);
+    let (client, pieces) = mpsc::channel::<Bytes>(1);
     let subscriber = Subscriber {
         subscriptions: Arc::clone(&world.subscriptions),
         query: Arc::clone(&query),
@@ -292,18 +340,9 @@ async fn one_that_takes_nothing_costs_little_and_gets_everything_later() {
     }
     let all: usize = world.history.iter().flatten().map(|(row, _)| row.to_string().len()).sum();
     assert!(all > 20 << 20 && most < 10 << 20, "{most} of {all} bytes waited");
-    let slow = tokio::spawn(async move {
-        let mut text = Vec::new();
-        while let Some(piece) = pieces.recv().await {
-            text.extend_from_slice(&piece);
-        }
-        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).unwrap()).collect::<Vec<Value>>()
-    });
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    world.feed = None;
-    for frames in [slow, quick] {
-        check(&frames.await.unwrap(), &world.history, 0, &|_| true, &Value::clone);
+    let slow = Follower::start(pieces, Duration::ZERO, Rng::new(0));
+    for frames in world.finish([slow, quick]).await {
+        check(&frames, &world.history, 0, &|_| true, &Value::clone);
     }
 }
 
@@ -316,10 +355,9 @@ async fn upserts_say_what_a_key_has_now() {
         world.tick(20, true);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    world.feed = None;
+    let frames = world.finish([subscriber]).await.remove(0);
     let mut ours: BTreeMap<String, Value> = BTreeMap::new();
-    for frame in subscriber.await.unwrap().iter().filter(|frame| frame["type"] == "delta") {
+    for frame in frames.iter().filter(|frame| frame["type"] == "delta") {
         for update in frame["updates"].as_array().unwrap() {
             let key = update["key"]["session_id"].as_str().unwrap().to_owned();
             match &update["value"] {

@@ -7,7 +7,6 @@ use super::process::{Process, Restart};
 use super::published::{Published, same};
 use super::{MEANING, OFTEN, folder, run_toml};
 use crate::headwater::{Folder, own_address};
-use headwater::intake::wall_ms;
 use headwater::log::vfs::model::Rng;
 use headwater::rows::Collection;
 use rustix::process::Signal;
@@ -18,16 +17,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, sleep};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const ROUNDS: u64 = 12;
-/// What a sink is given to stop, several times over.
-const STOPS_WITHIN: Duration = Duration::from_secs(40);
 
 #[test]
 fn killed_at_random_sinks_hand_over_each_change_and_a_file_has_it_once() {
-    let seed = wall_ms() as u64;
-    eprintln!("seed {seed}");
+    let seed = super::kill::seed();
     let mut rng = Rng::new(seed);
     let receiver = Receiver::start(rng.next_u64());
     // It takes connections, and never says a word.
@@ -59,9 +55,7 @@ fn killed_at_random_sinks_hand_over_each_change_and_a_file_has_it_once() {
     Client::new(address).post(&lines(&[event(&mut rng), event(&mut rng)]));
     Client::new(address).published();
     // What is left comes before the end.
-    let began = Instant::now();
     process.drain();
-    assert!(began.elapsed() < STOPS_WITHIN, "{:?}", began.elapsed());
 
     let expected = expected(&folder);
     let text = folder.read("changes.jsonl");

@@ -1,13 +1,12 @@
 //! A client over HTTP/1.1, by hand: it has to know of every request whether it was answered, cannot have arrived, or
 //! nobody knows.
 
+use crate::patience::{PATIENCE, wait_until};
 use serde_json::Value;
+use std::fmt::{self, Display, Formatter};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::thread::sleep;
 use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a client knows of what it has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +17,45 @@ pub enum Outcome {
     Unknown,
 }
 
+/// Why there is no answer.
+#[derive(Debug)]
+pub struct Failure {
+    pub error: io::Error,
+    /// From when the request was begun.
+    pub waited: Duration,
+    /// The connection had been used before.
+    pub kept: bool,
+    /// Something of an answer had come.
+    pub begun: bool,
+}
+
+impl Display for Failure {
+    fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
+        let Failure { error, waited, kept, begun } = self;
+        write!(to, "{error} after {waited:?}; kept alive: {kept}; an answer had begun: {begun}")
+    }
+}
+
+impl Failure {
+    /// Returns whether the server closed a connection before it answered, which it may between two requests.
+    pub fn closed(&self) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        let closed = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof].contains(&self.error.kind());
+        closed && !self.begun
+    }
+}
+
 pub struct Client {
     pub address: SocketAddr,
+    /// Why the last request has no answer.
+    pub failure: Option<Failure>,
     connection: Option<BufReader<TcpStream>>,
+    kept: bool,
 }
 
 impl Client {
     pub fn new(address: SocketAddr) -> Client {
-        Client { address, connection: None }
+        Client { address, failure: None, connection: None, kept: false }
     }
 
     /// Posts events; they have to be fit to be taken.
@@ -65,19 +95,11 @@ impl Client {
 
     /// Waits until nothing that was acknowledged waits to be bound, and what was bound has been published.
     pub fn published(&mut self) {
-        let began = Instant::now();
-        let mut wait_for = |done: fn(&Value) -> bool| {
-            loop {
-                let report = self.get_json("/v1/status").unwrap().1;
-                if done(&report) {
-                    return;
-                }
-                assert!(began.elapsed() < PATIENCE, "it has no work and is not done: {report}");
-                sleep(Duration::from_millis(1));
-            }
+        let mut wait_for = |awaited: &str, done: fn(&Value) -> bool| {
+            wait_until(awaited, || done(&self.get_json("/v1/status").unwrap().1));
         };
-        wait_for(|report| report["backlog_bytes"] == 0);
-        wait_for(|report| report["published"] == report["bound"]);
+        wait_for("what was acknowledged is bound", |report| report["backlog_bytes"] == 0);
+        wait_for("what is bound is published", |report| report["published"] == report["bound"]);
     }
 
     fn connect(&mut self) -> io::Result<()> {
@@ -87,13 +109,29 @@ impl Client {
             stream.set_read_timeout(Some(PATIENCE))?;
             stream.set_write_timeout(Some(PATIENCE))?;
             self.connection = Some(BufReader::new(stream));
+            self.kept = false;
         }
         Ok(())
     }
 
     fn exchange(&mut self, request: &str) -> io::Result<(u16, Value)> {
+        let (began, mut begun) = (Instant::now(), false);
+        let answer = self.try_exchange(request, &mut begun);
+        if let Err(error) = &answer {
+            // Its kind and its text; an error cannot be copied.
+            let error = io::Error::new(error.kind(), error.to_string());
+            let failure = Failure { error, waited: began.elapsed(), kept: self.kept, begun };
+            // Shown when the test fails.
+            eprintln!("{}: no answer: {failure}", self.address);
+            self.failure = Some(failure);
+        }
+        answer
+    }
+
+    fn try_exchange(&mut self, request: &str, begun: &mut bool) -> io::Result<(u16, Value)> {
         let mut connection = self.connection.take().unwrap();
         connection.get_mut().write_all(request.as_bytes())?;
+        *begun = !connection.fill_buf()?.is_empty();
         let mut line = || -> io::Result<String> {
             let mut line = String::new();
             match connection.read_line(&mut line)? {
@@ -116,6 +154,7 @@ impl Client {
         connection.read_exact(&mut body)?;
         if !close {
             self.connection = Some(connection);
+            self.kept = true;
         }
         Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
     }

@@ -7,6 +7,7 @@ use super::full::{Disk, batch};
 use super::process::{Process, Restart};
 use super::{MEANING, folder, run_toml};
 use crate::headwater::Folder;
+use crate::patience::wait_until;
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +17,6 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 const VIEWS: [&str; 3] = ["sessions", "counts", "closings"];
 const JOURNALS: [&str; 3] = ["late", "session_lineage", "dead_letters"];
@@ -375,12 +374,9 @@ fn on_a_full_disk_a_process_that_was_killed_comes_back() {
                 process.ready_again(2).0
             }
         };
-        let began = Instant::now();
         let mut client = Client::new(address);
-        while client.post(&lines(&[event("after", 0)])) != super::client::Outcome::Acknowledged {
-            assert!(began.elapsed() < Duration::from_secs(120), "it takes no events again");
-            sleep(Duration::from_millis(10));
-        }
+        let taken = || client.post(&lines(&[event("after", 0)])) == super::client::Outcome::Acknowledged;
+        wait_until("it takes events again", taken);
         client.published();
         let page = found(address, "/v1/collections/sessions/rows?key=after");
         assert!(page.contains("\"events\":1"), "{page}");

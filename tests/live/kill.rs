@@ -32,12 +32,22 @@ const PERSISTENT: u64 = 2;
 /// Clients that send a batch once, and write down what they know of it.
 const CARELESS: u64 = 2;
 
+/// Returns what moments and events are drawn from: `HEADWATER_KILL_SEED`, of which `random` is another one each time.
+pub fn seed() -> u64 {
+    let seed = match env::var("HEADWATER_KILL_SEED").as_deref() {
+        Err(_) => 13,
+        Ok("random") => wall_ms() as u64,
+        Ok(text) => text.parse().expect("HEADWATER_KILL_SEED is a number or `random`"),
+    };
+    eprintln!("HEADWATER_KILL_SEED={seed}");
+    seed
+}
+
 #[test]
 fn killed_at_random_nothing_is_lost_and_nothing_counts_twice() {
     let number = |name: &str| env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let rounds = number("HEADWATER_KILL_ROUNDS").unwrap_or(ROUNDS);
-    let seed = number("HEADWATER_KILL_SEED").unwrap_or_else(|| wall_ms() as u64);
-    eprintln!("HEADWATER_KILL_SEED={seed}");
+    let seed = seed();
     let mut rng = Rng::new(seed);
     let folder = folder(OFTEN);
     let mut persistent: Vec<_> = (0..PERSISTENT).map(|number| Persistent::new(number, rng.next_u64())).collect();

@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use crate::headwater::{Folder, own_address};
+use crate::patience::{PATIENCE, eventually, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
@@ -10,11 +11,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread::{JoinHandle, sleep};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-/// Whatever takes longer has got stuck.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Who starts it again when it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,10 +83,8 @@ impl Process {
         let address = self.logged("listening", life)["address"].as_str().unwrap().parse().unwrap();
         let mut client = Client::new(address);
         // Nothing can be waited for but the answer itself.
-        while client.get("/readyz") != Some(200) {
-            assert!(self.started.elapsed() < PATIENCE, "never ready:\n{}", self.stderr());
-            sleep(Duration::from_millis(1));
-        }
+        wait_until("the process is ready", || client.get("/readyz") == Some(200) || self.seen_end());
+        assert!(!self.seen_end(), "never ready:\n{}", self.stderr());
         (address, self.started.elapsed())
     }
 
@@ -117,14 +113,7 @@ impl Process {
 
     /// Waits until there is one that works.
     pub fn working_soon(&self) -> Pid {
-        let began = Instant::now();
-        loop {
-            if let Some(working) = self.working() {
-                return working;
-            }
-            assert!(began.elapsed() < PATIENCE, "nothing works:\n{}", self.stderr());
-            std::thread::yield_now();
-        }
+        eventually("a process works", || self.working())
     }
 
     fn outer(&self) -> Pid {
@@ -153,20 +142,19 @@ impl Process {
     pub fn end(mut self) -> Ended {
         let working = self.working();
         let began = Instant::now();
-        let code = loop {
-            match self.child.try_wait().unwrap() {
-                Some(status) => break status.code(),
-                None if began.elapsed() > PATIENCE => panic!("it does not end:\n{}", self.stderr()),
-                None => sleep(Duration::from_millis(2)),
-            }
-        };
+        let code = eventually("the process ends, or it is too late to say what it has said", || {
+            let ended = self.child.try_wait().unwrap().map(|status| status.code());
+            assert!(began.elapsed() < PATIENCE * 9 / 10, "it does not end:\n{}", self.stderr());
+            ended
+        });
         // Its parent's end kills it, but nobody can wait for another one's child.
-        while working.is_some_and(is_alive) {
-            assert!(began.elapsed() < PATIENCE, "it outlives its supervisor:\n{}", self.stderr());
-            sleep(Duration::from_millis(1));
-        }
+        wait_until("it does not outlive its supervisor", || !working.is_some_and(is_alive));
         self.reader.take().unwrap().join().unwrap();
         Ended { code, stderr: self.stderr() }
+    }
+
+    fn seen_end(&self) -> bool {
+        self.lines.seen.lock().unwrap().ended
     }
 
     fn stderr(&self) -> String {

@@ -1,53 +1,58 @@
 //! Stopping loses nothing, starting again goes on, and what keeps a process from starting is told with the exit code that
 //! the help promises.
 
-use super::client::{Client, Outcome};
+use super::client::{Client, Failure, Outcome};
 use super::events::{Event, PAST_MS, lines, sessions};
 use super::process::{Process, Restart};
 use super::published::{Published, same};
 use super::{MEANING, OFTEN, folder, run_toml};
 use crate::headwater::Folder;
+use crate::patience::wait_until;
 use headwater::log::vfs::model::Rng;
 use rustix::process::{Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Sends events from `clients` connections, each of a user of its own, until no more are taken: those acknowledged.
-fn send_until_refused(process: &Process, clients: usize, then: impl FnOnce()) -> Vec<Event> {
+/// Sends events from `clients` connections, each of a user of its own, until no more are taken; `then` is called when each
+/// has had an answer. Returns the events that were acknowledged, and the last events of clients without an answer.
+fn send_until_refused(process: &Process, clients: usize, then: impl FnOnce()) -> (Vec<Event>, Vec<(Event, Failure)>) {
     /// Long enough that there is always something on its way to the disk.
     const NOTE: usize = 200_000;
     let address = process.ready();
     let note = &format!(",\"note\":\"{}\"}}", "x".repeat(NOTE));
-    let acknowledged = Mutex::new(Vec::new());
+    let (acknowledged, unknown) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let answered = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for client in 0..clients {
-            let acknowledged = &acknowledged;
+            let (acknowledged, unknown, answered) = (&acknowledged, &unknown, &answered);
             scope.spawn(move || {
                 let mut connection = Client::new(address);
                 for number in 0.. {
                     let user = format!("{address} {client}");
                     let event = Event { user, time: PAST_MS + number * 1000, id: None, price: None, page: None };
                     match connection.post(&event.json().to_string().replace('}', note)) {
-                        Outcome::Acknowledged => acknowledged.lock().unwrap().push(event),
-                        // It listens until the last has been answered, so none is left open.
-                        Outcome::Unknown => panic!("no answer to {event:?}"),
+                        Outcome::Acknowledged => {
+                            acknowledged.lock().unwrap().push(event);
+                            answered.fetch_add(usize::from(number == 0), Ordering::Relaxed);
+                        }
+                        Outcome::Unknown => {
+                            let failure = connection.failure.take().expect("`post` keeps why there is no answer");
+                            return unknown.lock().unwrap().push((event, failure));
+                        }
                         Outcome::Refused => return,
                     }
                 }
             });
         }
-        // However slow the machine is, something has been taken before anything else happens.
-        let began = Instant::now();
-        while acknowledged.lock().unwrap().is_empty() {
-            assert!(began.elapsed() < Duration::from_secs(60), "nothing is taken");
-            sleep(Duration::from_millis(1));
-        }
+        // However slow the machine is, each client has had an answer before anything else happens.
+        wait_until("an event of each client is taken", || answered.load(Ordering::Relaxed) == clients);
         then();
     });
-    acknowledged.into_inner().unwrap()
+    (acknowledged.into_inner().unwrap(), unknown.into_inner().unwrap())
 }
 
 #[test]
@@ -58,15 +63,26 @@ fn everything_acknowledged_is_published_before_it_has_stopped() {
     for life in 0..10 {
         let restart = if life % 2 == 0 { Restart::Supervisor } else { Restart::No };
         let process = Process::start(&folder, "data", 1 + life % 3, restart);
-        let acknowledged = send_until_refused(&process, 8, || {
+        let (acknowledged, unknown) = send_until_refused(&process, 8, || {
             sleep(Duration::from_micros(20_000 + rng.below(60_000)));
             process.signal(if life % 3 == 0 { Signal::INT } else { Signal::TERM });
         });
-        assert!(!acknowledged.is_empty());
+        assert!(acknowledged.len() >= 8);
         all.extend(acknowledged);
         let ended = process.end();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        same("sessions", &Published::read(&folder.path("data")).sessions(), &sessions(&all));
+        // A server that stops closes a connection between two requests, and the next one may be on its way just then.
+        // Those under way have an answer, unless a slow disk makes them last longer than the server waits: it says so.
+        let cut_off = ended.stderr.contains("requests were cut off");
+        for (event, failure) in &unknown {
+            let told = failure.closed() && (failure.kept || cut_off);
+            assert!(told, "no answer to {event:?}: {failure}\n{}", ended.stderr);
+        }
+        let ours = Published::read(&folder.path("data")).sessions();
+        // An event without an answer is its user's last. It counts once, or not at all.
+        let counts = |event: &Event| ours.iter().any(|row| (&row.0, row.2) == (&event.user, event.time));
+        all.extend(unknown.into_iter().map(|(event, _)| event).filter(counts));
+        same("sessions", &ours, &sessions(&all));
         // Nothing is left to be computed again.
         let again = Process::start(&folder, "data", 2, Restart::No);
         let ready = again.logged("ready", 0);
@@ -119,9 +135,7 @@ fn asked_to_stop_before_it_looks_for_signals_it_stops_as_asked() {
         }
         process.signal(Signal::TERM);
         // The 15th bit of those that wait.
-        while u64::from_str_radix(&says("ShdPnd:"), 16).unwrap() & 1 << 14 == 0 {
-            sleep(Duration::from_millis(1));
-        }
+        wait_until("the signal waits", || u64::from_str_radix(&says("ShdPnd:"), 16).unwrap() & 1 << 14 != 0);
         kill_process(working, Signal::CONT).unwrap();
         let ended = process.end();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);

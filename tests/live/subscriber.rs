@@ -1,5 +1,6 @@
 //! A subscriber that is cut off at any byte, by itself or by the end of the process, and goes on from its last token.
 
+use crate::patience::PATIENCE;
 use headwater::log::vfs::model::Rng;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -64,7 +65,7 @@ impl Subscriber {
 
     fn request(&mut self, address: SocketAddr, until: &str, bytes: Option<u64>) -> bool {
         let Ok(mut stream) = TcpStream::connect(address) else { return false };
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let begin = self.token.as_ref().map_or(self.begin.clone(), |token| format!("token={token}"));
         let (name, query) = (self.collection, self.query);
         let request =

@@ -2,6 +2,7 @@
 
 use super::history::{History, Rows, apply};
 use super::server::{Framing, Request, Server, Step, streamed};
+use crate::patience::PATIENCE;
 use headwater::client::{Batch, Frame, Progress, Subscription, Update};
 use headwater::log::vfs::model::Rng;
 use std::time::{Duration, Instant};
@@ -183,9 +184,10 @@ fn a_connection_on_which_nothing_comes_is_lost_after_three_heartbeats() {
     }
     assert_eq!(replica.rows, history.rows(history.upper()));
     let took = began.elapsed();
-    assert!((0.6..5.0).contains(&took.as_secs_f64()), "{took:?}");
+    // Never too soon. How much later is for the machine to say, and whether it loses another one.
+    assert!((Duration::from_millis(600)..PATIENCE).contains(&took), "{took:?}");
     let requests = server.requests();
-    assert_eq!((requests.len(), requests[0].asked("heartbeat")), (2, Some("0.2")));
+    assert!(requests.len() >= 2 && requests.iter().all(|request| request.asked("heartbeat") == Some("0.2")));
 }
 
 /// "From now on" of a journal means the first time that it was asked: what comes between two attempts is not left out.

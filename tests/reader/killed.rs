@@ -2,6 +2,7 @@
 
 use super::history::{Rows, apply};
 use crate::headwater::{Folder, own_address};
+use crate::patience::PATIENCE;
 use headwater::client::{ClientError, Query, Subscription, peek};
 use headwater::log::vfs::model::Rng;
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,8 +12,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process that looks after one that works, on a port that stays the same.
 struct Running {

@@ -159,7 +159,7 @@ fn nobody_there_at_first_is_an_error_and_later_a_matter_of_patience() {
     let began = Instant::now();
     let error = subscription.next_batch().unwrap_err();
     assert!(matches!(error, ClientError::Unreachable { .. }), "{error:?}");
-    assert!((200..5000).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
 }
 
 /// What was asked arrives as it was meant, also what means something in a URL.

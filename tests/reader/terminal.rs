@@ -2,6 +2,7 @@
 
 use super::history::History;
 use super::server::{Framing, Request, Server, Step, answered, streamed};
+use crate::patience::PATIENCE;
 use console::{measure_text_width, strip_ansi_codes};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -13,7 +14,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const ENTER: &str = "\x1b[?1049h";
 const LEAVE: &str = "\x1b[?1049l";
 

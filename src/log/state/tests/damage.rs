@@ -58,7 +58,9 @@ fn a_flipped_bit_never_gives_other_rows() {
         }
     }
     println!("{errors} flips are errors, {fallbacks} fall back, {harmless} harmless");
-    assert!(errors > 100 && fallbacks > 100);
+    // However many are tried.
+    let tried = errors + fallbacks + harmless;
+    assert!(tried > 300 && errors > tried / 8 && fallbacks > tried / 8);
 }
 
 #[test]
