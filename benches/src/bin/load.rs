@@ -21,7 +21,7 @@ struct Load {
     /// Address of the collector
     #[arg(long, default_value = "127.0.0.1:7474")]
     address: String,
-    /// Events per second; 0: as many as are acknowledged
+    /// Events per second; 0: as many as are acknowledged. With `--connections 0` none are sent, and the process is watched
     #[arg(long, default_value_t = 115_000)]
     rate: u64,
     #[arg(long, default_value_t = 60)]
@@ -36,7 +36,7 @@ struct Load {
     /// Each user in turn, instead of few with most of the events: as many sessions as users
     #[arg(long)]
     even: bool,
-    /// Process whose use of the machine is watched
+    /// Process whose use of the machine is watched, thread by thread
     #[arg(long)]
     pid: Option<u32>,
 }
@@ -79,6 +79,7 @@ fn main() -> std::io::Result<()> {
     let outcome = Arc::new(Outcome::default());
     let before = metrics(&load.address)?;
     let used = load.pid.map(cpu_seconds);
+    let by_thread = load.pid.map(thread_seconds).unwrap_or_default();
     let started = Instant::now();
     let threads: Vec<_> = (0..load.connections)
         .map(|number| {
@@ -120,8 +121,17 @@ fn main() -> std::io::Result<()> {
             .map_or(0.0, |micros| f64::from(*micros) / 1e3)
     };
     let cpu = load.pid.map(|pid| cpu_seconds(pid) - used.unwrap_or(0.0));
+    let ticks = after["headwater_ticks_total"] - before["headwater_ticks_total"];
+    let threads: BTreeMap<String, f64> = load.pid.map(thread_seconds).unwrap_or_default();
+    // Of threads that have ended since nothing is known; a process that runs keeps its own.
+    let threads: BTreeMap<&String, f64> = threads
+        .iter()
+        .map(|(name, seconds)| (name, seconds - by_thread.get(name).copied().unwrap_or(0.0)))
+        .filter(|(_, seconds)| *seconds > 0.0)
+        .collect();
     let report = json!({
         "events": acknowledged,
+        "ticks": ticks,
         "refused_requests": outcome.refused.load(Ordering::Relaxed),
         "events_per_s": (acknowledged as f64 / sent_for).round(),
         "bytes_per_event": (outcome.bytes.load(Ordering::Relaxed) as f64 / acknowledged.max(1) as f64).round(),
@@ -135,6 +145,8 @@ fn main() -> std::io::Result<()> {
         },
         "cpu_s": cpu,
         "cpu_us_per_event": cpu.map(|cpu| cpu * 1e6 / acknowledged.max(1) as f64),
+        "cpu_us_per_tick": cpu.filter(|_| ticks > 0.0).map(|cpu| cpu * 1e6 / ticks),
+        "cpu_s_by_thread": threads,
         "watched": watched,
     });
     println!("{report:#}");
@@ -258,7 +270,23 @@ fn quantile(after: &BTreeMap<String, f64>, before: &BTreeMap<String, f64>, share
 
 /// User and system time of a process so far.
 fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat_seconds(&format!("/proc/{pid}/stat"))
+}
+
+/// User and system time of the threads of a process so far, by their names.
+fn thread_seconds(pid: u32) -> BTreeMap<String, f64> {
+    let mut threads = BTreeMap::new();
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    for task in tasks.map(|task| task.path()) {
+        let Ok(name) = std::fs::read_to_string(task.join("comm")) else { continue };
+        *threads.entry(name.trim().to_owned()).or_insert(0.0) += stat_seconds(&task.join("stat").to_string_lossy());
+    }
+    threads
+}
+
+/// User and system time in a `stat` file of `/proc`; 0 if there is none.
+fn stat_seconds(path: &str) -> f64 {
+    let stat = std::fs::read_to_string(path).unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
     let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
     (ticks(11) + ticks(12)) / 100.0
