@@ -5,6 +5,7 @@ use super::problem::Problem;
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, EXPECT, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use flate2::bufread::MultiGzDecoder;
 use std::future::poll_fn;
 use std::io::Read;
@@ -135,9 +136,15 @@ pub(super) fn decompress(sent: Held, encoding: Encoding, limit: usize, budget: &
     }
 }
 
+/// Answers a request with a problem, whose body may not have been read to its end.
+pub(super) async fn refuse(headers: &HeaderMap, body: &mut Body, problem: Problem) -> Response {
+    linger(headers, body).await;
+    problem.into_response()
+}
+
 /// Reads on for a moment, although the answer is known: a connection that is closed while the client still sends loses
 /// the answer. Not if the client waits to be told to send.
-pub(super) async fn linger(headers: &HeaderMap, body: &mut Body) {
+async fn linger(headers: &HeaderMap, body: &mut Body) {
     if headers.contains_key(EXPECT) {
         return;
     }

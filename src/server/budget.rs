@@ -90,7 +90,7 @@ impl Share {
         Ok(())
     }
 
-    /// Takes so many bytes more, of slower bodies if there are none left.
+    /// Takes `bytes` more, from slower bodies if none are left.
     ///
     /// # Errors
     /// 503.

@@ -39,10 +39,7 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, Path(name): Path<St
     let (parts, mut body) = request.into_parts();
     match answer(&shared, &name, &parts, &mut body).await {
         Ok(response) => response,
-        Err(problem) => {
-            body::linger(&parts.headers, &mut body).await;
-            problem.into_response()
-        }
+        Err(problem) => body::refuse(&parts.headers, &mut body, problem).await,
     }
 }
 

@@ -53,10 +53,7 @@ pub(super) async fn post(State(shared): State<Arc<Shared>>, request: Request) ->
     let (parts, mut body) = request.into_parts();
     match take(&shared, &parts, &mut body).await {
         Ok(receipt) => (StatusCode::ACCEPTED, Json(receipt)).into_response(),
-        Err(problem) => {
-            body::linger(&parts.headers, &mut body).await;
-            problem.into_response()
-        }
+        Err(problem) => body::refuse(&parts.headers, &mut body, problem).await,
     }
 }
 
