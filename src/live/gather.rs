@@ -26,9 +26,9 @@ const ROW_BYTES: usize = 48;
 /// Bytes of a run that are read or written at once.
 const WINDOW_BYTES: usize = 256 << 10;
 
-/// Where rows go that are too many.
+/// Where rows go that do not fit in memory.
 #[derive(Clone, Debug)]
-pub(super) struct Scratch {
+pub(super) struct Overflow {
     /// Files are made here without a name, so that they are gone with the process.
     pub folder: PathBuf,
     pub reserve: Arc<Reserve>,
@@ -40,7 +40,7 @@ pub(super) struct Scratch {
 pub(super) struct Gather<'s> {
     tick: Tick,
     now_ms: i64,
-    scratch: &'s Scratch,
+    overflow: &'s Overflow,
     rows: BTreeMap<&'static str, Rows>,
     bytes: usize,
     runs: Option<Runs>,
@@ -67,8 +67,8 @@ pub struct Runs {
 }
 
 impl<'s> Gather<'s> {
-    pub fn new(tick: Tick, now_ms: i64, scratch: &'s Scratch) -> Gather<'s> {
-        Gather { tick, now_ms, scratch, rows: BTreeMap::new(), bytes: 0, runs: None }
+    pub fn new(tick: Tick, now_ms: i64, overflow: &'s Overflow) -> Gather<'s> {
+        Gather { tick, now_ms, overflow, rows: BTreeMap::new(), bytes: 0, runs: None }
     }
 
     /// Adds a row, `diff` times. Waits while there is no space on the disk.
@@ -78,7 +78,7 @@ impl<'s> Gather<'s> {
     pub fn add(&mut self, collection: Collection, row: Vec<u8>, diff: i64) -> Result<(), LogError> {
         self.bytes += row.len() + ROW_BYTES;
         self.rows.entry(collection.name()).or_default().push((row, diff));
-        if self.bytes > self.scratch.memory { self.spill() } else { Ok(()) }
+        if self.bytes > self.overflow.memory { self.spill() } else { Ok(()) }
     }
 
     /// Returns all rows.
@@ -99,19 +99,19 @@ impl<'s> Gather<'s> {
 
     /// Writes what is in memory as one run of each collection.
     fn spill(&mut self) -> Result<(), LogError> {
-        let Gather { tick, now_ms, scratch, .. } = *self;
+        let Gather { tick, now_ms, overflow, .. } = *self;
         let runs = match &mut self.runs {
             Some(runs) => runs,
             None => {
-                let folder = scratch.folder.clone();
-                let file = scratch.reserve.patiently(|| tempfile::tempfile_in(&folder).map_err(failed(&folder)))?;
+                let folder = overflow.folder.clone();
+                let file = overflow.reserve.patiently(|| tempfile::tempfile_in(&folder).map_err(failed(&folder)))?;
                 let runs = BTreeMap::new();
                 self.runs.insert(Runs { tick, now_ms, file, folder, written: 0, runs, rows: 0 })
             }
         };
         for (collection, mut rows) in std::mem::take(&mut self.rows) {
             consolidate(&mut rows).ok_or_else(|| too_often(collection))?;
-            runs.append(collection, &rows, &scratch.reserve)?;
+            runs.append(collection, &rows, &overflow.reserve)?;
         }
         self.bytes = 0;
         Ok(())
@@ -243,8 +243,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let gathered = |memory| {
             let reserve = Arc::new(Reserve::none());
-            let scratch = Scratch { folder: folder.path().to_path_buf(), reserve, memory };
-            let mut gather = Gather::new(7, 70, &scratch);
+            let overflow = Overflow { folder: folder.path().to_path_buf(), reserve, memory };
+            let mut gather = Gather::new(7, 70, &overflow);
             for number in 0..1000_i64 {
                 let collection = if number % 3 == 0 { Collection::Counts } else { Collection::Sessions };
                 // Some rows come several times, some come to nothing, one is larger than a window.

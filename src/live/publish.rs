@@ -1,6 +1,6 @@
 //! What changed in a tick -> what is published: names and classes resolved, in canonical form.
 
-use super::gather::{self, Gather, MEMORY_BYTES, Output};
+use super::gather::{Gather, MEMORY_BYTES, Output, Overflow};
 use super::{Contribution, Fed, Kept, Published, Shared};
 use crate::decode;
 use crate::error::Error;
@@ -26,7 +26,7 @@ pub(super) struct Publish {
     /// Multiplicities are events.
     counts: BTreeMap<ClassHour, i64>,
     scratch: Scratch,
-    overflow: gather::Scratch,
+    overflow: Overflow,
     readers: Vec<Reader>,
 }
 
@@ -40,7 +40,7 @@ impl Publish {
             labelled: None,
             counts: BTreeMap::new(),
             scratch: Scratch::default(),
-            overflow: gather::Scratch {
+            overflow: Overflow {
                 folder: shared.plan.data_dir.clone(),
                 reserve: Arc::clone(&shared.reserve),
                 memory: MEMORY_BYTES,

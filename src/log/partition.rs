@@ -37,9 +37,9 @@ pub struct Limits {
     pub segment_bytes: u64,
     /// Records are handed to the file system when so many bytes are waiting, or at a sync.
     pub buffer_bytes: usize,
-    /// A block of a large tick is ended when its rows have so many bytes.
+    /// Bytes of rows at which a block of a large tick ends.
     pub block_bytes: usize,
-    /// A piece of a large tick is ended when its rows have so many bytes: what a reader of outputs has in memory.
+    /// Bytes of rows at which a piece of a large tick ends: what one reader of outputs has in memory.
     pub piece_bytes: usize,
 }
 

@@ -1,4 +1,4 @@
-//! The cursors of all sinks that have ever been here, for those who only look at a data folder.
+//! The cursors of all sinks that a data folder has ever had, for the doctor, which only reads.
 
 use super::cursor::{Cursor, CursorFile};
 use crate::histories::Histories;

@@ -72,7 +72,7 @@ fn field(to: &mut Canonical, field: &FieldPlan) {
     });
 }
 
-/// Names every field, so that one that is added does not compile before somebody has thought of it here.
+/// Names every field: a new one does not compile until this function handles it.
 fn source(to: &mut Canonical, source: &SourcePlan) {
     // Where events come from does not matter to what they mean.
     let SourcePlan { name, kind: _, paths: _, format, events } = source;

@@ -147,7 +147,7 @@ impl Spools {
 }
 
 impl Place {
-    /// Waits for room for so many bytes more.
+    /// Waits for room for `bytes` more.
     ///
     /// # Errors
     /// If the reader has gone or has been too slow, or there is no space.
@@ -228,7 +228,7 @@ impl State {
         left.min_by_key(|(_, held)| held.taken).map(|(id, _)| *id)
     }
 
-    /// Ends a snapshot and frees its space at once; its reader is told when it comes for more.
+    /// Ends a snapshot and frees its space at once; its reader gets an error when it asks for more.
     fn end(&mut self, id: u64, why: Unfinished) {
         let Some(held) = self.spools.get_mut(&id) else { return };
         self.bytes -= held.bytes;
