@@ -205,7 +205,7 @@ impl Look<'_> {
             self.found.replay = self.tried(Area::History, replay)?;
             // What is computed again is compared with what was published.
             let published = outputs.map_or(Ok(()), |outputs| {
-                (first.max(outputs.oldest())..outputs.upper()).try_for_each(|tick| outputs.read(tick).map(drop))
+                (first.max(outputs.oldest())..outputs.upper()).try_for_each(|tick| outputs.verify(tick))
             });
             self.tried(Area::Outputs, published)?;
         }
