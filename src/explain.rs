@@ -11,6 +11,7 @@ use crate::sink::rfc3339;
 use crate::text::printable;
 use dataflows::classify::{Definitions, Why};
 use dataflows::{NoTime, Position, Sessionless, UserKey, ValueKind};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,7 +47,7 @@ pub fn explain(plan: &Arc<Plan>, source: Option<&str>, bytes: &[u8]) -> Result<S
     };
     let position = Position { source: index as u16, part: 0, offset: offset as u64 };
     let block = Block { position, format, framing, header: header.as_ref(), received: None, bytes: body };
-    let definitions = Definitions::new(plan.rules.clone(), Vec::new());
+    let definitions = Definitions::new(plan.rules.clone(), &BTreeSet::new());
     let mut sheets = Sheets { plan, definitions, done: Vec::new() };
     Decoder::new(Arc::clone(plan), Range::default()).read(&block, &mut sheets);
     if sheets.done.is_empty() {

@@ -16,7 +16,7 @@ use crate::text::plural;
 use dataflows::classify::Definitions;
 use dataflows::rules::{Predicate, Rule, UNCLASSIFIED};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A plan with what its files are, as printable data. Its fields are an interface: add to them, don't rename them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -182,7 +182,7 @@ impl Outline {
         let sources: Vec<SourceOutline> = sources.collect::<Result<_, _>>()?;
         let paths = |candidates: &[Path]| candidates.iter().map(Path::to_string).collect();
         let name = |field: usize| plan.fields[field].name.clone();
-        let definitions = Definitions::new(plan.rules.clone(), Vec::new());
+        let definitions = Definitions::new(plan.rules.clone(), &BTreeSet::new());
         Ok(Outline {
             config: plan.config.display().to_string(),
             workers: plan.workers,

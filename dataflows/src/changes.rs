@@ -14,8 +14,8 @@ use differential_dataflow::trace::cursor::{Cursor, Navigable};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use timely::dataflow::operators::{Inspect, Probe};
-use timely::dataflow::{ProbeHandle, Stream};
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 /// The changes of one tick, as the operators gave them: neither sorted nor consolidated.
 #[derive(Debug, Default)]
@@ -34,36 +34,86 @@ pub struct Changes {
 }
 
 /// Collects changes until their tick is complete.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Collector {
     changes: Rc<RefCell<BTreeMap<Tick, Changes>>>,
     /// Of the first tick only classes and counts are collected.
     skip_restored: Rc<Cell<bool>>,
+    /// The least tick that may still change anything, here or elsewhere.
+    settled: Rc<Cell<Tick>>,
+}
+
+/// What is collected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Collect {
+    Everything,
+    Verdicts,
 }
 
 impl Collector {
-    /// Collects what the outputs say; `probe` then says which ticks are complete.
-    pub fn watch(&self, outputs: &Outputs<'_>, probe: &ProbeHandle<Tick>) {
-        self.spans(&outputs.sessions.stream, probe, true, |changes, user, session, diff| {
-            changes.sessions.push(((*user, session.clone()), diff));
+    /// Reads all outputs in one operator: one for each would have the progress of each tracked, tick by tick, by every
+    /// worker.
+    pub fn watch(outputs: &Outputs<'_>, collect: Collect) -> Collector {
+        let collector =
+            Collector { changes: Rc::default(), skip_restored: Rc::default(), settled: Rc::new(Cell::new(0)) };
+        let Collector { changes, skip_restored, settled } = collector.clone();
+        let mut builder = OperatorBuilder::new("Watch".to_string(), outputs.sessions.stream.scope());
+        let mut sessions = builder.new_input(outputs.sessions.stream.clone(), Pipeline);
+        let mut names = builder.new_input(outputs.names.stream.clone(), Pipeline);
+        let mut classes = builder.new_input(outputs.classes.stream.clone(), Pipeline);
+        let mut counts = builder.new_input(outputs.counts.stream.clone(), Pipeline);
+        let mut sessionless = builder.new_input(outputs.sessionless.stream.clone(), Pipeline);
+        let mut closings = builder.new_input(outputs.closings.clone(), Pipeline);
+        let mut ids = builder.new_input(outputs.ids.clone(), Pipeline);
+        let mut by_signature = builder.new_input(outputs.by_signature.clone(), Pipeline);
+        let mut by_reason = builder.new_input(outputs.by_reason.clone(), Pipeline);
+        let mut late = builder.new_input(outputs.late.clone(), Pipeline);
+        let mut lineage = builder.new_input(outputs.lineage.clone(), Pipeline);
+        let mut verdicts = builder.new_input(outputs.verdicts.clone(), Pipeline);
+        builder.build(move |_capabilities| {
+            move |frontiers| {
+                let mut changes = changes.borrow_mut();
+                let mut to = Destination { changes: &mut changes, collect, skip_restored: skip_restored.get() };
+                sessions.for_each(|_, spans| {
+                    to.spans(spans, true, |changes, user, session: &Session, diff| {
+                        changes.sessions.push(((*user, session.clone()), diff));
+                    });
+                });
+                names.for_each(|_, spans| spans.clear());
+                classes.for_each(|_, spans| {
+                    to.spans(spans, false, |changes, signature, class, diff| {
+                        changes.classes.push(((*signature, Class::clone(class)), diff));
+                    });
+                });
+                counts.for_each(|_, spans| {
+                    to.spans(spans, false, |changes, row: &ClassHour, (), diff| {
+                        changes.counts.push((row.clone(), diff));
+                    });
+                });
+                sessionless.for_each(|_, spans| spans.clear());
+                closings.for_each(|_, rows| to.updates(rows, |changes| &mut changes.closings));
+                ids.for_each(|_, rows| to.updates(rows, |changes| &mut changes.ids));
+                by_signature.for_each(|_, rows| to.updates(rows, |changes| &mut changes.by_signature));
+                by_reason.for_each(|_, rows| to.updates(rows, |changes| &mut changes.by_reason));
+                late.for_each(|_, rows| to.journal(rows, |changes| &mut changes.late));
+                lineage.for_each(|_, rows| to.journal(rows, |changes| &mut changes.lineage));
+                to.collect = Collect::Everything;
+                verdicts.for_each(|_, rows| to.journal(rows, |changes| &mut changes.verdicts));
+                let least = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
+                settled.set(least.unwrap_or(Tick::MAX));
+            }
         });
-        self.spans(&outputs.classes.stream, probe, false, |changes, signature, class, diff| {
-            changes.classes.push(((*signature, Class::clone(class)), diff));
-        });
-        let counts = |changes: &mut Changes, row: &ClassHour, (): &(), diff| changes.counts.push((row.clone(), diff));
-        self.spans(&outputs.counts.stream, probe, false, counts);
-        self.updates(&outputs.closings, probe, |changes, row, diff| changes.closings.push((row.clone(), diff)));
-        self.updates(&outputs.ids, probe, |changes, row, diff| changes.ids.push((*row, diff)));
-        self.updates(&outputs.by_signature, probe, |changes, row, diff| changes.by_signature.push((*row, diff)));
-        self.updates(&outputs.by_reason, probe, |changes, row, diff| changes.by_reason.push((*row, diff)));
-        self.journal(&outputs.late, probe, |changes, row| changes.late.push(row.clone()));
-        self.journal(&outputs.lineage, probe, |changes, row| changes.lineage.push(row.clone()));
-        self.journal(&outputs.verdicts, probe, |changes, row| changes.verdicts.push(*row));
+        collector
     }
 
     /// See [`crate::engine::Engine::skip_restored`].
     pub fn skip_restored(&self) {
         self.skip_restored.set(true);
+    }
+
+    /// Everything before this tick has been collected, at all workers.
+    pub fn settled(&self) -> Tick {
+        self.settled.get()
     }
 
     /// The changes of the ticks before `upper`, in order; ticks without any are left out.
@@ -72,64 +122,61 @@ impl Collector {
         let rest = all.split_off(&upper);
         std::mem::replace(&mut *all, rest)
     }
+}
 
-    fn updates<R: Clone + 'static>(
-        &self,
-        stream: &Stream<'_, Tick, Vec<(R, Tick, isize)>>,
-        probe: &ProbeHandle<Tick>,
-        add: impl Fn(&mut Changes, &R, isize) + 'static,
-    ) {
-        let Collector { changes: all, skip_restored } = self.clone();
-        let add = move |(row, tick, diff): &(R, Tick, isize)| {
-            if *tick > 0 || !skip_restored.get() {
-                add(all.borrow_mut().entry(*tick).or_default(), row, *diff);
+/// Where changes go.
+struct Destination<'c> {
+    changes: &'c mut BTreeMap<Tick, Changes>,
+    collect: Collect,
+    skip_restored: bool,
+}
+
+impl Destination<'_> {
+    fn updates<R>(&mut self, rows: &mut Vec<(R, Tick, isize)>, list: impl Fn(&mut Changes) -> &mut Vec<(R, isize)>) {
+        for (row, tick, diff) in rows.drain(..) {
+            if self.collect == Collect::Everything && (tick > 0 || !self.skip_restored) {
+                list(self.changes.entry(tick).or_default()).push((row, diff));
             }
-        };
-        stream.clone().inspect(add).probe_with(probe);
+        }
     }
 
-    fn journal<R: Clone + 'static>(
-        &self,
-        stream: &Stream<'_, Tick, Vec<(R, Tick)>>,
-        probe: &ProbeHandle<Tick>,
-        add: impl Fn(&mut Changes, &R) + 'static,
-    ) {
-        let all = Rc::clone(&self.changes);
-        let add = move |(row, tick): &(R, Tick)| add(all.borrow_mut().entry(*tick).or_default(), row);
-        stream.clone().inspect(add).probe_with(probe);
+    fn journal<R>(&mut self, rows: &mut Vec<(R, Tick)>, list: impl Fn(&mut Changes) -> &mut Vec<R>) {
+        for (row, tick) in rows.drain(..) {
+            if self.collect == Collect::Everything {
+                list(self.changes.entry(tick).or_default()).push(row);
+            }
+        }
     }
 
+    /// `skippable`: what was restored is left out.
     fn spans<B>(
-        &self,
-        stream: &Stream<'_, Tick, Vec<Span<Tick, B>>>,
-        probe: &ProbeHandle<Tick>,
+        &mut self,
+        spans: &mut Vec<Span<Tick, B>>,
         skippable: bool,
-        add: impl Fn(&mut Changes, Key<'_, B>, Val<'_, B>, isize) + 'static,
+        add: impl Fn(&mut Changes, Key<'_, B>, Val<'_, B>, isize),
     ) where
-        B: Navigable + Clone + 'static,
+        B: Navigable,
         B::Cursor: Cursor<Time = Tick, Diff = isize>,
     {
-        let Collector { changes: all, skip_restored } = self.clone();
-        let add = move |span: &Span<Tick, B>| {
-            let Some(batch) = &span.inner else { return };
+        for span in spans.drain(..) {
             // The first tick is a batch of its own.
-            if skippable && skip_restored.get() && span.upper().elements() == [1] {
-                return;
+            let restored = self.skip_restored && span.upper().elements() == [1];
+            let Some(batch) = &span.inner else { continue };
+            if self.collect != Collect::Everything || skippable && restored {
+                continue;
             }
-            let mut all = all.borrow_mut();
             let mut cursor = batch.cursor();
             while let Some(key) = cursor.get_key(batch) {
                 while let Some(value) = cursor.get_val(batch) {
                     cursor.map_times(batch, |tick, diff| {
-                        let changes = all.entry(B::Cursor::owned_time(tick)).or_default();
+                        let changes = self.changes.entry(B::Cursor::owned_time(tick)).or_default();
                         add(changes, key, value, B::Cursor::owned_diff(diff));
                     });
                     cursor.step_val(batch);
                 }
                 cursor.step_key(batch);
             }
-        };
-        stream.clone().inspect(add).probe_with(probe);
+        }
     }
 }
 

@@ -5,15 +5,20 @@ use crate::identity::{SignatureId, kind_rank};
 use crate::rules::{Descriptor, Rule, UNCLASSIFIED};
 use crate::time::Tick;
 use differential_dataflow::VecCollection;
-use differential_dataflow::collection::AsCollection;
-use differential_dataflow::operators::ThresholdTotal;
 use differential_dataflow::operators::arrange::arrangement::arrange_core;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::{ValBatcher, ValSpine};
-use serde::{Deserialize, Serialize};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::vec::{Broadcast, ToStream};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::{Capability, InputCapability};
+use timely::progress::operate::FrontierInterest;
 
 /// Class of events whose type is one too many, see [`MAX_KINDS`].
 pub const OVERFLOW: &str = "overflow";
@@ -41,7 +46,7 @@ pub enum Why<'a> {
 }
 
 /// Everything that decides on classes, besides the event.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Definitions {
     /// In the order in which they are tried.
     rules: Vec<Rule>,
@@ -50,7 +55,8 @@ pub struct Definitions {
 }
 
 impl Definitions {
-    pub fn new(mut rules: Vec<Rule>, mut kinds: Vec<u64>) -> Definitions {
+    /// `kinds`: the ranks of all types.
+    pub fn new(mut rules: Vec<Rule>, kinds: &BTreeSet<u64>) -> Definitions {
         rules.sort_unstable_by(|one, other| {
             (other.priority, one.order, &one.name, &one.when).cmp(&(
                 one.priority,
@@ -59,8 +65,8 @@ impl Definitions {
                 &other.when,
             ))
         });
-        kinds.sort_unstable();
-        let cut = (kinds.len() > MAX_KINDS).then(|| kinds[MAX_KINDS - 1]);
+        let last = || kinds.iter().nth(MAX_KINDS - 1).copied();
+        let cut = if kinds.len() > MAX_KINDS { last() } else { None };
         Definitions { rules, cut }
     }
 
@@ -81,48 +87,131 @@ impl Definitions {
     }
 }
 
-/// Returns the class of every signature, whole on each worker. Signatures may come repeatedly.
+/// The class of each signature, whole on each worker.
+pub struct Classified<'s> {
+    /// Changes of the classes, as they are in the arrangement.
+    pub changes: Stream<'s, Tick, Vec<((SignatureId, Class), Tick, isize)>>,
+    pub classes: Arranged<'s, ClassTrace>,
+}
+
+/// Classifies every signature at every worker. Signatures may come repeatedly, and stay.
+///
+/// One operator instead of `distinct`, `reduce` and `join`: each of these waits for the progress of all workers, and a
+/// tick without a new signature, as nearly all are, would pay for each of them.
 pub fn classify<'s>(
     signatures: VecCollection<'s, Tick, (SignatureId, Descriptor), isize>,
     rules: VecCollection<'s, Tick, Rule, isize>,
-) -> Arranged<'s, ClassTrace> {
-    /// One thing that the definitions are made of.
-    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-    enum Part {
-        /// Always there, so that there are definitions even without rules and types.
-        Base,
-        Kind(u64),
-        Rule(Rule),
-    }
+) -> Classified<'s> {
     let scope = signatures.scope();
-    let signatures = signatures.distinct_total();
-    let kinds = signatures.clone().flat_map(|(_, descriptor)| descriptor.kind.as_deref().map(kind_rank));
-    let base = (scope.index() == 0).then_some((((), Part::Base), 0, 1));
-    let definitions = base
-        .to_stream(scope)
-        .as_collection()
-        .concat(kinds.distinct_total().map(|kind| ((), Part::Kind(kind))))
-        .concat(rules.map(|rule| ((), Part::Rule(rule))))
-        .reduce_named("Definitions", |(), parts, output| {
-            let (mut rules, mut kinds) = (Vec::new(), Vec::new());
-            for (part, _) in parts {
-                match part {
-                    Part::Base => {}
-                    Part::Kind(kind) => kinds.push(*kind),
-                    Part::Rule(rule) => rules.push(rule.clone()),
+    let workers = scope.peers() as u64;
+    let mut builder = OperatorBuilder::new("Classify".to_string(), scope);
+    // Everywhere: each worker resolves the events and sessions that it owns.
+    let signatures = signatures.inner.flat_map(move |(row, _, _)| (0..workers).map(move |to| (to, row.clone())));
+    let rules = rules.inner.flat_map(move |(rule, _, diff)| (0..workers).map(move |to| (to, rule.clone(), diff)));
+    let mut signatures = builder.new_input(signatures, Exchange::new(|row: &(u64, _)| row.0));
+    let mut rules = builder.new_input(rules, Exchange::new(|row: &(u64, _, _)| row.0));
+    // Without anything that waits, progress is no news.
+    (0..2).for_each(|input| builder.set_notify_for(input, FrontierInterest::IfCapability));
+    let (changes, stream) = builder.new_output();
+    let mut changes = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(changes);
+    builder.build(move |_capabilities| {
+        let mut pending: BTreeMap<Tick, Pending> = BTreeMap::new();
+        let mut classifier = Classifier::default();
+        move |frontiers| {
+            // Messages have a stamp: these inputs are fed with capabilities only.
+            signatures.for_each(|capability, data: &mut Vec<(u64, (SignatureId, Descriptor))>| {
+                if let Some(waiting) = Pending::at(&mut pending, &capability) {
+                    waiting.signatures.extend(data.drain(..).map(|(_, row)| row));
+                }
+            });
+            rules.for_each(|capability, data: &mut Vec<(u64, Rule, isize)>| {
+                if let Some(waiting) = Pending::at(&mut pending, &capability) {
+                    waiting.rules.extend(data.drain(..).map(|(_, rule, diff)| (rule, diff)));
+                }
+            });
+            let mut changes = changes.activate();
+            let complete = |tick: &Tick| !frontiers[0].less_equal(tick) && !frontiers[1].less_equal(tick);
+            while let Some(entry) = pending.first_entry().filter(|entry| complete(entry.key())) {
+                let (tick, Pending { at, signatures, rules }) = entry.remove_entry();
+                let rows = classifier.tick(signatures, rules).into_iter();
+                changes.session(&at).give_iterator(rows.map(|(row, diff)| (row, tick, diff)));
+            }
+        }
+    });
+    let classes = arrange_core::<_, _, ValBatcher<_, _, _, _>, _>(stream.clone(), Pipeline, "Classes", ValBatcher::new);
+    Classified { changes: stream, classes }
+}
+
+/// What has arrived for a tick that is not complete yet.
+struct Pending {
+    at: Capability<Tick>,
+    signatures: Vec<(SignatureId, Descriptor)>,
+    rules: Vec<(Rule, isize)>,
+}
+
+impl Pending {
+    /// What waits for the tick of a message; `None` if that makes no claim.
+    fn at<'p>(pending: &'p mut BTreeMap<Tick, Pending>, capability: &InputCapability<Tick>) -> Option<&'p mut Pending> {
+        Some(match pending.entry(*capability.least()?) {
+            Entry::Occupied(waiting) => waiting.into_mut(),
+            Entry::Vacant(place) => {
+                let at = capability.retain_least(0)?;
+                place.insert(Pending { at, signatures: Vec::new(), rules: Vec::new() })
+            }
+        })
+    }
+}
+
+/// What one worker knows of signatures and rules: after a tick it follows from all that has come, in whatever order.
+#[derive(Default)]
+struct Classifier {
+    known: BTreeMap<SignatureId, (Descriptor, Class)>,
+    rules: BTreeMap<Rule, isize>,
+    /// Ranks of the types.
+    kinds: BTreeSet<u64>,
+    definitions: Definitions,
+}
+
+impl Classifier {
+    /// Takes what came with a tick. Returns how the classes change.
+    fn tick(
+        &mut self,
+        signatures: Vec<(SignatureId, Descriptor)>,
+        rules: Vec<(Rule, isize)>,
+    ) -> Vec<((SignatureId, Class), isize)> {
+        let mut changes = Vec::new();
+        for (rule, diff) in rules {
+            let count = self.rules.entry(rule).or_default();
+            *count += diff;
+        }
+        self.rules.retain(|_, count| *count != 0);
+        let mut added = BTreeMap::new();
+        for (signature, descriptor) in signatures {
+            if !self.known.contains_key(&signature) {
+                self.kinds.extend(descriptor.kind.as_deref().map(kind_rank));
+                added.insert(signature, descriptor);
+            }
+        }
+        let rules = self.rules.keys().cloned().collect();
+        let definitions = Definitions::new(rules, &self.kinds);
+        if definitions != self.definitions {
+            self.definitions = definitions;
+            for (signature, (descriptor, class)) in &mut self.known {
+                let now = self.definitions.classify(descriptor).0;
+                if now != &**class {
+                    let before = std::mem::replace(class, Class::from(now));
+                    changes.push(((*signature, before), -1));
+                    changes.push(((*signature, Class::clone(class)), 1));
                 }
             }
-            output.push((Definitions::new(rules, kinds), 1));
-        });
-    let classes = signatures
-        .map(|signature| ((), signature))
-        .join_map(definitions, |(), (signature, descriptor), definitions| {
-            (*signature, Class::from(definitions.classify(descriptor).0))
-        })
-        .consolidate();
-    // Everywhere: each worker resolves the sessions that it owns.
-    let everywhere = classes.inner.broadcast();
-    arrange_core::<_, _, ValBatcher<_, _, _, _>, _>(everywhere, Pipeline, "Classes", ValBatcher::new)
+        }
+        for (signature, descriptor) in added {
+            let class = Class::from(self.definitions.classify(&descriptor).0);
+            changes.push(((signature, Class::clone(&class)), 1));
+            self.known.insert(signature, (descriptor, class));
+        }
+        changes
+    }
 }
 
 #[cfg(test)]
@@ -144,7 +233,7 @@ mod tests {
     fn higher_priority_goes_first_then_the_order_of_the_configuration() {
         let rules =
             vec![rule("late", 0, 1, &[(0, true)]), rule("early", 0, 0, &[(0, true)]), rule("high", 5, 9, &[(1, true)])];
-        let definitions = Definitions::new(rules, vec![]);
+        let definitions = Definitions::new(rules, &BTreeSet::new());
         assert_eq!(definitions.classify(&descriptor(None, &[true, true])).0, "high");
         assert_eq!(definitions.classify(&descriptor(None, &[true, false])).0, "early");
         assert_eq!(definitions.classify(&descriptor(Some("kind"), &[false, false])), ("kind", Why::Kind));
@@ -153,23 +242,42 @@ mod tests {
 
     #[test]
     fn all_conditions_have_to_hold_and_an_unanswered_test_does_not() {
-        let definitions = Definitions::new(vec![rule("both", 0, 0, &[(0, true), (1, false)])], vec![]);
+        let definitions = Definitions::new(vec![rule("both", 0, 0, &[(0, true), (1, false)])], &BTreeSet::new());
         assert_eq!(definitions.classify(&descriptor(None, &[true, false])).0, "both");
         assert_eq!(definitions.classify(&descriptor(None, &[true, true])).0, UNCLASSIFIED);
         assert_eq!(definitions.classify(&descriptor(None, &[true])).0, UNCLASSIFIED);
     }
 
+    /// In one tick, in many, in whatever order, with rules that come and go: the classes are those that the definitions
+    /// give, and every change is one of what was there.
     #[test]
-    fn of_too_many_types_the_least_ranks_keep_their_class_in_any_order() {
+    fn classes_follow_from_what_has_come_in_any_order() {
         let names: Vec<String> = (0..MAX_KINDS + 100).map(|n| format!("type {n}")).collect();
-        let mut ranks: Vec<u64> = names.iter().map(|name| kind_rank(name)).collect();
-        let overflowed = |definitions: &Definitions| -> Vec<&String> {
-            names.iter().filter(|name| definitions.classify(&descriptor(Some(name), &[])).0 == OVERFLOW).collect()
-        };
-        let forward = Definitions::new(vec![], ranks.clone());
-        ranks.reverse();
-        let backward = Definitions::new(vec![], ranks);
-        assert_eq!(overflowed(&forward).len(), 100);
-        assert_eq!(overflowed(&forward), overflowed(&backward));
+        let signature = |n: usize| (SignatureId(n as u64), descriptor(Some(&names[n]), &[n % 10 == 0]));
+        let (tens, all) = (rule("tens", 0, 0, &[(0, true)]), rule("all", 1, 1, &[]));
+        let kinds: BTreeSet<u64> = names.iter().map(|name| kind_rank(name)).collect();
+        let definitions = Definitions::new(vec![tens.clone()], &kinds);
+        let expected: BTreeMap<SignatureId, Class> =
+            (0..names.len()).map(|n| (signature(n).0, Class::from(definitions.classify(&signature(n).1).0))).collect();
+        assert_eq!(expected.values().filter(|class| &***class == OVERFLOW).count(), 90);
+
+        let forward: Vec<usize> = (0..names.len()).collect();
+        let backward: Vec<usize> = forward.iter().rev().copied().collect();
+        for (order, at_once) in [(&forward, names.len()), (&forward, 700), (&backward, 700), (&backward, names.len())] {
+            let mut classifier = Classifier::default();
+            let mut classes = BTreeMap::new();
+            let mut tick = |signatures: &[usize], rules: Vec<(Rule, isize)>| {
+                let signatures = signatures.iter().chain(signatures).map(|n| signature(*n)).collect();
+                for (row, diff) in classifier.tick(signatures, rules) {
+                    *classes.entry(row).or_insert(0) += diff;
+                }
+                assert!(classes.values().all(|count| [0, 1].contains(count)));
+            };
+            tick(&[], vec![(all.clone(), 1)]);
+            order.chunks(at_once).for_each(|some| tick(some, vec![]));
+            tick(&[0], vec![(all.clone(), -1), (tens.clone(), 1)]);
+            classes.retain(|_, count| *count != 0);
+            assert_eq!(classes.into_keys().collect::<BTreeMap<_, _>>(), expected);
+        }
     }
 }

@@ -18,6 +18,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::{Capability, InputCapability};
+use timely::progress::operate::FrontierInterest;
 
 /// Deadlines lie on whole seconds.
 const GRID: i64 = 1_000_000;
@@ -40,15 +41,19 @@ pub fn deadline(end: EventTime, gap: i64) -> EventTime {
 pub type NextDeadline = Rc<Cell<Option<EventTime>>>;
 
 /// Returns the changes of the closed sessions. `clock` has, on each worker, the `now_ms` of every tick; each batch of
-/// `sessions` holds those of one tick.
+/// `sessions` holds those of one tick, and those before the tick `done` have come: with the progress of all workers it
+/// would take them another round to agree.
 pub fn close<'s>(
     sessions: SessionSpans<'s>,
+    done: Rc<Cell<Tick>>,
     clock: Stream<'s, Tick, Vec<i64>>,
     gap: i64,
 ) -> (Stream<'s, Tick, Vec<(Closing, Tick, isize)>>, NextDeadline) {
     let mut builder = OperatorBuilder::new("Close".to_string(), sessions.scope());
     let mut sessions = builder.new_input(sessions, Pipeline);
     let mut clock = builder.new_input(clock, Pipeline);
+    // Without anything that waits, progress is no news.
+    (0..2).for_each(|input| builder.set_notify_for(input, FrontierInterest::IfCapability));
     let (closings, stream) = builder.new_output();
     let mut closings = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(closings);
     let next = NextDeadline::default();
@@ -73,7 +78,7 @@ pub fn close<'s>(
                 }
             });
             let mut closings = closings.activate();
-            let complete = |tick: &Tick| !frontiers[0].less_equal(tick) && !frontiers[1].less_equal(tick);
+            let complete = |tick: &Tick| *tick < done.get() && !frontiers[1].less_equal(tick);
             while let Some(entry) = pending.first_entry().filter(|entry| complete(entry.key())) {
                 let (tick, Pending { at, now_ms, sessions }) = entry.remove_entry();
                 open.tick(tick, &sessions, now_ms, &mut rows);

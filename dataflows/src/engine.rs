@@ -1,30 +1,28 @@
 //! One worker's instance of the graph: the sending ends of its inputs and the reading ends of its views. Everything that
 //! touches timely's generics is compiled here, once; the world sees plain functions.
 
-use crate::changes::{Changes, Collector};
+use crate::changes::{Changes, Collect, Collector};
 use crate::classify::ClassTrace;
 use crate::close::NextDeadline;
 use crate::counts::{CountTrace, SessionlessTrace, SignatureHour};
 use crate::identity::{SignatureId, UserKey};
 use crate::ingest::{IdRow, Verdict};
+use crate::parcel::{Parcel, Unpacked, unpack};
 use crate::pipeline::{Inputs, NameTrace, Outputs, Restored, Settings, pipeline};
 use crate::record::{Record, Sessionless};
 use crate::rules::{Descriptor, Rule};
 use crate::scan::{Reading, SessionScan};
 use crate::sessionize::{Session, SessionTrace};
 use crate::time::{EventTime, Tick};
-use differential_dataflow::input::InputSession;
+use differential_dataflow::collection::AsCollection;
 use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::cursor::Cursor;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use timely::container::CapacityContainerBuilder;
+use timely::dataflow::InputHandle;
 use timely::dataflow::operators::vec::{Input as _, ToStream};
-use timely::dataflow::operators::{Inspect, Probe};
-use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::progress::Antichain;
 use timely::progress::frontier::AntichainRef;
 use timely::worker::Worker;
@@ -36,10 +34,8 @@ const PATIENCE: Duration = Duration::from_millis(1);
 pub struct Engine {
     feed: Feed,
     views: Views,
-    verdicts: Rc<RefCell<Vec<Verdict>>>,
     collector: Collector,
     next_deadline: NextDeadline,
-    probe: ProbeHandle<Tick>,
 }
 
 /// What a snapshot brings back, a part of it at a time.
@@ -68,22 +64,18 @@ impl Engine {
     /// Builds the graph. Every worker has to do so with equal settings. With a clock, changes are collected and have to
     /// be taken ([`Engine::changes`]); without one, verdicts alone are.
     pub fn new(worker: &mut Worker, settings: Settings) -> Engine {
-        let mut records = InputHandle::new();
-        let mut clock = InputHandle::new();
-        let (mut names, mut signatures, mut rules) = (InputSession::new(), InputSession::new(), InputSession::new());
+        let mut parcels = Sender::new();
         let mut restored = RestoredFeed::default();
-        let verdicts = Rc::new(RefCell::new(Vec::new()));
-        let collector = Collector::default();
-        let probe = ProbeHandle::new();
-        let (views, next_deadline) = worker.dataflow(|scope| {
+        let (views, collector, next_deadline) = worker.dataflow(|scope| {
+            let Unpacked { records, names, signatures, rules, clock } = unpack(scope.input_from(&mut parcels));
             let inputs = Inputs {
-                records: scope.input_from(&mut records),
-                names: names.to_collection(scope),
-                signatures: signatures.to_collection(scope),
-                rules: rules.to_collection(scope),
+                records,
+                names: names.as_collection(),
+                signatures: signatures.as_collection(),
+                rules: rules.as_collection(),
                 // Deletions come with the control partition of a running cluster; finite sources have none.
                 replacements: None.to_stream(scope),
-                clock: scope.input_from(&mut clock),
+                clock,
                 restored: Restored {
                     sessions: scope.input_from(&mut restored.sessions),
                     ids: scope.input_from(&mut restored.ids),
@@ -92,19 +84,9 @@ impl Engine {
                 },
             };
             let outputs = pipeline(inputs, settings);
-            if settings.clock {
-                collector.watch(&outputs, &probe);
-            } else {
-                let journal = Rc::clone(&verdicts);
-                let watched = outputs.verdicts.inspect(move |(verdict, _)| journal.borrow_mut().push(*verdict));
-                watched.probe_with(&probe);
-            }
+            let collect = if settings.clock { Collect::Everything } else { Collect::Verdicts };
+            let collector = Collector::watch(&outputs, collect);
             let Outputs { sessions, names, classes, counts, sessionless, next_deadline, .. } = outputs;
-            sessions.stream.probe_with(&probe);
-            names.stream.probe_with(&probe);
-            classes.stream.probe_with(&probe);
-            counts.stream.probe_with(&probe);
-            sessionless.stream.probe_with(&probe);
             let views = Views {
                 sessions: sessions.trace,
                 names: names.trace,
@@ -112,10 +94,9 @@ impl Engine {
                 counts: counts.trace,
                 sessionless: sessionless.trace,
             };
-            (views, next_deadline)
+            (views, collector, next_deadline)
         });
-        let feed = Feed { records, names, signatures, rules, clock, restored: Some(restored) };
-        Engine { feed, views, verdicts, collector, next_deadline, probe }
+        Engine { feed: Feed { parcels, now_ms: None, restored: Some(restored) }, views, collector, next_deadline }
     }
 
     /// Of what the first tick brings back only classes and counts are collected: the rest is a copy of all that there is, and
@@ -130,7 +111,7 @@ impl Engine {
     /// After the first [`Engine::advance_to`].
     pub fn restore(&mut self, roots: &mut Roots) {
         let restored = self.feed.restored.as_mut().expect("a snapshot comes back before anything else");
-        let tick = *self.feed.records.time();
+        let tick = *self.feed.parcels.time();
         restored.sessions.send_batch(&mut roots.sessions);
         restored.ids.send_batch(&mut roots.ids);
         let rows = roots.by_signature.drain(..).map(|(row, count)| (row, tick, count));
@@ -139,44 +120,41 @@ impl Engine {
         restored.by_reason.send_batch(&mut rows.collect());
     }
 
-    /// The clock of the current tick.
+    /// The clock of the current tick. It goes with what is sent next, or alone.
     pub fn now(&mut self, now_ms: i64) {
-        self.feed.clock.send(now_ms);
+        self.feed.now_ms = Some(now_ms);
     }
 
     /// Sends at the current tick.
     pub fn send(&mut self, input: &mut Input) {
-        let records = input.records.len();
-        self.feed.records.send_batch(&mut input.records);
+        let tick = *self.feed.parcels.time();
         // The next batch will be about as large: growing to it step by step would copy it twice.
-        input.records.reserve(records);
-        input.names.drain(..).for_each(|name| self.feed.names.insert(name));
-        input.signatures.drain(..).for_each(|signature| self.feed.signatures.insert(signature));
-        input.rules.drain(..).for_each(|rule| self.feed.rules.insert(rule));
-        input.rules_gone.drain(..).for_each(|rule| self.feed.rules.remove(rule));
+        let next = Vec::with_capacity(input.records.len());
+        let gone = input.rules_gone.drain(..).map(|rule| (rule, tick, -1));
+        self.feed.send(Parcel {
+            records: std::mem::replace(&mut input.records, next),
+            names: input.names.drain(..).map(|name| (name, tick, 1)).collect(),
+            signatures: input.signatures.drain(..).map(|signature| (signature, tick, 1)).collect(),
+            rules: input.rules.drain(..).map(|rule| (rule, tick, 1)).chain(gone).collect(),
+            now_ms: None,
+        });
     }
 
     /// Promises to send nothing more before `tick`.
     pub fn advance_to(&mut self, tick: Tick) {
-        if self.feed.records.time() < &tick {
-            let Feed { records, names, signatures, rules, clock, restored } = &mut self.feed;
+        if self.feed.parcels.time() < &tick {
+            if self.feed.now_ms.is_some() {
+                self.feed.send(Parcel::default());
+            }
             // What is restored is complete.
-            *restored = None;
-            records.advance_to(tick);
-            clock.advance_to(tick);
-            names.advance_to(tick);
-            signatures.advance_to(tick);
-            rules.advance_to(tick);
-            // An input session releases its capability only when it is flushed.
-            names.flush();
-            signatures.flush();
-            rules.flush();
+            self.feed.restored = None;
+            self.feed.parcels.advance_to(tick);
         }
     }
 
     /// Everything before this tick is in the views, of all workers.
     pub fn settled(&self) -> Tick {
-        self.probe.with_frontier(|frontier| frontier.first().copied().unwrap_or(Tick::MAX))
+        self.collector.settled()
     }
 
     /// From here on the views are not asked how they were before `tick`.
@@ -200,9 +178,10 @@ impl Engine {
         &mut self.views
     }
 
-    /// What ingest decided on records that did not simply count, since the last call.
+    /// What ingest decided on records that did not simply count, since the last call. Without a clock: with one, see
+    /// [`Engine::changes`].
     pub fn verdicts(&mut self) -> Vec<Verdict> {
-        self.verdicts.take()
+        self.collector.take(Tick::MAX).into_values().flat_map(|changes| changes.verdicts).collect()
     }
 
     /// Lets the operators work.
@@ -221,24 +200,31 @@ impl Engine {
     }
 
     /// Closes the inputs and works until all is done, on all workers.
-    pub fn close(self, worker: &mut Worker) -> (Views, Vec<Verdict>) {
-        let Engine { feed, views, verdicts, probe, .. } = self;
-        drop(feed);
-        while !probe.done() {
+    pub fn close(mut self, worker: &mut Worker) -> (Views, Vec<Verdict>) {
+        self.feed.parcels = Sender::new();
+        self.feed.restored = None;
+        while self.settled() != Tick::MAX {
             Engine::wait(worker);
         }
-        (views, verdicts.take())
+        let verdicts = self.verdicts();
+        (self.views, verdicts)
     }
 }
 
 struct Feed {
-    records: Sender<Record>,
-    names: InputSession<Tick, (UserKey, Arc<str>), isize>,
-    signatures: InputSession<Tick, (SignatureId, Descriptor), isize>,
-    rules: InputSession<Tick, Rule, isize>,
-    clock: Sender<i64>,
+    parcels: Sender<Parcel>,
+    /// To go with the next parcel.
+    now_ms: Option<i64>,
     /// Until the first tick is over.
     restored: Option<RestoredFeed>,
+}
+
+impl Feed {
+    fn send(&mut self, parcel: Parcel) {
+        self.parcels.send(Parcel { now_ms: self.now_ms.take(), ..parcel });
+        // Operators may begin with it.
+        self.parcels.flush();
+    }
 }
 
 #[derive(Default)]

@@ -21,6 +21,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::operator::empty;
 use timely::dataflow::operators::vec::Map;
+use timely::progress::operate::FrontierInterest;
 
 /// How duplicates are recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +90,8 @@ pub fn ingest<'s>(
     let route = move |record: &Record| record.identity.as_ref().map_or(here, |known| u64::from(known.id.shard()));
     let mut records = builder.new_input(records, Exchange::new(route));
     let mut restored = builder.new_input(restored, Exchange::new(|row: &IdRow| u64::from(row.shard())));
+    // Without anything that waits, progress is no news.
+    (0..2).for_each(|input| builder.set_notify_for(input, FrontierInterest::IfCapability));
     let (events, event_stream) = builder.new_output();
     let (verdicts, verdict_stream) = builder.new_output();
     let (changes, id_stream) = builder.new_output();

@@ -19,6 +19,7 @@ pub mod dead_letter;
 pub mod engine;
 pub mod identity;
 pub mod ingest;
+mod parcel;
 pub mod pipeline;
 pub mod record;
 pub mod rules;

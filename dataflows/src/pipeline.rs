@@ -1,8 +1,8 @@
 //! Inputs -> Outputs: the one graph for history and live stream. The only file that knows the order of the stages.
 
-use crate::classify::{ClassTrace, classify};
+use crate::classify::{ClassTrace, Classified, classify};
 use crate::close::{Closing, NextDeadline, close};
-use crate::counts::{CountTrace, SessionlessTrace, SignatureHour, tally};
+use crate::counts::{CountTrace, SessionlessTrace, SignatureHour, Tally, tally};
 use crate::identity::{SignatureId, UserKey};
 use crate::ingest::{Dedupe, IdRow, Ingested, Verdict, ingest};
 use crate::record::{Record, Sessionless};
@@ -10,12 +10,14 @@ use crate::rules::{Descriptor, Rule};
 use crate::sessionize::{Late, Lineage, Rejection, Replacement, Session, SessionTrace, Sessionized, sessionize};
 use crate::time::Tick;
 use differential_dataflow::VecCollection;
+use differential_dataflow::collection::AsCollection;
 use differential_dataflow::operators::arrange::arrangement::arrange_core;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::{ValBatcher, ValSpine};
 use std::sync::Arc;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::generic::operator::empty;
 
 /// What enters, on every worker. All inputs share the ticks of one sequencer.
@@ -91,16 +93,14 @@ pub fn pipeline<'s>(inputs: Inputs<'s>, settings: Settings) -> Outputs<'s> {
     let Restored { sessions: restored, ids: restored_ids, by_signature: past_signatures, by_reason: past_reasons } =
         inputs.restored;
     let Ingested { events, verdicts, ids } = ingest(inputs.records, restored_ids, settings.dedupe);
-    let classes = classify(inputs.signatures, inputs.rules);
-    let tally = tally(events);
-    let (by_signature, by_reason) = (tally.by_signature.clone(), tally.by_reason.clone());
-    let tally = tally.restore(past_signatures, past_reasons);
-    let counts = tally.counts(classes.clone());
-    let sessionless = tally.sessionless();
-    let Sessionized { sessions, rejections, late, lineage } =
-        sessionize(tally.visits, inputs.replacements, restored, settings.gap);
+    let Classified { changes, classes } = classify(inputs.signatures, inputs.rules);
+    let Tally { visits, by_signature, by_reason, by_class } = tally(events, past_signatures, changes);
+    let counts = by_class.as_collection().arrange_by_self_named("Counts");
+    let sessionless = by_reason.clone().concat(past_reasons).as_collection().arrange_by_self_named("Sessionless");
+    let Sessionized { sessions, done, rejections, late, lineage } =
+        sessionize(visits, inputs.replacements, restored, settings.gap);
     let (closings, next_deadline) = match settings.clock {
-        true => close(sessions.stream.clone(), inputs.clock, settings.gap),
+        true => close(sessions.stream.clone(), done, inputs.clock, settings.gap),
         false => (empty(scope), NextDeadline::default()),
     };
     let by_owner = Exchange::new(move |((user, _), _, _): &((UserKey, Arc<str>), Tick, isize)| user.worker(workers));

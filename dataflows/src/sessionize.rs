@@ -25,6 +25,7 @@ use differential_dataflow::trace::{Builder, Description, ExertionLogic, Span, Tr
 use fold::{Fold, Folded};
 use past::Sessions;
 use serde::{Deserialize, Serialize};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::rc::Rc;
@@ -123,6 +124,8 @@ impl Moved {
 pub struct Sessionized<'s> {
     /// View: the sessions of each user.
     pub sessions: Arranged<'s, SessionTrace>,
+    /// This worker's sessions before this tick have left, whatever others still have to do.
+    pub done: Rc<Cell<Tick>>,
     /// Journal: replacements that did not apply.
     pub rejections: Stream<'s, Tick, Vec<(Rejection, Tick)>>,
     pub late: Stream<'s, Tick, Vec<(Late, Tick)>>,
@@ -169,6 +172,8 @@ pub fn sessionize<'s>(
     }
     let (mut sessions, mut writer) = TraceAgent::new(spine, info, logger);
     let trace = sessions.clone();
+    let done = Rc::new(Cell::new(0));
+    let told = Rc::clone(&done);
 
     builder.build(move |_capabilities| {
         let mut pending: BTreeMap<Tick, Pending> = BTreeMap::new();
@@ -222,11 +227,13 @@ pub fn sessionize<'s>(
                 lineage.session(&at_lineage).give_iterator(moved.drain(..).map(|row| (row, tick)));
                 writer.insert(span, Stamp::from_elem(tick));
                 lower = end;
+                told.set(lower.first().copied().unwrap_or(Tick::MAX));
                 sessions.set_logical_compaction(lower.borrow());
                 sessions.set_physical_compaction(lower.borrow());
             }
             if lower != upper {
                 lower.clone_from(&upper);
+                told.set(lower.first().copied().unwrap_or(Tick::MAX));
                 writer.seal(upper);
                 sessions.set_logical_compaction(lower.borrow());
                 sessions.set_physical_compaction(lower.borrow());
@@ -236,6 +243,7 @@ pub fn sessionize<'s>(
     });
     Sessionized {
         sessions: Arranged { stream: span_stream, trace },
+        done,
         rejections: rejected_stream,
         late: late_stream,
         lineage: lineage_stream,

@@ -159,7 +159,7 @@ fn rules_and_explain_agree_on_what_exists() {
         let block = Block { position, format, framing, header: None, received: None, bytes };
         Decoder::new(Arc::clone(&plan), interpret::Range::default()).read(&block, &mut batch);
         let descriptor = &batch.input.signatures[0].1;
-        let definitions = dataflows::classify::Definitions::new(plan.rules.clone(), Vec::new());
+        let definitions = dataflows::classify::Definitions::new(plan.rules.clone(), &BTreeSet::new());
         assert_eq!(definitions.classify(descriptor).0, class, "{payload}");
         let details = batch.input.records[0].event.details.as_ref().unwrap();
         assert_eq!(details.carried[0].as_deref(), carried, "{payload}");
