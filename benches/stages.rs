@@ -141,7 +141,7 @@ fn graph(log: &Log, runs: usize) -> GraphTook {
                 .iter()
                 .zip(&classes)
                 .map(|(row, classes)| SessionRow {
-                    id: row.session.id(row.user),
+                    key: row.user,
                     user: &row.name,
                     start: row.session.start,
                     end: row.session.end,

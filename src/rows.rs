@@ -100,19 +100,22 @@ fn same_key(collection: Collection, one: &[u8], other: &[u8]) -> bool {
     rows.is_some_and(|(one, other)| (0..collection.key().len()).all(|column| one.value(column) == other.value(column)))
 }
 
+/// A row of `sessions` in the log. What it holds lists in is written from slices and read into vectors.
 #[derive(Serialize, Deserialize)]
-pub struct SessionBytes<'a> {
+pub struct SessionBytes<'a, C = Vec<ClassCount<'a>>, S = Vec<Measure>, E = Vec<EntryExit<'a>>> {
     user: &'a str,
     start: EventTime,
     end: EventTime,
     events: u64,
-    #[serde(borrow)]
-    classes: Vec<(&'a str, u64)>,
+    classes: C,
     first: &'a str,
     last: &'a str,
-    sums: Vec<Measure>,
-    carried: Vec<(Option<&'a str>, Option<&'a str>)>,
+    sums: S,
+    carried: E,
 }
+
+type ClassCount<'a> = (&'a str, u64);
+type EntryExit<'a> = (Option<&'a str>, Option<&'a str>);
 
 pub fn session(row: &SessionRow<'_>) -> Vec<u8> {
     bytes(&SessionBytes {
@@ -120,11 +123,11 @@ pub fn session(row: &SessionRow<'_>) -> Vec<u8> {
         start: row.start,
         end: row.end,
         events: row.events,
-        classes: row.classes.to_vec(),
+        classes: row.classes,
         first: row.first_class,
         last: row.last_class,
-        sums: row.sums.to_vec(),
-        carried: row.carried.to_vec(),
+        sums: row.sums,
+        carried: row.carried,
     })
 }
 
@@ -151,5 +154,6 @@ pub fn dead_letter(source: &str, letter: &DeadLetter) -> Vec<u8> {
 }
 
 fn bytes(row: &impl Serialize) -> Vec<u8> {
-    postcard::to_stdvec(row).expect("rows are plain data, and memory can be written to")
+    // Most rows are shorter: growing to that step by step takes longer than to write it.
+    postcard::to_extend(row, Vec::with_capacity(192)).expect("rows are plain data, and memory can be written to")
 }

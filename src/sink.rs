@@ -24,7 +24,7 @@ pub(crate) use jsonl::classes as json_classes;
 pub use staging::Staging;
 
 use crate::rows;
-use dataflows::{EventTime, Measure, SessionId};
+use dataflows::{EventTime, Measure, SessionId, UserKey};
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
 use std::io::{self, Write};
@@ -33,7 +33,8 @@ use std::path::{Path, PathBuf};
 /// A session as it leaves: every name resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionRow<'a> {
-    pub id: SessionId,
+    /// Key of the user, which the id follows from.
+    pub key: UserKey,
     pub user: &'a str,
     pub start: EventTime,
     pub end: EventTime,
@@ -280,7 +281,7 @@ impl<'a> SessionRow<'a> {
     /// In the order of [`columns`].
     fn cells(&self) -> impl Iterator<Item = Cell<'a>> {
         let fixed = [
-            Cell::SessionId(self.id),
+            Cell::SessionId(SessionId::of(self.key, self.start)),
             Cell::Text(Some(self.user)),
             Cell::Integer(self.start.micros()),
             Cell::Integer(self.end.micros()),

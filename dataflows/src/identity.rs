@@ -132,7 +132,11 @@ pub struct SessionId([u64; 2]);
 
 impl SessionId {
     pub fn of(user: UserKey, start: EventTime) -> SessionId {
-        SessionId(blake3_128(&[&user.bytes(), &start.micros().to_be_bytes()]))
+        let mut bytes = [0; 24];
+        bytes[..16].copy_from_slice(&user.bytes());
+        bytes[16..].copy_from_slice(&start.micros().to_be_bytes());
+        // As of a user: one call is faster than a hasher.
+        SessionId(first_128(&blake3::hash(&bytes)))
     }
 
     /// Evenly distributed bits.

@@ -3,7 +3,7 @@
 use super::*;
 use crate::rows::{self, Collection, Schemas};
 use crate::sink::{SessionRow, SessionSchema};
-use dataflows::{EventTime, Measure, SessionId, UserKey};
+use dataflows::{EventTime, Measure, UserKey};
 use proptest::prelude::*;
 
 fn schemas() -> Schemas {
@@ -14,7 +14,7 @@ fn session(user: &str, events: u64, classes: &[(&str, u64)], amount: Option<i128
     let time = EventTime::from_micros(1_000_000).unwrap();
     let numbers = u64::from(amount.is_some());
     rows::session(&SessionRow {
-        id: SessionId::of(UserKey::of(user), time),
+        key: UserKey::of(user),
         user,
         start: time,
         end: EventTime::from_micros(3_000_000).unwrap(),

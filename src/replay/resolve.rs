@@ -5,6 +5,7 @@ use dataflows::classify::Class;
 use dataflows::engine::Views;
 use dataflows::sessionize::Session;
 use dataflows::{EventTime, Measure, Sessionless, SignatureId, Tick, UserKey};
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -153,14 +154,14 @@ impl Scratch {
         self.ranks.clear();
         self.ranks.extend(session.counts().map(|(signature, events)| (classes.rank(signature), events)));
         self.ranks.sort_unstable();
-        let mut by_class: Vec<(&str, u64)> = Vec::with_capacity(self.ranks.len());
+        let mut by_class: SmallVec<[(&str, u64); 8]> = SmallVec::new();
         for same in self.ranks.chunk_by(|one, other| one.0 == other.0) {
             by_class.push((&classes.names[same[0].0 as usize], same.iter().map(|(_, events)| events).sum()));
         }
         let details = session.details();
         let none: (&[Measure], &[_]) = (&[], &[]);
         let (sums, carried) = details.map_or(none, |details| (&details.sums, &details.carried));
-        let carried: Vec<_> = carried
+        let carried: SmallVec<[_; 4]> = carried
             .iter()
             .map(|carried| match carried {
                 Some(carried) => (Some(&*carried.entry.1), Some(&*carried.exit.1)),
@@ -168,7 +169,7 @@ impl Scratch {
             })
             .collect();
         write(&SessionRow {
-            id: session.id(user),
+            key: user,
             user: name,
             start: session.start,
             end: session.end,

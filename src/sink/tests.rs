@@ -32,7 +32,7 @@ impl Owned {
         let classes: Vec<_> = self.classes.iter().map(|(class, events)| (class.as_str(), *events)).collect();
         let carried: Vec<_> = self.carried.iter().map(|(entry, exit)| (entry.as_deref(), exit.as_deref())).collect();
         writer.write(&SessionRow {
-            id: self.id(),
+            key: UserKey::of(&self.user),
             user: &self.user,
             start: self.start,
             end: self.end,

@@ -65,7 +65,7 @@ impl World {
         let name = self.user(user);
         let time = |at: i64| EventTime::from_micros(at).unwrap();
         let row = rows::session(&SessionRow {
-            id: SessionId::of(UserKey::of(&name), time(start)),
+            key: UserKey::of(&name),
             user: &name,
             start: time(start),
             end: time(start + events as i64),
