@@ -105,7 +105,8 @@ pub struct Outputs {
 pub struct Set {
     pub from: u64,
     pub upto: u64,
-    pub workers: usize,
+    /// One; up to release 0.1.0 one for each worker.
+    pub partitions: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -290,7 +291,7 @@ fn fill(report: &mut Report, found: &Inspection) {
         from: outputs.extent.low,
         upto: outputs.extent.next,
         bytes: outputs.extent.bytes,
-        sets: outputs.sets.iter().map(|set| Set { from: set.base, upto: set.end, workers: set.workers }).collect(),
+        sets: outputs.sets.iter().map(|set| Set { from: set.base, upto: set.end, partitions: set.workers }).collect(),
     });
     report.snapshots = found.snapshots.iter().map(|one| snapshot(one, found.used)).collect();
     let changes = found.changes.iter().map(change).collect();

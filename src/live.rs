@@ -29,12 +29,12 @@ use dataflows::engine::{Engine, Input, Roots};
 use dataflows::pipeline::Settings;
 use dataflows::{DeadLetter, Tick};
 use feed::Feed;
+pub(crate) use gather::MEMORY_BYTES;
 pub use gather::Output;
 use publish::Publish;
-
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use timely::worker::Worker;
 
@@ -56,7 +56,7 @@ pub struct Shared {
     /// What was and is defined, each from its offset in the control partition on, as a plan.
     pub definitions: Vec<(u64, Arc<Plan>)>,
     pub resume: Option<Resume>,
-    pub published: Sender<Published>,
+    pub published: Publishing,
     pub snapshots: Sender<Contribution>,
     pub reserve: Arc<Reserve>,
 }
@@ -88,6 +88,35 @@ pub struct Published {
     pub output: Output,
     /// The deliveries of the tick that it has decoded.
     pub arrivals: Vec<Arrival>,
+}
+
+/// Where workers put what they publish. The last one of a tick hands it on, so that the publisher is woken once.
+pub struct Publishing {
+    workers: usize,
+    waiting: Mutex<BTreeMap<Tick, Vec<Published>>>,
+    whole: Sender<Vec<Published>>,
+}
+
+impl Publishing {
+    /// `whole` gets what all workers have of a tick, tick by tick.
+    pub fn new(workers: usize, whole: Sender<Vec<Published>>) -> Publishing {
+        Publishing { workers, waiting: Mutex::default(), whole }
+    }
+
+    /// Each worker comes with its ticks in order.
+    fn put(&self, published: Published) -> Result<(), Error> {
+        let tick = published.bound.tick;
+        // A thread that panics ends the process, so nothing half done is seen.
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = waiting.entry(tick).or_default();
+        all.push(published);
+        if all.len() < self.workers {
+            return Ok(());
+        }
+        let all = waiting.remove(&tick).unwrap_or_default();
+        // Under the lock: ticks are handed on in order.
+        self.whole.send(all).map_err(|_| Error::run("publish")("the publisher has ended"))
+    }
 }
 
 /// When a delivery came: milliseconds since 1970-01-01T00:00:00Z.

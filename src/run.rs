@@ -21,7 +21,7 @@ use crate::clock::{Sequencer, Ticks};
 use crate::definitions::Definitions;
 use crate::error::{EXIT_AGAIN, EXIT_FAILED, Error, chain};
 use crate::intake::Intake;
-use crate::live::{self, Resume, Shared};
+use crate::live::{self, Publishing, Resume, Shared};
 use crate::log;
 use crate::log::error::LogError;
 use crate::log::remap::Uppers;
@@ -42,7 +42,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Parts of the queue of a new log: as many workers can read at once.
 pub(crate) const PARTS: u32 = 16;
@@ -133,7 +133,6 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         reads: Arc::clone(&reads),
         hub: hub_feed,
         reserve: Arc::clone(&reserve),
-        workers: plan.workers,
         from: publish_from,
         same_program: history.same_program,
     };
@@ -166,11 +165,13 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         sources: history.plan_index.clone(),
         definitions,
         resume,
-        published,
+        published: Publishing::new(plan.workers, published),
         snapshots: contributed,
         reserve: Arc::clone(&reserve),
     });
-    let config = timely::Config::process(plan.workers);
+    let mut config = timely::Config::process(plan.workers);
+    // What a worker waits for takes longer than its spinning would last: the other workers, or the next tick.
+    config.worker = config.worker.idle_spin(Duration::ZERO);
     let of_workers = Arc::clone(&shared);
     let guards = timely::execute(config, move |worker| {
         if let Err(error) = live::run(worker, &of_workers) {

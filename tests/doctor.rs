@@ -137,7 +137,7 @@ fn a_whole_folder_is_described_and_a_start_is_foretold() {
     assert!(part["segments"].as_u64().unwrap() > 1, "{part}");
     let ticks = &report["ticks"];
     assert_eq!((&ticks["from"], &ticks["upto"], &ticks["now_ms"]), (&json!(0), &json!(10), &json!(2009)));
-    assert_eq!(report["outputs"]["sets"], json!([{ "from": 0, "upto": 10, "workers": 2 }]));
+    assert_eq!(report["outputs"]["sets"], json!([{ "from": 0, "upto": 10, "partitions": 2 }]));
     let used: Vec<_> = report["snapshots"].as_array().unwrap().iter().map(|one| (&one["tick"], &one["used"])).collect();
     assert_eq!(used, [(&json!(6), &json!(true)), (&json!(3), &json!(false))]);
     // The records of three ticks, `event N of T`.

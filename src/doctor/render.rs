@@ -87,8 +87,8 @@ impl Report {
         let ticks = format!("ticks {} to {}, {}", outputs.from, outputs.upto, DecimalBytes(outputs.bytes));
         row(text, "kept", if outputs.upto > outputs.from { &ticks } else { "none" })?;
         for set in &outputs.sets {
-            let workers = format!("{} {}", set.workers, plural(set.workers as u64, "worker"));
-            row(text, "set", &format!("ticks {} to {}, by {workers}", set.from, set.upto))?;
+            let files = format!("{} {}", set.partitions, plural(set.partitions as u64, "partition"));
+            row(text, "set", &format!("ticks {} to {}, in {files}", set.from, set.upto))?;
         }
         Ok(())
     }

@@ -19,8 +19,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Bytes that a worker gathers in memory. A tick with more goes through the disk.
-pub(super) const MEMORY_BYTES: usize = 32 << 20;
+/// Bytes that a worker gathers in memory, and all workers together publish as one block. A tick with more goes through the
+/// disk.
+pub(crate) const MEMORY_BYTES: usize = 32 << 20;
 /// What a row takes in memory besides its bytes.
 const ROW_BYTES: usize = 48;
 /// Bytes of a run that are read or written at once.
@@ -123,6 +124,20 @@ impl Output {
         match self {
             Output::Small(block) => block.collections().map(|(_, rows)| rows.len() as u64).sum(),
             Output::Large(runs) => runs.rows,
+        }
+    }
+
+    pub fn small(&self) -> Option<&Block> {
+        match self {
+            Output::Small(block) => Some(block),
+            Output::Large(_) => None,
+        }
+    }
+
+    pub fn into_small(self) -> Option<Block> {
+        match self {
+            Output::Small(block) => Some(block),
+            Output::Large(_) => None,
         }
     }
 

@@ -85,8 +85,7 @@ impl Publish {
         }
         let arrivals = std::mem::take(&mut fed.arrivals);
         let output = self.output(engine, &fed, changes, shared).map_err(Error::run("publish"))?;
-        let published = Published { worker, bound: Arc::clone(&bound), output, arrivals };
-        shared.published.send(published).map_err(|_| Error::run("publish")("the publisher has ended"))?;
+        shared.published.put(Published { worker, bound: Arc::clone(&bound), output, arrivals })?;
         if bound.snapshot {
             let Kept { dirty, cursors } = std::mem::take(kept);
             let contribution = Contribution { bound, dirty, cursors };
@@ -238,6 +237,9 @@ fn named<R>(
     user: impl Fn(&R) -> UserKey,
     mut each: impl FnMut(&R, &str) -> Result<(), LogError>,
 ) -> Result<(), LogError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
     rows.sort_by_key(&user);
     let (mut rest, mut added) = (&*rows, Ok(()));
     let users = rows.chunk_by(|one, other| user(one) == user(other)).map(|own| user(&own[0]));

@@ -57,7 +57,8 @@ fn open_at(plan: &Plan, epoch: Epoch, reserve: &Arc<Reserve>, root: &Path, lock:
         id: epoch.log,
         epoch: epoch.number,
         parts: PARTS,
-        workers: plan.workers as u32,
+        // Of outputs: the publisher alone, however many workers there are.
+        workers: 1,
         limits: Limits { segment_bytes: plan.log.segment, ..Limits::default() },
     };
     let log = Log::open_locked(Arc::new(RealFs), root, &settings, lock);

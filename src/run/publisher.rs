@@ -1,12 +1,13 @@
-//! The blocks of all workers -> the output log, and then to whoever reads and follows. A thread of its own, so that no worker
+//! What all workers have of a tick -> one block of the output log, and then to whoever reads and follows. A thread of its own, so that no worker
 //! waits for a disk.
 
 use super::{fail, spawn as thread};
+use crate::clock::Bound;
 use crate::error::Error;
 use crate::intake::wall_ms;
-use crate::live::{Arrival, Output, Published};
+use crate::live::{Arrival, MEMORY_BYTES, Output, Published};
 use crate::log::error::LogError;
-use crate::log::output::{Canonical, Merge, OutputLog};
+use crate::log::output::{Block, Canonical, OutputLog, Union};
 use crate::metrics::{Metrics, Stage};
 use crate::reads::Reads;
 use crate::reserve::Reserve;
@@ -14,11 +15,13 @@ use crate::status::Status;
 use crate::subscribe::hub::{Fresh, HubFeed};
 use crate::supervise::tell_progress;
 use dataflows::Tick;
-use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Once};
 use std::thread::JoinHandle;
+
+/// The only writer of outputs of a process: one block and one sync per tick, however many workers there are.
+const WRITER: usize = 0;
 
 pub(super) struct Publisher {
     pub outputs: Arc<OutputLog>,
@@ -27,7 +30,6 @@ pub(super) struct Publisher {
     pub reads: Arc<Reads>,
     pub hub: HubFeed,
     pub reserve: Arc<Reserve>,
-    pub workers: usize,
     /// The first tick that has not been published. What is computed again before it has to be what was published, if it
     /// was by this program.
     pub from: Tick,
@@ -35,70 +37,63 @@ pub(super) struct Publisher {
 }
 
 impl Publisher {
-    pub fn spawn(self, blocks: Receiver<Published>) -> JoinHandle<()> {
+    pub fn spawn(self, ticks: Receiver<Vec<Published>>) -> JoinHandle<()> {
         // The end of the process comes before that of the channel, which is not why it ends.
-        thread("publisher", move || self.run(&blocks).map_err(|error| -> Error { fail(&error) }))
+        thread("publisher", move || self.run(&ticks).map_err(|error| -> Error { fail(&error) }))
     }
 
     /// Until there is no worker any more.
-    fn run(self, blocks: &Receiver<Published>) -> Result<(), Error> {
-        // By tick: what its workers have sent.
-        let mut waiting: BTreeMap<Tick, Vec<Published>> = BTreeMap::new();
-        let mut again: BTreeMap<Tick, Vec<Published>> = BTreeMap::new();
-        let progress = Once::new();
-        while let Ok(first) = blocks.recv() {
-            // One sync per worker for all that has gathered.
-            let (past, batch): (Vec<_>, Vec<_>) =
-                [first].into_iter().chain(blocks.try_iter()).partition(|published| published.bound.tick < self.from);
-            for published in past {
-                let tick = published.bound.tick;
-                let all = again.entry(tick).or_default();
-                all.push(published);
-                if all.len() == self.workers {
-                    let all = again.remove(&tick).unwrap_or_default();
-                    self.compare(tick, &all)?;
-                    all.iter().take(1).for_each(|published| self.reads.published(&published.bound));
+    fn run(self, ticks: &Receiver<Vec<Published>>) -> Result<(), Error> {
+        let mut progress = false;
+        while let Ok(first) = ticks.recv() {
+            let mut batch = Vec::new();
+            for whole in [first].into_iter().chain(ticks.try_iter()) {
+                let Some(bound) = whole.first().map(|published| Arc::clone(&published.bound)) else { continue };
+                if bound.tick < self.from {
+                    self.compare(bound.tick, &whole)?;
+                    self.reads.published(&bound);
+                } else {
+                    batch.push(Whole::new(bound, whole).map_err(Error::run("publish"))?);
                 }
             }
-            let workers: BTreeSet<usize> = batch.iter().map(|published| published.worker).collect();
-            for worker in workers {
-                let appended = self.reserve.patiently(|| append(worker, &batch, &self.outputs));
-                appended.map_err(Error::run("publish"))?;
+            if batch.is_empty() {
+                continue;
             }
-            for published in batch {
-                waiting.entry(published.bound.tick).or_default().push(published);
+            // One sync for all that has gathered.
+            let appended = self.reserve.patiently(|| append(&batch, &self.outputs));
+            appended.map_err(Error::run("publish"))?;
+            if !std::mem::replace(&mut progress, true) {
+                tell_progress();
             }
-            let upper = self.outputs.upper();
-            if upper > self.from {
-                progress.call_once(tell_progress);
-            }
-            self.status.published.store(upper, Ordering::Release);
-            let later = waiting.split_off(&upper);
-            for (tick, whole) in std::mem::replace(&mut waiting, later) {
-                self.tell(tick, whole);
-            }
+            self.status.published.store(self.outputs.upper(), Ordering::Release);
+            batch.into_iter().for_each(|whole| self.tell(whole));
         }
         Ok(())
     }
 
     /// A tick can be read.
-    fn tell(&self, tick: Tick, whole: Vec<Published>) {
+    fn tell(&self, Whole { bound, arrivals, rows, output }: Whole) {
         let wall = wall_ms();
-        whole.iter().for_each(|published| measure(published, wall, &self.metrics));
-        if let Some(Published { bound, .. }) = whole.first() {
-            self.status.now_ms.store(bound.now_ms, Ordering::Release);
-            self.reads.published(bound);
+        for Arrival { received_ms, newest_ms } in arrivals {
+            self.metrics.took(Stage::Published, (wall - received_ms) as f64 / 1e3);
+            if let Some(newest) = newest_ms {
+                self.metrics.event_seconds.observe((wall - newest).max(0) as f64 / 1e3);
+            }
         }
-        let blocks = whole.into_iter().map(|published| match published.output {
-            Output::Small(block) => Some(block),
-            Output::Large(_) => None,
-        });
+        self.metrics.tick_seconds.observe(bound.at.elapsed().as_secs_f64());
+        self.metrics.updates.inc_by(rows);
+        self.status.now_ms.store(bound.now_ms, Ordering::Release);
+        self.reads.published(&bound);
+        let block = match output {
+            Joined::Small(block) => Some(block),
+            Joined::Large(_) => None,
+        };
         // A tick that is more than one piece is read from the log, so that its frames are always the same.
-        let blocks = blocks.collect::<Option<Vec<_>>>().filter(|blocks| {
+        let blocks = block.map(|block| vec![block]).filter(|blocks| {
             let rows = blocks.iter().flat_map(|block| block.collections().flat_map(|(_, rows)| rows));
             rows.map(|(row, _)| row.len()).sum::<usize>() < self.outputs.piece_bytes
         });
-        self.hub.put(Fresh { tick, blocks });
+        self.hub.put(Fresh { tick: bound.tick, blocks });
     }
 
     /// A published tick is a fact: computed again it has to be the same, whatever the number of workers then and now.
@@ -111,13 +106,13 @@ impl Publisher {
             Err(LogError::Gone { .. }) => return Ok(()),
             read => read.map_err(failed())?,
         };
-        let again: Vec<&dyn Canonical> = again.iter().map(|published| published.output.canonical()).collect();
+        let again = Union(again.iter().map(|published| published.output.canonical()).collect());
         let mut collections = published.collections();
-        collections.extend(again.iter().flat_map(|output| output.collections()));
+        collections.extend(again.collections());
         let mut same = true;
         for name in &collections {
-            let rows = again.iter().map(|output| output.rows(name)).collect::<Result<_, _>>().map_err(failed())?;
-            same &= equal(Merge::new(name, rows), published.merged(name)).map_err(failed())?;
+            let rows = again.rows(name).map_err(failed())?;
+            same &= equal(rows, published.merged(name)).map_err(failed())?;
         }
         if same {
             tracing::debug!(tick, "computed again: the same");
@@ -142,26 +137,51 @@ fn equal<R: PartialEq>(
     }
 }
 
-/// What is durable already is not appended again: after an attempt for which there was no space.
-fn append(worker: usize, batch: &[Published], outputs: &OutputLog) -> Result<(), LogError> {
-    let next = outputs.next(worker);
-    let own = batch.iter().filter(|published| published.worker == worker && published.bound.tick >= next);
-    own.map(|published| &published.output).try_for_each(|output| match output {
-        Output::Small(block) => outputs.append(worker, block),
-        Output::Large(runs) => outputs.append_large(worker, runs),
-    })?;
-    outputs.sync(worker).map(|_| ())
+/// What all workers publish of a tick.
+struct Whole {
+    bound: Arc<Bound>,
+    arrivals: Vec<Arrival>,
+    rows: u64,
+    output: Joined,
 }
 
-fn measure(published: &Published, wall: i64, metrics: &Metrics) {
-    for Arrival { received_ms, newest_ms } in &published.arrivals {
-        metrics.took(Stage::Published, (wall - received_ms) as f64 / 1e3);
-        if let Some(newest) = newest_ms {
-            metrics.event_seconds.observe((wall - newest).max(0) as f64 / 1e3);
+/// The rows of all workers.
+enum Joined {
+    Small(Block),
+    /// One of them is large, or all together are.
+    Large(Vec<Output>),
+}
+
+impl Whole {
+    /// # Errors
+    /// [`LogError::Refused`] if a row is there too often.
+    fn new(bound: Arc<Bound>, mut workers: Vec<Published>) -> Result<Whole, LogError> {
+        workers.sort_by_key(|published| published.worker);
+        let rows = workers.iter().map(|published| published.output.rows()).sum();
+        let arrivals = workers.iter_mut().flat_map(|published| published.arrivals.drain(..)).collect();
+        let output = Joined::new(workers.into_iter().map(|published| published.output).collect())?;
+        Ok(Whole { bound, arrivals, rows, output })
+    }
+}
+
+impl Joined {
+    fn new(outputs: Vec<Output>) -> Result<Joined, LogError> {
+        let bytes = outputs.iter().map(|output| output.small().map(Block::bytes)).sum::<Option<usize>>();
+        if bytes.is_none_or(|bytes| bytes > MEMORY_BYTES) {
+            return Ok(Joined::Large(outputs));
         }
+        let mut blocks = outputs.into_iter().filter_map(Output::into_small);
+        let first = blocks.next().ok_or_else(|| LogError::Refused("a tick without workers".into()))?;
+        first.union(blocks).map(Joined::Small)
     }
-    if published.worker == 0 {
-        metrics.tick_seconds.observe(published.bound.at.elapsed().as_secs_f64());
-    }
-    metrics.updates.inc_by(published.output.rows());
+}
+
+/// What is durable already is not appended again: after an attempt for which there was no space.
+fn append(batch: &[Whole], outputs: &OutputLog) -> Result<(), LogError> {
+    let next = outputs.next(WRITER);
+    batch.iter().filter(|whole| whole.bound.tick >= next).try_for_each(|whole| match &whole.output {
+        Joined::Small(block) => outputs.append(WRITER, block),
+        Joined::Large(all) => outputs.append_large(WRITER, &Union(all.iter().map(Output::canonical).collect())),
+    })?;
+    outputs.sync(WRITER).map(|_| ())
 }

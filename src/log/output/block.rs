@@ -87,6 +87,17 @@ impl Block {
         consolidated.ok_or_else(|| too_often(collection))
     }
 
+    /// The rows of several blocks of one tick.
+    ///
+    /// # Errors
+    /// As [`Block::add`].
+    pub fn union(mut self, others: impl IntoIterator<Item = Block>) -> Result<Block, LogError> {
+        for other in others {
+            other.collections.into_iter().try_for_each(|(collection, rows)| self.add(&collection, rows))?;
+        }
+        Ok(self)
+    }
+
     /// By name. Collections without rows are not there.
     pub fn collections(&self) -> impl Iterator<Item = (&str, &[(Vec<u8>, i64)])> {
         self.collections.iter().map(|(name, rows)| (name.as_str(), rows.as_slice()))
@@ -95,6 +106,11 @@ impl Block {
     /// Of one collection.
     pub fn rows(&self, collection: &str) -> &[(Vec<u8>, i64)] {
         self.collections.get(collection).map_or(&[], Vec::as_slice)
+    }
+
+    /// Bytes of all rows.
+    pub fn bytes(&self) -> usize {
+        self.collections.values().flatten().map(|(row, _)| row.len()).sum()
     }
 
     /// Of the tick and all rows: what recovery compares when it computes the tick again.
@@ -163,7 +179,8 @@ impl Canonical for Block {
 
 /// Sorts rows and adds up those that are equal. `None` if a multiplicity leaves `i64`; the rows are then of no use.
 pub fn consolidate(rows: &mut Rows) -> Option<()> {
-    rows.sort_unstable();
+    // Rows of several workers are runs that are sorted already, which a stable sort merges.
+    rows.sort();
     let mut overflow = false;
     rows.dedup_by(|row, kept| {
         let same = row.0 == kept.0;

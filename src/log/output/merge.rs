@@ -1,9 +1,10 @@
 //! Rows of several sources, in one order.
 
-use super::block::too_often;
+use super::block::{Canonical, RowStream, too_often};
 use crate::log::error::LogError;
+use dataflows::Tick;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
 /// Rows of several sources, each sorted by bytes, merged in that order. Equal rows are added up, and left out if they come to
 /// nothing.
@@ -51,5 +52,23 @@ impl<I: Iterator<Item = Result<(Vec<u8>, i64), LogError>>> Iterator for Merge<I>
 
     fn next(&mut self) -> Option<Self::Item> {
         self.read().transpose()
+    }
+}
+
+/// What several workers have of one tick, as if it were of one.
+pub struct Union<'r>(pub Vec<&'r dyn Canonical>);
+
+impl Canonical for Union<'_> {
+    fn tick(&self) -> (Tick, i64) {
+        self.0.first().map_or((0, 0), |one| one.tick())
+    }
+
+    fn collections(&self) -> Vec<String> {
+        self.0.iter().flat_map(|one| one.collections()).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    fn rows<'r>(&'r self, collection: &str) -> Result<RowStream<'r>, LogError> {
+        let sources = self.0.iter().map(|one| one.rows(collection)).collect::<Result<_, _>>()?;
+        Ok(Box::new(Merge::new(collection, sources)))
     }
 }
