@@ -37,6 +37,8 @@ const IN_FLIGHT: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How soon a snapshot is taken while there is no space, up to two after anything has happened.
 const SNAPSHOT_WITHOUT_SPACE: Duration = Duration::from_secs(1);
+/// Time that a slow machine may take to arrange a row of a snapshot: many times what it takes on others.
+const ARRANGE_ROW: Duration = Duration::from_micros(20);
 /// A snapshot is taken when so many bytes were bound since the last one, however recent it is.
 const SNAPSHOT_BYTES: u64 = 1 << 30;
 
@@ -75,6 +77,8 @@ pub struct Ticks {
     release: AtomicU64,
     /// Signs of life of workers that take long over a tick.
     beats: AtomicU64,
+    /// Rows of a snapshot that the workers have brought back.
+    rows: AtomicU64,
 }
 
 struct State {
@@ -98,7 +102,8 @@ impl Ticks {
     pub fn new(workers: usize, first: Tick) -> Ticks {
         let worker = WorkerState { thread: None, restored: false, done: first, deadline: None };
         let state = State { bound: VecDeque::new(), ended: false, workers: vec![worker; workers] };
-        Ticks { state: Mutex::new(state), bell: Condvar::new(), release: AtomicU64::new(0), beats: AtomicU64::new(0) }
+        let [release, beats, rows] = [0; 3].map(AtomicU64::new);
+        Ticks { state: Mutex::new(state), bell: Condvar::new(), release, beats, rows }
     }
 
     /// From now on the calling thread is woken when there is a tick.
@@ -159,6 +164,18 @@ impl Ticks {
         self.beats.load(Ordering::Relaxed)
     }
 
+    /// Says that a worker has brought back more rows of a snapshot: how many.
+    pub fn restores(&self, rows: usize) {
+        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        self.beat();
+    }
+
+    /// How much longer than usual no worker may give a sign of life: what a snapshot has brought back is arranged at once.
+    pub fn patience(&self) -> Duration {
+        let rows = if self.all_joined() { 0 } else { self.rows.load(Ordering::Relaxed) };
+        ARRANGE_ROW.saturating_mul(rows.try_into().unwrap_or(u32::MAX))
+    }
+
     /// When the oldest tick under way was bound.
     pub fn oldest(&self) -> Option<(Tick, Instant)> {
         self.lock().bound.front().map(|bound| (bound.tick, bound.at))
@@ -169,13 +186,13 @@ impl Ticks {
         self.release.fetch_max(tick, Ordering::AcqRel);
     }
 
-    fn bind(&self, bound: Bound) {
+    pub(crate) fn bind(&self, bound: Bound) {
         let mut state = self.lock();
         state.bound.push_back(Arc::new(bound));
         state.wake();
     }
 
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         let mut state = self.lock();
         state.ended = true;
         state.wake();

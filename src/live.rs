@@ -12,6 +12,8 @@ mod by_id;
 mod feed;
 mod gather;
 mod publish;
+#[cfg(test)]
+mod tests;
 
 use crate::clock::{Bound, Next, Ticks};
 use crate::error::Error;
@@ -29,8 +31,7 @@ use dataflows::engine::{Engine, Input, Roots};
 use dataflows::pipeline::Settings;
 use dataflows::{DeadLetter, Tick};
 use feed::Feed;
-pub(crate) use gather::MEMORY_BYTES;
-pub use gather::Output;
+pub use gather::{MEMORY_BYTES, Output};
 use publish::Publish;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc::Sender;
@@ -59,6 +60,8 @@ pub struct Shared {
     pub published: Publishing,
     pub snapshots: Sender<Contribution>,
     pub reserve: Arc<Reserve>,
+    /// Bytes of rows of a tick that a worker gathers in memory: see [`MEMORY_BYTES`].
+    pub memory: usize,
 }
 
 impl Shared {
@@ -170,12 +173,19 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
         }
         next = resume.tick + 1;
         engine.advance_to(next);
+        // What has come back may be due before anything else happens.
+        shared.ticks.done(index, next, engine.next_deadline());
     }
     shared.ticks.restored(index);
     let mut done = next;
     let mut under_way: VecDeque<Fed> = VecDeque::new();
     let mut kept = Kept::default();
+    let mut turns = 0;
     loop {
+        let before = std::mem::replace(&mut turns, engine.turns());
+        if turns != before {
+            shared.ticks.beat();
+        }
         let settled = engine.settled().min(next);
         if settled > done {
             let mut changes = engine.changes(settled);
@@ -241,6 +251,7 @@ fn restore(worker: &mut Worker, engine: &mut Engine, shared: &Shared, resume: &R
                 engine.restore(&mut back);
                 engine.send(&mut input);
                 Engine::step(worker);
+                shared.ticks.restores(ROWS);
             }
         });
         read.map_err(Error::run("read the snapshot"))?;
@@ -250,6 +261,7 @@ fn restore(worker: &mut Worker, engine: &mut Engine, shared: &Shared, resume: &R
         engine.restore(&mut back);
         engine.send(&mut input);
         Engine::step(worker);
+        shared.ticks.restores(rows % ROWS);
     }
     engine.advance_to(1);
     Ok(())

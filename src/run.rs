@@ -9,13 +9,14 @@
 //!                                               output log ─▶ outbox ─▶ files, receivers
 //! ```
 
+mod bounds;
 mod former;
 mod history;
 pub(crate) mod opening;
 mod program;
 mod publisher;
 mod snapshots;
-mod watch;
+pub(crate) mod watch;
 
 use crate::clock::{Sequencer, Ticks};
 use crate::definitions::Definitions;
@@ -37,6 +38,7 @@ use crate::status::{Phase, Status};
 use crate::subscribe::hub::Hub;
 use crate::subscribe::subscriber::Subscriptions;
 use crate::subscribe::token::ResumeTokens;
+use bounds::Bounds;
 use opening::Opened;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -54,7 +56,8 @@ pub(crate) const PARTS: u32 = 16;
 /// [`EXIT_FAILED`].
 pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let started = Instant::now();
-    let Opened { epoch, reserve, log, store, history, histories } = opening::open(plan)?;
+    let bounds = Bounds::of_environment()?;
+    let Opened { epoch, reserve, log, store, history, histories } = opening::open(plan, &bounds)?;
     let defined = |(offset, definitions): &(u64, Definitions)| Ok((*offset, Arc::new(definitions.plan(plan)?)));
     let definitions: Result<Vec<_>, String> = history.definitions.iter().map(defined).collect();
     let definitions = definitions.map_err(Error::run("read the control partition"))?;
@@ -133,6 +136,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         reads: Arc::clone(&reads),
         hub: hub_feed,
         reserve: Arc::clone(&reserve),
+        memory: bounds.memory,
         from: publish_from,
         same_program: history.same_program,
     };
@@ -150,7 +154,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     };
     let snapshots = snapshots.spawn(contributions);
     let sequencer = spawn("sequencer", move || sequencer.run().map_err(Error::run("go on with the log")));
-    watch::progress(&ticks);
+    watch::progress(&ticks, bounds.stuck());
     watch::space(Arc::clone(&reserve));
     watch::signals(&status, &intake)?;
     watch::ready(&ticks, recovered, &reads, &status, started);
@@ -168,6 +172,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         published: Publishing::new(plan.workers, published),
         snapshots: contributed,
         reserve: Arc::clone(&reserve),
+        memory: bounds.memory,
     });
     let mut config = timely::Config::process(plan.workers);
     // What a worker waits for takes longer than its spinning would last: the other workers, or the next tick.

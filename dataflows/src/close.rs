@@ -8,6 +8,7 @@ use crate::sessionize::{Session, SessionSpine};
 use crate::time::{EventTime, Tick};
 use differential_dataflow::trace::cursor::{Cursor, Navigable};
 use differential_dataflow::trace::{Span, TraceReader};
+use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -22,9 +23,26 @@ use timely::progress::operate::FrontierInterest;
 
 /// Deadlines lie on whole seconds.
 const GRID: i64 = 1_000_000;
+/// Sessions that are closed before others get their turn: millions may be due in one second, and what has been said of
+/// them waits in memory until it is taken.
+const TURN: usize = 1 << 16;
 
-/// A session that is closed.
-pub type Closing = (UserKey, Session);
+/// A session that is closed: only what its row says, as many millions may be closed at once.
+///
+/// Ordered by end, as deadlines are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Closing {
+    pub end: EventTime,
+    pub user: UserKey,
+    pub start: EventTime,
+    pub events: u64,
+}
+
+impl Closing {
+    pub fn of(user: UserKey, session: &Session) -> Closing {
+        Closing { end: session.end, user, start: session.start, events: session.events }
+    }
+}
 
 pub type SessionSpans<'s> = Stream<'s, Tick, Vec<Span<Tick, SessionBatch>>>;
 
@@ -37,8 +55,14 @@ pub fn deadline(end: EventTime, gap: i64) -> EventTime {
     EventTime::from_micros(second.saturating_mul(GRID)).unwrap_or(EventTime::MAX)
 }
 
-/// The next deadline at this worker: the clock of no tick before it closes anything.
-pub type NextDeadline = Rc<Cell<Option<EventTime>>>;
+/// What is known of the sessions of this worker that are open.
+#[derive(Debug, Default)]
+pub struct Deadlines {
+    /// The next one: the clock of no tick before it closes anything.
+    pub next: Cell<Option<EventTime>>,
+    /// How often others had their turn while a tick closed what was due in it.
+    pub turns: Cell<u64>,
+}
 
 /// Returns the changes of the closed sessions. `clock` has, on each worker, the `now_ms` of every tick; each batch of
 /// `sessions` holds those of one tick, and those before the tick `done` have come: with the progress of all workers it
@@ -48,20 +72,24 @@ pub fn close<'s>(
     done: Rc<Cell<Tick>>,
     clock: Stream<'s, Tick, Vec<i64>>,
     gap: i64,
-) -> (Stream<'s, Tick, Vec<(Closing, Tick, isize)>>, NextDeadline) {
-    let mut builder = OperatorBuilder::new("Close".to_string(), sessions.scope());
+) -> (Stream<'s, Tick, Vec<(Closing, Tick, isize)>>, Rc<Deadlines>) {
+    let scope = sessions.scope();
+    let mut builder = OperatorBuilder::new("Close".to_string(), scope);
+    let activator = scope.activator_for(builder.operator_info().address);
     let mut sessions = builder.new_input(sessions, Pipeline);
     let mut clock = builder.new_input(clock, Pipeline);
     // Without anything that waits, progress is no news.
     (0..2).for_each(|input| builder.set_notify_for(input, FrontierInterest::IfCapability));
     let (closings, stream) = builder.new_output();
     let mut closings = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(closings);
-    let next = NextDeadline::default();
-    let told = Rc::clone(&next);
+    let deadlines = Rc::<Deadlines>::default();
+    let told = Rc::clone(&deadlines);
     builder.build(move |_capabilities| {
         let mut pending: BTreeMap<Tick, Pending> = BTreeMap::new();
-        let mut open = Open { gap, now: EventTime::MIN, by_deadline: BTreeMap::new() };
+        let mut open = Open { gap, now: EventTime::MIN, closings: BTreeMap::new() };
         let mut rows = Vec::new();
+        // The tick that has not closed all that is due in it.
+        let mut closes: Option<(Tick, Capability<Tick>)> = None;
         move |frontiers| {
             clock.for_each(|capability, data: &mut Vec<i64>| {
                 if let Some(waiting) = Pending::at(&mut pending, *capability.least().unwrap_or(&0), &capability) {
@@ -79,16 +107,30 @@ pub fn close<'s>(
             });
             let mut closings = closings.activate();
             let complete = |tick: &Tick| *tick < done.get() && !frontiers[1].less_equal(tick);
-            while let Some(entry) = pending.first_entry().filter(|entry| complete(entry.key())) {
+            let mut turn = TURN;
+            loop {
+                if let Some((tick, at)) = &closes {
+                    let due = std::iter::from_fn(|| open.close()).take(turn).inspect(|_| turn -= 1);
+                    closings.session(at).give_iterator(due.map(|(closing, times)| (closing, *tick, times)));
+                    if turn == 0 {
+                        // It may go on with nothing.
+                        activator.activate();
+                        told.turns.set(told.turns.get() + 1);
+                        return;
+                    }
+                    closes = None;
+                    told.next.set(open.next_deadline());
+                }
+                let Some(entry) = pending.first_entry().filter(|entry| complete(entry.key())) else { return };
                 let (tick, Pending { at, now_ms, sessions }) = entry.remove_entry();
                 open.tick(tick, &sessions, now_ms, &mut rows);
                 let changes = rows.drain(..).map(|(row, diff)| (row, tick, diff));
                 closings.session(&at).give_iterator(changes);
-                told.set(open.by_deadline.first_key_value().map(|((deadline, ..), _)| *deadline));
+                closes = Some((tick, at));
             }
         }
     });
-    (stream, next)
+    (stream, deadlines)
 }
 
 /// What has arrived for a tick that is not complete yet.
@@ -120,44 +162,57 @@ struct Open {
     gap: i64,
     /// In whole seconds.
     now: EventTime,
-    by_deadline: BTreeMap<(EventTime, UserKey, EventTime), Session>,
+    /// What is to be said when they are closed, each as often as it is there.
+    closings: BTreeMap<Closing, isize>,
 }
 
 impl Open {
-    /// Appends the changes of the closed sessions, consolidated.
+    /// Takes what a tick changes, and its clock. Appends the changes of what it closes or opens again at once,
+    /// consolidated; then [`Open::close`] has what was open before and is due.
     fn tick(&mut self, tick: Tick, sessions: &[SessionBatch], now_ms: Option<i64>, rows: &mut Vec<(Closing, isize)>) {
         let before = self.now;
         let now = now_ms.map(|ms| ms.div_euclid(1000).saturating_mul(GRID)).and_then(EventTime::from_micros);
         self.now = self.now.max(now.unwrap_or(EventTime::MIN));
         // Of a snapshot come millions: a tree that is built of them at once takes less time and memory.
-        let first = self.by_deadline.is_empty();
+        let first = self.closings.is_empty();
         let mut opened = Vec::with_capacity(if first { sessions.iter().map(|batch| batch.updates).sum() } else { 0 });
         for batch in sessions {
             each(batch, tick, |user, session, diff| {
-                let deadline = deadline(session.end, self.gap);
-                let key = (deadline, *user, session.start);
+                let closing = Closing::of(*user, session);
+                let deadline = deadline(closing.end, self.gap);
                 let closed = if diff > 0 { deadline <= self.now } else { deadline <= before };
-                match (closed, diff > 0) {
-                    (true, _) => rows.push(((*user, session.clone()), diff)),
-                    (false, true) if first => opened.push((key, session.clone())),
-                    (false, true) => drop(self.by_deadline.insert(key, session.clone())),
-                    // The same tick may have asserted its successor under this key already.
-                    (false, false) if self.by_deadline.get(&key) == Some(session) => {
-                        self.by_deadline.remove(&key);
-                    }
-                    (false, false) => {}
+                match closed {
+                    true => rows.push((closing, diff)),
+                    false if first => opened.push((closing, diff)),
+                    false => self.change(closing, diff),
                 }
             });
         }
         if first {
-            opened.sort_unstable_by_key(|(key, _)| *key);
-            self.by_deadline = opened.into_iter().collect();
-        }
-        while let Some(entry) = self.by_deadline.first_entry().filter(|entry| entry.key().0 <= self.now) {
-            let ((_, user, _), session) = entry.remove_entry();
-            rows.push(((user, session), 1));
+            differential_dataflow::consolidation::consolidate(&mut opened);
+            self.closings = opened.into_iter().collect();
         }
         differential_dataflow::consolidation::consolidate(rows);
+    }
+
+    /// A tick may assert the successor of a session before the session is gone, which may be told alike.
+    fn change(&mut self, closing: Closing, diff: isize) {
+        match self.closings.entry(closing) {
+            Entry::Occupied(times) if *times.get() + diff == 0 => drop(times.remove()),
+            Entry::Occupied(mut times) => *times.get_mut() += diff,
+            Entry::Vacant(place) => drop(place.insert(diff)),
+        }
+    }
+
+    /// Closes the next session that is due.
+    fn close(&mut self) -> Option<(Closing, isize)> {
+        let (gap, now) = (self.gap, self.now);
+        let due = self.closings.first_entry().filter(|entry| deadline(entry.key().end, gap) <= now)?;
+        Some(due.remove_entry())
+    }
+
+    fn next_deadline(&self) -> Option<EventTime> {
+        self.closings.first_key_value().map(|(closing, _)| deadline(closing.end, self.gap))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::changes::{Changes, Collect, Collector};
 use crate::classify::ClassTrace;
-use crate::close::NextDeadline;
+use crate::close::Deadlines;
 use crate::counts::{CountTrace, SessionlessTrace, SignatureHour};
 use crate::identity::{SignatureId, UserKey};
 use crate::ingest::{IdRow, Verdict};
@@ -18,6 +18,7 @@ use differential_dataflow::collection::AsCollection;
 use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::cursor::Cursor;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use timely::container::CapacityContainerBuilder;
@@ -35,7 +36,7 @@ pub struct Engine {
     feed: Feed,
     views: Views,
     collector: Collector,
-    next_deadline: NextDeadline,
+    deadlines: Rc<Deadlines>,
 }
 
 /// What a snapshot brings back, a part of it at a time.
@@ -66,7 +67,7 @@ impl Engine {
     pub fn new(worker: &mut Worker, settings: Settings) -> Engine {
         let mut parcels = Sender::new();
         let mut restored = RestoredFeed::default();
-        let (views, collector, next_deadline) = worker.dataflow(|scope| {
+        let (views, collector, deadlines) = worker.dataflow(|scope| {
             let Unpacked { records, names, signatures, rules, clock } = unpack(scope.input_from(&mut parcels));
             let inputs = Inputs {
                 records,
@@ -86,7 +87,7 @@ impl Engine {
             let outputs = pipeline(inputs, settings);
             let collect = if settings.clock { Collect::Everything } else { Collect::Verdicts };
             let collector = Collector::watch(&outputs, collect);
-            let Outputs { sessions, names, classes, counts, sessionless, next_deadline, .. } = outputs;
+            let Outputs { sessions, names, classes, counts, sessionless, deadlines, .. } = outputs;
             let views = Views {
                 sessions: sessions.trace,
                 names: names.trace,
@@ -94,9 +95,9 @@ impl Engine {
                 counts: counts.trace,
                 sessionless: sessionless.trace,
             };
-            (views, collector, next_deadline)
+            (views, collector, deadlines)
         });
-        Engine { feed: Feed { parcels, now_ms: None, restored: Some(restored) }, views, collector, next_deadline }
+        Engine { feed: Feed { parcels, now_ms: None, restored: Some(restored) }, views, collector, deadlines }
     }
 
     /// Of what the first tick brings back only classes and counts are collected: the rest is a copy of all that there is, and
@@ -170,7 +171,12 @@ impl Engine {
 
     /// The first time at which a tick would close a session of this worker, as far as it has come.
     pub fn next_deadline(&self) -> Option<EventTime> {
-        self.next_deadline.get()
+        self.deadlines.next.get()
+    }
+
+    /// How often operators of this worker have given way to others within a tick: it makes progress.
+    pub fn turns(&self) -> u64 {
+        self.deadlines.turns.get()
     }
 
     /// The views as they are, ticks that are not settled included as far as they have come.

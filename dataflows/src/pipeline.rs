@@ -1,7 +1,7 @@
 //! Inputs -> Outputs: the one graph for history and live stream. The only file that knows the order of the stages.
 
 use crate::classify::{ClassTrace, Classified, classify};
-use crate::close::{Closing, NextDeadline, close};
+use crate::close::{Closing, Deadlines, close};
 use crate::counts::{CountTrace, SessionlessTrace, SignatureHour, Tally, tally};
 use crate::identity::{SignatureId, UserKey};
 use crate::ingest::{Dedupe, IdRow, Ingested, Verdict, ingest};
@@ -14,6 +14,7 @@ use differential_dataflow::collection::AsCollection;
 use differential_dataflow::operators::arrange::arrangement::arrange_core;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::{ValBatcher, ValSpine};
+use std::rc::Rc;
 use std::sync::Arc;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
@@ -70,7 +71,7 @@ pub struct Outputs<'s> {
     pub sessionless: Arranged<'s, SessionlessTrace>,
     /// View of sessions and clock: the sessions that are closed.
     pub closings: Stream<'s, Tick, Vec<(Closing, Tick, isize)>>,
-    pub next_deadline: NextDeadline,
+    pub deadlines: Rc<Deadlines>,
     /// Journal: records that did not simply count.
     pub verdicts: Stream<'s, Tick, Vec<(Verdict, Tick)>>,
     /// Journal: events that came late.
@@ -99,9 +100,9 @@ pub fn pipeline<'s>(inputs: Inputs<'s>, settings: Settings) -> Outputs<'s> {
     let sessionless = by_reason.clone().concat(past_reasons).as_collection().arrange_by_self_named("Sessionless");
     let Sessionized { sessions, done, rejections, late, lineage } =
         sessionize(visits, inputs.replacements, restored, settings.gap);
-    let (closings, next_deadline) = match settings.clock {
+    let (closings, deadlines) = match settings.clock {
         true => close(sessions.stream.clone(), done, inputs.clock, settings.gap),
-        false => (empty(scope), NextDeadline::default()),
+        false => (empty(scope), Rc::default()),
     };
     let by_owner = Exchange::new(move |((user, _), _, _): &((UserKey, Arc<str>), Tick, isize)| user.worker(workers));
     let names = arrange_core::<_, _, ValBatcher<_, _, _, _>, _>(inputs.names.inner, by_owner, "Names", ValBatcher::new);
@@ -112,7 +113,7 @@ pub fn pipeline<'s>(inputs: Inputs<'s>, settings: Settings) -> Outputs<'s> {
         counts,
         sessionless,
         closings,
-        next_deadline,
+        deadlines,
         verdicts,
         late,
         lineage,

@@ -6,7 +6,7 @@ use crate::reads::{Chunk, Rank, Reads, Request, Whose};
 use crate::replay::resolve::{Classes, Scratch};
 use crate::rows::{self, Collection, Row};
 use dataflows::changes::Changes;
-use dataflows::close::deadline;
+use dataflows::close::{Closing, deadline};
 use dataflows::engine::Engine;
 use dataflows::scan::SessionScan;
 use dataflows::{EventTime, Tick, UserKey};
@@ -211,7 +211,7 @@ impl Scan {
                 let classes = Arc::clone(&self.classes);
                 self.offer(Some(rank), || scratch.row(user, name, session, &classes, rows::session));
             } else if deadline(session.end, gap) <= self.now {
-                self.offer(Some(rank), || rows::closing(name, session, gap));
+                self.offer(Some(rank), || rows::closing(name, &Closing::of(user, session), gap));
             }
         });
         *left = left.saturating_sub(looked * self.cost);

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 /// Bytes that a worker gathers in memory, and all workers together publish as one block. A tick with more goes through the
 /// disk.
-pub(crate) const MEMORY_BYTES: usize = 32 << 20;
+pub const MEMORY_BYTES: usize = 32 << 20;
 /// What a row takes in memory besides its bytes.
 const ROW_BYTES: usize = 48;
 /// Bytes of a run that are read or written at once.

@@ -1,7 +1,8 @@
 //! What changed in a tick -> what is published: names and classes resolved, in canonical form.
 
-use super::gather::{Gather, MEMORY_BYTES, Output, Overflow};
+use super::gather::{Gather, Output, Overflow};
 use super::{Contribution, Fed, Kept, Published, Shared};
+use crate::clock::Ticks;
 use crate::decode;
 use crate::error::Error;
 use crate::log::delivery::{Delivery, place};
@@ -30,7 +31,7 @@ pub(super) struct Publish {
     readers: Vec<Reader>,
 }
 
-/// Sessions that a relabelling looks at before the watchdog hears that it works.
+/// Rows after which the watchdog hears that a large tick makes progress.
 const BEAT: usize = 1 << 14;
 
 impl Publish {
@@ -43,7 +44,7 @@ impl Publish {
             overflow: Overflow {
                 folder: shared.plan.data_dir.clone(),
                 reserve: Arc::clone(&shared.reserve),
-                memory: MEMORY_BYTES,
+                memory: shared.memory,
             },
             readers: shared.readers.clone(),
         }
@@ -108,6 +109,7 @@ impl Publish {
         let Publish { scratch, classes, .. } = self;
         named(
             engine,
+            &shared.ticks,
             &mut sessions,
             |((user, _), _)| *user,
             |((user, session), diff), name| {
@@ -119,19 +121,22 @@ impl Publish {
         let gap = shared.plan.sessions.gap;
         named(
             engine,
+            &shared.ticks,
             &mut closings,
-            |((user, _), _)| *user,
-            |((_, session), diff), name| out.add(Collection::Closings, rows::closing(name, session, gap), *diff as i64),
+            |(closing, _)| closing.user,
+            |(closing, diff), name| out.add(Collection::Closings, rows::closing(name, closing, gap), *diff as i64),
         )?;
         let classes = &self.classes;
         named(
             engine,
+            &shared.ticks,
             &mut late,
             |late: &Late| late.user,
             |late, name| out.add(Collection::Late, rows::late(name, classes.name(late.signature), late), 1),
         )?;
         named(
             engine,
+            &shared.ticks,
             &mut lineage,
             |moved: &Lineage| moved.user,
             |moved, name| out.add(Collection::SessionLineage, rows::lineage(name, moved), 1),
@@ -230,17 +235,26 @@ impl Publish {
     }
 }
 
-/// Calls `each` with every row and the name of its user, in the order of users.
+/// Calls `add` with every row and the name of its user, in the order of users.
 fn named<R>(
     engine: &mut Engine,
+    ticks: &Ticks,
     rows: &mut [R],
     user: impl Fn(&R) -> UserKey,
-    mut each: impl FnMut(&R, &str) -> Result<(), LogError>,
+    mut add: impl FnMut(&R, &str) -> Result<(), LogError>,
 ) -> Result<(), LogError> {
     if rows.is_empty() {
         return Ok(());
     }
-    rows.sort_by_key(&user);
+    let mut named = 0;
+    let mut each = |row: &R, name: &str| {
+        named += 1;
+        if named % BEAT == 0 {
+            ticks.beat();
+        }
+        add(row, name)
+    };
+    rows.sort_unstable_by_key(&user);
     let (mut rest, mut added) = (&*rows, Ok(()));
     let users = rows.chunk_by(|one, other| user(one) == user(other)).map(|own| user(&own[0]));
     engine.views().names_of(users, |named, name| {

@@ -8,11 +8,11 @@
 //! the next one opens.
 
 use super::PARTS;
+use super::bounds::Bounds;
 use super::history::History;
 use crate::epoch::{self, Epoch};
 use crate::error::Error;
 use crate::histories::{self, Histories, Place};
-use crate::log::partition::Limits;
 use crate::log::state::StateStore;
 use crate::log::vfs::{LockGuard, RealFs};
 use crate::log::{self, Log};
@@ -37,7 +37,7 @@ pub(super) struct Opened {
 ///
 /// # Errors
 /// What keeps the process from starting. If another one has the folder, or its log is gone, nothing has been changed.
-pub(super) fn open(plan: &Plan) -> Result<Opened, Error> {
+pub(super) fn open(plan: &Plan, bounds: &Bounds) -> Result<Opened, Error> {
     let (folder, root) = (&plan.data_dir, plan.data_dir.join("log"));
     let opening = || Error::run(format!("open the log {}", root.display()));
     fs::create_dir_all(folder).map_err(Error::run(format!("create {}", folder.display())))?;
@@ -49,17 +49,24 @@ pub(super) fn open(plan: &Plan) -> Result<Opened, Error> {
     let reserve =
         Arc::new(reserve.map_err(Error::run("set space aside: `reserve = \"0\"` in [cluster] does without"))?);
     let epoch = reserve.until_space(|| epoch::next(folder).map_err(Error::run("take the next epoch")))?;
-    reserve.until_space(|| open_at(plan, epoch, &reserve, &root, lock.clone()))
+    reserve.until_space(|| open_at(plan, bounds, epoch, &reserve, &root, lock.clone()))
 }
 
-fn open_at(plan: &Plan, epoch: Epoch, reserve: &Arc<Reserve>, root: &Path, lock: LockGuard) -> Result<Opened, Error> {
+fn open_at(
+    plan: &Plan,
+    bounds: &Bounds,
+    epoch: Epoch,
+    reserve: &Arc<Reserve>,
+    root: &Path,
+    lock: LockGuard,
+) -> Result<Opened, Error> {
     let settings = log::Settings {
         id: epoch.log,
         epoch: epoch.number,
         parts: PARTS,
         // Of outputs: the publisher alone, however many workers there are.
         workers: 1,
-        limits: Limits { segment_bytes: plan.log.segment, ..Limits::default() },
+        limits: bounds.limits(plan.log.segment),
     };
     let log = Log::open_locked(Arc::new(RealFs), root, &settings, lock);
     let mut log = log.map_err(Error::run(format!("open the log {}", root.display())))?;

@@ -5,7 +5,7 @@ use super::{fail, spawn as thread};
 use crate::clock::Bound;
 use crate::error::Error;
 use crate::intake::wall_ms;
-use crate::live::{Arrival, MEMORY_BYTES, Output, Published};
+use crate::live::{Arrival, Output, Published};
 use crate::log::error::LogError;
 use crate::log::output::{Block, Canonical, OutputLog, Union};
 use crate::metrics::{Metrics, Stage};
@@ -30,6 +30,8 @@ pub(super) struct Publisher {
     pub reads: Arc<Reads>,
     pub hub: HubFeed,
     pub reserve: Arc<Reserve>,
+    /// Bytes of rows that are published as one block.
+    pub memory: usize,
     /// The first tick that has not been published. What is computed again before it has to be what was published, if it
     /// was by this program.
     pub from: Tick,
@@ -53,7 +55,7 @@ impl Publisher {
                     self.compare(bound.tick, &whole)?;
                     self.reads.published(&bound);
                 } else {
-                    batch.push(Whole::new(bound, whole).map_err(Error::run("publish"))?);
+                    batch.push(Whole::new(bound, whole, self.memory).map_err(Error::run("publish"))?);
                 }
             }
             if batch.is_empty() {
@@ -155,19 +157,19 @@ enum Joined {
 impl Whole {
     /// # Errors
     /// [`LogError::Refused`] if a row is there too often.
-    fn new(bound: Arc<Bound>, mut workers: Vec<Published>) -> Result<Whole, LogError> {
+    fn new(bound: Arc<Bound>, mut workers: Vec<Published>, memory: usize) -> Result<Whole, LogError> {
         workers.sort_by_key(|published| published.worker);
         let rows = workers.iter().map(|published| published.output.rows()).sum();
         let arrivals = workers.iter_mut().flat_map(|published| published.arrivals.drain(..)).collect();
-        let output = Joined::new(workers.into_iter().map(|published| published.output).collect())?;
+        let output = Joined::new(workers.into_iter().map(|published| published.output).collect(), memory)?;
         Ok(Whole { bound, arrivals, rows, output })
     }
 }
 
 impl Joined {
-    fn new(outputs: Vec<Output>) -> Result<Joined, LogError> {
+    fn new(outputs: Vec<Output>, memory: usize) -> Result<Joined, LogError> {
         let bytes = outputs.iter().map(|output| output.small().map(Block::bytes)).sum::<Option<usize>>();
-        if bytes.is_none_or(|bytes| bytes > MEMORY_BYTES) {
+        if bytes.is_none_or(|bytes| bytes > memory) {
             return Ok(Joined::Large(outputs));
         }
         let mut blocks = outputs.into_iter().filter_map(Output::into_small);
@@ -181,7 +183,10 @@ fn append(batch: &[Whole], outputs: &OutputLog) -> Result<(), LogError> {
     let next = outputs.next(WRITER);
     batch.iter().filter(|whole| whole.bound.tick >= next).try_for_each(|whole| match &whole.output {
         Joined::Small(block) => outputs.append(WRITER, block),
-        Joined::Large(all) => outputs.append_large(WRITER, &Union(all.iter().map(Output::canonical).collect())),
+        Joined::Large(all) => {
+            tracing::debug!(tick = whole.bound.tick, rows = whole.rows, "a large tick is published in blocks");
+            outputs.append_large(WRITER, &Union(all.iter().map(Output::canonical).collect()))
+        }
     })?;
     outputs.sync(WRITER).map(|_| ())
 }

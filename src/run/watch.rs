@@ -18,32 +18,48 @@ use std::sync::Arc;
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-/// A tick that takes longer, and whose workers give no sign of life, has got stuck.
-const STUCK: Duration = Duration::from_secs(30);
 /// How often followed files are looked at.
 const POLL: Duration = Duration::from_millis(200);
 
-/// Ends the process when a tick is not done for too long, so that whoever looks after it starts it again.
-pub(super) fn progress(ticks: &Arc<Ticks>) {
+/// Ends the process when a tick is not done for longer than `stuck` and no worker gives a sign of life, so that its
+/// supervisor starts it again.
+pub(super) fn progress(ticks: &Arc<Ticks>, stuck: Duration) {
     let ticks = Arc::clone(ticks);
     spawn("watchdog", move || -> Result<(), Error> {
-        let mut seen = ((Tick::MAX, 0), Instant::now());
+        let mut watchdog = Watchdog::new(stuck, Instant::now());
         loop {
             sleep(Duration::from_secs(1));
-            let beats = ticks.beats();
-            match ticks.oldest() {
-                Some((tick, _)) if (tick, beats) == seen.0 && seen.1.elapsed() > STUCK => {
-                    let (workers, threads) = (ticks.behind(tick), threads().join(", "));
-                    let seconds = STUCK.as_secs();
-                    tracing::error!(tick, seconds, ?workers, threads, "a tick has got stuck: the process ends");
-                    std::process::exit(EXIT_AGAIN);
-                }
-                Some((tick, _)) if (tick, beats) == seen.0 => {}
-                Some((tick, _)) => seen = ((tick, beats), Instant::now()),
-                None => seen = ((Tick::MAX, beats), Instant::now()),
+            if let Some(tick) = watchdog.look(&ticks, Instant::now()) {
+                let (workers, threads) = (ticks.behind(tick), threads().join(", "));
+                let seconds = stuck.as_secs();
+                tracing::error!(tick, seconds, ?workers, threads, "a tick has got stuck: the process ends");
+                std::process::exit(EXIT_AGAIN);
             }
         }
     });
+}
+
+/// What was seen of the ticks under way.
+pub(crate) struct Watchdog {
+    stuck: Duration,
+    /// The oldest tick, signs of life, since when that is so.
+    seen: (Option<Tick>, u64),
+    since: Instant,
+}
+
+impl Watchdog {
+    pub fn new(stuck: Duration, now: Instant) -> Watchdog {
+        Watchdog { stuck, seen: (None, 0), since: now }
+    }
+
+    /// Looks at the ticks: returns the one that has got stuck.
+    pub fn look(&mut self, ticks: &Ticks, now: Instant) -> Option<Tick> {
+        let seen = (ticks.oldest().map(|(tick, _)| tick), ticks.beats());
+        if seen != self.seen {
+            (self.seen, self.since) = (seen, now);
+        }
+        seen.0.filter(|_| now.duration_since(self.since) > self.stuck + ticks.patience())
+    }
 }
 
 /// Name and state (proc(5): R computes, D waits for a disk, S for something else) of each thread of this process.

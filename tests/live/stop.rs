@@ -8,6 +8,7 @@ use super::published::{Published, same};
 use super::{MEANING, OFTEN, folder, run_toml};
 use crate::headwater::Folder;
 use crate::patience::wait_until;
+use headwater::intake::wall_ms;
 use headwater::log::vfs::model::Rng;
 use rustix::process::{Signal, kill_process};
 use std::fs;
@@ -53,6 +54,29 @@ fn send_until_refused(process: &Process, clients: usize, then: impl FnOnce()) ->
         then();
     });
     (acknowledged.into_inner().unwrap(), unknown.into_inner().unwrap())
+}
+
+/// What a snapshot had brought back was closed no sooner than when the next event came.
+#[test]
+fn a_session_is_closed_when_it_is_due_though_nothing_else_happens_since_the_start() {
+    let folder = folder("");
+    let process = Process::start(&folder, "data", 2, Restart::No);
+    let mut client = Client::new(process.ready());
+    // Far enough that the next process is there by then, as a rule.
+    let time = wall_ms() + 6_000;
+    let event = Event { user: "a".into(), time, id: None, price: None, page: None };
+    assert_eq!(client.post(&lines(&[event])), Outcome::Acknowledged);
+    client.published();
+    process.drain();
+    let process = Process::start(&folder, "data", 2, Restart::No);
+    let mut client = Client::new(process.ready());
+    wait_until("the session is closed", || {
+        let (status, page) = client.get_json("/v1/collections/closings/rows?limit=10").unwrap();
+        assert_eq!(status, 200, "{page}");
+        page["rows"][0]["user"] == "a"
+    });
+    process.drain();
+    Published::read(&folder.path("data"));
 }
 
 #[test]

@@ -70,7 +70,7 @@ impl Oracle {
             let row = row(user, &group);
             // No event of a whole second that the clock has reached can extend it.
             if row.end + GAP < self.latest_ms.div_euclid(1000) * 1_000_000 {
-                *seen.closings.entry(row.clone()).or_insert(0) += 1;
+                *seen.closings.entry((row.user, row.start, row.end, row.events)).or_insert(0) += 1;
             }
             *seen.sessions.entry(row).or_insert(0) += 1;
         }

@@ -17,7 +17,8 @@ pub struct Seen {
     pub classes: BTreeMap<(SignatureId, String), isize>,
     pub counts: BTreeMap<(String, Option<i64>), isize>,
     pub sessionless: BTreeMap<Sessionless, isize>,
-    pub closings: BTreeMap<Row, isize>,
+    /// User, start, end, events.
+    pub closings: BTreeMap<(UserKey, i64, i64, u64), isize>,
     pub verdicts: Vec<Verdict>,
     pub rejected: Vec<(UserKey, Vec<SessionId>)>,
     /// Time, signature, start of the session.
@@ -120,7 +121,9 @@ impl Said {
                     add(&mut seen.counts, (class.to_string(), hour.map(|hour| hour.micros())), diff);
                 }
                 Output::Sessionless(reason, diff) => add(&mut seen.sessionless, reason, diff),
-                Output::Closing((user, session), diff) => add(&mut seen.closings, Row::of(user, &session), diff),
+                Output::Closing(Closing { end, user, start, events }, diff) => {
+                    add(&mut seen.closings, (user, start.micros(), end.micros(), events), diff);
+                }
                 Output::Id(..) | Output::BySignature(..) | Output::ByReason(..) => {}
                 // Journals: only what they gained.
                 _ if *tick < after => {}
