@@ -117,11 +117,12 @@ fn value<V: DeserializeOwned>(row: &[u8], from: usize) -> Option<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dataflows::EventTime;
     use dataflows::identity::ShapeId;
+    use dataflows::sessionize::Carried;
+    use dataflows::{EventTime, Measure};
 
     /// Snapshots hold these bytes: another encoding is another version of the rows (`run/history.rs`), and needs code that
-    /// reads this one. Sessions are in the data folders of `tests/folders`.
+    /// reads this one.
     #[test]
     fn the_encoding_of_version_1_is_pinned() {
         let key = UserKey::from_bytes([0x11; 16]).unwrap();
@@ -158,5 +159,39 @@ mod tests {
         assert_eq!(input.names, [(key, "u1".into())]);
         assert_eq!(input.signatures, [(SignatureId(0x0102), descriptor)]);
         assert_eq!(roots.by_reason, [(Sessionless::NoTime, 2)]);
+    }
+
+    /// As the other rows: of a session with one event signature and nothing else, and of one with all that there can be.
+    #[test]
+    fn the_encoding_of_sessions_of_version_1_is_pinned() {
+        let pinned = [
+            "111111111111111111111111111111118092f40180897a0205050000",
+            "1111111111111111111111111111111180d1ca0880a4e8030306050102050106020101bf8db701020102000180a4e803022f6180d1ca0802\
+             2f62",
+        ];
+        let bytes = |hex: &str| -> Vec<u8> {
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+        };
+        let (mut roots, mut input) = (Roots::default(), Input::default());
+        for hex in pinned {
+            restore(SESSIONS, &bytes(hex), 1, &mut roots, &mut input).unwrap();
+        }
+        let key = UserKey::from_bytes([0x11; 16]).unwrap();
+        let at = |micros| EventTime::from_micros(micros).unwrap();
+        let [(of, plain), (_, full)] = &roots.sessions[..] else { panic!("two sessions: {:?}", roots.sessions) };
+        assert_eq!((*of, plain.start, plain.end, plain.events), (key, at(1_000_000), at(2_000_000), 2));
+        assert_eq!((plain.first, plain.last), (SignatureId(5), SignatureId(5)));
+        assert_eq!((plain.counts().collect::<Vec<_>>(), plain.details()), (vec![(SignatureId(5), 2)], None));
+        assert_eq!((full.start, full.end, full.events), (at(4_000_000), at(9_000_000), 3));
+        assert_eq!((full.first, full.last), (SignatureId(6), SignatureId(5)));
+        assert_eq!(full.counts().collect::<Vec<_>>(), [(SignatureId(5), 1), (SignatureId(6), 2)]);
+        let details = full.details().unwrap();
+        assert_eq!(*details.sums, [Measure { millionths: -1_500_000, numbers: 2, others: 1 }]);
+        let carried = Carried { entry: (at(4_000_000), "/a".into()), exit: (at(9_000_000), "/b".into()) };
+        assert_eq!(*details.carried, [None, Some(carried)]);
+        let sessions = roots.sessions.into_iter().map(|row| (row, 1)).collect();
+        let rows = Dirty { sessions, ..Dirty::default() }.rows();
+        let hex: Vec<String> = rows[SESSIONS].iter().map(|(row, _)| crate::fingerprint::hex(row)).collect();
+        assert_eq!(hex, pinned);
     }
 }

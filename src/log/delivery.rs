@@ -190,6 +190,22 @@ mod tests {
         assert_eq!(Vec::from(merged), [(0, cursor(5, 9)), (0, cursor(6, 3)), (1, cursor(5, 2))]);
     }
 
+    /// Queues hold these bytes.
+    #[test]
+    fn the_encoding_of_version_1_is_pinned() {
+        let delivery = Delivery {
+            source: 258,
+            format: Format::Csv,
+            framing: Framing::Csv,
+            header: Some(b"u,t"),
+            cursor: None,
+            events: b"a,1\n",
+        };
+        let bytes = b"\x01\x02\x01\x01\x01\x01\x03\0\0\0u,t\0\0\0\0a,1\n";
+        assert_eq!(delivery.encode(), bytes);
+        assert_eq!(Delivery::decode(bytes), Some(delivery));
+    }
+
     #[test]
     fn what_is_encoded_is_decoded() {
         let file = FileId { hash: [1, u64::MAX], length: 9, twin: 0 };

@@ -39,7 +39,9 @@ pub struct Limits {
     pub buffer_bytes: usize,
     /// Bytes of rows at which a block of a large tick ends.
     pub block_bytes: usize,
-    /// Bytes of rows at which a piece of a large tick ends: what one reader of outputs has in memory.
+    /// Bytes of rows at which a piece of a large tick ends: what one reader of outputs has in memory. Changes come in the
+    /// order of pieces, and cursors of sinks count them: with another number, a sink that has handed over a part of a large
+    /// tick would go on elsewhere.
     pub piece_bytes: usize,
 }
 

@@ -5,6 +5,7 @@ use super::client::Client;
 use super::events::{Event, PAST_MS, lines};
 use super::process::{Process, Restart};
 use super::published::{Published, same};
+use super::receiver::{Answer, Receiver};
 use super::{MEANING, OFTEN, folder, run_toml};
 use crate::headwater::{Folder, own_address};
 use headwater::log::vfs::model::Rng;
@@ -12,10 +13,9 @@ use headwater::rows::Collection;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
@@ -25,7 +25,16 @@ const ROUNDS: u64 = 12;
 fn killed_at_random_sinks_hand_over_each_change_and_a_file_has_it_once() {
     let seed = super::kill::seed();
     let mut rng = Rng::new(seed);
-    let receiver = Receiver::start(rng.next_u64());
+    let (calm, mut of_receiver) = (Arc::new(AtomicBool::new(false)), Rng::new(rng.next_u64()));
+    let is_calm = Arc::clone(&calm);
+    // Now and then it fails, before or after it has taken what it was sent.
+    let receiver = Receiver::start(move |_| match of_receiver.below(12) {
+        _ if is_calm.load(Ordering::Acquire) => Answer::Take,
+        0 => Answer::Fail,
+        1 => Answer::TakeAndFail,
+        2 => Answer::TakeAndLeave,
+        _ => Answer::Take,
+    });
     // It takes connections, and never says a word.
     let silent = TcpListener::bind((own_address(), 0)).unwrap();
     let folder = folder("");
@@ -49,7 +58,7 @@ fn killed_at_random_sinks_hand_over_each_change_and_a_file_has_it_once() {
             stopped.store(true, Ordering::Release);
         });
     }
-    receiver.calm.store(true, Ordering::Release);
+    calm.store(true, Ordering::Release);
     let process = Process::start(&folder, "data", 2, Restart::No);
     let address = process.ready();
     Client::new(address).post(&lines(&[event(&mut rng), event(&mut rng)]));
@@ -108,7 +117,7 @@ fn expected(folder: &Folder) -> Vec<Value> {
         .collect()
 }
 
-fn without_key(change: &Value) -> Value {
+pub fn without_key(change: &Value) -> Value {
     let mut change = change.clone();
     assert!(change.as_object_mut().unwrap().remove("key").is_some());
     change
@@ -126,73 +135,5 @@ fn send(address: SocketAddr, mut rng: Rng, stopped: &AtomicBool) {
         let batch: Vec<Event> = (0..1 + rng.below(10)).map(|_| event(&mut rng)).collect();
         connection.post(&lines(&batch));
         sleep(Duration::from_millis(5));
-    }
-}
-
-/// Takes changes. Now and then it fails, before or after it has taken them.
-struct Receiver {
-    address: SocketAddr,
-    received: Arc<Mutex<Vec<Value>>>,
-    failed: Arc<AtomicU64>,
-    calm: Arc<AtomicBool>,
-}
-
-impl Receiver {
-    fn start(seed: u64) -> Receiver {
-        let listener = TcpListener::bind((own_address(), 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        let receiver = Receiver { address, received: Arc::default(), failed: Arc::default(), calm: Arc::default() };
-        let (received, failed, calm) =
-            (Arc::clone(&receiver.received), Arc::clone(&receiver.failed), Arc::clone(&receiver.calm));
-        thread::spawn(move || {
-            let mut rng = Rng::new(seed);
-            for stream in listener.incoming() {
-                let (mut rng, received) = (Rng::new(rng.next_u64()), Arc::clone(&received));
-                let (failed, calm) = (Arc::clone(&failed), Arc::clone(&calm));
-                thread::spawn(move || {
-                    // A process that was killed leaves it at that.
-                    let _gone = serve(stream.unwrap(), &mut rng, &received, &failed, &calm);
-                });
-            }
-        });
-        receiver
-    }
-}
-
-fn serve(
-    stream: TcpStream,
-    rng: &mut Rng,
-    received: &Mutex<Vec<Value>>,
-    failed: &AtomicU64,
-    calm: &AtomicBool,
-) -> io::Result<()> {
-    let mut stream = BufReader::new(stream);
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if stream.read_line(&mut head)? == 0 {
-                return Ok(());
-            }
-        }
-        let head = head.to_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
-        let mut body = vec![0; length.parse().unwrap()];
-        stream.read_exact(&mut body)?;
-        let body: Value = serde_json::from_slice(&body).unwrap();
-        let chance = if calm.load(Ordering::Acquire) { 9 } else { rng.below(12) };
-        if chance != 0 {
-            received.lock().unwrap().extend(body["changes"].as_array().unwrap().iter().cloned());
-        }
-        match chance {
-            0 | 1 => {
-                failed.fetch_add(1, Ordering::Relaxed);
-                stream.get_mut().write_all(b"HTTP/1.1 503 busy\r\ncontent-length: 0\r\n\r\n")?;
-            }
-            2 => {
-                failed.fetch_add(1, Ordering::Relaxed);
-                return Ok(());
-            }
-            _ => stream.get_mut().write_all(b"HTTP/1.1 204 taken\r\n\r\n")?,
-        }
     }
 }

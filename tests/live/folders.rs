@@ -5,6 +5,7 @@ use super::client::Client;
 use super::events::{Event, PAST_MS, lines};
 use super::full::{Disk, batch};
 use super::process::{Process, Restart};
+use super::receiver::{Answer, Receiver};
 use super::{MEANING, folder, run_toml};
 use crate::headwater::Folder;
 use crate::patience::wait_until;
@@ -132,7 +133,9 @@ fn goes_on(release: &Path, workers: usize) {
     assert!(fs::metadata(&archive).unwrap().len() < 200_000);
     let unpacked = Command::new("tar").arg("xzf").arg(&archive).arg("-C").arg(folder.path("")).status();
     assert!(unpacked.unwrap().success());
-    folder.write("run.toml", fs::read(release.join("run.toml")).unwrap());
+    let receiver = Receiver::start(|_| Answer::Take);
+    let text = fs::read_to_string(release.join("run.toml")).unwrap();
+    folder.write("run.toml", text.replace("127.0.0.1:9", &receiver.address.to_string()));
     let handed_over = folder.read("changes.jsonl");
     let expected: Value = serde_json::from_slice(&fs::read(release.join("expected.json")).unwrap()).unwrap();
 
@@ -146,9 +149,16 @@ fn goes_on(release: &Path, workers: usize) {
         assert_eq!(rows, expected, "{name} with {workers} workers");
     }
     let text = |key: &str| expected[key].as_str().unwrap();
-    // `exists` and long texts are computed otherwise than by 0.1.0, so its ticks are no beginning for what follows.
     let resume = format!("/v1/collections/sessions/changes?until=caught_up&token={}", text("resume_token"));
-    assert_eq!(refused(address, &resume), (409, "program_changed".into()));
+    match expected["resumes"] == true {
+        true => {
+            let (frames, upper) = (frames(address, &resume), expected["resume_upper"].as_u64().unwrap());
+            let ticks: Vec<u64> = frames.iter().filter_map(|frame| frame["tick"].as_u64()).collect();
+            assert!(!ticks.is_empty() && ticks.iter().all(|tick| *tick >= upper), "{ticks:?} from {upper} on");
+        }
+        // `exists` and long texts are computed otherwise than by 0.1.0, so its ticks are no beginning for what follows.
+        false => assert_eq!(refused(address, &resume), (409, "program_changed".into())),
+    }
     found(address, &format!("/v1/collections/sessions/rows?limit=1&wait_for={}", text("ingest_token")));
 
     post(address, &[event("user 9", 96_000), event("new", 0)]);
@@ -167,6 +177,15 @@ fn goes_on(release: &Path, workers: usize) {
     let address = process.ready();
     assert_eq!(rows(address), after, "from a snapshot of this release");
     frames(address, &format!("/v1/collections/sessions/changes?until=caught_up&token={token}"));
+    if let Some(before) = expected["received"].as_array() {
+        // A receiver goes on where it was, in the middle of a tick: it gets the changes that the file has, each once.
+        let all = folder.read("changes.jsonl").lines().count();
+        wait_until("the receiver has them", || before.len() + receiver.received.lock().unwrap().len() >= all);
+        let received = receiver.received.lock().unwrap().clone();
+        let keys = before.iter().chain(received.iter().map(|change| &change["key"]));
+        let keys: BTreeSet<String> = keys.map(Value::to_string).collect();
+        assert_eq!((keys.len(), before.len() + received.len()), (all, all));
+    }
     process.drain();
     assert_eq!(folder.headwater(["doctor", "data"]).code(), 0);
 }

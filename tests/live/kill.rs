@@ -32,6 +32,11 @@ const PERSISTENT: u64 = 2;
 /// Clients that send a batch once, and write down what they know of it.
 const CARELESS: u64 = 2;
 
+/// Bounds of ticks, of which each round has one. Where there is little memory, ticks that change more than a few sessions
+/// are published in blocks; where there is more, those of other rounds are read as blocks, and computed again without.
+const TIGHT: &str = r#"{ "memory": 6000, "block": 1500, "piece": 4000 }"#;
+const ROOMY: &str = r#"{ "piece": 4000 }"#;
+
 /// Returns what moments and events are drawn from: `HEADWATER_KILL_SEED`, of which `random` is another one each time.
 pub fn seed() -> u64 {
     let seed = match env::var("HEADWATER_KILL_SEED").as_deref() {
@@ -59,7 +64,7 @@ fn killed_at_random_nothing_is_lost_and_nothing_counts_twice() {
         self::round(&folder, &mut rng, &mut persistent, &mut careless, &mut subscribers, &mut seen, round);
     }
 
-    let process = Process::start(&folder, "data", 1 + rng.below(3) as usize, Restart::No);
+    let process = Process::start_bounded(&folder, "data", 1 + rng.below(3) as usize, Restart::No, Some(ROOMY));
     let address = process.ready();
     for client in &mut persistent {
         while client.sending.is_some() {
@@ -100,12 +105,13 @@ fn killed_at_random_nothing_is_lost_and_nothing_counts_twice() {
     seen.ready.sort_unstable();
     let share = |of: usize| seen.ready[(seen.ready.len() * of / 100).min(seen.ready.len() - 1)].as_millis();
     eprintln!(
-        "{rounds} rounds, {} starts, {} events in {} ticks; of batches sent once {} acknowledged, {} refused, {} unknown; \
+        "{rounds} rounds, {} starts, {} events in {} ticks, of which {} were published in blocks; of batches sent once {} acknowledged, {} refused, {} unknown; \
          {} snapshots, {} restarts from one, {} ticks computed again and equal, files of the log removed up to {}; \
          ready after {} ms (median), {} ms (99%), {} ms (longest)",
         seen.ready.len(),
         counted.len(),
         published.upper,
+        seen.large.len(),
         known[0],
         known[1],
         known[2],
@@ -120,6 +126,7 @@ fn killed_at_random_nothing_is_lost_and_nothing_counts_twice() {
     // Else the rounds have not shown what they are for.
     if rounds >= ROUNDS {
         assert!(known[0] > rounds && known[2] > rounds / 10, "{known:?}");
+        assert!(seen.large.len() as u64 > rounds, "{} large ticks", seen.large.len());
         assert!(seen.snapshots > rounds / 2 && seen.resumed > rounds / 2 && seen.compared > rounds, "{seen:?}");
         assert!(oldest_file(&folder) > 0);
     }
@@ -167,6 +174,8 @@ struct Seen {
     snapshots: u64,
     resumed: u64,
     compared: u64,
+    /// Ticks that were published in blocks, whole or not.
+    large: BTreeSet<u64>,
 }
 
 impl Seen {
@@ -175,6 +184,9 @@ impl Seen {
         self.snapshots += lines(r#""message":"snapshot""#);
         self.resumed += lines(r#""message":"goes on from a snapshot""#);
         self.compared += lines(r#""message":"computed again: the same""#);
+        let lines = stderr.lines().filter(|line| line.contains("a large tick is published in blocks"));
+        let tick = |line: &str| serde_json::from_str::<Value>(line).ok()?["fields"]["tick"].as_u64();
+        self.large.extend(lines.filter_map(tick));
         let fault =
             ["another one than before", "cannot be trusted", "damaged", "panicked"].map(|what| stderr.contains(what));
         assert_eq!(fault, [false; 4], "{stderr}");
@@ -225,8 +237,9 @@ fn round(
     let pause = Duration::from_micros(rng.below(200_000));
     // Between two batches of a client: all at once in some rounds, few and far between in others.
     let pace = Duration::from_micros([1_000, 3_000, 10_000, 50_000][rng.below(4) as usize]);
-    eprintln!("round {round}: {end:?} after {moment:?}, {workers} workers, {restart:?}");
-    let process = Process::start(folder, "data", workers, restart);
+    let bounds = if rng.below(3) == 0 { TIGHT } else { ROOMY };
+    eprintln!("round {round}: {end:?} after {moment:?}, {workers} workers, {restart:?}, {bounds}");
+    let process = Process::start_bounded(folder, "data", workers, restart, Some(bounds));
     if let End::Early = end {
         sleep(moment / 15);
         return seen.note(&process.kill().stderr);

@@ -52,6 +52,17 @@ pub struct Ended {
 impl Process {
     /// `headwater run run.toml` in `folder`, on the data folder `data` in it.
     pub fn start(folder: &Folder, data: impl AsRef<Path>, workers: usize, restart: Restart) -> Process {
+        Process::start_bounded(folder, data, workers, restart, None)
+    }
+
+    /// As [`Process::start`], with `bounds` of ticks that are smaller than always (`src/run/bounds.rs`).
+    pub fn start_bounded(
+        folder: &Folder,
+        data: impl AsRef<Path>,
+        workers: usize,
+        restart: Restart,
+        bounds: Option<&str>,
+    ) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
         let listen = SocketAddr::new(own_address(), 0).to_string();
         command.args(["run", "run.toml", "--listen", &listen, "--log-json"]);
@@ -60,6 +71,7 @@ impl Process {
             command.arg("--no-restart");
         }
         command.current_dir(folder.path("")).env("HEADWATER_LOG", "info,headwater::run=debug");
+        command.envs(bounds.map(|bounds| ("HEADWATER_TEST_BOUNDS", bounds)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let started = Instant::now();
         let mut child = command.spawn().unwrap();

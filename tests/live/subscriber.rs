@@ -59,7 +59,7 @@ impl Subscriber {
     }
 
     /// Follows until the connection ends, or after `bytes`. Returns whether there was an answer.
-    fn follow(&mut self, address: SocketAddr, bytes: Option<u64>) -> bool {
+    pub fn follow(&mut self, address: SocketAddr, bytes: Option<u64>) -> bool {
         self.request(address, "", bytes)
     }
 

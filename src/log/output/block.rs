@@ -260,6 +260,21 @@ pub(super) fn take_text<'b>(bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
 mod tests {
     use super::*;
 
+    /// Output logs hold these bytes.
+    #[test]
+    fn the_encoding_of_version_1_is_pinned() {
+        let mut block = Block::new(7, -2);
+        block.add("late", vec![(b"ab".to_vec(), -3)]).unwrap();
+        let body = [
+            &[7, 0, 0, 0, 0, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, 4, 0, 0, 0][..],
+            b"late\x01\0\0\0\0\0\0\0\x02\0\0\0ab\xfd\xff\xff\xff\xff\xff\xff\xff",
+        ];
+        let body = body.concat();
+        let record = [&[1], &blake3::hash(&body).as_bytes()[..], &body].concat();
+        assert_eq!(block.encode(), record);
+        assert_eq!(Block::decode(&record), Some(block));
+    }
+
     #[test]
     fn the_same_rows_make_the_same_bytes() {
         let row = |text: &str, diff| (text.as_bytes().to_vec(), diff);

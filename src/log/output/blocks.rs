@@ -191,3 +191,24 @@ fn fill(partition: &mut Partition, rows: &dyn Canonical, limit: usize) -> Result
     }
     Ok(collections)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Output logs hold these bytes.
+    #[test]
+    fn the_encoding_of_version_2_is_pinned() {
+        let extent = Extent { first: 3, blocks: 2, rows: 300, digest: [9; 32] };
+        let contents = Contents { tick: 7, now_ms: -2, collections: vec![("late".into(), extent)] };
+        let body = [
+            &[7, 0, 0, 0, 0, 0, 0, 0, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0, 4, 0, 0, 0][..],
+            b"late\x03\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x2c\x01\0\0\0\0\0\0",
+            &[9; 32],
+        ];
+        let body = body.concat();
+        let record = [&[2], &blake3::hash(&body).as_bytes()[..], &body].concat();
+        assert_eq!(contents.encode(), record);
+        assert_eq!(Contents::decode(&body), Some(contents));
+    }
+}
