@@ -189,13 +189,13 @@ impl Ticks {
     pub(crate) fn bind(&self, bound: Bound) {
         let mut state = self.lock();
         state.bound.push_back(Arc::new(bound));
-        state.wake();
+        State::wake(state);
     }
 
     pub(crate) fn end(&self) {
         let mut state = self.lock();
         state.ended = true;
-        state.wake();
+        State::wake(state);
     }
 
     /// Waits until fewer than `limit` ticks are under way, at most for `patience`: whether they are.
@@ -220,8 +220,11 @@ impl State {
         self.workers.iter().map(|worker| worker.done).min().unwrap_or(0)
     }
 
-    fn wake(&self) {
-        self.workers.iter().filter_map(|worker| worker.thread.as_ref()).for_each(Thread::unpark);
+    /// Wakes the workers once they can have the lock, which is the first thing that they want.
+    fn wake(state: MutexGuard<'_, State>) {
+        let threads: Vec<Thread> = state.workers.iter().filter_map(|worker| worker.thread.clone()).collect();
+        drop(state);
+        threads.iter().for_each(Thread::unpark);
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Reader {
     window: Vec<u8>,
     /// The segment that was read last, by base.
     open: Option<(u64, Box<dyn VfsFile>)>,
+    /// Where reading ended: the next record, the segment's base, and the byte behind the last frame.
+    ended: Option<(u64, u64, u64)>,
 }
 
 /// A segment, as far as reading needs it.
@@ -42,7 +44,7 @@ impl Clone for Reader {
 
 impl Reader {
     pub(super) fn new(vfs: Arc<dyn Vfs>, place: Place, shared: Arc<Mutex<Shared>>) -> Reader {
-        Reader { vfs, place, shared, window: Vec::new(), open: None }
+        Reader { vfs, place, shared, window: Vec::new(), open: None, ended: None }
     }
 
     /// The folder of its files.
@@ -69,7 +71,11 @@ impl Reader {
     pub fn read(&mut self, from: u64, upto: u64, mut each: impl FnMut(Record<'_>)) -> Result<(), LogError> {
         let mut next = from;
         while next < upto {
-            let segment = self.find(next, upto)?;
+            let mut segment = self.find(next, upto)?;
+            // Who reads on, as most do, need not skip what lies between the index and there.
+            if let Some((_, _, end)) = self.ended.filter(|(record, base, _)| (*record, *base) == (next, segment.base)) {
+                segment.start = segment.start.max(end);
+            }
             next = self.read_segment(&segment, next, upto, &mut each)?;
         }
         Ok(())
@@ -122,7 +128,7 @@ impl Reader {
         upto: u64,
         each: &mut impl FnMut(Record<'_>),
     ) -> Result<u64, LogError> {
-        let start = next;
+        let (start, mut end) = (next, segment.start);
         self.walk(segment, &mut |at, frame| {
             if frame.kind == Kind::Record && frame.record.offset >= start {
                 if frame.record.offset != next {
@@ -131,6 +137,7 @@ impl Reader {
                 }
                 each(frame.record);
                 next += 1;
+                end = at + frame.size as u64;
             }
             Ok(next < upto)
         })?;
@@ -138,6 +145,7 @@ impl Reader {
             let what = format!("record {start} is not where it should be");
             return Err(LogError::corrupt(&segment.path, segment.size, what));
         }
+        self.ended = Some((next, segment.base, end));
         Ok(next)
     }
 
