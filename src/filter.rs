@@ -14,9 +14,12 @@
 mod parse;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use crate::rows::{Row, Schema, Value};
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
+pub use values::Values;
 
 /// A filter that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,13 +38,13 @@ pub enum Filter {
     Not(Box<Filter>),
     Compare(Field, Op, Literal),
     /// One of these.
-    In(Field, Vec<Literal>),
+    In(Field, Values),
     StartsWith(Field, String),
     /// The column of classes has this one.
     Has(usize, String),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Field {
     Column(usize),
     /// Events of one class, in the column of classes.
@@ -82,7 +85,49 @@ impl Filter {
     pub fn of_key(value: &str, schema: &Schema) -> Filter {
         let columns = schema.collection.lookup().iter().filter_map(|name| schema.column(name));
         let equal = |column| Filter::Compare(Field::Column(column), Op::Equal, Literal::Text(value.to_owned()));
-        Filter::Any(columns.map(equal).collect())
+        Filter::any(columns.map(equal).collect())
+    }
+
+    /// Rows that fit one of `filters`. What they say of equal values becomes one list for each field, in which a row's value
+    /// is looked up.
+    pub fn any(filters: Vec<Filter>) -> Filter {
+        let mut lists: BTreeMap<Field, Vec<Literal>> = BTreeMap::new();
+        let mut others = Vec::new();
+        let flat = filters.into_iter().flat_map(|filter| match filter {
+            Filter::Any(any) => any,
+            filter => vec![filter],
+        });
+        for filter in flat {
+            match filter {
+                Filter::Compare(field, Op::Equal, literal) => lists.entry(field).or_default().push(literal),
+                Filter::In(field, values) => lists.entry(field).or_default().extend(values.into_literals()),
+                filter => others.push(filter),
+            }
+        }
+        others.extend(lists.into_iter().map(|(field, literals)| Filter::one_of(field, literals)));
+        if others.len() == 1 { others.remove(0) } else { Filter::Any(others) }
+    }
+
+    /// Rows that fit all of `filters`. Values that a field must not have become one list, as in [`Filter::any`].
+    pub fn all(filters: Vec<Filter>) -> Filter {
+        let mut lists: BTreeMap<Field, Vec<Literal>> = BTreeMap::new();
+        let mut others = Vec::new();
+        for filter in filters {
+            match filter {
+                Filter::Compare(field, Op::NotEqual, literal) => lists.entry(field).or_default().push(literal),
+                filter => others.push(filter),
+            }
+        }
+        let none_of = |(field, literals)| Filter::Not(Box::new(Filter::one_of(field, literals)));
+        others.extend(lists.into_iter().map(none_of));
+        if others.len() == 1 { others.remove(0) } else { Filter::All(others) }
+    }
+
+    fn one_of(field: Field, mut literals: Vec<Literal>) -> Filter {
+        match literals.pop() {
+            Some(literal) if literals.is_empty() => Filter::Compare(field, Op::Equal, literal),
+            last => Filter::In(field, literals.into_iter().chain(last).collect()),
+        }
     }
 
     pub fn matches(&self, row: &Row<'_>) -> bool {
@@ -91,10 +136,7 @@ impl Filter {
             Filter::Any(any) => any.iter().any(|filter| filter.matches(row)),
             Filter::Not(filter) => !filter.matches(row),
             Filter::Compare(field, op, literal) => compare(&field.value(row), *op, literal),
-            Filter::In(field, literals) => {
-                let value = field.value(row);
-                literals.iter().any(|literal| compare(&value, Op::Equal, literal))
-            }
+            Filter::In(field, values) => values.has(&field.value(row)),
             Filter::StartsWith(field, prefix) => {
                 matches!(field.value(row), Value::Text(text) if text.starts_with(prefix.as_str()))
             }
@@ -107,7 +149,7 @@ impl Filter {
         match self {
             Filter::All(of) | Filter::Any(of) => of.iter().map(Filter::weight).sum(),
             Filter::Not(filter) => filter.weight(),
-            Filter::In(_, literals) => literals.len(),
+            Filter::In(_, values) => values.weight(),
             Filter::Compare(..) | Filter::StartsWith(..) | Filter::Has(..) => 1,
         }
     }
@@ -119,12 +161,9 @@ impl Filter {
             Filter::Compare(Field::Column(column), Op::Equal, Literal::Text(text)) => {
                 Some(vec![(*column, text.clone())])
             }
-            Filter::In(Field::Column(column), literals) => {
-                let text = |literal: &Literal| match literal {
-                    Literal::Text(text) => Some((*column, text.clone())),
-                    Literal::Null | Literal::Number(_) => None,
-                };
-                literals.iter().map(text).collect()
+            Filter::In(Field::Column(column), values) => {
+                let texts = values.only_texts()?;
+                Some(texts.iter().map(|text| (*column, text.clone())).collect())
             }
             Filter::All(all) => all.iter().filter_map(Filter::anchors).min_by_key(Vec::len),
             Filter::Any(any) => {
@@ -150,8 +189,10 @@ fn events(classes: &Value<'_>, class: &str) -> i64 {
     found.map_or(0, |index| i64::try_from(classes[index].1).unwrap_or(i64::MAX))
 }
 
+/// In millionths.
+const ONE: i128 = 1_000_000;
+
 fn compare(value: &Value<'_>, op: Op, literal: &Literal) -> bool {
-    const ONE: i128 = 1_000_000;
     let ordering = match (value, literal) {
         (Value::Null | Value::Absent, Literal::Null) => Some(Ordering::Equal),
         (Value::Text(text), Literal::Text(other)) => Some(text.as_ref().cmp(other.as_str())),

@@ -6,6 +6,8 @@ use crate::rows::{Kind, Schema};
 
 /// Parentheses and `not`s within each other.
 const DEPTH: usize = 32;
+/// Comparisons that a row may take. A list takes few, however long it is.
+const WEIGHT: usize = 4096;
 /// Digits of a number before and after the point.
 const DIGITS: (usize, usize) = (25, 6);
 
@@ -13,6 +15,10 @@ pub(super) fn filter(text: &str, schema: &Schema) -> Result<Filter, FilterError>
     let mut parser = Parser { text, at: 0, schema, depth: 0 };
     let filter = parser.any()?;
     match parser.token()? {
+        (at, Token::End) if filter.weight() > WEIGHT => {
+            let message = format!("it takes more than {WEIGHT} comparisons; a list, as in `user in (…)`, takes few");
+            parser.wrong(at, message)
+        }
         (_, Token::End) => Ok(filter),
         (at, token) => parser.wrong(at, format!("expected `and`, `or` or the end, not {}", token.shown())),
     }
@@ -130,7 +136,7 @@ impl<'t> Parser<'t> {
         while self.word("or")? {
             any.push(self.all()?);
         }
-        Ok(if any.len() == 1 { any.remove(0) } else { Filter::Any(any) })
+        Ok(if any.len() == 1 { any.remove(0) } else { Filter::any(any) })
     }
 
     fn all(&mut self) -> Result<Filter, FilterError> {
@@ -138,7 +144,7 @@ impl<'t> Parser<'t> {
         while self.word("and")? {
             all.push(self.one()?);
         }
-        Ok(if all.len() == 1 { all.remove(0) } else { Filter::All(all) })
+        Ok(if all.len() == 1 { all.remove(0) } else { Filter::all(all) })
     }
 
     fn one(&mut self) -> Result<Filter, FilterError> {
@@ -190,7 +196,7 @@ impl<'t> Parser<'t> {
                 literals.push(self.literal(kind)?);
             }
             self.expect(")")?;
-            return Ok(Filter::In(field, literals));
+            return Ok(Filter::In(field, literals.into_iter().collect()));
         }
         if kind == Kind::Text && self.word("starts_with")? {
             return match self.token()? {

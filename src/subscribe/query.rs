@@ -67,9 +67,9 @@ impl Query {
             all.push(Filter::parse(filter, schema).map_err(|error| wrong("filter")(error.to_string()))?);
         }
         if !keys.is_empty() {
-            all.push(Filter::Any(keys.iter().map(|key| Filter::of_key(key, schema)).collect()));
+            all.push(Filter::any(keys.iter().map(|key| Filter::of_key(key, schema)).collect()));
         }
-        let filter = if all.len() > 1 { Some(Filter::All(all)) } else { all.pop() };
+        let filter = if all.len() > 1 { Some(Filter::all(all)) } else { all.pop() };
         let indices = match columns {
             None => (0..schema.columns.len()).collect(),
             Some(names) => named(schema, names).map_err(wrong("columns"))?,
