@@ -32,6 +32,13 @@ mod turn;
 /// Bytes of content that one poll reads, and then one delivery more: the caller can stop in between.
 const POLL_BYTES: usize = 8 << 20;
 
+/// Bytes of content that are read of one file before it is the turn of others.
+const TURN_BYTES: usize = 64 << 20;
+
+/// Turns that are broken off at once, each with its file open and up to one record in memory. If there are more, a file
+/// keeps its turn.
+const TURNS: usize = 64;
+
 /// How often folders are looked through for other files.
 const SCAN: Duration = Duration::from_secs(1);
 
@@ -51,7 +58,8 @@ pub(crate) const EVENT_BYTES: usize = DELIVERY_BYTES - 1024;
 /// The files of one source.
 ///
 /// - **Order.** Records of one file are delivered in their order. Files take turns, by name; a turn ends where the file
-///   ended when it was looked at. There is no order between files.
+///   ended when it was looked at, or after 64 MiB: a large file, or a record without end, keeps the others waiting no
+///   longer. There is no order between files.
 /// - **Once.** A delivery and the cursor that says how far the file has been read with it become durable together, so
 ///   every record is delivered once, whatever crashes and however files are renamed, compressed, truncated or removed;
 ///   the exceptions are below. Two records with equal bytes are two records, and two files with equal content two files.
@@ -88,7 +96,8 @@ pub struct Follower {
     scanned: Option<Instant>,
     /// Files that are still to be looked at before all are again, by name.
     round: VecDeque<Place>,
-    turn: Option<Turn>,
+    /// That were broken off, to be gone on with.
+    turns: BTreeMap<Place, Turn>,
     /// Was refused.
     refused: Option<Parcel>,
     piece: Piece,
@@ -123,7 +132,7 @@ impl Follower {
             started: None,
             scanned: None,
             round: VecDeque::new(),
-            turn: None,
+            turns: BTreeMap::new(),
             refused: None,
             piece: Piece::default(),
             told: BTreeMap::new(),
@@ -148,7 +157,7 @@ impl Follower {
         !self.follow
             && self.started.is_some()
             && self.refused.is_none()
-            && self.turn.is_none()
+            && self.turns.is_empty()
             && self.files.values().all(|file| file.done)
     }
 
@@ -175,6 +184,10 @@ impl Follower {
                 }
                 Ok(Step::Budget) => return Ok(true),
                 Ok(Step::Again) => {}
+                Ok(Step::Share) => {
+                    any = true;
+                    self.round.pop_front();
+                }
                 Ok(Step::End) => {
                     self.round.pop_front();
                 }
@@ -312,6 +325,7 @@ impl Follower {
 
     fn forget(&mut self, place: Place, now: Instant) {
         let Some(file) = self.files.remove(&place) else { return };
+        self.turns.remove(&place);
         self.told.remove(&file.path);
         if let Some(id) = file.reading.and_then(|reading| reading.id) {
             self.known.release(id, &file.path, now, false);
@@ -325,7 +339,7 @@ impl Follower {
         for (index, file) in files.into_iter().enumerate() {
             file.held = index < HANDLES;
             // An error comes again when it is the file's turn, and is told then.
-            if !file.held || file.open().is_err() {
+            if file.held && file.open().is_err() || !file.held && !self.turns.contains_key(&file.place) {
                 file.handle = None;
             }
         }

@@ -350,6 +350,54 @@ fn a_poll_is_bounded() {
     }
 }
 
+/// A sparse file of 8 GiB without a line end was read for 29 seconds, before what came into other files was.
+#[test]
+fn a_record_without_end_does_not_keep_other_files_waiting() {
+    const LIMIT: usize = 1 << 16;
+    const SPARSE: u64 = 16 * TURN_BYTES as u64;
+    let mut world = World::with(true, None, LIMIT);
+    world.append("log.1", &lines("a", 0..3));
+    assert_eq!(world.poll(), expected("a", 0..3));
+    OpenOptions::new().write(true).open(world.path("log.1")).unwrap().set_len(SPARSE).unwrap();
+    // Polls until another file's line has come; how many it took.
+    let comes = |world: &mut World, index: usize| {
+        world.append("log.2", &lines("b", index..index + 1));
+        world.now += Duration::from_secs(1);
+        let mut found = Vec::new();
+        for polls in 1.. {
+            let again = world.follower.poll_at(world.now, &mut |delivery| {
+                found.extend(take(delivery).1);
+                Ok(())
+            });
+            if !found.is_empty() {
+                assert_eq!(found, expected("b", index..index + 1));
+                return polls;
+            }
+            assert!(again.unwrap(), "it is left out");
+        }
+        unreachable!("there is no last number")
+    };
+    for index in 0..3 {
+        let polls = comes(&mut world, index);
+        assert!(polls <= TURN_BYTES / POLL_BYTES + 2, "{polls} polls");
+    }
+    let read = world.follower.turns.values().next().expect("it is still being read").at();
+    assert!(read < Some(SPARSE / 2), "{read:?}");
+    assert_eq!(world.poll(), NONE);
+    let piece = &world.follower.piece;
+    assert!(piece.window().len() + piece.new_bytes().len() <= 2 << 20);
+
+    // What has been passed is not read again.
+    let before = world.follower.turns.values().next().unwrap().at();
+    world.append("log.1", "\0\0");
+    assert_eq!(world.later(1), NONE);
+    assert_eq!(world.follower.turns.values().next().unwrap().at(), before.map(|at| at + 2));
+    world.append("log.1", &format!("\n{}", lines("a", 3..4)));
+    assert_eq!(world.later(1), ["\0".repeat(LIMIT + 1), line("a", 3)]);
+    assert_eq!(world.later(1), NONE);
+    assert!(world.follower.turns.is_empty());
+}
+
 #[test]
 fn one_file_that_cannot_be_read_does_not_hold_up_the_others() {
     let mut world = World::new();

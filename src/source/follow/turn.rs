@@ -5,7 +5,7 @@ use super::place::{Followed, Place, Reading, SETTLED, Stamp};
 use super::reader::{Piece, Reached, Reader};
 use super::recognise::{Found, Probe};
 use super::shape::{Question, Shape};
-use super::{Follower, RETRY};
+use super::{Follower, RETRY, TURN_BYTES, TURNS};
 use crate::decode::framing::Scanner;
 use crate::log::delivery::Cursor;
 use crate::source::SourceError;
@@ -15,16 +15,26 @@ use std::time::Instant;
 /// Of a delivery with more than one record.
 const PARCEL_BYTES: usize = 1 << 20;
 
-/// The file that is being read; survives the end of a poll.
+/// The file that is being read; survives the end of a poll, and is broken off for other files.
 pub struct Turn {
     pub place: Place,
     pub reader: Reader,
     pub probe: Option<Probe>,
-    /// When it began.
+    /// When it began, or was gone on with.
     stamp: Stamp,
     /// The reader stands where reading goes on.
     is_there: bool,
+    /// Bytes that may still be read before others have their turn.
+    left: usize,
     large: Option<Large>,
+}
+
+#[cfg(test)]
+impl Turn {
+    /// Where it stands in a record that is too large.
+    pub fn at(&self) -> Option<u64> {
+        self.large.as_ref().map(|large| large.at)
+    }
 }
 
 /// A record that is too large: its beginning is kept and the rest is passed, before it is delivered.
@@ -46,6 +56,8 @@ pub struct Parcel {
 pub enum Step {
     Parcel(Parcel),
     Budget,
+    /// It has had its share, and goes on after the others.
+    Share,
     /// Another file has taken the place: it is its turn.
     Again,
     End,
@@ -65,27 +77,41 @@ enum Read {
 impl Follower {
     /// Goes on with a file up to the next delivery, or the end of what is there.
     pub(super) fn turn(&mut self, place: Place, now: Instant, budget: &mut usize) -> Result<Step, SourceError> {
-        let mut turn = match self.turn.take().filter(|turn| turn.place == place) {
-            Some(turn) => turn,
+        let broken_off = self.turns.remove(&place);
+        let Some(file) = self.files.get_mut(&place) else { return Ok(Step::End) };
+        let stamp = file.stamp;
+        if stamp.size == 0 && file.reading.is_none() {
+            return Ok(self.leave(place, stamp, now, true, None));
+        }
+        let path = file.path.clone();
+        let Some(handle) = file.open()? else {
+            // Moved or removed; the next look at the folder tells.
+            file.again = Some(now + RETRY);
+            return Ok(Step::End);
+        };
+        let mut turn = match broken_off {
+            Some(turn) if turn.left == 0 => {
+                let others = self.turns.len() < TURNS;
+                self.turns.insert(place, Turn { left: TURN_BYTES, ..turn });
+                return Ok(if others { Step::Share } else { Step::Again });
+            }
+            Some(turn) => Turn { stamp, ..turn },
             None => {
-                let Some(file) = self.files.get_mut(&place) else { return Ok(Step::End) };
-                let stamp = file.stamp;
-                if stamp.size == 0 && file.reading.is_none() {
-                    return Ok(self.leave(place, stamp, now, true, None));
-                }
-                let path = file.path.clone();
-                let Some(handle) = file.open()? else {
-                    // Moved or removed; the next look at the folder tells.
-                    file.again = Some(now + RETRY);
-                    return Ok(Step::End);
-                };
                 let reader = Reader::new(&path, handle)?;
-                Turn { place, reader, probe: None, stamp, is_there: false, large: None }
+                Turn { place, reader, probe: None, stamp, is_there: false, left: TURN_BYTES, large: None }
             }
         };
+        let before = *budget;
         let step = self.advance(&mut turn, now, budget)?;
-        if matches!(step, Step::Parcel(_) | Step::Budget) {
-            self.turn = Some(turn);
+        turn.left = turn.left.saturating_sub(before - *budget);
+        let goes_on = match step {
+            Step::Parcel(_) | Step::Budget => true,
+            // What has been passed of a record that is too large need not be read again when the file has grown.
+            Step::End => turn.large.is_some() && !turn.reader.is_compressed() && self.turns.len() < TURNS,
+            Step::Share | Step::Again => false,
+        };
+        if goes_on && self.files.contains_key(&place) {
+            self.turns.insert(place, turn);
         }
         Ok(step)
     }
@@ -100,7 +126,7 @@ impl Follower {
                 Found::Known(cursor) => self.go_on(place, cursor),
                 Found::New => {}
             }
-            turn.probe = None;
+            (turn.probe, turn.large, turn.is_there) = (None, None, false);
             turn.reader = self.files[&place].reader()?;
         }
         if self.files[&place].shape().is_none() && !self.tell(turn, now)? {
