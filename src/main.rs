@@ -3,7 +3,7 @@
 use headwater::cli::{self, Cli, Explain, Replay, Verb};
 use headwater::config::Overrides;
 use headwater::decode::interpret::Range;
-use headwater::error::Error;
+use headwater::error::{self, Error};
 use headwater::generate::{generate, workload::Workload};
 use headwater::outline::Outline;
 use headwater::plan::Plan;
@@ -51,7 +51,7 @@ fn reported(outcome: Result<(String, bool), Error>) -> ExitCode {
 
 fn report(error: Error) -> ExitCode {
     let code = error.exit_code();
-    eprintln!("{:?}", miette::Report::new(error));
+    eprintln!("{}", error::shown(error));
     ExitCode::from(code)
 }
 
@@ -92,7 +92,7 @@ fn run_peek(verb: &cli::Peek) -> Result<(), Error> {
 fn run_status(verb: &cli::Status) -> Result<(String, bool), Error> {
     let report = client::status(&verb.server.url, verb.server.token.as_deref())?;
     let text = match verb.json {
-        true => serde_json::to_string_pretty(&report).map_err(Error::run("print the status"))? + "\n",
+        true => json(serde_json::to_string_pretty(&report).map_err(Error::run("print the status"))?),
         false => report.render(),
     };
     Ok((text, report.phase == Phase::Ready))
@@ -101,7 +101,7 @@ fn run_status(verb: &cli::Status) -> Result<(String, bool), Error> {
 fn run_doctor(verb: &cli::Doctor) -> Result<(String, bool), Error> {
     let report = doctor::examine(&verb.folder)?;
     let text = match verb.json {
-        true => report.json().map_err(Error::run("print the report"))? + "\n",
+        true => json(report.json().map_err(Error::run("print the report"))?),
         false => report.render(text::wants_color()),
     };
     Ok((text, report.is_whole()))
@@ -119,7 +119,7 @@ fn run_replay(verb: &Replay) -> Result<String, Error> {
     };
     let summary = replay::replay(&plan, &options)?;
     match verb.json {
-        true => summary.json().map(|json| json + "\n").map_err(Error::run("print the summary")),
+        true => summary.json().map(json).map_err(Error::run("print the summary")),
         false => Ok(summary.render(text::wants_color())),
     }
 }
@@ -130,7 +130,7 @@ fn run_plan(verb: &cli::Plan) -> Result<String, Error> {
     let plan = config::load(&job.config, &Overrides { live: true, ..job.overrides() })?;
     let outline = Outline::of(&plan, !job.files.is_empty(), job.out.as_deref(), job.format)?;
     match verb.json {
-        true => outline.json().map(|json| json + "\n").map_err(Error::run("print the plan")),
+        true => outline.json().map(json).map_err(Error::run("print the plan")),
         false => Ok(outline.render(text::wants_color())),
     }
 }
@@ -149,6 +149,11 @@ fn run_explain(verb: &Explain) -> Result<String, Error> {
     };
     read.map_err(Error::run(format!("read {}", verb.event.display())))?;
     explain::explain(&plan, verb.source.as_deref(), &bytes)
+}
+
+/// Names within it may hold what steers a terminal.
+fn json(text: String) -> String {
+    text::printable_json(&text).into_owned() + "\n"
 }
 
 fn print(text: &str) -> Result<(), Error> {

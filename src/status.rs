@@ -86,6 +86,7 @@ impl Report {
             Phase::Draining => "draining",
         };
         let Report { version, epoch, workers, bound, published, backlog_bytes, resident_bytes, uptime_s, .. } = self;
+        let version = crate::text::printable(version);
         format!(
             "headwater {version}: {phase}, {workers} workers, epoch {epoch}, up {uptime_s} s\n\
              ticks    {bound} bound, {published} published\n\

@@ -2,6 +2,7 @@
 //! fails again and again.
 
 use crate::error::Error;
+use crate::text::{printable_json, printable_lines};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
@@ -32,7 +33,7 @@ pub fn is_supervised() -> bool {
 pub fn log_lines(json: bool) {
     let filter = EnvFilter::try_from_env("HEADWATER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let color = !json && crate::text::wants_color();
-    let stderr = move || OneLine { out: std::io::stderr(), color };
+    let stderr = move || OneLine { out: std::io::stderr(), json, color };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_target(false);
     match json {
         true => lines.json().init(),
@@ -44,6 +45,8 @@ pub fn log_lines(json: bool) {
 /// are logged, and must neither forge a line nor steer a terminal.
 struct OneLine<W> {
     out: W,
+    /// An event is an object of JSON.
+    json: bool,
     /// Lets colours pass, which the formatter writes, and no other escape sequence: an error that it formats keeps its.
     color: bool,
 }
@@ -53,29 +56,17 @@ impl<W: Write> Write for OneLine<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         let line = text.strip_suffix('\n').unwrap_or(&text);
-        let mut escaped = String::with_capacity(line.len() + 1);
-        for (at, char) in line.char_indices() {
-            let stays = !char.is_control() && !matches!(char, '\u{2028}' | '\u{2029}');
-            match stays || (self.color && is_color(&line[at..])) {
-                true => escaped.push(char),
-                false => escaped.extend(char.escape_default()),
-            }
-        }
-        escaped.push('\n');
-        self.out.write_all(escaped.as_bytes())?;
+        let escaped = match self.json {
+            true => printable_json(line).into_owned(),
+            false => printable_lines(line, self.color),
+        };
+        self.out.write_all((escaped.replace('\n', "\\n") + "\n").as_bytes())?;
         Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
-}
-
-/// Whether a text begins with a sequence that sets a colour or a style, such as `ESC [ 33 m`.
-fn is_color(text: &str) -> bool {
-    let parameters = text.strip_prefix("\x1b[");
-    parameters
-        .is_some_and(|text| text.trim_start_matches(|char: char| char.is_ascii_digit() || char == ';').starts_with('m'))
 }
 
 /// The kernel kills this process when the one that looks after it ends, so that no two work on one folder. If that has
@@ -205,7 +196,7 @@ mod line_tests {
         for color in [false, true] {
             let shared = Shared::default();
             let out = shared.clone();
-            let writer = move || OneLine { out: out.clone(), color };
+            let writer = move || OneLine { out: out.clone(), json: false, color };
             let subscriber = tracing_subscriber::fmt().with_writer(writer).with_ansi(color).finish();
             tracing::subscriber::with_default(subscriber, || {
                 let error = io::Error::other(evil);

@@ -1,5 +1,6 @@
 //! Text for people on a terminal: what summaries, plans and reports are written with.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::io::{self, IsTerminal};
 
@@ -52,9 +53,60 @@ pub(crate) fn plural(count: u64, noun: &str) -> String {
     if count == 1 { noun.to_owned() } else { format!("{noun}s") }
 }
 
-/// Names come from events: what would steer the terminal is replaced.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|char| if char.is_control() { char::REPLACEMENT_CHARACTER } else { char }).collect()
+/// Users, types, file names and answers of servers come from outside: what would end the line, steer the terminal or turn
+/// the direction of writing is escaped, as in `\n` or `\u{1b}`. Whatever a person reads goes through this, in the log, too.
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        match is_unfit(char) {
+            true => out.extend(char.escape_default()),
+            false => out.push(char),
+        }
+    }
+    out
+}
+
+/// A text of several lines, in which colours may stand if `color` says so: all else that [`printable`] escapes is escaped.
+pub(crate) fn printable_lines(text: &str, color: bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for (at, char) in text.char_indices() {
+        match is_unfit(char) && char != '\n' && !(color && is_color(&text[at..])) {
+            true => out.extend(char.escape_default()),
+            false => out.push(char),
+        }
+    }
+    out
+}
+
+/// A text of JSON in which all that [`printable`] escapes is escaped as JSON does it, but for line ends between values:
+/// serializers leave some of it as it is. Equal to `json` for every reader of JSON.
+pub fn printable_json(json: &str) -> Cow<'_, str> {
+    if !json.contains(|char| char != '\n' && is_unfit(char)) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for char in json.chars() {
+        match is_unfit(char) && char != '\n' {
+            // None of them needs more than 16 bits.
+            true => out += &format!("\\u{:04x}", u32::from(char)),
+            false => out.push(char),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Whether a text begins with a sequence that sets a colour or a style, such as `ESC [ 33 m`.
+fn is_color(text: &str) -> bool {
+    let parameters = text.strip_prefix("\x1b[");
+    parameters
+        .is_some_and(|text| text.trim_start_matches(|char: char| char.is_ascii_digit() || char == ';').starts_with('m'))
+}
+
+/// Control characters, line ends that are none of them, and marks of direction.
+fn is_unfit(char: char) -> bool {
+    let direction =
+        matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    char.is_control() || direction || matches!(char, '\u{2028}' | '\u{2029}')
 }
 
 /// Breaks at blanks into lines of at most `width` characters where words allow.
@@ -83,5 +135,26 @@ pub(crate) fn span(seconds: f64) -> String {
         format!("{} min", seconds / 60.0)
     } else {
         format!("{seconds} s")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_from_outside_neither_ends_a_line_nor_steers_a_terminal() {
+        let evil = "é\r\n\x1b[2J\x1b[31m\u{9b}2J\x07\u{2028}\u{202e}txt";
+        let escaped = "é\\r\\n\\u{1b}[2J\\u{1b}[31m\\u{9b}2J\\u{7}\\u{2028}\\u{202e}txt";
+        assert_eq!(printable(evil), escaped);
+        let lines = printable_lines(evil, false);
+        assert_eq!(lines, escaped.replace("\\n", "\n"));
+        assert_eq!(printable_lines(evil, true), lines.replace("\\u{1b}[31m", "\x1b[31m"));
+
+        let json = serde_json::to_string_pretty(&[evil]).unwrap();
+        let escaped = printable_json(&json);
+        assert!(!escaped.contains(|char| char != '\n' && is_unfit(char)), "{escaped:?}");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&escaped).unwrap(), [evil]);
+        assert_eq!(printable_json("[1,\n\"é\"]"), "[1,\n\"é\"]");
     }
 }

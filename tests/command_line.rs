@@ -4,6 +4,7 @@
 mod dead_letters;
 mod duplicates;
 mod explain;
+mod fit;
 mod help;
 mod inputs;
 mod outputs;

@@ -12,6 +12,7 @@ mod full;
 mod journals;
 mod kill;
 mod large;
+mod logs;
 mod order;
 mod process;
 mod published;

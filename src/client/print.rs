@@ -13,7 +13,7 @@ use super::error::ClientError;
 use super::peek::{PAGE, Page, Query, peek};
 use super::subscription::Builder;
 use crate::error::Error;
-use crate::text::{BOLD, plural, wants_color};
+use crate::text::{BOLD, plural, printable_json, wants_color};
 use console::Term;
 use indicatif::HumanCount;
 use std::fs::File;
@@ -60,7 +60,7 @@ pub fn rows(url: &str, bearer: Option<&str>, collection: &str, query: &Query, as
         .map_err(|error| failed(&attempt, error))?;
         query.history = history;
         let text = match as_lines {
-            true => rows.iter().map(|row| format!("{}\n", row.json())).collect(),
+            true => rows.iter().map(|row| format!("{}\n", printable_json(row.json()))).collect(),
             false => page(&Table::of(&rows)),
         };
         match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

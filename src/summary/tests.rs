@@ -89,7 +89,7 @@ sessions                                    1  split where a gap exceeds 30 min
                                                2020-04-29T23:00:00Z
 
 classes                                    14
-  evil\u{fffd}[2Jxxxxxxxxxxxxxxxxxxxxxxx…      1,000   45.0%
+  evil\\u{1b}[2Jxxxxxxxxxxxxxxxxxx…      1,000   45.0%
   class 00                                100    4.5%
   class 01                                 99    4.5%
   class 02                                 98    4.4%

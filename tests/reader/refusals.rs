@@ -52,7 +52,7 @@ fn what_does_not_pass_is_an_error_of_its_type() {
         (
             "403 Forbidden",
             "<html>\x1b[2J</html>".into(),
-            r#"Refused { status: Some(403), code: "", message: "the server refuses: <html>�[2J</html>" }"#,
+            r#"Refused { status: Some(403), code: "", message: "the server refuses: <html>\\u{1b}[2J</html>" }"#,
         ),
         ("302 Found", String::new(), r#"Refused { status: Some(302), code: "", message: "the server refuses" }"#),
         ("204 No Content", String::new(), r#"Refused { status: Some(204), code: "", message: "the server refuses" }"#),

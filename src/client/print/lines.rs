@@ -13,9 +13,10 @@ use crate::client::error::ClientError;
 use crate::client::frame::{Head, Progress};
 use crate::client::subscription::{Builder, Event, Subscription};
 use crate::error::Error;
+use crate::text::{printable, printable_json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, Write};
+use std::io::{self, BufWriter, IsTerminal, Seek, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tempfile::SpooledTempFile;
@@ -30,7 +31,7 @@ const HELD_BYTES: usize = 8 << 20;
 pub(super) fn follow(wanted: Builder, resume: Option<&Path>, out: File) -> Result<(), Error> {
     let attempt = format!("follow `{}`", wanted.collection());
     let file = resume.map(ResumeFile::new);
-    let name = resume.map(|path| path.display().to_string()).unwrap_or_default();
+    let name = resume.map(|path| printable(&path.display().to_string())).unwrap_or_default();
     let token = file.as_ref().map(ResumeFile::read).transpose().map_err(Error::run(format!("read {name}")))?.flatten();
     let wanted = match token {
         Some(token) => {
@@ -55,7 +56,8 @@ pub(super) fn follow(wanted: Builder, resume: Option<&Path>, out: File) -> Resul
         })
     });
     let saver = saver.transpose().map_err(Error::run(format!("write {name}")))?;
-    let output = Arc::new(Mutex::new(Output::new(out, saver)));
+    let is_terminal = out.is_terminal();
+    let output = Arc::new(Mutex::new(Output { is_terminal, ..Output::new(out, saver) }));
     let stopped = Arc::clone(&output);
     let stop = move |_| {
         let outcome = lock_soon(&stopped).map_or(Ok(()), |mut output| output.finish());
@@ -127,7 +129,7 @@ fn pass_on<W: Write>(subscription: &mut Subscription, output: &Mutex<Output<W>>)
                 lock(output).discard().map_err(Failed::Write)?;
                 // Once for all attempts.
                 if !std::mem::replace(&mut away, true) {
-                    eprintln!("no connection to {}: {reason}; trying again", subscription.url());
+                    eprintln!("no connection to {}: {}; trying again", subscription.url(), printable(&reason));
                 }
             }
         }
@@ -143,15 +145,25 @@ struct Output<W: Write> {
     held: SpooledTempFile,
     out: BufWriter<W>,
     saver: Option<Saver>,
+    /// Then lines are made fit for one.
+    is_terminal: bool,
 }
 
 impl<W: Write> Output<W> {
     fn new(out: W, saver: Option<Saver>) -> Output<W> {
-        Output { held: SpooledTempFile::new(HELD_BYTES), out: BufWriter::with_capacity(64 << 10, out), saver }
+        Output {
+            held: SpooledTempFile::new(HELD_BYTES),
+            out: BufWriter::with_capacity(64 << 10, out),
+            saver,
+            is_terminal: false,
+        }
     }
 
     fn hold(&mut self, line: &str) -> io::Result<()> {
-        self.held.write_all(line.as_bytes())?;
+        match self.is_terminal {
+            true => self.held.write_all(printable_json(line).as_bytes())?,
+            false => self.held.write_all(line.as_bytes())?,
+        }
         self.held.write_all(b"\n")
     }
 
@@ -174,7 +186,7 @@ impl<W: Write> Output<W> {
 
     /// Writes a line that nothing follows.
     fn last(&mut self, line: &str) -> io::Result<()> {
-        writeln!(self.out, "{line}")?;
+        writeln!(self.out, "{}", printable_json(line))?;
         self.out.flush()
     }
 

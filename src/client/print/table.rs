@@ -211,7 +211,7 @@ mod tests {
                 "12345678901234567890",
                 "0.100000",
                 "login 1, search 2",
-                "a\u{fffd}[31mb\u{fffd}",
+                "a\\u{1b}[31mb\\n",
                 "true"
             ]
         );
