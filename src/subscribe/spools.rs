@@ -115,8 +115,13 @@ impl Spools {
 
     /// Ends the largest snapshots as long as they hold too much of a disk that gets full.
     pub fn tidy(&self) {
+        self.tidy_with(|| self.free());
+    }
+
+    /// `free` says how many bytes of the disk are free.
+    fn tidy_with(&self, free: impl Fn() -> u64) {
         let mut state = self.lock();
-        while state.bytes > 0 && state.bytes > (self.free() + state.bytes) / SCARCE {
+        while state.bytes > 0 && state.bytes > (free() + state.bytes) / SCARCE {
             let largest = state.spools.iter().max_by_key(|(_, held)| held.bytes).map(|(id, _)| *id);
             let Some(largest) = largest else { break };
             state.end(largest, no_space());
@@ -246,4 +251,101 @@ fn too_slow() -> Unfinished {
 
 fn no_space() -> Unfinished {
     Unfinished { code: "busy", message: "there is no space for the snapshot now: begin again later".into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{FileExt, MetadataExt};
+
+    const KIB: u64 = 1 << 10;
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// Snapshots of which so many bytes are unread, as they are on disk.
+    fn unread(bytes: &[u64]) -> (tempfile::TempDir, Arc<Spools>, Vec<Place>) {
+        let folder = tempfile::tempdir().unwrap();
+        let bounds = Bounds { each: u64::MAX, all: u64::MAX / 4, idle: HOUR, patience: HOUR, rate: 1 };
+        let spools = Spools::new(folder.path(), bounds);
+        let held = bytes.iter().map(|bytes| {
+            let place = spools.begin().unwrap();
+            place.room(*bytes).unwrap();
+            place.file.write_all_at(&vec![1; *bytes as usize], 0).unwrap();
+            place
+        });
+        let held = held.collect();
+        (folder, spools, held)
+    }
+
+    fn on_disk(places: &[Place]) -> u64 {
+        places.iter().map(|place| place.file.metadata().unwrap().blocks() * 512).sum()
+    }
+
+    fn codes(places: &[Place]) -> Vec<&'static str> {
+        places.iter().map(|place| place.holds().map_or_else(|end| end.code, |()| "holds")).collect()
+    }
+
+    /// A disk of 2 MiB, of which the log has taken all but what is unread and `left`.
+    #[test]
+    fn as_a_disk_gets_full_the_largest_end_until_the_others_hold_half_of_what_is_free() {
+        let sizes = [300 * KIB, 100 * KIB, 200 * KIB, 50 * KIB];
+        let cases = [
+            (650, ["holds", "holds", "holds", "holds"]),
+            (649, ["busy", "holds", "holds", "holds"]),
+            (50, ["busy", "holds", "holds", "holds"]),
+            (49, ["busy", "holds", "busy", "holds"]),
+            (0, ["busy", "holds", "busy", "holds"]),
+        ];
+        for (left, expected) in cases {
+            let (_folder, spools, places) = unread(&sizes);
+            let all: u64 = sizes.iter().sum();
+            assert_eq!((spools.bytes(), on_disk(&places)), (all, all));
+            // What has ended is free at once, although both ends still have the file open.
+            spools.tidy_with(|| left * KIB + all - on_disk(&places));
+            assert_eq!(codes(&places), expected, "{left} KiB");
+            let kept = sizes.iter().zip(expected).filter(|(_, code)| *code == "holds").map(|(size, _)| size).sum();
+            assert_eq!((spools.bytes(), on_disk(&places)), (kept, kept), "{left} KiB");
+        }
+    }
+
+    #[test]
+    fn without_any_space_all_end_and_their_writers_and_readers_hear_of_it() {
+        // What was given back cannot be counted on: the log takes it.
+        let (_folder, spools, places) = unread(&[KIB, KIB, 64 * KIB]);
+        let taken = Mutex::new(0);
+        spools.tidy_with(|| {
+            let free = (66 * KIB).saturating_sub(on_disk(&places) + *taken.lock().unwrap());
+            *taken.lock().unwrap() += free;
+            0
+        });
+        assert_eq!(codes(&places), ["busy"; 3]);
+        assert_eq!((spools.bytes(), on_disk(&places)), (0, 0));
+        assert_eq!(places[0].room(1).unwrap_err().code, "busy");
+        assert_eq!(places[2].has_read(KIB).unwrap_err().code, "busy");
+        // The next one finds room when there is some.
+        let next = spools.begin().unwrap();
+        assert_eq!((next.room(KIB), next.holds()), (Ok(()), Ok(())));
+        spools.tidy_with(|| u64::MAX / 4);
+        assert_eq!(next.holds(), Ok(()));
+    }
+
+    #[test]
+    fn what_is_read_is_given_back_and_costs_nobody_a_snapshot() {
+        let (_folder, spools, places) = unread(&[400 * KIB, 300 * KIB]);
+        places[0].has_read(396 * KIB).unwrap();
+        assert_eq!((spools.bytes(), on_disk(&places)), (304 * KIB, 304 * KIB));
+        spools.tidy_with(|| 10 * KIB);
+        assert_eq!(codes(&places), ["holds", "busy"], "the largest by what is unread");
+        drop(places);
+        assert_eq!(spools.bytes(), 0);
+    }
+
+    #[test]
+    fn nothing_unread_is_nothing_to_end() {
+        let (_folder, spools, places) = unread(&[]);
+        spools.tidy_with(|| 0);
+        let one = spools.begin().unwrap();
+        spools.tidy_with(|| 0);
+        spools.tidy();
+        assert_eq!((places.len(), spools.bytes(), one.holds()), (0, 0, Ok(())));
+    }
 }

@@ -9,6 +9,8 @@ use super::published::{Published, same};
 use crate::patience::wait_until;
 use std::env;
 use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -79,6 +81,60 @@ fn a_full_disk_refuses_events_and_goes_on_when_there_is_space() {
     let published = Published::read(&disk.0.join("data"));
     let ours = published.sessions();
     same("sessions", &ours, &sessions(&acknowledged));
+}
+
+/// 20 subscribers that never read took 45 MB of a disk of 52 MB, and events were refused.
+#[test]
+fn subscribers_that_never_read_take_no_sender_its_space() {
+    const SESSIONS: i64 = 60_000;
+    let folder = folder("reserve = \"2MiB\"\nsnapshot = \"10s\"\nsegment = \"1MiB\"\nretain = \"1MiB\"\n");
+    let Some(disk) = Disk::mount(folder.path("disk"), "52m") else {
+        eprintln!("skipped: this user may not mount a file system");
+        return;
+    };
+    let free = || {
+        let disk = rustix::fs::statvfs(&disk.0).unwrap();
+        disk.f_bavail * disk.f_frsize
+    };
+    let process = Process::start(&folder, "disk/data", 2, Restart::No);
+    let address = process.ready();
+    let mut client = Client::new(address);
+    let users = |from: i64| {
+        let event = |at| Event { user: format!("user {at}"), time: PAST_MS + at, id: None, price: None, page: None };
+        lines(&(from..from + 2000).map(event).collect::<Vec<_>>())
+    };
+    for from in (0..SESSIONS).step_by(2000) {
+        assert_eq!(client.post(&users(from)), Outcome::Acknowledged);
+    }
+    client.published();
+    let before = free();
+    let unread: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET /v1/collections/sessions/changes HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    // The first of them have theirs when something can be read.
+    wait_until("snapshots are given out", || {
+        unread.iter().any(|stream| {
+            stream.set_nonblocking(true).unwrap();
+            stream.peek(&mut [0]).is_ok_and(|length| length > 0)
+        })
+    });
+    // More than there would be space for if what is unread held it.
+    let (mut least, mut bytes) = (free(), 0);
+    for number in 0..100 {
+        let body = users(SESSIONS + number % 4 * 2000);
+        let (outcome, answer) = client.post_as("application/x-ndjson", &body);
+        assert_eq!(outcome, Outcome::Acknowledged, "after {bytes} bytes, {} free: {answer}", free());
+        bytes += body.len();
+        least = least.min(free());
+    }
+    client.published();
+    eprintln!("{before} bytes free before the subscribers, at least {least} with them, {bytes} posted meanwhile");
+    drop(unread);
+    process.drain();
 }
 
 /// A disk that is full of events before the first snapshot is due: the reserve is spent on two, behind which the log is not
