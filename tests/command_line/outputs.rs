@@ -141,6 +141,53 @@ fn outputs_do_not_depend_on_the_number_of_workers() {
     }
 }
 
+/// As the guide says, with row groups of Parquet that end elsewhere: row by row, in the order of the file.
+#[test]
+fn rows_of_many_row_groups_are_in_the_same_order_at_any_number_of_workers() {
+    let folder = Folder::new();
+    let load = "--events 300000 --users 10000000 --zipf 0 --gap 1m --days 60 --late 5% --conflicts 1% --malformed 1%";
+    let run = folder.headwater(["generate", "--out", "load"].into_iter().chain(load.split(' ')));
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    let replay = |workers: &str, format: &str| {
+        let out = format!("out-{workers}");
+        let arguments = ["replay", "load/headwater.toml", "--workers", workers, "--out", &out, "--format", format];
+        let run = folder.headwater(arguments);
+        assert_eq!(run.code(), 0, "{}", run.stderr());
+        out
+    };
+    let rows = |out: &str| {
+        let file = fs::File::open(folder.path(format!("{out}/sessions.parquet"))).unwrap();
+        SerializedFileReader::new(file).unwrap()
+    };
+    let outs = ["1", "2", "3"].map(|workers| replay(workers, "parquet"));
+    let [one, others @ ..] = outs.each_ref().map(|out| rows(out));
+    assert!(one.num_row_groups() > 1);
+    for (other, workers) in others.iter().zip(2..) {
+        assert!(other.num_row_groups() > 1);
+        let pairs = one.get_row_iter(None).unwrap().zip(other.get_row_iter(None).unwrap());
+        for (at, (left, right)) in pairs.enumerate() {
+            assert_eq!(left.unwrap(), right.unwrap(), "row {at} at {workers} workers");
+        }
+        let count = |reader: &SerializedFileReader<_>| reader.metadata().file_metadata().num_rows();
+        assert_eq!(count(&one), count(other));
+    }
+    let texts = |out: &String, names: &[&str]| {
+        names.iter().map(|name| folder.read(&format!("{out}/{name}"))).collect::<Vec<_>>()
+    };
+    let same = |names: &[&str]| {
+        let [one, others @ ..] = outs.each_ref().map(|out| texts(out, names));
+        assert!(one.iter().all(|text| text.lines().count() > 1000));
+        assert!(others.iter().all(|other| *other == one), "{names:?}");
+    };
+    same(&["counts.csv", "dead_letters.jsonl"]);
+    for format in ["csv", "jsonl"] {
+        for workers in ["1", "2", "3"] {
+            replay(workers, format);
+        }
+        same(&[&format!("sessions.{format}")]);
+    }
+}
+
 #[test]
 fn a_failed_run_leaves_the_previous_outputs() {
     let folder = Folder::new();
