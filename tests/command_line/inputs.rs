@@ -65,6 +65,21 @@ fn json_arrays_and_pretty_printed_json() {
     check("", "pretty-array.json", format!("[\n{}\n]", pretty.join(",\n")));
 }
 
+/// Brackets separate, however deep: each object is an event, whatever else is there is a dead letter. As when it is posted.
+#[test]
+fn arrays_in_arrays() {
+    let [a, b, c, d] = &lines()[..] else { unreachable!("there are four") };
+    check("", "nested.json", format!("[[{a},{b}],[],[[{c}]],{d}]"));
+    let folder = Folder::new();
+    folder.write("headwater.toml", "");
+    folder.write("nested.json", format!("[[{a},{b}],[{c},7],[\"x\",[null]],{d}]"));
+    let replay = folder.replay("headwater.toml", ["nested.json"]);
+    assert_eq!((replay.rows(), replay.number("events")), (sessions(), 4));
+    let letters: Vec<_> =
+        replay.dead_letters().iter().map(|one| (one["reason"].clone(), one["payload"].clone())).collect();
+    assert_eq!(letters, ["7", "\"x\"", "null"].map(|payload| ("not_an_object".into(), payload.into())));
+}
+
 #[test]
 fn arrays_inside_objects() {
     let of = |user: &str, times: &[i64]| {

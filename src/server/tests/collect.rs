@@ -55,6 +55,21 @@ fn what_is_acknowledged_lies_in_the_log_as_it_came() {
         };
         assert_eq!(Delivery::decode(&stored), Some(expected), "{body}");
     }
+    // Brackets separate, however deep: what is in an array within an array is a record, as in a replay.
+    for (body, accepted, rejected) in [
+        (format!("[[{EVENT}]]"), 1, vec![]),
+        (format!("[[{EVENT},{EVENT}],[{EVENT}],[],7]"), 3, vec![3]),
+        (format!("[{EVENT},[\"x\",[null]],[[[{EVENT}]]]]"), 2, vec![1, 2]),
+    ] {
+        let answer = world.post(&body);
+        let answer = answer.json();
+        assert_eq!(answer["accepted"], accepted, "{body}: {answer}");
+        let listed: Vec<_> = answer["rejected"].as_array().unwrap().iter().map(|one| one["index"].clone()).collect();
+        assert_eq!(listed, rejected, "{body}: {answer}");
+        assert!(answer["rejected"].as_array().unwrap().iter().all(|one| one["reason"] == "not_an_object"), "{answer}");
+    }
+    assert_eq!(world.post("[[1,2],[]]").error(), error(400, "no_event"));
+    assert_eq!(world.post("[[],[[]]]").status, 400);
     let marked = world.post(format!("\u{feff}{EVENT}")).token();
     assert_eq!(Delivery::decode(&world.stored(&marked)).unwrap().events, EVENT.as_bytes());
 }
