@@ -23,6 +23,7 @@ mod problem;
 mod rate;
 mod routes;
 mod rows;
+mod seats;
 #[cfg(test)]
 mod tests;
 pub mod token;
@@ -77,7 +78,7 @@ pub struct Services {
 /// How much clients may cost.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
-    /// Open connections; further ones wait to be accepted.
+    /// Open connections; for further ones, those that have been idle for longest are closed.
     connections: usize,
     /// A client that takes longer to send the head of a request, or sends none, is disconnected.
     head: Duration,
@@ -193,7 +194,7 @@ fn start_within(services: Services, bounds: Bounds) -> Result<Server, Error> {
     let bound = runtime.block_on(TcpListener::bind(listen));
     let listener = bound.map_err(Error::run(format!("listen on {listen}")))?;
     let address = listener.local_addr().map_err(Error::run(format!("listen on {listen}")))?;
-    connections::raise_file_limit(bounds.connections);
+    let bounds = Bounds { connections: connections::raise_file_limit(bounds.connections), ..bounds };
     let tidied = Arc::downgrade(&shared.spools);
     runtime.spawn(async move {
         while let Some(spools) = tidied.upgrade() {

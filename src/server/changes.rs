@@ -1,6 +1,6 @@
 //! `GET` or `POST /v1/collections/{name}/changes`: follows a collection.
 
-use super::collections;
+use super::collections::{self, Name};
 use super::connections::Peer;
 use super::parameters::{Parameters, wrong};
 use super::problem::Problem;
@@ -15,7 +15,7 @@ use crate::subscribe::snapshot;
 use crate::subscribe::subscriber::{Start, Subscriber};
 use crate::subscribe::token::Mistaken;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
@@ -35,7 +35,7 @@ const HEARTBEAT: f64 = 5.0;
 /// Pieces that wait to be written to a client, beside what its connection holds.
 const PIECES: usize = 1;
 
-pub(super) async fn serve(State(shared): State<Arc<Shared>>, Path(name): Path<String>, request: Request) -> Response {
+pub(super) async fn serve(State(shared): State<Arc<Shared>>, Name(name): Name, request: Request) -> Response {
     let (parts, mut body) = request.into_parts();
     match answer(&shared, &name, &parts, &mut body).await {
         Ok(response) => response,

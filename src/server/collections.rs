@@ -6,8 +6,9 @@ use super::problem::Problem;
 use crate::rows::Collection;
 use crate::status::Phase;
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::header::CACHE_CONTROL;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
@@ -30,6 +31,20 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap) 
     let readable = Collection::ALL.into_iter().filter(|collection| caller.may_read(collection.name()).is_ok());
     let collections: Vec<Value> = readable.map(entry).collect();
     Ok(([(CACHE_CONTROL, "no-store")], Json(json!({ "collections": collections }))))
+}
+
+/// What stands for a collection in a path.
+pub(super) struct Name(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Name, Problem> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Name(name)),
+            Err(_) => Err(Problem::new(StatusCode::BAD_REQUEST, "request", "the path is not in UTF-8")),
+        }
+    }
 }
 
 /// The collection of this name, if the caller may read it now.

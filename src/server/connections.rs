@@ -1,16 +1,21 @@
 //! From a socket to requests: accepts connections, bounds how many there are and how long each may take, and lets those
 //! under way finish at the end.
 
-use super::Bounds;
+use super::seats::{Seat, Seats};
+use super::{Bounds, problem};
 use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
-use hyper::body::Incoming;
+use axum::response::Response;
+
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, getrlimit, setrlimit};
+use std::convert::Infallible;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -20,7 +25,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 /// Of each direction of a connection. A request whose head has not ended by then gets 431, at the latest at twice as
@@ -54,32 +59,36 @@ struct Patience(AtomicU64);
 /// Accepts until `stopped`, then returns when the requests under way are answered, or the grace is over.
 pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds, mut stopped: oneshot::Receiver<()>) {
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(bounds.connections));
+    let seats = Seats::new(bounds.connections);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(bounds.head)
         .max_buf_size(BUFFER_BYTES)
         .max_headers(HEADERS)
         .keep_alive(true);
-    loop {
+    for number in 0.. {
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
-            (accept(&listener).await, place)
+            let accepted = accept(&listener).await;
+            (accepted, seats.take(number).await)
         };
-        let ((stream, peer), place) = tokio::select! {
+        let ((stream, peer), taken) = tokio::select! {
             next = next => next,
             _ = &mut stopped => break,
         };
         let patience = Arc::new(Patience(AtomicU64::new(bounds.stall.as_millis() as u64)));
         let at = Peer { address: peer, patience: Arc::clone(&patience) };
-        let service = WithPeer { peer: at, router: TowerToHyperService::new(router.clone()) };
-        let stream = TokioIo::new(Patient { stream, patience, deadline: None });
-        let connection = graceful.watch(http.serve_connection(stream, service));
+        let seat = &taken.seat;
+        let service = Served { peer: at, seat: Arc::clone(seat), router: TowerToHyperService::new(router.clone()) };
+        let stream = Patient { stream, patience, seat: Arc::clone(seat), deadline: None, instead: None };
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%peer, %error, "a connection ended");
+            tokio::select! {
+                biased;
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%peer, %error, "a connection ended");
+                },
+                () = taken.seat.leaves() => tracing::debug!(%peer, "an idle connection is closed for another one"),
             }
-            drop(place);
         });
     }
     drop(listener);
@@ -106,8 +115,9 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-/// Lets the process have as many files open as there may be connections, as far as it is allowed to.
-pub(super) fn raise_file_limit(connections: usize) {
+/// Lets the process have as many files open as there may be connections, as far as it is allowed to. Returns how many
+/// connections there can be.
+pub(super) fn raise_file_limit(connections: usize) -> usize {
     let wanted = connections as u64 + OTHER_FILES;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < wanted) {
@@ -116,22 +126,63 @@ pub(super) fn raise_file_limit(connections: usize) {
             tracing::warn!("fewer than {connections} connections are possible: raise `ulimit -n` to {wanted}");
         }
     }
+    // Of few files, half are for connections.
+    let possible = getrlimit(Resource::Nofile)
+        .current
+        .map_or(u64::MAX, |files| (files / 2).max(files.saturating_sub(OTHER_FILES)));
+    usize::try_from(possible).unwrap_or(usize::MAX).clamp(1, connections)
 }
 
-/// Tells the requests of a connection where they come from.
-struct WithPeer {
+/// Tells the requests of a connection where they come from, and its seat when there is one under way.
+struct Served {
     peer: Peer,
+    seat: Arc<Seat>,
     router: TowerToHyperService<Router>,
 }
 
-impl Service<Request<Incoming>> for WithPeer {
-    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
-    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+impl Service<Request<Incoming>> for Served {
+    type Response = Response<Given>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Given>, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer.clone());
-        self.router.call(request)
+        self.seat.begin();
+        let given = self.router.call(request);
+        let under_way = UnderWay(Arc::clone(&self.seat));
+        Box::pin(async move { Ok(given.await?.map(|body| Given { body, _under_way: under_way })) })
+    }
+}
+
+/// Until it is dropped, the seat is busy.
+struct UnderWay(Arc<Seat>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// The body of an answer, dropped when it has been given out.
+struct Given {
+    body: Body,
+    _under_way: UnderWay,
+}
+
+impl HttpBody for Given {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -140,21 +191,54 @@ impl Service<Request<Incoming>> for WithPeer {
 struct Patient {
     stream: TcpStream,
     patience: Arc<Patience>,
+    seat: Arc<Seat>,
     /// Set while a write waits for the client.
     deadline: Option<Pin<Box<Sleep>>>,
+    instead: Option<Instead>,
+}
+
+/// What is written where hyper answers by itself and says nothing: to heads that it cannot read.
+struct Instead {
+    answer: Vec<u8>,
+    written: usize,
+    /// Bytes of hyper's answer.
+    of: usize,
 }
 
 impl Patient {
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.deadline = None;
+            if self.deadline.take().is_some() {
+                self.seat.waits(false);
+            }
             return written;
+        }
+        if self.deadline.is_none() {
+            self.seat.waits(true);
         }
         let patience = Duration::from_millis(self.patience.0.load(Ordering::Relaxed));
         let deadline =
             self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + patience)));
         ready!(deadline.as_mut().poll(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
+    }
+
+    /// Writes `bytes`, or the problem that they stand for.
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.instead.is_none() {
+            let problem = problem::of_parser(bytes);
+            self.instead = problem.map(|answer| Instead { answer, written: 0, of: bytes.len() });
+        }
+        let Some(instead) = &mut self.instead else { return Pin::new(&mut self.stream).poll_write(cx, bytes) };
+        while instead.written < instead.answer.len() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &instead.answer[instead.written..]))? {
+                0 => return Poll::Ready(Ok(0)),
+                written => instead.written += written,
+            }
+        }
+        let of = instead.of;
+        self.instead = None;
+        Poll::Ready(Ok(of))
     }
 }
 
@@ -166,7 +250,7 @@ impl AsyncRead for Patient {
 
 impl AsyncWrite for Patient {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let written = self.write(cx, bytes);
         self.watch(cx, written)
     }
 
@@ -175,7 +259,10 @@ impl AsyncWrite for Patient {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        let written = match slices {
+            [only] => self.write(cx, only),
+            _ => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
+        };
         self.watch(cx, written)
     }
 

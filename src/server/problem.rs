@@ -68,10 +68,36 @@ impl Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let said = Said { code: self.code, message: &self.message, oldest: self.oldest };
-        let text = Json(Text { error: said, rejected: self.rejected.as_deref() });
-        (self.status, self.headers.into_iter().collect::<HeaderMap>(), text).into_response()
+impl Problem {
+    fn text(&self) -> Text<'_> {
+        let error = Said { code: self.code, message: &self.message, oldest: self.oldest };
+        Text { error, rejected: self.rejected.as_deref() }
     }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(mut self) -> Response {
+        let headers: HeaderMap = std::mem::take(&mut self.headers).into_iter().collect();
+        (self.status, headers, Json(self.text())).into_response()
+    }
+}
+
+/// The answer, from its first byte to its last, that stands for one of hyper: to a head that it could not read it says
+/// nothing but the status. `None`: it is another answer.
+pub(super) fn of_parser(answer: &[u8]) -> Option<Vec<u8>> {
+    const EMPTY: &str = "\r\ncontent-length: 0\r\n";
+    let status = answer.strip_prefix(b"HTTP/1.1 ")?.first_chunk::<3>()?;
+    let (code, message) = match status {
+        b"400" => ("request", "this is no request of HTTP/1.1 that can be read"),
+        b"414" => ("uri_too_long", "the address has more than 65,534 bytes: `POST` takes a long query as its body"),
+        b"431" => ("head_too_large", "the head of the request has more than 64 fields, or more than 64 KiB"),
+        _ => return None,
+    };
+    let (head, _) = std::str::from_utf8(answer).ok()?.split_once("\r\n\r\n").filter(|(_, body)| body.is_empty())?;
+    let head = format!("{head}\r\n");
+    let problem = Problem::new(StatusCode::from_bytes(status).ok()?, code, message);
+    let text = serde_json::to_string(&problem.text()).ok()?;
+    let (before, after) = head.split_once(EMPTY)?;
+    let length = text.len();
+    Some(format!("{before}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{after}\r\n{text}").into())
 }

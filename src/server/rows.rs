@@ -1,7 +1,7 @@
 //! `GET` or `POST /v1/collections/{name}/rows`: the rows of a view at a tick, by key or by a filter, a page at a time.
 
 use super::changes::{of_history, other_history, query_of, unreadable};
-use super::collections;
+use super::collections::{self, Name};
 use super::parameters::{Parameters, wrong};
 use super::problem::Problem;
 use super::token::Mistaken;
@@ -10,7 +10,7 @@ use crate::reads::{Chunk, Rank, Wanted};
 use crate::rows::Row;
 use crate::subscribe::snapshot::whose;
 use axum::body::Body;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::request::Parts;
@@ -30,7 +30,7 @@ const MOST: usize = 10_000;
 /// A page that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(super) async fn serve(State(shared): State<Arc<Shared>>, Path(name): Path<String>, request: Request) -> Response {
+pub(super) async fn serve(State(shared): State<Arc<Shared>>, Name(name): Name, request: Request) -> Response {
     let (parts, mut body) = request.into_parts();
     match answer(&shared, &name, &parts, &mut body).await {
         Ok(response) => response,

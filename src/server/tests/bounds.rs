@@ -147,17 +147,94 @@ fn a_thousand_idle_connections_disturb_nobody() {
     drop(idle);
 }
 
+/// A connection with a request under way, whose body has not ended.
+fn busy(world: &World) -> TcpStream {
+    let mut stream = world.connect();
+    write!(stream, "{HEAD}expect: 100-continue\r\ncontent-length: {}\r\n\r\n", EVENT.len()).unwrap();
+    let mut line = [0; 25];
+    stream.read_exact(&mut line).unwrap();
+    assert!(line.starts_with(b"HTTP/1.1 100"), "it reads the body: {line:?}");
+    stream
+}
+
+fn finish(mut busy: TcpStream) -> u16 {
+    busy.write_all(EVENT.as_bytes()).unwrap();
+    Answer::read(&mut busy).status
+}
+
+/// For these tests, time ends nothing.
+fn patient(connections: usize) -> Bounds {
+    let bound = 2 * PATIENCE;
+    Bounds { connections, head: bound, body: bound, quick: bound, ..Bounds::default() }
+}
+
 #[test]
 fn more_connections_than_allowed_wait_for_their_turn() {
-    let world = World::within(ONE, Bounds { connections: 2, ..Bounds::default() });
-    let (first, _second) = (world.connect(), world.connect());
+    let world = World::within(ONE, patient(2));
+    let (first, second) = (busy(&world), busy(&world));
     let mut third = world.connect();
     write!(third, "{HEAD}content-length: {}\r\n\r\n{EVENT}", EVENT.len()).unwrap();
     third.set_read_timeout(Some(millis(200))).unwrap();
     assert!(third.read(&mut [0]).is_err(), "there is no place for it");
-    drop(first);
+    assert_eq!(finish(first), 202);
     third.set_read_timeout(Some(PATIENCE)).unwrap();
     assert_eq!(Answer::read(&mut third).status, 202);
+    assert_eq!(finish(second), 202);
+}
+
+/// Whoever opened 4,096 connections and said nothing kept all others out, for as long as it opened them again.
+#[test]
+fn idle_connections_make_room_for_newcomers_the_oldest_first() {
+    let world = World::within(ONE, patient(4));
+    let (mut silent, under_way) = (world.connect(), busy(&world));
+    let mut begun = world.connect();
+    begun.write_all(b"POST /v1/ev").unwrap();
+    // Between two requests, and idle for less long than the others.
+    let mut kept = world.connect();
+    let request = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let ask = |kept: &mut TcpStream| {
+        kept.write_all(request.as_bytes()).unwrap();
+        let mut answer = [0; 4096];
+        let mut length = 0;
+        while !answer[..length].ends_with(b"ok\n") {
+            match kept.read(&mut answer[length..]).unwrap() {
+                0 => panic!("closed: {:?}", String::from_utf8_lossy(&answer[..length])),
+                more => length += more,
+            }
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"));
+    };
+    ask(&mut kept);
+
+    assert_eq!(world.post(EVENT).status, 202);
+    assert_eq!(silent.read(&mut [0]).unwrap_or(0), 0, "the oldest goes first");
+    ask(&mut kept);
+    // One place is free again: it takes two to be in want of another one.
+    let _newer = world.connect();
+    assert_eq!(world.post(EVENT).status, 202);
+    assert_eq!(begun.read(&mut [0]).unwrap_or(0), 0, "half a head is no request");
+    ask(&mut kept);
+
+    let mut idle = Vec::new();
+    for _ in 0..50 {
+        idle.push(world.connect());
+        assert_eq!(world.post(EVENT).status, 202);
+    }
+    assert_eq!(kept.read(&mut [0]).unwrap_or(0), 0, "others were idle for less long");
+    assert_eq!(finish(under_way), 202, "what is under way is not disturbed");
+}
+
+/// All are busy, and one becomes idle: it goes, although others were idle for longer when there was room.
+#[test]
+fn a_connection_that_becomes_idle_makes_room_for_one_that_waits() {
+    let world = World::within(ONE, patient(2));
+    let (mut first, second) = (busy(&world), busy(&world));
+    let mut third = world.connect();
+    write!(third, "{HEAD}content-length: {}\r\n\r\n{EVENT}", EVENT.len()).unwrap();
+    first.write_all(EVENT.as_bytes()).unwrap();
+    assert_eq!(Answer::read(&mut first).status, 202);
+    assert_eq!(Answer::read(&mut third).status, 202);
+    assert_eq!(finish(second), 202);
 }
 
 #[test]
@@ -166,12 +243,43 @@ fn heads_are_bounded() {
     let long = format!("GET /healthz HTTP/1.1\nx: {}", "x".repeat(200 << 10));
     let many = format!("GET /healthz HTTP/1.1{}", "\nx: y".repeat(100));
     for (what, head) in [("long", long), ("many", many)] {
-        assert_eq!(world.send(&head, b"").status, 431, "{what}");
+        assert_eq!(world.send(&head, b"").error(), error(431, "head_too_large"), "{what}");
     }
     assert_eq!(world.send(&format!("GET /healthz HTTP/1.1\nx: {}", "x".repeat(16 << 10)), b"").status, 200);
+    // How much has come when it is looked at decides which of the two it is.
+    let answer = world.get(&format!("/healthz?{}", "x".repeat(66_000)));
+    assert!([error(414, "uri_too_long"), error(431, "head_too_large")].contains(&answer.error()), "{answer:?}");
+}
+
+/// hyper answered by itself, with a status and nothing else.
+#[test]
+fn what_is_no_request_is_answered_in_the_form_of_all_problems() {
+    let world = World::new(ONE);
+    let heads = [
+        "\x16\x03\x01 this is TLS\r\n\r\n",
+        "GET  HTTP/1.1\r\n\r\n",
+        "GET / HTTP/3.0\r\nhost: localhost\r\n\r\n",
+        "GET / HTTP/1.1\r\nno field\r\n\r\n",
+        "POST /v1/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: many\r\n\r\n",
+    ];
+    for head in heads {
+        let mut stream = world.connect();
+        stream.write_all(head.as_bytes()).unwrap();
+        let answer = Answer::read(&mut stream);
+        assert_eq!(answer.error(), error(400, "request"), "{head:?}");
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(answer.header("content-length"), Some(answer.body.len().to_string().as_str()));
+        assert_eq!(answer.header("connection"), Some("close"));
+    }
+    assert_eq!(world.get("/v1/collections/%ff/rows").error(), error(400, "request"));
+    // Behind a good request on the same connection.
     let mut stream = world.connect();
-    stream.write_all(b"\x16\x03\x01 this is TLS\r\n\r\n").unwrap();
-    assert_eq!(Answer::read(&mut stream).status, 400);
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    stream.read_exact(&mut [0; 12]).unwrap();
+    stream.write_all(b"nonsense\r\n\r\n").unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    assert!(answers.contains("HTTP/1.1 400") && answers.contains("\"code\":\"request\""), "{answers}");
 }
 
 /// Sends a request twice where there is room for one, which lasts. Returns the answer of the one that is told to come again,
