@@ -277,7 +277,7 @@ mod tests {
     }
 
     fn on_disk(places: &[Place]) -> u64 {
-        places.iter().map(|place| place.file.metadata().unwrap().blocks() * 512).sum()
+        places.iter().map(|place| place.file.metadata().unwrap().len()).sum()
     }
 
     fn codes(places: &[Place]) -> Vec<&'static str> {
@@ -332,10 +332,13 @@ mod tests {
     fn what_is_read_is_given_back_and_costs_nobody_a_snapshot() {
         let (_folder, spools, places) = unread(&[400 * KIB, 300 * KIB]);
         places[0].has_read(396 * KIB).unwrap();
-        assert_eq!((spools.bytes(), on_disk(&places)), (304 * KIB, 304 * KIB));
+        assert_eq!(spools.bytes(), 304 * KIB);
+        // A file system may keep a little more than is asked of it.
+        let allocated: u64 = places.iter().map(|place| place.file.metadata().unwrap().blocks() * 512).sum();
+        assert!(allocated <= 368 * KIB, "{allocated}");
         spools.tidy_with(|| 10 * KIB);
         assert_eq!(codes(&places), ["holds", "busy"], "the largest by what is unread");
-        drop(places);
+        places.iter().for_each(Place::leave);
         assert_eq!(spools.bytes(), 0);
     }
 
