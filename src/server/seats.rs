@@ -59,7 +59,7 @@ impl Seats {
     /// time.
     pub(super) async fn take(self: &Arc<Seats>, id: u64) -> Taken {
         loop {
-            // Before looking: whoever becomes idle later rings.
+            // Before looking: a connection that becomes idle later rings.
             self.wanted.store(true, Ordering::SeqCst);
             if self.free.available_permits() == 0 {
                 self.ask_idle();

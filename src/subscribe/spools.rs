@@ -261,7 +261,7 @@ mod tests {
     const KIB: u64 = 1 << 10;
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// Snapshots of which so many bytes are unread, as they are on disk.
+    /// Snapshots of which these numbers of bytes are unread, as they are on disk.
     fn unread(bytes: &[u64]) -> (tempfile::TempDir, Arc<Spools>, Vec<Place>) {
         let folder = tempfile::tempdir().unwrap();
         let bounds = Bounds { each: u64::MAX, all: u64::MAX / 4, idle: HOUR, patience: HOUR, rate: 1 };
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_given_back_and_costs_nobody_a_snapshot() {
+    fn what_is_read_is_given_back_and_costs_no_other_snapshot() {
         let (_folder, spools, places) = unread(&[400 * KIB, 300 * KIB]);
         places[0].has_read(396 * KIB).unwrap();
         assert_eq!(spools.bytes(), 304 * KIB);

@@ -64,7 +64,7 @@ fn log(format: &[&str]) -> String {
     let mut run = Run(command.spawn().unwrap());
     let read = || String::from_utf8(fs::read(folder.path("log")).unwrap()).unwrap_or_default();
     let told = |log: &str| log.contains("an answer") && log.contains("a file cannot be followed");
-    wait_until("both are told", || told(&read()) || run.0.try_wait().unwrap().is_some());
+    wait_until("both are in the log", || told(&read()) || run.0.try_wait().unwrap().is_some());
     let log = read();
     assert!(told(&log), "{log}");
     log

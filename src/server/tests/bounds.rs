@@ -182,7 +182,7 @@ fn more_connections_than_allowed_wait_for_their_turn() {
     assert_eq!(finish(second), 202);
 }
 
-/// Whoever opened 4,096 connections and said nothing kept all others out, for as long as it opened them again.
+/// 4,096 connections on which nothing was said kept all others out, for as long as they were opened again.
 #[test]
 fn idle_connections_make_room_for_newcomers_the_oldest_first() {
     let world = World::within(ONE, patient(4));
