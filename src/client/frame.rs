@@ -255,6 +255,6 @@ mod tests {
         {
             assert!(matches!(updates(line, 0), Err(ClientError::Protocol { .. })), "{line}");
         }
-        assert_eq!(excerpt(&format!("\x1b{}", "é".repeat(200))).chars().count(), 1 + 59 + 1);
+        assert_eq!(excerpt(&format!("\x1b{}", "é".repeat(200))).chars().count(), 6 + 59 + 1);
     }
 }
