@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn classes_follow_from_what_has_come_in_any_order() {
         let names: Vec<String> = (0..MAX_KINDS + 100).map(|n| format!("type {n}")).collect();
-        let signature = |n: usize| (SignatureId(n as u64), descriptor(Some(&names[n]), &[n % 10 == 0]));
+        let signature = |n: usize| (SignatureId(n as u64), descriptor(Some(&names[n]), &[n.is_multiple_of(10)]));
         let (tens, all) = (rule("tens", 0, 0, &[(0, true)]), rule("all", 1, 1, &[]));
         let kinds: BTreeSet<u64> = names.iter().map(|name| kind_rank(name)).collect();
         let definitions = Definitions::new(vec![tens.clone()], &kinds);
