@@ -16,12 +16,13 @@ use crate::metrics::Metrics;
 use crate::plan::LogPlan;
 use crate::reserve::Reserve;
 use crate::status::Status;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::thread::{self, Thread};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use dataflows::{EventTime, Tick};
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::Thread;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// While events gather, the sequencer looks so often whether they shall wait no longer.
@@ -108,7 +109,7 @@ impl Ticks {
 
     /// From now on the calling thread is woken when there is a tick.
     pub fn join(&self, worker: usize) {
-        self.lock().workers[worker].thread = Some(std::thread::current());
+        self.lock().workers[worker].thread = Some(thread::current());
     }
 
     pub fn next(&self, tick: Tick) -> Next {
@@ -335,7 +336,7 @@ impl Sequencer {
             // The first tick of a log is waited for: nothing can be read before it.
             let first = self.log.remap.next() == 0;
             if !left.is_zero() && bytes < HURRY_BYTES && !drained && !first {
-                std::thread::sleep(left.min(LOOK));
+                thread::sleep(left.min(LOOK));
                 continue;
             }
             let now_ms = if behind { self.received(&uppers)?.unwrap_or(wall) } else { wall };

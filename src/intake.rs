@@ -6,8 +6,9 @@ use crate::log::error::LogError;
 use crate::log::group::Group;
 use crate::log::partition::Reader;
 use crate::reserve::Reserve;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Condvar, Mutex};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// Bytes of deliveries that may wait to be bound. Above that, senders are asked to come later.

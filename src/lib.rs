@@ -22,6 +22,8 @@ pub mod live;
 pub mod log;
 pub mod memory;
 pub mod metrics;
+#[cfg(all(test, feature = "models"))]
+mod models;
 pub mod outbox;
 pub mod outline;
 #[cfg(test)]
@@ -43,5 +45,6 @@ pub mod status;
 pub mod subscribe;
 pub mod summary;
 pub mod supervise;
+pub mod sync;
 pub mod text;
 pub mod worker;

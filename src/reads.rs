@@ -10,14 +10,15 @@ use crate::clock::Bound;
 use crate::filter::Filter;
 use crate::intake::Ticket;
 use crate::rows::Collection;
+use crate::sync::thread::{self, Thread};
+use crate::sync::{Mutex, MutexGuard};
 use dataflows::{EventTime, SessionId, Tick, UserKey};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::Thread;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::{mpsc, watch};
 
 /// Ticks before the last published one that can still be asked for: a second's worth under load.
-const HISTORY: Tick = 100;
+const HISTORY: Tick = if cfg!(all(test, feature = "models")) { 2 } else { 100 };
 /// Chunks of an answer that wait to be taken. Then the worker goes on with other things.
 const CHUNKS: usize = 4;
 
@@ -89,8 +90,6 @@ struct State {
     /// By part of the queue: what is below is published.
     ends: Vec<u64>,
     holds: BTreeMap<Tick, usize>,
-    /// No worker tells ticks before this one apart.
-    since: Tick,
 }
 
 #[derive(Default)]
@@ -107,7 +106,6 @@ impl Reads {
             clocks: last.into_iter().collect(),
             ends,
             holds: BTreeMap::new(),
-            since: last.map_or(0, |(tick, _)| tick),
         };
         Arc::new(Reads { state: Mutex::new(state), upper: watch::Sender::new(last.map_or(0, |(tick, _)| tick + 1)) })
     }
@@ -156,9 +154,9 @@ impl Reads {
             return Err(Unreadable::Ahead { upper: last + 1 });
         }
         let clock = state.clocks.iter().rev().find(|(known, _)| *known == tick);
-        let Some((_, now_ms)) = clock.filter(|_| tick >= state.since) else {
-            let since = state.clocks.front().map_or(last, |(first, _)| *first).max(state.since);
-            return Err(Unreadable::Gone { since });
+        // No worker forgets a tick whose clock is known: see `Reads::since`.
+        let Some((_, now_ms)) = clock else {
+            return Err(Unreadable::Gone { since: state.clocks.front().map_or(last, |(first, _)| *first) });
         };
         let now_ms = *now_ms;
         *state.holds.entry(tick).or_insert(0) += 1;
@@ -178,7 +176,7 @@ impl Reads {
 
     /// From now on the calling thread is woken when there is a request.
     pub fn join(&self, worker: usize) {
-        self.lock().workers[worker].thread = Some(std::thread::current());
+        self.lock().workers[worker].thread = Some(thread::current());
     }
 
     /// What a worker has been asked since the last call.
@@ -188,12 +186,9 @@ impl Reads {
 
     /// How far a worker that has done the ticks before `done` may forget how its views were.
     pub fn since(&self, done: Tick) -> Tick {
-        let mut state = self.lock();
-        let mut since = done.saturating_sub(1);
-        since = since.min(state.clocks.front().map_or(0, |(first, _)| *first));
-        since = since.min(state.holds.first_key_value().map_or(since, |(held, _)| *held));
-        state.since = state.since.max(since);
-        since
+        let state = self.lock();
+        let since = done.saturating_sub(1).min(state.clocks.front().map_or(0, |(first, _)| *first));
+        since.min(state.holds.first_key_value().map_or(since, |(held, _)| *held))
     }
 
     /// Nothing panics while it holds the lock.

@@ -6,8 +6,9 @@
 use super::error::LogError;
 use super::partition::{Commit, Partition, Reader};
 use super::segment::PAYLOAD_BYTES;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use std::mem;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 /// A partition that threads share.
 #[derive(Debug)]

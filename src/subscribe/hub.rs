@@ -10,18 +10,18 @@ use super::token::ResumeTokens;
 use crate::filter::Anchor;
 use crate::log::output::{self, Block};
 use crate::rows::{Collection, Row, Schemas, Value};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use crate::sync::{Mutex, MutexGuard, thread};
 use axum::body::Bytes;
 use dataflows::Tick;
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Ticks that wait for the hub.
-const WAITING: usize = 64;
+const WAITING: usize = if cfg!(all(test, feature = "models")) { 1 } else { 64 };
 /// After so long without a tick the hub looks whether one was left out.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Bytes that wait for one subscriber, unless one tick has more.

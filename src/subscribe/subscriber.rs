@@ -10,13 +10,13 @@ use super::token::ResumeTokens;
 use crate::log::error::LogError;
 use crate::log::output::{OutputLog, OutputReader, Pieces};
 use crate::rows::{Row, Schemas};
+use crate::sync::{sleep, sleep_until, spawn_blocking};
 use axum::body::Bytes;
 use dataflows::Tick;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::Instant;
 
 /// Bytes and ticks of the log that are turned into frames together.
 const BATCH_BYTES: usize = 1 << 20;

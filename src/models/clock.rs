@@ -1,0 +1,100 @@
+//! Intake, sequencer and ticks: what is acknowledged is in exactly one tick, each worker gets each tick and then the end.
+//! The sequencer is the real one, on a log in memory; senders and workers do what a server and [`crate::live`] do with them.
+
+use super::{check, log};
+use crate::clock::{Bound, Next, Sequencer, Ticks};
+use crate::decode::framing::Framing;
+use crate::intake::{Intake, Refusal};
+use crate::log::delivery::Delivery;
+use crate::log::output::Retention;
+use crate::log::vfs::model::ModelFs;
+use crate::metrics::Metrics;
+use crate::plan::{Format, LogPlan};
+use crate::reserve::Reserve;
+use crate::status::Status;
+use crate::sync::thread;
+use dataflows::Tick;
+use std::sync::Arc;
+use std::time::Duration;
+
+const WORKERS: usize = 2;
+const PARTS: u32 = 2;
+
+/// Takes ticks until there are no more.
+fn work(ticks: &Ticks, worker: usize) -> Vec<Arc<Bound>> {
+    ticks.join(worker);
+    ticks.restored(worker);
+    let (mut next, mut taken): (Tick, Vec<Arc<Bound>>) = (0, Vec::new());
+    loop {
+        match ticks.next(next) {
+            Next::Tick(bound) => {
+                assert_eq!(bound.tick, next);
+                taken.push(bound);
+                next += 1;
+                ticks.done(worker, next, None);
+            }
+            Next::End => return taken,
+            Next::Wait => thread::park(),
+        }
+    }
+}
+
+#[test]
+fn what_is_acknowledged_is_in_one_tick_and_each_worker_gets_it() {
+    check(4_000, || {
+        let log = log(&ModelFs::new(1), PARTS, WORKERS as u32);
+        let intake = Arc::new(Intake::new(log.queue.clone(), WORKERS, Arc::new(Reserve::none())));
+        let ticks = Arc::new(Ticks::new(WORKERS, 0));
+        let hour = Duration::from_secs(3600);
+        let retention = Retention { bytes: u64::MAX, ms: i64::MAX };
+        let plan = LogPlan { tick: Duration::ZERO, snapshot: hour, segment: 1 << 20, retention, reserve: 0 };
+        let (status, metrics) = (Arc::new(Status::default()), Arc::new(Metrics::new()));
+        let sequencer =
+            Sequencer::recover(log, 0, plan, Arc::clone(&intake), Arc::clone(&ticks), status, metrics).unwrap();
+        let sequencer = thread::spawn(move || sequencer.run().unwrap().remap.next());
+        let workers: Vec<_> = (0..WORKERS)
+            .map(|worker| {
+                let ticks = Arc::clone(&ticks);
+                thread::spawn(move || work(&ticks, worker))
+            })
+            .collect();
+        let send = |sender: usize| {
+            let intake = Arc::clone(&intake);
+            move || {
+                let mut tickets = Vec::new();
+                for _ in 0..2 {
+                    let (format, framing) = (Format::Json, Framing::Lines);
+                    let events = b"{}";
+                    let delivery = Delivery { source: 0, format, framing, header: None, cursor: None, events };
+                    match intake.append_to(sender as u32 % PARTS, &delivery) {
+                        Ok(ticket) => tickets.push(ticket),
+                        Err(Refusal::Draining) => break,
+                        Err(refusal) => panic!("{refusal}"),
+                    }
+                }
+                tickets
+            }
+        };
+        let senders: Vec<_> = (0..3).map(|sender| thread::spawn(send(sender))).collect();
+        let draining = Arc::clone(&intake);
+        let drain = thread::spawn(move || draining.drain());
+        let acknowledged: Vec<_> = senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect();
+        drain.join().unwrap();
+        let upper = sequencer.join().unwrap();
+        for worker in workers {
+            let taken = worker.join().unwrap();
+            assert_eq!(taken.len() as Tick, upper, "each tick");
+            for part in 0..PARTS as usize {
+                let mut next = 0;
+                for range in taken.iter().map(|bound| &bound.queue[part]) {
+                    assert_eq!(range.start, next, "what one tick leaves the next one takes");
+                    next = range.end;
+                }
+                let ours = acknowledged.iter().filter(|ticket| ticket.part as usize == part);
+                for ticket in ours {
+                    assert!(ticket.offset < next, "{ticket:?} is acknowledged and in no tick");
+                }
+            }
+        }
+    });
+}

@@ -1,0 +1,72 @@
+//! The group commit: each record is durable when its thread hears of it, under the offset that it hears of.
+
+use super::{check, log};
+use crate::log::error::LogError;
+use crate::log::group::Group;
+use crate::log::vfs::model::{Fault, ModelFs};
+use crate::sync::thread;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// By thread: payloads, and what became of each.
+type Told = Vec<(String, Result<u64, LogError>)>;
+
+fn append(group: &Arc<Group>, threads: usize, records: usize) -> Told {
+    let work = |thread| {
+        let group = Arc::clone(group);
+        move || {
+            let mut told = Told::new();
+            for record in 0..records {
+                let payload = format!("{thread} {record}");
+                let offset = group.append(1, payload.as_bytes());
+                if let Ok(offset) = offset {
+                    assert!(offset < group.reader().durable(), "{payload} is acknowledged and not durable");
+                }
+                told.push((payload, offset));
+            }
+            told
+        }
+    };
+    let threads: Vec<_> = (0..threads).map(|thread| thread::spawn(work(thread))).collect();
+    threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+}
+
+fn records(group: &Group) -> BTreeMap<u64, String> {
+    let (mut reader, mut records) = (group.reader(), BTreeMap::new());
+    let (low, durable) = (reader.low(), reader.durable());
+    let mut add = |offset, payload: &[u8]| records.insert(offset, String::from_utf8(payload.to_vec()).unwrap());
+    reader.read(low, durable, |record| assert_eq!(add(record.offset, record.payload), None)).unwrap();
+    records
+}
+
+#[test]
+fn each_record_is_where_its_thread_was_told() {
+    check(4_000, || {
+        let log = log(&ModelFs::new(1), 1, 1);
+        let told = append(&log.queue[0], 3, 2);
+        let told: BTreeMap<u64, String> =
+            told.into_iter().map(|(payload, offset)| (offset.unwrap(), payload)).collect();
+        assert_eq!(told.len(), 6, "no offset is given twice");
+        assert_eq!(told, records(&log.queue[0]));
+    });
+}
+
+#[test]
+fn a_round_without_space_is_told_to_each_of_its_threads_and_to_no_other() {
+    check(4_000, || {
+        let vfs = ModelFs::new(1);
+        let log = log(&vfs, 1, 1);
+        let next = vfs.operations();
+        vfs.fail(next + 2..next + 4, Fault::Full);
+        let told = append(&log.queue[0], 3, 2);
+        let mut there = BTreeMap::new();
+        for (payload, offset) in told {
+            match offset {
+                Ok(offset) => assert_eq!(there.insert(offset, payload), None),
+                Err(LogError::Full(_)) => {}
+                Err(error) => panic!("{payload}: {error}"),
+            }
+        }
+        assert_eq!(there, records(&log.queue[0]));
+    });
+}
