@@ -1,7 +1,7 @@
 //! From a socket to requests: accepts connections, bounds how many there are and how long each may take, and lets those
 //! under way finish at the end.
 
-use super::seats::{Seat, Seats};
+use super::seats::{Seat, Seats, Taken};
 use super::{Bounds, problem};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
@@ -12,20 +12,21 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use rustix::io::ioctl_fionread;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 /// Of each direction of a connection. A request whose head has not ended by then gets 431, at the latest at twice as
@@ -37,28 +38,38 @@ const HEADERS: usize = 64;
 const OTHER_FILES: u64 = 1024;
 /// When the system has no more file descriptors, accepting begins again after this.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long the first request of a connection is waited for when the server stops.
+const FIRST: Duration = Duration::from_secs(1);
 
 /// Who is at the other end.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub address: SocketAddr,
-    patience: Arc<Patience>,
+    link: Arc<Link>,
 }
 
 impl Peer {
     /// From now on the client may take nothing for so long.
     pub(super) fn wait(&self, patience: Duration) {
-        self.patience.0.store(patience.as_millis() as u64, Ordering::Relaxed);
+        self.link.patience_ms.store(patience.as_millis() as u64, Ordering::Relaxed);
     }
 }
 
-/// How long a client may take nothing, in milliseconds.
+/// What the task of a connection and its stream tell each other.
 #[derive(Debug)]
-struct Patience(AtomicU64);
+struct Link {
+    /// How long the client may take nothing.
+    patience_ms: AtomicU64,
+    /// The server stops: from now on `unread` is kept.
+    stopping: AtomicBool,
+    /// The last look at the stream has found nothing to read, and yet the system has something.
+    unread: AtomicBool,
+    /// Nothing has been read yet.
+    fresh: AtomicBool,
+}
 
-/// Accepts until `stopped`, then returns when the requests under way are answered, or the grace is over.
+/// Accepts until `stopped`, then returns when the requests that have come are answered, or the grace is over.
 pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds, mut stopped: oneshot::Receiver<()>) {
-    let graceful = GracefulShutdown::new();
     let seats = Seats::new(bounds.connections);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -66,45 +77,90 @@ pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds,
         .max_buf_size(BUFFER_BYTES)
         .max_headers(HEADERS)
         .keep_alive(true);
-    for number in 0.. {
-        let next = async {
-            let accepted = accept(&listener).await;
-            (accepted, seats.take(number).await)
-        };
-        let ((stream, peer), taken) = tokio::select! {
-            next = next => next,
-            _ = &mut stopped => break,
-        };
-        let patience = Arc::new(Patience(AtomicU64::new(bounds.stall.as_millis() as u64)));
-        let at = Peer { address: peer, patience: Arc::clone(&patience) };
-        let seat = &taken.seat;
+    let (stop, stopping) = watch::channel(());
+    let begin = |stream: TcpStream, peer, taken: Taken| {
+        // Without it, an answer may wait for the client's acknowledgement of an earlier packet.
+        let _ = stream.set_nodelay(true);
+        let link = Arc::new(Link {
+            patience_ms: AtomicU64::new(bounds.stall.as_millis() as u64),
+            stopping: AtomicBool::new(false),
+            unread: AtomicBool::new(false),
+            fresh: AtomicBool::new(true),
+        });
+        let (at, seat) = (Peer { address: peer, link: Arc::clone(&link) }, &taken.seat);
         let service = Served { peer: at, seat: Arc::clone(seat), router: TowerToHyperService::new(router.clone()) };
-        let stream = Patient { stream, patience, seat: Arc::clone(seat), deadline: None, instead: None };
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let stream = Patient { stream, link: Arc::clone(&link), seat: Arc::clone(seat), deadline: None, instead: None };
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        let stopping = stopping.clone();
         tokio::spawn(async move {
             tokio::select! {
                 biased;
-                ended = connection => if let Err(error) = ended {
+                ended = until_stopped(stopping, link, connection) => if let Err(error) = ended {
                     tracing::debug!(%peer, %error, "a connection ended");
                 },
                 () = taken.seat.leaves() => tracing::debug!(%peer, "an idle connection is closed for another one"),
             }
         });
+    };
+    let mut number = 0;
+    loop {
+        let next = async {
+            let accepted = accept(&listener).await;
+            (accepted, seats.take(number).await)
+        };
+        tokio::select! {
+            ((stream, peer), taken) = next => begin(stream, peer, taken),
+            _ = &mut stopped => break,
+        }
+        number += 1;
     }
-    drop(listener);
-    if timeout(bounds.grace, graceful.shutdown()).await.is_err() {
+    // Clients whose connections wait to be accepted may have sent their requests. tokio may not know of them yet.
+    if let Ok(listener) = listener.into_std() {
+        while let Ok((stream, peer)) = listener.accept() {
+            number += 1;
+            let Ok(taken) = timeout(FIRST, seats.take(number)).await else { break };
+            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+                begin(stream, peer, taken);
+            }
+        }
+    }
+    drop(stopping);
+    stop.send_replace(());
+    if timeout(bounds.grace, stop.closed()).await.is_err() {
         tracing::warn!("requests were cut off: they took longer than {:?} to finish", bounds.grace);
     }
+}
+
+/// Runs a connection. When the server stops, hyper closes those between two requests at once; a request may have come that
+/// it has not read. So it reads first what there is.
+async fn until_stopped(
+    mut stopping: watch::Receiver<()>,
+    link: Arc<Link>,
+    connection: http1::Connection<TokioIo<Patient>, Served>,
+) -> hyper::Result<()> {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        biased;
+        ended = connection.as_mut() => return ended,
+        _ = stopping.changed() => {}
+    }
+    link.stopping.store(true, Ordering::Relaxed);
+    let reads = poll_fn(|cx| match connection.as_mut().poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        Poll::Pending if link.unread.load(Ordering::Relaxed) || link.fresh.load(Ordering::Relaxed) => Poll::Pending,
+        Poll::Pending => Poll::Ready(None),
+    });
+    if let Ok(Some(ended)) = timeout(FIRST, reads).await {
+        return ended;
+    }
+    connection.as_mut().graceful_shutdown();
+    connection.await
 }
 
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                // Without it, an answer may wait for the client's acknowledgement of an earlier packet.
-                let _ = stream.set_nodelay(true);
-                return (stream, peer);
-            }
+            Ok(accepted) => return accepted,
             // The client has gone already.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -190,7 +246,7 @@ impl HttpBody for Given {
 /// [`super::body`], writing has none.
 struct Patient {
     stream: TcpStream,
-    patience: Arc<Patience>,
+    link: Arc<Link>,
     seat: Arc<Seat>,
     /// Set while a write waits for the client.
     deadline: Option<Pin<Box<Sleep>>>,
@@ -216,7 +272,7 @@ impl Patient {
         if self.deadline.is_none() {
             self.seat.waits(true);
         }
-        let patience = Duration::from_millis(self.patience.0.load(Ordering::Relaxed));
+        let patience = Duration::from_millis(self.link.patience_ms.load(Ordering::Relaxed));
         let deadline =
             self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + patience)));
         ready!(deadline.as_mut().poll(cx));
@@ -244,7 +300,15 @@ impl Patient {
 
 impl AsyncRead for Patient {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if read.is_ready() {
+            self.link.fresh.store(false, Ordering::Relaxed);
+        }
+        if self.link.stopping.load(Ordering::Relaxed) {
+            let unread = read.is_pending() && ioctl_fionread(&self.stream).is_ok_and(|bytes| bytes > 0);
+            self.link.unread.store(unread, Ordering::Relaxed);
+        }
+        read
     }
 }
 

@@ -362,3 +362,38 @@ fn requests_under_way_finish_when_the_server_stops() {
         }
     }
 }
+
+/// Between two requests a server may close a connection; not when the next request has come already, even if it has had no
+/// time to read it.
+#[test]
+fn requests_that_have_come_when_the_server_stops_are_answered() {
+    const CONNECTIONS: usize = 100;
+    let request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    for _ in 0..5 {
+        let world = World::new(ONE);
+        let mut kept: Vec<_> = (0..CONNECTIONS).map(|_| world.connect()).collect();
+        for stream in &mut kept {
+            stream.write_all(request).unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"ok\n") {
+                let mut some = [0; 1000];
+                let read = stream.read(&mut some).unwrap();
+                answer.extend_from_slice(&some[..read]);
+            }
+        }
+        for stream in &mut kept {
+            stream.write_all(request).unwrap();
+        }
+        // And some that it may not even have accepted.
+        let fresh = (0..CONNECTIONS).map(|_| {
+            let mut stream = world.connect();
+            stream.write_all(request).unwrap();
+            stream
+        });
+        let all: Vec<_> = kept.into_iter().chain(fresh).collect();
+        world.server.stop();
+        for mut stream in all {
+            assert_eq!(Answer::read(&mut stream).status, 200);
+        }
+    }
+}
