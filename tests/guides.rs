@@ -190,7 +190,7 @@ fn run(page: &str, blocks: &[Block]) -> Vec<String> {
         [folder.path("bin")].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
     );
     let mut shell = Command::new("timeout");
-    shell.args(["--kill-after=5", "300", "bash", "-c", &script]).current_dir(folder.path(""));
+    shell.args(["--kill-after=5", "1200", "bash", "-c", &script]).current_dir(folder.path(""));
     shell.env("PATH", path.unwrap()).env("HOME", folder.path("")).env_remove("HEADWATER_TOKEN").stdin(Stdio::null());
     let shell = shell.output().unwrap();
     if !shell.status.success() {

@@ -10,7 +10,7 @@ use crate::log::output::{Block, Retention};
 use crate::log::partition::{Context, Limits};
 use crate::log::vfs::RealFs;
 use crate::metrics::Metrics;
-use crate::patience::wait_until;
+use crate::patience::{PATIENCE, wait_until};
 use crate::replay::schema;
 use crate::rows;
 use dataflows::Tick;
@@ -92,7 +92,7 @@ impl World {
         while sink.cursor.position.tick < self.outputs.upper() {
             assert!(sink.step(&stop));
         }
-        stop.ask(Duration::from_secs(60));
+        stop.ask(PATIENCE);
         sink.run(&stop);
     }
 
@@ -305,7 +305,7 @@ fn a_file_that_cannot_be_written_is_written_later() {
     wait_until("the sink has failed", failed);
     fs::remove_dir(&path).unwrap();
     wait_until("the file is written", || fs::read_to_string(&path).is_ok_and(|text| !text.is_empty()));
-    stop.ask(Duration::from_secs(60));
+    stop.ask(PATIENCE);
     thread.join().unwrap();
     assert_eq!(world.read("f.jsonl").lines().count(), 1);
 }

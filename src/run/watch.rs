@@ -171,7 +171,7 @@ mod tests {
         let waiting = std::thread::Builder::new().name("in (parens)".into()).spawn(move || waits.recv()).unwrap();
         let began = Instant::now();
         while !threads().contains(&"in (parens) S".to_owned()) {
-            assert!(began.elapsed() < Duration::from_secs(60), "{:?}", threads());
+            assert!(began.elapsed() < crate::patience::PATIENCE, "{:?}", threads());
         }
         drop(wait);
         assert!(waiting.join().unwrap().is_err());

@@ -8,7 +8,7 @@ use super::process::{Process, Restart};
 use super::receiver::{Answer, Receiver};
 use super::{MEANING, folder, run_toml};
 use crate::headwater::Folder;
-use crate::patience::wait_until;
+use crate::patience::{PATIENCE, wait_until};
 use rustix::process::{Signal, kill_process};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +18,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 const VIEWS: [&str; 3] = ["sessions", "counts", "closings"];
 const JOURNALS: [&str; 3] = ["late", "session_lineage", "dead_letters"];
@@ -324,8 +325,9 @@ fn what_was_given_out_before_a_backup_was_restored_is_of_another_history() {
     copy(&folder.path("backup"), &data);
     let process = start();
     let address = process.ready();
-    let mut at = 0;
+    let (began, mut at) = (Instant::now(), 0);
     while progress(address).0 < upper + 2 {
+        assert!(began.elapsed() < PATIENCE, "nothing is published");
         // More than was posted before, so that offsets of both are there.
         post(address, &[event("d", at), event("e", at)]);
         at += 100;

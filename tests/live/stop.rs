@@ -7,7 +7,7 @@ use super::process::{Process, Restart};
 use super::published::{Published, same};
 use super::{MEANING, OFTEN, folder, run_toml};
 use crate::headwater::Folder;
-use crate::patience::wait_until;
+use crate::patience::{PATIENCE, wait_until};
 use headwater::intake::wall_ms;
 use headwater::log::vfs::model::Rng;
 use rustix::process::{Signal, kill_process};
@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::sleep;
+use std::thread::{sleep, yield_now};
 use std::time::{Duration, Instant};
 
 /// Sends events from `clients` connections, each of a user of its own, until no more are taken; `then` is called when each
@@ -41,7 +41,8 @@ fn send_until_refused(process: &Process, clients: usize, then: impl FnOnce()) ->
                             answered.fetch_add(usize::from(number == 0), Ordering::Relaxed);
                         }
                         Outcome::Unknown => {
-                            let failure = connection.failure.take().expect("`post` keeps why there is no answer");
+                            let failure = connection.failure.take();
+                            let failure = failure.unwrap_or_else(|| panic!("the disk of the tests is full: {event:?}"));
                             return unknown.lock().unwrap().push((event, failure));
                         }
                         Outcome::Refused => return,
@@ -95,8 +96,9 @@ fn everything_acknowledged_is_published_before_it_has_stopped() {
         all.extend(acknowledged);
         let ended = process.end();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        // A server that stops closes a connection between two requests, and the next one may be on its way just then.
-        // Those under way have an answer, unless a slow disk makes them last longer than the server waits: it says so.
+        // A server that stops closes a connection between two requests, and the next one may be on its way just then
+        // (RFC 9112, 9.5). Those that have come are answered, however slow the disk is, unless a client is too slow to
+        // send the rest: then the server says so.
         let cut_off = ended.stderr.contains("requests were cut off");
         for (event, failure) in &unknown {
             let told = failure.closed() && (failure.kept || cut_off);
@@ -146,17 +148,15 @@ fn asked_to_stop_before_it_looks_for_signals_it_stops_as_asked() {
         let working = process.working_soon();
         let proc = |file: &str| fs::read(format!("/proc/{}/{file}", working.as_raw_nonzero())).unwrap_or_default();
         // Not before it is a program of its own: until then, the one that starts it waits.
-        while memchr::memmem::find(&proc("environ"), b"HEADWATER_SUPERVISED").is_none() {
-            std::thread::yield_now();
-        }
+        spin_until("the process is a program of its own", || {
+            memchr::memmem::find(&proc("environ"), b"HEADWATER_SUPERVISED").is_some()
+        });
         kill_process(working, Signal::STOP).unwrap();
         let says = |key: &str| -> String {
             let status = String::from_utf8(proc("status")).unwrap();
             status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().to_owned()
         };
-        while !says("State:").starts_with('T') {
-            std::thread::yield_now();
-        }
+        spin_until("the process stands still", || says("State:").starts_with('T'));
         process.signal(Signal::TERM);
         // The 15th bit of those that wait.
         wait_until("the signal waits", || u64::from_str_radix(&says("ShdPnd:"), 16).unwrap() & 1 << 14 != 0);
@@ -165,6 +165,16 @@ fn asked_to_stop_before_it_looks_for_signals_it_stops_as_asked() {
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     }
     same("sessions", &Published::read(&folder.path("data")).sessions(), &sessions(&events));
+}
+
+/// Waits without sleeping until a condition holds that may not last for long; see [`wait_until`].
+#[track_caller]
+fn spin_until(awaited: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {awaited}");
+        yield_now();
+    }
 }
 
 #[test]
@@ -262,7 +272,9 @@ fn damage_that_recovery_meets_is_named_and_not_tried_again() {
     let mut client = Client::new(process.ready());
     let part = folder.path("data/log/wal/00");
     let mut events = Vec::new();
+    let began = Instant::now();
     while fs::read_dir(&part).unwrap().count() < 4 {
+        assert!(began.elapsed() < PATIENCE, "the queue has no more files");
         let event = |at| Event { user: "u".into(), time: PAST_MS + at, id: None, price: None, page: None };
         let batch: Vec<_> = (0..100).map(|number| event(events.len() as i64 + number)).collect();
         assert_eq!(client.post(&lines(&batch)), Outcome::Acknowledged);

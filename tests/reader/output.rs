@@ -158,12 +158,13 @@ fn a_reader_that_is_killed_loses_nothing() {
     let folder = Folder::new();
     let mut rng = Rng::new(9);
     let (mut rows, mut ticks, mut upper, mut kills) = (Rows::new(), BTreeMap::new(), 0, 0);
-    for life in 0.. {
+    for life in 0_u64.. {
         let name = format!("out{life}");
         let mut begins = !folder.path("at").exists();
         let mut command = subscribe(&folder, &server.url(), &["--until-caught-up", "--resume-file", "at"]);
         let mut child = command.stdout(File::create(folder.path(&name)).unwrap()).spawn().unwrap();
-        let until = Instant::now() + Duration::from_millis(5 + rng.below(60));
+        // Longer each time, as a machine may need more to get anywhere.
+        let until = Instant::now() + Duration::from_millis(5 + rng.below(60) + life * life / 4);
         let ended = loop {
             match child.try_wait().unwrap() {
                 Some(status) => break Some(status),
