@@ -210,7 +210,12 @@ impl Hub {
 
     fn tick(&self, fresh: &Fresh) {
         let mut state = lock(&self.state);
-        if fresh.tick != state.next {
+        if fresh.tick < state.next {
+            // It waited while a later one was missed, and has been skipped with it. Never back: a tick that was passed
+            // does not come again.
+            return;
+        }
+        if fresh.tick > state.next {
             state.skip(fresh.tick);
         }
         match &fresh.blocks {
