@@ -22,7 +22,8 @@ pub mod live;
 pub mod log;
 pub mod memory;
 pub mod metrics;
-#[cfg(all(test, feature = "models"))]
+#[cfg(test)]
+#[cfg(feature = "models")]
 mod models;
 pub mod outbox;
 pub mod outline;
