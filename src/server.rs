@@ -41,7 +41,6 @@ use access::Access;
 use budget::Budget;
 use check::Decoders;
 use std::net::SocketAddr;
-use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -51,11 +50,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
-/// Cores per thread that moves bytes; what computes or waits for a disk has threads of its own. With a second thread there
-/// is another to be woken, which at a low rate costs more than to move the bytes.
-const CORES_PER_THREAD: usize = 4;
-/// Threads that move bytes, at most.
-const THREADS: usize = 4;
+/// Threads that move bytes. What computes or waits for a disk has threads of its own.
+const THREADS: usize = 2;
 /// Threads for those who read a disk: they never keep events from getting one.
 const READING_THREADS: usize = 32;
 
@@ -181,9 +177,8 @@ fn start_within(services: Services, bounds: Bounds) -> Result<Server, Error> {
         bounds,
     });
 
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let runtime = Builder::new_multi_thread()
-        .worker_threads((cores / CORES_PER_THREAD).clamp(1, THREADS))
+        .worker_threads(THREADS)
         .max_blocking_threads(bounds.appending + READING_THREADS)
         .thread_name("http")
         .enable_io()

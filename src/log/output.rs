@@ -1,8 +1,8 @@
 //! The output log: what was published, tick by tick, for those who come later or read slowly.
 //!
-//! A process appends a block per tick. Up to release 0.1.0 each of its workers did, to a partition of its own, and both are
-//! read: what is called a worker here is whoever writes one. Their number may change at every start, so each start begins
-//! a new **set** of partitions where the set before it ends:
+//! The publisher of a process appends a block per tick to a partition of its own. Up to release 0.1.0 each worker did; both
+//! are read, so a writer is called a worker here. How many there are may change at every start, so each start begins a new
+//! **set** of partitions where the set before it ends:
 //!
 //! ```text
 //! epoch 1, 2 workers  ████████████▒     ticks  0..12, both workers have them; what is torn or lone is in no set
