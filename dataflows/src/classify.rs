@@ -278,7 +278,8 @@ mod tests {
             order.chunks(at_once).for_each(|some| tick(some, vec![]));
             tick(&[0], vec![(all.clone(), -1), (tens.clone(), 1)]);
             classes.retain(|_, count| *count != 0);
-            assert_eq!(classes.into_keys().collect::<BTreeMap<_, _>>(), expected);
+            // As pairs: a class that was not taken back would be hidden in a map.
+            assert!(classes.into_keys().eq(expected.clone()));
         }
     }
 }
