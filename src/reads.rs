@@ -2,7 +2,7 @@
 //! all of them can answer for that tick.
 //!
 //! ```text
-//! published ── Reads::at ── request ─▶ each worker that may have rows ── rows ─▶ whoever asked
+//! published ── Reads::at ── request ─▶ each worker that may have rows ── rows ─▶ the reader
 //!                  └─ hold: no worker forgets the tick until it has begun to answer
 //! ```
 

@@ -1,6 +1,6 @@
-//! The rows that are published, by collection: how they lie in the output log, and what they are to those who read them.
+//! The rows that are published, by collection: how they lie in the output log, and what readers get.
 //!
-//! In the log a row is as small as it can be and equal rows have equal bytes; it is dressed when somebody reads it. A row says
+//! In the log a row is as small as it can be and equal rows have equal bytes; it is made readable when it is read. A row says
 //! no version: the block that it lies in does (`log/output/block.rs`). Other bytes than those pinned below are another version
 //! of blocks, and need code that reads this one.
 

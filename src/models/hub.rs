@@ -97,7 +97,7 @@ fn each_subscriber_gets_each_tick_once() {
         let joined = Arc::clone(&subscriptions);
         let publisher = thread::spawn(move || {
             for tick in 0..TICKS {
-                // Those who are behind are told of the log; the last one is for those who keep up.
+                // Subscribers that are behind read the log; the last tick is for subscribers that keep up.
                 while tick + 1 == TICKS && joined.hub.subscribers() < SUBSCRIBERS {
                     thread::yield_now();
                 }

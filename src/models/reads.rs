@@ -33,7 +33,7 @@ fn work(reads: &Reads, worker: usize, over: &AtomicBool) {
         let asked = !requests.is_empty();
         for request in requests {
             assert!(request.tick >= forgotten, "tick {} is asked for, those before {forgotten} are gone", request.tick);
-            // Whoever asked may have gone.
+            // The reader may have gone.
             let _ = request.answer.try_send(vec![(None, request.tick.to_le_bytes().to_vec())]);
         }
         if last && !asked {
@@ -46,7 +46,7 @@ fn work(reads: &Reads, worker: usize, over: &AtomicBool) {
 }
 
 #[test]
-fn whoever_asks_is_answered_by_each_worker_for_a_tick_that_is_not_forgotten() {
+fn a_reader_is_answered_by_each_worker_for_a_tick_that_is_not_forgotten() {
     check(6_000, || {
         let reads = Reads::new(WORKERS, None, vec![0]);
         let over = Arc::new(AtomicBool::new(false));

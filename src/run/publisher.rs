@@ -1,5 +1,5 @@
-//! What all workers have of a tick -> one block of the output log, and then to whoever reads and follows. A thread of its own, so that no worker
-//! waits for a disk.
+//! What all workers have of a tick -> one block of the output log, then readers and subscribers. A thread of its own, so that
+//! no worker waits for a disk.
 
 use super::{fail, spawn as thread};
 use crate::clock::Bound;

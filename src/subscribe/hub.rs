@@ -176,7 +176,7 @@ impl Hub {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// The next tick, if there is nothing in the mailbox: then whoever owns it has everything below.
+    /// The next tick, if there is nothing in the mailbox: then its subscriber has everything below.
     pub fn idle_at(&self, mailbox: &Mailbox) -> Option<Tick> {
         let state = lock(&self.state);
         let waiting = lock(&mailbox.state);
@@ -199,7 +199,7 @@ impl Hub {
 
     /// Goes past a tick that no subscriber waits for, without waking the thread. Returns whether it has.
     fn pass(&self, tick: Tick) -> bool {
-        // Whoever holds the lock has something to do with subscribers.
+        // A lock that is held means that there is something to do with subscribers.
         let Ok(mut state) = self.state.try_lock() else { return false };
         let unwanted = state.by_key.is_empty() && state.next == tick;
         if unwanted {
