@@ -97,8 +97,11 @@ impl Collector {
                 by_reason.for_each(|_, rows| to.updates(rows, |changes| &mut changes.by_reason));
                 late.for_each(|_, rows| to.journal(rows, |changes| &mut changes.late));
                 lineage.for_each(|_, rows| to.journal(rows, |changes| &mut changes.lineage));
-                to.collect = Collect::Everything;
-                verdicts.for_each(|_, rows| to.journal(rows, |changes| &mut changes.verdicts));
+                verdicts.for_each(|_, rows| {
+                    for (verdict, tick) in rows.drain(..) {
+                        to.changes.entry(tick).or_default().verdicts.push(verdict);
+                    }
+                });
                 let least = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
                 settled.set(least.unwrap_or(Tick::MAX));
             }
