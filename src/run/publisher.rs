@@ -91,10 +91,7 @@ impl Publisher {
             Joined::Large(_) => None,
         };
         // A tick that is more than one piece is read from the log, so that its frames are always the same.
-        let blocks = block.map(|block| vec![block]).filter(|blocks| {
-            let rows = blocks.iter().flat_map(|block| block.collections().flat_map(|(_, rows)| rows));
-            rows.map(|(row, _)| row.len()).sum::<usize>() < self.outputs.piece_bytes
-        });
+        let blocks = block.filter(|block| block.bytes() < self.outputs.piece_bytes).map(|block| vec![block]);
         self.hub.put(Fresh { tick: bound.tick, blocks });
     }
 

@@ -23,7 +23,7 @@ pub mod mpsc {
     }
 
     impl<T> Receiver<T> {
-        /// Its time-outs are a part of what it does: those who miss something are helped by them.
+        /// Its time-outs are a part of what it does: by them the hub finds the ticks that it has missed.
         pub fn recv_timeout(&self, _: Duration) -> Result<T, RecvTimeoutError> {
             shuttle::thread::yield_now();
             self.0.try_recv().map_err(|error| match error {
