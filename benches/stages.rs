@@ -15,9 +15,9 @@ use headwater::decode::interpret::{Batch, Interpreter, Range};
 use headwater::decode::json::JsonReader;
 use headwater::decode::reading::Reading;
 use headwater::plan::Format;
-use headwater::progress::ProgressMode;
 use headwater::replay::{Options, replay, resolve};
-use headwater::sink::{self, OutputFormat, SessionRow, SessionSchema, SessionWriter, Staging};
+use headwater::tables::{self, OutputFormat, SessionRow, SessionSchema, SessionWriter, Staging};
+use headwater::text::progress::ProgressMode;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -175,7 +175,7 @@ fn write(out: &std::path::Path, schema: &SessionSchema, rows: impl FnOnce(&mut S
     let staging = Staging::open(out).unwrap();
     let mut writer = SessionWriter::new(OutputFormat::Parquet, schema, staging.scratch(), 0).unwrap();
     rows(&mut writer);
-    sink::assemble(vec![writer.finish().unwrap()], OutputFormat::Parquet, schema, &staging).unwrap();
+    tables::assemble(vec![writer.finish().unwrap()], OutputFormat::Parquet, schema, &staging).unwrap();
 }
 
 /// A session with what its names resolve to.

@@ -1,14 +1,16 @@
 //! The grammar of the command line. What the verbs do is elsewhere.
 
 mod asking;
+pub mod print;
 
 pub use asking::{Envelope, Peek, Server, Status, Subscribe};
 
-use crate::config::{Overrides, WORKERS, units};
+use crate::config::{Overrides, WORKERS};
 use crate::decode::reading::Value;
 use crate::decode::time::TimeReader;
 use crate::generate::workload::Workload;
-use crate::sink::OutputFormat;
+use crate::tables::OutputFormat;
+use crate::text::units;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use dataflows::{EventTime, ValueKind};

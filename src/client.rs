@@ -5,20 +5,19 @@ mod error;
 mod frame;
 mod order;
 mod peek;
-pub mod print;
 mod row;
 mod subscription;
 
 pub use error::ClientError;
-pub use frame::{Frame, Hello, Kind, Progress};
+pub use frame::{Frame, Head, Hello, Kind, Progress, Refusal};
 pub use peek::{PAGE, Page, Query, peek};
 pub use row::{Row, Update};
-pub use subscription::{Batch, Builder, Subscription};
+pub use subscription::{Batch, Builder, Event, Subscription};
 
 use connection::Endpoint;
 
 use crate::error::Error;
-use crate::status::Report;
+use crate::observe::status::Report;
 use std::time::Duration;
 
 /// A server that sends nothing for so long does not answer.

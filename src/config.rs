@@ -6,21 +6,19 @@ mod events;
 mod fields;
 mod http;
 mod log;
-pub(crate) mod nearest;
 mod rules;
 mod sessions;
 mod sinks;
 mod sources;
 pub mod tokens;
 mod typed;
-pub mod units;
 
 pub use error::{ConfigError, Invalid, Problem};
 pub use http::check_listen;
 
+use crate::collections::Schemas;
 use crate::plan::{Plan, SourceKind, SourcePlan};
 use crate::replay::session_schema;
-use crate::rows::Schemas;
 use error::Problems;
 use events::{Keys, within};
 use fields::Fields;

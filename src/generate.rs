@@ -15,8 +15,8 @@ mod text;
 pub mod workload;
 
 use crate::error::Error;
-use crate::progress::{ProgressMode, records};
-use crate::sink::{OutputFormat, Staging};
+use crate::tables::{OutputFormat, Staging};
+use crate::text::progress::{ProgressMode, records};
 use indicatif::{DecimalBytes, HumanCount};
 use oracle::Expected;
 use schedule::{Event, Users};

@@ -26,8 +26,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use vfs::{LockGuard, Role, SyncSite, SyncStep, Vfs};
 
-pub mod control;
-pub mod delivery;
 pub mod error;
 pub mod group;
 pub mod inspect;

@@ -5,11 +5,13 @@ use headwater::config::Overrides;
 use headwater::decode::interpret::Range;
 use headwater::error::{self, Error};
 use headwater::generate::{generate, workload::Workload};
-use headwater::outline::Outline;
+use headwater::inspect::outline::Outline;
+use headwater::inspect::{doctor, explain};
+use headwater::observe::status::Phase;
 use headwater::plan::Plan;
-use headwater::progress::ProgressMode;
-use headwater::status::Phase;
-use headwater::{client, config, doctor, explain, guard, replay, run, supervise, text};
+use headwater::run::{self, supervise};
+use headwater::text::progress::ProgressMode;
+use headwater::{client, config, guard, replay, text};
 use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, Once};
@@ -81,12 +83,12 @@ fn run_live(verb: &cli::Run) -> ExitCode {
 }
 
 fn run_subscribe(verb: &cli::Subscribe) -> Result<(), Error> {
-    client::print::subscribe(verb.wanted(), verb.as_lines(), verb.resume_file.as_deref())
+    cli::print::subscribe(verb.wanted(), verb.as_lines(), verb.resume_file.as_deref())
 }
 
 fn run_peek(verb: &cli::Peek) -> Result<(), Error> {
     let (url, token) = (&verb.server.url, verb.server.token.as_deref());
-    client::print::rows(url, token, &verb.collection, &verb.query(), verb.json)
+    cli::print::rows(url, token, &verb.collection, &verb.query(), verb.json)
 }
 
 fn run_status(verb: &cli::Status) -> Result<(String, bool), Error> {
@@ -174,7 +176,7 @@ fn exit_on_panic() {
             static FIRST: Once = Once::new();
             return FIRST.call_once(|| report(panic));
         }
-        client::print::restore_terminal();
+        cli::print::restore_terminal();
         report(panic);
         std::process::exit(101);
     }));

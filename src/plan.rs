@@ -1,12 +1,12 @@
 //! What will run: the configuration after every check, as plain printable data. [`crate::config`] makes it; everything
 //! else reads it.
 
+use crate::collections::Collection;
+use crate::collections::filter::Filter;
 use crate::config::tokens;
 use crate::decode::path::Path;
 use crate::error::Error;
-use crate::filter::Filter;
 use crate::log::output::Retention;
-use crate::rows::Collection;
 use crate::source::follow;
 use dataflows::rules::{Rule, Test};
 use std::path::PathBuf;

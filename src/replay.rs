@@ -1,16 +1,17 @@
 //! `headwater replay`: finite sources through the graph, and its views as files.
 
 pub mod resolve;
+pub mod summary;
+pub mod worker;
 
 use crate::decode::{self, interpret::Range};
 use crate::error::Error;
-use crate::memory;
+use crate::observe::memory;
 use crate::plan::{FieldPlan, Plan, SessionPlan, SourcePlan};
-use crate::progress::{Progress, ProgressMode};
-use crate::sink::{self, DeadLetterSpool, OutputFormat, SessionPart, SessionSchema, SessionWriter, Staging};
+use crate::replay::summary::Summary;
 use crate::source::{self, Chunking, Chunks, Part, Source};
-use crate::summary::Summary;
-use crate::worker::{self, Observer, Tally};
+use crate::tables::{self, DeadLetterSpool, OutputFormat, SessionPart, SessionSchema, SessionWriter, Staging};
+use crate::text::progress::{Progress, ProgressMode};
 use dataflows::classify::Class;
 use dataflows::{DeadLetter, EventTime, Position, Reason, Sessionless};
 use resolve::Totals;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
+use worker::{Observer, Tally};
 
 /// What the command line adds to the plan.
 #[derive(Clone, Debug)]
@@ -48,12 +50,12 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     let mut summary = summarize(plan, options, &shares);
     (summary.files, summary.bytes) = (parts.len() as u64, bytes);
     let counts = shares.iter().flat_map(|share| &share.counts).map(|(class, hour, events)| (&**class, *hour, *events));
-    sink::write_counts(counts, &staging).map_err(Error::run("write the output"))?;
+    tables::write_counts(counts, &staging).map_err(Error::run("write the output"))?;
     let (sessions, spools) = shares.into_iter().map(|share| (share.sessions, share.spool)).unzip();
-    sink::assemble(sessions, options.format, &schema, &staging).map_err(Error::run("write the output"))?;
+    tables::assemble(sessions, options.format, &schema, &staging).map_err(Error::run("write the output"))?;
     let paths: Vec<_> = parts.iter().map(|part| part.path.to_string_lossy()).collect();
     let resolve = |at: Position| (plan.sources[at.source as usize].name.as_str(), &*paths[at.part as usize]);
-    sink::merge(spools, &staging, resolve).map_err(Error::run("write the output"))?;
+    tables::merge(spools, &staging, resolve).map_err(Error::run("write the output"))?;
     let written = staging.commit().map_err(Error::run("write the output"))?;
     summary.out = written.iter().map(|path| path.to_string_lossy().into_owned()).collect();
     summary.peak_rss_bytes = memory::peak_rss_bytes();

@@ -16,28 +16,29 @@ pub(crate) mod opening;
 mod program;
 mod publisher;
 mod snapshots;
+pub mod supervise;
 pub(crate) mod watch;
 
-use crate::clock::{Sequencer, Ticks};
-use crate::definitions::Definitions;
+use crate::collections::Schemas;
 use crate::error::{EXIT_AGAIN, EXIT_FAILED, Error, chain};
-use crate::intake::Intake;
-use crate::live::{self, Publishing, Resume, Shared};
 use crate::log;
 use crate::log::error::LogError;
 use crate::log::remap::Uppers;
-use crate::metrics::Metrics;
-use crate::outbox::{self, Outbox};
+use crate::observe::metrics::Metrics;
+use crate::observe::status::{Phase, Status};
 use crate::plan::Plan;
-use crate::reads::Reads;
+use crate::queue::definitions::Definitions;
+use crate::queue::intake::Intake;
+use crate::queue::sequencer::{Sequencer, Ticks};
+use crate::read::reads::Reads;
+use crate::read::subscribe::hub::Hub;
+use crate::read::subscribe::subscriber::Subscriptions;
+use crate::read::subscribe::token::ResumeTokens;
 use crate::replay;
-use crate::roots::STATES;
-use crate::rows::Schemas;
 use crate::server::{self, Services};
-use crate::status::{Phase, Status};
-use crate::subscribe::hub::Hub;
-use crate::subscribe::subscriber::Subscriptions;
-use crate::subscribe::token::ResumeTokens;
+use crate::sink::{self, Outbox};
+use crate::worker::roots::STATES;
+use crate::worker::{self, Publishing, Resume, Shared};
 use bounds::Bounds;
 use opening::Opened;
 use std::sync::Arc;
@@ -87,7 +88,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let schemas = Arc::new(Schemas::new(&replay::schema(plan)));
     let tokens =
         Arc::new(ResumeTokens::new(epoch.log, history.program, history.former_program, Arc::clone(&histories)));
-    let outbox = outbox::Shared {
+    let outbox = sink::Shared {
         log: epoch.log,
         histories: &histories,
         outputs: &outputs,
@@ -179,7 +180,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     config.worker = config.worker.idle_spin(Duration::ZERO);
     let of_workers = Arc::clone(&shared);
     let guards = timely::execute(config, move |worker| {
-        if let Err(error) = live::run(worker, &of_workers) {
+        if let Err(error) = worker::run(worker, &of_workers) {
             fail(&error);
         }
     });

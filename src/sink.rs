@@ -1,330 +1,330 @@
-//! What a replay leaves behind: the tables `sessions` and `counts`, and the dead letters.
+//! Acting on changes: the sinks of a cluster that runs. The output log is their outbox; each sink goes through it in a
+//! thread of its own, hands over what it takes, and then remembers how far it has come.
 //!
 //! ```text
-//! worker 0 ── SessionWriter ── part ─┐
-//! worker 1 ── SessionWriter ── part ─┼─ assemble ── sessions.parquet ─┐
-//! worker n ── SessionWriter ── part ─┘  write_counts ── counts.csv ───┼─ Staging::commit ── output folder
-//!         n × DeadLetterSpool ─────── merge ── dead_letters.jsonl ────┘
+//! output log ─▶ Changes ── batch ─▶ file or receiver        what was handed over …
+//!                                        └─▶ cursor         … is known after that: at least once, in order
 //! ```
-//!
-//! Workers write at the same time, each its own part of the sessions: a contiguous range of user keys, in order. Put
-//! together in worker order, the rows and their order do not depend on the number of workers.
+//! A change has the same key however often it is handed over. Nobody waits for a sink: neither the graph, nor another
+//! sink, nor the retention of the log.
 
-mod counts;
-mod csv;
+pub(crate) mod address;
+mod changes;
+mod cursor;
+pub(crate) mod cursors;
 mod dead_letters;
-mod jsonl;
-mod parquet;
-mod staging;
-mod text;
+mod file;
+mod http;
+mod stop;
+#[cfg(test)]
+mod tests;
 
-pub use counts::{COUNTS_COLUMNS, COUNTS_FILE, write_counts};
-pub use dead_letters::{DEAD_LETTERS_FILE, DeadLetterSpool, merge};
-pub(crate) use jsonl::classes as json_classes;
-pub use staging::Staging;
+use crate::backoff::Backoff;
+use crate::collections::Schemas;
+use crate::error::Error;
+use crate::histories::Histories;
+use crate::log::output::OutputLog;
+use crate::log::segment::LogId;
+use crate::observe::metrics::{Metrics, SinkMetrics};
+use crate::observe::status::Status;
+use crate::plan::{Plan, SinkPlan, SinkStart, SinkTarget};
+use changes::{Batch, Changes, Next, Position, Unreadable};
+use cursor::{Cursor, CursorFile};
+use dead_letters::DeadLetters;
+use file::File;
+use http::Http;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use stop::Stop;
 
-use crate::rows;
-use dataflows::{EventTime, Measure, SessionId, UserKey};
-use jiff::SignedDuration;
-use jiff::civil::DateTime;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+/// In the data folder: a folder for each sink.
+pub const FOLDER: &str = "sinks";
 
-/// A session as it leaves: every name resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionRow<'a> {
-    /// Key of the user, which the id follows from.
-    pub key: UserKey,
-    pub user: &'a str,
-    pub start: EventTime,
-    pub end: EventTime,
-    pub events: u64,
-    /// Events by class: sorted by name, no repeats.
-    pub classes: &'a [(&'a str, u64)],
-    pub first_class: &'a str,
-    pub last_class: &'a str,
-    /// As many as the schema has sums.
-    pub sums: &'a [Measure],
-    /// Entry and exit value of each carried field, as many as the schema has.
-    pub carried: &'a [(Option<&'a str>, Option<&'a str>)],
+/// How often a sink that has everything looks for more.
+const POLL: Duration = Duration::from_millis(20);
+/// How often the cursor of a sink is written that finds nothing to take, so that retention does not overtake it.
+const IDLE_CURSOR: Duration = Duration::from_secs(5);
+/// What is left after so much time of stopping is handed over after the next start.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Between two attempts: at first, and at most.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+
+/// All sinks of a process.
+pub struct Outbox {
+    threads: Vec<(String, JoinHandle<()>)>,
+    stop: Arc<Stop>,
 }
 
-/// The columns of `sessions` that depend on the configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SessionSchema {
-    /// Names of the sums.
-    pub sums: Vec<String>,
-    /// Names of the carried fields.
-    pub carried: Vec<String>,
+/// What all sinks share.
+pub struct Shared<'s> {
+    pub log: LogId,
+    pub histories: &'s Arc<Histories>,
+    pub outputs: &'s Arc<OutputLog>,
+    pub schemas: &'s Arc<Schemas>,
+    pub status: &'s Arc<Status>,
+    pub metrics: &'s Metrics,
 }
 
-/// File format of the table `sessions`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum OutputFormat {
-    #[default]
-    Parquet,
-    Csv,
-    Jsonl,
-}
-
-impl OutputFormat {
-    pub const ALL: [OutputFormat; 3] = [OutputFormat::Parquet, OutputFormat::Csv, OutputFormat::Jsonl];
-
-    /// Name of the sessions' file in the output folder.
-    pub fn sessions_file(self) -> &'static str {
-        match self {
-            OutputFormat::Parquet => "sessions.parquet",
-            OutputFormat::Csv => "sessions.csv",
-            OutputFormat::Jsonl => "sessions.jsonl",
-        }
-    }
-}
-
-/// The columns of `sessions`, in order. A name may come twice when the configuration names sums or fields so: that is
-/// for the configuration to refuse.
-pub fn column_names(schema: &SessionSchema) -> Vec<String> {
-    columns(schema).into_iter().map(|column| column.name).collect()
-}
-
-/// The columns of `sessions` with what they hold, in order.
-pub(crate) fn column_kinds(schema: &SessionSchema) -> Vec<(String, rows::Kind)> {
-    let kind = |column: Column| {
-        let kind = match column.kind {
-            ColumnKind::SessionId | ColumnKind::User | ColumnKind::Category { .. } => rows::Kind::Text,
-            ColumnKind::Integer => rows::Kind::Integer,
-            ColumnKind::Decimal => rows::Kind::Decimal,
-            ColumnKind::Classes => rows::Kind::Classes,
+impl Outbox {
+    /// Starts all sinks where they have left off. They go on until [`Outbox::stop`].
+    ///
+    /// # Errors
+    /// If a sink's folder or file cannot be used, or what is remembered of it is of another collection or log.
+    pub fn start(plan: &Plan, shared: &Shared<'_>) -> Result<Outbox, Error> {
+        let stop = Arc::new(Stop::default());
+        // None runs before all are open, so that this can be tried again.
+        let open = |of: &SinkPlan| Sink::open(of, &plan.data_dir.join(FOLDER), shared);
+        let sinks = plan.sinks.iter().map(open).collect::<Result<Vec<_>, Error>>()?;
+        let start = |sink: Sink| {
+            let (stop, name) = (Arc::clone(&stop), sink.name.clone());
+            let thread = thread::Builder::new().name(format!("sink {name}")).spawn(move || sink.run(&stop));
+            let thread = thread.map_err(Error::run(format!("start the sink `{name}`")))?;
+            Ok((name, thread))
         };
-        (column.name, kind)
-    };
-    columns(schema).into_iter().map(kind).collect()
-}
+        let threads = sinks.into_iter().map(start).collect::<Result<Vec<_>, Error>>()?;
+        Ok(Outbox { threads, stop })
+    }
 
-/// The columns of a sum: its value, and how many values were no number.
-pub fn sum_columns(name: &str) -> [String; 2] {
-    [name.to_owned(), format!("{name}_not_numbers")]
-}
-
-/// The columns of a carried field: its first and its last value.
-pub fn carried_columns(field: &str) -> [String; 2] {
-    [format!("entry_{field}"), format!("exit_{field}")]
-}
-
-/// Writes one worker's share of `sessions` to a part file, encoded as it comes.
-pub struct SessionWriter {
-    worker: usize,
-    path: PathBuf,
-    sums: usize,
-    carried: usize,
-    encoder: Encoder,
-}
-
-enum Encoder {
-    Parquet(Box<parquet::Writer>),
-    Text(text::Writer),
-}
-
-impl SessionWriter {
-    /// `folder` is [`Staging::scratch`]; `worker` is unique among the writers into it.
-    pub fn new(
-        format: OutputFormat,
-        schema: &SessionSchema,
-        folder: &Path,
-        worker: usize,
-    ) -> Result<SessionWriter, Error> {
-        let path = folder.join(format!("sessions-{worker}"));
-        let failed = |source| Error::new("create", &path, source);
-        let file = scratch_file(&path).map_err(failed)?;
-        let encoder = match format {
-            OutputFormat::Parquet => {
-                Encoder::Parquet(Box::new(parquet::Writer::new(schema, file).map_err(|error| failed(error.into()))?))
+    /// Lets the sinks hand over what is published, within a few seconds. One that hangs is left alone: its cursor says
+    /// what was handed over.
+    pub fn stop(self) {
+        let until = self.stop.ask(DRAIN) + Duration::from_secs(1);
+        for (sink, thread) in self.threads {
+            while !thread.is_finished() && Instant::now() < until {
+                thread::sleep(Duration::from_millis(2));
             }
-            OutputFormat::Csv => Encoder::Text(text::Writer::new(file, text::Row::Csv)),
-            OutputFormat::Jsonl => Encoder::Text(text::Writer::new(file, text::Row::Jsonl(jsonl::Keys::new(schema)))),
-        };
-        Ok(SessionWriter { worker, path, sums: schema.sums.len(), carried: schema.carried.len(), encoder })
-    }
-
-    /// Rows come in the order in which they are to be read. Panics if `row` has another number of sums or carried
-    /// fields than the schema.
-    pub fn write(&mut self, row: &SessionRow) -> Result<(), Error> {
-        assert_eq!((row.sums.len(), row.carried.len()), (self.sums, self.carried), "row and schema differ");
-        match &mut self.encoder {
-            Encoder::Parquet(writer) => writer.write(row).map_err(io::Error::from),
-            Encoder::Text(writer) => writer.write(row),
-        }
-        .map_err(|source| Error::new("write", &self.path, source))
-    }
-
-    pub fn finish(self) -> Result<SessionPart, Error> {
-        let failed = |source| Error::new("write", &self.path, source);
-        let content = match self.encoder {
-            Encoder::Parquet(writer) => Content::Parquet(writer.finish().map_err(|error| failed(error.into()))?),
-            Encoder::Text(writer) => Content::Text(writer.finish().map_err(failed)?),
-        };
-        Ok(SessionPart { worker: self.worker, content })
-    }
-}
-
-/// What one worker wrote: on disk, ready to be put together with the others'.
-pub struct SessionPart {
-    worker: usize,
-    content: Content,
-}
-
-enum Content {
-    Parquet(parquet::Part),
-    Text(std::fs::File),
-}
-
-/// Puts `parts`, all written with this format and schema, together in worker order.
-pub fn assemble(
-    mut parts: Vec<SessionPart>,
-    format: OutputFormat,
-    schema: &SessionSchema,
-    staging: &Staging,
-) -> Result<(), Error> {
-    parts.sort_by_key(|part| part.worker);
-    let name = format.sessions_file();
-    let file = staging.create(name)?;
-    let (mut row_groups, mut texts) = (Vec::new(), Vec::new());
-    for part in parts {
-        match part.content {
-            Content::Parquet(part) => row_groups.push(part),
-            Content::Text(part) => texts.push(part),
+            if !thread.is_finished() {
+                tracing::warn!(sink, "a sink waits for an answer: it goes on after the next start");
+            }
         }
     }
-    match format {
-        OutputFormat::Parquet => parquet::assemble(row_groups, schema, file).map_err(io::Error::from),
-        OutputFormat::Csv => csv::header(schema).and_then(|header| text::assemble(&header, texts, file)),
-        OutputFormat::Jsonl => text::assemble(&[], texts, file),
-    }
-    .map_err(|source| Error::new("write", &staging.target(name), source))
 }
 
-/// An output that could not be made. Nothing of the output folder has changed, unless the message says otherwise.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {doing} {}", path.display())]
-pub struct Error {
-    doing: &'static str,
-    path: PathBuf,
-    source: io::Error,
-}
-
-impl Error {
-    fn new(doing: &'static str, path: &Path, source: io::Error) -> Error {
-        Error { doing, path: path.to_owned(), source }
-    }
-}
-
-/// A new file that is written first and read later.
-fn scratch_file(path: &Path) -> io::Result<std::fs::File> {
-    std::fs::File::options().read(true).write(true).create_new(true).open(path)
-}
-
-/// A column of `sessions`.
-struct Column {
+/// One sink.
+struct Sink {
     name: String,
-    kind: ColumnKind,
+    batch: usize,
+    changes: Changes,
+    target: Target,
+    cursor: Cursor,
+    store: CursorFile,
+    stored: Instant,
+    /// The cursor that is stored is not this one.
+    ahead: bool,
+    dead_letters: DeadLetters,
+    status: Arc<Status>,
+    metrics: SinkMetrics,
 }
 
-/// Decides how a column is encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ColumnKind {
-    SessionId,
-    User,
-    /// One of few texts, or none.
-    Category {
-        nullable: bool,
+enum Target {
+    File(File),
+    Http(Box<Http>),
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+enum Outcome {
+    Delivered,
+    /// It never will be.
+    Refused {
+        reason: String,
+        message: String,
     },
-    Integer,
-    Decimal,
-    Classes,
+    /// Nobody knows, or not yet.
+    Later {
+        why: String,
+        /// Not earlier than that.
+        after: Option<Duration>,
+    },
 }
 
-fn columns(schema: &SessionSchema) -> Vec<Column> {
-    let category = ColumnKind::Category { nullable: false };
-    let value = ColumnKind::Category { nullable: true };
-    let fixed = [
-        ("session_id", ColumnKind::SessionId),
-        ("user", ColumnKind::User),
-        ("start_us", ColumnKind::Integer),
-        ("end_us", ColumnKind::Integer),
-        ("duration_us", ColumnKind::Integer),
-        ("events", ColumnKind::Integer),
-        ("classes", ColumnKind::Classes),
-        ("first_class", category),
-        ("last_class", category),
-    ];
-    let sums = schema
-        .sums
-        .iter()
-        .flat_map(|name| [(name.clone(), ColumnKind::Decimal), (format!("{name}_not_numbers"), ColumnKind::Integer)]);
-    let carried =
-        schema.carried.iter().flat_map(|field| [(format!("entry_{field}"), value), (format!("exit_{field}"), value)]);
-    let fixed = fixed.into_iter().map(|(name, kind)| (name.to_owned(), kind));
-    fixed.chain(sums).chain(carried).map(|(name, kind)| Column { name, kind }).collect()
-}
+impl Sink {
+    /// `folder`: of all sinks.
+    fn open(plan: &SinkPlan, folder: &Path, shared: &Shared<'_>) -> Result<Sink, Error> {
+        let SinkPlan { name, collection, .. } = plan;
+        let failed = |what: &str| Error::run(format!("{what} the sink `{name}`"));
+        let folder = folder.join(name);
+        cursor::create_folder(&folder).map_err(failed("make a folder for"))?;
+        let store = CursorFile::new(&folder);
+        let outputs = shared.outputs;
+        let mut cursor = match store.load().map_err(failed("read the cursor of"))? {
+            Some(cursor) => {
+                check(&cursor, plan, shared, &folder).map_err(std::io::Error::other).map_err(failed("go on with"))?;
+                cursor
+            }
+            None => {
+                let tick = match plan.from {
+                    SinkStart::Now => outputs.upper(),
+                    SinkStart::Start => outputs.oldest(),
+                };
+                Cursor::new(shared.log, shared.histories.current(), collection.name(), tick)
+            }
+        };
+        let target = match &plan.target {
+            SinkTarget::File(path) => {
+                let (file, written) =
+                    File::open(path.clone(), cursor.file.take()).map_err(failed("open the file of"))?;
+                cursor.file = Some(written);
+                Target::File(file)
+            }
+            SinkTarget::Http(http) => Target::Http(Box::new(Http::new(name, http))),
+        };
+        cursor.start = shared.histories.current();
+        store.store(&cursor).map_err(failed("write the cursor of"))?;
+        let changes = Changes::new(
+            shared.log,
+            Arc::clone(shared.histories),
+            plan,
+            Arc::clone(outputs),
+            Arc::clone(shared.schemas),
+            cursor.position,
+        );
+        tracing::info!(sink = name, tick = cursor.position.tick, "a sink goes on");
+        Ok(Sink {
+            name: name.clone(),
+            batch: plan.batch,
+            changes,
+            target,
+            cursor,
+            store,
+            stored: Instant::now(),
+            ahead: false,
+            dead_letters: DeadLetters::new(&folder),
+            status: Arc::clone(shared.status),
+            metrics: shared.metrics.sink(name),
+        })
+    }
 
-/// One value of a row, before a format dresses it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cell<'a> {
-    SessionId(SessionId),
-    Text(Option<&'a str>),
-    Integer(i64),
-    /// In millionths.
-    Decimal(Option<i128>),
-    Classes(&'a [(&'a str, u64)]),
-}
+    fn run(mut self, stop: &Stop) {
+        while !stop.is_over() && self.step(stop) {}
+        if self.ahead
+            && let Err(error) = self.store.store(&self.cursor)
+        {
+            tracing::warn!(sink = self.name, %error, "cannot write the cursor: some changes come again");
+        }
+    }
 
-impl<'a> SessionRow<'a> {
-    /// In the order of [`columns`].
-    fn cells(&self) -> impl Iterator<Item = Cell<'a>> {
-        let fixed = [
-            Cell::SessionId(SessionId::of(self.key, self.start)),
-            Cell::Text(Some(self.user)),
-            Cell::Integer(self.start.micros()),
-            Cell::Integer(self.end.micros()),
-            Cell::Integer(self.end.micros() - self.start.micros()),
-            Cell::Integer(integer(self.events)),
-            Cell::Classes(self.classes),
-            Cell::Text(Some(self.first_class)),
-            Cell::Text(Some(self.last_class)),
-        ];
-        let sums = self.sums.iter().flat_map(|sum| {
-            [Cell::Decimal((sum.numbers > 0).then_some(sum.millionths)), Cell::Integer(integer(sum.others))]
-        });
-        let carried = self.carried.iter().flat_map(|&(entry, exit)| [Cell::Text(entry), Cell::Text(exit)]);
-        fixed.into_iter().chain(sums).chain(carried)
+    /// One batch. `false`: it is time to end.
+    fn step(&mut self, stop: &Stop) -> bool {
+        self.measure();
+        match self.changes.next(self.batch) {
+            Ok(Next::Batch(batch)) => self.hand_over(&batch, stop) && self.advance(batch.upto, stop),
+            Ok(Next::Gap { from, oldest }) => self.lose(from, oldest, stop),
+            Ok(Next::Unreadable(Unreadable { change, upto })) => {
+                let message = "its bytes are no row of the collection";
+                let batch = Batch { changes: vec![change], upto };
+                self.set_aside(&batch, "unreadable_row", message, stop) && self.advance(upto, stop)
+            }
+            Ok(Next::Nothing { more }) => {
+                let position = self.changes.position();
+                self.ahead |= self.cursor.position != position;
+                self.cursor.position = position;
+                let written = !self.ahead || self.stored.elapsed() < IDLE_CURSOR || self.advance(position, stop);
+                written && (more || (!stop.is_asked() && stop.wait(POLL)))
+            }
+            Err(error) => {
+                self.changes.restart(self.cursor.position);
+                self.retry(&mut backoff(), "read the output log", &error.to_string(), Some(BACK_OFF.1), stop)
+            }
+        }
+    }
+
+    /// Delivers a batch, or sets it aside. `false`: neither.
+    fn hand_over(&mut self, batch: &Batch, stop: &Stop) -> bool {
+        let mut backoff = backoff();
+        loop {
+            let outcome = match &mut self.target {
+                Target::File(file) => file.deliver(&batch.changes, &mut self.cursor.file),
+                Target::Http(http) => http.deliver(&batch.changes),
+            };
+            let (why, after) = match outcome {
+                Outcome::Delivered => {
+                    self.metrics.delivered.inc_by(batch.changes.len() as u64);
+                    return true;
+                }
+                Outcome::Refused { reason, message } => return self.set_aside(batch, &reason, &message, stop),
+                Outcome::Later { why, after } => (why, after),
+            };
+            if !self.retry(&mut backoff, "deliver", &why, after, stop) {
+                return false;
+            }
+        }
+    }
+
+    /// What cannot be delivered is kept as dead letters, durably.
+    fn set_aside(&mut self, batch: &Batch, reason: &str, message: &str, stop: &Stop) -> bool {
+        let letters = batch.changes.len();
+        tracing::error!(sink = self.name, reason, message, letters, "changes are not taken: they become dead letters");
+        let mut backoff = backoff();
+        while let Err(error) = self.dead_letters.changes(&batch.changes, reason, message) {
+            if !self.retry(&mut backoff, "write dead letters", &error.to_string(), None, stop) {
+                return false;
+            }
+        }
+        self.metrics.dead_letters.inc_by(letters as u64);
+        true
+    }
+
+    /// Retention was faster: says so, and goes on behind the gap.
+    fn lose(&mut self, from: Position, oldest: Position, stop: &Stop) -> bool {
+        let lost = oldest.tick - from.tick;
+        let message = "a sink is slower than the output log is kept: the changes of these ticks are lost to it";
+        tracing::error!(sink = self.name, from = from.tick, to = oldest.tick, ticks = lost, "{message}");
+        let mut backoff = backoff();
+        while let Err(error) = self.dead_letters.gap(from.tick, oldest.tick) {
+            if !self.retry(&mut backoff, "write dead letters", &error.to_string(), None, stop) {
+                return false;
+            }
+        }
+        self.metrics.lost_ticks.inc_by(lost);
+        self.metrics.dead_letters.inc();
+        self.advance(oldest, stop)
+    }
+
+    /// Remembers how far it has come.
+    fn advance(&mut self, position: Position, stop: &Stop) -> bool {
+        self.cursor.position = position;
+        self.ahead = true;
+        let mut backoff = backoff();
+        while let Err(error) = self.store.store(&self.cursor) {
+            if !self.retry(&mut backoff, "write the cursor", &error.to_string(), None, stop) {
+                return false;
+            }
+        }
+        (self.stored, self.ahead) = (Instant::now(), false);
+        true
+    }
+
+    /// Waits for the next attempt. `false`: there will be none, as the process stops.
+    fn retry(&self, backoff: &mut Backoff, what: &str, why: &str, after: Option<Duration>, stop: &Stop) -> bool {
+        self.metrics.retries.inc();
+        self.measure();
+        let wait = backoff.wait().max(after.unwrap_or_default());
+        let (sink, attempt, wait_ms) = (&self.name, backoff.failed(), wait.as_millis() as u64);
+        tracing::warn!(sink, attempt, wait_ms, "cannot {what}: {why}");
+        !stop.is_asked() && stop.wait(wait) && !stop.is_asked()
+    }
+
+    fn measure(&self) {
+        let published = self.status.published.load(Ordering::Acquire);
+        self.metrics.lag_ticks.set(published.saturating_sub(self.cursor.position.tick) as i64);
     }
 }
 
-/// Counts are of events, one by one: none comes near the limit of 2^63.
-pub(crate) fn integer(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// Writes `millionths` as an exact decimal number, as short as it can be: `12.5`.
-pub(crate) fn decimal(millionths: i128, out: &mut Vec<u8>) -> io::Result<()> {
-    const ONE: u128 = 1_000_000;
-    let magnitude = millionths.unsigned_abs();
-    let sign = if millionths < 0 { "-" } else { "" };
-    write!(out, "{sign}{}", magnitude / ONE)?;
-    if !magnitude.is_multiple_of(ONE) {
-        write!(out, ".{:06}", magnitude % ONE)?;
-        while out.last() == Some(&b'0') {
-            out.pop();
-        }
+/// A cursor has to be of this log and this collection.
+fn check(cursor: &Cursor, plan: &SinkPlan, shared: &Shared<'_>, folder: &Path) -> Result<(), String> {
+    let upper = shared.outputs.upper();
+    let instead = format!("give the sink another name, or remove {} to begin anew", folder.display());
+    cursor.check(shared.log, Some(shared.histories), upper).map_err(|why| format!("{why}: {instead}"))?;
+    if cursor.collection != plan.collection.name() {
+        return Err(format!("it has followed `{}`: {instead}", cursor.collection));
     }
     Ok(())
 }
 
-/// RFC 3339 in UTC, with as many digits after the second as it takes.
-pub(crate) fn rfc3339(time: EventTime) -> String {
-    const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
-    // Saturation does not happen: civil times reach from year -9999 to 9999, as event times do.
-    format!("{}Z", EPOCH.saturating_add(SignedDuration::from_micros(time.micros())))
+fn backoff() -> Backoff {
+    Backoff::new(BACK_OFF.0, BACK_OFF.1)
 }
-
-#[cfg(test)]
-mod tests;

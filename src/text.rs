@@ -1,5 +1,9 @@
 //! Text for people on a terminal: what summaries, plans and reports are written with.
 
+pub mod nearest;
+pub mod progress;
+pub mod units;
+
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::io::{self, IsTerminal};

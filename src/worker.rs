@@ -1,134 +1,290 @@
-//! One worker's loop of a replay: takes chunks, decodes them into the graph, and hands over the views when all is done.
+//! One worker's loop of a process that runs: takes ticks, feeds what they bind into the graph, and hands on what came of
+//! them: a block for the output log, and changes for the next snapshot.
+//!
+//! ```text
+//! Ticks ─ bound ─▶ feed: queue ─ decode ─▶ graph ─ changes ─▶ publish: rows ─ block ─▶ publisher
+//!                                                       ├─────▶ dirty ─ at a snapshot ─▶ snapshots
+//!                                                 views ◀──── answers: requests, rows
+//! ```
 
-use crate::decode::interpret::{Batch, Range};
-use crate::decode::{Block, Decoder};
+mod answers;
+mod by_id;
+mod feed;
+mod gather;
+mod publish;
+pub mod roots;
+#[cfg(test)]
+mod tests;
+
 use crate::error::Error;
+use crate::log::error::LogError;
+use crate::log::partition::Reader;
+use crate::observe::metrics::Metrics;
 use crate::plan::Plan;
-use crate::source::{Chunk, Next, Source};
-use dataflows::engine::{Engine, Views};
-use dataflows::ingest::{Dedupe, Verdict};
+use crate::queue::delivery::Cursors;
+use crate::queue::sequencer::{Bound, Next, Ticks};
+use crate::read::reads::Reads;
+use crate::replay::worker;
+use crate::reserve::Reserve;
+use answers::{Answering, Answers};
+use dataflows::engine::{Engine, Input, Roots};
 use dataflows::pipeline::Settings;
-use dataflows::{DeadLetter, Position, Tick};
-use std::sync::Arc;
+use dataflows::{DeadLetter, Tick};
+use feed::Feed;
+pub use gather::{MEMORY_BYTES, Output};
+use publish::Publish;
+use roots::Dirty;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use timely::worker::Worker;
 
-/// Ticks that may be under way at once: enough to hide the round trips of progress, few enough to bound what waits in
-/// the operators.
-const IN_FLIGHT: Tick = 3;
+/// Ticks that one worker has in the graph at once: enough to hide the round trips of progress.
+const IN_GRAPH: Tick = 4;
+/// How long a worker without work sleeps, unless it is woken.
+const IDLE: Duration = Duration::from_millis(100);
 
-/// Memory for the ids of all workers together. When it is full, the ids of the oldest events are forgotten, and
-/// records as old as these are counted as not checked.
-const DEDUPE_BYTES: usize = 2 << 30;
-
-/// What one worker counted on its way.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// Events that held one path both dotted and nested.
-    pub ambiguous: u64,
-    /// Events outside of the asked range of event time.
-    pub outside: u64,
-    /// Users, types and carried texts that were cut.
-    pub texts_cut: u64,
-    pub duplicates: u64,
-    pub duplicates_unchecked: u64,
-    /// Records that another one with the same identity and another payload came before.
-    pub conflicts: Vec<Position>,
+/// What all workers share.
+pub struct Shared {
+    pub plan: Arc<Plan>,
+    pub ticks: Arc<Ticks>,
+    pub metrics: Arc<Metrics>,
+    pub reads: Arc<Reads>,
+    /// By part of the queue.
+    pub readers: Vec<Reader>,
+    /// By the number that deliveries carry: the index of the source in the plan.
+    pub sources: Vec<Option<u16>>,
+    /// What was and is defined, each from its offset in the control partition on, as a plan.
+    pub definitions: Vec<(u64, Arc<Plan>)>,
+    pub resume: Option<Resume>,
+    pub published: Publishing,
+    pub snapshots: Sender<Contribution>,
+    pub reserve: Arc<Reserve>,
+    /// Bytes of rows of a tick that a worker gathers in memory: see [`MEMORY_BYTES`].
+    pub memory: usize,
 }
 
-/// Where a worker puts what it meets on its way. An error ends the worker's part in the run.
-pub trait Observer {
-    fn dead_letter(&mut self, letter: &DeadLetter) -> Result<(), Error>;
-    /// After each chunk: how many events it had.
-    fn decoded(&mut self, events: u64);
-    /// Whether another worker has failed, so that going on is in vain.
-    fn stopped(&self) -> bool;
-}
-
-/// Runs the graph over the whole source. After an error the inputs are closed, so that no other worker waits.
-pub fn run(
-    worker: &mut Worker,
-    plan: &Arc<Plan>,
-    range: Range,
-    source: &impl Source,
-    observer: &mut impl Observer,
-) -> Result<(Tally, Views), Error> {
-    let mut engine = Engine::new(worker, settings(plan));
-    let mut decoder = Decoder::new(Arc::clone(plan), range);
-    let mut batch = Batch::default();
-    if worker.index() == 0 {
-        batch.input.rules.clone_from(&plan.rules);
+impl Shared {
+    /// The plan with the definitions that are in force when the control partition has been taken up to `control`.
+    fn defined(&self, control: u64) -> Option<&Arc<Plan>> {
+        let after = self.definitions.partition_point(|(offset, _)| *offset < control);
+        after.checked_sub(1).map(|index| &self.definitions[index].1)
     }
-    let mut tally = Tally::default();
-    let driven = drive(worker, &mut engine, &mut decoder, &mut batch, &mut tally, source, observer);
-    let (views, verdicts) = engine.close(worker);
-    tally.add(verdicts);
-    (tally.ambiguous, tally.outside, tally.texts_cut) = (batch.ambiguous, batch.outside, batch.texts_cut);
-    driven.map(|()| (tally, views))
 }
 
-/// What the plan asks of the graph of a replay.
-pub fn settings(plan: &Plan) -> Settings {
-    let dedupe = plan.sources.iter().any(|source| source.events.dedupe.is_some());
-    let ids = DEDUPE_BYTES / Dedupe::BYTES_PER_ID;
-    Settings { gap: plan.sessions.gap, dedupe: dedupe.then_some(Dedupe { ids }), clock: false }
+/// A snapshot to go on from.
+pub struct Resume {
+    pub tick: Tick,
+    pub now_ms: i64,
+    /// Upper offset of the control partition at its end.
+    pub control: u64,
+    /// Calls back with name, row and multiplicity of each row of a shard.
+    pub read: Box<ReadShard>,
 }
 
-/// Takes chunks until there are no more.
-fn drive(
-    worker: &mut Worker,
-    engine: &mut Engine,
-    decoder: &mut Decoder,
-    batch: &mut Batch,
-    tally: &mut Tally,
-    source: &impl Source,
-    observer: &mut impl Observer,
-) -> Result<(), Error> {
-    let mut chunk = Chunk::default();
-    engine.send(&mut batch.input);
-    while !observer.stopped() {
-        let settled = engine.settled();
-        engine.compact(settled);
-        let limit = settled.saturating_add(IN_FLIGHT);
-        tally.add(engine.verdicts());
-        match source.next(limit, &mut chunk).map_err(Error::run("read the sources"))? {
-            Next::Chunk => {
-                engine.advance_to(chunk.tick);
-                let position = Position { source: chunk.source, part: chunk.part as u32, offset: chunk.offset };
-                let Chunk { format, framing, header, bytes, .. } = &chunk;
-                let block = Block {
-                    position,
-                    format: *format,
-                    framing: *framing,
-                    header: header.as_ref(),
-                    received: None,
-                    bytes,
-                };
-                decoder.read(&block, batch);
-                observer.decoded(batch.input.records.len() as u64);
-                for letter in chunk.dead_letters.drain(..).chain(batch.dead_letters.drain(..)) {
-                    observer.dead_letter(&letter)?;
+pub type ReadShard = dyn Fn(u8, &mut dyn FnMut(&str, &[u8], i64)) -> Result<(), LogError> + Send + Sync;
+
+/// What one worker publishes of a tick.
+pub struct Published {
+    pub worker: usize,
+    pub bound: Arc<Bound>,
+    pub output: Output,
+    /// The deliveries of the tick that it has decoded.
+    pub arrivals: Vec<Arrival>,
+}
+
+/// Where workers put what they publish. The last one of a tick hands it on, so that the publisher is woken once.
+pub struct Publishing {
+    workers: usize,
+    waiting: Mutex<BTreeMap<Tick, Vec<Published>>>,
+    whole: Sender<Vec<Published>>,
+}
+
+impl Publishing {
+    /// `whole` gets what all workers have of a tick, tick by tick.
+    pub fn new(workers: usize, whole: Sender<Vec<Published>>) -> Publishing {
+        Publishing { workers, waiting: Mutex::default(), whole }
+    }
+
+    /// Each worker comes with its ticks in order.
+    fn put(&self, published: Published) -> Result<(), Error> {
+        let tick = published.bound.tick;
+        // A thread that panics ends the process, so nothing half done is seen.
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = waiting.entry(tick).or_default();
+        all.push(published);
+        if all.len() < self.workers {
+            return Ok(());
+        }
+        let all = waiting.remove(&tick).unwrap_or_default();
+        // Under the lock: ticks are handed on in order.
+        self.whole.send(all).map_err(|_| Error::run("publish")("the publisher has ended"))
+    }
+}
+
+/// When a delivery came: milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    pub received_ms: i64,
+    /// The time of its newest event, if one has any.
+    pub newest_ms: Option<i64>,
+}
+
+/// What one worker has for a snapshot.
+pub struct Contribution {
+    pub bound: Arc<Bound>,
+    pub dirty: Dirty,
+    /// How far files have been read.
+    pub cursors: Cursors,
+}
+
+/// A tick that is in the graph.
+struct Fed {
+    bound: Arc<Bound>,
+    dead_letters: Vec<DeadLetter>,
+    arrivals: Vec<Arrival>,
+    cursors: Cursors,
+    names: Vec<(dataflows::UserKey, Arc<str>)>,
+    signatures: Vec<(dataflows::SignatureId, dataflows::rules::Descriptor)>,
+}
+
+/// Works until there are no more ticks.
+///
+/// # Errors
+/// What cannot be read back from the log, or is of a source that the plan does not have. The process has to end: other
+/// workers wait for this one.
+pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
+    let settings = Settings { clock: true, ..worker::settings(&shared.plan) };
+    let mut engine = Engine::new(worker, settings);
+    let index = worker.index();
+    shared.ticks.join(index);
+    shared.reads.join(index);
+    let mut feed = Feed::new(shared, index, worker.peers());
+    let mut publish = Publish::new(shared);
+    let mut answers = Answers::new(index, shared.plan.sessions.gap);
+    let mut next = 0;
+    if let Some(resume) = &shared.resume {
+        restore(worker, &mut engine, shared, resume)?;
+        while engine.settled() == 0 {
+            Engine::wait(worker);
+        }
+        if let Some(changes) = engine.changes(1).remove(&0) {
+            publish.resume(changes);
+        }
+        next = resume.tick + 1;
+        engine.advance_to(next);
+        // What has come back may be due before anything else happens.
+        shared.ticks.done(index, next, engine.next_deadline());
+    }
+    shared.ticks.restored(index);
+    let mut done = next;
+    let mut under_way: VecDeque<Fed> = VecDeque::new();
+    let mut kept = Kept::default();
+    let mut turns = 0;
+    loop {
+        let before = std::mem::replace(&mut turns, engine.turns());
+        if turns != before {
+            shared.ticks.beat();
+        }
+        let settled = engine.settled().min(next);
+        if settled > done {
+            let mut changes = engine.changes(settled);
+            for fed in under_way.drain(..(settled - done) as usize) {
+                let changes = changes.remove(&fed.bound.tick).unwrap_or_default();
+                kept.tick(&fed, &changes);
+                answers.tick(fed.bound.tick, &changes);
+                publish.tick(&mut engine, index, fed, changes, &mut kept, shared)?;
+            }
+            done = settled;
+            // The sessions before the next tick may still be asked for, and those that are read.
+            let since = shared.reads.since(done);
+            engine.compact(since);
+            answers.forget(since);
+            shared.ticks.done(index, done, engine.next_deadline());
+        }
+        let (classes, labelled) = publish.classes();
+        let answering = answers.turn(&mut engine, &shared.reads, classes, labelled, done);
+        if next < done + IN_GRAPH {
+            match shared.ticks.next(next) {
+                Next::Tick(bound) => {
+                    under_way.push_back(feed.tick(&mut engine, bound)?);
+                    next += 1;
+                    engine.advance_to(next);
+                    Engine::step(worker);
+                    continue;
                 }
-                engine.send(&mut batch.input);
-                Engine::step(worker);
+                Next::End if done == next => return Ok(()),
+                Next::End | Next::Wait => {}
             }
-            Next::Wait => {
-                engine.advance_to(source.tick());
-                Engine::wait(worker);
-            }
-            Next::End => break,
+        }
+        if answering == Answering::Works {
+            Engine::step(worker);
+        } else if done == next && answering == Answering::Done {
+            Engine::park(worker, IDLE);
+        } else {
+            Engine::wait(worker);
         }
     }
+}
+
+/// Sends what the snapshot holds, at the tick before all others: each worker reads some of the shards, whoever needs the
+/// rows gets them.
+fn restore(worker: &mut Worker, engine: &mut Engine, shared: &Shared, resume: &Resume) -> Result<(), Error> {
+    /// Rows that are sent together.
+    const ROWS: usize = 1 << 14;
+    engine.skip_restored();
+    engine.now(resume.now_ms);
+    if let Some(plan) = shared.defined(resume.control).filter(|_| worker.index() == 0) {
+        engine.send(&mut Input { rules: plan.rules.clone(), ..Input::default() });
+    }
+    let (mut back, mut input) = (Roots::default(), Input::default());
+    let (index, peers) = (worker.index(), worker.peers());
+    for shard in (0..=u8::MAX).filter(|shard| usize::from(*shard) % peers == index) {
+        let mut unknown = None;
+        let mut rows = 0;
+        let read = (resume.read)(shard, &mut |state, row, count| {
+            if roots::restore(state, row, count, &mut back, &mut input).is_none() {
+                unknown.get_or_insert_with(|| format!("a row of `{state}` cannot be read"));
+            }
+            rows += 1;
+            if rows % ROWS == 0 {
+                engine.restore(&mut back);
+                engine.send(&mut input);
+                Engine::step(worker);
+                shared.ticks.restores(ROWS);
+            }
+        });
+        read.map_err(Error::run("read the snapshot"))?;
+        if let Some(unknown) = unknown {
+            return Err(Error::run("read the snapshot")(unknown));
+        }
+        engine.restore(&mut back);
+        engine.send(&mut input);
+        Engine::step(worker);
+        shared.ticks.restores(rows % ROWS);
+    }
+    engine.advance_to(1);
     Ok(())
 }
 
-impl Tally {
-    fn add(&mut self, verdicts: Vec<Verdict>) {
-        for verdict in verdicts {
-            match verdict {
-                Verdict::Duplicate(_) => self.duplicates += 1,
-                Verdict::NotChecked(_) => self.duplicates_unchecked += 1,
-                Verdict::Conflict(position) => self.conflicts.push(position),
-            }
-        }
+/// What is kept for the next snapshot.
+#[derive(Default)]
+struct Kept {
+    dirty: Dirty,
+    cursors: Cursors,
+}
+
+impl Kept {
+    fn tick(&mut self, fed: &Fed, changes: &dataflows::changes::Changes) {
+        let dirty = &mut self.dirty;
+        dirty.sessions.extend_from_slice(&changes.sessions);
+        dirty.names.extend_from_slice(&fed.names);
+        dirty.signatures.extend_from_slice(&fed.signatures);
+        dirty.ids.extend_from_slice(&changes.ids);
+        dirty.by_signature.extend_from_slice(&changes.by_signature);
+        dirty.by_reason.extend_from_slice(&changes.by_reason);
+        dirty.consolidate();
+        self.cursors.merge(fed.cursors.clone());
     }
 }

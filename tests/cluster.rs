@@ -4,7 +4,7 @@
 use crate::headwater::Folder;
 use headwater::cli::{Cli, Verb};
 use headwater::config::{self, Overrides, tokens};
-use headwater::metrics::Metrics;
+use headwater::observe::metrics::Metrics;
 use headwater::plan::{Plan, SourceKind};
 use miette::Diagnostic;
 use std::collections::BTreeSet;

@@ -4,13 +4,13 @@
 use crate::headwater::Folder;
 use crate::patience::wait_until;
 use headwater::epoch;
-use headwater::log::control::Control;
 use headwater::log::error::LogError;
 use headwater::log::output::Block;
 use headwater::log::partition::Limits;
 use headwater::log::state::{Snapshot, StateStore};
 use headwater::log::vfs::RealFs;
 use headwater::log::{Log, Settings};
+use headwater::queue::control::Control;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;

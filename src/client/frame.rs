@@ -73,7 +73,7 @@ pub struct Progress {
 
 /// A frame without its updates.
 #[derive(Clone, Debug)]
-pub(super) enum Head {
+pub enum Head {
     Hello(Hello),
     Snapshot { as_of: Tick, last: bool },
     Delta { tick: Tick, last: bool },
@@ -84,7 +84,7 @@ pub(super) enum Head {
 
 /// What a server says before it ends the connection.
 #[derive(Clone, Debug)]
-pub(super) struct Refusal {
+pub struct Refusal {
     pub code: String,
     pub message: String,
     pub oldest: Option<Tick>,
@@ -107,7 +107,7 @@ impl Head {
     ///
     /// # Errors
     /// What an `error` frame says; [`ClientError::Protocol`].
-    pub(super) fn frame(self, line: &str) -> Result<Option<Frame>, ClientError> {
+    pub fn frame(self, line: &str) -> Result<Option<Frame>, ClientError> {
         Ok(Some(match self {
             Head::Hello(hello) => Frame::Hello(hello),
             Head::Snapshot { as_of, last } => Frame::Snapshot { as_of, updates: updates(line, as_of)?, last },
@@ -200,7 +200,7 @@ fn not_a_frame(line: &str, why: &str) -> ClientError {
 }
 
 /// The beginning of a text, fit for a terminal.
-pub(super) fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     let cut = &text[..text.floor_char_boundary(EXCERPT)];
     printable(cut) + if cut.len() < text.len() { "…" } else { "" }
 }

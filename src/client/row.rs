@@ -38,7 +38,7 @@ impl Row {
     }
 
     /// Names and values in the order of the text; empty if it is no object.
-    pub(super) fn fields(&self) -> Vec<(String, &RawValue)> {
+    pub fn fields(&self) -> Vec<(String, &RawValue)> {
         self.read().map(|Fields(fields)| fields).unwrap_or_default()
     }
 }

@@ -86,7 +86,7 @@ pub struct Batch {
 }
 
 /// What a subscription hears, with the text of it.
-pub(super) enum Event<'l> {
+pub enum Event<'l> {
     Line(Head, &'l str),
     /// What has come since the last progress is void.
     Lost(String),
@@ -164,7 +164,7 @@ impl Builder {
     }
 
     /// Updates as key and value; of use to those who pass lines on.
-    pub(crate) fn upsert(mut self) -> Builder {
+    pub fn upsert(mut self) -> Builder {
         self.envelope = Some("upsert");
         self
     }
@@ -190,7 +190,7 @@ impl Builder {
         })
     }
 
-    pub(super) fn collection(&self) -> &str {
+    pub fn collection(&self) -> &str {
         &self.collection
     }
 
@@ -310,16 +310,16 @@ impl Subscription {
     }
 
     /// With this hello all rows come.
-    pub(super) fn begins_with_a_snapshot(&self, hello: &Hello) -> bool {
+    pub fn begins_with_a_snapshot(&self, hello: &Hello) -> bool {
         self.token.is_none() && self.wanted.wants_snapshot() && hello.kind == Kind::View
     }
 
-    pub(super) fn url(&self) -> &str {
+    pub fn url(&self) -> &str {
         self.endpoint.url()
     }
 
     /// Waits for the next line, or loses the connection, or tries once to make one.
-    pub(super) fn next_event(&mut self) -> Result<Option<Event<'_>>, ClientError> {
+    pub fn next_event(&mut self) -> Result<Option<Event<'_>>, ClientError> {
         while !self.ended {
             if self.connection.is_none()
                 && let Some(reason) = self.connect()?

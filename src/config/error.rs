@@ -1,7 +1,7 @@
 //! What is wrong with a configuration, where, and what to write instead.
 
-use super::nearest::nearest;
 use super::typed::SECTIONS;
+use crate::text::nearest::nearest;
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use std::fmt;
 use std::ops::Range;

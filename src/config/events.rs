@@ -1,11 +1,11 @@
 //! `[events]` and `[source.events]`: how to read an event.
 
 use super::error::Problems;
-use super::nearest::nearest;
 use super::typed::{self, Candidates, Duration, OneOrMany, Size};
-use super::units;
 use crate::decode::path::Path;
 use crate::plan::{Candidate, EventsPlan, Limits};
+use crate::text::nearest::nearest;
+use crate::text::units;
 use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
 

@@ -2,10 +2,10 @@
 
 use super::error::{ConfigError, Problems};
 use super::events::Keys;
-use super::nearest::nearest;
 use super::typed::{File, OneOrMany, Source};
 use crate::plan::{Format, SourceKind, SourcePlan};
 use crate::source::follow;
+use crate::text::nearest::nearest;
 use glob::{MatchOptions, Pattern};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

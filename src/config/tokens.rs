@@ -2,9 +2,9 @@
 //! the SHA-256 of each token, so that whoever reads it cannot use it.
 
 use super::error::{ConfigError, Problem, Problems};
-use super::nearest::nearest;
 use super::typed::Tables;
 use crate::plan::{SourceKind, SourcePlan};
+use crate::text::nearest::nearest;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The knobs: what can be asked of the workload. Together with the version of headwater they determine every byte.
 
 use super::random::{Share, Zipf};
-use crate::config::units;
+use crate::text::units;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 

@@ -1,7 +1,6 @@
 //! What a log holds, and what opening it would do, without changing a byte: each part is opened by the code that a start
 //! runs, in a [`Picture`] of the folder. Unlike a start, this reads everything, and goes on behind what is damaged.
 
-use super::control::Control;
 use super::error::{LogError, Poison};
 use super::output::{Kept, OutputLog};
 use super::partition::{Context, Limits, Partition, Place};
@@ -20,12 +19,14 @@ use std::sync::Arc;
 const ORDER: [&str; 5] = ["state", "out", "remap", "control", "wal"];
 
 /// What was found. What could not be opened is absent, and there is a [`Trouble`] that says why.
-#[derive(Debug, Default)]
-pub struct Inspection {
+/// `C`: a record of the control partition.
+#[derive(Debug)]
+pub struct Inspection<C> {
     /// By part.
     pub queue: Vec<Option<Extent>>,
     pub control: Option<Extent>,
-    pub records: Vec<Control>,
+    /// Of the control partition.
+    pub records: Vec<C>,
     pub remap: Option<Minted>,
     pub outputs: Option<Published>,
     /// Newest first.
@@ -39,6 +40,24 @@ pub struct Inspection {
     pub changes: Vec<Change>,
     /// The highest that any file was written in.
     pub highest_epoch: u64,
+}
+
+impl<C> Default for Inspection<C> {
+    fn default() -> Inspection<C> {
+        Inspection {
+            queue: Vec::new(),
+            control: None,
+            records: Vec::new(),
+            remap: None,
+            outputs: None,
+            snapshots: Vec::new(),
+            used: None,
+            replay: None,
+            troubles: Vec::new(),
+            changes: Vec::new(),
+            highest_epoch: 0,
+        }
+    }
 }
 
 /// Something that is not as it should be.
@@ -121,29 +140,37 @@ pub fn identity(root: &Path) -> Result<Option<(LogId, u32)>, LogError> {
     Ok(Some((header.id, parts)))
 }
 
-/// Inspects the log in the folder `root`, as a process of this epoch would find it.
+/// Inspects the log in the folder `root`, as a process of this epoch would find it. `decode` reads a record of the control
+/// partition, or says what is wrong with it.
 ///
 /// # Errors
 /// [`LogError::Read`] if the folder cannot be listed; or if files vanish meanwhile, as they do while a process has it
 /// open: then it can be tried again.
-pub fn inspect(root: &Path, id: LogId, parts: u32, epoch: u64) -> Result<Inspection, LogError> {
+pub fn inspect<C>(
+    root: &Path,
+    id: LogId,
+    parts: u32,
+    epoch: u64,
+    decode: fn(&[u8]) -> Result<C, String>,
+) -> Result<Inspection<C>, LogError> {
     let picture = Picture::take(root, &ORDER).map_err(LogError::Read)?;
-    let mut look = Look { picture, root, id, epoch, found: Inspection::default() };
+    let mut look = Look { picture, root, id, epoch, decode, found: Inspection::default() };
     look.found.highest_epoch = look.highest_epoch()?;
     look.log(parts)?;
     look.found.changes = look.picture.changes();
     Ok(look.found)
 }
 
-struct Look<'r> {
+struct Look<'r, C> {
     picture: Picture,
     root: &'r Path,
     id: LogId,
     epoch: u64,
-    found: Inspection,
+    decode: fn(&[u8]) -> Result<C, String>,
+    found: Inspection<C>,
 }
 
-impl Look<'_> {
+impl<C> Look<'_, C> {
     /// What a part has done to its own is no concern of the others.
     fn context(&self) -> Context {
         let vfs: Arc<dyn Vfs> = Arc::new(self.picture.clone());
@@ -230,14 +257,14 @@ impl Look<'_> {
     }
 
     fn control(&mut self, control: &Partition, dir: &Path) -> Result<(), LogError> {
+        let decode = self.decode;
         let (mut records, mut unknown) = (Vec::new(), Vec::new());
-        let read =
-            control.reader().read(control.low(), control.durable(), |record| match Control::decode(record.payload) {
-                Ok(record) => records.push(record),
-                Err(what) => {
-                    unknown.push(LogError::corrupt(dir, record.offset, format!("record {}: {what}", record.offset)))
-                }
-            });
+        let read = control.reader().read(control.low(), control.durable(), |record| match decode(record.payload) {
+            Ok(record) => records.push(record),
+            Err(what) => {
+                unknown.push(LogError::corrupt(dir, record.offset, format!("record {}: {what}", record.offset)))
+            }
+        });
         self.tried(Area::Control, read)?;
         self.found.records = records;
         self.found.troubles.extend(unknown.into_iter().map(|error| Trouble {

@@ -1,17 +1,17 @@
 //! Intake, sequencer and ticks: what is acknowledged is in exactly one tick, each worker gets each tick and then the end.
-//! The sequencer is the real one, on a log in memory; senders and workers do what a server and [`crate::live`] do with them.
+//! The sequencer is the real one, on a log in memory; senders and workers do what a server and [`crate::worker`] do with them.
 
 use super::{check, log};
-use crate::clock::{Bound, Next, Sequencer, Ticks};
 use crate::decode::framing::Framing;
-use crate::intake::{Intake, Refusal};
-use crate::log::delivery::Delivery;
 use crate::log::output::Retention;
 use crate::log::vfs::model::ModelFs;
-use crate::metrics::Metrics;
+use crate::observe::metrics::Metrics;
+use crate::observe::status::Status;
 use crate::plan::{Format, LogPlan};
+use crate::queue::delivery::Delivery;
+use crate::queue::intake::{Intake, Refusal};
+use crate::queue::sequencer::{Bound, Next, Sequencer, Ticks};
 use crate::reserve::Reserve;
-use crate::status::Status;
 use crate::sync::thread;
 use dataflows::Tick;
 use std::sync::Arc;

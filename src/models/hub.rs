@@ -2,17 +2,17 @@
 //! and hears of the last one without waiting for a heartbeat.
 
 use super::{check, log};
+use crate::collections::{self, Collection, Schemas};
 use crate::log::output::Block;
 use crate::log::segment::LogId;
 use crate::log::vfs::model::ModelFs;
-use crate::rows::{self, Collection, Schemas};
-use crate::sink::{SessionRow, SessionSchema};
-use crate::subscribe::frame::Encoding;
-use crate::subscribe::hub::{Fresh, Hub};
-use crate::subscribe::query::{Envelope, Parameters, Query};
-use crate::subscribe::subscriber::{Start, Subscriber, Subscriptions};
-use crate::subscribe::token::ResumeTokens;
+use crate::read::subscribe::frame::Encoding;
+use crate::read::subscribe::hub::{Fresh, Hub};
+use crate::read::subscribe::query::{Envelope, Parameters, Query};
+use crate::read::subscribe::subscriber::{Start, Subscriber, Subscriptions};
+use crate::read::subscribe::token::ResumeTokens;
 use crate::sync::thread;
+use crate::tables::{SessionRow, SessionSchema};
 use axum::body::Bytes;
 use dataflows::{EventTime, Tick, UserKey};
 use serde_json::Value;
@@ -27,7 +27,7 @@ const SUBSCRIBERS: usize = 2;
 /// A block with one row.
 fn block(tick: Tick) -> Block {
     let time = EventTime::from_micros(tick as i64).unwrap();
-    let row = rows::session(&SessionRow {
+    let row = collections::session(&SessionRow {
         key: UserKey::of("u"),
         user: "u",
         start: time,

@@ -1,9 +1,9 @@
 //! Reads: each worker that is asked answers, at a tick that it has not forgotten.
 
 use super::check;
-use crate::clock::Bound;
-use crate::reads::{Reads, Unreadable, Wanted};
-use crate::rows::Collection;
+use crate::collections::Collection;
+use crate::queue::sequencer::Bound;
+use crate::read::reads::{Reads, Unreadable, Wanted};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread;
 use dataflows::Tick;
@@ -19,7 +19,7 @@ fn bound(tick: Tick) -> Bound {
     Bound { tick, now_ms: tick as i64, queue, control: 0..0, digest: [0; 32], snapshot: false, at: Instant::now() }
 }
 
-/// What [`crate::live`] does with requests: answers with a row for the tick, and forgets what it may.
+/// What [`crate::worker`] does with requests: answers with a row for the tick, and forgets what it may.
 fn work(reads: &Reads, worker: usize, over: &AtomicBool) {
     reads.join(worker);
     let (mut done, mut forgotten) = (0, 0);

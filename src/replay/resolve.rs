@@ -1,6 +1,6 @@
 //! The views of one worker, resolved: signatures become classes, user keys become names.
 
-use crate::sink::{self, SessionRow, SessionWriter};
+use crate::tables::{self, SessionRow, SessionWriter};
 use dataflows::classify::Class;
 use dataflows::engine::Views;
 use dataflows::sessionize::Session;
@@ -19,7 +19,7 @@ pub struct Totals {
 }
 
 /// Writes the sessions in the order of user key and time.
-pub fn write_sessions(views: &mut Views, writer: &mut SessionWriter) -> Result<Totals, sink::Error> {
+pub fn write_sessions(views: &mut Views, writer: &mut SessionWriter) -> Result<Totals, tables::Error> {
     let classes = Classes::read(views);
     let mut names = Vec::new();
     views.names(&mut |user, name| names.push((user, Arc::clone(name))));

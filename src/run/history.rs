@@ -3,18 +3,18 @@
 //! Says whether this program can go on from there.
 
 use super::program::{check_states, former_program_of, program_of, states_of};
-use crate::definitions::Definitions;
 use crate::error::Error;
-use crate::log::control::Control;
-use crate::log::delivery::{Cursors, Delivery};
 use crate::log::error::LogError;
 use crate::log::state::Generation;
 use crate::log::{Log, QUEUE};
 use crate::plan::{Plan, SourceKind};
+use crate::queue::control::Control;
+use crate::queue::definitions::Definitions;
+use crate::queue::delivery::{Cursors, Delivery};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Version of the rows of root states ([`crate::roots`]) that this program writes and reads.
+/// Version of the rows of root states ([`crate::worker::roots`]) that this program writes and reads.
 const ROWS: u32 = 1;
 
 pub struct History {
@@ -102,7 +102,7 @@ impl History {
             fresh.push(Control::Definitions { definitions: wanted });
         }
         for record in &fresh {
-            log.control.append(crate::intake::wall_ms(), &record.encode()).map_err(failed)?;
+            log.control.append(crate::queue::intake::wall_ms(), &record.encode()).map_err(failed)?;
         }
         log.control.sync().map_err(failed)?;
         let numbers: Vec<u16> = plan.sources.iter().map(|source| known[&source.name]).collect();

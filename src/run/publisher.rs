@@ -2,18 +2,18 @@
 //! no worker waits for a disk.
 
 use super::{fail, spawn as thread};
-use crate::clock::Bound;
 use crate::error::Error;
-use crate::intake::wall_ms;
-use crate::live::{Arrival, Output, Published};
 use crate::log::error::LogError;
 use crate::log::output::{Block, Canonical, OutputLog, Union};
-use crate::metrics::{Metrics, Stage};
-use crate::reads::Reads;
+use crate::observe::metrics::{Metrics, Stage};
+use crate::observe::status::Status;
+use crate::queue::intake::wall_ms;
+use crate::queue::sequencer::Bound;
+use crate::read::reads::Reads;
+use crate::read::subscribe::hub::{Fresh, HubFeed};
 use crate::reserve::Reserve;
-use crate::status::Status;
-use crate::subscribe::hub::{Fresh, HubFeed};
-use crate::supervise::tell_progress;
+use crate::run::supervise::tell_progress;
+use crate::worker::{Arrival, Output, Published};
 use dataflows::Tick;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

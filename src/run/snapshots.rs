@@ -3,15 +3,15 @@
 
 use super::history::Memory;
 use super::{fail, spawn};
-use crate::clock::Ticks;
 use crate::error::Error;
-use crate::live::Contribution;
 use crate::log::error::LogError;
 use crate::log::output::{OutputLog, Retention};
 use crate::log::state::{Snapshot, StateStore};
-use crate::metrics::Metrics;
+use crate::observe::metrics::Metrics;
+use crate::queue::sequencer::Ticks;
 use crate::reserve::Reserve;
-use crate::roots::Rows;
+use crate::worker::Contribution;
+use crate::worker::roots::Rows;
 use dataflows::Tick;
 use std::collections::BTreeMap;
 use std::sync::Arc;

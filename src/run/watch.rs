@@ -2,15 +2,15 @@
 
 use super::history::History;
 use super::spawn;
-use crate::clock::Ticks;
 use crate::error::{EXIT_AGAIN, Error};
-use crate::intake::{Intake, Refusal};
 use crate::log::error::LogError;
+use crate::observe::status::{Phase, Status};
 use crate::plan::{Plan, SourceKind};
-use crate::reads::Reads;
+use crate::queue::intake::{Intake, Refusal};
+use crate::queue::sequencer::Ticks;
+use crate::read::reads::Reads;
 use crate::reserve::Reserve;
 use crate::source::follow::Follower;
-use crate::status::{Phase, Status};
 use dataflows::Tick;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;

@@ -3,8 +3,8 @@
 use super::Shared;
 use super::access::Caller;
 use super::problem::Problem;
-use crate::rows::Collection;
-use crate::status::Phase;
+use crate::collections::Collection;
+use crate::observe::status::Phase;
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::header::CACHE_CONTROL;

@@ -2,9 +2,9 @@
 
 use super::Shared;
 use super::problem::Problem;
-use crate::intake::wall_ms;
-use crate::memory::rss_bytes;
-use crate::status::{Phase, Report};
+use crate::observe::memory::rss_bytes;
+use crate::observe::status::{Phase, Report};
+use crate::queue::intake::wall_ms;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;

@@ -3,7 +3,7 @@
 
 use super::problem::Problem;
 use super::{Shared, body};
-use crate::config::nearest::nearest;
+use crate::text::nearest::nearest;
 use axum::body::Body;
 use axum::extract::Query;
 use axum::http::request::Parts;

@@ -40,7 +40,7 @@ impl Problem {
     }
 
     /// The same request may succeed later. Nothing was stored, but where there was no space: see
-    /// [`crate::intake::Intake::append`].
+    /// [`crate::queue::intake::Intake::append`].
     pub(super) fn later(code: &'static str, message: impl Into<String>) -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, message).after(Duration::from_secs(1))
     }

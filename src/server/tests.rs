@@ -2,26 +2,26 @@
 //! says.
 
 use super::{Bounds, Server, Services, start_within};
+use crate::collections::Schemas;
 use crate::config::{self, Overrides};
 use crate::histories::{Histories, Place, StartId};
-use crate::intake::{Intake, Ticket};
-use crate::log::delivery::Delivery;
 use crate::log::partition::Limits;
 use crate::log::segment::LogId;
 use crate::log::vfs::{RealFs, Vfs};
 use crate::log::{Log, Settings};
-use crate::metrics::Metrics;
+use crate::observe::metrics::Metrics;
+use crate::observe::status::{Phase, Status};
 use crate::patience::PATIENCE;
 use crate::plan::Plan;
-use crate::reads::Reads;
+use crate::queue::delivery::Delivery;
+use crate::queue::intake::{Intake, Ticket};
+use crate::read::reads::Reads;
+use crate::read::subscribe::hub::Hub;
+use crate::read::subscribe::subscriber::Subscriptions;
+use crate::read::subscribe::token::ResumeTokens;
 use crate::replay;
 use crate::reserve::Reserve;
-use crate::rows::Schemas;
 use crate::server::token::IngestTokens;
-use crate::status::{Phase, Status};
-use crate::subscribe::hub::Hub;
-use crate::subscribe::subscriber::Subscriptions;
-use crate::subscribe::token::ResumeTokens;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::TcpStream;

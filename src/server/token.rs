@@ -7,8 +7,8 @@
 //! Tokens of version 1 hold for what those releases have taken into this folder.
 
 use crate::histories::{Histories, StartId};
-use crate::intake::Ticket;
 use crate::log::segment::LogId;
+use crate::queue::intake::Ticket;
 use crate::seal::Seal;
 use std::sync::Arc;
 

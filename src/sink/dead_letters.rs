@@ -1,152 +1,88 @@
-//! The journal `dead_letters`. Workers spool theirs to disk as they come, dressed but for the names; at the end the
-//! spools are merged in log order. In memory is an index only: 24 bytes for each dead letter.
+//! What a sink could not hand over: JSON lines in its folder, for a person to look at and to send again.
 
-use super::{Error, Staging, scratch_file};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use dataflows::{DeadLetter, Position, Reason};
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
+use super::changes::Change;
+use crate::durable::sync_folder;
+use crate::queue::intake::wall_ms;
+use crate::tables::rfc3339;
+use dataflows::{EventTime, Tick};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::fs::OpenOptions;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// Name of the journal's file in the output folder.
-pub const DEAD_LETTERS_FILE: &str = "dead_letters.jsonl";
+pub(super) const FILE: &str = "dead_letters.jsonl";
 
-/// The dead letters of one worker, in any order.
-pub struct DeadLetterSpool {
-    path: PathBuf,
-    file: BufWriter<File>,
-    /// Where each line begins.
-    index: Vec<(Position, u64)>,
-    end: u64,
-    reasons: BTreeMap<Reason, u64>,
-    line: Vec<u8>,
+pub(super) struct DeadLetters {
+    folder: PathBuf,
 }
 
-impl DeadLetterSpool {
-    /// `folder` is [`Staging::scratch`]; `worker` is unique among the spools in it.
-    pub fn new(folder: &Path, worker: usize) -> Result<DeadLetterSpool, Error> {
-        let path = folder.join(format!("dead-letters-{worker}"));
-        let file = scratch_file(&path).map_err(|source| Error::new("create", &path, source))?;
-        Ok(DeadLetterSpool {
-            path,
-            file: BufWriter::with_capacity(1 << 16, file),
-            index: Vec::new(),
-            end: 0,
-            reasons: BTreeMap::new(),
-            line: Vec::new(),
-        })
-    }
-
-    pub fn push(&mut self, letter: &DeadLetter) -> Result<(), Error> {
-        self.line.clear();
-        rest_of_object(letter, &mut self.line)
-            .and_then(|()| self.file.write_all(&self.line))
-            .map_err(|source| Error::new("write", &self.path, source))?;
-        self.index.push((letter.position, self.end));
-        self.end += self.line.len() as u64;
-        *self.reasons.entry(letter.reason).or_default() += 1;
-        Ok(())
-    }
-
-    /// How many there are, by reason.
-    pub fn reasons(&self) -> &BTreeMap<Reason, u64> {
-        &self.reasons
-    }
+#[derive(Serialize)]
+struct Refused<'r> {
+    at: &'r str,
+    reason: &'r str,
+    message: &'r str,
+    change: &'r RawValue,
 }
 
-/// Writes all dead letters in the order of their positions: one JSON object per line with `source`, `path`, `offset`,
-/// `reason`, `message`, `length`, and `payload` or, where that is not UTF-8, `payload_base64`. `resolve` names the
-/// source and the path of a position.
-pub fn merge<'a>(
-    spools: Vec<DeadLetterSpool>,
-    staging: &Staging,
-    resolve: impl Fn(Position) -> (&'a str, &'a str),
-) -> Result<(), Error> {
-    let mut readers = Vec::new();
-    for spool in spools {
-        let failed = |source| Error::new("read back", &spool.path, source);
-        let file = spool.file.into_inner().map_err(|error| failed(error.into_error()))?;
-        readers.push(SortedSpool::new(spool.index, file).map_err(failed)?);
-    }
-    let mut out = BufWriter::with_capacity(1 << 16, staging.create(DEAD_LETTERS_FILE)?);
-    write_merged(readers, &mut out, resolve)
-        .map_err(|source| Error::new("write", &staging.target(DEAD_LETTERS_FILE), source))
+#[derive(Serialize)]
+struct Gap<'g> {
+    at: &'g str,
+    reason: &'g str,
+    message: &'g str,
+    /// The first one that is lost, and the first one that is not.
+    from_tick: Tick,
+    to_tick: Tick,
 }
 
-fn write_merged<'a>(
-    mut spools: Vec<SortedSpool>,
-    out: &mut impl Write,
-    resolve: impl Fn(Position) -> (&'a str, &'a str),
-) -> io::Result<()> {
-    let heads = spools.iter_mut().enumerate().filter_map(|(index, spool)| Some(Reverse((spool.head()?, index))));
-    let mut heap: BinaryHeap<_> = heads.collect();
-    // Letters of one position are ordered by content, whichever worker had them.
-    let mut lines = Vec::new();
-    while let Some(Reverse((position, index))) = heap.pop() {
-        lines.push(spools[index].take()?);
-        heap.extend(spools[index].head().map(|next| Reverse((next, index))));
-        if heap.peek().is_none_or(|Reverse((next, _))| *next != position) {
-            let (source, path) = resolve(position);
-            lines.sort_unstable();
-            for line in lines.drain(..) {
-                out.write_all(b"{\"source\":")?;
-                serde_json::to_writer(&mut *out, source)?;
-                out.write_all(b",\"path\":")?;
-                serde_json::to_writer(&mut *out, path)?;
-                out.write_all(&line)?;
+impl DeadLetters {
+    pub fn new(folder: &Path) -> DeadLetters {
+        DeadLetters { folder: folder.to_owned() }
+    }
+
+    /// Durable when it returns. After an error, or a crash, some may be there twice.
+    pub fn changes(&self, changes: &[Change], reason: &str, message: &str) -> io::Result<()> {
+        let at = now();
+        let mut lines = Vec::new();
+        for change in changes {
+            let change = serde_json::from_slice::<&RawValue>(&change.json)?;
+            line(&Refused { at: &at, reason, message, change }, &mut lines)?;
+        }
+        self.append(&lines)
+    }
+
+    /// Ticks that were removed from the output log before the sink came to them.
+    pub fn gap(&self, from_tick: Tick, to_tick: Tick) -> io::Result<()> {
+        let message = "the output log was shortened before the sink had read these ticks: their changes are lost to it";
+        let mut lines = Vec::new();
+        line(&Gap { at: &now(), reason: "sink_gap", message, from_tick, to_tick }, &mut lines)?;
+        self.append(&lines)
+    }
+
+    fn append(&self, lines: &[u8]) -> io::Result<()> {
+        let path = self.folder.join(FILE);
+        let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        // A crash may have left a line without its end.
+        if file.seek(SeekFrom::End(0))? > 0 {
+            let mut last = [0];
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+            if last != *b"\n" {
+                file.write_all(b"\n")?;
             }
         }
-    }
-    out.flush()
-}
-
-/// A spool being read in the order of positions.
-struct SortedSpool {
-    index: std::iter::Peekable<std::vec::IntoIter<(Position, u64)>>,
-    file: BufReader<File>,
-    /// Where `file` stands.
-    at: u64,
-}
-
-impl SortedSpool {
-    fn new(mut index: Vec<(Position, u64)>, mut file: File) -> io::Result<SortedSpool> {
-        file.rewind()?;
-        index.sort_unstable();
-        Ok(SortedSpool { index: index.into_iter().peekable(), file: BufReader::new(file), at: 0 })
-    }
-
-    fn head(&mut self) -> Option<Position> {
-        self.index.peek().map(|(position, _)| *position)
-    }
-
-    /// The line of the head. Mostly it is the next one in the file, and is in the buffer already.
-    fn take(&mut self) -> io::Result<Vec<u8>> {
-        let mut line = Vec::new();
-        if let Some((_, start)) = self.index.next() {
-            // Both are offsets in a file, which cannot be longer than `i64::MAX`.
-            self.file.seek_relative(start as i64 - self.at as i64)?;
-            self.at = start + self.file.read_until(b'\n', &mut line)? as u64;
-        }
-        Ok(line)
+        file.write_all(lines)?;
+        file.sync_data()?;
+        sync_folder(&self.folder)
     }
 }
 
-/// The object of `letter` without its beginning, `{"source":…,"path":…`, and with the line feed: the only one, since
-/// JSON escapes those of the payload.
-fn rest_of_object(letter: &DeadLetter, out: &mut Vec<u8>) -> io::Result<()> {
-    write!(out, ",\"offset\":{},\"reason\":\"{}\",\"message\":", letter.position.offset, letter.reason.code())?;
-    serde_json::to_writer(&mut *out, &letter.message)?;
-    write!(out, ",\"length\":{},", letter.length)?;
-    match std::str::from_utf8(&letter.payload) {
-        Ok(payload) => {
-            out.extend_from_slice(b"\"payload\":");
-            serde_json::to_writer(&mut *out, payload)?;
-        }
-        Err(_) => write!(out, "\"payload_base64\":\"{}\"", STANDARD.encode(&letter.payload))?,
-    }
-    out.extend_from_slice(b"}\n");
+fn line(letter: &impl Serialize, out: &mut Vec<u8>) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, letter)?;
+    out.push(b'\n');
     Ok(())
+}
+
+fn now() -> String {
+    EventTime::from_micros(wall_ms().saturating_mul(1000)).map(rfc3339).unwrap_or_default()
 }

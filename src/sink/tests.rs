@@ -1,433 +1,327 @@
+//! Sinks on a real output log, crashed at every point between reading and remembering.
+
+mod receivers;
+
 use super::*;
-use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use ::parquet::basic::{ConvertedType, LogicalType};
-use ::parquet::file::reader::{FileReader, SerializedFileReader};
-use arrow_array::cast::AsArray;
-use arrow_array::types::{Decimal128Type, Int64Type};
-use arrow_array::{Array, RecordBatch};
-use dataflows::{DeadLetter, Position, Reason, UserKey};
-use proptest::prelude::*;
-use std::collections::BTreeMap;
-use std::fs::{self, File};
+use crate::collections;
+use crate::config::{self, Overrides};
+use crate::histories::{Place, StartId};
+use crate::log::error::Poison;
+use crate::log::output::{Block, Retention};
+use crate::log::partition::{Context, Limits};
+use crate::log::vfs::RealFs;
+use crate::observe::metrics::Metrics;
+use crate::patience::{PATIENCE, wait_until};
+use crate::replay::schema;
+use dataflows::Tick;
+use serde_json::Value;
+use std::fs;
 
-/// A session that owns its texts.
-#[derive(Clone, Debug, PartialEq)]
-struct Owned {
-    user: String,
-    start: EventTime,
-    end: EventTime,
-    events: u64,
-    classes: BTreeMap<String, u64>,
-    ends: (String, String),
-    sums: Vec<Measure>,
-    carried: Vec<(Option<String>, Option<String>)>,
+const LOG: LogId = LogId([7; 16]);
+
+/// A data folder whose output log is written by hand: counts, as many as one likes.
+struct World {
+    folder: tempfile::TempDir,
+    outputs: Arc<OutputLog>,
+    workers: usize,
+    status: Arc<Status>,
+    metrics: Metrics,
+    histories: Arc<Histories>,
 }
 
-impl Owned {
-    fn id(&self) -> SessionId {
-        SessionId::of(UserKey::of(&self.user), self.start)
+impl World {
+    fn new(workers: usize) -> World {
+        World::of(tempfile::tempdir().unwrap(), workers, 1)
     }
 
-    fn write(&self, writer: &mut SessionWriter) -> Result<(), Error> {
-        let classes: Vec<_> = self.classes.iter().map(|(class, events)| (class.as_str(), *events)).collect();
-        let carried: Vec<_> = self.carried.iter().map(|(entry, exit)| (entry.as_deref(), exit.as_deref())).collect();
-        writer.write(&SessionRow {
-            key: UserKey::of(&self.user),
-            user: &self.user,
-            start: self.start,
-            end: self.end,
-            events: self.events,
-            classes: &classes,
-            first_class: &self.ends.0,
-            last_class: &self.ends.1,
-            sums: &self.sums,
-            carried: &carried,
-        })
+    fn of(folder: tempfile::TempDir, workers: usize, epoch: u64) -> World {
+        let limits = Limits { segment_bytes: 256, ..Limits::default() };
+        let context = Context { vfs: Arc::new(RealFs), id: LOG, epoch, limits, poison: Poison::default() };
+        let out = folder.path().join("out");
+        fs::create_dir_all(&out).unwrap();
+        let outputs = Arc::new(OutputLog::open(&context, &out, workers as u32, 0).unwrap());
+        let histories = Arc::new(Histories::first(LOG, StartId([1; 8]), epoch, Place::default()));
+        World { folder, outputs, workers, status: Arc::default(), metrics: Metrics::new(), histories }
     }
-}
 
-fn time(micros: i64) -> EventTime {
-    EventTime::from_micros(micros).unwrap()
-}
-
-fn schema() -> SessionSchema {
-    SessionSchema { sums: vec!["revenue".into()], carried: vec!["button.kind".into()] }
-}
-
-fn session(user: &str, start: i64, millionths: i128, numbers: u64, button: Option<&str>) -> Owned {
-    Owned {
-        user: user.into(),
-        start: time(start),
-        end: time(start + 7),
-        events: 3,
-        classes: BTreeMap::from([("buy".into(), 1), ("look, \"twice\"".into(), 2)]),
-        ends: ("look, \"twice\"".into(), "buy".into()),
-        sums: vec![Measure { millionths, numbers, others: 1 }],
-        carried: vec![(button.map(Into::into), None)],
+    /// A tick in which each class counts so many events more than before, spread over the workers.
+    fn publish(&self, counts: &[(&str, u64, i64)]) -> Tick {
+        let tick = self.outputs.upper();
+        for worker in 0..self.workers {
+            let own = counts.iter().enumerate().filter(|(index, _)| index % self.workers == worker);
+            let rows =
+                own.map(|(_, (class, events, diff))| (collections::count(class, None, *events), *diff)).collect();
+            let mut block = Block::new(tick, tick as i64);
+            block.add("counts", rows).unwrap();
+            self.outputs.append(worker, &block).unwrap();
+            self.outputs.sync(worker).unwrap();
+        }
+        self.status.published.store(self.outputs.upper(), Ordering::Release);
+        tick
     }
-}
 
-/// Writes `rows`, split evenly among `workers`, and gives the output folder.
-fn write(rows: &[Owned], schema: &SessionSchema, format: OutputFormat, workers: usize) -> tempfile::TempDir {
-    let out = tempfile::tempdir().unwrap();
-    let staging = Staging::open(out.path()).unwrap();
-    let mut parts = Vec::new();
-    for (worker, rows) in (0..workers).map(|w| (w, &rows[rows.len() * w / workers..rows.len() * (w + 1) / workers])) {
-        let mut writer = SessionWriter::new(format, schema, staging.scratch(), worker).unwrap();
-        rows.iter().for_each(|row| row.write(&mut writer).unwrap());
-        parts.push(writer.finish().unwrap());
-    }
-    // Workers end in any order.
-    parts.reverse();
-    assemble(parts, format, schema, &staging).unwrap();
-    assert_eq!(staging.commit().unwrap(), [out.path().join(format.sessions_file())]);
-    out
-}
-
-fn text(rows: &[Owned], format: OutputFormat, workers: usize) -> String {
-    let out = write(rows, &schema(), format, workers);
-    fs::read_to_string(out.path().join(format.sessions_file())).unwrap()
-}
-
-#[test]
-fn csv_quotes_what_it_must() {
-    let rows = [session("ann", 0, 12_500_000, 1, Some("a,b\r\nc")), session("", -5, 0, 0, None)];
-    let ids = rows.each_ref().map(Owned::id);
-    let object = r#""{""buy"":1,""look, \""twice\"""":2}","look, ""twice""",buy"#;
-    let expected = format!(
-        "session_id,user,start_us,end_us,duration_us,events,classes,first_class,last_class,\
-         revenue,revenue_not_numbers,entry_button.kind,exit_button.kind\n\
-         {},ann,0,7,7,3,{object},12.5,1,\"a,b\r\nc\",\n\
-         {},,-5,2,7,3,{object},,1,,\n",
-        ids[0], ids[1]
-    );
-    for workers in 1..=3 {
-        assert_eq!(text(&rows, OutputFormat::Csv, workers), expected, "{workers} workers");
-    }
-}
-
-#[test]
-fn jsonl_is_exact() {
-    let rows = [session("añn\n\u{1}", 0, i128::MIN, 1, Some("Ω")), session("bob", -5, 0, 0, None)];
-    let ids = rows.each_ref().map(Owned::id);
-    let middle =
-        r#""events":3,"classes":{"buy":1,"look, \"twice\"":2},"first_class":"look, \"twice\"","last_class":"buy""#;
-    let expected = format!(
-        "{{\"session_id\":\"{}\",\"user\":\"añn\\n\\u0001\",\"start_us\":0,\"end_us\":7,\"duration_us\":7,{middle},\
-         \"revenue\":-170141183460469231731687303715884.105728,\"revenue_not_numbers\":1,\
-         \"entry_button.kind\":\"Ω\",\"exit_button.kind\":null}}\n\
-         {{\"session_id\":\"{}\",\"user\":\"bob\",\"start_us\":-5,\"end_us\":2,\"duration_us\":7,{middle},\
-         \"revenue\":null,\"revenue_not_numbers\":1,\"entry_button.kind\":null,\"exit_button.kind\":null}}\n",
-        ids[0], ids[1]
-    );
-    for workers in 1..=3 {
-        assert_eq!(text(&rows, OutputFormat::Jsonl, workers), expected, "{workers} workers");
-    }
-}
-
-#[test]
-fn decimals_are_short_and_exact() {
-    let check = |millionths, expected: &str| {
-        let mut out = Vec::new();
-        decimal(millionths, &mut out).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
-    };
-    check(0, "0");
-    check(1, "0.000001");
-    check(-1, "-0.000001");
-    check(12_500_000, "12.5");
-    check(-100_000_000, "-100");
-    check(100_100_000, "100.1");
-    check(i128::MAX, "170141183460469231731687303715884.105727");
-}
-
-#[test]
-fn column_names_tell_of_clashes() {
-    let schema = SessionSchema { sums: vec!["events".into()], carried: vec![] };
-    let names = column_names(&schema);
-    assert_eq!(names.iter().filter(|name| *name == "events").count(), 2);
-}
-
-fn batches(out: &Path) -> Vec<RecordBatch> {
-    let file = File::open(out.join("sessions.parquet")).unwrap();
-    ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap().map(Result::unwrap).collect()
-}
-
-/// Reads the Parquet file back, with the ids.
-fn read_parquet(out: &Path) -> Vec<(String, Owned)> {
-    let mut rows = Vec::new();
-    for batch in batches(out) {
-        let schema = batch.schema();
-        let names: Vec<_> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let text = |column: usize, row: usize| {
-            let array = batch.column(column).as_string::<i32>();
-            array.is_valid(row).then(|| array.value(row).to_owned())
-        };
-        let integer = |column: usize, row: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
-        let sums = names.iter().filter(|name| name.ends_with("_not_numbers")).count();
-        for row in 0..batch.num_rows() {
-            let entries = batch.column(6).as_map().value(row);
-            let (keys, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_primitive::<Int64Type>());
-            let class = |i: usize| (keys.value(i).to_owned(), values.value(i) as u64);
-            assert_eq!(integer(4, row), integer(3, row) - integer(2, row), "duration");
-            let measure = |sum: usize| {
-                let array = batch.column(9 + 2 * sum).as_primitive::<Decimal128Type>();
-                let numbers = u64::from(array.is_valid(row));
-                let millionths = if numbers > 0 { array.value(row) } else { 0 };
-                Measure { millionths, numbers, others: integer(10 + 2 * sum, row) as u64 }
-            };
-            rows.push((
-                text(0, row).unwrap(),
-                Owned {
-                    user: text(1, row).unwrap(),
-                    start: time(integer(2, row)),
-                    end: time(integer(3, row)),
-                    events: integer(5, row) as u64,
-                    classes: (0..entries.len()).map(class).collect(),
-                    ends: (text(7, row).unwrap(), text(8, row).unwrap()),
-                    sums: (0..sums).map(measure).collect(),
-                    carried: (9 + 2 * sums..names.len()).step_by(2).map(|c| (text(c, row), text(c + 1, row))).collect(),
-                },
-            ));
+    /// Some ticks, of which the first three rows of each match `events >= 2`.
+    fn publish_some(&self) {
+        for tick in 0..5 {
+            let class = format!("tick {tick}");
+            self.publish(&[(&class, 4, 1), (&class, 3, 1), (&class, 2, 1), (&class, 1, 1), (&class, 9, -1)]);
+            self.publish(&[]);
         }
     }
-    rows
-}
 
-fn any_session(schema: &SessionSchema) -> impl Strategy<Value = Owned> + use<> {
-    const LIMIT: i128 = 10_i128.pow(38) - 1;
-    let millionths = prop_oneof![Just(LIMIT), Just(-LIMIT), -LIMIT..=LIMIT, -100..100_i128];
-    let measure = (prop_oneof![Just(None), millionths.prop_map(Some)], 0..3_u64).prop_map(|(sum, others)| Measure {
-        millionths: sum.unwrap_or_default(),
-        numbers: u64::from(sum.is_some()),
-        others,
-    });
-    let times = EventTime::MIN.micros()..=EventTime::MAX.micros();
-    let carried = (proptest::option::of(".{1,9}"), proptest::option::of(".{1,9}"));
-    (
-        (".{0,40}", times.clone(), times, 1..=i64::MAX as u64),
-        proptest::collection::btree_map(".{0,9}", 1..=i64::MAX as u64, 1..5),
-        (".{0,9}", ".{0,9}"),
-        proptest::collection::vec(measure, schema.sums.len()),
-        proptest::collection::vec(carried, schema.carried.len()),
-    )
-        .prop_map(|((user, a, b, events), classes, ends, sums, carried)| Owned {
-            user,
-            start: time(a.min(b)),
-            end: time(a.max(b)),
-            events,
-            classes,
-            ends,
-            sums,
-            carried,
-        })
-}
-
-fn any_table() -> impl Strategy<Value = (SessionSchema, Vec<Owned>)> {
-    (0..3_usize, 0..3_usize).prop_flat_map(|(sums, carried)| {
-        let schema = SessionSchema {
-            sums: (0..sums).map(|i| format!("sum {i}")).collect(),
-            carried: (0..carried).map(|i| format!("field.{i}")).collect(),
-        };
-        let rows = proptest::collection::vec(any_session(&schema), 0..20);
-        (Just(schema), rows)
-    })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
-
-    #[test]
-    fn parquet_reads_back_as_written((schema, rows) in any_table(), workers in 1..4_usize) {
-        let out = write(&rows, &schema, OutputFormat::Parquet, workers);
-        let expected: Vec<_> = rows.into_iter().map(|row| (row.id().to_string(), row)).collect();
-        prop_assert_eq!(read_parquet(out.path()), expected);
+    fn plan(&self, sink: &str) -> Plan {
+        let text = format!("[[source]]\nname = 's'\nkind = 'http'\n[[sink]]\n{sink}");
+        let overrides = Overrides { live: true, ..Overrides::default() };
+        config::parse("run.toml", &text, self.folder.path(), &overrides).unwrap()
     }
 
-    #[test]
-    fn jsonl_reads_back_as_written((schema, rows) in any_table(), workers in 1..4_usize) {
-        let out = write(&rows, &schema, OutputFormat::Jsonl, workers);
-        let content = fs::read_to_string(out.path().join("sessions.jsonl")).unwrap();
-        let lines: Vec<serde_json::Value> = content.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        prop_assert_eq!(lines.len(), rows.len());
-        for (line, row) in lines.iter().zip(&rows) {
-            prop_assert_eq!(line.as_object().unwrap().len(), column_names(&schema).len());
-            prop_assert_eq!(&line["user"], &row.user);
-            prop_assert_eq!(&line["classes"], &serde_json::to_value(&row.classes).unwrap());
-            for (field, (entry, exit)) in schema.carried.iter().zip(&row.carried) {
-                prop_assert_eq!(&line[format!("entry_{field}")], &serde_json::to_value(entry).unwrap());
-                prop_assert_eq!(&line[format!("exit_{field}")], &serde_json::to_value(exit).unwrap());
+    fn shared<'w>(&'w self, schemas: &'w Arc<Schemas>) -> Shared<'w> {
+        let World { outputs, status, metrics, histories, .. } = self;
+        Shared { log: LOG, histories, outputs, schemas, status, metrics }
+    }
+
+    fn open(&self, sink: &str) -> Result<Sink, Error> {
+        let plan = self.plan(sink);
+        let schemas = Arc::new(Schemas::new(&schema(&plan)));
+        Sink::open(&plan.sinks[0], &plan.data_dir.join(FOLDER), &self.shared(&schemas))
+    }
+
+    /// Lets a sink take everything that is published.
+    fn take_all(&self, sink: &str) {
+        let mut sink = self.open(sink).unwrap();
+        let stop = Stop::default();
+        while sink.cursor.position.tick < self.outputs.upper() {
+            assert!(sink.step(&stop));
+        }
+        stop.ask(PATIENCE);
+        sink.run(&stop);
+    }
+
+    fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.folder.path().join(path)).unwrap()
+    }
+
+    fn letters(&self, sink: &str) -> Vec<Value> {
+        self.read(&format!("data/sinks/{sink}/dead_letters.jsonl"))
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+const FILE: &str = "name = 'f'\nkind = 'file'\npath = 'f.jsonl'\ncollection = 'counts'\nfrom = 'start'\n";
+const SOME: &str = "name = 'f'\nkind = 'file'\npath = 'f.jsonl'\ncollection = 'counts'\nfrom = 'start'\n\
+                    when = 'events >= 2'\n";
+
+/// What a sink that was never disturbed has written.
+fn undisturbed(sink: &str, workers: usize) -> String {
+    let world = World::new(workers);
+    world.publish_some();
+    world.take_all(sink);
+    world.read("f.jsonl")
+}
+
+#[test]
+fn a_file_has_what_was_asked_for() {
+    let text = undisturbed(SOME, 1);
+    let rows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let expected = (0..5).flat_map(|tick| [2, 3, 4].map(|events| (tick * 2, format!("tick {tick}"), events)));
+    let found = rows.iter().map(|change| {
+        assert_eq!((&change["collection"], &change["diff"]), (&"counts".into(), &1.into()));
+        let row = &change["row"];
+        (change["tick"].as_u64().unwrap(), row["class"].as_str().unwrap().to_owned(), row["events"].as_u64().unwrap())
+    });
+    assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    let keys: std::collections::BTreeSet<_> = rows.iter().map(|change| change["key"].to_string()).collect();
+    assert_eq!(keys.len(), 15);
+    let lines = |changes: &str| undisturbed(&format!("{FILE}changes = '{changes}'"), 1).lines().count();
+    assert_eq!(["added", "removed", "all"].map(lines), [20, 5, 25]);
+}
+
+#[test]
+fn keys_depend_on_the_change_alone() {
+    let text = undisturbed(SOME, 1);
+    for workers in [2, 3] {
+        assert_eq!(undisturbed(SOME, workers), text);
+    }
+    for batch in [1, 2, 7] {
+        assert_eq!(undisturbed(&format!("{SOME}batch = {batch}"), 2), text);
+    }
+    // What is left out does not move the keys of the others.
+    let all = undisturbed(&format!("{FILE}changes = 'all'"), 2);
+    assert!(text.lines().all(|line| all.lines().any(|other| other == line)));
+    // Another sink has others, and so has another collection or log.
+    let other = undisturbed(&SOME.replace("'f'", "'g'"), 1);
+    assert!(other.lines().zip(text.lines()).all(|(one, other)| one != other));
+}
+
+#[test]
+fn after_a_crash_at_any_point_the_file_has_each_change_once() {
+    let expected = undisturbed(SOME, 1);
+    let sink = &format!("{SOME}batch = 2");
+    for point in ["read", "torn", "whole", "known"] {
+        let mut world = World::new(1);
+        world.publish_some();
+        for epoch in 2.. {
+            {
+                let mut sink = world.open(sink).unwrap();
+                let Next::Batch(batch) = sink.changes.next(2).unwrap() else { break };
+                let Target::File(file) = &mut sink.target else { unreachable!() };
+                if point != "read" {
+                    assert!(matches!(file.deliver(&batch.changes, &mut sink.cursor.file), Outcome::Delivered));
+                }
+                if point == "torn" {
+                    let file = fs::OpenOptions::new().write(true).open(world.folder.path().join("f.jsonl")).unwrap();
+                    // Between lines, within one, and within the beginning of one.
+                    let cut = [0, 1, 30, batch.changes[0].json.len() as u64, 100][epoch as usize % 5];
+                    file.set_len(file.metadata().unwrap().len().saturating_sub(cut)).unwrap();
+                }
+                if point == "known" {
+                    assert!(sink.advance(batch.upto, &Stop::default()));
+                }
+            }
+            world = World::of(world.folder, 1 + epoch as usize % 2, epoch);
+            if point != "known" && epoch > 6 {
+                break;
             }
         }
-    }
-}
-
-/// Several row groups and batches for each worker, and the last ones not full.
-#[test]
-fn parquet_of_several_row_groups_keeps_the_order() {
-    let schema = SessionSchema::default();
-    let rows: Vec<_> = (0..300_000)
-        .map(|i| Owned { sums: vec![], carried: vec![], ..session(&format!("u{}", i / 3), i, 0, 0, None) })
-        .collect();
-    for workers in [1, 2] {
-        let out = write(&rows, &schema, OutputFormat::Parquet, workers);
-        let file = SerializedFileReader::new(File::open(out.path().join("sessions.parquet")).unwrap()).unwrap();
-        let sizes: Vec<_> = file.metadata().row_groups().iter().map(|group| group.num_rows()).collect();
-        let expected: &[i64] =
-            if workers == 1 { &[131_072, 131_072, 37_856] } else { &[131_072, 18_928, 131_072, 18_928] };
-        assert_eq!(sizes, expected);
-        let starts: Vec<_> = batches(out.path())
-            .iter()
-            .flat_map(|batch| batch.column(2).as_primitive::<Int64Type>().values().to_vec())
-            .collect();
-        assert!(starts.iter().copied().eq(0..300_000), "{workers} workers");
+        world.take_all(sink);
+        assert_eq!(world.read("f.jsonl"), expected, "{point}");
+        // There is nothing left.
+        world.take_all(sink);
+        assert_eq!(world.read("f.jsonl"), expected, "{point}");
     }
 }
 
 #[test]
-fn parquet_types_are_those_of_the_guide() {
-    let out = write(&[session("ann", 0, 1, 1, None)], &schema(), OutputFormat::Parquet, 1);
-    let file = File::open(out.path().join("sessions.parquet")).unwrap();
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
-    let types: Vec<_> =
-        builder.schema().fields().iter().map(|field| format!("{} {}", field.name(), field.data_type())).collect();
-    let map = r#"Map("key_value": non-null Struct("key": non-null Utf8, "value": non-null Int64), unsorted)"#;
-    assert_eq!(
-        types,
-        [
-            "session_id Utf8",
-            "user Utf8",
-            "start_us Int64",
-            "end_us Int64",
-            "duration_us Int64",
-            "events Int64",
-            &format!("classes {map}"),
-            "first_class Utf8",
-            "last_class Utf8",
-            "revenue Decimal128(38, 6)",
-            "revenue_not_numbers Int64",
-            "entry_button.kind Utf8",
-            "exit_button.kind Utf8"
-        ]
-    );
-    let schema = builder.parquet_schema();
-    assert_eq!(schema.root_schema().get_fields()[6].get_basic_info().logical_type_ref(), Some(&LogicalType::Map));
-    assert_eq!(schema.column(2).converted_type(), ConvertedType::NONE);
-    let group = builder.metadata().row_group(0);
-    assert!(group.column(1).bloom_filter_offset().is_some(), "a user can be looked up");
-    assert!(group.column(2).statistics().is_some());
+fn a_file_of_others_is_gone_on_with_and_never_cut() {
+    let world = World::new(1);
+    let path = world.folder.path().join("f.jsonl");
+    fs::write(&path, "mine, without an end").unwrap();
+    world.publish(&[("a", 1, 1)]);
+    world.take_all(FILE);
+    let text = world.read("f.jsonl");
+    assert!(text.starts_with("mine, without an end\n{\"key\":\"") && text.ends_with("}\n"), "{text}");
+    // Rotated away: a new file.
+    fs::rename(&path, path.with_extension("1")).unwrap();
+    world.publish(&[("b", 1, 1)]);
+    world.take_all(FILE);
+    assert_eq!(world.read("f.jsonl").lines().count(), 1);
+    // Another one in its place, longer than it was.
+    let other = "x".repeat(5000) + "\n";
+    fs::write(&path, &other).unwrap();
+    world.publish(&[("c", 1, 1)]);
+    world.take_all(FILE);
+    let text = world.read("f.jsonl");
+    assert!(text.starts_with(&other) && text.lines().count() == 2, "{text}");
+    // Not even what a sink finds that has not written yet.
+    let world = World::new(1);
+    let mut sink = world.open(FILE).unwrap();
+    fs::write(world.folder.path().join("f.jsonl"), "later\n").unwrap();
+    world.publish(&[("a", 1, 1)]);
+    assert!(sink.step(&Stop::default()));
+    assert!(world.read("f.jsonl").starts_with("later\n{"));
 }
 
 #[test]
-fn parquet_refuses_what_no_decimal_holds() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut writer = SessionWriter::new(OutputFormat::Parquet, &schema(), folder.path(), 0).unwrap();
-    let error = session("ann", 0, 10_i128.pow(38), 1, None).write(&mut writer).unwrap_err();
-    assert!(error.to_string().contains("sessions-0"), "{error}");
-}
-
-#[test]
-#[should_panic(expected = "row and schema differ")]
-fn a_row_of_another_schema_is_a_defect() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut writer = SessionWriter::new(OutputFormat::Csv, &SessionSchema::default(), folder.path(), 0).unwrap();
-    let _ = session("ann", 0, 0, 0, None).write(&mut writer);
-}
-
-#[test]
-fn counts_are_sorted_and_merged() {
-    let out = tempfile::tempdir().unwrap();
-    let staging = Staging::open(out.path()).unwrap();
-    let hour = Some(time(1_431_856_800_000_000));
-    let rows = [
-        ("view", hour, 2),
-        ("a,\"b\"", Some(EventTime::MAX.hour()), 1),
-        ("view", None, 5),
-        ("view", Some(time(-3_600_000_000)), 1),
-        ("a,\"b\"", Some(EventTime::MIN), 9),
-        ("view", hour, 40),
-    ];
-    write_counts(rows, &staging).unwrap();
-    staging.commit().unwrap();
-    assert_eq!(
-        fs::read_to_string(out.path().join(COUNTS_FILE)).unwrap(),
-        "class,hour,events\n\
-         \"a,\"\"b\"\"\",-009999-01-01T00:00:00Z,9\n\
-         \"a,\"\"b\"\"\",9999-12-31T23:00:00Z,1\n\
-         view,,5\n\
-         view,1969-12-31T23:00:00Z,1\n\
-         view,2015-05-17T10:00:00Z,42\n"
-    );
-}
-
-fn letter(source: u16, part: u32, offset: u64, payload: &[u8]) -> DeadLetter {
-    let position = Position { source, part, offset };
-    let message = "no \"value\"".to_owned();
-    DeadLetter { position, reason: Reason::NoJson, message, payload: payload.to_vec(), length: 99 }
-}
-
-/// Spools `letters` among `workers` as `deal` says, and gives the lines of the merged file.
-fn merged(letters: &[DeadLetter], workers: usize, deal: impl Fn(usize) -> usize) -> Vec<String> {
-    let out = tempfile::tempdir().unwrap();
-    let staging = Staging::open(out.path()).unwrap();
-    let mut spools: Vec<_> = (0..workers).map(|w| DeadLetterSpool::new(staging.scratch(), w).unwrap()).collect();
-    for (index, letter) in letters.iter().enumerate() {
-        spools[deal(index)].push(letter).unwrap();
+fn a_new_sink_begins_where_it_is_told_and_an_old_one_where_it_was() {
+    let world = World::new(1);
+    world.publish(&[("before", 1, 1)]);
+    let now = FILE.replace("from = 'start'", "from = 'now'");
+    world.take_all(&now);
+    world.publish(&[("after", 1, 1)]);
+    for sink in [&*now, FILE] {
+        // It is no new one any more.
+        world.take_all(sink);
+        let text = world.read("f.jsonl");
+        assert!(text.contains("after") && !text.contains("before"), "{text}");
     }
-    let counted: u64 = spools.iter().flat_map(|spool| spool.reasons().values()).sum();
-    assert_eq!(counted, letters.len() as u64);
-    let names = [("web", ["a.log", "b.log"]), ("app", ["c.log", "\"d\".log"])];
-    merge(spools, &staging, |position| {
-        let (source, paths) = names[usize::from(position.source)];
-        (source, paths[position.part as usize])
-    })
-    .unwrap();
-    staging.commit().unwrap();
-    let content = fs::read_to_string(out.path().join(DEAD_LETTERS_FILE)).unwrap();
-    content.lines().map(str::to_owned).collect()
+    let refused = |sink: &str| {
+        let error = world.open(sink).err().unwrap();
+        std::error::Error::source(&error).unwrap().to_string()
+    };
+    let text = refused(&FILE.replace("'counts'", "'late'"));
+    assert!(text.contains("it has followed `counts`"), "{text}");
+    // As after the log has been removed.
+    let other = World::of(tempfile::tempdir().unwrap(), 1, 1);
+    let data = |world: &World| world.folder.path().join("data/sinks/f");
+    fs::create_dir_all(data(&other)).unwrap();
+    fs::copy(data(&world).join("cursor.json"), data(&other).join("cursor.json")).unwrap();
+    let error = other.open(FILE).err().unwrap();
+    assert!(std::error::Error::source(&error).unwrap().to_string().contains("another log"), "{error}");
 }
 
 #[test]
-fn dead_letters_say_where_and_why() {
-    let letters = [letter(1, 1, 7, b"\xff{"), letter(0, 0, u64::MAX, "line\nfeed \u{2028}".as_bytes())];
-    let rest = r#""reason":"no_json","message":"no \"value\"","length":99"#;
-    assert_eq!(
-        merged(&letters, 1, |_| 0),
-        [
-            format!(
-                "{{\"source\":\"web\",\"path\":\"a.log\",\"offset\":{},{rest},\"payload\":\"line\\nfeed \u{2028}\"}}",
-                u64::MAX
-            ),
-            format!(r#"{{"source":"app","path":"\"d\".log","offset":7,{rest},"payload_base64":"/3s="}}"#),
-        ]
-    );
+fn what_was_not_kept_is_counted_and_the_rest_comes() {
+    let world = World::new(2);
+    world.publish(&[("first", 1, 1)]);
+    world.take_all(FILE);
+    for _ in 0..100 {
+        world.publish(&[("lost", 1, 1)]);
+    }
+    let oldest = world.outputs.retain(1000, Retention { bytes: 2000, ms: i64::MAX }).unwrap();
+    assert!(oldest > 2, "{oldest}");
+    let kept = world.outputs.upper() - oldest;
+    world.take_all(FILE);
+    let text = world.read("f.jsonl");
+    assert_eq!(text.lines().count() as u64, 1 + kept);
+    let letters = world.letters("f");
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0]["reason"], "sink_gap");
+    assert_eq!((&letters[0]["from_tick"], &letters[0]["to_tick"]), (&1.into(), &oldest.into()));
+    let metrics = world.metrics.text();
+    let line = format!("headwater_sink_lost_ticks_total{{sink=\"f\"}} {}", oldest - 1);
+    assert!(metrics.contains(&line), "{metrics}");
+    assert!(metrics.contains(&format!("headwater_sink_delivered_total{{sink=\"f\"}} {}", 1 + kept)), "{metrics}");
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+#[test]
+fn a_row_that_cannot_be_read_is_set_aside_between_the_others() {
+    let world = World::new(1);
+    let tick = world.outputs.upper();
+    let mut block = Block::new(tick, 0);
+    let (a, z) = (collections::count("a", None, 1), collections::count("zzz", None, 1));
+    block.add("counts", vec![(a, 1), (vec![2, b'x'], 1), (z, 1)]).unwrap();
+    world.outputs.append(0, &block).unwrap();
+    world.outputs.sync(0).unwrap();
+    world.take_all(FILE);
+    assert_eq!(world.read("f.jsonl").lines().count(), 2);
+    let letters = world.letters("f");
+    assert_eq!((letters.len(), &letters[0]["reason"]), (1, &"unreadable_row".into()));
+    assert_eq!(letters[0]["change"]["row"], Value::Null);
+}
 
-    /// Positions repeat here, and payloads are longer than the read buffer now and then.
-    #[test]
-    fn dead_letters_merge_in_the_order_of_the_log(
-        letters in proptest::collection::vec((0..2_u16, 0..2_u32, 0..9_u64, 0..12_000_usize), 0..40),
-        deal in proptest::collection::vec(0..3_usize, 40),
-    ) {
-        let letters: Vec<_> =
-            letters.into_iter().map(|(source, part, offset, size)| letter(source, part, offset, &vec![b'x'; size])).collect();
-        let lines = merged(&letters, 3, |index| deal[index]);
-        prop_assert_eq!(&lines, &merged(&letters, 1, |_| 0));
-        let read = lines.iter().map(|line| {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            let source = if line["source"] == "web" { 0 } else { 1 };
-            let part = ["a.log", "b.log", "c.log", "\"d\".log"].iter().position(|path| line["path"] == *path).unwrap() % 2;
-            (source, part as u32, line["offset"].as_u64().unwrap(), line["payload"].as_str().unwrap().len())
-        });
-        let read: Vec<_> = read.collect();
-        prop_assert!(read.is_sorted_by_key(|(source, part, offset, _)| (*source, *part, *offset)));
-        let expected = letters.iter().map(|l| (l.position.source, l.position.part, l.position.offset, l.payload.len()));
-        let (mut read, mut expected) = (read, expected.collect::<Vec<_>>());
-        read.sort_unstable();
-        expected.sort_unstable();
-        prop_assert_eq!(read, expected);
+#[test]
+fn a_file_that_cannot_be_written_is_written_later() {
+    let world = World::new(1);
+    let path = world.folder.path().join("f.jsonl");
+    let sink = world.open(FILE).unwrap();
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    world.publish(&[("a", 1, 1)]);
+    let stop = Arc::new(Stop::default());
+    let of_sink = Arc::clone(&stop);
+    let thread = thread::spawn(move || sink.run(&of_sink));
+    let failed = || world.metrics.text().contains("headwater_sink_retries_total{sink=\"f\"} 1");
+    wait_until("the sink has failed", failed);
+    fs::remove_dir(&path).unwrap();
+    wait_until("the file is written", || fs::read_to_string(&path).is_ok_and(|text| !text.is_empty()));
+    stop.ask(PATIENCE);
+    thread.join().unwrap();
+    assert_eq!(world.read("f.jsonl").lines().count(), 1);
+}
+
+#[test]
+fn patience_grows_and_never_coincides() {
+    let waits = || {
+        let mut backoff = backoff();
+        std::iter::from_fn(|| Some(backoff.wait().as_micros())).take(40).collect::<Vec<u128>>()
+    };
+    let all: Vec<Vec<u128>> = (0..50).map(|_| waits()).collect();
+    for (attempt, longest) in [(0, 500), (1, 1000), (2, 2000), (6, 32_000), (7, 60_000), (8, 60_000), (39, 60_000)] {
+        let waits: Vec<u128> = all.iter().map(|waits| waits[attempt]).collect();
+        let range = longest * 500..=longest * 1000;
+        assert!(waits.iter().all(|wait| range.contains(wait)), "{attempt}: {waits:?}");
+        assert!(waits.iter().max() > waits.iter().min());
     }
 }

@@ -7,9 +7,9 @@
 
 use super::expand::expand_some;
 use super::{SourceError, expand};
-use crate::intake::Refusal;
-use crate::log::delivery::{Cursor, DELIVERY_BYTES, Delivery};
 use crate::plan::{Format, SourceKind, SourcePlan};
+use crate::queue::delivery::{Cursor, DELIVERY_BYTES, Delivery};
+use crate::queue::intake::Refusal;
 use known::Known;
 use place::{Followed, Place, SETTLED};
 use reader::Piece;
@@ -69,7 +69,7 @@ pub(crate) const EVENT_BYTES: usize = DELIVERY_BYTES - 1024;
 ///   dead letter is a lower bound.
 /// - **Identity.** While the process lives, a file is its device, inode and time of creation, as long as what comes before
 ///   its cursor stays as it was. Otherwise it is its content ([`recognise`]).
-/// - **Resuming.** From the newest cursor of each [`crate::log::delivery::FileId`] in the deliveries that are durable. A
+/// - **Resuming.** From the newest cursor of each [`crate::queue::delivery::FileId`] in the deliveries that are durable. A
 ///   delivery that was refused is offered again, byte for byte.
 /// - **Errors.** A file that cannot be read is told once in the log and tried again; the others go on. Only refusals
 ///   are returned.

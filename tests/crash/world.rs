@@ -2,7 +2,6 @@
 
 use super::check;
 use super::expected::{Expected, Low, Records, block, payload};
-use headwater::log::control::Control;
 use headwater::log::error::LogError;
 use headwater::log::output::Retention;
 use headwater::log::partition::{Limits, Partition};
@@ -10,6 +9,7 @@ use headwater::log::remap::Uppers;
 use headwater::log::segment::LogId;
 use headwater::log::vfs::model::{Crash, ModelFs, Rng};
 use headwater::log::{CONTROL, Log, QUEUE, Settings};
+use headwater::queue::control::Control;
 use std::path::Path;
 use std::sync::Arc;
 

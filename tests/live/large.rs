@@ -10,7 +10,7 @@ use super::subscriber::{Subscriber, Truth};
 use super::{MEANING, folder, run_toml};
 use crate::headwater::Folder;
 use crate::patience::{eventually, wait_until};
-use headwater::rows::Collection;
+use headwater::collections::Collection;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};

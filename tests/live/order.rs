@@ -6,8 +6,8 @@ use super::events::{Event, PAST_MS, lines, sessions};
 use super::folder;
 use super::process::{Process, Restart};
 use super::published::{Published, same};
+use headwater::collections::Collection;
 use headwater::log::vfs::model::Rng;
-use headwater::rows::Collection;
 use serde_json::Value;
 
 #[test]

@@ -5,12 +5,12 @@ use super::MEANING;
 use super::events::GAP_MS;
 use super::subscriber::Truth;
 use crate::headwater::{Folder, Row};
+use headwater::collections::{self, Collection, Schemas};
 use headwater::config::{self, Overrides};
 use headwater::epoch;
 use headwater::log::vfs::RealFs;
 use headwater::log::{Log, Settings};
 use headwater::replay::schema;
-use headwater::rows::{self, Collection, Schemas};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -40,7 +40,7 @@ fn schemas(data: &Path) -> Schemas {
 fn json(schemas: &Schemas, collection: &str, row: &[u8]) -> Value {
     let collection = Collection::named(collection).unwrap();
     let (schema, mut json) = (schemas.of(collection), Vec::new());
-    rows::Row::decode(collection, row).unwrap().json(schema, 0..schema.columns.len(), &mut json);
+    collections::Row::decode(collection, row).unwrap().json(schema, 0..schema.columns.len(), &mut json);
     serde_json::from_slice(&json).unwrap()
 }
 
@@ -126,7 +126,7 @@ impl Published {
             let (removed, added) = (own().filter(|(_, diff)| **diff < 0), own().filter(|(_, diff)| **diff > 0));
             all.extend(removed.chain(added).map(|((name, row), diff)| {
                 let (schema, mut json) = (self.schemas.of(collection), Vec::new());
-                rows::Row::decode(collection, row).unwrap().json(schema, 0..schema.columns.len(), &mut json);
+                collections::Row::decode(collection, row).unwrap().json(schema, 0..schema.columns.len(), &mut json);
                 let row: Value = serde_json::from_slice(&json).unwrap();
                 serde_json::json!({ "tick": tick, "collection": name, "diff": diff, "row": row })
             }));

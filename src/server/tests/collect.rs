@@ -4,9 +4,9 @@ use super::{Answer, NUMBER, ONE, World, error};
 use crate::decode::framing::Framing;
 use crate::decode::interpret::{Batch, Range};
 use crate::decode::{Block, Decoder};
-use crate::log::delivery::Delivery;
+use crate::observe::status::{Phase, Report};
 use crate::plan::Format;
-use crate::status::{Phase, Report};
+use crate::queue::delivery::Delivery;
 use dataflows::Position;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -218,13 +218,13 @@ fn bombs_cost_no_more_than_the_limit() {
     (0..MIB).for_each(|_| encoder.write_all(&blank).unwrap());
     let zstd = encoder.finish().unwrap();
 
-    let before = crate::memory::peak_rss_bytes();
+    let before = crate::observe::memory::peak_rss_bytes();
     for (encoding, bomb) in [("gzip", gzip), ("zstd", zstd)] {
         assert!(bomb.len() < 1 << 20);
         let head = format!("POST /v1/events HTTP/1.1\ncontent-encoding: {encoding}");
         assert_eq!(world.send(&head, &bomb).error(), error(413, "too_large"));
     }
-    if let (Some(before), Some(after)) = (before, crate::memory::peak_rss_bytes()) {
+    if let (Some(before), Some(after)) = (before, crate::observe::memory::peak_rss_bytes()) {
         // Other tests run meanwhile.
         assert!(after - before < (MIB as u64) << 19, "from {before} to {after}");
     }

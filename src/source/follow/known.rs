@@ -1,7 +1,7 @@
 //! Which files have been read, and how far: the newest cursor of each, and which place on disk has that file now.
 
 use super::place::Place;
-use crate::log::delivery::{Cursor, FileId};
+use crate::queue::delivery::{Cursor, FileId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

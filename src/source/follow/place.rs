@@ -3,7 +3,7 @@
 use super::known::Known;
 use super::reader::Reader;
 use super::shape::Shape;
-use crate::log::delivery::FileId;
+use crate::queue::delivery::FileId;
 use crate::source::SourceError;
 use std::fs::{self, File, Metadata};
 use std::io;

@@ -14,7 +14,7 @@ use super::known::{MARK_BYTES, hash, tail};
 use super::place::{Place, Reading, SETTLED};
 use super::reader::{Piece, Reached, Reader};
 use super::{Follower, Turn};
-use crate::log::delivery::Cursor;
+use crate::queue::delivery::Cursor;
 use crate::source::SourceError;
 use std::time::{Duration, Instant};
 

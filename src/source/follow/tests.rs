@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::decode::framing::Framing;
-use crate::log::delivery::FileId;
 use crate::log::error::LogError;
 use crate::plan::{EventsPlan, Limits};
+use crate::queue::delivery::FileId;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use std::fs::OpenOptions;

@@ -7,7 +7,7 @@ use super::recognise::{Found, Probe};
 use super::shape::{Question, Shape};
 use super::{Follower, RETRY, TURN_BYTES, TURNS};
 use crate::decode::framing::Scanner;
-use crate::log::delivery::Cursor;
+use crate::queue::delivery::Cursor;
 use crate::source::SourceError;
 use crate::source::cutter::Survey;
 use std::time::Instant;

@@ -3,7 +3,7 @@
 //! The input is the text itself.
 
 use headwater::config::{self, ConfigError, Overrides};
-use headwater::explain::explain;
+use headwater::inspect::explain::explain;
 use headwater::plan::Plan;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, NarratableReportHandler};
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@ use headwater::decode::framing::Framing;
 use headwater::decode::interpret::{Batch, Interpreter, Range};
 use headwater::decode::longest::LONGEST;
 use headwater::decode::{Block, Decoder, Harvest, Read, detect, events_of};
-use headwater::explain::explain;
+use headwater::inspect::explain::explain;
 use headwater::plan::{Format, Plan};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};

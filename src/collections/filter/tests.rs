@@ -1,0 +1,204 @@
+//! What filters say of rows, and what is said of filters that are wrong.
+
+use super::*;
+use crate::collections::{self, Collection, Schemas};
+use crate::tables::{SessionRow, SessionSchema};
+use dataflows::{EventTime, Measure, UserKey};
+use proptest::prelude::*;
+
+fn schemas() -> Schemas {
+    Schemas::new(&SessionSchema { sums: vec!["amount".into()], carried: vec!["page".into()] })
+}
+
+fn session(user: &str, events: u64, classes: &[(&str, u64)], amount: Option<i128>, page: Option<&str>) -> Vec<u8> {
+    let time = EventTime::from_micros(1_000_000).unwrap();
+    let numbers = u64::from(amount.is_some());
+    collections::session(&SessionRow {
+        key: UserKey::of(user),
+        user,
+        start: time,
+        end: EventTime::from_micros(3_000_000).unwrap(),
+        events,
+        classes,
+        first_class: "login",
+        last_class: "logout",
+        sums: &[Measure { millionths: amount.unwrap_or(0), numbers, others: 0 }],
+        carried: &[(page, None)],
+    })
+}
+
+#[test]
+fn says_of_a_row_whether_it_is_wanted() {
+    let row = session("u42", 3, &[("login", 1), ("view", 2)], Some(12_500_000), Some("/a\"b"));
+    let row = Row::decode(Collection::Sessions, &row).unwrap();
+    let cases = [
+        (r#"user = "u42""#, true),
+        (r#"user = 'u42' and events >= 3"#, true),
+        (r#"user = "u42" AND NOT events >= 3"#, false),
+        (r#"user = "u1" or user = "u2" or (events < 4 and events > 2)"#, true),
+        (r#"user in ("u1", "u42")"#, true),
+        (r#"user starts_with "u4""#, true),
+        (r#"user starts_with "4""#, false),
+        (r#"classes has "view""#, true),
+        (r#"classes has "checkout""#, false),
+        (r#"classes.view = 2 and classes."login" = 1 and classes.checkout = 0"#, true),
+        ("amount = 12.5", true),
+        ("amount > 12.499999 and amount < 12.500001", true),
+        ("amount > 13", false),
+        ("exit_page = null and entry_page != null", true),
+        ("exit_page < \"z\" or exit_page >= null", false),
+        (r#"entry_page = "/a\"b""#, true),
+        ("start_us = 1000000 and end_us = 3000000 and duration_us = 2000000", true),
+        ("events = -3", false),
+        ("events in (1, 3)", true),
+        ("events <> 3", false),
+    ];
+    let all = schemas();
+    for (text, expected) in cases {
+        let filter =
+            Filter::parse(text, all.of(Collection::Sessions)).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(filter.matches(&row), expected, "{text}");
+        if let Some(anchors) = filter.anchors().filter(|_| expected) {
+            let has = |(column, text): &Anchor| row.value(*column) == Value::Text(text.as_str().into());
+            assert!(anchors.iter().any(has), "{text}: {anchors:?}");
+        }
+    }
+}
+
+#[test]
+fn a_filter_that_is_wrong_says_where_and_what_would_be_right() {
+    let cases = [
+        ("", 1, "expected a column, not the end"),
+        ("usr = \"u\"", 1, "did you mean `user`?"),
+        ("user", 5, "expected =, !=, <, <=, >, >=, `in` or `starts_with`, not the end"),
+        ("user = u42", 8, "expected a text in quotes, not `u42`"),
+        ("user = 42", 8, "expected a text in quotes, not `42`"),
+        ("events = \"3\"", 10, "expected a number, not the text \"3\""),
+        ("events = 3 events", 12, "expected `and`, `or` or the end"),
+        ("user = \"ü\" && events = 3", 12, "`&` means nothing here"),
+        ("user = \"u", 8, "no closing quote"),
+        ("(user = \"u\"", 12, "expected `)`, not the end"),
+        ("user in \"u\"", 9, "expected `(`"),
+        ("events = 1.2.3", 10, "no number"),
+        ("events = 99999999999999999999999999999999999", 10, "no number"),
+        ("classes = 3", 1, "classes has \"CLASS\""),
+    ];
+    let all = schemas();
+    for (text, at, message) in cases {
+        let error = Filter::parse(text, all.of(Collection::Sessions)).unwrap_err();
+        assert_eq!(error.at, at, "{text}: {error}");
+        assert!(error.message.contains(message), "{text}: {error}");
+    }
+    let deep = "(".repeat(10_000);
+    assert!(Filter::parse(&deep, all.of(Collection::Sessions)).unwrap_err().message.contains("parentheses"));
+}
+
+#[test]
+fn anchors_are_the_fewest_texts_that_a_row_can_be_found_by() {
+    let all = schemas();
+    let schema = all.of(Collection::Sessions);
+    let anchors = |text: &str| {
+        let anchors = Filter::parse(text, schema).unwrap().anchors()?;
+        Some(anchors.into_iter().map(|(column, text)| format!("{}={text}", schema.columns[column].name)).collect())
+    };
+    let some = |texts: &[&str]| Some(texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+    assert_eq!(anchors(r#"user in ("a", "b") and events > 1"#), some(&["user=a", "user=b"]));
+    assert_eq!(anchors(r#"user in ("a", "b") and first_class = "x""#), some(&["first_class=x"]));
+    assert_eq!(anchors(r#"user = "a" or session_id = "b""#), some(&["session_id=b", "user=a"]));
+    assert_eq!(anchors(r#"user = "a" or events = 1"#), None);
+    assert_eq!(anchors(r#"not user = "a""#), None);
+    assert_eq!(anchors(r#"user in ("a", null)"#), None);
+    assert_eq!(Filter::of_key("k", schema).anchors().map(|anchors| anchors.len()), Some(2));
+}
+
+/// A list of 10,000 values took 10,000 comparisons for each row and subscriber, and so did the same in other words.
+#[test]
+fn a_value_is_looked_up_in_a_list_and_not_compared_one_by_one() {
+    let all = schemas();
+    let schema = all.of(Collection::Sessions);
+    let users: Vec<String> = (0..10_000).map(|number| format!("\"u{number}\"")).collect();
+    let joined = |op: &str, or: &str| users.iter().map(|user| format!("user {op} {user}")).collect::<Vec<_>>().join(or);
+    let texts = [
+        (true, format!("user in ({})", users.join(", "))),
+        (true, joined("=", " or ")),
+        (false, format!("not user in ({})", users.join(", "))),
+        (false, joined("!=", " and ")),
+    ];
+    for (listed, text) in texts {
+        let filter = Filter::parse(&text, schema).unwrap();
+        assert!(filter.weight() <= 16, "{}", filter.weight());
+        for (user, known) in [("u0", true), ("u9999", true), ("u77", true), ("u10000", false), ("", false)] {
+            let row = session(user, 1, &[], None, None);
+            let row = Row::decode(Collection::Sessions, &row).unwrap();
+            assert_eq!(filter.matches(&row), known == listed, "{user} in {}…", &text[..30]);
+        }
+    }
+    let keys = Filter::any((0..1024).map(|key| Filter::of_key(&format!("k{key}"), schema)).collect());
+    assert!(keys.weight() <= 24, "{}", keys.weight());
+    assert_eq!(keys.anchors().unwrap().len(), 2048);
+
+    let costly = (0..5000).map(|at| format!("user starts_with \"{at}\"")).collect::<Vec<_>>().join(" or ");
+    let error = Filter::parse(&costly, schema).unwrap_err();
+    assert!(error.message.contains("more than 4096 comparisons"), "{error}");
+}
+
+/// A literal of a list, as text.
+fn literal() -> impl Strategy<Value = (Option<String>, Option<i32>)> {
+    prop_oneof![
+        Just((None, None)),
+        "[ab]{0,2}".prop_map(|text| (Some(text), None)),
+        (-3i32..4).prop_map(|number| (None, Some(number))),
+    ]
+}
+
+proptest! {
+    /// Against each literal by itself.
+    #[test]
+    fn lists_say_what_their_values_say_one_by_one(
+        literals in prop::collection::vec(literal(), 1..12),
+        user in "[ab]{0,2}",
+        page in prop::option::of("[ab]{0,2}"),
+        events in 0u64..4,
+        amount in prop::option::of(-3i128..4),
+    ) {
+        let row = session(&user, events, &[("a", events)], amount.map(|amount| amount * ONE), page.as_deref());
+        let row = Row::decode(Collection::Sessions, &row).unwrap();
+        let all = schemas();
+        let schema = all.of(Collection::Sessions);
+        for (name, is_text) in [("user", true), ("entry_page", true), ("events", false), ("amount", false), ("classes.a", false)] {
+            let shown: Vec<String> = literals.iter().filter_map(|literal| match literal {
+                (None, None) => Some("null".to_owned()),
+                (Some(text), None) if is_text => Some(format!("{text:?}")),
+                (None, Some(number)) if !is_text => Some(number.to_string()),
+                _ => None,
+            }).collect();
+            if shown.is_empty() {
+                continue;
+            }
+            let matches = |text: &str| Filter::parse(text, schema).unwrap().matches(&row);
+            let slow = shown.iter().any(|value| matches(&format!("{name} = {value}")));
+            let joined = |op: &str, by: &str| {
+                shown.iter().map(|value| format!("{name} {op} {value}")).collect::<Vec<_>>().join(by)
+            };
+            prop_assert_eq!(matches(&format!("{name} in ({})", shown.join(","))), slow);
+            prop_assert_eq!(matches(&joined("=", " or ")), slow);
+            prop_assert_eq!(matches(&joined("!=", " and ")), !slow);
+            let split = shown.len() / 2;
+            let list = |values: &[String]| match values {
+                [] => "user = null".to_owned(),
+                values => format!("{name} in ({})", values.join(",")),
+            };
+            prop_assert_eq!(matches(&format!("{} or {}", list(&shown[..split]), list(&shown[split..]))), slow);
+        }
+    }
+
+    #[test]
+    fn whatever_is_written_is_a_filter_or_an_error(text in ".{0,40}|([a-z_]{1,8} ?(=|<|in|has|and|or|not|\\(|\\)|,|\"[^\"]*\"|[0-9.-]+) ?){0,12}") {
+        let all = schemas();
+        for collection in Collection::ALL {
+            if let Err(error) = Filter::parse(&text, all.of(collection)) {
+                prop_assert!(error.at <= text.chars().count() + 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What lies beside the log in a data folder, checked as a start checks it: whether the log is there at all, `HISTORY`,
+//! the cursors of sinks, the reserve. Tokens of the HTTP server are the configuration's, not the folder's.
+
+use super::Damage;
+use super::advice::RESTORE;
+use crate::epoch::{self, Epoch};
+use crate::histories::{self, Histories, Place};
+use crate::log::inspect::Inspection;
+use crate::queue::control::Control;
+use crate::run::opening::{ANEW, lost};
+use crate::sink;
+use crate::sink::cursors::Found;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Read before the log is, as it refers to that.
+pub(super) struct Beside {
+    folder: PathBuf,
+    histories: io::Result<Option<Histories>>,
+    cursors: Vec<Found>,
+}
+
+impl Beside {
+    pub fn read(folder: &Path) -> Beside {
+        let cursors = sink::cursors::read(&folder.join(sink::FOLDER));
+        Beside { folder: folder.to_owned(), histories: Histories::load(folder), cursors }
+    }
+
+    /// What is wrong, and whether a start is refused because of it whatever the configuration.
+    pub fn check(self, epoch: Option<Epoch>, found: &Inspection<Control>) -> (Vec<Damage>, bool) {
+        let mut damages = Vec::new();
+        let upper = found.outputs.as_ref().map(|outputs| outputs.extent.next);
+        let log = epoch.map(|epoch| epoch.log);
+        let histories = self.histories.and_then(|histories| match (histories, log, place(found)) {
+            (Some(histories), Some(log), Some(at)) => {
+                let checked = histories.check(log, &at).map_err(io::Error::other);
+                checked.map(|()| Some(histories))
+            }
+            (histories, ..) => Ok(histories),
+        });
+        let histories = histories.map_err(|error| {
+            let means = "it is not known which ticks each start has given out, or the folder was put together from parts \
+                         of several times. A start is refused";
+            damages.push(damage(&self.folder.join(histories::FILE), &error.to_string(), means, RESTORE));
+        });
+        let mut refused = histories.is_err();
+        let reserve = self.folder.join(crate::reserve::NAME);
+        if reserve.symlink_metadata().is_ok_and(|file| !file.is_file()) {
+            let means = "no space can be set aside. A start is refused";
+            damages.push(damage(&reserve, "this is no regular file", means, "remove it"));
+            refused = true;
+        }
+        for cursor in self.cursors {
+            if let Some(why) = cursor.problem(log, histories.as_ref().ok().and_then(Option::as_ref), upper) {
+                let means = "it is not known what the sink has handed over. A start is refused if the configuration has \
+                             the sink";
+                let to_do = "give the sink another name; or remove its folder, and it begins anew";
+                damages.push(damage(cursor.file(), &why, means, to_do));
+            }
+        }
+        (damages, refused)
+    }
+}
+
+/// Where a start would begin; `None` if the log cannot be opened.
+fn place(found: &Inspection<Control>) -> Option<Place> {
+    let queue = found.queue.iter().map(|part| part.map(|extent| extent.next)).collect::<Option<_>>()?;
+    Some(Place { tick: found.remap.as_ref()?.extent.next, queue })
+}
+
+/// The log, or a part of it, is gone.
+pub(super) fn missing(folder: &Path) -> Option<Damage> {
+    // Of an `EPOCH` that is missing or cannot be read more is said elsewhere.
+    epoch::last(folder).ok().flatten()?;
+    let what = lost(folder).ok().flatten()?;
+    let means = "events and sessions that were here are gone. A start is refused, as it would begin with nothing";
+    Some(damage(&folder.join("log"), &what, means, ANEW))
+}
+
+fn damage(file: &Path, what: &str, means: &str, to_do: &str) -> Damage {
+    let file = Some(file.display().to_string());
+    Damage { file, at: None, what: what.into(), means: means.into(), to_do: to_do.into(), harmless: false }
+}

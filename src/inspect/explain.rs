@@ -1,0 +1,187 @@
+//! `headwater explain`: how one event is read, and why it is of its class.
+
+use crate::decode::fault::Fault;
+use crate::decode::interpret::{Interpreter, Range, Role};
+use crate::decode::path::Path;
+use crate::decode::reading::{Reading, Value};
+use crate::decode::{Block, Decoder, Harvest, Read, detect};
+use crate::error::Error;
+use crate::plan::{Format, Plan, SourceKind};
+use crate::tables::rfc3339;
+use crate::text::printable;
+use dataflows::classify::{Definitions, Why};
+use dataflows::{NoTime, Position, Sessionless, UserKey, ValueKind};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+/// Explains every event in `bytes` (an event of the named source, or of the only one) in words.
+pub fn explain(plan: &Arc<Plan>, source: Option<&str>, bytes: &[u8]) -> Result<String, Error> {
+    let names = || plan.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
+    let index = match source {
+        Some(name) => plan.sources.iter().position(|source| source.name == name),
+        None => (plan.sources.len() == 1).then_some(0),
+    };
+    let wrong = |message: &str, help: &str| Error::usage(message, help);
+    let which = || format!("--source with one of: {}", names());
+    let index = index.ok_or_else(|| wrong("it is not clear which source the event is of", &which()))?;
+    let detected = detect::detect(bytes);
+    let format = match plan.sources[index].kind {
+        // Whatever is posted is read as JSON.
+        SourceKind::Http => Some(Format::Json),
+        SourceKind::File { .. } => plan.sources[index].format.or(detected.map(|detected| detected.format)),
+    };
+    let format =
+        format.ok_or_else(|| wrong("cannot tell the format of the event", "set `format` in its [[source]]"))?;
+    let framing = detect::framing(format, bytes);
+    let (header, offset, body) = match format {
+        Format::Csv => {
+            let row = framing
+                .records(bytes)
+                .next()
+                .ok_or_else(|| wrong("there is no header row", "give a CSV header and a row"))?;
+            let end = row.0 + row.1.len();
+            (Some(Arc::from(row.1)), end, &bytes[end..])
+        }
+        _ => (None, 0, bytes),
+    };
+    let position = Position { source: index as u16, part: 0, offset: offset as u64 };
+    let block = Block { position, format, framing, header: header.as_ref(), received: None, bytes: body };
+    let definitions = Definitions::new(plan.rules.clone(), &BTreeSet::new());
+    let mut sheets = Sheets { plan, definitions, done: Vec::new() };
+    Decoder::new(Arc::clone(plan), Range::default()).read(&block, &mut sheets);
+    if sheets.done.is_empty() {
+        return Err(wrong(
+            "there is no event in the input",
+            "give one JSON object, a log line, or a CSV header and rows",
+        ));
+    }
+    Ok(sheets.done.join("\n"))
+}
+
+/// One for each event, printed.
+struct Sheets<'p> {
+    plan: &'p Plan,
+    definitions: Definitions,
+    done: Vec<String>,
+}
+
+impl Harvest for Sheets<'_> {
+    type Mark = usize;
+
+    fn event(&mut self, interpreter: &mut Interpreter, read: Read<'_>, position: Position, payload: &[u8]) {
+        let title = format!("event at byte {}, {} bytes", position.offset, payload.len());
+        let mut sheet = Sheet { title, rows: Vec::new() };
+        match read {
+            Ok(reading) => event(self.plan, interpreter, reading, &self.definitions, &mut sheet),
+            Err(Fault { reason, message }) => sheet.add("dead letter", reason.code(), &message),
+        }
+        self.done.push(sheet.to_string());
+    }
+
+    fn mark(&self) -> usize {
+        self.done.len()
+    }
+
+    fn back_to(&mut self, mark: usize) {
+        self.done.truncate(mark);
+    }
+}
+
+fn event(plan: &Plan, interpreter: &mut Interpreter, reading: &Reading, definitions: &Definitions, sheet: &mut Sheet) {
+    let chosen = interpreter.choose(reading);
+    let has_ids = !interpreter.events().id.is_empty();
+    let [user, _, kind, _] = Role::ALL.map(|role| {
+        let mut joined = String::new();
+        let value = chosen[role as usize].and_then(|one| interpreter.text(reading, role, one, &mut joined));
+        match (value, chosen[role as usize]) {
+            (Some(value), Some(one)) => {
+                let paths: Vec<_> = interpreter.parts(role, one).map(Path::to_string).collect();
+                let from = format!("from {}", paths.join(" + "));
+                match role {
+                    Role::Time => sheet.add(
+                        role.name(),
+                        &read_time(interpreter, reading, one),
+                        &format!("{from} = {}", value.text),
+                    ),
+                    _ => sheet.add(role.name(), value.text, &from),
+                }
+            }
+            _ if role == Role::Id && !has_ids => sheet.add(role.name(), "-", "not configured"),
+            _ => sheet.add(role.name(), "-", "none of the candidate paths is present"),
+        }
+        value.map(|value| value.text.to_owned())
+    });
+    for (index, field) in plan.fields.iter().enumerate() {
+        match interpreter.field(reading, index) {
+            Some(slot) => {
+                let values: Vec<_> = reading.all(slot).map(|value| value.text).collect();
+                sheet.add(&field.name, &values.join(", "), &format!("from {}", interpreter.paths().path(slot)));
+            }
+            None if interpreter.exists(reading, index) => {
+                sheet.add(&field.name, "-", "exists, as an object or an array, which has no value of its own");
+            }
+            None => sheet.add(&field.name, "-", "none of its paths is present"),
+        }
+    }
+    if interpreter.texts_cut() > 0 {
+        sheet.add("note", "cut", "a user or a type has more than 1 KiB: it ends in a digest of the whole");
+    }
+    if reading.ambiguous {
+        sheet.add("note", "ambiguous", "a path is there both as a dotted key and nested: the nested one counts");
+    }
+    let kind = kind.as_deref().map(|text| Value { kind: ValueKind::String, text });
+    let descriptor = interpreter.descriptor(reading, kind);
+    sheet.add("shape", &descriptor.shape.to_string(), "");
+    sheet.add("signature", &interpreter.signature_id(reading, kind).to_string(), "");
+    let (class, why) = definitions.classify(&descriptor);
+    let why = match why {
+        Why::Rule(rule) => format!("by rule {} of {}, priority {}", rule.order + 1, plan.rules.len(), rule.priority),
+        Why::Kind => "the type, as no rule claims it".into(),
+        Why::Overflow => "one type too many".into(),
+        Why::Nothing => "there is no type and no rule claims it".into(),
+    };
+    sheet.add("class", class, &why);
+    let user = user.map(|user| UserKey::of(&user));
+    let session = match (user, interpreter.time(reading, chosen[Role::Time as usize])) {
+        (Some(user), Ok(_)) => return sheet.add("session", "yes", &format!("of user key {user:?}")),
+        (None, _) => Sessionless::NoUser,
+        (_, Err(NoTime::Absent)) => Sessionless::NoTime,
+        (_, Err(NoTime::Unreadable)) => Sessionless::UnreadableTime,
+    };
+    sheet.add("session", "no", &format!("{}: it counts by class, but belongs to no session", session.code()));
+}
+
+fn read_time(interpreter: &Interpreter, reading: &Reading, candidate: usize) -> String {
+    interpreter.time(reading, Some(candidate)).map_or("unreadable".into(), rfc3339)
+}
+
+/// Rows of name, value and remark, aligned when printed.
+#[derive(Default)]
+struct Sheet {
+    title: String,
+    rows: Vec<[String; 3]>,
+}
+
+/// Values up to this width are aligned; longer ones push their remark aside.
+const VALUE_WIDTH: usize = 40;
+
+impl Sheet {
+    fn add(&mut self, name: &str, value: &str, remark: &str) {
+        self.rows.push([name, value, remark].map(printable));
+    }
+}
+
+impl fmt::Display for Sheet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = |column: usize| self.rows.iter().map(move |row| row[column].chars().count());
+        let name_width = width(0).max().unwrap_or(0);
+        let value_width = width(1).filter(|width| *width <= VALUE_WIDTH).max().unwrap_or(0);
+        writeln!(f, "{}", self.title)?;
+        for [name, value, remark] in &self.rows {
+            let line = format!("  {name:<name_width$}  {value:<value_width$}  {remark}");
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}

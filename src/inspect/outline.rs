@@ -1,0 +1,429 @@
+//! `headwater plan`: what a replay would read and do, and what a run would take in. Looks at the files, reads no event,
+//! writes nothing.
+
+mod render;
+
+use crate::decode::defaults;
+use crate::decode::detect::Detected;
+use crate::decode::framing::Framing;
+use crate::decode::path::Path;
+use crate::error::Error;
+use crate::plan::{Candidate, EventsPlan, Format, Plan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan};
+use crate::replay;
+use crate::source::{self, SourceError};
+use crate::tables::{COUNTS_COLUMNS, COUNTS_FILE, DEAD_LETTERS_FILE, OutputFormat, column_names};
+use crate::text::plural;
+use dataflows::classify::Definitions;
+use dataflows::rules::{Predicate, Rule, UNCLASSIFIED};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A plan with what its files are, as printable data. Its fields are an interface: add to them, don't rename them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Outline {
+    pub config: String,
+    pub workers: usize,
+    pub data_dir: String,
+    pub gap_s: f64,
+    pub files: u64,
+    /// As stored.
+    pub bytes: u64,
+    /// Of a run.
+    pub http: HttpOutline,
+    /// In the order in which they are read.
+    pub sources: Vec<SourceOutline>,
+    pub fields: Vec<FieldOutline>,
+    /// Name and field.
+    pub sum: BTreeMap<String, String>,
+    pub carry: Vec<String>,
+    /// In the order in which they are tried.
+    pub rules: Vec<RuleOutline>,
+    /// Of the graph, in the order of the flow.
+    pub stages: Vec<StageOutline>,
+    pub outputs: Vec<OutputOutline>,
+    /// Of a run.
+    pub sinks: Vec<SinkOutline>,
+    /// Of a plan that can be replayed: why it cannot be run.
+    pub run_refuses: Option<String>,
+}
+
+/// The server that takes events in while `headwater run` does.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct HttpOutline {
+    pub listen: String,
+    /// Names that requests may address besides IP addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// `None`: nobody needs one.
+    pub tokens: Option<String>,
+    pub max_body: usize,
+    /// Requests a second; `None`: as many as there are.
+    pub rate: Option<u32>,
+    pub origins: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SourceOutline {
+    pub name: String,
+    pub kind: &'static str,
+    /// A run goes on with what is added to the files.
+    pub follow: bool,
+    /// Of a source that a run takes events of over HTTP: the path.
+    pub posted_to: Option<String>,
+    /// Files, folders and globs.
+    pub paths: Vec<String>,
+    /// As configured; `None`: told from the content of each file.
+    pub format: Option<&'static str>,
+    pub bytes: u64,
+    /// In the order in which they are read.
+    pub files: Vec<FileOutline>,
+    pub user: Candidates,
+    pub time: Candidates,
+    #[serde(rename = "type")]
+    pub kind_of_event: Candidates,
+    pub id: Candidates,
+    pub zone: String,
+    /// `None`: every record counts.
+    pub dedupe_s: Option<f64>,
+    pub max_future_s: f64,
+    pub explode: Option<String>,
+    pub max_bytes: usize,
+    pub max_depth: usize,
+    pub max_keys: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FileOutline {
+    pub path: String,
+    pub bytes: u64,
+    /// `None` of what is no regular file, such as a pipe.
+    pub format: Option<&'static str>,
+    pub framing: Option<&'static str>,
+    pub compression: Option<&'static str>,
+    /// Of a file that is followed: why it cannot be read yet. A run tells it in its log and tries again.
+    pub not_yet: Option<String>,
+}
+
+/// Where a value is looked for: the first that is present gives it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Candidates {
+    /// `configured`, `built-in`, or `none`.
+    pub from: &'static str,
+    /// By format, unless they are configured: `any`.
+    pub paths: BTreeMap<&'static str, Vec<String>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FieldOutline {
+    pub name: String,
+    pub paths: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RuleOutline {
+    pub class: String,
+    pub priority: i64,
+    /// All have to hold.
+    pub when: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageOutline {
+    pub name: &'static str,
+    pub does: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OutputOutline {
+    pub path: String,
+    pub columns: Vec<String>,
+    /// There is such a file, which would be replaced.
+    pub exists: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SinkOutline {
+    pub name: String,
+    pub kind: &'static str,
+    /// The file, or the address.
+    pub to: String,
+    pub collection: &'static str,
+    /// `added`, `removed` or `all`.
+    pub changes: &'static str,
+    /// `None`: every row.
+    pub when: Option<String>,
+    pub batch: usize,
+    /// Where it begins that has not been there before: `now` or `start`.
+    pub from: &'static str,
+    /// Of the headers that it sends.
+    pub headers: Vec<String>,
+}
+
+const ANY: &str = "any";
+
+impl Outline {
+    /// Looks into the files of the plan. `out` and `format` are those of the replay; so are files that the command line
+    /// has given.
+    ///
+    /// # Errors
+    /// What would end a replay before its first record: a file that is missing or may not be read, or whose format
+    /// cannot be told. If a source is only read by a run, also what a start refuses ([`Plan::check_run`]).
+    pub fn of(
+        plan: &Plan,
+        files_given: bool,
+        out: Option<&std::path::Path>,
+        format: OutputFormat,
+    ) -> Result<Outline, Error> {
+        let run_refuses = match plan.check_run() {
+            Err(error) if !files_given && plan.sources.iter().any(SourcePlan::is_of_run) => return Err(error),
+            checked => checked.err().map(|error| error.to_string()),
+        };
+        let posted = plan.sources.iter().filter(|source| source.kind == SourceKind::Http).count();
+        let sources = (0..).zip(&plan.sources).map(|(index, source)| source_outline(index, source, posted > 1));
+        let sources: Vec<SourceOutline> = sources.collect::<Result<_, _>>()?;
+        let paths = |candidates: &[Path]| candidates.iter().map(Path::to_string).collect();
+        let name = |field: usize| plan.fields[field].name.clone();
+        let definitions = Definitions::new(plan.rules.clone(), &BTreeSet::new());
+        Ok(Outline {
+            config: plan.config.display().to_string(),
+            workers: plan.workers,
+            data_dir: plan.data_dir.display().to_string(),
+            gap_s: seconds(plan.sessions.gap),
+            files: sources.iter().map(|source| source.files.len() as u64).sum(),
+            bytes: sources.iter().map(|source| source.bytes).sum(),
+            http: HttpOutline {
+                listen: plan.http.listen.clone(),
+                hosts: plan.http.hosts.clone(),
+                tokens: plan.http.tokens.as_ref().map(|path| path.display().to_string()),
+                max_body: plan.http.max_body,
+                rate: plan.http.rate,
+                origins: plan.http.origins.clone(),
+            },
+            sources,
+            fields: plan
+                .fields
+                .iter()
+                .map(|field| FieldOutline { name: field.name.clone(), paths: paths(&field.candidates) })
+                .collect(),
+            sum: plan.sessions.sums.iter().map(|(sum, field)| (sum.clone(), name(*field))).collect(),
+            carry: plan.sessions.carry.iter().map(|field| name(*field)).collect(),
+            rules: definitions.rules().iter().map(|rule| rule_outline(plan, rule)).collect(),
+            stages: stages(plan),
+            outputs: outputs(plan, out, format),
+            sinks: plan.sinks.iter().map(sink_outline).collect(),
+            run_refuses,
+        })
+    }
+
+    /// One JSON object on one line.
+    pub fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+}
+
+/// `named`: requests have to say which source their events are of.
+fn source_outline(index: u16, source: &SourcePlan, named: bool) -> Result<SourceOutline, Error> {
+    let events = &source.events;
+    let mut files = Vec::new();
+    for part in parts_of(index, source)? {
+        let path = part.path.display().to_string();
+        let probed = match source::probe(&part, events.limits.event_bytes) {
+            Ok(probed) => probed,
+            Err(error) if source.kind == (SourceKind::File { follow: true }) => {
+                let bytes = std::fs::metadata(&part.path).map_or(0, |metadata| metadata.len());
+                let not_yet = Some(error.to_string());
+                files.push(FileOutline { path, bytes, format: None, framing: None, compression: None, not_yet });
+                continue;
+            }
+            Err(error) => return Err(Error::run("read the sources")(error)),
+        };
+        files.push(FileOutline {
+            path,
+            bytes: probed.bytes,
+            format: probed.content.map(|Detected { format, .. }| format.name()),
+            framing: probed.content.map(|Detected { framing, .. }| framing_name(framing)),
+            compression: probed.compression,
+            not_yet: None,
+        });
+    }
+    let mut formats = Vec::from(Format::ALL);
+    match (files.is_empty(), source.kind) {
+        (false, _) => {
+            formats.retain(|format| files.iter().any(|file| file.format.is_none_or(|name| name == format.name())));
+        }
+        (true, SourceKind::Http) => formats = vec![Format::Json],
+        // It can still become any.
+        (true, SourceKind::File { .. }) => formats.retain(|format| source.format.is_none_or(|only| only == *format)),
+    }
+    let candidates = |configured: &Option<Vec<Candidate>>, built_in: fn(Format) -> Vec<Candidate>| match configured {
+        Some(configured) => chosen("configured", [(ANY, texts(configured, events))]),
+        None => {
+            let by_format = formats.iter().map(|format| (format.name(), texts(&built_in(*format), events)));
+            chosen("built-in", by_format)
+        }
+    };
+    let id = match events.id.is_empty() {
+        true => chosen("none", []),
+        false => chosen("configured", [(ANY, texts(&events.id, events))]),
+    };
+    Ok(SourceOutline {
+        name: source.name.clone(),
+        kind: match source.kind {
+            SourceKind::File { .. } => "file",
+            SourceKind::Http => "http",
+        },
+        follow: source.kind == SourceKind::File { follow: true },
+        posted_to: (source.kind == SourceKind::Http).then(|| match named {
+            true => format!("/v1/events?source={}", source.name),
+            false => "/v1/events".into(),
+        }),
+        paths: source.paths.iter().map(|path| path.display().to_string()).collect(),
+        format: source.format.map(Format::name),
+        bytes: files.iter().map(|file| file.bytes).sum(),
+        user: candidates(&events.user, defaults::user),
+        time: candidates(&events.time, defaults::time),
+        kind_of_event: candidates(&events.kind, defaults::kind),
+        id,
+        zone: events.zone.clone(),
+        dedupe_s: events.dedupe.map(seconds),
+        max_future_s: seconds(events.max_future),
+        explode: events.explode.as_ref().map(Path::to_string),
+        max_bytes: events.limits.event_bytes,
+        max_depth: events.limits.depth,
+        max_keys: events.limits.keys,
+        files,
+    })
+}
+
+/// The files of a source. Of one that is followed, none has to be there yet.
+fn parts_of(index: u16, source: &SourcePlan) -> Result<Vec<source::Part>, Error> {
+    match source::expand(&source.paths) {
+        Err(SourceError::NoMatch { .. }) if source.kind == SourceKind::File { follow: true } => Ok(Vec::new()),
+        _ => Ok(replay::parts_of(index, source)?.collect()),
+    }
+}
+
+fn chosen(from: &'static str, paths: impl IntoIterator<Item = (&'static str, Vec<String>)>) -> Candidates {
+    Candidates { from, paths: paths.into_iter().collect() }
+}
+
+/// The parts of a composed candidate with what joins them.
+fn texts(candidates: &[Candidate], events: &EventsPlan) -> Vec<String> {
+    let join = |parts: &[Path]| parts.iter().map(Path::to_string).collect::<Vec<_>>();
+    candidates.iter().map(|one| join(&one.parts).join(&format!(" + \"{}\" + ", events.join))).collect()
+}
+
+fn rule_outline(plan: &Plan, rule: &Rule) -> RuleOutline {
+    let condition = |condition: &dataflows::rules::Condition| {
+        let test = &plan.tests[condition.test as usize];
+        let field = &plan.fields[test.field].name;
+        match (&test.predicate, condition.answer) {
+            (Predicate::Exists, true) => format!("{field} is there"),
+            (Predicate::Exists, false) => format!("{field} is not there"),
+            (predicate, true) => format!("{field} {}", asks(predicate)),
+            (predicate, false) => format!("not: {field} {}", asks(predicate)),
+        }
+    };
+    RuleOutline { class: rule.name.clone(), priority: rule.priority, when: rule.when.iter().map(condition).collect() }
+}
+
+fn asks(predicate: &Predicate) -> String {
+    match predicate {
+        Predicate::Exists => "is there".into(),
+        Predicate::OneOf(texts) => match texts.as_slice() {
+            [only] => format!("is {only:?}"),
+            several => {
+                format!("is one of {}", several.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", "))
+            }
+        },
+        Predicate::Prefix(prefix) => format!("begins with {prefix:?}"),
+        Predicate::Range { min: Some(min), max: Some(max) } if min == max => format!("is the number {min}"),
+        Predicate::Range { min: Some(min), max: Some(max) } => format!("is from {min} to {max}"),
+        Predicate::Range { min: Some(min), max: None } => format!("is at least {min}"),
+        Predicate::Range { min: None, max: Some(max) } => format!("is at most {max}"),
+        Predicate::Range { min: None, max: None } => "is a number".into(),
+    }
+}
+
+/// The graph as it would be built for this plan (`dataflows::pipeline`).
+fn stages(plan: &Plan) -> Vec<StageOutline> {
+    let stage = |name, does: String| StageOutline { name, does };
+    let dedupe = plan.sources.iter().any(|source| source.events.dedupe.is_some());
+    let ingest = if dedupe { "one record for each event id counts" } else { "every record counts" };
+    let classify = match plan.rules.len() {
+        0 => format!("the type is the class, or {UNCLASSIFIED}"),
+        rules => format!("by {}, else the type, else {UNCLASSIFIED}", counted(rules, "rule")),
+    };
+    let sums = plan.sessions.sums.len();
+    let details = [("sum", sums), ("carried field", plan.sessions.carry.len())];
+    let details = details.into_iter().filter(|(_, count)| *count > 0).map(|(noun, count)| counted(count, noun));
+    let details = details.collect::<Vec<_>>().join(" and ");
+    let with = if details.is_empty() { "" } else { ", with " };
+    let mut decode = "records to events: user, time, type".to_owned();
+    if !plan.fields.is_empty() {
+        decode += &format!(", {}", counted(plan.fields.len(), "field"));
+    }
+    if !plan.tests.is_empty() {
+        decode += &format!("; {} for the rules", counted(plan.tests.len(), "test"));
+    }
+    vec![
+        stage("decode", decode),
+        stage("ingest", ingest.into()),
+        stage("classify", classify),
+        stage("counts", "events by class and hour".into()),
+        stage("sessionless", "events without user or time, by reason".into()),
+        stage("sessionize", format!("events of a user, split by the gap{with}{details}")),
+    ]
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {}", plural(count as u64, noun))
+}
+
+fn outputs(plan: &Plan, out: Option<&std::path::Path>, format: OutputFormat) -> Vec<OutputOutline> {
+    let folder = out.unwrap_or(&plan.data_dir);
+    let columns = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let output = |name: &str, columns| {
+        let path = folder.join(name);
+        OutputOutline { path: path.display().to_string(), columns, exists: path.exists() }
+    };
+    vec![
+        output(COUNTS_FILE, columns(&COUNTS_COLUMNS)),
+        output(DEAD_LETTERS_FILE, columns(&["source", "path", "offset", "reason", "message", "length", "payload"])),
+        output(format.sessions_file(), column_names(&replay::schema(plan))),
+    ]
+}
+
+fn sink_outline(sink: &SinkPlan) -> SinkOutline {
+    let (kind, to, headers) = match &sink.target {
+        SinkTarget::File(path) => ("file", path.display().to_string(), Vec::new()),
+        SinkTarget::Http(http) => {
+            ("http", http.url.clone(), http.headers.iter().map(|(name, _)| name.clone()).collect())
+        }
+    };
+    SinkOutline {
+        name: sink.name.clone(),
+        kind,
+        to,
+        collection: sink.collection.name(),
+        changes: sink.changes.name(),
+        when: sink.when.as_ref().map(|when| when.text.clone()),
+        batch: sink.batch,
+        from: match sink.from {
+            SinkStart::Now => "now",
+            SinkStart::Start => "start",
+        },
+        headers,
+    }
+}
+
+fn framing_name(framing: Framing) -> &'static str {
+    match framing {
+        Framing::Lines => "lines",
+        Framing::JsonValues => "values",
+        Framing::Csv => "rows",
+    }
+}
+
+fn seconds(micros: i64) -> f64 {
+    micros as f64 / 1e6
+}

@@ -1,0 +1,77 @@
+//! What arrives in the control partition: like any other input it has offsets and ticks, and recovery replays it.
+//!
+//! Labels and deletions will be further kinds.
+
+use crate::queue::definitions::Definitions;
+use serde::{Deserialize, Serialize};
+
+/// Version of the encoding, in its first byte. A kind may be added without a new one: programs that do not know it
+/// refuse the record, as skipping it would compute something else.
+const VERSION: u8 = 1;
+
+/// One control record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Control {
+    /// A generation begins: from here on ticks are computed by this program.
+    Generation {
+        epoch: u64,
+        /// Fingerprint of code semantics and graph configuration.
+        program: [u8; 32],
+    },
+    /// From here on, `source` in positions and in the remap means the source of this name.
+    Source { source: u16, name: String },
+    /// From here on these tests are made, and these rules hold.
+    Definitions { definitions: Definitions },
+}
+
+impl Control {
+    /// Payload of a record of the control partition.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        serde_json::to_writer(&mut bytes, self)
+            .expect("numbers and text are always JSON, and memory can be written to");
+        bytes
+    }
+
+    /// # Errors
+    /// What is wrong, if this is no control record that this program knows.
+    pub fn decode(payload: &[u8]) -> Result<Control, String> {
+        match payload.split_first() {
+            Some((&VERSION, json)) => serde_json::from_slice(json).map_err(|error| error.to_string()),
+            Some((version, _)) => Err(format!("version {version} of control records, this program knows {VERSION}")),
+            None => Err("an empty control record".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_refused_and_not_skipped() {
+        let source = Control::Source { source: 3, name: "clicks".into() };
+        assert_eq!(Control::decode(&source.encode()), Ok(source));
+        let generation = Control::Generation { epoch: 7, program: [9; 32] };
+        assert_eq!(Control::decode(&generation.encode()), Ok(generation));
+        for unknown in [&b""[..], b"\x02{}", b"\x01{\"kind\":\"rule\"}", b"\x01{\"kind\":\"source\",\"source\":1}"] {
+            assert!(Control::decode(unknown).is_err());
+        }
+    }
+
+    /// Control partitions hold these bytes, written by release 0.1.0: whatever its fields are called in the program, a
+    /// record is read and written like this.
+    #[test]
+    fn the_encoding_is_pinned() {
+        let digits = (0..32).map(|digit: u8| digit.to_string()).collect::<Vec<_>>().join(",");
+        for json in [
+            r#"{"kind":"source","source":0,"name":"collector"}"#.to_owned(),
+            format!(r#"{{"kind":"generation","epoch":1,"program":[{digits}]}}"#),
+            r#"{"kind":"definitions","definitions":{"tests":[{"field":"price","candidates":["price"],"predicate":{"Range":{"min":1.0,"max":null}}}],"rules":[{"name":"purchase","priority":0,"order":0,"when":[{"test":0,"answer":true}]}]}}"#.to_owned(),
+        ] {
+            let bytes = [&[1], json.as_bytes()].concat();
+            assert_eq!(Control::decode(&bytes).unwrap().encode(), bytes, "{json}");
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! The sequencer: mints ticks and binds offsets to them. The only place where the wall clock meets the dataflow: as the
+//! `now_ms` of a tick, durable before anything of the tick enters the graph.
+//!
+//! ```text
+//! intake ─ durable offsets ─▶ sequencer ─ remap, synced ─▶ Ticks ─▶ workers
+//!                                 ▲ room                     ▲ done │
+//!                                 └──────────────────────────┴──────┘
+//! ```
+
+use crate::log::error::LogError;
+use crate::log::partition::Reader;
+use crate::log::remap::{Binding, Uppers};
+use crate::log::{CONTROL, Log, QUEUE};
+use crate::observe::metrics::Metrics;
+use crate::observe::status::Status;
+use crate::plan::LogPlan;
+use crate::queue::intake::{Intake, wall_ms};
+use crate::reserve::Reserve;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::thread::{self, Thread};
+use crate::sync::{Condvar, Mutex, MutexGuard};
+use dataflows::{EventTime, Tick};
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+/// While events gather, the sequencer looks so often whether they shall wait no longer.
+const LOOK: Duration = Duration::from_millis(10);
+/// Bytes that one tick takes of one part.
+const TICK_BYTES: u64 = 16 << 20;
+/// What has gathered to so many bytes waits no longer.
+const HURRY_BYTES: u64 = 4 << 20;
+/// Ticks that may be bound and not done: one that is computed, and one that is synced meanwhile. Above that, nothing is
+/// bound: what arrives waits in the queue, so that ticks grow with the load, and cost less per event.
+const IN_FLIGHT: usize = 2;
+/// Without news, the sequencer looks around so often.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How soon a snapshot is taken while there is no space, up to two after anything has happened.
+const SNAPSHOT_WITHOUT_SPACE: Duration = Duration::from_secs(1);
+/// Time that a slow machine may take to arrange a row of a snapshot: many times what it takes on others.
+const ARRANGE_ROW: Duration = Duration::from_micros(20);
+/// A snapshot is taken when so many bytes were bound since the last one, however recent it is.
+const SNAPSHOT_BYTES: u64 = 1 << 30;
+
+/// A tick that has happened.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    pub tick: Tick,
+    /// Milliseconds since 1970-01-01T00:00:00Z.
+    pub now_ms: i64,
+    /// By part of the queue: what it takes.
+    pub queue: Vec<Range<u64>>,
+    /// What it takes of the control partition.
+    pub control: Range<u64>,
+    /// Of its remap record.
+    pub digest: [u8; 32],
+    /// A snapshot is taken at its end.
+    pub snapshot: bool,
+    /// When it was bound, or read again.
+    pub at: Instant,
+}
+
+/// What a worker does next.
+pub enum Next {
+    Tick(Arc<Bound>),
+    Wait,
+    /// There will be no other tick.
+    End,
+}
+
+/// The ticks that are under way: bound by the sequencer, taken and done by every worker.
+pub struct Ticks {
+    state: Mutex<State>,
+    /// Rung when something is done.
+    bell: Condvar,
+    /// Nothing before this tick will be replayed: set by those who take snapshots.
+    release: AtomicU64,
+    /// Signs of life of workers that take long over a tick.
+    beats: AtomicU64,
+    /// Rows of a snapshot that the workers have brought back.
+    rows: AtomicU64,
+}
+
+struct State {
+    bound: VecDeque<Arc<Bound>>,
+    ended: bool,
+    workers: Vec<WorkerState>,
+}
+
+#[derive(Clone)]
+struct WorkerState {
+    thread: Option<Thread>,
+    restored: bool,
+    /// The next tick that it has not done.
+    done: Tick,
+    /// When its next session closes.
+    deadline: Option<EventTime>,
+}
+
+impl Ticks {
+    /// `first`: the first tick that is to be done.
+    pub fn new(workers: usize, first: Tick) -> Ticks {
+        let worker = WorkerState { thread: None, restored: false, done: first, deadline: None };
+        let state = State { bound: VecDeque::new(), ended: false, workers: vec![worker; workers] };
+        let [release, beats, rows] = [0; 3].map(AtomicU64::new);
+        Ticks { state: Mutex::new(state), bell: Condvar::new(), release, beats, rows }
+    }
+
+    /// From now on the calling thread is woken when there is a tick.
+    pub fn join(&self, worker: usize) {
+        self.lock().workers[worker].thread = Some(thread::current());
+    }
+
+    pub fn next(&self, tick: Tick) -> Next {
+        let state = self.lock();
+        let index = state.bound.front().and_then(|front| tick.checked_sub(front.tick));
+        match index.and_then(|index| state.bound.get(index as usize)) {
+            Some(bound) => Next::Tick(Arc::clone(bound)),
+            None if state.ended => Next::End,
+            None => Next::Wait,
+        }
+    }
+
+    /// A worker has done the ticks before `upper`.
+    pub fn done(&self, worker: usize, upper: Tick, deadline: Option<EventTime>) {
+        let mut state = self.lock();
+        (state.workers[worker].done, state.workers[worker].deadline) = (upper, deadline);
+        let done = state.done();
+        while state.bound.front().is_some_and(|front| front.tick < done) {
+            state.bound.pop_front();
+        }
+        drop(state);
+        self.bell.notify_all();
+    }
+
+    /// The next tick that is not done by all workers.
+    pub fn all_done(&self) -> Tick {
+        self.lock().done()
+    }
+
+    /// Every worker has begun, and has what a snapshot brought back.
+    pub fn all_joined(&self) -> bool {
+        self.lock().workers.iter().all(|worker| worker.restored)
+    }
+
+    /// A worker has what a snapshot brought back.
+    pub fn restored(&self, worker: usize) {
+        self.lock().workers[worker].restored = true;
+    }
+
+    /// The workers that have not done a tick.
+    pub fn behind(&self, tick: Tick) -> Vec<usize> {
+        let state = self.lock();
+        (0..state.workers.len()).filter(|worker| state.workers[*worker].done <= tick).collect()
+    }
+
+    /// Says that a worker makes progress within a tick, however long that takes.
+    pub fn beat(&self) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how often a worker has said that it makes progress.
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
+    /// Says that a worker has brought back more rows of a snapshot: how many.
+    pub fn restores(&self, rows: usize) {
+        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        self.beat();
+    }
+
+    /// How much longer than usual no worker may give a sign of life: what a snapshot has brought back is arranged at once.
+    pub fn patience(&self) -> Duration {
+        let rows = if self.all_joined() { 0 } else { self.rows.load(Ordering::Relaxed) };
+        ARRANGE_ROW.saturating_mul(rows.try_into().unwrap_or(u32::MAX))
+    }
+
+    /// When the oldest tick under way was bound.
+    pub fn oldest(&self) -> Option<(Tick, Instant)> {
+        self.lock().bound.front().map(|bound| (bound.tick, bound.at))
+    }
+
+    /// Nothing before `tick` will be replayed.
+    pub fn release(&self, tick: Tick) {
+        self.release.fetch_max(tick, Ordering::AcqRel);
+    }
+
+    pub(crate) fn bind(&self, bound: Bound) {
+        let mut state = self.lock();
+        state.bound.push_back(Arc::new(bound));
+        State::wake(state);
+    }
+
+    pub(crate) fn end(&self) {
+        let mut state = self.lock();
+        state.ended = true;
+        State::wake(state);
+    }
+
+    /// Waits until fewer than `limit` ticks are under way, at most for `patience`: whether they are.
+    fn room(&self, limit: usize, patience: Duration) -> bool {
+        let full = |state: &mut State| state.bound.len() >= limit;
+        let waited = self.bell.wait_timeout_while(self.lock(), patience, full);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+
+    fn deadline(&self) -> Option<EventTime> {
+        self.lock().workers.iter().filter_map(|worker| worker.deadline).min()
+    }
+
+    /// A thread that panics ends the process, so nothing half done is seen.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn done(&self) -> Tick {
+        self.workers.iter().map(|worker| worker.done).min().unwrap_or(0)
+    }
+
+    /// Wakes the workers once they can have the lock, which is the first thing that they want.
+    fn wake(state: MutexGuard<'_, State>) {
+        let threads: Vec<Thread> = state.workers.iter().filter_map(|worker| worker.thread.clone()).collect();
+        drop(state);
+        threads.iter().for_each(Thread::unpark);
+    }
+}
+
+/// Owns the log but for the writing ends of the queue, and what is published.
+pub struct Sequencer {
+    log: Log,
+    readers: Vec<Reader>,
+    intake: Arc<Intake>,
+    ticks: Arc<Ticks>,
+    status: Arc<Status>,
+    metrics: Arc<Metrics>,
+    reserve: Arc<Reserve>,
+    /// Of the last tick.
+    uppers: Vec<u64>,
+    control: u64,
+    minted: Instant,
+    snapshot: Instant,
+    plan: LogPlan,
+    /// Bytes bound since the last snapshot; `None`: nothing has happened since.
+    since: Option<u64>,
+    /// Snapshots since something was bound.
+    quiet: u32,
+}
+
+impl Sequencer {
+    /// Hands the ticks from `first` on, which have happened before, to the workers.
+    ///
+    /// # Errors
+    /// As [`crate::log::remap::RemapReader::binding`].
+    pub fn recover(
+        log: Log,
+        first: Tick,
+        plan: LogPlan,
+        intake: Arc<Intake>,
+        ticks: Arc<Ticks>,
+        status: Arc<Status>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Sequencer, LogError> {
+        let (readers, reserve) = (intake.readers(), Arc::clone(intake.reserve()));
+        let now = Instant::now();
+        let (uppers, since) = (vec![0; readers.len()], None);
+        let mut sequencer = Sequencer {
+            log,
+            readers,
+            intake,
+            ticks,
+            status,
+            metrics,
+            reserve,
+            uppers,
+            control: 0,
+            minted: now,
+            snapshot: now,
+            plan,
+            since,
+            quiet: 0,
+        };
+        let mut remap = sequencer.log.remap.reader();
+        if let Some(before) = first.checked_sub(1) {
+            sequencer.take(&remap.binding(before)?, false);
+        }
+        remap.bindings(first, sequencer.log.remap.next(), |binding| {
+            let bound = sequencer.take(&binding, false);
+            sequencer.since = Some(0);
+            sequencer.ticks.bind(bound);
+            Ok(())
+        })?;
+        sequencer.status.bound.store(sequencer.log.remap.next(), Ordering::Release);
+        Ok(sequencer)
+    }
+
+    /// Mints ticks until the intake is drained and everything is bound. Gives the log back, which holds the lock.
+    ///
+    /// # Errors
+    /// Those of the log that leave no way to go on. For want of space it waits.
+    pub fn run(mut self) -> Result<Log, LogError> {
+        loop {
+            let release = self.ticks.release.swap(0, Ordering::AcqRel);
+            if release > 0 {
+                self.reserve.patiently(|| self.log.release(release))?;
+            }
+            if !self.ticks.room(IN_FLIGHT, PATIENCE) {
+                continue;
+            }
+            // Before the survey: what becomes durable after it is not the last.
+            let drained = self.intake.is_drained();
+            // Before the survey: whatever is counted by now is in it.
+            let backlog = self.intake.backlog();
+            let (uppers, behind) = self.survey();
+            let bytes = if behind { TICK_BYTES } else { backlog };
+            let news = uppers != self.uppers || self.log.control.durable() > self.control;
+            let wall = wall_ms();
+            // What the ticks under way will close is not known yet.
+            let passed = |deadline: EventTime| deadline.micros() <= wall.saturating_mul(1000);
+            let closes = self.ticks.oldest().is_none() && self.ticks.deadline().is_some_and(passed);
+            let snapshot = self.snapshot_due(drained && !news);
+            if !(news || closes || snapshot) {
+                if drained {
+                    self.ticks.end();
+                    return Ok(self.log);
+                }
+                // Counted after it had been bound.
+                self.intake.bound(backlog);
+                self.intake.wait(self.patience(wall));
+                continue;
+            }
+            let left = self.plan.tick.saturating_sub(self.minted.elapsed());
+            // The first tick of a log is waited for: nothing can be read before it.
+            let first = self.log.remap.next() == 0;
+            if !left.is_zero() && bytes < HURRY_BYTES && !drained && !first {
+                thread::sleep(left.min(LOOK));
+                continue;
+            }
+            let now_ms = if behind { self.received(&uppers)?.unwrap_or(wall) } else { wall };
+            self.mint(now_ms, uppers, bytes, snapshot)?;
+        }
+    }
+
+    fn mint(&mut self, now_ms: i64, uppers: Vec<u64>, bytes: u64, snapshot: bool) -> Result<(), LogError> {
+        if uppers != self.uppers {
+            self.quiet = 0;
+        }
+        let named: Uppers = uppers.iter().zip(0..).map(|(upper, part)| ((QUEUE, part), *upper)).collect();
+        let binding = self.reserve.patiently(|| self.log.bind(now_ms, named.clone()).cloned())?;
+        self.minted = Instant::now();
+        self.since = Some(self.since.unwrap_or(0) + bytes);
+        if snapshot {
+            (self.snapshot, self.since) = (self.minted, None);
+            self.quiet += 1;
+        }
+        let bound = self.take(&binding, snapshot);
+        self.intake.bound(bytes);
+        self.metrics.ticks.inc();
+        self.status.bound.store(binding.tick + 1, Ordering::Release);
+        self.ticks.bind(bound);
+        Ok(())
+    }
+
+    /// What a binding takes, after the one before.
+    fn take(&mut self, binding: &Binding, snapshot: bool) -> Bound {
+        let upper = |key| binding.uppers.get(&key).copied().unwrap_or(0);
+        let mut queue = Vec::with_capacity(self.uppers.len());
+        for (part, last) in (0..).zip(&mut self.uppers) {
+            let next = upper((QUEUE, part));
+            queue.push(std::mem::replace(last, next)..next);
+        }
+        let next = upper((CONTROL, 0));
+        let control = std::mem::replace(&mut self.control, next)..next;
+        let (tick, now_ms, digest) = (binding.tick, binding.now_ms, binding.digest());
+        Bound { tick, now_ms, queue, control, digest, snapshot, at: Instant::now() }
+    }
+
+    /// How far the next tick goes in each part, and whether that leaves something.
+    fn survey(&self) -> (Vec<u64>, bool) {
+        let (mut uppers, mut behind) = (Vec::with_capacity(self.uppers.len()), false);
+        for (reader, from) in self.readers.iter().zip(&self.uppers) {
+            let durable = reader.durable();
+            let upper = if durable > *from { reader.within(*from, durable, TICK_BYTES) } else { *from };
+            behind |= upper < durable;
+            uppers.push(upper);
+        }
+        (uppers, behind)
+    }
+
+    /// Received time of the last record below `uppers`.
+    fn received(&mut self, uppers: &[u64]) -> Result<Option<i64>, LogError> {
+        let mut last = None;
+        for ((reader, from), upper) in self.readers.iter_mut().zip(&self.uppers).zip(uppers) {
+            if upper > from {
+                reader.read(upper - 1, *upper, |record| last = last.max(Some(record.received_ms)))?;
+            }
+        }
+        Ok(last)
+    }
+
+    fn snapshot_due(&self, last: bool) -> bool {
+        // The log is released behind the older of two snapshots, so that one more may make space.
+        let helps = self.quiet < 2 && !self.reserve.is_held();
+        if !last && helps && self.snapshot.elapsed() >= SNAPSHOT_WITHOUT_SPACE.min(self.plan.snapshot) {
+            return true;
+        }
+        let Some(bytes) = self.since else { return false };
+        last || bytes >= SNAPSHOT_BYTES || self.snapshot.elapsed() >= self.plan.snapshot
+    }
+
+    /// How long nothing has to be done unless there is news.
+    fn patience(&self, wall: i64) -> Duration {
+        let until = |deadline: EventTime| Duration::from_millis((deadline.micros() / 1000 - wall).max(1) as u64);
+        self.ticks.deadline().map_or(PATIENCE, until).min(PATIENCE)
+    }
+}

@@ -1,0 +1,300 @@
+//! What a replay says when it ends: [`Summary`], as one JSON object or as text for a person.
+
+use crate::tables::rfc3339;
+use crate::text::{COLUMNS, DIM, Text, plural, printable, span, wrap};
+use dataflows::{EventTime, Reason, Sessionless};
+use indicatif::{DecimalBytes, HumanCount};
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+/// The figures of one replay. Its fields are an interface: add to them, don't rename them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// Events that count: decoded, within the range, duplicates left out.
+    pub events: u64,
+    pub users: u64,
+    pub sessions: u64,
+    /// Sessions whose gap had not passed at `now`.
+    pub open_sessions: u64,
+    pub dead_letters: u64,
+    /// Events that were left out since one with the same id and payload counts.
+    pub duplicates: u64,
+    /// Events with an id that was not checked against ids further back than the horizon.
+    pub duplicates_unchecked: u64,
+    /// Events that held a path both as a dotted key and nested; the nested one counts.
+    pub ambiguous: u64,
+    /// Events outside `--from` and `--to`.
+    pub outside: u64,
+    /// Users, types and carried texts that were too long, and were cut.
+    pub texts_cut: u64,
+    pub classes: BTreeMap<String, u64>,
+    /// By [`Reason::code`].
+    pub dead_letter_reasons: BTreeMap<String, u64>,
+    /// Events with a class but without a session.
+    pub sessionless: BTreeMap<String, u64>,
+    /// Input files, and their bytes as stored.
+    pub files: u64,
+    pub bytes: u64,
+    pub workers: u64,
+    pub gap_s: f64,
+    /// The time at which the replay ends; `None` if no event had one.
+    #[serde(serialize_with = "serialize_time")]
+    pub now: Option<EventTime>,
+    pub elapsed_s: f64,
+    pub events_per_s: f64,
+    /// `None` where the system does not say.
+    pub peak_rss_bytes: Option<u64>,
+    /// Files that were written.
+    pub out: Vec<String>,
+    /// Sinks of the configuration, none of which was written to: they act in a run only.
+    pub sinks: u64,
+}
+
+/// Largest classes that the text shows; the others are counted. JSON has them all.
+const CLASSES_SHOWN: usize = 10;
+/// Longest name that the text shows in full.
+const NAME_WIDTH: usize = 32;
+
+impl Summary {
+    /// Sets `elapsed_s` and what follows from it.
+    pub fn took(&mut self, elapsed: Duration) {
+        self.elapsed_s = elapsed.as_secs_f64();
+        self.events_per_s = if self.elapsed_s > 0.0 { self.events as f64 / self.elapsed_s } else { 0.0 };
+    }
+
+    /// One JSON object on one line.
+    pub fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+
+    /// For a person, within 80 columns but for the paths of outputs.
+    pub fn render(&self, color: bool) -> String {
+        let mut table = Table { text: Text::new(color), width: self.label_width(), digits: self.number_width() };
+        // Writing into a string does not fail.
+        let _ = self.write(&mut table);
+        table.text.out
+    }
+
+    fn write(&self, table: &mut Table) -> fmt::Result {
+        table.text.heading(&format!(
+            "{} {} of {} {} from {} {}",
+            HumanCount(self.sessions),
+            plural(self.sessions, "session"),
+            HumanCount(self.users),
+            plural(self.users, "user"),
+            HumanCount(self.events),
+            plural(self.events, "event"),
+        ))?;
+
+        table.blank()?;
+        let files =
+            format!("in {} {}, {}", HumanCount(self.files), plural(self.files, "file"), DecimalBytes(self.bytes));
+        table.count("events", self.events, &files)?;
+        table.some("duplicates", self.duplicates, "the same id and payload again; left out")?;
+        table.some("not checked", self.duplicates_unchecked, "for duplicates beyond the horizon")?;
+        table.some("ambiguous", self.ambiguous, "a path both dotted and nested; nested counts")?;
+        table.some("out of range", self.outside, "outside --from and --to; left out")?;
+        table.some("texts cut", self.texts_cut, "users, types, carried: over 1 KiB")?;
+        table.count("users", self.users, "")?;
+        table.count("sessions", self.sessions, &format!("split where a gap exceeds {}", span(self.gap_s)))?;
+        if let Some(now) = self.now {
+            table.some("open", self.open_sessions, &format!("may go on after {}", rfc3339(now)))?;
+        }
+
+        self.write_classes(table)?;
+        table.reasons(
+            "dead letters",
+            "records that could not become events",
+            &self.dead_letter_reasons,
+            dead_letter_meaning,
+        )?;
+        table.reasons(
+            WIDEST_LABEL,
+            "events that have a class, but belong to no session",
+            &self.sessionless,
+            sessionless_meaning,
+        )?;
+
+        table.blank()?;
+        let rate = HumanCount(self.events_per_s.round() as u64);
+        write!(table.text.out, "{}, {rate} events/s", elapsed(self.elapsed_s))?;
+        write!(table.text.out, ", {} {}", self.workers, plural(self.workers, "worker"))?;
+        if let Some(bytes) = self.peak_rss_bytes {
+            write!(table.text.out, ", peak memory {}", DecimalBytes(bytes))?;
+        }
+        table.text.out.push('\n');
+        for path in &self.out {
+            writeln!(table.text.out, "{}", printable(path))?;
+        }
+        if self.sinks > 0 {
+            let act = if self.sinks == 1 { "acts" } else { "act" };
+            let sinks = plural(self.sinks, "sink");
+            writeln!(table.text.out, "{} {sinks} {act} in `headwater run` only", HumanCount(self.sinks))?;
+        }
+        Ok(())
+    }
+
+    fn write_classes(&self, table: &mut Table) -> fmt::Result {
+        if self.classes.is_empty() {
+            return Ok(());
+        }
+        table.blank()?;
+        table.count("classes", self.classes.len() as u64, "")?;
+        let total: u64 = self.classes.values().sum();
+        let share = |events: u64| format!("{:>5.1}%", 100.0 * events as f64 / total.max(1) as f64);
+        let classes = self.largest_classes();
+        let (shown, rest) = classes.split_at(classes.len().min(CLASSES_SHOWN));
+        for (class, events) in shown {
+            table.count(&format!("  {}", shorten(class)), *events, &share(*events))?;
+        }
+        if !rest.is_empty() {
+            let events = rest.iter().map(|(_, events)| events).sum();
+            table.count(&format!("  {} more", HumanCount(rest.len() as u64)), events, &share(events))?;
+        }
+        Ok(())
+    }
+
+    /// By falling number of events, then by name.
+    fn largest_classes(&self) -> Vec<(&str, u64)> {
+        let mut classes: Vec<_> = self.classes.iter().map(|(class, events)| (class.as_str(), *events)).collect();
+        classes.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        classes
+    }
+
+    fn label_width(&self) -> usize {
+        let classes = self.largest_classes();
+        let classes = classes.iter().take(CLASSES_SHOWN).map(|(class, _)| shorten(class).chars().count());
+        let reasons = self.dead_letter_reasons.keys().chain(self.sessionless.keys()).map(|code| code.chars().count());
+        let indented = classes.chain(reasons).map(|width| width + 2);
+        indented.chain([WIDEST_LABEL.len()]).max().unwrap_or_default()
+    }
+
+    fn number_width(&self) -> usize {
+        let counts = [
+            self.events,
+            self.duplicates,
+            self.duplicates_unchecked,
+            self.ambiguous,
+            self.outside,
+            self.texts_cut,
+            self.users,
+            self.sessions,
+            self.classes.values().sum(),
+            self.dead_letter_reasons.values().sum(),
+            self.sessionless.values().sum(),
+        ];
+        counts.iter().map(|count| HumanCount(*count).to_string().len()).max().unwrap_or_default()
+    }
+}
+
+/// Label of a section: no other is longer.
+const WIDEST_LABEL: &str = "without session";
+
+/// A text in the making: a label, a number, a remark.
+struct Table {
+    text: Text,
+    /// Of the labels, in characters.
+    width: usize,
+    /// Of the numbers.
+    digits: usize,
+}
+
+impl Table {
+    fn blank(&mut self) -> fmt::Result {
+        writeln!(self.text.out)
+    }
+
+    fn count(&mut self, label: &str, count: u64, remark: &str) -> fmt::Result {
+        write!(self.text.out, "{label:<0$}  {1:>2$}", self.width, HumanCount(count).to_string(), self.digits)?;
+        if !remark.is_empty() {
+            let (dim, plain) = self.text.style(DIM);
+            let indent = self.width + 2 + self.digits + 2;
+            let mut lines = wrap(remark, COLUMNS.saturating_sub(indent)).into_iter();
+            write!(self.text.out, "  {dim}{}{plain}", lines.next().unwrap_or_default())?;
+            for line in lines {
+                write!(self.text.out, "\n{:indent$}{dim}{line}{plain}", "")?;
+            }
+        }
+        writeln!(self.text.out)
+    }
+
+    /// Only if there are any.
+    fn some(&mut self, label: &str, count: u64, remark: &str) -> fmt::Result {
+        if count > 0 { self.count(&format!("  {label}"), count, remark) } else { Ok(()) }
+    }
+
+    fn reasons(
+        &mut self,
+        label: &str,
+        remark: &str,
+        reasons: &BTreeMap<String, u64>,
+        meaning: fn(&str) -> &'static str,
+    ) -> fmt::Result {
+        let total: u64 = reasons.values().sum();
+        if total == 0 {
+            return Ok(());
+        }
+        self.blank()?;
+        self.count(label, total, remark)?;
+        for (code, count) in reasons {
+            self.some(&shorten(code), *count, meaning(code))?;
+        }
+        Ok(())
+    }
+}
+
+fn dead_letter_meaning(code: &str) -> &'static str {
+    let reason = Reason::ALL.into_iter().find(|reason| reason.code() == code);
+    reason.map_or("", |reason| match reason {
+        Reason::NotUtf8 => "not valid UTF-8",
+        Reason::NoJson => "not valid JSON, or cut short",
+        Reason::NotAnObject => "JSON, but not an object",
+        Reason::DuplicateKey => "an object or a header names a key twice",
+        Reason::TooLarge => "more bytes than the limit",
+        Reason::TooDeep => "nested deeper than the limit",
+        Reason::TooManyKeys => "more keys than the limit",
+        Reason::WrongFieldCount => "a row with more or fewer fields than the header",
+        Reason::NoLogLine => "not in Common or Combined Log Format",
+        Reason::DamagedInput => "the rest of the input could not be read",
+        Reason::ConflictingDuplicate => "an id seen before, with another payload",
+        Reason::Poison => "a defect of the decoder: please report it",
+    })
+}
+
+fn sessionless_meaning(code: &str) -> &'static str {
+    match Sessionless::ALL.into_iter().find(|reason| reason.code() == code) {
+        Some(Sessionless::NoUser) => "no value at the user paths",
+        Some(Sessionless::NoTime) => "no value at the time paths",
+        Some(Sessionless::UnreadableTime) => "the value at the time path is no time",
+        None => "",
+    }
+}
+
+fn shorten(name: &str) -> String {
+    let name = printable(name);
+    match name.char_indices().nth(NAME_WIDTH) {
+        None => name,
+        Some(_) => name.chars().take(NAME_WIDTH - 1).chain(['…']).collect(),
+    }
+}
+
+/// A measurement: as exact as a person wants it.
+fn elapsed(seconds: f64) -> String {
+    if seconds < 60.0 {
+        return format!("{seconds:.2} s");
+    }
+    let seconds = seconds.round() as u64;
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+fn serialize_time<S: Serializer>(time: &Option<EventTime>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.map(rfc3339).serialize(serializer)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! One worker's loop of a replay: takes chunks, decodes them into the graph, and hands over the views when all is done.
+
+use crate::decode::interpret::{Batch, Range};
+use crate::decode::{Block, Decoder};
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::source::{Chunk, Next, Source};
+use dataflows::engine::{Engine, Views};
+use dataflows::ingest::{Dedupe, Verdict};
+use dataflows::pipeline::Settings;
+use dataflows::{DeadLetter, Position, Tick};
+use std::sync::Arc;
+use timely::worker::Worker;
+
+/// Ticks that may be under way at once: enough to hide the round trips of progress, few enough to bound what waits in
+/// the operators.
+const IN_FLIGHT: Tick = 3;
+
+/// Memory for the ids of all workers together. When it is full, the ids of the oldest events are forgotten, and
+/// records as old as these are counted as not checked.
+const DEDUPE_BYTES: usize = 2 << 30;
+
+/// What one worker counted on its way.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Events that held one path both dotted and nested.
+    pub ambiguous: u64,
+    /// Events outside of the asked range of event time.
+    pub outside: u64,
+    /// Users, types and carried texts that were cut.
+    pub texts_cut: u64,
+    pub duplicates: u64,
+    pub duplicates_unchecked: u64,
+    /// Records that another one with the same identity and another payload came before.
+    pub conflicts: Vec<Position>,
+}
+
+/// Where a worker puts what it meets on its way. An error ends the worker's part in the run.
+pub trait Observer {
+    fn dead_letter(&mut self, letter: &DeadLetter) -> Result<(), Error>;
+    /// After each chunk: how many events it had.
+    fn decoded(&mut self, events: u64);
+    /// Whether another worker has failed, so that going on is in vain.
+    fn stopped(&self) -> bool;
+}
+
+/// Runs the graph over the whole source. After an error the inputs are closed, so that no other worker waits.
+pub fn run(
+    worker: &mut Worker,
+    plan: &Arc<Plan>,
+    range: Range,
+    source: &impl Source,
+    observer: &mut impl Observer,
+) -> Result<(Tally, Views), Error> {
+    let mut engine = Engine::new(worker, settings(plan));
+    let mut decoder = Decoder::new(Arc::clone(plan), range);
+    let mut batch = Batch::default();
+    if worker.index() == 0 {
+        batch.input.rules.clone_from(&plan.rules);
+    }
+    let mut tally = Tally::default();
+    let driven = drive(worker, &mut engine, &mut decoder, &mut batch, &mut tally, source, observer);
+    let (views, verdicts) = engine.close(worker);
+    tally.add(verdicts);
+    (tally.ambiguous, tally.outside, tally.texts_cut) = (batch.ambiguous, batch.outside, batch.texts_cut);
+    driven.map(|()| (tally, views))
+}
+
+/// What the plan asks of the graph of a replay.
+pub fn settings(plan: &Plan) -> Settings {
+    let dedupe = plan.sources.iter().any(|source| source.events.dedupe.is_some());
+    let ids = DEDUPE_BYTES / Dedupe::BYTES_PER_ID;
+    Settings { gap: plan.sessions.gap, dedupe: dedupe.then_some(Dedupe { ids }), clock: false }
+}
+
+/// Takes chunks until there are no more.
+fn drive(
+    worker: &mut Worker,
+    engine: &mut Engine,
+    decoder: &mut Decoder,
+    batch: &mut Batch,
+    tally: &mut Tally,
+    source: &impl Source,
+    observer: &mut impl Observer,
+) -> Result<(), Error> {
+    let mut chunk = Chunk::default();
+    engine.send(&mut batch.input);
+    while !observer.stopped() {
+        let settled = engine.settled();
+        engine.compact(settled);
+        let limit = settled.saturating_add(IN_FLIGHT);
+        tally.add(engine.verdicts());
+        match source.next(limit, &mut chunk).map_err(Error::run("read the sources"))? {
+            Next::Chunk => {
+                engine.advance_to(chunk.tick);
+                let position = Position { source: chunk.source, part: chunk.part as u32, offset: chunk.offset };
+                let Chunk { format, framing, header, bytes, .. } = &chunk;
+                let block = Block {
+                    position,
+                    format: *format,
+                    framing: *framing,
+                    header: header.as_ref(),
+                    received: None,
+                    bytes,
+                };
+                decoder.read(&block, batch);
+                observer.decoded(batch.input.records.len() as u64);
+                for letter in chunk.dead_letters.drain(..).chain(batch.dead_letters.drain(..)) {
+                    observer.dead_letter(&letter)?;
+                }
+                engine.send(&mut batch.input);
+                Engine::step(worker);
+            }
+            Next::Wait => {
+                engine.advance_to(source.tick());
+                Engine::wait(worker);
+            }
+            Next::End => break,
+        }
+    }
+    Ok(())
+}
+
+impl Tally {
+    fn add(&mut self, verdicts: Vec<Verdict>) {
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Duplicate(_) => self.duplicates += 1,
+                Verdict::NotChecked(_) => self.duplicates_unchecked += 1,
+                Verdict::Conflict(position) => self.conflicts.push(position),
+            }
+        }
+    }
+}

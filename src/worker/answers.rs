@@ -1,0 +1,232 @@
+//! What a worker answers to those who read its views, a chunk at a time between ticks.
+
+use super::by_id::ById;
+use crate::collections::filter::Filter;
+use crate::collections::{self, Collection, Row};
+use crate::read::reads::{Chunk, Rank, Reads, Request, Whose};
+use crate::replay::resolve::{Classes, Scratch};
+use dataflows::changes::Changes;
+use dataflows::close::{Closing, deadline};
+use dataflows::engine::Engine;
+use dataflows::scan::SessionScan;
+use dataflows::{EventTime, Tick, UserKey};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+/// Rows that a chunk has at least, unless it is the last.
+const CHUNK_ROWS: usize = 256;
+/// Rows that are looked at before the worker goes on with other things.
+const TURN_ROWS: usize = 4096;
+
+/// Comparisons of a filter that cost as much as a row that is looked at: a long filter holds no worker up.
+const COMPARISONS: usize = 32;
+
+/// How it stands with the answers of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answering {
+    Done,
+    /// Those who read have to take what there is first.
+    Waits,
+    /// There is more to be read.
+    Works,
+}
+
+/// What one worker answers.
+pub(super) struct Answers {
+    worker: usize,
+    gap: i64,
+    scans: VecDeque<Scan>,
+    /// `None` until somebody reads by session id.
+    by_id: Option<ById>,
+    scratch: Scratch,
+}
+
+impl Answers {
+    pub fn new(worker: usize, gap: i64) -> Answers {
+        Answers { worker, gap, scans: VecDeque::new(), by_id: None, scratch: Scratch::default() }
+    }
+
+    /// Takes what changed in a tick.
+    pub fn tick(&mut self, tick: Tick, changes: &Changes) {
+        if let Some(by_id) = &mut self.by_id {
+            by_id.tick(tick, changes);
+        }
+    }
+
+    /// Ticks before `since` cannot be asked for any more.
+    pub fn forget(&mut self, since: Tick) {
+        if let Some(by_id) = &mut self.by_id {
+            by_id.forget(since);
+        }
+    }
+
+    /// Answers, and goes on with answers. `done`: ticks before it are in `classes`; the last one that changed them is
+    /// `labelled`.
+    pub fn turn(
+        &mut self,
+        engine: &mut Engine,
+        reads: &Reads,
+        classes: &Arc<Classes>,
+        labelled: Option<Tick>,
+        done: Tick,
+    ) -> Answering {
+        for request in reads.requests(self.worker) {
+            let classes = if labelled.is_some_and(|labelled| labelled > request.tick) {
+                Arc::new(Classes::before(engine.views(), request.tick + 1))
+            } else {
+                Arc::clone(classes)
+            };
+            let answer = self.begin(engine, &request, classes, done);
+            self.scans.extend(answer);
+        }
+        let mut left = TURN_ROWS;
+        for _ in 0..self.scans.len() {
+            let Some(mut scan) = self.scans.pop_front() else { break };
+            if scan.turn(self.gap, &mut self.scratch, &mut left) {
+                self.scans.push_back(scan);
+            }
+        }
+        match left {
+            _ if self.scans.is_empty() => Answering::Done,
+            0 => Answering::Works,
+            _ => Answering::Waits,
+        }
+    }
+
+    fn begin(&mut self, engine: &mut Engine, request: &Request, classes: Arc<Classes>, done: Tick) -> Option<Scan> {
+        let Request { collection, tick, now_ms, wanted, filter, limit, answer, .. } = request;
+        let mut scan = Scan {
+            rows: None,
+            users: None,
+            after: wanted.after,
+            left: *limit,
+            collection: *collection,
+            classes,
+            now: EventTime::from_micros(now_ms.div_euclid(1000).saturating_mul(1_000_000)).unwrap_or(EventTime::MIN),
+            filter: filter.clone(),
+            cost: 1 + filter.as_ref().map_or(0, |filter| filter.weight() / COMPARISONS),
+            chunk: Chunk::new(),
+            answer: answer.clone(),
+        };
+        match collection {
+            Collection::Sessions | Collection::Closings => {
+                let mut rows = engine.views().scan(tick + 1);
+                if let Some(Whose { users, ids }) = &wanted.of {
+                    let mut users = users.clone();
+                    if !ids.is_empty() {
+                        let by_id = self.by_id.get_or_insert_with(|| ById::new(engine, [tick + 1, done]));
+                        users.extend(ids.iter().flat_map(|id| by_id.users(*id)));
+                    }
+                    users.retain(|user| wanted.after.is_none_or(|(after, _)| after <= *user));
+                    users.sort_unstable();
+                    users.dedup();
+                    scan.users = Some(users.into());
+                } else if let Some((user, _)) = wanted.after {
+                    rows.seek(user);
+                }
+                scan.rows = Some(rows);
+            }
+            Collection::Counts => engine.views().counts_before(tick + 1, &mut |class, hour, events| {
+                scan.offer(None, || collections::count(class, hour, events));
+            }),
+            // Journals hold nothing.
+            Collection::Late | Collection::SessionLineage | Collection::DeadLetters => {}
+        }
+        Some(scan)
+    }
+}
+
+/// An answer that is being given.
+struct Scan {
+    /// `None` once all rows have been read.
+    rows: Option<SessionScan>,
+    /// Those that are wanted; `None`: all.
+    users: Option<VecDeque<UserKey>>,
+    /// Rows up to this one are not wanted.
+    after: Option<Rank>,
+    /// Rows that may still be given.
+    left: usize,
+    collection: Collection,
+    classes: Arc<Classes>,
+    /// In whole seconds.
+    now: EventTime,
+    filter: Option<Arc<Filter>>,
+    /// What a row costs, in rows that are looked at without a long filter.
+    cost: usize,
+    chunk: Chunk,
+    answer: mpsc::Sender<Chunk>,
+}
+
+impl Scan {
+    /// Goes on. Returns whether there is more to be said.
+    fn turn(&mut self, gap: i64, scratch: &mut Scratch, left: &mut usize) -> bool {
+        loop {
+            if self.left == 0 {
+                self.rows = None;
+            }
+            if self.chunk.len() >= CHUNK_ROWS || self.rows.is_none() {
+                if self.chunk.is_empty() {
+                    return false;
+                }
+                match self.answer.try_send(std::mem::take(&mut self.chunk)) {
+                    Ok(()) => {}
+                    Err(TrySendError::Full(chunk)) => {
+                        self.chunk = chunk;
+                        return true;
+                    }
+                    // Nobody listens any more.
+                    Err(TrySendError::Closed(_)) => return false,
+                }
+                continue;
+            }
+            if *left == 0 {
+                return true;
+            }
+            self.step(gap, scratch, left);
+        }
+    }
+
+    /// Reads the sessions of the next user.
+    fn step(&mut self, gap: i64, scratch: &mut Scratch, left: &mut usize) {
+        let Some(mut rows) = self.rows.take() else { return };
+        if let Some(users) = &mut self.users {
+            let Some(user) = users.pop_front() else { return };
+            rows.seek(user);
+            if rows.user() != Some(user) {
+                *left = left.saturating_sub(1);
+                self.rows = Some(rows);
+                return;
+            }
+        }
+        let mut looked = 1;
+        let more = rows.step(&mut |user, name, session| {
+            looked += 1;
+            let rank = (user, session.start);
+            if self.after.is_some_and(|after| rank <= after) {
+                return;
+            }
+            if self.collection == Collection::Sessions {
+                let classes = Arc::clone(&self.classes);
+                self.offer(Some(rank), || scratch.row(user, name, session, &classes, collections::session));
+            } else if deadline(session.end, gap) <= self.now {
+                self.offer(Some(rank), || collections::closing(name, &Closing::of(user, session), gap));
+            }
+        });
+        *left = left.saturating_sub(looked * self.cost);
+        self.rows = more.map(|_| rows);
+    }
+
+    fn offer(&mut self, rank: Option<Rank>, row: impl FnOnce() -> Vec<u8>) {
+        if self.left == 0 {
+            return;
+        }
+        let row = row();
+        let wanted = |filter: &Arc<Filter>| Row::decode(self.collection, &row).is_some_and(|row| filter.matches(&row));
+        if self.filter.as_ref().is_none_or(wanted) {
+            self.left -= 1;
+            self.chunk.push((rank, row));
+        }
+    }
+}

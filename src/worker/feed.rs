@@ -1,0 +1,121 @@
+//! What a tick binds -> what the graph is given: the deliveries of this worker's parts, decoded.
+
+use super::{Arrival, Fed, Shared};
+use crate::decode::interpret::{Batch, Range};
+use crate::decode::{Block, Decoder};
+use crate::error::Error;
+use crate::log::partition::Reader;
+use crate::plan::Plan;
+use crate::queue::delivery::{Cursors, Delivery, position};
+use crate::queue::sequencer::Bound;
+use dataflows::EventTime;
+use dataflows::engine::{Engine, Input};
+use std::sync::Arc;
+
+/// A worker's reading end of the queue.
+pub(super) struct Feed<'s> {
+    shared: &'s Shared,
+    /// Parts of this worker, with their numbers.
+    parts: Vec<(usize, Reader)>,
+    worker: usize,
+    /// With the definitions that are in force; `None` before there are any.
+    plan: Option<Arc<Plan>>,
+    decoder: Decoder,
+    batch: Batch,
+    /// Of CSV: the header row of the last delivery, so that the decoder sees that it is the same one.
+    header: Option<Arc<[u8]>>,
+}
+
+impl<'s> Feed<'s> {
+    pub fn new(shared: &'s Shared, worker: usize, workers: usize) -> Feed<'s> {
+        let plan = shared.resume.as_ref().and_then(|resume| shared.defined(resume.control)).cloned();
+        let parts = shared.readers.iter().enumerate().filter(|(part, _)| part % workers == worker);
+        Feed {
+            shared,
+            parts: parts.map(|(part, reader)| (part, reader.clone())).collect(),
+            worker,
+            decoder: Decoder::new(Arc::clone(plan.as_ref().unwrap_or(&shared.plan)), Range::default()),
+            plan,
+            batch: Batch::default(),
+            header: None,
+        }
+    }
+
+    /// Sends everything of a tick, at which the engine has to be.
+    pub fn tick(&mut self, engine: &mut Engine, bound: Arc<Bound>) -> Result<Fed, Error> {
+        engine.now(bound.now_ms);
+        self.define(engine, bound.control.end);
+        let mut fed = Fed {
+            dead_letters: Vec::new(),
+            arrivals: Vec::new(),
+            cursors: Cursors::default(),
+            names: Vec::new(),
+            signatures: Vec::new(),
+            bound,
+        };
+        let Feed { shared, parts, decoder, batch, header, .. } = self;
+        let mut wrong = None;
+        for (part, reader) in parts {
+            let offsets = fed.bound.queue[*part].clone();
+            let read = reader.read(offsets.start, offsets.end, |record| {
+                let Some(delivery) = Delivery::decode(record.payload) else {
+                    wrong.get_or_insert(format!("record {} of part {part} is no delivery", record.offset));
+                    return;
+                };
+                let number = usize::from(delivery.source);
+                let Some(source) = shared.sources.get(number).copied().flatten() else {
+                    wrong.get_or_insert(
+                        "there are events of a source that is no longer in the configuration and have not been \
+                         processed: put it back until they are"
+                            .into(),
+                    );
+                    return;
+                };
+                if delivery.header.is_some() && header.as_deref() != delivery.header {
+                    *header = delivery.header.map(Arc::from);
+                }
+                let block = Block {
+                    position: position(source, *part as u32, record.offset, 0),
+                    format: delivery.format,
+                    framing: delivery.framing,
+                    header: delivery.header.and(header.as_ref()),
+                    received: EventTime::from_micros(record.received_ms.saturating_mul(1000)),
+                    bytes: delivery.events,
+                };
+                let before = batch.input.records.len();
+                decoder.read(&block, batch);
+                let times = batch.input.records[before..].iter().filter_map(|record| record.event.time.ok());
+                let newest_ms = times.max().map(|time| time.micros().div_euclid(1000));
+                fed.arrivals.push(Arrival { received_ms: record.received_ms, newest_ms });
+                if let Some(cursor) = delivery.cursor {
+                    fed.cursors.add(delivery.source, cursor);
+                }
+            });
+            read.map_err(Error::run("read the log"))?;
+            fed.dead_letters.append(&mut batch.dead_letters);
+            fed.names.extend_from_slice(&batch.input.names);
+            fed.signatures.extend_from_slice(&batch.input.signatures);
+            shared.metrics.events.inc_by(batch.input.records.len() as u64);
+            shared.metrics.texts_cut.inc_by(std::mem::take(&mut batch.texts_cut));
+            engine.send(&mut batch.input);
+        }
+        match wrong {
+            Some(wrong) => Err(Error::run("process the log")(wrong)),
+            None => Ok(fed),
+        }
+    }
+
+    /// Takes the definitions that are in force from this tick on, if they are others than before.
+    fn define(&mut self, engine: &mut Engine, control: u64) {
+        let Some(plan) = self.shared.defined(control) else { return };
+        if self.plan.as_ref().is_some_and(|before| Arc::ptr_eq(before, plan)) {
+            return;
+        }
+        self.decoder = Decoder::new(Arc::clone(plan), Range::default());
+        let before = self.plan.replace(Arc::clone(plan));
+        if self.worker == 0 {
+            let rules_gone = before.map_or(Vec::new(), |before| before.rules.clone());
+            engine.send(&mut Input { rules: plan.rules.clone(), rules_gone, ..Input::default() });
+        }
+    }
+}
