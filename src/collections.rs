@@ -4,15 +4,17 @@
 //! no version: the block that it lies in does (`log/output/block.rs`). Other bytes than those pinned below are another version
 //! of blocks, and need code that reads this one.
 
+pub mod classes;
 pub mod filter;
 mod row;
 mod schema;
+pub mod sessions;
 
 pub use row::{Row, Value};
 pub use schema::{Column, Kind, Schema, Schemas};
 
+use crate::collections::sessions::SessionRow;
 use crate::log::output::SameKey;
-use crate::tables::SessionRow;
 use dataflows::close::{Closing, deadline};
 use dataflows::sessionize::{Late, Lineage};
 use dataflows::{DeadLetter, EventTime, Measure};

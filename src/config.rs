@@ -18,7 +18,6 @@ pub use http::check_listen;
 
 use crate::collections::Schemas;
 use crate::plan::{Plan, SourceKind, SourcePlan};
-use crate::replay::session_schema;
 use error::Problems;
 use events::{Keys, within};
 use fields::Fields;
@@ -77,7 +76,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     let mut sessions = sessions::check(&typed.sessions, &mut fields, problems);
     let (tests, rules) = rules::compile(&typed.class.0, &mut fields, problems);
     let fields = fields.into_plan();
-    let schemas = Schemas::new(&session_schema(&sessions, &fields));
+    let schemas = Schemas::new(&sessions.schema(&fields));
     let sinks = sinks::check(&typed.sink.0, &schemas, folder, problems);
     if overrides.run || (overrides.live && overrides.files.is_empty() && sources.iter().any(SourcePlan::is_of_run)) {
         sources::check_for_run(&typed, &sources, problems);

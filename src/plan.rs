@@ -3,6 +3,7 @@
 
 use crate::collections::Collection;
 use crate::collections::filter::Filter;
+use crate::collections::sessions::SessionSchema;
 use crate::config::tokens;
 use crate::decode::path::Path;
 use crate::error::Error;
@@ -36,6 +37,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Returns the columns of `sessions` that depend on the configuration.
+    pub fn session_schema(&self) -> SessionSchema {
+        self.sessions.schema(&self.fields)
+    }
+
     /// Makes the checks of a start that need no data folder. Touches nothing.
     ///
     /// # Errors
@@ -205,6 +211,16 @@ pub struct SessionPlan {
     pub sums: Vec<(String, usize)>,
     /// Indexes of the fields whose first and last value a session keeps.
     pub carry: Vec<usize>,
+}
+
+impl SessionPlan {
+    /// Returns the columns that these sums and carried fields add to `sessions`.
+    pub fn schema(&self, fields: &[FieldPlan]) -> SessionSchema {
+        SessionSchema {
+            sums: self.sums.iter().map(|(name, _)| name.clone()).collect(),
+            carried: self.carry.iter().map(|field| fields[*field].name.clone()).collect(),
+        }
+    }
 }
 
 /// Where changes of a collection go while a cluster runs.

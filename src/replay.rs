@@ -4,13 +4,14 @@ pub mod resolve;
 pub mod summary;
 pub mod worker;
 
+use crate::collections::sessions::SessionSchema;
 use crate::decode::{self, interpret::Range};
 use crate::error::Error;
 use crate::observe::memory;
-use crate::plan::{FieldPlan, Plan, SessionPlan, SourcePlan};
+use crate::plan::{Plan, SourcePlan};
 use crate::replay::summary::Summary;
 use crate::source::{self, Chunking, Chunks, Part, Source};
-use crate::tables::{self, DeadLetterSpool, OutputFormat, SessionPart, SessionSchema, SessionWriter, Staging};
+use crate::tables::{self, DeadLetterSpool, OutputFormat, SessionPart, SessionWriter, Staging};
 use crate::text::progress::{Progress, ProgressMode};
 use dataflows::classify::Class;
 use dataflows::{DeadLetter, EventTime, Position, Reason, Sessionless};
@@ -42,7 +43,7 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     let chunking = Chunking { event_bytes: limits.max().unwrap_or_default(), ..Chunking::default() };
     let chunks = Chunks::open(parts.clone(), chunking).map_err(Error::run("read the sources"))?;
     let bytes = chunks.progress().bytes_total;
-    let schema = schema(plan);
+    let schema = plan.session_schema();
     let mut shares = run(plan, options, &schema, &staging, chunks)?;
 
     let conflicts: Vec<_> = shares.iter_mut().flat_map(|share| std::mem::take(&mut share.tally.conflicts)).collect();
@@ -78,19 +79,6 @@ pub fn parts_of(index: u16, source: &SourcePlan) -> Result<impl Iterator<Item = 
     let doing = format!("find the files of source `{}`", source.name);
     let (paths, format) = (source::expand(&source.paths).map_err(Error::run(doing))?, source.format);
     Ok(paths.into_iter().map(move |path| Part { source: index, path, format }))
-}
-
-/// What the configuration adds to the columns of `sessions`.
-pub fn schema(plan: &Plan) -> SessionSchema {
-    session_schema(&plan.sessions, &plan.fields)
-}
-
-/// As [`schema`], of a plan in the making.
-pub fn session_schema(sessions: &SessionPlan, fields: &[FieldPlan]) -> SessionSchema {
-    SessionSchema {
-        sums: sessions.sums.iter().map(|(name, _)| name.clone()).collect(),
-        carried: sessions.carry.iter().map(|field| fields[*field].name.clone()).collect(),
-    }
 }
 
 /// One worker's share of the outcome.

@@ -34,7 +34,6 @@ use crate::read::reads::Reads;
 use crate::read::subscribe::hub::Hub;
 use crate::read::subscribe::subscriber::Subscriptions;
 use crate::read::subscribe::token::ResumeTokens;
-use crate::replay;
 use crate::server::{self, Services};
 use crate::sink::{self, Outbox};
 use crate::worker::roots::STATES;
@@ -85,7 +84,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let ticks = Arc::new(Ticks::new(plan.workers, first));
     let outputs = Arc::clone(&log.outputs);
     status.published.store(publish_from, Ordering::Release);
-    let schemas = Arc::new(Schemas::new(&replay::schema(plan)));
+    let schemas = Arc::new(Schemas::new(&plan.session_schema()));
     let tokens =
         Arc::new(ResumeTokens::new(epoch.log, history.program, history.former_program, Arc::clone(&histories)));
     let outbox = sink::Shared {

@@ -20,43 +20,11 @@ mod text;
 
 pub use counts::{COUNTS_COLUMNS, COUNTS_FILE, write_counts};
 pub use dead_letters::{DEAD_LETTERS_FILE, DeadLetterSpool, merge};
-pub(crate) use jsonl::classes as json_classes;
 pub use staging::Staging;
 
-use crate::collections;
-use dataflows::{EventTime, Measure, SessionId, UserKey};
-use jiff::SignedDuration;
-use jiff::civil::DateTime;
-use std::io::{self, Write};
+use crate::collections::sessions::{SessionRow, SessionSchema};
+use std::io;
 use std::path::{Path, PathBuf};
-
-/// A session as it leaves: every name resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionRow<'a> {
-    /// Key of the user, which the id follows from.
-    pub key: UserKey,
-    pub user: &'a str,
-    pub start: EventTime,
-    pub end: EventTime,
-    pub events: u64,
-    /// Events by class: sorted by name, no repeats.
-    pub classes: &'a [(&'a str, u64)],
-    pub first_class: &'a str,
-    pub last_class: &'a str,
-    /// As many as the schema has sums.
-    pub sums: &'a [Measure],
-    /// Entry and exit value of each carried field, as many as the schema has.
-    pub carried: &'a [(Option<&'a str>, Option<&'a str>)],
-}
-
-/// The columns of `sessions` that depend on the configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SessionSchema {
-    /// Names of the sums.
-    pub sums: Vec<String>,
-    /// Names of the carried fields.
-    pub carried: Vec<String>,
-}
 
 /// File format of the table `sessions`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -78,36 +46,6 @@ impl OutputFormat {
             OutputFormat::Jsonl => "sessions.jsonl",
         }
     }
-}
-
-/// The columns of `sessions`, in order. A name may come twice when the configuration names sums or fields so: that is
-/// for the configuration to refuse.
-pub fn column_names(schema: &SessionSchema) -> Vec<String> {
-    columns(schema).into_iter().map(|column| column.name).collect()
-}
-
-/// The columns of `sessions` with what they hold, in order.
-pub(crate) fn column_kinds(schema: &SessionSchema) -> Vec<(String, collections::Kind)> {
-    let kind = |column: Column| {
-        let kind = match column.kind {
-            ColumnKind::SessionId | ColumnKind::User | ColumnKind::Category { .. } => collections::Kind::Text,
-            ColumnKind::Integer => collections::Kind::Integer,
-            ColumnKind::Decimal => collections::Kind::Decimal,
-            ColumnKind::Classes => collections::Kind::Classes,
-        };
-        (column.name, kind)
-    };
-    columns(schema).into_iter().map(kind).collect()
-}
-
-/// The columns of a sum: its value, and how many values were no number.
-pub fn sum_columns(name: &str) -> [String; 2] {
-    [name.to_owned(), format!("{name}_not_numbers")]
-}
-
-/// The columns of a carried field: its first and its last value.
-pub fn carried_columns(field: &str) -> [String; 2] {
-    [format!("entry_{field}"), format!("exit_{field}")]
 }
 
 /// Writes one worker's share of `sessions` to a part file, encoded as it comes.
@@ -220,110 +158,6 @@ impl Error {
 /// A new file that is written first and read later.
 fn scratch_file(path: &Path) -> io::Result<std::fs::File> {
     std::fs::File::options().read(true).write(true).create_new(true).open(path)
-}
-
-/// A column of `sessions`.
-struct Column {
-    name: String,
-    kind: ColumnKind,
-}
-
-/// Decides how a column is encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ColumnKind {
-    SessionId,
-    User,
-    /// One of few texts, or none.
-    Category {
-        nullable: bool,
-    },
-    Integer,
-    Decimal,
-    Classes,
-}
-
-fn columns(schema: &SessionSchema) -> Vec<Column> {
-    let category = ColumnKind::Category { nullable: false };
-    let value = ColumnKind::Category { nullable: true };
-    let fixed = [
-        ("session_id", ColumnKind::SessionId),
-        ("user", ColumnKind::User),
-        ("start_us", ColumnKind::Integer),
-        ("end_us", ColumnKind::Integer),
-        ("duration_us", ColumnKind::Integer),
-        ("events", ColumnKind::Integer),
-        ("classes", ColumnKind::Classes),
-        ("first_class", category),
-        ("last_class", category),
-    ];
-    let sums = schema
-        .sums
-        .iter()
-        .flat_map(|name| [(name.clone(), ColumnKind::Decimal), (format!("{name}_not_numbers"), ColumnKind::Integer)]);
-    let carried =
-        schema.carried.iter().flat_map(|field| [(format!("entry_{field}"), value), (format!("exit_{field}"), value)]);
-    let fixed = fixed.into_iter().map(|(name, kind)| (name.to_owned(), kind));
-    fixed.chain(sums).chain(carried).map(|(name, kind)| Column { name, kind }).collect()
-}
-
-/// One value of a row, before a format dresses it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cell<'a> {
-    SessionId(SessionId),
-    Text(Option<&'a str>),
-    Integer(i64),
-    /// In millionths.
-    Decimal(Option<i128>),
-    Classes(&'a [(&'a str, u64)]),
-}
-
-impl<'a> SessionRow<'a> {
-    /// In the order of [`columns`].
-    fn cells(&self) -> impl Iterator<Item = Cell<'a>> {
-        let fixed = [
-            Cell::SessionId(SessionId::of(self.key, self.start)),
-            Cell::Text(Some(self.user)),
-            Cell::Integer(self.start.micros()),
-            Cell::Integer(self.end.micros()),
-            Cell::Integer(self.end.micros() - self.start.micros()),
-            Cell::Integer(integer(self.events)),
-            Cell::Classes(self.classes),
-            Cell::Text(Some(self.first_class)),
-            Cell::Text(Some(self.last_class)),
-        ];
-        let sums = self.sums.iter().flat_map(|sum| {
-            [Cell::Decimal((sum.numbers > 0).then_some(sum.millionths)), Cell::Integer(integer(sum.others))]
-        });
-        let carried = self.carried.iter().flat_map(|&(entry, exit)| [Cell::Text(entry), Cell::Text(exit)]);
-        fixed.into_iter().chain(sums).chain(carried)
-    }
-}
-
-/// Counts are of events, one by one: none comes near the limit of 2^63.
-pub(crate) fn integer(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// Writes `millionths` as an exact decimal number, as short as it can be: `12.5`.
-pub(crate) fn decimal(millionths: i128, out: &mut Vec<u8>) -> io::Result<()> {
-    const ONE: u128 = 1_000_000;
-    let magnitude = millionths.unsigned_abs();
-    let sign = if millionths < 0 { "-" } else { "" };
-    write!(out, "{sign}{}", magnitude / ONE)?;
-    if !magnitude.is_multiple_of(ONE) {
-        write!(out, ".{:06}", magnitude % ONE)?;
-        while out.last() == Some(&b'0') {
-            out.pop();
-        }
-    }
-    Ok(())
-}
-
-/// RFC 3339 in UTC, with as many digits after the second as it takes.
-pub(crate) fn rfc3339(time: EventTime) -> String {
-    const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
-    // Saturation does not happen: civil times reach from year -9999 to 9999, as event times do.
-    format!("{}Z", EPOCH.saturating_add(SignedDuration::from_micros(time.micros())))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! A published row, read back from its bytes: its values, and its JSON.
 
+use super::sessions::{integer as bounded, json_classes};
 use super::{Collection, Schema, SessionBytes};
 use crate::queue::delivery::place;
-use crate::tables::{self, rfc3339};
+use crate::text::{decimal, rfc3339};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dataflows::{EventTime, SessionId, UserKey};
@@ -177,8 +178,8 @@ impl Value<'_> {
             Value::Null | Value::Absent => out.write_all(b"null"),
             Value::Text(text) => serde_json::to_writer(&mut *out, text).map_err(Into::into),
             Value::Integer(number) => write!(out, "{number}"),
-            Value::Decimal(millionths) => tables::decimal(*millionths, out),
-            Value::Classes(classes) => tables::json_classes(classes, out),
+            Value::Decimal(millionths) => decimal(*millionths, out),
+            Value::Classes(classes) => json_classes(classes, out),
         };
         written.expect("memory can be written to");
     }
@@ -193,7 +194,7 @@ fn time(time: EventTime) -> Value<'static> {
 }
 
 fn integer(count: u64) -> Value<'static> {
-    Value::Integer(tables::integer(count))
+    Value::Integer(bounded(count))
 }
 
 fn id(user: &str, start: EventTime) -> Value<'static> {

@@ -1,7 +1,8 @@
 //! The columns of each collection.
 
 use super::Collection;
-use crate::tables::{self, SessionSchema};
+use super::sessions::column_kinds;
+use crate::collections::sessions::SessionSchema;
 use serde_json::{Map, Value};
 
 /// What a column holds.
@@ -75,7 +76,7 @@ impl Schemas {
         let fixed = |columns: &[(&str, Kind)]| columns.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect();
         let schema = |collection| {
             let columns: Vec<(String, Kind)> = match collection {
-                Collection::Sessions => tables::column_kinds(sessions),
+                Collection::Sessions => column_kinds(sessions),
                 Collection::Counts => fixed(&[("class", Kind::Text), ("hour", Kind::Text), ("events", Kind::Integer)]),
                 Collection::Closings => fixed(&[
                     ("session_id", Kind::Text),

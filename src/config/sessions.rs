@@ -4,8 +4,8 @@ use super::error::Problems;
 use super::events::duration;
 use super::fields::Fields;
 use super::typed::{self, OneOrMany};
+use crate::collections::sessions::{self, SessionSchema};
 use crate::plan::SessionPlan;
-use crate::tables::{self, SessionSchema};
 use std::collections::HashSet;
 
 /// 30 minutes, which web analytics has used since the 1990s (Catledge and Pitkow 1995 measured 25.5).
@@ -13,7 +13,7 @@ const DEFAULT_GAP: i64 = 30 * 60 * 1_000_000;
 
 pub(super) fn check(typed: &typed::Sessions, fields: &mut Fields, problems: &mut Problems) -> SessionPlan {
     let gap = typed.gap.as_ref().and_then(|gap| duration(gap, problems)).unwrap_or(DEFAULT_GAP);
-    let always = tables::column_names(&SessionSchema::default());
+    let always = sessions::column_names(&SessionSchema::default());
     // In lower case: SQL engines take names that differ in case alone for one.
     let mut columns: HashSet<String> = always.into_iter().collect();
 
@@ -22,7 +22,7 @@ pub(super) fn check(typed: &typed::Sessions, fields: &mut Fields, problems: &mut
         if name.get_ref().is_empty() {
             problems.push(name.span(), "a sum without a name", "give it the name of its column");
         }
-        for column in tables::sum_columns(name.get_ref()) {
+        for column in sessions::sum_columns(name.get_ref()) {
             if !columns.insert(column.to_lowercase()) {
                 problems.push(
                     name.span(),
@@ -48,7 +48,7 @@ pub(super) fn check(typed: &typed::Sessions, fields: &mut Fields, problems: &mut
             problems.push(span, format!("`{text}` is carried twice"), "leave one of them out");
             continue;
         }
-        for column in tables::carried_columns(text) {
+        for column in sessions::carried_columns(text) {
             if !columns.insert(column.to_lowercase()) {
                 let message = format!("two columns of a session would have the name `{column}`");
                 problems.push(span.clone(), message, "give the sum of that name another one");

@@ -3,6 +3,7 @@
 
 mod render;
 
+use crate::collections::sessions::column_names;
 use crate::decode::defaults;
 use crate::decode::detect::Detected;
 use crate::decode::framing::Framing;
@@ -11,7 +12,7 @@ use crate::error::Error;
 use crate::plan::{Candidate, EventsPlan, Format, Plan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan};
 use crate::replay;
 use crate::source::{self, SourceError};
-use crate::tables::{COUNTS_COLUMNS, COUNTS_FILE, DEAD_LETTERS_FILE, OutputFormat, column_names};
+use crate::tables::{COUNTS_COLUMNS, COUNTS_FILE, DEAD_LETTERS_FILE, OutputFormat};
 use crate::text::plural;
 use dataflows::classify::Definitions;
 use dataflows::rules::{Predicate, Rule, UNCLASSIFIED};
@@ -389,7 +390,7 @@ fn outputs(plan: &Plan, out: Option<&std::path::Path>, format: OutputFormat) -> 
     vec![
         output(COUNTS_FILE, columns(&COUNTS_COLUMNS)),
         output(DEAD_LETTERS_FILE, columns(&["source", "path", "offset", "reason", "message", "length", "payload"])),
-        output(format.sessions_file(), column_names(&replay::schema(plan))),
+        output(format.sessions_file(), column_names(&plan.session_schema())),
     ]
 }
 

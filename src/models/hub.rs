@@ -2,6 +2,7 @@
 //! and hears of the last one without waiting for a heartbeat.
 
 use super::{check, log};
+use crate::collections::sessions::{SessionRow, SessionSchema};
 use crate::collections::{self, Collection, Schemas};
 use crate::log::output::Block;
 use crate::log::segment::LogId;
@@ -12,7 +13,6 @@ use crate::read::subscribe::query::{Envelope, Parameters, Query};
 use crate::read::subscribe::subscriber::{Start, Subscriber, Subscriptions};
 use crate::read::subscribe::token::ResumeTokens;
 use crate::sync::thread;
-use crate::tables::{SessionRow, SessionSchema};
 use axum::body::Bytes;
 use dataflows::{EventTime, Tick, UserKey};
 use serde_json::Value;

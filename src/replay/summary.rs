@@ -1,6 +1,6 @@
 //! What a replay says when it ends: [`Summary`], as one JSON object or as text for a person.
 
-use crate::tables::rfc3339;
+use crate::text::rfc3339;
 use crate::text::{COLUMNS, DIM, Text, plural, printable, span, wrap};
 use dataflows::{EventTime, Reason, Sessionless};
 use indicatif::{DecimalBytes, HumanCount};

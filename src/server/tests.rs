@@ -19,7 +19,6 @@ use crate::read::reads::Reads;
 use crate::read::subscribe::hub::Hub;
 use crate::read::subscribe::subscriber::Subscriptions;
 use crate::read::subscribe::token::ResumeTokens;
-use crate::replay;
 use crate::reserve::Reserve;
 use crate::server::token::IngestTokens;
 use serde_json::Value;
@@ -131,7 +130,7 @@ impl World {
 
 /// Nothing is published.
 fn reading(plan: &Plan, log: &Log) -> (Arc<Reads>, Arc<Subscriptions>) {
-    let schemas = Arc::new(Schemas::new(&replay::schema(plan)));
+    let schemas = Arc::new(Schemas::new(&plan.session_schema()));
     let tokens = Arc::new(ResumeTokens::of(LOG, [0; 32]));
     let (hub, _) = Hub::spawn(Arc::clone(&schemas), Arc::clone(&tokens), 0);
     let subscriptions = Subscriptions::new(hub, Arc::clone(&log.outputs), schemas, tokens);

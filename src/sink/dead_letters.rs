@@ -3,7 +3,7 @@
 use super::changes::Change;
 use crate::durable::sync_folder;
 use crate::queue::intake::wall_ms;
-use crate::tables::rfc3339;
+use crate::text::rfc3339;
 use dataflows::{EventTime, Tick};
 use serde::Serialize;
 use serde_json::value::RawValue;

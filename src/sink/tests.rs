@@ -12,7 +12,6 @@ use crate::log::partition::{Context, Limits};
 use crate::log::vfs::RealFs;
 use crate::observe::metrics::Metrics;
 use crate::patience::{PATIENCE, wait_until};
-use crate::replay::schema;
 use dataflows::Tick;
 use serde_json::Value;
 use std::fs;
@@ -82,7 +81,7 @@ impl World {
 
     fn open(&self, sink: &str) -> Result<Sink, Error> {
         let plan = self.plan(sink);
-        let schemas = Arc::new(Schemas::new(&schema(&plan)));
+        let schemas = Arc::new(Schemas::new(&plan.session_schema()));
         Sink::open(&plan.sinks[0], &plan.data_dir.join(FOLDER), &self.shared(&schemas))
     }
 

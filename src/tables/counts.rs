@@ -1,6 +1,7 @@
 //! The table `counts`: events by class and hour.
 
-use super::{Error, Staging, csv, rfc3339};
+use super::{Error, Staging, csv};
+use crate::text::rfc3339;
 use dataflows::EventTime;
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};

@@ -1,6 +1,7 @@
 //! Comma-separated values after RFC 4180, except that lines end in a bare line feed. An absent value is an empty field.
 
-use super::{Cell, SessionRow, SessionSchema, column_names, decimal, jsonl};
+use crate::collections::sessions::{Cell, SessionRow, SessionSchema, column_names, json_classes};
+use crate::text::decimal;
 use std::io::{self, Write};
 
 /// The first line of `sessions.csv`.
@@ -25,7 +26,7 @@ pub(super) fn row(row: &SessionRow, out: &mut Vec<u8>) -> io::Result<()> {
             Cell::Decimal(Some(millionths)) => decimal(millionths, out)?,
             Cell::Classes(classes) => {
                 let mut object = Vec::new();
-                jsonl::classes(classes, &mut object)?;
+                json_classes(classes, &mut object)?;
                 quoted(&object, out);
             }
         }

@@ -1,6 +1,7 @@
 //! JSON Lines: one object per line. Numbers are exact; none goes through floating point.
 
-use super::{Cell, SessionRow, SessionSchema, column_names, decimal};
+use crate::collections::sessions::{Cell, SessionRow, SessionSchema, column_names, json_classes};
+use crate::text::decimal;
 use std::io::{self, Write};
 
 /// The keys of a row, escaped once.
@@ -24,24 +25,10 @@ impl Keys {
                 Cell::Integer(number) => write!(out, "{number}")?,
                 Cell::Decimal(None) => out.extend_from_slice(b"null"),
                 Cell::Decimal(Some(millionths)) => decimal(millionths, out)?,
-                Cell::Classes(counts) => classes(counts, out)?,
+                Cell::Classes(counts) => json_classes(counts, out)?,
             }
         }
         out.extend_from_slice(b"}\n");
         Ok(())
     }
-}
-
-/// Counts by class as an object.
-pub(crate) fn classes(classes: &[(&str, u64)], out: &mut Vec<u8>) -> io::Result<()> {
-    out.push(b'{');
-    for (index, (class, events)) in classes.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        serde_json::to_writer(&mut *out, class)?;
-        write!(out, ":{events}")?;
-    }
-    out.push(b'}');
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! Apache Parquet. Each worker encodes its row groups itself, into a part file; putting parts together copies encoded
 //! column chunks. In memory are one batch of rows as arrays and one row group as encoded pages for each worker.
 
-use super::{Cell, Column, ColumnKind, SessionRow, SessionSchema, columns};
+use crate::collections::sessions::{Cell, Column, ColumnKind, SessionRow, SessionSchema, columns, integer};
 use arrow_array::ArrayRef;
 use arrow_array::builder::{ArrayBuilder, Decimal128Builder, Int64Builder, MapBuilder, MapFieldNames, StringBuilder};
 use arrow_array::types::{Decimal128Type, DecimalType};
@@ -244,7 +244,7 @@ impl ColumnBuilder {
             (ColumnBuilder::Classes(builder), Cell::Classes(classes)) => {
                 for (class, events) in classes {
                     builder.keys().append_value(class);
-                    builder.values().append_value(super::integer(*events));
+                    builder.values().append_value(integer(*events));
                 }
                 builder.append(true)?;
             }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::collections::sessions::column_names;
+use crate::text::decimal;
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::basic::{ConvertedType, LogicalType};
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
@@ -6,6 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Int64Type};
 use arrow_array::{Array, RecordBatch};
 use dataflows::{DeadLetter, Position, Reason, UserKey};
+use dataflows::{EventTime, Measure, SessionId};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -1,6 +1,7 @@
 //! Parts of the text formats: rows one after the other, put together by copying.
 
-use super::{SessionRow, csv, jsonl};
+use super::{csv, jsonl};
+use crate::collections::sessions::SessionRow;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
 

@@ -1,10 +1,10 @@
 //! What a worker answers to those who read its views, a chunk at a time between ticks.
 
 use super::by_id::ById;
+use crate::collections::classes::{Classes, Scratch};
 use crate::collections::filter::Filter;
 use crate::collections::{self, Collection, Row};
 use crate::read::reads::{Chunk, Rank, Reads, Request, Whose};
-use crate::replay::resolve::{Classes, Scratch};
 use dataflows::changes::Changes;
 use dataflows::close::{Closing, deadline};
 use dataflows::engine::Engine;

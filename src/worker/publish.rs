@@ -2,6 +2,7 @@
 
 use super::gather::{Gather, Output, Overflow};
 use super::{Contribution, Fed, Kept, Published, Shared};
+use crate::collections::classes::{Classes, Scratch};
 use crate::collections::{self, Collection};
 use crate::decode;
 use crate::error::Error;
@@ -9,7 +10,6 @@ use crate::log::error::LogError;
 use crate::log::partition::Reader;
 use crate::queue::delivery::{Delivery, place};
 use crate::queue::sequencer::Ticks;
-use crate::replay::resolve::{Classes, Scratch};
 use dataflows::changes::Changes;
 use dataflows::counts::ClassHour;
 use dataflows::engine::Engine;

@@ -10,7 +10,6 @@ use headwater::config::{self, Overrides};
 use headwater::epoch;
 use headwater::log::vfs::RealFs;
 use headwater::log::{Log, Settings};
-use headwater::replay::schema;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -34,7 +33,7 @@ pub struct Published {
 fn schemas(data: &Path) -> Schemas {
     let text = super::run_toml("", MEANING);
     let plan = config::parse("run.toml", &text, data, &Overrides { live: true, ..Overrides::default() }).unwrap();
-    Schemas::new(&schema(&plan))
+    Schemas::new(&plan.session_schema())
 }
 
 fn json(schemas: &Schemas, collection: &str, row: &[u8]) -> Value {

@@ -1,8 +1,8 @@
 //! Rows as a table that fits a width.
 
 use crate::client::Row;
-use crate::tables::rfc3339;
 use crate::text::printable;
+use crate::text::rfc3339;
 use console::{Alignment, measure_text_width, pad_str, truncate_str};
 use dataflows::EventTime;
 use serde_json::Value;

@@ -1,8 +1,8 @@
 //! What filters say of rows, and what is said of filters that are wrong.
 
 use super::*;
+use crate::collections::sessions::{SessionRow, SessionSchema};
 use crate::collections::{self, Collection, Schemas};
-use crate::tables::{SessionRow, SessionSchema};
 use dataflows::{EventTime, Measure, UserKey};
 use proptest::prelude::*;
 

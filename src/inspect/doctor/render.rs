@@ -1,7 +1,7 @@
 //! A report for a person: within 80 columns, but for names that are longer.
 
 use super::{FileChange, Partition, Report, Snapshot, Start};
-use crate::tables::rfc3339;
+use crate::text::rfc3339;
 use crate::text::{Text, plural, span};
 use dataflows::EventTime;
 use indicatif::{DecimalBytes, HumanCount};

@@ -139,11 +139,11 @@ fn internal(error: &dyn std::error::Error) -> Unfinished {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collections::sessions::SessionSchema;
     use crate::collections::{self, Schemas};
     use crate::read::reads::Chunk;
     use crate::read::subscribe::query::Parameters;
     use crate::read::subscribe::spools::Bounds;
-    use crate::tables::SessionSchema;
     use std::time::Duration;
     use tokio::sync::mpsc;
 

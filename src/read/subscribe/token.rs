@@ -112,9 +112,9 @@ impl ResumeTokens {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collections::sessions::SessionSchema;
     use crate::collections::{Collection, Schemas};
     use crate::read::subscribe::query::Parameters;
-    use crate::tables::SessionSchema;
 
     #[test]
     fn a_token_is_good_for_what_it_was_given_for() {
