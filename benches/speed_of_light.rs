@@ -9,7 +9,7 @@ use harness::table::{Table, number, thousands};
 use headwater::decode::interpret::{Interpreter, Range};
 use headwater::decode::json::JsonReader;
 use headwater::decode::reading::Reading;
-use headwater::plan::Format;
+use headwater::decode::spec::Format;
 use std::sync::Arc;
 
 fn main() {
@@ -36,7 +36,7 @@ fn main() {
     let utf8 = |record: &[u8]| simdutf8::basic::from_utf8(record).unwrap().len();
     row("… and check UTF-8 (simdutf8)", repeat(runs, || records(&log, utf8)).0);
     let plan = log.plan(1);
-    let interpreter = Interpreter::new(Arc::clone(&plan), 0, Format::Json, Range::default());
+    let interpreter = Interpreter::new(Arc::new(plan.spec()), 0, Format::Json, Range::default());
     let mut reader = JsonReader::new(Arc::clone(interpreter.paths()), None, plan.sources[0].events.limits);
     let mut reading = Reading::default();
     let mut ours = |record: &[u8]| {

@@ -15,7 +15,7 @@ use headwater::decode::Decoder;
 use headwater::decode::interpret::{Batch, Interpreter, Range};
 use headwater::decode::json::JsonReader;
 use headwater::decode::reading::Reading;
-use headwater::plan::Format;
+use headwater::decode::spec::Format;
 use headwater::replay::{Options, replay, resolve};
 use headwater::tables::{self, OutputFormat, SessionWriter, Staging};
 use headwater::text::progress::ProgressMode;
@@ -75,7 +75,7 @@ fn split(log: &Log, runs: usize) -> Took {
 
 fn parse(log: &Log, runs: usize) -> Took {
     let plan = log.plan(1);
-    let interpreter = Interpreter::new(Arc::clone(&plan), 0, Format::Json, Range::default());
+    let interpreter = Interpreter::new(Arc::new(plan.spec()), 0, Format::Json, Range::default());
     let read = || {
         let mut reader = JsonReader::new(Arc::clone(interpreter.paths()), None, plan.sources[0].events.limits);
         let (mut reading, mut values) = (Reading::default(), 0);
@@ -91,7 +91,7 @@ fn parse(log: &Log, runs: usize) -> Took {
 
 fn decode(log: &Log, runs: usize) -> Took {
     let decode = || {
-        let (mut decoder, mut batch) = (Decoder::new(log.plan(1), Range::default()), Batch::default());
+        let (mut decoder, mut batch) = (Decoder::new(log.plan(1).spec(), Range::default()), Batch::default());
         let mut records = 0;
         log.chunks(|chunk| {
             decoder.read(&block(chunk), &mut batch);

@@ -19,11 +19,11 @@ pub mod longest;
 mod names;
 pub mod path;
 pub mod reading;
+pub mod spec;
 pub mod tabular;
 pub mod time;
 
 use crate::guard::guarded;
-use crate::plan::{EventsPlan, Format, Plan};
 use clf::ClfReader;
 use csv::CsvReader;
 use dataflows::{EventTime, Position, Reason};
@@ -32,6 +32,7 @@ use framing::Framing;
 use interpret::Interpreter;
 use json::JsonReader;
 use reading::Reading;
+use spec::{EventsPlan, Format, Spec};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -51,7 +52,7 @@ pub struct Block<'b> {
 
 /// One worker's decoder of all sources.
 pub struct Decoder {
-    plan: Arc<Plan>,
+    spec: Arc<Spec>,
     range: interpret::Range,
     /// By source: the format that it was last seen in.
     sources: Vec<Option<SourceDecoder>>,
@@ -71,9 +72,9 @@ enum Reader {
 }
 
 impl Decoder {
-    pub fn new(plan: Arc<Plan>, range: interpret::Range) -> Decoder {
-        let sources = plan.sources.iter().map(|_| None).collect();
-        Decoder { plan, range, sources, reading: Reading::default() }
+    pub fn new(spec: Spec, range: interpret::Range) -> Decoder {
+        let sources = spec.sources.iter().map(|_| None).collect();
+        Decoder { spec: Arc::new(spec), range, sources, reading: Reading::default() }
     }
 
     /// Reads every record of the block into the harvest; one that makes this panic is [`Reason::Poison`], and the others
@@ -121,10 +122,10 @@ impl Decoder {
 
     /// What reads the block.
     fn source(&mut self, block: &Block<'_>) -> (&mut SourceDecoder, &mut Reading) {
-        let Decoder { plan, range, sources, reading } = self;
+        let Decoder { spec, range, sources, reading } = self;
         let source = &mut sources[block.position.source as usize];
         let kept = source.take().filter(|source| source.format == block.format);
-        let source = source.insert(kept.unwrap_or_else(|| SourceDecoder::new(plan, block, *range)));
+        let source = source.insert(kept.unwrap_or_else(|| SourceDecoder::new(spec, block, *range)));
         source.interpreter.received = block.received;
         source.follow(block);
         (source, reading)
@@ -152,8 +153,8 @@ pub trait Harvest {
 }
 
 impl SourceDecoder {
-    fn new(plan: &Arc<Plan>, block: &Block<'_>, range: interpret::Range) -> SourceDecoder {
-        let interpreter = Interpreter::new(Arc::clone(plan), block.position.source, block.format, range);
+    fn new(spec: &Arc<Spec>, block: &Block<'_>, range: interpret::Range) -> SourceDecoder {
+        let interpreter = Interpreter::new(Arc::clone(spec), block.position.source, block.format, range);
         let events = interpreter.events();
         let reader = match block.format {
             Format::Json => {

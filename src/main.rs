@@ -67,7 +67,7 @@ fn run_live(verb: &cli::Run) -> ExitCode {
         if let (Some(listen), Err(help)) = (&verb.listen, config::check_listen(&plan.http)) {
             return Err(Error::usage(format!("cannot listen on `{listen}`"), help));
         }
-        plan.check_run()?;
+        run::check(&plan)?;
         Ok(Arc::new(plan))
     };
     let plan = match plan() {

@@ -4,11 +4,8 @@
 use crate::collections::Collection;
 use crate::collections::filter::Filter;
 use crate::collections::sessions::SessionSchema;
-use crate::config::tokens;
-use crate::decode::path::Path;
-use crate::error::Error;
+use crate::decode::spec::{EventsPlan, FieldPlan, Format, Spec};
 use crate::log::output::Retention;
-use crate::source::follow;
 use dataflows::rules::{Rule, Test};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -37,43 +34,21 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Returns the part that decoding reads.
+    pub fn spec(&self) -> Spec {
+        Spec {
+            sources: self.sources.iter().map(|source| source.events.clone()).collect(),
+            fields: self.fields.clone(),
+            tests: self.tests.clone(),
+            sums: self.sessions.sums.iter().map(|(_, field)| *field).collect(),
+            carry: self.sessions.carry.clone(),
+        }
+    }
+
     /// Returns the columns of `sessions` that depend on the configuration.
     pub fn session_schema(&self) -> SessionSchema {
         self.sessions.schema(&self.fields)
     }
-
-    /// Makes the checks of a start that need no data folder. Touches nothing.
-    ///
-    /// # Errors
-    /// What a start would refuse: a file of tokens or a sink's file that cannot be used, records that fit into no
-    /// delivery.
-    pub fn check_run(&self) -> Result<(), Error> {
-        if let Some(path) = &self.http.tokens {
-            tokens::load(path, &self.sources)?;
-        }
-        for source in &self.sources {
-            let limit = follow::EVENT_BYTES;
-            if matches!(source.kind, SourceKind::File { .. }) && source.events.limits.event_bytes > limit {
-                let message = format!("a run takes at most {limit} bytes a record from the files of `{}`", source.name);
-                return Err(Error::usage(message, "write `max_bytes` of at most \"15MiB\""));
-            }
-        }
-        for sink in &self.sinks {
-            let SinkTarget::File(path) = &sink.target else { continue };
-            if path.is_dir() || !path.parent().is_some_and(std::path::Path::is_dir) {
-                let message = format!("the sink `{}` cannot write {}", sink.name, path.display());
-                return Err(Error::usage(message, "name a file in a folder that exists"));
-            }
-        }
-        Ok(())
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct FieldPlan {
-    pub name: String,
-    /// The first that is present gives the values.
-    pub candidates: Vec<Path>,
 }
 
 #[derive(Clone, Debug)]
@@ -133,74 +108,6 @@ pub struct HttpPlan {
     pub rate: Option<u32>,
     /// Web pages of these origins may post events.
     pub origins: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// JSON Lines, JSON arrays, concatenated JSON objects.
-    Json,
-    /// Delimited rows with a header.
-    Csv,
-    /// Common and Combined Log Format.
-    Clf,
-}
-
-impl Format {
-    pub const ALL: [Format; 3] = [Format::Json, Format::Csv, Format::Clf];
-
-    /// As the configuration names it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Format::Json => "json",
-            Format::Csv => "csv",
-            Format::Clf => "clf",
-        }
-    }
-}
-
-/// How to read an event of one source. `None` of candidates means the built-in ones of the format
-/// ([`crate::decode::defaults`]).
-#[derive(Clone, Debug)]
-pub struct EventsPlan {
-    pub user: Option<Vec<Candidate>>,
-    pub time: Option<Vec<Candidate>>,
-    pub kind: Option<Vec<Candidate>>,
-    /// Empty: no event ids.
-    pub id: Vec<Candidate>,
-    /// Joins the parts of a composed candidate.
-    pub join: String,
-    /// For times that carry none: an IANA name, checked. `"UTC"` by default.
-    pub zone: String,
-    /// De-duplication horizon in microseconds; `None`: every position counts.
-    pub dedupe: Option<i64>,
-    /// Largest skew of an event time after its received time, in microseconds.
-    pub max_future: i64,
-    pub explode: Option<Path>,
-    pub limits: Limits,
-}
-
-/// Guards against hostile or broken records. Reaching one makes the record a dead letter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of one record. Also bounds the memory that one record can take.
-    pub event_bytes: usize,
-    /// Objects and arrays inside each other.
-    pub depth: usize,
-    /// Keys of all objects of one event together.
-    pub keys: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { event_bytes: 1 << 20, depth: 64, keys: 4096 }
-    }
-}
-
-/// One candidate for a value: a path, or several that are joined. A composed candidate is present when its first part
-/// is; parts that are absent are left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
-    pub parts: Vec<Path>,
 }
 
 #[derive(Clone, Debug)]

@@ -7,8 +7,7 @@
 //!  └──── there is space for twice as much: it is made ◀────────┘
 //! ```
 
-use crate::error::{Error, chain};
-use crate::log::error::LogError;
+use crate::log::error::{LogError, chain};
 use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, open, statvfs};
 use rustix::io::Errno;
 use std::io;
@@ -109,7 +108,10 @@ impl Reserve {
     ///
     /// # Errors
     /// Those of `attempt` that are not for lack of space.
-    pub fn until_space<R>(&self, mut attempt: impl FnMut() -> Result<R, Error>) -> Result<R, Error> {
+    pub fn until_space<R, E: std::error::Error + 'static>(
+        &self,
+        mut attempt: impl FnMut() -> Result<R, E>,
+    ) -> Result<R, E> {
         loop {
             match attempt() {
                 Err(error) if self.is_for_space(&error) => {
@@ -124,8 +126,8 @@ impl Reserve {
     }
 
     /// Whether an attempt has failed as there is no space.
-    fn is_for_space(&self, error: &Error) -> bool {
-        let mut error: Option<&dyn std::error::Error> = Some(error);
+    fn is_for_space(&self, error: &(dyn std::error::Error + 'static)) -> bool {
+        let mut error = Some(error);
         while let Some(cause) = error {
             let io = cause
                 .downcast_ref::<io::Error>()

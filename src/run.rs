@@ -10,6 +10,7 @@
 //! ```
 
 mod bounds;
+mod checks;
 mod former;
 mod history;
 pub(crate) mod opening;
@@ -19,10 +20,13 @@ mod snapshots;
 pub mod supervise;
 pub(crate) mod watch;
 
+pub use checks::check;
+
 use crate::collections::Schemas;
-use crate::error::{EXIT_AGAIN, EXIT_FAILED, Error, chain};
+use crate::error::{EXIT_AGAIN, EXIT_FAILED, Error};
 use crate::log;
 use crate::log::error::LogError;
+use crate::log::error::chain;
 use crate::log::remap::Uppers;
 use crate::observe::metrics::Metrics;
 use crate::observe::status::{Phase, Status};

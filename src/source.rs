@@ -9,7 +9,7 @@
 //! ```
 
 use crate::decode::framing::Framing;
-use crate::plan::Format;
+use crate::decode::spec::Format;
 use dataflows::{DeadLetter, Tick};
 use std::io;
 use std::path::{Path, PathBuf};

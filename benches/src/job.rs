@@ -5,10 +5,11 @@ use dataflows::engine::Input;
 use dataflows::{Position, Tick};
 use headwater::config::{Overrides, parse};
 use headwater::decode::interpret::{Batch, Range};
+use headwater::decode::spec::Format;
 use headwater::decode::{Block, Decoder};
 use headwater::generate::generate;
 use headwater::generate::workload::Workload;
-use headwater::plan::{Format, Plan};
+use headwater::plan::Plan;
 use headwater::source::{Chunk, Chunking, Chunks, Next, Part, Source};
 use headwater::text::progress::ProgressMode;
 use std::collections::BTreeMap;
@@ -71,7 +72,7 @@ impl Log {
 
     /// Everything decoded, by tick and chunk.
     pub fn decoded(&self) -> BTreeMap<Tick, Vec<Input>> {
-        let mut decoder = Decoder::new(self.plan(1), Range::default());
+        let mut decoder = Decoder::new(self.plan(1).spec(), Range::default());
         let mut decoded = BTreeMap::<Tick, Vec<Input>>::new();
         self.chunks(|chunk| {
             let mut batch = Batch::default();

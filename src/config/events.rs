@@ -3,7 +3,7 @@
 use super::error::Problems;
 use super::typed::{self, Candidates, Duration, OneOrMany, Size};
 use crate::decode::path::Path;
-use crate::plan::{Candidate, EventsPlan, Limits};
+use crate::decode::spec::{Candidate, EventsPlan, Limits};
 use crate::text::nearest::nearest;
 use crate::text::units;
 use std::ops::{Range, RangeInclusive};

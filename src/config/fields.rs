@@ -3,7 +3,7 @@
 use super::error::Problems;
 use super::events::{path, paths};
 use super::typed::{self, Named, OneOrMany};
-use crate::plan::FieldPlan;
+use crate::decode::spec::FieldPlan;
 use dataflows::PathHash;
 use std::collections::HashMap;
 use std::ops::Range;

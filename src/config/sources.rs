@@ -3,7 +3,8 @@
 use super::error::{ConfigError, Problems};
 use super::events::Keys;
 use super::typed::{File, OneOrMany, Source};
-use crate::plan::{Format, SourceKind, SourcePlan};
+use crate::decode::spec::Format;
+use crate::plan::{SourceKind, SourcePlan};
 use crate::source::follow;
 use crate::text::nearest::nearest;
 use glob::{MatchOptions, Pattern};

@@ -4,8 +4,8 @@
 
 use crate::decode::fault::Fault;
 use crate::decode::reading::{PathSet, Reading};
+use crate::decode::spec::Limits;
 use crate::decode::tabular::Columns;
-use crate::plan::Limits;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 use dataflows::Reason;
 use std::collections::HashSet;

@@ -6,7 +6,7 @@
 //! Zeek and an object to Kubernetes; `id` and `name` are anybody's.
 
 use crate::decode::path::Path;
-use crate::plan::{Candidate, Format};
+use crate::decode::spec::{Candidate, Format};
 
 /// Who did it. Stated identity goes first: it survives a change of device. A pseudonym of a device or a browser comes
 /// next, a network address, which people share and change, last.

@@ -1,7 +1,7 @@
 //! Which format a file has, by the first part of its content, whatever its name.
 
 use crate::decode::framing::{DELIMITERS, Framing};
-use crate::plan::Format;
+use crate::decode::spec::Format;
 use memchr::{memchr, memchr_iter};
 
 /// Bytes of content that are worth looking at: enough lines for a majority, small beside any chunk.

@@ -10,9 +10,9 @@ use crate::decode::longest::{LONGEST, bounded};
 use crate::decode::names::Names;
 use crate::decode::path::Path;
 use crate::decode::reading::{PathSet, Reading, Slot, Value};
+use crate::decode::spec::{Candidate, EventsPlan, FieldPlan, Format, Spec};
 use crate::decode::time::TimeReader;
 use crate::decode::{Harvest, Read};
-use crate::plan::{Candidate, EventsPlan, FieldPlan, Format, Plan};
 use dataflows::engine::Input;
 use dataflows::identity::payload_hash;
 use dataflows::rules::{Predicate, Test};
@@ -151,7 +151,7 @@ impl Role {
 
 /// Interprets the events of one source in one format.
 pub struct Interpreter {
-    plan: Arc<Plan>,
+    spec: Arc<Spec>,
     source: u16,
     /// By role: its candidates, each with the slots of its parts.
     candidates: [Vec<Vec<Slot>>; 4],
@@ -178,8 +178,8 @@ pub struct Interpreter {
 const NO_RANK: u16 = u16::MAX;
 
 impl Interpreter {
-    pub fn new(plan: Arc<Plan>, source: u16, format: Format, range: Range) -> Interpreter {
-        let events = &plan.sources[source as usize].events;
+    pub fn new(spec: Arc<Spec>, source: u16, format: Format, range: Range) -> Interpreter {
+        let events = &spec.sources[source as usize];
         let mut paths = PathSet::default();
         let candidates = Role::ALL.map(|role| {
             candidates(events, format, role)
@@ -188,14 +188,14 @@ impl Interpreter {
                 .collect::<Vec<Vec<_>>>()
         });
         let slots = |field: &FieldPlan| field.candidates.iter().map(|path| paths.add(path)).collect();
-        let fields = plan.fields.iter().map(slots).collect();
+        let fields = spec.fields.iter().map(slots).collect();
         let mut ranks = vec![[NO_RANK; 4]; paths.len()];
         for (role, candidates) in candidates.iter().enumerate() {
             for (rank, parts) in candidates.iter().enumerate().rev() {
                 ranks[parts[0] as usize][role] = rank as u16;
             }
         }
-        let time = TimeReader::new(&events.zone).expect("the zone was checked when the plan was made");
+        let time = TimeReader::new(&events.zone).expect("the zone was checked when the specification was made");
         Interpreter {
             source,
             candidates,
@@ -211,13 +211,13 @@ impl Interpreter {
             encoded: Vec::new(),
             cut: Cell::new(0),
             received: None,
-            plan,
+            spec,
         }
     }
 
     /// What the configuration says about the events of its source.
     pub fn events(&self) -> &EventsPlan {
-        &self.plan.sources[self.source as usize].events
+        &self.spec.sources[self.source as usize]
     }
 
     /// The paths that a format is to look for.
@@ -367,7 +367,7 @@ impl Interpreter {
     pub fn signature_id(&mut self, reading: &Reading, kind: Option<Value<'_>>) -> SignatureId {
         let mut encoded = std::mem::take(&mut self.encoded);
         encoded.clear();
-        encoded.extend(self.plan.tests.iter().map(|test| u8::from(self.answer(reading, test))));
+        encoded.extend(self.spec.tests.iter().map(|test| u8::from(self.answer(reading, test))));
         // A type that is absent differs from every type: lengths are stored one up.
         encoded.extend(kind.map_or(0, |kind| kind.text.len() as u64 + 1).to_le_bytes());
         encoded.extend_from_slice(kind.map_or("", |kind| kind.text).as_bytes());
@@ -378,7 +378,7 @@ impl Interpreter {
 
     /// What the rules may look at.
     pub fn descriptor(&self, reading: &Reading, kind: Option<Value<'_>>) -> Descriptor {
-        let answers = self.plan.tests.iter().map(|test| self.answer(reading, test)).collect();
+        let answers = self.spec.tests.iter().map(|test| self.answer(reading, test)).collect();
         Descriptor { shape: shape(reading), kind: kind.map(|kind| Arc::from(kind.text)), answers }
     }
 
@@ -396,8 +396,8 @@ impl Interpreter {
     }
 
     fn details(&mut self, reading: &Reading) -> Option<Box<Details>> {
-        let sessions = &self.plan.sessions;
-        if sessions.sums.is_empty() && sessions.carry.is_empty() {
+        let Spec { sums, carry, .. } = &*self.spec;
+        if sums.is_empty() && carry.is_empty() {
             return None;
         }
         let measure = |field: usize| {
@@ -410,8 +410,8 @@ impl Interpreter {
             }
             measure
         };
-        let sums = sessions.sums.iter().map(|(_, field)| measure(*field)).collect();
-        let slots: SmallVec<[_; 2]> = sessions.carry.iter().map(|field| self.field(reading, *field)).collect();
+        let sums = sums.iter().map(|field| measure(*field)).collect();
+        let slots: SmallVec<[_; 2]> = carry.iter().map(|field| self.field(reading, *field)).collect();
         let mut texts = std::mem::take(&mut self.texts);
         let mut carry = |slot| reading.first(slot).map(|value| intern(&mut texts, &self.bounded(value.text)));
         let carried = slots.into_iter().map(|slot| slot.and_then(&mut carry)).collect();

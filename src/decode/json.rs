@@ -17,7 +17,7 @@ mod tokens;
 use crate::decode::fault::Fault;
 use crate::decode::path::Path;
 use crate::decode::reading::{PathSet, Reading};
-use crate::plan::Limits;
+use crate::decode::spec::Limits;
 use dataflows::{PathHash, Reason};
 use descent::{Descent, Span};
 use layout::{Layouts, Node, outdone};

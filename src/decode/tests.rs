@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::{self, Overrides};
+use crate::plan::Plan;
 use dataflows::{DeadLetter, UserKey};
 use interpret::{Batch, BatchMark};
 use std::collections::BTreeSet;
@@ -27,7 +28,7 @@ fn a_record_above_the_limit_of_its_source_is_a_dead_letter_with_its_first_bytes_
         let mut batch = Batch::default();
         let position = Position { source: 0, part: 3, offset: 100 };
         let block = Block { position, format, framing, header: Some(&header), received: None, bytes: bytes.as_bytes() };
-        Decoder::new(Arc::clone(&plan), interpret::Range::default()).read(&block, &mut batch);
+        Decoder::new(plan.spec(), interpret::Range::default()).read(&block, &mut batch);
         let expected = DeadLetter {
             position: Position { offset: 100 + small.len() as u64 + 1, ..position },
             reason: Reason::TooLarge,
@@ -88,7 +89,7 @@ fn a_record_that_breaks_the_decoder_is_a_dead_letter_and_all_others_are_as_if_it
     ];
     for (text, format, header, events, make) in cases {
         let plan = plan(text);
-        let decoder = || Decoder::new(Arc::clone(&plan), interpret::Range::default());
+        let decoder = || Decoder::new(plan.spec(), interpret::Range::default());
         let lines = |users: &[&str]| users.iter().map(|user| make(user) + "\n").collect::<String>();
         let read = |decoder: &mut Decoder, bytes: &str, poison| {
             let framing = if format == Format::Csv { Framing::Csv } else { Framing::Lines };
@@ -157,7 +158,7 @@ fn rules_and_explain_agree_on_what_exists() {
         let position = Position { source: 0, part: 0, offset: 0 };
         let (format, framing, bytes) = (Format::Json, Framing::Lines, payload.as_bytes());
         let block = Block { position, format, framing, header: None, received: None, bytes };
-        Decoder::new(Arc::clone(&plan), interpret::Range::default()).read(&block, &mut batch);
+        Decoder::new(plan.spec(), interpret::Range::default()).read(&block, &mut batch);
         let descriptor = &batch.input.signatures[0].1;
         let definitions = dataflows::classify::Definitions::new(plan.rules.clone(), &BTreeSet::new());
         assert_eq!(definitions.classify(descriptor).0, class, "{payload}");
@@ -181,7 +182,7 @@ fn users_types_and_carried_texts_are_bounded_and_stay_apart() {
         let (format, framing, bytes) = (Format::Json, Framing::Lines, payload.as_bytes());
         decoder.read(&Block { position, format, framing, header: None, received: None, bytes }, batch);
     };
-    let mut decoder = Decoder::new(Arc::clone(&plan), interpret::Range::default());
+    let mut decoder = Decoder::new(plan.spec(), interpret::Range::default());
     let mut batch = Batch::default();
     // They differ in their last byte only.
     for last in ["a", "b", "a"] {

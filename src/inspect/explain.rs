@@ -4,9 +4,10 @@ use crate::decode::fault::Fault;
 use crate::decode::interpret::{Interpreter, Range, Role};
 use crate::decode::path::Path;
 use crate::decode::reading::{Reading, Value};
+use crate::decode::spec::Format;
 use crate::decode::{Block, Decoder, Harvest, Read, detect};
 use crate::error::Error;
-use crate::plan::{Format, Plan, SourceKind};
+use crate::plan::{Plan, SourceKind};
 use crate::text::printable;
 use crate::text::rfc3339;
 use dataflows::classify::{Definitions, Why};
@@ -49,7 +50,7 @@ pub fn explain(plan: &Arc<Plan>, source: Option<&str>, bytes: &[u8]) -> Result<S
     let block = Block { position, format, framing, header: header.as_ref(), received: None, bytes: body };
     let definitions = Definitions::new(plan.rules.clone(), &BTreeSet::new());
     let mut sheets = Sheets { plan, definitions, done: Vec::new() };
-    Decoder::new(Arc::clone(plan), Range::default()).read(&block, &mut sheets);
+    Decoder::new(plan.spec(), Range::default()).read(&block, &mut sheets);
     if sheets.done.is_empty() {
         return Err(wrong(
             "there is no event in the input",

@@ -8,9 +8,11 @@ use crate::decode::defaults;
 use crate::decode::detect::Detected;
 use crate::decode::framing::Framing;
 use crate::decode::path::Path;
+use crate::decode::spec::{Candidate, EventsPlan, Format};
 use crate::error::Error;
-use crate::plan::{Candidate, EventsPlan, Format, Plan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan};
+use crate::plan::{Plan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan};
 use crate::replay;
+use crate::run;
 use crate::source::{self, SourceError};
 use crate::tables::{COUNTS_COLUMNS, COUNTS_FILE, DEAD_LETTERS_FILE, OutputFormat};
 use crate::text::plural;
@@ -167,14 +169,14 @@ impl Outline {
     ///
     /// # Errors
     /// What would end a replay before its first record: a file that is missing or may not be read, or whose format
-    /// cannot be told. If a source is only read by a run, also what a start refuses ([`Plan::check_run`]).
+    /// cannot be told. If a source is only read by a run, also what a start refuses ([`run::check`]).
     pub fn of(
         plan: &Plan,
         files_given: bool,
         out: Option<&std::path::Path>,
         format: OutputFormat,
     ) -> Result<Outline, Error> {
-        let run_refuses = match plan.check_run() {
+        let run_refuses = match run::check(plan) {
             Err(error) if !files_given && plan.sources.iter().any(SourcePlan::is_of_run) => return Err(error),
             checked => checked.err().map(|error| error.to_string()),
         };

@@ -64,3 +64,14 @@ impl Poison {
         LogError::Poisoned(self.0.get_or_init(|| format!("{error}: {}", error.source).into()).clone())
     }
 }
+
+/// Returns what an error says, with its causes.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
+}

@@ -3,11 +3,12 @@
 
 use super::{check, log};
 use crate::decode::framing::Framing;
+use crate::decode::spec::Format;
 use crate::log::output::Retention;
 use crate::log::vfs::model::ModelFs;
 use crate::observe::metrics::Metrics;
 use crate::observe::status::Status;
-use crate::plan::{Format, LogPlan};
+use crate::plan::LogPlan;
 use crate::queue::delivery::Delivery;
 use crate::queue::intake::{Intake, Refusal};
 use crate::queue::sequencer::{Bound, Next, Sequencer, Ticks};

@@ -5,7 +5,8 @@
 //! it has keep their places.
 
 use crate::decode::path::Path;
-use crate::plan::{FieldPlan, Plan};
+use crate::decode::spec::FieldPlan;
+use crate::plan::Plan;
 use dataflows::rules::{Condition, Predicate, Rule, Test};
 use serde::{Deserialize, Serialize};
 

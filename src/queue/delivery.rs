@@ -2,7 +2,7 @@
 //! Where they were framed once they are never framed otherwise, whatever the configuration says later.
 
 use crate::decode::framing::Framing;
-use crate::plan::Format;
+use crate::decode::spec::Format;
 use dataflows::Position;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -53,7 +53,7 @@ pub fn run(
     observer: &mut impl Observer,
 ) -> Result<(Tally, Views), Error> {
     let mut engine = Engine::new(worker, settings(plan));
-    let mut decoder = Decoder::new(Arc::clone(plan), range);
+    let mut decoder = Decoder::new(plan.spec(), range);
     let mut batch = Batch::default();
     if worker.index() == 0 {
         batch.input.rules.clone_from(&plan.rules);

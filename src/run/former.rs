@@ -1,8 +1,9 @@
 //! Fingerprints as releases up to 0.1.0 wrote them: of the text that `Debug` printed of their structs. Frozen here, so that
 //! their data folders open whatever becomes of those structs. Nothing new is written in this form.
 
+use crate::decode::spec;
 use crate::fingerprint::hex;
-use crate::plan::{self, Plan};
+use crate::plan::Plan;
 use std::fmt;
 
 /// What both constants were then.
@@ -52,7 +53,7 @@ struct FieldPlan {
 }
 
 impl FieldPlan {
-    fn of(field: &plan::FieldPlan) -> FieldPlan {
+    fn of(field: &spec::FieldPlan) -> FieldPlan {
         FieldPlan { name: field.name.clone(), candidates: paths(&field.candidates) }
     }
 }
@@ -65,11 +66,11 @@ enum Format {
 }
 
 impl Format {
-    fn of(format: plan::Format) -> Format {
+    fn of(format: spec::Format) -> Format {
         match format {
-            plan::Format::Json => Format::Json,
-            plan::Format::Csv => Format::Csv,
-            plan::Format::Clf => Format::Clf,
+            spec::Format::Json => Format::Json,
+            spec::Format::Csv => Format::Csv,
+            spec::Format::Clf => Format::Clf,
         }
     }
 }
@@ -104,8 +105,8 @@ struct Limits {
 }
 
 impl EventsPlan {
-    fn of(events: &plan::EventsPlan) -> EventsPlan {
-        let candidates = |all: &[plan::Candidate]| -> Vec<Candidate> {
+    fn of(events: &spec::EventsPlan) -> EventsPlan {
+        let candidates = |all: &[spec::Candidate]| -> Vec<Candidate> {
             all.iter().map(|candidate| Candidate { parts: paths(&candidate.parts) }).collect()
         };
         let limits = &events.limits;

@@ -5,8 +5,9 @@ use crate::decode::detect::{HEAD_BYTES, framing, is_object};
 use crate::decode::fault::Fault;
 use crate::decode::framing::Framing;
 use crate::decode::interpret::{Interpreter, Range};
+use crate::decode::spec::Format;
 use crate::decode::{Block, Decoder, Harvest, Read};
-use crate::plan::{Format, Plan};
+use crate::plan::Plan;
 use dataflows::Position;
 use memchr::{memchr, memrchr};
 use serde::Serialize;
@@ -115,7 +116,7 @@ pub(super) struct Decoders {
 impl Decoders {
     pub(super) fn new(plan: &Arc<Plan>) -> Decoders {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let idle = (0..cores).map(|_| Decoder::new(Arc::clone(plan), Range::default())).collect();
+        let idle = (0..cores).map(|_| Decoder::new(plan.spec(), Range::default())).collect();
         Decoders { idle: Mutex::new(idle), returned: Condvar::new() }
     }
 

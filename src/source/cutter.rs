@@ -5,7 +5,7 @@ use super::{Chunk, Chunking, Part, SourceError};
 use crate::decode::detect::{self, Detected, HEAD_BYTES};
 use crate::decode::fault::Fault;
 use crate::decode::framing::{Framing, Scanner};
-use crate::plan::Format;
+use crate::decode::spec::Format;
 use dataflows::{DeadLetter, Position, Reason};
 use memchr::memrchr;
 use std::sync::Arc;

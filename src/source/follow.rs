@@ -7,7 +7,8 @@
 
 use super::expand::expand_some;
 use super::{SourceError, expand};
-use crate::plan::{Format, SourceKind, SourcePlan};
+use crate::decode::spec::Format;
+use crate::plan::{SourceKind, SourcePlan};
 use crate::queue::delivery::{Cursor, DELIVERY_BYTES, Delivery};
 use crate::queue::intake::Refusal;
 use known::Known;

@@ -34,7 +34,7 @@ impl<'s> Feed<'s> {
             shared,
             parts: parts.map(|(part, reader)| (part, reader.clone())).collect(),
             worker,
-            decoder: Decoder::new(Arc::clone(plan.as_ref().unwrap_or(&shared.plan)), Range::default()),
+            decoder: Decoder::new(plan.as_ref().unwrap_or(&shared.plan).spec(), Range::default()),
             plan,
             batch: Batch::default(),
             header: None,
@@ -111,7 +111,7 @@ impl<'s> Feed<'s> {
         if self.plan.as_ref().is_some_and(|before| Arc::ptr_eq(before, plan)) {
             return;
         }
-        self.decoder = Decoder::new(Arc::clone(plan), Range::default());
+        self.decoder = Decoder::new(plan.spec(), Range::default());
         let before = self.plan.replace(Arc::clone(plan));
         if self.worker == 0 {
             let rules_gone = before.map_or(Vec::new(), |before| before.rules.clone());

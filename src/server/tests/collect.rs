@@ -3,16 +3,15 @@
 use super::{Answer, NUMBER, ONE, World, error};
 use crate::decode::framing::Framing;
 use crate::decode::interpret::{Batch, Range};
+use crate::decode::spec::Format;
 use crate::decode::{Block, Decoder};
 use crate::observe::status::{Phase, Report};
-use crate::plan::Format;
 use crate::queue::delivery::Delivery;
 use dataflows::Position;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 const EVENT: &str = r#"{"user_id":"ann","timestamp":"2024-05-01T10:00:00Z","action":"login"}"#;
@@ -112,7 +111,7 @@ fn bad_events_are_told_at_once_and_are_the_dead_letters_of_the_graph() {
         received: None,
         bytes: delivery.events,
     };
-    Decoder::new(Arc::clone(&world.plan), Range::default()).read(&block, &mut batch);
+    Decoder::new(world.plan.spec(), Range::default()).read(&block, &mut batch);
     let letters: Vec<_> =
         batch.dead_letters.iter().map(|letter| json!([letter.reason.code(), letter.message])).collect();
     let told = answer.json();

@@ -3,7 +3,7 @@
 use super::reader::Reader;
 use crate::decode::detect::{self, Detected, HEAD_BYTES};
 use crate::decode::framing::{Framing, Scanner};
-use crate::plan::Format;
+use crate::decode::spec::Format;
 use crate::source::SourceError;
 use crate::source::cutter::head;
 use memchr::memchr;

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::decode::framing::Framing;
+use crate::decode::spec::{EventsPlan, Limits};
 use crate::log::error::LogError;
-use crate::plan::{EventsPlan, Limits};
 use crate::queue::delivery::FileId;
 use flate2::Compression;
 use flate2::write::GzEncoder;

@@ -7,7 +7,7 @@ use headwater::decode::csv::{CsvReader, delimiter};
 use headwater::decode::framing::Framing;
 use headwater::decode::path::Path;
 use headwater::decode::reading::{PathSet, Reading};
-use headwater::plan::Limits;
+use headwater::decode::spec::Limits;
 
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 const ONE_DELIMITER: u8 = 1 << 2;

@@ -7,9 +7,10 @@ use headwater::config::{self, Overrides};
 use headwater::decode::framing::Framing;
 use headwater::decode::interpret::{Batch, Interpreter, Range};
 use headwater::decode::longest::LONGEST;
+use headwater::decode::spec::Format;
 use headwater::decode::{Block, Decoder, Harvest, Read, detect, events_of};
 use headwater::inspect::explain::explain;
-use headwater::plan::{Format, Plan};
+use headwater::plan::Plan;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
@@ -73,13 +74,13 @@ pub fn check(data: &[u8]) {
     };
     let block = Block { position: PART, format, framing, header: header.as_ref(), received: None, bytes };
 
-    let mut decoder = Decoder::new(Arc::clone(plan), Range::default());
+    let mut decoder = Decoder::new(plan.spec(), Range::default());
     let mut ends = Ends { bytes, events: Vec::new() };
     decoder.read(&block, &mut ends);
     let events = ends.events;
     one_end_each(plan, &block, &events);
 
-    let whole = decode(&mut Decoder::new(Arc::clone(plan), Range::default()), &block);
+    let whole = decode(&mut Decoder::new(plan.spec(), Range::default()), &block);
     assert_eq!(whole.records.len() + whole.dead_letters.len(), events.len());
     assert_eq!(whole.outside, 0);
     let letters = events.iter().filter_map(|(position, payload, read)| {
@@ -198,7 +199,7 @@ fn pieces(plan: &Arc<Plan>, block: &Block, whole: &Decoded) {
             break;
         }
     }
-    let mut decoder = Decoder::new(Arc::clone(plan), Range::default());
+    let mut decoder = Decoder::new(plan.spec(), Range::default());
     for end in ends {
         let mut sum = Decoded::default();
         for (offset, bytes) in [(0, &block.bytes[..end]), (end, &block.bytes[end..])] {
@@ -219,7 +220,7 @@ fn range(plan: &Arc<Plan>, block: &Block, whole: &Decoded) {
     times.sort_unstable();
     let Some(from) = times.get(times.len() / 2).copied() else { return };
     for range in [Range { from: Some(from), to: None }, Range { from: None, to: Some(from) }] {
-        let part = decode(&mut Decoder::new(Arc::clone(plan), range), block);
+        let part = decode(&mut Decoder::new(plan.spec(), range), block);
         let within = |time: EventTime| (time >= from) == range.from.is_some();
         let expected = whole.records.iter().filter(|record| record.event.time.is_ok_and(within));
         assert!(part.records.iter().eq(expected));

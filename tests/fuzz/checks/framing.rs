@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use headwater::decode::detect;
 use headwater::decode::framing::Framing;
-use headwater::plan::Format;
+use headwater::decode::spec::Format;
 use headwater::source::{Chunk, Chunking, Chunks, Next, Part, Source, SourceError, payloads};
 use oracle::spans;
 use std::cell::LazyCell;

@@ -8,7 +8,7 @@ use dataflows::{PathHash, Reason};
 use headwater::decode::json::{JsonReader, Part};
 use headwater::decode::path::Path;
 use headwater::decode::reading::{PathSet, Reading};
-use headwater::plan::Limits;
+use headwater::decode::spec::Limits;
 use oracle::{Doc, Expected, Item};
 use serde_json::Value;
 use std::collections::BTreeSet;

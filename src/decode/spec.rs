@@ -1,0 +1,95 @@
+//! What decoding is asked for: how the events of each source are read, which values are taken from them, which tests are
+//! made. Plain data, already checked.
+
+use super::path::Path;
+use dataflows::rules::Test;
+
+/// Everything that decoders read of a configuration.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// By source.
+    pub sources: Vec<EventsPlan>,
+    /// The values that tests, sums and carried fields name by index.
+    pub fields: Vec<FieldPlan>,
+    /// Made of every event, in this order.
+    pub tests: Vec<Test>,
+    /// The fields that are summed.
+    pub sums: Vec<usize>,
+    /// The fields whose first and last value a session keeps.
+    pub carry: Vec<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub struct FieldPlan {
+    pub name: String,
+    /// The first that is present gives the values.
+    pub candidates: Vec<Path>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// JSON Lines, JSON arrays, concatenated JSON objects.
+    Json,
+    /// Delimited rows with a header.
+    Csv,
+    /// Common and Combined Log Format.
+    Clf,
+}
+
+impl Format {
+    pub const ALL: [Format; 3] = [Format::Json, Format::Csv, Format::Clf];
+
+    /// As the configuration names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Json => "json",
+            Format::Csv => "csv",
+            Format::Clf => "clf",
+        }
+    }
+}
+
+/// How to read an event of one source. `None` of candidates means the built-in ones of the format
+/// ([`super::defaults`]).
+#[derive(Clone, Debug)]
+pub struct EventsPlan {
+    pub user: Option<Vec<Candidate>>,
+    pub time: Option<Vec<Candidate>>,
+    pub kind: Option<Vec<Candidate>>,
+    /// Empty: no event ids.
+    pub id: Vec<Candidate>,
+    /// Joins the parts of a composed candidate.
+    pub join: String,
+    /// For times that carry none: an IANA name, checked. `"UTC"` by default.
+    pub zone: String,
+    /// De-duplication horizon in microseconds; `None`: every position counts.
+    pub dedupe: Option<i64>,
+    /// Largest skew of an event time after its received time, in microseconds.
+    pub max_future: i64,
+    pub explode: Option<Path>,
+    pub limits: Limits,
+}
+
+/// Guards against hostile or broken records. Reaching one makes the record a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one record. Also bounds the memory that one record can take.
+    pub event_bytes: usize,
+    /// Objects and arrays inside each other.
+    pub depth: usize,
+    /// Keys of all objects of one event together.
+    pub keys: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { event_bytes: 1 << 20, depth: 64, keys: 4096 }
+    }
+}
+
+/// One candidate for a value: a path, or several that are joined. A composed candidate is present when its first part
+/// is; parts that are absent are left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub parts: Vec<Path>,
+}

@@ -1,0 +1,32 @@
+//! What a start refuses before it opens a data folder.
+
+use crate::config::tokens;
+use crate::error::Error;
+use crate::plan::{Plan, SinkTarget, SourceKind};
+use crate::source::follow;
+
+/// Makes the checks of a start that need no data folder. Touches nothing.
+///
+/// # Errors
+/// What a start would refuse: a file of tokens or a sink's file that cannot be used, records that fit into no
+/// delivery.
+pub fn check(plan: &Plan) -> Result<(), Error> {
+    if let Some(path) = &plan.http.tokens {
+        tokens::load(path, &plan.sources)?;
+    }
+    for source in &plan.sources {
+        let limit = follow::EVENT_BYTES;
+        if matches!(source.kind, SourceKind::File { .. }) && source.events.limits.event_bytes > limit {
+            let message = format!("a run takes at most {limit} bytes a record from the files of `{}`", source.name);
+            return Err(Error::usage(message, "write `max_bytes` of at most \"15MiB\""));
+        }
+    }
+    for sink in &plan.sinks {
+        let SinkTarget::File(path) = &sink.target else { continue };
+        if path.is_dir() || !path.parent().is_some_and(std::path::Path::is_dir) {
+            let message = format!("the sink `{}` cannot write {}", sink.name, path.display());
+            return Err(Error::usage(message, "name a file in a folder that exists"));
+        }
+    }
+    Ok(())
+}
