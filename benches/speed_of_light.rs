@@ -6,10 +6,10 @@ use harness::clock::repeat;
 use harness::job::{Arguments, Log};
 use harness::plain::{self, Event};
 use harness::table::{Table, number, thousands};
-use headwater::decode::interpret::{Interpreter, Range};
-use headwater::decode::json::JsonReader;
-use headwater::decode::reading::Reading;
-use headwater::decode::spec::Format;
+use headwater_decode::interpret::{Interpreter, Range};
+use headwater_decode::json::JsonReader;
+use headwater_decode::reading::Reading;
+use headwater_decode::spec::Format;
 use std::sync::Arc;
 
 fn main() {

@@ -7,7 +7,7 @@
 //! Rows and token change in one transaction. So whenever this program or the machine fails, the copy is what the server
 //! had published at some moment, and the token says which: each change counts exactly once.
 
-use headwater::client::{Batch, ClientError, Subscription};
+use headwater_client::{Batch, ClientError, Subscription};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Deserialize;
 use std::error::Error;

@@ -6,14 +6,14 @@ pub mod print;
 pub use asking::{Envelope, Peek, Server, Status, Subscribe};
 
 use crate::config::{Overrides, WORKERS};
-use crate::decode::reading::Value;
-use crate::decode::time::TimeReader;
 use crate::generate::workload::Workload;
 use crate::tables::OutputFormat;
 use crate::text::units;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use dataflows::{EventTime, ValueKind};
+use headwater_decode::reading::Value;
+use headwater_decode::time::TimeReader;
 use std::ffi::OsString;
 use std::path::PathBuf;
 

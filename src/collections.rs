@@ -14,10 +14,10 @@ pub use row::{Row, Value};
 pub use schema::{Column, Kind, Schema, Schemas};
 
 use crate::collections::sessions::SessionRow;
-use crate::log::output::SameKey;
 use dataflows::close::{Closing, deadline};
 use dataflows::sessionize::{Late, Lineage};
 use dataflows::{DeadLetter, EventTime, Measure};
+use headwater_log::output::SameKey;
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be followed.

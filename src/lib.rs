@@ -1,20 +1,12 @@
 //! Headwater: where the meaning of events (the `dataflows` crate) meets the world.
 
-pub mod backoff;
 pub mod cli;
-pub mod client;
 pub mod collections;
 pub mod config;
-pub mod decode;
-pub mod durable;
-pub mod epoch;
 pub mod error;
 pub mod fingerprint;
 pub mod generate;
-pub mod guard;
-pub mod histories;
 pub mod inspect;
-pub mod log;
 #[cfg(test)]
 #[cfg(feature = "models")]
 mod models;
@@ -26,9 +18,7 @@ pub mod plan;
 pub mod queue;
 pub mod read;
 pub mod replay;
-pub mod reserve;
 pub mod run;
-pub mod seal;
 pub mod server;
 pub mod sink;
 pub mod source;

@@ -2,16 +2,18 @@
 
 use headwater::cli::{self, Cli, Explain, Replay, Verb};
 use headwater::config::Overrides;
-use headwater::decode::interpret::Range;
 use headwater::error::{self, Error};
 use headwater::generate::{generate, workload::Workload};
 use headwater::inspect::outline::Outline;
 use headwater::inspect::{doctor, explain};
-use headwater::observe::status::Phase;
+use headwater::observe::status::{Phase, Report};
 use headwater::plan::Plan;
 use headwater::run::{self, supervise};
 use headwater::text::progress::ProgressMode;
-use headwater::{client, config, guard, replay, text};
+use headwater::{config, replay, text};
+use headwater_client;
+use headwater_decode::guard;
+use headwater_decode::interpret::Range;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, Once};
@@ -92,7 +94,9 @@ fn run_peek(verb: &cli::Peek) -> Result<(), Error> {
 }
 
 fn run_status(verb: &cli::Status) -> Result<(String, bool), Error> {
-    let report = client::status(&verb.server.url, verb.server.token.as_deref())?;
+    let url = &verb.server.url;
+    let report: Report = headwater_client::status(url, verb.server.token.as_deref())
+        .map_err(Error::run(format!("ask {url} for its status")))?;
     let text = match verb.json {
         true => json(serde_json::to_string_pretty(&report).map_err(Error::run("print the status"))?),
         false => report.render(),

@@ -9,10 +9,10 @@ mod group;
 mod hub;
 mod reads;
 
-use crate::log::partition::Limits;
-use crate::log::segment::LogId;
-use crate::log::vfs::model::ModelFs;
-use crate::log::{Log, Settings};
+use headwater_log::partition::Limits;
+use headwater_log::segment::LogId;
+use headwater_log::vfs::model::ModelFs;
+use headwater_log::{Log, Settings};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner};
 use std::path::Path;

@@ -4,9 +4,9 @@
 use crate::collections::Collection;
 use crate::collections::filter::Filter;
 use crate::collections::sessions::SessionSchema;
-use crate::decode::spec::{EventsPlan, FieldPlan, Format, Spec};
-use crate::log::output::Retention;
 use dataflows::rules::{Rule, Test};
+use headwater_decode::spec::{EventsPlan, FieldPlan, Format, Spec};
+use headwater_log::output::Retention;
 use std::path::PathBuf;
 use std::time::Duration;
 

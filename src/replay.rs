@@ -5,7 +5,6 @@ pub mod summary;
 pub mod worker;
 
 use crate::collections::sessions::SessionSchema;
-use crate::decode::{self, interpret::Range};
 use crate::error::Error;
 use crate::observe::memory;
 use crate::plan::{Plan, SourcePlan};
@@ -15,6 +14,8 @@ use crate::tables::{self, DeadLetterSpool, OutputFormat, SessionPart, SessionWri
 use crate::text::progress::{Progress, ProgressMode};
 use dataflows::classify::Class;
 use dataflows::{DeadLetter, EventTime, Position, Reason, Sessionless};
+use headwater_decode;
+use headwater_decode::interpret::Range;
 use resolve::Totals;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -152,7 +153,7 @@ fn recover(
     source::payloads(parts, chunking, &conflicts, |position, start, record| {
         if apart.0 != Some((position.part, start)) {
             let events = &plan.sources[position.source as usize].events;
-            apart = (Some((position.part, start)), decode::events_of(events, record));
+            apart = (Some((position.part, start)), headwater_decode::events_of(events, record));
         }
         let offset = (position.offset - start) as usize;
         let found = apart.1.binary_search_by_key(&offset, |event| event.start);

@@ -24,10 +24,6 @@ pub use checks::check;
 
 use crate::collections::Schemas;
 use crate::error::{EXIT_AGAIN, EXIT_FAILED, Error};
-use crate::log;
-use crate::log::error::LogError;
-use crate::log::error::chain;
-use crate::log::remap::Uppers;
 use crate::observe::metrics::Metrics;
 use crate::observe::status::{Phase, Status};
 use crate::plan::Plan;
@@ -43,6 +39,10 @@ use crate::sink::{self, Outbox};
 use crate::worker::roots::STATES;
 use crate::worker::{self, Publishing, Resume, Shared};
 use bounds::Bounds;
+use headwater_log;
+use headwater_log::error::LogError;
+use headwater_log::error::chain;
+use headwater_log::remap::Uppers;
 use opening::Opened;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -74,8 +74,8 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         None => Uppers::default(),
     };
     let upper = |part| uppers.get(&part).copied().unwrap_or(0);
-    let control = upper((log::CONTROL, 0));
-    let ends = (0..PARTS).map(|part| upper((log::QUEUE, part))).collect();
+    let control = upper((headwater_log::CONTROL, 0));
+    let ends = (0..PARTS).map(|part| upper((headwater_log::QUEUE, part))).collect();
     let last = store.generation().map(|generation| (generation.tick, generation.now_ms));
     let reads = Reads::new(plan.workers, last, ends);
     let publish_from = log.outputs.upper();

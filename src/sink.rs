@@ -19,12 +19,8 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
-use crate::backoff::Backoff;
 use crate::collections::Schemas;
 use crate::error::Error;
-use crate::histories::Histories;
-use crate::log::output::OutputLog;
-use crate::log::segment::LogId;
 use crate::observe::metrics::{Metrics, SinkMetrics};
 use crate::observe::status::Status;
 use crate::plan::{Plan, SinkPlan, SinkStart, SinkTarget};
@@ -32,6 +28,10 @@ use changes::{Batch, Changes, Next, Position, Unreadable};
 use cursor::{Cursor, CursorFile};
 use dead_letters::DeadLetters;
 use file::File;
+use headwater_client::Backoff;
+use headwater_log::histories::Histories;
+use headwater_log::output::OutputLog;
+use headwater_log::segment::LogId;
 use http::Http;
 use std::path::Path;
 use std::sync::Arc;

@@ -8,9 +8,9 @@
 //! follow: files that grow -> deliveries to the durable queue
 //! ```
 
-use crate::decode::framing::Framing;
-use crate::decode::spec::Format;
 use dataflows::{DeadLetter, Tick};
+use headwater_decode::framing::Framing;
+use headwater_decode::spec::Format;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -5,6 +5,8 @@ pub mod progress;
 pub mod units;
 
 use dataflows::EventTime;
+use headwater_client::text::is_unfit;
+pub use headwater_client::text::printable;
 use jiff::SignedDuration;
 use jiff::civil::DateTime;
 use std::borrow::Cow;
@@ -60,19 +62,6 @@ pub(crate) fn plural(count: u64, noun: &str) -> String {
     if count == 1 { noun.to_owned() } else { format!("{noun}s") }
 }
 
-/// Users, types, file names and answers of servers come from outside: what would end the line, steer the terminal or turn
-/// the direction of writing is escaped, as in `\n` or `\u{1b}`. Whatever a person reads goes through this, in the log, too.
-pub fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for char in text.chars() {
-        match is_unfit(char) {
-            true => out.extend(char.escape_default()),
-            false => out.push(char),
-        }
-    }
-    out
-}
-
 /// A text of several lines, in which colours may stand if `color` says so: all else that [`printable`] escapes is escaped.
 pub(crate) fn printable_lines(text: &str, color: bool) -> String {
     let mut out = String::with_capacity(text.len());
@@ -107,13 +96,6 @@ fn is_color(text: &str) -> bool {
     let parameters = text.strip_prefix("\x1b[");
     parameters
         .is_some_and(|text| text.trim_start_matches(|char: char| char.is_ascii_digit() || char == ';').starts_with('m'))
-}
-
-/// Control characters, line ends that are none of them, and marks of direction.
-fn is_unfit(char: char) -> bool {
-    let direction =
-        matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    char.is_control() || direction || matches!(char, '\u{2028}' | '\u{2029}')
 }
 
 /// Breaks at blanks into lines of at most `width` characters where words allow.

@@ -5,8 +5,8 @@ mod check;
 mod expected;
 mod world;
 
-use headwater::log::vfs::model::{Crash, Fault, ModelFs, Rng};
-use headwater::log::vfs::{Role, SyncSite, SyncStep};
+use headwater_log::vfs::model::{Crash, Fault, ModelFs, Rng};
+use headwater_log::vfs::{Role, SyncSite, SyncStep};
 use std::collections::BTreeSet;
 use std::env;
 use std::time::Instant;

@@ -3,14 +3,14 @@
 
 use crate::headwater::Folder;
 use crate::patience::wait_until;
-use headwater::epoch;
-use headwater::log::error::LogError;
-use headwater::log::output::Block;
-use headwater::log::partition::Limits;
-use headwater::log::state::{Snapshot, StateStore};
-use headwater::log::vfs::RealFs;
-use headwater::log::{Log, Settings};
 use headwater::queue::control::Control;
+use headwater_log::epoch;
+use headwater_log::error::LogError;
+use headwater_log::output::Block;
+use headwater_log::partition::Limits;
+use headwater_log::state::{Snapshot, StateStore};
+use headwater_log::vfs::RealFs;
+use headwater_log::{Log, Settings};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;

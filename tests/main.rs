@@ -7,6 +7,7 @@ mod command_line;
 mod configuration;
 mod crash;
 mod datasets;
+mod decoding;
 mod doctor;
 mod fuzz;
 mod generate;

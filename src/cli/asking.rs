@@ -1,8 +1,8 @@
 //! The verbs that ask a process that runs.
 
-use crate::client::{Builder, Query, Subscription};
 use clap::{Args, ValueEnum};
 use dataflows::Tick;
+use headwater_client::{Builder, Query, Subscription};
 use std::path::PathBuf;
 
 /// Where a process that runs is, and by what right it is asked

@@ -9,12 +9,12 @@ mod table;
 
 pub use screen::restore as restore_terminal;
 
-use crate::client::Builder;
-use crate::client::ClientError;
-use crate::client::{PAGE, Page, Query, peek};
 use crate::error::Error;
 use crate::text::{BOLD, plural, printable_json, wants_color};
 use console::Term;
+use headwater_client::Builder;
+use headwater_client::ClientError;
+use headwater_client::{PAGE, Page, Query, peek};
 use indicatif::HumanCount;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};

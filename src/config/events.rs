@@ -2,10 +2,10 @@
 
 use super::error::Problems;
 use super::typed::{self, Candidates, Duration, OneOrMany, Size};
-use crate::decode::path::Path;
-use crate::decode::spec::{Candidate, EventsPlan, Limits};
 use crate::text::nearest::nearest;
 use crate::text::units;
+use headwater_decode::path::Path;
+use headwater_decode::spec::{Candidate, EventsPlan, Limits};
 use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
 

@@ -3,8 +3,8 @@
 use super::error::Problems;
 use super::events::{path, paths};
 use super::typed::{self, Named, OneOrMany};
-use crate::decode::spec::FieldPlan;
 use dataflows::PathHash;
+use headwater_decode::spec::FieldPlan;
 use std::collections::HashMap;
 use std::ops::Range;
 use toml::Spanned;

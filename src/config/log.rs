@@ -4,8 +4,8 @@
 use super::error::Problems;
 use super::events::{duration, size};
 use super::typed;
-use crate::log::output::Retention;
 use crate::plan::LogPlan;
+use headwater_log::output::Retention;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use toml::Spanned;

@@ -3,11 +3,11 @@
 use super::error::{ConfigError, Problems};
 use super::events::Keys;
 use super::typed::{File, OneOrMany, Source};
-use crate::decode::spec::Format;
 use crate::plan::{SourceKind, SourcePlan};
 use crate::source::follow;
 use crate::text::nearest::nearest;
 use glob::{MatchOptions, Pattern};
+use headwater_decode::spec::Format;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use toml::Spanned;

@@ -1,17 +1,17 @@
 //! `headwater explain`: how one event is read, and why it is of its class.
 
-use crate::decode::fault::Fault;
-use crate::decode::interpret::{Interpreter, Range, Role};
-use crate::decode::path::Path;
-use crate::decode::reading::{Reading, Value};
-use crate::decode::spec::Format;
-use crate::decode::{Block, Decoder, Harvest, Read, detect};
 use crate::error::Error;
 use crate::plan::{Plan, SourceKind};
 use crate::text::printable;
 use crate::text::rfc3339;
 use dataflows::classify::{Definitions, Why};
 use dataflows::{NoTime, Position, Sessionless, UserKey, ValueKind};
+use headwater_decode::fault::Fault;
+use headwater_decode::interpret::{Interpreter, Range, Role};
+use headwater_decode::path::Path;
+use headwater_decode::reading::{Reading, Value};
+use headwater_decode::spec::Format;
+use headwater_decode::{Block, Decoder, Harvest, Read, detect};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;

@@ -4,11 +4,6 @@
 mod render;
 
 use crate::collections::sessions::column_names;
-use crate::decode::defaults;
-use crate::decode::detect::Detected;
-use crate::decode::framing::Framing;
-use crate::decode::path::Path;
-use crate::decode::spec::{Candidate, EventsPlan, Format};
 use crate::error::Error;
 use crate::plan::{Plan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan};
 use crate::replay;
@@ -18,6 +13,11 @@ use crate::tables::{COUNTS_COLUMNS, COUNTS_FILE, DEAD_LETTERS_FILE, OutputFormat
 use crate::text::plural;
 use dataflows::classify::Definitions;
 use dataflows::rules::{Predicate, Rule, UNCLASSIFIED};
+use headwater_decode::defaults;
+use headwater_decode::detect::Detected;
+use headwater_decode::framing::Framing;
+use headwater_decode::path::Path;
+use headwater_decode::spec::{Candidate, EventsPlan, Format};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,19 +2,19 @@
 //! The sequencer is the real one, on a log in memory; senders and workers do what a server and [`crate::worker`] do with them.
 
 use super::{check, log};
-use crate::decode::framing::Framing;
-use crate::decode::spec::Format;
-use crate::log::output::Retention;
-use crate::log::vfs::model::ModelFs;
 use crate::observe::metrics::Metrics;
 use crate::observe::status::Status;
 use crate::plan::LogPlan;
 use crate::queue::delivery::Delivery;
 use crate::queue::intake::{Intake, Refusal};
 use crate::queue::sequencer::{Bound, Next, Sequencer, Ticks};
-use crate::reserve::Reserve;
 use crate::sync::thread;
 use dataflows::Tick;
+use headwater_decode::framing::Framing;
+use headwater_decode::spec::Format;
+use headwater_log::output::Retention;
+use headwater_log::reserve::Reserve;
+use headwater_log::vfs::model::ModelFs;
 use std::sync::Arc;
 use std::time::Duration;
 

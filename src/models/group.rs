@@ -1,10 +1,10 @@
 //! The group commit: each record is durable when its thread hears of it, under the offset that it hears of.
 
 use super::{check, log};
-use crate::log::error::LogError;
-use crate::log::group::Group;
-use crate::log::vfs::model::{Fault, ModelFs};
 use crate::sync::thread;
+use headwater_log::error::LogError;
+use headwater_log::group::Group;
+use headwater_log::vfs::model::{Fault, ModelFs};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

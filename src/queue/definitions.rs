@@ -4,10 +4,10 @@
 //! Tests only ever grow: an event that was read before a test existed has no answer to it, and never will; answers that
 //! it has keep their places.
 
-use crate::decode::path::Path;
-use crate::decode::spec::FieldPlan;
 use crate::plan::Plan;
 use dataflows::rules::{Condition, Predicate, Rule, Test};
+use headwater_decode::path::Path;
+use headwater_decode::spec::FieldPlan;
 use serde::{Deserialize, Serialize};
 
 /// What a record of the control partition holds.

@@ -1,9 +1,9 @@
 //! One record of the queue: whole events that arrived together, as raw as they came, and what it takes to read them.
 //! Where they were framed once they are never framed otherwise, whatever the configuration says later.
 
-use crate::decode::framing::Framing;
-use crate::decode::spec::Format;
 use dataflows::Position;
+use headwater_decode::framing::Framing;
+use headwater_decode::spec::Format;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -1,13 +1,13 @@
 //! The way into the log: many threads hand in deliveries, each returns when its own is durable. Holds the writing ends of
 //! the queue, says how much waits to be bound, and wakes the sequencer.
 
-use crate::log::error::LogError;
-use crate::log::group::Group;
-use crate::log::partition::Reader;
 use crate::queue::delivery::Delivery;
-use crate::reserve::Reserve;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Condvar, Mutex};
+use headwater_log::error::LogError;
+use headwater_log::group::Group;
+use headwater_log::partition::Reader;
+use headwater_log::reserve::Reserve;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 

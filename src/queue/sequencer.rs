@@ -7,19 +7,19 @@
 //!                                 └──────────────────────────┴──────┘
 //! ```
 
-use crate::log::error::LogError;
-use crate::log::partition::Reader;
-use crate::log::remap::{Binding, Uppers};
-use crate::log::{CONTROL, Log, QUEUE};
 use crate::observe::metrics::Metrics;
 use crate::observe::status::Status;
 use crate::plan::LogPlan;
 use crate::queue::intake::{Intake, wall_ms};
-use crate::reserve::Reserve;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use dataflows::{EventTime, Tick};
+use headwater_log::error::LogError;
+use headwater_log::partition::Reader;
+use headwater_log::remap::{Binding, Uppers};
+use headwater_log::reserve::Reserve;
+use headwater_log::{CONTROL, Log, QUEUE};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
@@ -254,7 +254,7 @@ impl Sequencer {
     /// Hands the ticks from `first` on, which have happened before, to the workers.
     ///
     /// # Errors
-    /// As [`crate::log::remap::RemapReader::binding`].
+    /// As [`headwater_log::remap::RemapReader::binding`].
     pub fn recover(
         log: Log,
         first: Tick,

@@ -1,7 +1,5 @@
 //! One worker's loop of a replay: takes chunks, decodes them into the graph, and hands over the views when all is done.
 
-use crate::decode::interpret::{Batch, Range};
-use crate::decode::{Block, Decoder};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::source::{Chunk, Next, Source};
@@ -9,6 +7,8 @@ use dataflows::engine::{Engine, Views};
 use dataflows::ingest::{Dedupe, Verdict};
 use dataflows::pipeline::Settings;
 use dataflows::{DeadLetter, Position, Tick};
+use headwater_decode::interpret::{Batch, Range};
+use headwater_decode::{Block, Decoder};
 use std::sync::Arc;
 use timely::worker::Worker;
 

@@ -1,8 +1,8 @@
 //! How much of a tick is in memory at once, and how long one may take: constants, which tests make small.
 
 use crate::error::Error;
-use crate::log::partition::Limits;
 use crate::worker::MEMORY_BYTES;
+use headwater_log::partition::Limits;
 use serde::Deserialize;
 use std::env;
 use std::time::Duration;

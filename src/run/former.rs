@@ -1,9 +1,9 @@
 //! Fingerprints as releases up to 0.1.0 wrote them: of the text that `Debug` printed of their structs. Frozen here, so that
 //! their data folders open whatever becomes of those structs. Nothing new is written in this form.
 
-use crate::decode::spec;
 use crate::fingerprint::hex;
 use crate::plan::Plan;
+use headwater_decode::spec;
 use std::fmt;
 
 /// What both constants were then.
@@ -41,7 +41,7 @@ impl fmt::Debug for Path {
     }
 }
 
-fn paths(paths: &[crate::decode::path::Path]) -> Vec<Path> {
+fn paths(paths: &[headwater_decode::path::Path]) -> Vec<Path> {
     paths.iter().map(|path| Path(path.to_string())).collect()
 }
 

@@ -4,13 +4,13 @@
 
 use super::program::{check_states, former_program_of, program_of, states_of};
 use crate::error::Error;
-use crate::log::error::LogError;
-use crate::log::state::Generation;
-use crate::log::{Log, QUEUE};
 use crate::plan::{Plan, SourceKind};
 use crate::queue::control::Control;
 use crate::queue::definitions::Definitions;
 use crate::queue::delivery::{Cursors, Delivery};
+use headwater_log::error::LogError;
+use headwater_log::state::Generation;
+use headwater_log::{Log, QUEUE};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -10,14 +10,14 @@
 use super::PARTS;
 use super::bounds::Bounds;
 use super::history::History;
-use crate::epoch::{self, Epoch};
 use crate::error::Error;
-use crate::histories::{self, Histories, Place};
-use crate::log::state::StateStore;
-use crate::log::vfs::{LockGuard, RealFs};
-use crate::log::{self, Log};
 use crate::plan::Plan;
-use crate::reserve::Reserve;
+use headwater_log::epoch::{self, Epoch};
+use headwater_log::histories::{self, Histories, Place};
+use headwater_log::reserve::Reserve;
+use headwater_log::state::StateStore;
+use headwater_log::vfs::{LockGuard, RealFs};
+use headwater_log::{self, Log};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -60,7 +60,7 @@ fn open_at(
     root: &Path,
     lock: LockGuard,
 ) -> Result<Opened, Error> {
-    let settings = log::Settings {
+    let settings = headwater_log::Settings {
         id: epoch.log,
         epoch: epoch.number,
         parts: PARTS,

@@ -1,8 +1,8 @@
 //! Fingerprints of what computes: the program that makes rows of events, and the part of it that root states depend on.
 
-use crate::decode::spec::{Candidate, EventsPlan, FieldPlan, Limits};
 use crate::fingerprint::{Canonical, hex};
 use crate::plan::{Plan, SourcePlan};
+use headwater_decode::spec::{Candidate, EventsPlan, FieldPlan, Limits};
 
 /// Changes when the same events would be computed otherwise than before. Published ticks are then not compared with what
 /// is computed again, and resume tokens of before are refused.

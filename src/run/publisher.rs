@@ -3,18 +3,18 @@
 
 use super::{fail, spawn as thread};
 use crate::error::Error;
-use crate::log::error::LogError;
-use crate::log::output::{Block, Canonical, OutputLog, Union};
 use crate::observe::metrics::{Metrics, Stage};
 use crate::observe::status::Status;
 use crate::queue::intake::wall_ms;
 use crate::queue::sequencer::Bound;
 use crate::read::reads::Reads;
 use crate::read::subscribe::hub::{Fresh, HubFeed};
-use crate::reserve::Reserve;
 use crate::run::supervise::tell_progress;
 use crate::worker::{Arrival, Output, Published};
 use dataflows::Tick;
+use headwater_log::error::LogError;
+use headwater_log::output::{Block, Canonical, OutputLog, Union};
+use headwater_log::reserve::Reserve;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;

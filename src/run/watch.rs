@@ -3,15 +3,15 @@
 use super::history::History;
 use super::spawn;
 use crate::error::{EXIT_AGAIN, Error};
-use crate::log::error::LogError;
 use crate::observe::status::{Phase, Status};
 use crate::plan::{Plan, SourceKind};
 use crate::queue::intake::{Intake, Refusal};
 use crate::queue::sequencer::Ticks;
 use crate::read::reads::Reads;
-use crate::reserve::Reserve;
 use crate::source::follow::Follower;
 use dataflows::Tick;
+use headwater_log::error::LogError;
+use headwater_log::reserve::Reserve;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::sync::Arc;

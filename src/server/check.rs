@@ -1,14 +1,14 @@
 //! Which events of a body are good, by the very decoder that will read them in the graph: what is rejected here has the
 //! reason that its dead letter will have there.
 
-use crate::decode::detect::{HEAD_BYTES, framing, is_object};
-use crate::decode::fault::Fault;
-use crate::decode::framing::Framing;
-use crate::decode::interpret::{Interpreter, Range};
-use crate::decode::spec::Format;
-use crate::decode::{Block, Decoder, Harvest, Read};
 use crate::plan::Plan;
 use dataflows::Position;
+use headwater_decode::detect::{HEAD_BYTES, framing, is_object};
+use headwater_decode::fault::Fault;
+use headwater_decode::framing::Framing;
+use headwater_decode::interpret::{Interpreter, Range};
+use headwater_decode::spec::Format;
+use headwater_decode::{Block, Decoder, Harvest, Read};
 use memchr::{memchr, memrchr};
 use serde::Serialize;
 use std::ops::{Deref, DerefMut};

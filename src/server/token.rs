@@ -6,10 +6,10 @@
 //! ```
 //! Tokens of version 1 hold for what those releases have taken into this folder.
 
-use crate::histories::{Histories, StartId};
-use crate::log::segment::LogId;
 use crate::queue::intake::Ticket;
-use crate::seal::Seal;
+use headwater_log::histories::{Histories, StartId};
+use headwater_log::seal::Seal;
+use headwater_log::segment::LogId;
 use std::sync::Arc;
 
 const VERSION: u8 = 2;
@@ -69,7 +69,7 @@ impl IngestTokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::histories::Place;
+    use headwater_log::histories::Place;
 
     fn tokens(log: u8, start: u8) -> IngestTokens {
         let at = Place { tick: 3, queue: vec![5; 16] };

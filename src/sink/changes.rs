@@ -2,12 +2,12 @@
 
 use crate::collections::filter::Filter;
 use crate::collections::{Collection, Row, Schemas};
-use crate::histories::{Histories, StartId};
-use crate::log::error::LogError;
-use crate::log::output::{OutputLog, OutputReader, Pieces};
-use crate::log::segment::LogId;
 use crate::plan::{ChangeKind, SinkPlan};
 use dataflows::Tick;
+use headwater_log::error::LogError;
+use headwater_log::histories::{Histories, StartId};
+use headwater_log::output::{OutputLog, OutputReader, Pieces};
+use headwater_log::segment::LogId;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::io::Write;

@@ -2,10 +2,10 @@
 
 use super::changes::Position;
 use super::file::Written;
-use crate::durable;
-use crate::histories::{Histories, StartId};
-use crate::log::segment::LogId;
 use dataflows::Tick;
+use headwater_log::durable;
+use headwater_log::histories::{Histories, StartId};
+use headwater_log::segment::LogId;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;

@@ -1,9 +1,9 @@
 //! The cursors of all sinks that a data folder has ever had, for the doctor, which only reads.
 
 use super::cursor::{Cursor, CursorFile};
-use crate::histories::Histories;
-use crate::log::segment::LogId;
 use dataflows::Tick;
+use headwater_log::histories::Histories;
+use headwater_log::segment::LogId;
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -1,10 +1,10 @@
 //! What a sink could not hand over: JSON lines in its folder, for a person to look at and to send again.
 
 use super::changes::Change;
-use crate::durable::sync_folder;
 use crate::queue::intake::wall_ms;
 use crate::text::rfc3339;
 use dataflows::{EventTime, Tick};
+use headwater_log::durable::sync_folder;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::fs::OpenOptions;

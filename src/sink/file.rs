@@ -3,7 +3,7 @@
 
 use super::Outcome;
 use super::changes::Change;
-use crate::durable::sync_folder;
+use headwater_log::durable::sync_folder;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
 use std::io;

@@ -2,11 +2,11 @@
 
 use super::content::Content;
 use super::{Chunk, Chunking, Part, SourceError};
-use crate::decode::detect::{self, Detected, HEAD_BYTES};
-use crate::decode::fault::Fault;
-use crate::decode::framing::{Framing, Scanner};
-use crate::decode::spec::Format;
 use dataflows::{DeadLetter, Position, Reason};
+use headwater_decode::detect::{self, Detected, HEAD_BYTES};
+use headwater_decode::fault::Fault;
+use headwater_decode::framing::{Framing, Scanner};
+use headwater_decode::spec::Format;
 use memchr::memrchr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -7,10 +7,10 @@
 
 use super::expand::expand_some;
 use super::{SourceError, expand};
-use crate::decode::spec::Format;
 use crate::plan::{SourceKind, SourcePlan};
 use crate::queue::delivery::{Cursor, DELIVERY_BYTES, Delivery};
 use crate::queue::intake::Refusal;
+use headwater_decode::spec::Format;
 use known::Known;
 use place::{Followed, Place, SETTLED};
 use reader::Piece;

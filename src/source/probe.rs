@@ -2,7 +2,7 @@
 
 use super::cutter::Cutter;
 use super::{Chunking, Part, SourceError};
-use crate::decode::detect::Detected;
+use headwater_decode::detect::Detected;
 use std::fs;
 use std::sync::Arc;
 

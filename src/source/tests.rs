@@ -1,10 +1,10 @@
 //! Files in, chunks out, through the interface that workers use.
 
 use super::*;
-use crate::decode::framing::Scanner;
 use dataflows::{Position, Reason};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use headwater_decode::framing::Scanner;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::fs;
@@ -405,7 +405,7 @@ proptest! {
             let content = format!("{start}{text}");
             let head = content.as_bytes();
             let first = head.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(head.len());
-            let framing = crate::decode::detect::framing(format, &head[first..]);
+            let framing = headwater_decode::detect::framing(format, &head[first..]);
             let (mut records, mut large) = (BTreeMap::new(), Vec::new());
             let mut scanner = Scanner::new(framing);
             let mut at = header;

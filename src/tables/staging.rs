@@ -15,7 +15,7 @@
 //! taken for dead.
 
 use super::{Error, OutputFormat};
-use crate::durable::sync_folder;
+use headwater_log::durable::sync_folder;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};

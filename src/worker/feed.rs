@@ -1,15 +1,15 @@
 //! What a tick binds -> what the graph is given: the deliveries of this worker's parts, decoded.
 
 use super::{Arrival, Fed, Shared};
-use crate::decode::interpret::{Batch, Range};
-use crate::decode::{Block, Decoder};
 use crate::error::Error;
-use crate::log::partition::Reader;
 use crate::plan::Plan;
 use crate::queue::delivery::{Cursors, Delivery, position};
 use crate::queue::sequencer::Bound;
 use dataflows::EventTime;
 use dataflows::engine::{Engine, Input};
+use headwater_decode::interpret::{Batch, Range};
+use headwater_decode::{Block, Decoder};
+use headwater_log::partition::Reader;
 use std::sync::Arc;
 
 /// A worker's reading end of the queue.

@@ -6,11 +6,11 @@
 //! However much a tick changes, it takes a bounded part of the memory.
 
 use crate::collections::Collection;
-use crate::log::error::LogError;
-use crate::log::output::{Block, Canonical, Merge, RowStream, Rows, consolidate, too_often};
-use crate::log::vfs::{Outcome, VfsError};
-use crate::reserve::Reserve;
 use dataflows::Tick;
+use headwater_log::error::LogError;
+use headwater_log::output::{Block, Canonical, Merge, RowStream, Rows, consolidate, too_often};
+use headwater_log::reserve::Reserve;
+use headwater_log::vfs::{Outcome, VfsError};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;

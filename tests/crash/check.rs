@@ -2,8 +2,8 @@
 //! have been acted upon.
 
 use super::expected::{Expected, Low, Records, block};
-use headwater::log::partition::Partition;
-use headwater::log::{CONTROL, Log, QUEUE};
+use headwater_log::partition::Partition;
+use headwater_log::{CONTROL, Log, QUEUE};
 
 pub fn check(log: &Log, expected: &mut Expected) -> Result<(), String> {
     for (number, (part, records)) in log.queue.iter().zip(&mut expected.queue).enumerate() {
@@ -64,7 +64,7 @@ fn check_remap(log: &Log, expected: &mut Expected) -> Result<(), String> {
     let happened = expected.happened;
     ensure(next >= happened, || format!("{next} ticks, but {happened} have happened"))?;
     let mut reader = log.remap.reader();
-    let mut before: Option<headwater::log::remap::Binding> = None;
+    let mut before: Option<headwater_log::remap::Binding> = None;
     for tick in low..next {
         let binding = reader.binding(tick).map_err(|error| error.to_string())?;
         let asked = expected.ticks.get_mut(tick as usize).ok_or_else(|| format!("tick {tick} was never minted"))?;

@@ -1,8 +1,8 @@
 //! What a log may hold after a crash, told from what was asked of it.
 
-use headwater::log::output::Block;
-use headwater::log::remap::Uppers;
-use headwater::log::vfs::model::Rng;
+use headwater_log::output::Block;
+use headwater_log::remap::Uppers;
+use headwater_log::vfs::model::Rng;
 use std::collections::BTreeMap;
 
 /// Of a partition of records.

@@ -2,14 +2,14 @@
 
 use super::check;
 use super::expected::{Expected, Low, Records, block, payload};
-use headwater::log::error::LogError;
-use headwater::log::output::Retention;
-use headwater::log::partition::{Limits, Partition};
-use headwater::log::remap::Uppers;
-use headwater::log::segment::LogId;
-use headwater::log::vfs::model::{Crash, ModelFs, Rng};
-use headwater::log::{CONTROL, Log, QUEUE, Settings};
 use headwater::queue::control::Control;
+use headwater_log::error::LogError;
+use headwater_log::output::Retention;
+use headwater_log::partition::{Limits, Partition};
+use headwater_log::remap::Uppers;
+use headwater_log::segment::LogId;
+use headwater_log::vfs::model::{Crash, ModelFs, Rng};
+use headwater_log::{CONTROL, Log, QUEUE, Settings};
 use std::path::Path;
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use super::receiver::{Answer, Receiver};
 use super::{MEANING, OFTEN, folder, run_toml};
 use crate::headwater::{Folder, own_address};
 use headwater::collections::Collection;
-use headwater::log::vfs::model::Rng;
+use headwater_log::vfs::model::Rng;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Events that clients send, and the sessions that a slow, obvious oracle makes of them.
 
 use crate::headwater::Row;
-use headwater::log::vfs::model::Rng;
+use headwater_log::vfs::model::Rng;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 

@@ -7,8 +7,8 @@ use super::folder;
 use super::process::{Process, Restart};
 use super::published::{Published, open};
 use crate::headwater::Folder;
-use headwater::log::output::Block;
-use headwater::log::vfs::model::Rng;
+use headwater_log::output::Block;
+use headwater_log::vfs::model::Rng;
 use std::fs;
 use std::path::Path;
 

@@ -7,7 +7,7 @@ use super::folder;
 use super::process::{Process, Restart};
 use super::published::{Published, same};
 use headwater::collections::Collection;
-use headwater::log::vfs::model::Rng;
+use headwater_log::vfs::model::Rng;
 use serde_json::Value;
 
 #[test]

@@ -1,7 +1,7 @@
 //! A subscriber that is cut off at any byte, by itself or by the end of the process, and goes on from its last token.
 
 use crate::patience::PATIENCE;
-use headwater::log::vfs::model::Rng;
+use headwater_log::vfs::model::Rng;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};

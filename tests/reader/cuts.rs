@@ -3,8 +3,8 @@
 use super::history::{History, Rows, apply};
 use super::server::{Framing, Request, Server, Step, streamed};
 use crate::patience::PATIENCE;
-use headwater::client::{Batch, Frame, Progress, Subscription, Update};
-use headwater::log::vfs::model::Rng;
+use headwater_client::{Batch, Frame, Progress, Subscription, Update};
+use headwater_log::vfs::model::Rng;
 use std::time::{Duration, Instant};
 
 /// Reads until it has caught up, looking at every batch.

@@ -1,8 +1,8 @@
 //! A collection with a past: what there was at each tick, and the frames in which a server tells it.
 
 use super::server::{Framing, Request, Step, streamed};
-use headwater::client::Update;
-use headwater::log::vfs::model::Rng;
+use headwater_client::Update;
+use headwater_log::vfs::model::Rng;
 use std::collections::BTreeMap;
 
 /// Rows by text, and how often each is there.

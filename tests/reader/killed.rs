@@ -3,8 +3,8 @@
 use super::history::{Rows, apply};
 use crate::headwater::{Folder, own_address};
 use crate::patience::PATIENCE;
-use headwater::client::{ClientError, Query, Subscription, peek};
-use headwater::log::vfs::model::Rng;
+use headwater_client::{ClientError, Query, Subscription, peek};
+use headwater_log::vfs::model::Rng;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::net::TcpListener;

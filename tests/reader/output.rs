@@ -3,7 +3,7 @@
 use super::history::{History, Rows, add};
 use super::server::{Framing, Request, Server, Step, answered, streamed};
 use crate::headwater::Folder;
-use headwater::log::vfs::model::Rng;
+use headwater_log::vfs::model::Rng;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -2,7 +2,7 @@
 
 use super::server::{Request, Server, Step, answered};
 use crate::headwater::Folder;
-use headwater::client::{Query, peek};
+use headwater_client::{Query, peek};
 
 /// Ten rows, three on a page. A tick is at hand for so many pages.
 fn paged(pages: u64) -> Server {

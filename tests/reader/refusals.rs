@@ -3,7 +3,7 @@
 use super::history::History;
 use super::server::{Framing, Server, Step, answered, streamed};
 use crate::headwater::own_address;
-use headwater::client::{Batch, ClientError, Query, Subscription, peek};
+use headwater_client::{Batch, ClientError, Query, Subscription, peek};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 

@@ -7,7 +7,7 @@ mod sqlite_copy;
 use super::history::History;
 use super::server::{Framing, Server, answered};
 use crate::headwater::Folder;
-use headwater::client::Subscription;
+use headwater_client::Subscription;
 use sqlite_copy::Copy;
 use std::time::Duration;
 

@@ -9,11 +9,11 @@
 
 use super::resume::{ResumeFile, Saver};
 use super::stop::{lock_soon, on_signals};
-use crate::client::ClientError;
-use crate::client::{Builder, Event, Subscription};
-use crate::client::{Head, Progress};
 use crate::error::Error;
 use crate::text::{printable, printable_json};
+use headwater_client::ClientError;
+use headwater_client::{Builder, Event, Subscription};
+use headwater_client::{Head, Progress};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Seek, Write};

@@ -1,8 +1,8 @@
 //! What is known of a collection that is watched: how many rows, how far, how fast, and which rows changed last.
 
-use crate::client::{Frame, Hello, Kind, Progress};
-use crate::client::{Row, Update};
 use dataflows::Tick;
+use headwater_client::{Frame, Hello, Kind, Progress};
+use headwater_client::{Row, Update};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
 //! Keeps the token of what has been written, so that a later run goes on after it.
 
-use crate::durable;
+use headwater_log::durable;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};

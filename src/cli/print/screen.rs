@@ -10,12 +10,12 @@
 use super::model::{Model, State};
 use super::stop::{lock_soon, on_signals};
 use super::table::Table;
-use crate::client::ClientError;
-use crate::client::Frame;
-use crate::client::{Builder, Event, Subscription};
 use crate::error::Error;
 use crate::text::{BOLD, DIM, printable, wants_color};
 use console::{Term, truncate_str};
+use headwater_client::ClientError;
+use headwater_client::Frame;
+use headwater_client::{Builder, Event, Subscription};
 use indicatif::HumanCount;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::low_level::emulate_default_handler;
@@ -281,9 +281,9 @@ fn size() -> (usize, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::Update;
-    use crate::client::{Hello, Kind, Progress};
     use console::measure_text_width;
+    use headwater_client::Update;
+    use headwater_client::{Hello, Kind, Progress};
 
     fn model() -> Model {
         let mut model = Model::new(Instant::now());

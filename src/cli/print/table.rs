@@ -1,10 +1,10 @@
 //! Rows as a table that fits a width.
 
-use crate::client::Row;
 use crate::text::printable;
 use crate::text::rfc3339;
 use console::{Alignment, measure_text_width, pad_str, truncate_str};
 use dataflows::EventTime;
+use headwater_client::Row;
 use serde_json::Value;
 use serde_json::value::RawValue;
 

@@ -1,9 +1,9 @@
 //! What a damage means for those who rely on the log, and what they can do about it by hand. Says nothing that would lose
 //! more than is lost.
 
-use crate::log::error::LogError;
-use crate::log::inspect::{Area, Inspection, Trouble};
 use crate::queue::control::Control;
+use headwater_log::error::LogError;
+use headwater_log::inspect::{Area, Inspection, Trouble};
 use std::path::Path;
 
 pub(super) struct Advice {

@@ -3,13 +3,13 @@
 
 use super::Damage;
 use super::advice::RESTORE;
-use crate::epoch::{self, Epoch};
-use crate::histories::{self, Histories, Place};
-use crate::log::inspect::Inspection;
 use crate::queue::control::Control;
 use crate::run::opening::{ANEW, lost};
 use crate::sink;
 use crate::sink::cursors::Found;
+use headwater_log::epoch::{self, Epoch};
+use headwater_log::histories::{self, Histories, Place};
+use headwater_log::inspect::Inspection;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -44,7 +44,7 @@ impl Beside {
             damages.push(damage(&self.folder.join(histories::FILE), &error.to_string(), means, RESTORE));
         });
         let mut refused = histories.is_err();
-        let reserve = self.folder.join(crate::reserve::NAME);
+        let reserve = self.folder.join(headwater_log::reserve::NAME);
         if reserve.symlink_metadata().is_ok_and(|file| !file.is_file()) {
             let means = "no space can be set aside. A start is refused";
             damages.push(damage(&reserve, "this is no regular file", means, "remove it"));

@@ -8,7 +8,7 @@
 //! {"type":"error","code":"token_expired","message":"…","oldest":90}
 //! ```
 //! The frames of a tick are a function of its rows: removals come first, then in the order of the rows' bytes, and so many
-//! to a frame. A tick of many rows comes in pieces ([`TickOutput`](crate::log::output::TickOutput)), each in that order.
+//! to a frame. A tick of many rows comes in pieces ([`TickOutput`](headwater_log::output::TickOutput)), each in that order.
 
 use super::query::{Envelope, Query};
 use crate::collections::{Row, Schema};

@@ -7,10 +7,10 @@
 //! Tokens of version 1 hold for what those releases have computed in this folder.
 
 use super::query::Query;
-use crate::histories::{Histories, Place, StartId};
-use crate::log::segment::LogId;
-use crate::seal::Seal;
 use dataflows::Tick;
+use headwater_log::histories::{Histories, Place, StartId};
+use headwater_log::seal::Seal;
+use headwater_log::segment::LogId;
 use std::sync::Arc;
 
 const VERSION: u8 = 2;

@@ -3,9 +3,9 @@
 use super::{Answer, ONE, World, error};
 use crate::config::{self, Overrides};
 use crate::error::Error;
-use crate::log::vfs::RealFs;
 use crate::patience::{eventually, wait_until};
 use crate::server::{Bounds, Services, start};
+use headwater_log::vfs::RealFs;
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::io::{Read, Write};

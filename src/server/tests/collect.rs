@@ -1,15 +1,15 @@
 //! What is posted, what is answered, and what lies in the log then.
 
 use super::{Answer, NUMBER, ONE, World, error};
-use crate::decode::framing::Framing;
-use crate::decode::interpret::{Batch, Range};
-use crate::decode::spec::Format;
-use crate::decode::{Block, Decoder};
 use crate::observe::status::{Phase, Report};
 use crate::queue::delivery::Delivery;
 use dataflows::Position;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use headwater_decode::framing::Framing;
+use headwater_decode::interpret::{Batch, Range};
+use headwater_decode::spec::Format;
+use headwater_decode::{Block, Decoder};
 use serde_json::json;
 use std::io::Write;
 use std::sync::atomic::Ordering;

@@ -1,8 +1,8 @@
 //! What is acknowledged is in the log, whatever the disk does.
 
 use super::{Answer, ONE, World, error, events, open};
-use crate::log::vfs::model::{Crash, Fault, ModelFs};
 use crate::server::Bounds;
+use headwater_log::vfs::model::{Crash, Fault, ModelFs};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;

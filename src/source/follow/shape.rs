@@ -1,11 +1,11 @@
 //! What the records of a file are like, told once there is enough of them to be sure.
 
 use super::reader::Reader;
-use crate::decode::detect::{self, Detected, HEAD_BYTES};
-use crate::decode::framing::{Framing, Scanner};
-use crate::decode::spec::Format;
 use crate::source::SourceError;
 use crate::source::cutter::head;
+use headwater_decode::detect::{self, Detected, HEAD_BYTES};
+use headwater_decode::framing::{Framing, Scanner};
+use headwater_decode::spec::Format;
 use memchr::memchr;
 use std::path::Path;
 use std::sync::Arc;

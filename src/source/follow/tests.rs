@@ -1,12 +1,12 @@
 //! Files that are written, rotated and truncated on a real disk, polled on a clock that the tests move.
 
 use super::*;
-use crate::decode::framing::Framing;
-use crate::decode::spec::{EventsPlan, Limits};
-use crate::log::error::LogError;
 use crate::queue::delivery::FileId;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use headwater_decode::framing::Framing;
+use headwater_decode::spec::{EventsPlan, Limits};
+use headwater_log::error::LogError;
 use std::fs::OpenOptions;
 use std::io::Write;
 use tempfile::TempDir;

@@ -6,10 +6,10 @@ use super::reader::{Piece, Reached, Reader};
 use super::recognise::{Found, Probe};
 use super::shape::{Question, Shape};
 use super::{Follower, RETRY, TURN_BYTES, TURNS};
-use crate::decode::framing::Scanner;
 use crate::queue::delivery::Cursor;
 use crate::source::SourceError;
 use crate::source::cutter::Survey;
+use headwater_decode::framing::Scanner;
 use std::time::Instant;
 
 /// Of a delivery with more than one record.

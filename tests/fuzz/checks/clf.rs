@@ -5,9 +5,9 @@
 
 use super::Choices;
 use dataflows::{PathHash, Reason, ShapeId, ValueKind};
-use headwater::decode::clf::ClfReader;
-use headwater::decode::path::Path;
-use headwater::decode::reading::{PathSet, Reading};
+use headwater_decode::clf::ClfReader;
+use headwater_decode::path::Path;
+use headwater_decode::reading::{PathSet, Reading};
 
 const COLUMNS: [&str; 11] =
     ["host", "ident", "user", "time", "method", "path", "protocol", "status", "bytes", "referrer", "agent"];

@@ -3,11 +3,11 @@
 //! The first byte of the input chooses the delimiter and limits, and whether the rest keeps delimiters of other kinds.
 
 use dataflows::{PathHash, Reason, ShapeId, ValueKind};
-use headwater::decode::csv::{CsvReader, delimiter};
-use headwater::decode::framing::Framing;
-use headwater::decode::path::Path;
-use headwater::decode::reading::{PathSet, Reading};
-use headwater::decode::spec::Limits;
+use headwater_decode::csv::{CsvReader, delimiter};
+use headwater_decode::framing::Framing;
+use headwater_decode::path::Path;
+use headwater_decode::reading::{PathSet, Reading};
+use headwater_decode::spec::Limits;
 
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 const ONE_DELIMITER: u8 = 1 << 2;

@@ -4,13 +4,13 @@
 
 use dataflows::{DeadLetter, EventTime, Position, Reason, Record, UserKey};
 use headwater::config::{self, Overrides};
-use headwater::decode::framing::Framing;
-use headwater::decode::interpret::{Batch, Interpreter, Range};
-use headwater::decode::longest::LONGEST;
-use headwater::decode::spec::Format;
-use headwater::decode::{Block, Decoder, Harvest, Read, detect, events_of};
 use headwater::inspect::explain::explain;
 use headwater::plan::Plan;
+use headwater_decode::framing::Framing;
+use headwater_decode::interpret::{Batch, Interpreter, Range};
+use headwater_decode::longest::LONGEST;
+use headwater_decode::spec::Format;
+use headwater_decode::{Block, Decoder, Harvest, Read, detect, events_of};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 

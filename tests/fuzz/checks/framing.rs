@@ -6,10 +6,10 @@
 use dataflows::{DeadLetter, Position, Reason};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use headwater::decode::detect;
-use headwater::decode::framing::Framing;
-use headwater::decode::spec::Format;
 use headwater::source::{Chunk, Chunking, Chunks, Next, Part, Source, SourceError, payloads};
+use headwater_decode::detect;
+use headwater_decode::framing::Framing;
+use headwater_decode::spec::Format;
 use oracle::spans;
 use std::cell::LazyCell;
 use std::fs;
@@ -17,7 +17,7 @@ use std::io::Write;
 use std::path::Path;
 use tempfile::TempDir;
 
-#[path = "../../../src/decode/framing/oracle.rs"]
+#[path = "../../../crates/decode/src/framing/oracle.rs"]
 mod oracle;
 
 const FORMATS: [Format; 3] = [Format::Json, Format::Csv, Format::Clf];

@@ -5,17 +5,17 @@
 
 use super::Choices;
 use dataflows::{PathHash, Reason};
-use headwater::decode::json::{JsonReader, Part};
-use headwater::decode::path::Path;
-use headwater::decode::reading::{PathSet, Reading};
-use headwater::decode::spec::Limits;
+use headwater_decode::json::{JsonReader, Part};
+use headwater_decode::path::Path;
+use headwater_decode::reading::{PathSet, Reading};
+use headwater_decode::spec::Limits;
 use oracle::{Doc, Expected, Item};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 #[allow(dead_code, reason = "the property tests use the rest")]
-#[path = "../../../src/decode/json/oracle.rs"]
+#[path = "../../../crates/decode/src/json/oracle.rs"]
 mod oracle;
 
 /// Deeper than serde_json goes, shallow enough for the recursion of the oracle.

@@ -4,8 +4,8 @@
 
 use super::Choices;
 use dataflows::PathHash;
-use headwater::decode::path::{Path, Step};
-use headwater::decode::reading::PathSet;
+use headwater_decode::path::{Path, Step};
+use headwater_decode::reading::PathSet;
 
 pub fn check(data: &[u8]) {
     let Some((options, rest)) = data.split_first() else { return };

@@ -5,8 +5,8 @@
 
 use super::Choices;
 use dataflows::{EventTime, ValueKind};
-use headwater::decode::reading::Value;
-use headwater::decode::time::TimeReader;
+use headwater_decode::reading::Value;
+use headwater_decode::time::TimeReader;
 use jiff::civil::{Date, DateTime};
 use jiff::fmt::rfc2822;
 use jiff::tz::{AmbiguousOffset, TimeZone};

@@ -1,0 +1,32 @@
+//! The wire of a headwater server and its reader: follow a collection, read rows by key, post events.
+//!
+//! ```text
+//! Subscription ── GET /v1/collections/NAME/changes ── frames, in order, resumed from a token after a lost connection
+//! peek         ── GET /v1/collections/NAME/rows    ── rows as of one tick
+//! post         ── POST /v1/events                  ── a receipt, once the events are durable
+//! ```
+//!
+//! It knows no engine and no Arrow: rows are JSON. Absent on purpose: TLS (reach the server through a tunnel) and an
+//! asynchronous form.
+
+mod backoff;
+mod connection;
+mod error;
+mod frame;
+mod order;
+mod peek;
+mod post;
+mod row;
+mod subscription;
+pub mod text;
+
+pub use backoff::Backoff;
+pub use error::ClientError;
+pub use frame::{Frame, Head, Hello, Kind, Progress, Refusal};
+pub use peek::{PAGE, Page, Query, peek, status};
+pub use post::{PostError, Receipt, Rejection, post};
+pub use row::{Row, Update};
+pub use subscription::{Batch, Builder, Event, Subscription};
+
+/// A number of the server's sequencer: what is published together has one. It only grows, and is not a time.
+pub type Tick = u64;

@@ -1,0 +1,300 @@
+//! Rows of delimited text with a header (RFC 4180: quoted fields, doubled quotes) -> [`Reading`].
+//!
+//! Where one row ends and the next begins is not decided here: a row comes as its exact bytes.
+
+use crate::fault::Fault;
+use crate::reading::{PathSet, Reading};
+use crate::spec::Limits;
+use crate::tabular::Columns;
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
+use dataflows::Reason;
+use std::collections::HashSet;
+
+/// Reads the rows of one file.
+#[derive(Debug)]
+pub struct CsvReader {
+    columns: Columns,
+    fields: Fields,
+}
+
+impl CsvReader {
+    /// `header` is the first row, with or without a byte order mark and a line end; a column without a name is called
+    /// `column_N`, counted from 1. `delimiter` is an ASCII character, see [`delimiter`].
+    ///
+    /// A header is at fault when it is not UTF-8, names a column twice, or names more columns than `limits.keys`.
+    pub fn new(header: &[u8], delimiter: u8, paths: &PathSet, limits: &Limits) -> Result<CsvReader, Fault> {
+        let header = header.strip_prefix(b"\xef\xbb\xbf").unwrap_or(header);
+        let most = 1 + header.iter().filter(|byte| **byte == delimiter).count();
+        let mut fields = Fields::new(delimiter, most);
+        let count = fields.split(header)?;
+        if count > limits.keys {
+            let message = format!("the header names {count} columns, more than the limit of {}", limits.keys);
+            return Err(Fault::new(Reason::TooManyKeys, message));
+        }
+        let mut names = Vec::with_capacity(count);
+        let mut unique = HashSet::new();
+        for (index, name) in fields.texts(count)?.enumerate() {
+            let name = if name.is_empty() { format!("column_{}", index + 1) } else { name.to_owned() };
+            if !unique.insert(name.clone()) {
+                return Err(Fault::new(Reason::DuplicateKey, format!("the header names the column `{name}` twice")));
+            }
+            names.push(name);
+        }
+        Ok(CsvReader { columns: Columns::new(&names, paths), fields: Fields::new(delimiter, count) })
+    }
+
+    /// Replaces what `reading` holds by `row`: one row's exact bytes, with or without its line end. After a fault
+    /// `reading` is empty.
+    pub fn read(&mut self, row: &[u8], reading: &mut Reading) -> Result<(), Fault> {
+        reading.clear();
+        let (count, expected) = (self.fields.split(row)?, self.columns.count());
+        if count != expected {
+            let plural = if count == 1 { "" } else { "s" };
+            let message = format!("the row has {count} field{plural}, the header has {expected}");
+            return Err(Fault::new(Reason::WrongFieldCount, message));
+        }
+        self.columns.read(self.fields.texts(count)?, reading);
+        Ok(())
+    }
+}
+
+/// The most frequent of `,` `;` tab and `|` outside of quotes in a header; the first of them if there is none.
+pub fn delimiter(header_line: &[u8]) -> u8 {
+    const CANDIDATES: [u8; 4] = [b',', b';', b'\t', b'|'];
+    let mut counts = [0_usize; CANDIDATES.len()];
+    let mut quoted = false;
+    for byte in header_line {
+        quoted ^= *byte == b'"';
+        if let Some(index) = CANDIDATES.iter().position(|candidate| !quoted && candidate == byte) {
+            counts[index] += 1;
+        }
+    }
+    // The first one wins a tie, so a later one has to be strictly more frequent.
+    let best = (1..CANDIDATES.len()).fold(0, |best, index| if counts[index] > counts[best] { index } else { best });
+    CANDIDATES[best]
+}
+
+/// Splits one row after the other into unquoted fields. Reused: no allocation once warm.
+#[derive(Debug)]
+struct Fields {
+    core: Reader,
+    /// The texts of the fields, one after the other, in the first `written` bytes.
+    text: Vec<u8>,
+    written: usize,
+    /// Where each field ends in `text`, and one to spare: fields above the expected number are only counted.
+    ends: Vec<usize>,
+}
+
+impl Fields {
+    fn new(delimiter: u8, expected: usize) -> Fields {
+        // The line end is not part of the rows, so a carriage return inside of one is data.
+        let core = ReaderBuilder::new().delimiter(delimiter).terminator(Terminator::Any(b'\n')).build();
+        let mut fields = Fields { core, text: Vec::new(), written: 0, ends: vec![0; expected + 1] };
+        fields.reset();
+        fields
+    }
+
+    /// The number of fields in `row`.
+    fn split(&mut self, row: &[u8]) -> Result<usize, Fault> {
+        if simdutf8::basic::from_utf8(row).is_err() {
+            return Err(Fault::new(Reason::NotUtf8, "the row is not valid UTF-8"));
+        }
+        let row = row.strip_suffix(b"\n").unwrap_or(row);
+        let row = row.strip_suffix(b"\r").unwrap_or(row);
+        self.written = 0;
+        // To csv-core an empty line is no row at all.
+        match row.first() {
+            None => {
+                self.ends[0] = 0;
+                return Ok(1);
+            }
+            Some(b'\n') => return Err(line_break()),
+            Some(_) => {}
+        }
+        // A field is never longer than it was written, so with room for the line end the text is never full.
+        if self.text.len() < row.len() + 2 {
+            self.text.resize(row.len() + 2, 0);
+        }
+        // The line end comes apart, since a row that does not end with it has an open quote.
+        let mut count = 0;
+        for (mut input, is_last) in [(row, false), (b"\n", true)] {
+            while !input.is_empty() {
+                let spare = self.ends.len() - 1;
+                let ends = &mut self.ends[count.min(spare)..];
+                let (result, read, written, ended) = self.core.read_record(input, &mut self.text[self.written..], ends);
+                input = &input[read..];
+                self.written += written;
+                count += ended;
+                if let ReadRecordResult::Record = result {
+                    if is_last {
+                        return Ok(count);
+                    }
+                    self.reset();
+                    return Err(line_break());
+                }
+            }
+        }
+        self.reset();
+        Err(Fault::new(Reason::WrongFieldCount, "a quote in the row is never closed"))
+    }
+
+    /// The fields of the row that was split last, which had `count` of them, no more than expected.
+    fn texts(&self, count: usize) -> Result<impl Iterator<Item = &str>, Fault> {
+        // Cutting valid UTF-8 at ASCII characters leaves valid UTF-8.
+        let fault = || Fault::new(Reason::NotUtf8, "the delimiter cuts a character in two");
+        let text = simdutf8::basic::from_utf8(&self.text[..self.written]).map_err(|_| fault())?;
+        let ends = &self.ends[..count];
+        if !ends.iter().all(|end| text.is_char_boundary(*end)) {
+            return Err(fault());
+        }
+        let mut start = 0;
+        Ok(ends.iter().map(move |end| &text[std::mem::replace(&mut start, *end)..*end]))
+    }
+
+    /// Makes the next byte the first of a row.
+    fn reset(&mut self) {
+        self.core.reset();
+        // csv-core takes a byte order mark off whatever it reads first, but in a row it is data. An empty line counts
+        // as something read.
+        self.core.read_record(b"\n", &mut [0], &mut [0]);
+    }
+}
+
+fn line_break() -> Fault {
+    Fault::new(Reason::WrongFieldCount, "the row has a line break outside of quotes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tabular::tests::{path_set, shape_of, texts};
+    use proptest::prelude::*;
+
+    fn reader(header: &str) -> Result<CsvReader, Fault> {
+        CsvReader::new(header.as_bytes(), b',', &path_set(&["a", "b", "c.d"]), &Limits { keys: 4, ..Limits::default() })
+    }
+
+    #[test]
+    fn rows() {
+        let cases = [
+            ("a,b,c.d", "1,2,3", ["1", "2", "3"]),
+            ("a,b,c.d", "1,2,3\n", ["1", "2", "3"]),
+            ("\u{feff}a,b,c.d\r\n", "1,2,3\r\n", ["1", "2", "3"]),
+            ("c.d,x,\"a\"", "1,2,3", ["3", "", "1"]),
+            ("a,b,c.d", ",,", ["", "", ""]),
+            ("a,b,c.d", " 1 , \"2\",é", [" 1 ", " \"2\"", "é"]),
+            ("a,b,c.d", "\"1,\r\n\"\"2\"\"\",\"\",\"3\"", ["1,\r\n\"2\"", "", "3"]),
+            ("a,b,c.d", "\u{feff}1,2\r3,4", ["\u{feff}1", "2\r3", "4"]),
+            ("a", "1", ["1", "", ""]),
+            ("a", "\r\n", ["", "", ""]),
+        ];
+        for (header, row, expected) in cases {
+            let paths = path_set(&["a", "b", "c.d"]);
+            let mut reading = Reading::default();
+            reader(header).unwrap().read(row.as_bytes(), &mut reading).unwrap();
+            assert_eq!(texts(&reading, &paths), expected, "{header:?} {row:?}");
+        }
+    }
+
+    #[test]
+    fn a_column_without_a_name_is_called_by_its_number() {
+        let mut reading = Reading::default();
+        reader("a,,b,").unwrap().read(b"1,2,,4", &mut reading).unwrap();
+        assert_eq!(reading.shape, shape_of(&["a", "column_2", "column_4"]));
+    }
+
+    #[test]
+    fn faults_of_rows() {
+        let cases: [(&[u8], Reason, &str); 9] = [
+            (b"1", Reason::WrongFieldCount, "the row has 1 field, the header has 2"),
+            (b"", Reason::WrongFieldCount, "the row has 1 field, the header has 2"),
+            (b"1,2,3", Reason::WrongFieldCount, "the row has 3 fields, the header has 2"),
+            (b"1,2,3,4,5,6,,\n", Reason::WrongFieldCount, "the row has 8 fields, the header has 2"),
+            (b"1,\"2\n", Reason::WrongFieldCount, "a quote in the row is never closed"),
+            (b"1,\"2\n3,4,5,6", Reason::WrongFieldCount, "a quote in the row is never closed"),
+            (b"1,a\"2\n3\",4", Reason::WrongFieldCount, "the row has a line break outside of quotes"),
+            (b"\n\n", Reason::WrongFieldCount, "the row has a line break outside of quotes"),
+            (b"1,\xff", Reason::NotUtf8, "the row is not valid UTF-8"),
+        ];
+        let mut reader = reader("a,b").unwrap();
+        let mut reading = Reading::default();
+        for (row, reason, message) in cases {
+            assert_eq!(reader.read(row, &mut reading), Err(Fault::new(reason, message)), "{row:?}");
+            assert!(reading.first(0).is_none() && reading.shape.is_none());
+            // The next row is none the worse for it.
+            reader.read("\u{feff}1,2".as_bytes(), &mut reading).unwrap();
+            assert_eq!(texts(&reading, &path_set(&["a", "b"])), ["\u{feff}1", "2"]);
+        }
+    }
+
+    #[test]
+    fn faults_of_headers() {
+        let cases = [
+            ("a,b,a", Reason::DuplicateKey, "the header names the column `a` twice"),
+            ("column_2,", Reason::DuplicateKey, "the header names the column `column_2` twice"),
+            ("a,b,c,d,e", Reason::TooManyKeys, "the header names 5 columns, more than the limit of 4"),
+            ("a,\"b", Reason::WrongFieldCount, "a quote in the row is never closed"),
+        ];
+        for (header, reason, message) in cases {
+            assert_eq!(reader(header).err(), Some(Fault::new(reason, message)), "{header:?}");
+        }
+        let not_utf8 = CsvReader::new(b"a,\xff", b',', &PathSet::default(), &Limits::default());
+        assert_eq!(not_utf8.unwrap_err().reason, Reason::NotUtf8);
+        let cut = CsvReader::new("é".as_bytes(), 0xa9, &PathSet::default(), &Limits::default());
+        assert_eq!(cut.unwrap_err().reason, Reason::NotUtf8);
+    }
+
+    #[test]
+    fn delimiters() {
+        for (header, expected) in [
+            ("a,b;c,d", b','),
+            ("a;b;c,d", b';'),
+            ("a\tb", b'\t'),
+            ("a|b|c", b'|'),
+            ("\"a,b,c\";d", b';'),
+            ("a;b,c", b','),
+            ("a", b','),
+            ("", b','),
+        ] {
+            assert_eq!(delimiter(header.as_bytes()), expected, "{header}");
+        }
+    }
+
+    proptest! {
+        /// What a writer after RFC 4180 wrote is read back, whatever broken rows were read before.
+        #[test]
+        fn what_was_written_is_read(
+            delimiter in prop_oneof![Just(','), Just(';'), Just('\t'), Just('|')],
+            rows in prop::collection::vec(
+                (prop::collection::vec(("[ab,;\t|\"\r\né\u{feff} ]{0,5}", any::<bool>()), 3), "[ab,;\"\n]{0,8}", "\r?\n|"),
+                1..6,
+            ),
+        ) {
+            let paths = path_set(&["a", "b", "c"]);
+            let header = ["a", "b", "c"].join(&delimiter.to_string());
+            let mut reader = CsvReader::new(header.as_bytes(), delimiter as u8, &paths, &Limits::default()).unwrap();
+            let mut reading = Reading::default();
+            for (cells, broken, line_end) in &rows {
+                let write = |(cell, quote): &(String, bool)| match *quote || cell.contains([delimiter, '"', '\r', '\n']) {
+                    true => format!("\"{}\"", cell.replace('"', "\"\"")),
+                    false => cell.clone(),
+                };
+                let row = cells.iter().map(write).collect::<Vec<_>>().join(&delimiter.to_string()) + line_end;
+                _ = reader.read(broken.as_bytes(), &mut reading);
+                prop_assert_eq!(reader.read(row.as_bytes(), &mut reading), Ok(()), "{:?}", row);
+                prop_assert_eq!(texts(&reading, &paths), cells.iter().map(|(cell, _)| cell).collect::<Vec<_>>(), "{:?}", row);
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic(header: Vec<u8>, rows: Vec<Vec<u8>>, delimiter: u8) {
+            let Ok(mut reader) = CsvReader::new(&header, delimiter, &PathSet::default(), &Limits::default()) else {
+                return Ok(());
+            };
+            let mut reading = Reading::default();
+            for row in rows {
+                prop_assert_eq!(reader.read(&row, &mut reading).is_ok(), reading.shape.is_some());
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Bytes -> [`dataflows::Record`] or [`dataflows::DeadLetter`]. Decoding knows nothing of transports: it is given a
+//! block of whole records and the position where it begins.
+//!
+//! ```text
+//! block --framing--> payloads --json|csv|clf--> Reading (values at paths, shape) --interpret--> Record
+//! ```
+
+pub mod clf;
+pub mod csv;
+pub mod decimal;
+pub mod defaults;
+pub mod detect;
+pub mod fault;
+pub mod framing;
+pub mod guard;
+pub mod interpret;
+pub mod json;
+mod lately;
+pub mod longest;
+mod names;
+pub mod path;
+#[cfg(test)]
+#[path = "../../../tests/patience.rs"]
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+mod patience;
+pub mod reading;
+pub mod spec;
+pub mod tabular;
+pub mod time;
+
+use crate::guard::guarded;
+use clf::ClfReader;
+use csv::CsvReader;
+use dataflows::{EventTime, Position, Reason};
+use fault::Fault;
+use framing::Framing;
+use interpret::Interpreter;
+use json::JsonReader;
+use reading::Reading;
+use spec::{EventsPlan, Format, Spec};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Whole records of one part of a source.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'b> {
+    /// Of the first byte.
+    pub position: Position,
+    pub format: Format,
+    pub framing: Framing,
+    /// Of CSV: the header row of the part.
+    pub header: Option<&'b Arc<[u8]>>,
+    /// When it was received, if that is known: see [`interpret::Interpreter::effective`].
+    pub received: Option<EventTime>,
+    pub bytes: &'b [u8],
+}
+
+/// One worker's decoder of all sources.
+pub struct Decoder {
+    spec: Arc<Spec>,
+    range: interpret::Range,
+    /// By source: the format that it was last seen in.
+    sources: Vec<Option<SourceDecoder>>,
+    reading: Reading,
+}
+
+struct SourceDecoder {
+    format: Format,
+    interpreter: Interpreter,
+    reader: Reader,
+}
+
+enum Reader {
+    Json(JsonReader),
+    Csv { header: Arc<[u8]>, reader: Result<CsvReader, Fault> },
+    Clf(ClfReader),
+}
+
+impl Decoder {
+    pub fn new(spec: Spec, range: interpret::Range) -> Decoder {
+        let sources = spec.sources.iter().map(|_| None).collect();
+        Decoder { spec: Arc::new(spec), range, sources, reading: Reading::default() }
+    }
+
+    /// Reads every record of the block into the harvest; one that makes this panic is [`Reason::Poison`], and the others
+    /// are as if it were not there.
+    pub fn read<H: Harvest>(&mut self, block: &Block<'_>, harvest: &mut H) {
+        let records = || block.framing.records(block.bytes);
+        if self.attempt(block, records(), harvest).is_ok() {
+            return;
+        }
+        for (offset, payload) in records() {
+            if let Err(panic) = self.attempt(block, std::iter::once((offset, payload)), harvest) {
+                let fault = Fault::new(Reason::Poison, format!("a defect of the decoder: {panic}"));
+                let interpreter = &mut self.source(block).0.interpreter;
+                harvest.event(interpreter, Err(fault), block.position.behind(offset), payload);
+            }
+        }
+    }
+
+    /// Reads all of the records, or none: a panic leaves the harvest as it was, and forgets what it may have left half
+    /// done.
+    ///
+    /// # Errors
+    /// What the panic said.
+    fn attempt<'b, H: Harvest>(
+        &mut self,
+        block: &Block<'_>,
+        records: impl Iterator<Item = (usize, &'b [u8])>,
+        harvest: &mut H,
+    ) -> Result<(), String> {
+        let mark = harvest.mark();
+        let outcome = guarded(|| {
+            let (source, reading) = self.source(block);
+            for (offset, payload) in records {
+                source.record(reading, block.position.behind(offset), payload, harvest);
+            }
+            harvest.finish(&mut source.interpreter);
+        });
+        if outcome.is_err() {
+            harvest.back_to(mark);
+            self.sources[block.position.source as usize] = None;
+            self.reading = Reading::default();
+        }
+        outcome
+    }
+
+    /// What reads the block.
+    fn source(&mut self, block: &Block<'_>) -> (&mut SourceDecoder, &mut Reading) {
+        let Decoder { spec, range, sources, reading } = self;
+        let source = &mut sources[block.position.source as usize];
+        let kept = source.take().filter(|source| source.format == block.format);
+        let source = source.insert(kept.unwrap_or_else(|| SourceDecoder::new(spec, block, *range)));
+        source.interpreter.received = block.received;
+        source.follow(block);
+        (source, reading)
+    }
+}
+
+/// What was read of an event, or why it could not be.
+pub type Read<'r> = Result<&'r Reading, Fault>;
+
+/// What is made of the events of blocks.
+pub trait Harvest {
+    /// How much there is of it.
+    type Mark;
+
+    /// One event.
+    fn event(&mut self, interpreter: &mut Interpreter, read: Read<'_>, position: Position, payload: &[u8]);
+
+    /// There are no more events for now.
+    fn finish(&mut self, _: &mut Interpreter) {}
+
+    fn mark(&self) -> Self::Mark;
+
+    /// Forgets what came after the mark.
+    fn back_to(&mut self, mark: Self::Mark);
+}
+
+impl SourceDecoder {
+    fn new(spec: &Arc<Spec>, block: &Block<'_>, range: interpret::Range) -> SourceDecoder {
+        let interpreter = Interpreter::new(Arc::clone(spec), block.position.source, block.format, range);
+        let events = interpreter.events();
+        let reader = match block.format {
+            Format::Json => {
+                let paths = Arc::clone(interpreter.paths());
+                Reader::Json(JsonReader::new(paths, events.explode.as_ref(), events.limits))
+            }
+            Format::Csv => csv_reader(block, &interpreter),
+            Format::Clf => Reader::Clf(ClfReader::new(interpreter.paths())),
+        };
+        SourceDecoder { format: block.format, interpreter, reader }
+    }
+
+    /// Another part may have another header.
+    fn follow(&mut self, block: &Block<'_>) {
+        if let (Reader::Csv { header, .. }, Some(other)) = (&self.reader, block.header)
+            && header != other
+        {
+            self.reader = csv_reader(block, &self.interpreter);
+        }
+    }
+
+    /// Records above the size limit are not looked at: what is posted has not been through the cutter of files, which
+    /// passes them, and of a file that is followed only the beginning of such a record comes here.
+    fn record(&mut self, reading: &mut Reading, position: Position, payload: &[u8], harvest: &mut impl Harvest) {
+        let interpreter = &mut self.interpreter;
+        let limit = interpreter.events().limits.event_bytes;
+        if payload.len() > limit {
+            let fault = Fault::too_large(payload.len() as u64, limit);
+            return harvest.event(interpreter, Err(fault), position, payload);
+        }
+        let read = match &mut self.reader {
+            Reader::Json(reader) => {
+                // One payload may hold several events.
+                return reader.read(payload, reading, |part, read| {
+                    harvest.event(interpreter, read, position.behind(part.offset), part.bytes);
+                });
+            }
+            Reader::Csv { reader: Ok(reader), .. } => reader.read(payload, reading),
+            Reader::Csv { reader: Err(fault), .. } => Err(fault.clone()),
+            Reader::Clf(reader) => reader.read(payload, reading),
+        };
+        harvest.event(interpreter, read.map(|()| &*reading), position, payload);
+    }
+}
+
+/// Where the events of a framed record lie in it, in order: the record itself, or the elements it explodes into.
+pub fn events_of(events: &EventsPlan, record: &[u8]) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    if events.explode.is_none() {
+        found.push(0..record.len());
+        return found;
+    }
+    let mut reader = JsonReader::new(Arc::default(), events.explode.as_ref(), events.limits);
+    reader.read(record, &mut Reading::default(), |part, _| found.push(part.offset..part.offset + part.bytes.len()));
+    found
+}
+
+fn csv_reader(block: &Block<'_>, interpreter: &Interpreter) -> Reader {
+    let header = block.header.cloned().unwrap_or_default();
+    let limits = &interpreter.events().limits;
+    let reader = CsvReader::new(&header, csv::delimiter(&header), interpreter.paths(), limits);
+    Reader::Csv { header, reader }
+}

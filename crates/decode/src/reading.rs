@@ -1,0 +1,232 @@
+//! What one pass over a payload brings back: the values at the paths that were asked for, and the shape of the whole.
+//! The formats (json, csv, clf) fill it; interpretation turns it into a record.
+
+use crate::path::Path;
+use dataflows::{PathHash, ShapeId, ValueKind};
+use std::collections::HashMap;
+
+/// Index of a path in a [`PathSet`].
+pub type Slot = u32;
+
+/// The paths that are asked for, looked up by hash while descending.
+#[derive(Clone, Debug, Default)]
+pub struct PathSet {
+    paths: Vec<Path>,
+    slots: HashMap<u64, Slot, foldhash::fast::FixedState>,
+}
+
+impl PathSet {
+    /// The slot of `path`, the same one if it was asked for before.
+    pub fn add(&mut self, path: &Path) -> Slot {
+        let paths = &mut self.paths;
+        *self.slots.entry(path.hash().bits()).or_insert_with(|| {
+            paths.push(path.clone());
+            (paths.len() - 1) as Slot
+        })
+    }
+
+    #[inline]
+    pub fn slot(&self, path: PathHash) -> Option<Slot> {
+        self.slots.get(&path.bits()).copied()
+    }
+
+    /// The slots of the objects that a key with dots, in an object at `path`, leads through: it says the same as if they
+    /// were written.
+    pub fn through<'k>(&'k self, path: PathHash, key: &'k str) -> impl Iterator<Item = Slot> + 'k {
+        let names = key.rsplit_once('.').map(|(names, _)| names.split('.'));
+        let steps = names.into_iter().flatten().scan(path, |path, name| {
+            *path = path.segment(name.as_bytes());
+            Some(*path)
+        });
+        steps.filter_map(|path| self.slot(path))
+    }
+
+    pub fn path(&self, slot: Slot) -> &Path {
+        &self.paths[slot as usize]
+    }
+
+    pub fn len(&self) -> usize {
+        self.paths.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+}
+
+/// Reused from record to record: no allocation once warm.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// Values in the order in which they were met.
+    found: Vec<Found>,
+    /// Their texts, one after the other.
+    text: String,
+    /// Of the objects and arrays that are there, empty ones too, and of the objects that keys with dots stand for. They
+    /// have no value, but they exist.
+    containers: Vec<Slot>,
+    /// Of the whole payload; `None` until a format has read one.
+    pub shape: Option<ShapeId>,
+    /// Some path was present both as a dotted key and nested, in the same object or array element. Of their values,
+    /// only the nested one was kept.
+    pub ambiguous: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    slot: Slot,
+    kind: ValueKind,
+    start: u32,
+    end: u32,
+}
+
+/// A scalar that is present: never null, never the empty string, never an object or array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Value<'a> {
+    pub kind: ValueKind,
+    /// Strings: decoded. Numbers: exactly as written. Booleans: `true` or `false`.
+    pub text: &'a str,
+}
+
+impl Reading {
+    pub fn clear(&mut self) {
+        self.found.clear();
+        self.text.clear();
+        self.containers.clear();
+        self.shape = None;
+        self.ambiguous = false;
+    }
+
+    /// Keeps a scalar. Null and the empty string are absent, so they are not kept. The texts of one reading together
+    /// stay below 4 GiB; formats ensure it by the size of the payload.
+    #[inline]
+    pub fn push(&mut self, slot: Slot, kind: ValueKind, text: &str) {
+        if text.is_empty() || kind == ValueKind::Null {
+            return;
+        }
+        let start = self.text.len() as u32;
+        self.text.push_str(text);
+        self.found.push(Found { slot, kind, start, end: self.text.len() as u32 });
+    }
+
+    /// Notes that there is an object or an array.
+    #[inline]
+    pub fn contain(&mut self, slot: Slot) {
+        self.containers.push(slot);
+    }
+
+    /// The slots of the objects and arrays that are there.
+    pub fn containers(&self) -> &[Slot] {
+        &self.containers
+    }
+
+    /// Drops each object or array whose number `keep` refuses; what lies in it stays.
+    pub fn retain_containers(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let mut number = 0;
+        self.containers.retain(|_| {
+            number += 1;
+            keep(number - 1)
+        });
+    }
+
+    /// Keeps each slot of [`Reading::containers`] once: an array may hold very many objects.
+    pub fn dedup_containers(&mut self) {
+        self.containers.sort_unstable();
+        self.containers.dedup();
+    }
+
+    /// Whether a value, an object or an array is at a path.
+    #[inline]
+    pub fn has(&self, slot: Slot) -> bool {
+        self.first(slot).is_some() || self.containers.contains(&slot)
+    }
+
+    /// The first value at a path.
+    #[inline]
+    pub fn first(&self, slot: Slot) -> Option<Value<'_>> {
+        self.all(slot).next()
+    }
+
+    /// All values at a path, in the order of the payload.
+    #[inline]
+    pub fn all(&self, slot: Slot) -> impl Iterator<Item = Value<'_>> {
+        self.found.iter().filter(move |found| found.slot == slot).map(|found| self.value(found))
+    }
+
+    /// How many values were kept.
+    pub fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// The slots of the values that were kept, in their order.
+    #[inline]
+    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.found.iter().map(|found| found.slot)
+    }
+
+    /// The value that was kept as number `index`, and its slot.
+    pub fn nth(&self, index: usize) -> (Slot, Value<'_>) {
+        let found = &self.found[index];
+        (found.slot, self.value(found))
+    }
+
+    /// Drops each value whose number `keep` refuses.
+    pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let mut number = 0;
+        self.found.retain(|_| {
+            number += 1;
+            keep(number - 1)
+        });
+    }
+
+    #[inline]
+    fn value(&self, found: &Found) -> Value<'_> {
+        Value { kind: found.kind, text: &self.text[found.start as usize..found.end as usize] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_one_slot_however_it_is_written() {
+        let mut paths = PathSet::default();
+        let path = |text| Path::parse(text).unwrap();
+        assert!(paths.is_empty());
+        assert_eq!(paths.add(&path("id.orig_h")), 0);
+        assert_eq!(paths.add(&path("user")), 1);
+        assert_eq!(paths.add(&path(r#""id.orig_h""#)), 0);
+        assert_eq!(paths.len(), 2);
+        assert_eq!(paths.slot(PathHash::ROOT.key("user")), Some(1));
+        assert_eq!(paths.slot(PathHash::ROOT.key("nobody")), None);
+        assert_eq!(paths.path(0).to_string(), "id.orig_h");
+    }
+
+    #[test]
+    fn null_and_the_empty_string_are_absent() {
+        let mut reading = Reading::default();
+        reading.push(0, ValueKind::Null, "null");
+        reading.push(0, ValueKind::String, "");
+        assert!(reading.is_empty());
+        reading.push(0, ValueKind::Bool, "false");
+        reading.push(1, ValueKind::String, "é");
+        reading.push(0, ValueKind::Number, "1.50");
+        let texts = |reading: &Reading, slot| reading.all(slot).map(|value| value.text.to_owned()).collect::<Vec<_>>();
+        assert_eq!(texts(&reading, 0), ["false", "1.50"]);
+        assert_eq!(reading.first(1), Some(Value { kind: ValueKind::String, text: "é" }));
+        assert_eq!(reading.nth(2).1.text, "1.50");
+        reading.retain(|index| index != 0);
+        assert_eq!((texts(&reading, 0), reading.len()), (vec!["1.50".to_owned()], 2));
+        reading.contain(2);
+        reading.contain(3);
+        reading.retain_containers(|index| index != 1);
+        assert_eq!([0, 1, 2, 3].map(|slot| reading.has(slot)), [true, true, true, false]);
+        assert_eq!((reading.first(2), reading.len()), (None, 2));
+        reading.clear();
+        assert_eq!((reading.first(0), reading.len(), reading.has(2)), (None, 0, false));
+    }
+}

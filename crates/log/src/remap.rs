@@ -1,0 +1,252 @@
+//! The remap: which offsets each tick takes, and what time it is then. Its record is the commit point: once it is
+//! durable the tick has happened, and everything after it can be computed again.
+
+use super::error::LogError;
+use super::partition::{Context, Partition, Place, Reader};
+use super::segment::Record;
+use super::vfs::Role;
+use crate::Tick;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const VERSION: u8 = 1;
+
+/// Offset after the last one taken, by source and part.
+pub type Uppers = BTreeMap<(u16, u32), u64>;
+
+/// What a tick takes: of each part, the offsets from the upper of the tick before (else 0) to its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    pub tick: Tick,
+    /// Generation that minted the tick.
+    pub epoch: u64,
+    /// The only clock of the dataflows: milliseconds since 1970-01-01T00:00:00Z, never less than the tick before.
+    pub now_ms: i64,
+    /// Digest of the record before; zeros at tick 0.
+    pub previous: [u8; 32],
+    pub uppers: Uppers,
+}
+
+impl Binding {
+    /// What the next record holds as `previous`.
+    pub fn digest(&self) -> [u8; 32] {
+        *blake3::hash(&self.encode()).as_bytes()
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![VERSION];
+        bytes.extend_from_slice(&self.tick.to_le_bytes());
+        bytes.extend_from_slice(&self.epoch.to_le_bytes());
+        bytes.extend_from_slice(&self.now_ms.to_le_bytes());
+        bytes.extend_from_slice(&self.previous);
+        bytes.extend_from_slice(&(self.uppers.len() as u32).to_le_bytes());
+        for ((source, part), upper) in &self.uppers {
+            bytes.extend_from_slice(&source.to_le_bytes());
+            bytes.extend_from_slice(&part.to_le_bytes());
+            bytes.extend_from_slice(&upper.to_le_bytes());
+        }
+        bytes
+    }
+
+    fn decode(mut bytes: &[u8]) -> Option<Binding> {
+        let [VERSION] = take(&mut bytes)? else { return None };
+        let tick = u64::from_le_bytes(take(&mut bytes)?);
+        let epoch = u64::from_le_bytes(take(&mut bytes)?);
+        let now_ms = i64::from_le_bytes(take(&mut bytes)?);
+        let previous = take(&mut bytes)?;
+        let count = u32::from_le_bytes(take(&mut bytes)?);
+        let mut uppers = Uppers::new();
+        for _ in 0..count {
+            let source = u16::from_le_bytes(take(&mut bytes)?);
+            let part = u32::from_le_bytes(take(&mut bytes)?);
+            uppers.insert((source, part), u64::from_le_bytes(take(&mut bytes)?));
+        }
+        (bytes.is_empty() && uppers.len() == count as usize).then_some(Binding {
+            tick,
+            epoch,
+            now_ms,
+            previous,
+            uppers,
+        })
+    }
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, rest) = bytes.split_first_chunk::<N>()?;
+    *bytes = rest;
+    Some(*head)
+}
+
+/// The remap of a log, with its one writer. Tick t is the record at offset t.
+///
+/// - **Contiguous.** Ticks follow each other without gaps, from 0, whatever happens.
+/// - **Monotone.** No upper and no `now_ms` is ever less than that of the tick before; no part disappears.
+/// - **Chained.** Each record holds the digest of the one before, so that two histories cannot be mixed.
+#[derive(Debug)]
+pub struct Remap {
+    partition: Partition,
+    epoch: u64,
+    dir: PathBuf,
+    last: Option<Binding>,
+    /// Of the last record; zeros if there is none.
+    digest: [u8; 32],
+}
+
+impl Remap {
+    /// Opens the remap in the folder `dir`, or creates it. Reads and checks all of it.
+    ///
+    /// # Errors
+    /// As [`Partition::open`]; [`LogError::Foreign`] if a later generation has minted.
+    pub fn open(context: Context, dir: &Path) -> Result<Remap, LogError> {
+        let epoch = context.epoch;
+        let place = Place { dir: dir.to_path_buf(), prefix: String::new(), role: Role::Remap, part: 0, start: 0 };
+        let partition = Partition::open(context, place)?;
+        let mut remap = Remap { partition, epoch, dir: dir.to_path_buf(), last: None, digest: [0; 32] };
+        let (low, durable) = (remap.partition.low(), remap.partition.durable());
+        remap.reader().bindings(low, durable, |binding| {
+            remap.check(&binding)?;
+            remap.digest = binding.digest();
+            remap.last = Some(binding);
+            Ok(())
+        })?;
+        if let Some(last) = remap.last.as_ref().filter(|last| last.epoch > epoch) {
+            let (ours, theirs) = (format!("epoch {epoch}"), format!("epoch {}", last.epoch));
+            return Err(LogError::Foreign { dir: remap.dir, ours, theirs });
+        }
+        Ok(remap)
+    }
+
+    /// Whether `binding` can follow the last one that was read.
+    fn check(&self, binding: &Binding) -> Result<(), LogError> {
+        let broken = |what: &str| {
+            let what = format!("tick {}: {what}", binding.tick);
+            Err(LogError::corrupt(&self.dir, binding.tick, what))
+        };
+        let Some(last) = &self.last else {
+            let chained = binding.tick > 0 || binding.previous == [0; 32];
+            return if chained { Ok(()) } else { broken("the first tick follows another one") };
+        };
+        if binding.previous != self.digest {
+            return broken("its digest of the tick before does not match");
+        }
+        if binding.now_ms < last.now_ms || binding.epoch < last.epoch {
+            return broken("time or epoch go back");
+        }
+        if behind(&binding.uppers, &last.uppers).is_some() {
+            return broken("an offset goes back");
+        }
+        Ok(())
+    }
+
+    /// Mints the next tick. When this returns, the tick has happened.
+    ///
+    /// `now_ms` is raised to that of the tick before. Everything below `uppers` has to be durable already; parts that
+    /// are not named keep their uppers.
+    ///
+    /// # Errors
+    /// [`LogError::Refused`] if an upper goes back; [`LogError::Full`]: the tick has not happened;
+    /// [`LogError::Poisoned`]: it may have.
+    pub fn mint(&mut self, now_ms: i64, uppers: &Uppers) -> Result<&Binding, LogError> {
+        let mut uppers = uppers.clone();
+        let mut clock = now_ms;
+        if let Some(last) = &self.last {
+            for (key, upper) in &last.uppers {
+                uppers.entry(*key).or_insert(*upper);
+            }
+            if let Some(((source, part), upper)) = behind(&uppers, &last.uppers) {
+                let what = format!("part {part} of source {source} is bound up to {upper} already");
+                return Err(LogError::Refused(what));
+            }
+            clock = clock.max(last.now_ms);
+        }
+        let binding = Binding { tick: self.next(), epoch: self.epoch, now_ms: clock, previous: self.digest, uppers };
+        let tick = self.partition.append(binding.now_ms, &binding.encode())?;
+        debug_assert_eq!(tick, binding.tick);
+        self.partition.sync()?;
+        self.digest = binding.digest();
+        Ok(self.last.insert(binding))
+    }
+
+    /// The last tick that happened.
+    pub fn last(&self) -> Option<&Binding> {
+        self.last.as_ref()
+    }
+
+    /// The tick that comes next.
+    pub fn next(&self) -> Tick {
+        self.partition.durable()
+    }
+
+    /// The oldest tick that is kept.
+    pub fn low(&self) -> Tick {
+        self.partition.low()
+    }
+
+    /// As [`Partition::truncate_prefix`]; the last tick always stays.
+    pub fn truncate_prefix(&mut self, low: Tick) -> Result<(), LogError> {
+        if low >= self.next() {
+            return Err(LogError::Refused(format!("tick {low} has not happened")));
+        }
+        self.partition.truncate_prefix(low)
+    }
+
+    pub fn reader(&self) -> RemapReader {
+        RemapReader { reader: self.partition.reader(), dir: self.dir.clone() }
+    }
+}
+
+/// Reads ticks that have happened.
+#[derive(Clone, Debug)]
+pub struct RemapReader {
+    reader: Reader,
+    dir: PathBuf,
+}
+
+impl RemapReader {
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn binding(&mut self, tick: Tick) -> Result<Binding, LogError> {
+        let mut found = None;
+        self.bindings(tick, tick + 1, |binding| {
+            found = Some(binding);
+            Ok(())
+        })?;
+        found.ok_or_else(|| unreadable(&self.dir, tick))
+    }
+
+    /// Calls `each` with the ticks from `from` up to, not including, `upto`, in order, until it fails.
+    ///
+    /// # Errors
+    /// As [`Reader::read`]; those of `each`.
+    pub fn bindings(
+        &mut self,
+        from: Tick,
+        upto: Tick,
+        mut each: impl FnMut(Binding) -> Result<(), LogError>,
+    ) -> Result<(), LogError> {
+        let RemapReader { reader, dir } = self;
+        let mut outcome = Ok(());
+        reader.read(from, upto, |Record { offset, received_ms, payload }| {
+            let binding = Binding::decode(payload).filter(|found| found.tick == offset && found.now_ms == received_ms);
+            if outcome.is_ok() {
+                outcome = binding.ok_or_else(|| unreadable(dir, offset)).and_then(&mut each);
+            }
+        })?;
+        outcome
+    }
+
+    /// Ticks below this one have happened.
+    pub fn upper(&self) -> Tick {
+        self.reader.durable()
+    }
+}
+
+fn unreadable(dir: &Path, tick: Tick) -> LogError {
+    LogError::corrupt(dir, tick, format!("tick {tick} cannot be read"))
+}
+
+/// A part that `uppers` takes back behind `last`, and how far `last` is.
+fn behind(uppers: &Uppers, last: &Uppers) -> Option<((u16, u32), u64)> {
+    let behind = last.iter().find(|(key, upper)| uppers.get(key).is_none_or(|new| new < *upper));
+    behind.map(|(key, upper)| (*key, *upper))
+}

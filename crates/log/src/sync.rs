@@ -1,0 +1,7 @@
+//! The locks by which threads of the log meet. With the feature `models` they are those of `shuttle`, which tries one
+//! schedule after the other.
+
+#[cfg(feature = "models")]
+pub use shuttle::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(not(feature = "models"))]
+pub use std::sync::{Condvar, Mutex, MutexGuard};
