@@ -6,6 +6,7 @@
 
 pub mod classes;
 pub mod filter;
+pub mod place;
 mod row;
 mod schema;
 pub mod sessions;

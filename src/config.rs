@@ -1,6 +1,7 @@
 //! The configuration file: first what was typed ([`typed`]), then what will run ([`Plan`]). One conversion between the
 //! two makes every check, and reports every mistake that it finds with its place.
 
+pub(crate) mod address;
 mod error;
 mod events;
 mod fields;

@@ -4,11 +4,17 @@
 use crate::collections::Collection;
 use crate::collections::filter::Filter;
 use crate::collections::sessions::SessionSchema;
+use dataflows::ingest::Dedupe;
+use dataflows::pipeline::Settings;
 use dataflows::rules::{Rule, Test};
 use headwater_decode::spec::{EventsPlan, FieldPlan, Format, Spec};
 use headwater_log::output::Retention;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Memory for the ids of all workers together. When it is full, the ids of the oldest events are forgotten, and
+/// records as old as these are counted as not checked.
+const DEDUPE_BYTES: usize = 2 << 30;
 
 /// The whole program.
 #[derive(Clone, Debug)]
@@ -34,6 +40,13 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Returns what the graph of a replay depends on. A running process adds a clock.
+    pub fn graph(&self) -> Settings {
+        let dedupe = self.sources.iter().any(|source| source.events.dedupe.is_some());
+        let ids = DEDUPE_BYTES / Dedupe::BYTES_PER_ID;
+        Settings { gap: self.sessions.gap, dedupe: dedupe.then_some(Dedupe { ids }), clock: false }
+    }
+
     /// Returns the part that decoding reads.
     pub fn spec(&self) -> Spec {
         Spec {

@@ -8,7 +8,7 @@
 //! A change has the same key however often it is handed over. Nobody waits for a sink: neither the graph, nor another
 //! sink, nor the retention of the log.
 
-pub(crate) mod address;
+mod address;
 mod changes;
 mod cursor;
 pub(crate) mod cursors;

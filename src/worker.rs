@@ -22,7 +22,6 @@ use crate::plan::Plan;
 use crate::queue::delivery::Cursors;
 use crate::queue::sequencer::{Bound, Next, Ticks};
 use crate::read::reads::Reads;
-use crate::replay::worker;
 use answers::{Answering, Answers};
 use dataflows::engine::{Engine, Input, Roots};
 use dataflows::pipeline::Settings;
@@ -155,7 +154,7 @@ struct Fed {
 /// What cannot be read back from the log, or is of a source that the plan does not have. The process has to end: other
 /// workers wait for this one.
 pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
-    let settings = Settings { clock: true, ..worker::settings(&shared.plan) };
+    let settings = Settings { clock: true, ..shared.plan.graph() };
     let mut engine = Engine::new(worker, settings);
     let index = worker.index();
     shared.ticks.join(index);

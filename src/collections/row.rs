@@ -1,8 +1,8 @@
 //! A published row, read back from its bytes: its values, and its JSON.
 
+use super::place::place;
 use super::sessions::{integer as bounded, json_classes};
 use super::{Collection, Schema, SessionBytes};
-use crate::queue::delivery::place;
 use crate::text::{decimal, rfc3339};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

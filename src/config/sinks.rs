@@ -1,5 +1,6 @@
 //! `[[sink]]`: which changes go where while a cluster runs.
 
+use super::address;
 use super::error::Problems;
 use super::events::within;
 use super::sources::choose;
@@ -7,7 +8,6 @@ use super::typed::{self, HeaderFile, Sink};
 use crate::collections::filter::Filter;
 use crate::collections::{Collection, Schemas};
 use crate::plan::{ChangeKind, HeaderValue, HttpTarget, SinkPlan, SinkStart, SinkTarget, When};
-use crate::sink::address;
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! What has to come out, from what went in: sort, and one pass. Nothing here is shared with the engine.
 
+use super::schedule::Session;
 use super::schedule::{Defect, Event, Sending, Users};
 use super::text::{self, malformation};
 use serde::Serialize;
@@ -68,16 +69,6 @@ pub fn sessions(
     }
     open.map_or(Ok(()), |last| write(&last))
 }
-
-/// Times are microseconds since the start of the workload.
-pub struct Session {
-    pub user: u32,
-    pub start: u64,
-    pub end: u64,
-    pub events: u64,
-    pub purchases: u64,
-}
-
 /// Counts what does not count.
 pub fn copies(events: &[Event], seed: u64, expected: &mut Expected) {
     for event in events {

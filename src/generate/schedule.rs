@@ -301,3 +301,12 @@ pub fn avoid_the_border(gap: i64, events: &mut [Event]) {
 pub fn details(seed: u64, number: u32) -> u64 {
     mix(mix(seed) ^ u64::from(number))
 }
+
+/// Times are microseconds since the start of the workload.
+pub struct Session {
+    pub user: u32,
+    pub start: u64,
+    pub end: u64,
+    pub events: u64,
+    pub purchases: u64,
+}

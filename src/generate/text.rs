@@ -1,8 +1,7 @@
 //! Events as bytes: JSON Lines in which details are nested, dotted or flat, and records that are no events.
 
-use super::oracle::Session;
 use super::random::{Random, Share};
-use super::schedule::{Defect, Event, Form, START, Sending, Users, details};
+use super::schedule::{Defect, Event, Form, START, Sending, Session, Users, details};
 use super::workload::Workload;
 
 /// Of a record, so the configuration says. The malformed ones that are too large are little larger.

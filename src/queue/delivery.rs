@@ -1,29 +1,13 @@
 //! One record of the queue: whole events that arrived together, as raw as they came, and what it takes to read them.
 //! Where they were framed once they are never framed otherwise, whatever the configuration says later.
 
-use dataflows::Position;
+use crate::collections::place::DELIVERY_BYTES;
 use headwater_decode::framing::Framing;
 use headwater_decode::spec::Format;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 const VERSION: u8 = 1;
-
-/// Bits of an offset in a [`Position`] that are for the place of an event in its delivery. The others are the record's.
-const PLACE_BITS: u32 = 24;
-
-/// Bytes of events that one delivery can hold.
-pub const DELIVERY_BYTES: usize = (1 << PLACE_BITS) - 1;
-
-/// Of what begins at `byte` of the delivery that is this record of its part.
-pub fn position(source: u16, part: u32, record: u64, byte: usize) -> Position {
-    Position { source, part, offset: record << PLACE_BITS | byte as u64 }
-}
-
-/// The record and the byte of the offset of such a position.
-pub fn place(offset: u64) -> (u64, usize) {
-    (offset >> PLACE_BITS, offset as usize & DELIVERY_BYTES)
-}
 
 /// Whole events of one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,6 +148,7 @@ impl<'a> Delivery<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collections::place::{place, position};
 
     #[test]
     fn a_position_is_a_record_and_a_byte_of_it_in_that_order() {

@@ -4,8 +4,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::source::{Chunk, Next, Source};
 use dataflows::engine::{Engine, Views};
-use dataflows::ingest::{Dedupe, Verdict};
-use dataflows::pipeline::Settings;
+use dataflows::ingest::Verdict;
 use dataflows::{DeadLetter, Position, Tick};
 use headwater_decode::interpret::{Batch, Range};
 use headwater_decode::{Block, Decoder};
@@ -15,10 +14,6 @@ use timely::worker::Worker;
 /// Ticks that may be under way at once: enough to hide the round trips of progress, few enough to bound what waits in
 /// the operators.
 const IN_FLIGHT: Tick = 3;
-
-/// Memory for the ids of all workers together. When it is full, the ids of the oldest events are forgotten, and
-/// records as old as these are counted as not checked.
-const DEDUPE_BYTES: usize = 2 << 30;
 
 /// What one worker counted on its way.
 #[derive(Debug, Default)]
@@ -52,7 +47,7 @@ pub fn run(
     source: &impl Source,
     observer: &mut impl Observer,
 ) -> Result<(Tally, Views), Error> {
-    let mut engine = Engine::new(worker, settings(plan));
+    let mut engine = Engine::new(worker, plan.graph());
     let mut decoder = Decoder::new(plan.spec(), range);
     let mut batch = Batch::default();
     if worker.index() == 0 {
@@ -64,13 +59,6 @@ pub fn run(
     tally.add(verdicts);
     (tally.ambiguous, tally.outside, tally.texts_cut) = (batch.ambiguous, batch.outside, batch.texts_cut);
     driven.map(|()| (tally, views))
-}
-
-/// What the plan asks of the graph of a replay.
-pub fn settings(plan: &Plan) -> Settings {
-    let dedupe = plan.sources.iter().any(|source| source.events.dedupe.is_some());
-    let ids = DEDUPE_BYTES / Dedupe::BYTES_PER_ID;
-    Settings { gap: plan.sessions.gap, dedupe: dedupe.then_some(Dedupe { ids }), clock: false }
 }
 
 /// Takes chunks until there are no more.

@@ -4,7 +4,6 @@ use super::collections::{self, Name};
 use super::connections::Peer;
 use super::parameters::{Parameters, wrong};
 use super::problem::Problem;
-use super::routes::LAST_EVENT_ID;
 use super::{Shared, body};
 use crate::collections::Collection;
 use crate::read::reads::{Unreadable, Wanted};
@@ -15,7 +14,7 @@ use crate::read::subscribe::subscriber::{Start, Subscriber};
 use crate::read::subscribe::token::Mistaken;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -27,6 +26,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+
+/// What a browser's EventSource resumes with.
+pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 const PARAMETERS: [&str; 10] =
     ["snapshot", "envelope", "filter", "key", "columns", "token", "heartbeat", "from", "history", "until"];
@@ -101,7 +103,7 @@ async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body
         (CONTENT_TYPE, encoding.media_type()),
         (CACHE_CONTROL, "no-store"),
         // Proxies are asked to pass on what there is.
-        (axum::http::HeaderName::from_static("x-accel-buffering"), "no"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
     Ok((headers, Body::from_stream(pieces)).into_response())
 }

@@ -1,11 +1,12 @@
 //! Which path is served by what, and what all of them have in common.
 
+use super::changes::LAST_EVENT_ID;
 use super::connections::Peer;
 use super::problem::Problem;
 use super::{Shared, changes, collect, collections, health, hosts, rows};
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
@@ -16,8 +17,6 @@ use tower_http::cors::CorsLayer;
 
 /// What clients choose is written to logs up to this length.
 const LOGGED_BYTES: usize = 256;
-/// What a browser's EventSource resumes with.
-pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// How long a browser may remember what it was allowed.
 const PREFLIGHT: Duration = Duration::from_secs(3600);
 

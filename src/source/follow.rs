@@ -7,8 +7,9 @@
 
 use super::expand::expand_some;
 use super::{SourceError, expand};
+use crate::collections::place::DELIVERY_BYTES;
 use crate::plan::{SourceKind, SourcePlan};
-use crate::queue::delivery::{Cursor, DELIVERY_BYTES, Delivery};
+use crate::queue::delivery::{Cursor, Delivery};
 use crate::queue::intake::Refusal;
 use headwater_decode::spec::Format;
 use known::Known;

@@ -1,9 +1,10 @@
 //! What a tick binds -> what the graph is given: the deliveries of this worker's parts, decoded.
 
 use super::{Arrival, Fed, Shared};
+use crate::collections::place::position;
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::queue::delivery::{Cursors, Delivery, position};
+use crate::queue::delivery::{Cursors, Delivery};
 use crate::queue::sequencer::Bound;
 use dataflows::EventTime;
 use dataflows::engine::{Engine, Input};

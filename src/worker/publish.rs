@@ -3,9 +3,10 @@
 use super::gather::{Gather, Output, Overflow};
 use super::{Contribution, Fed, Kept, Published, Shared};
 use crate::collections::classes::{Classes, Scratch};
+use crate::collections::place::place;
 use crate::collections::{self, Collection};
 use crate::error::Error;
-use crate::queue::delivery::{Delivery, place};
+use crate::queue::delivery::Delivery;
 use crate::queue::sequencer::Ticks;
 use dataflows::changes::Changes;
 use dataflows::counts::ClassHour;

@@ -1,0 +1,20 @@
+//! Where an event of the queue lies: the offset of its [`Position`] is the record of the part, and the byte within the
+//! delivery that this record is.
+
+use dataflows::Position;
+
+/// Bits of an offset in a [`Position`] that are for the place of an event in its delivery. The others are the record's.
+const PLACE_BITS: u32 = 24;
+
+/// Bytes of events that one delivery can hold.
+pub const DELIVERY_BYTES: usize = (1 << PLACE_BITS) - 1;
+
+/// Of what begins at `byte` of the delivery that is this record of its part.
+pub fn position(source: u16, part: u32, record: u64, byte: usize) -> Position {
+    Position { source, part, offset: record << PLACE_BITS | byte as u64 }
+}
+
+/// The record and the byte of the offset of such a position.
+pub fn place(offset: u64) -> (u64, usize) {
+    (offset >> PLACE_BITS, offset as usize & DELIVERY_BYTES)
+}
