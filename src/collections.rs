@@ -1,61 +1,109 @@
-//! The rows that are published, by collection: how they lie in the output log, and what readers get.
+//! The collections that can be read, followed, filtered and sunk. Each has one definition, in a file of its own: its name,
+//! its columns, what a row is known and looked up by, and how a row lies in the output log.
 //!
-//! In the log a row is as small as it can be and equal rows have equal bytes; it is made readable when it is read. A row says
-//! no version: the block that it lies in does (`log/output/block.rs`). Other bytes than those pinned below are another version
-//! of blocks, and need code that reads this one.
+//! ```text
+//! worker ── encode ──▶ bytes, in the output log ── decode ──▶ Row: a value for each column ──▶ JSON, filters, tables
+//! ```
+//!
+//! In the log a row is as small as it can be, and equal rows have equal bytes. A row carries no version: the block that it
+//! lies in does (`crates/log/src/output/block.rs`). Other bytes than those pinned by the tests are another version of
+//! blocks, and need code that reads this one.
 
 pub mod classes;
+pub mod closings;
+pub mod counts;
+pub mod dead_letters;
 pub mod filter;
+pub mod late;
 pub mod place;
 mod row;
 mod schema;
+pub mod session_lineage;
 pub mod sessions;
 
+pub(crate) use row::bounded;
 pub use row::{Row, Value};
-pub use schema::{Column, Kind, Schema, Schemas};
+pub use schema::{Column, Kind, Schema, Schemas, Storage};
 
-use crate::collections::sessions::SessionRow;
-use dataflows::close::{Closing, deadline};
-use dataflows::sessionize::{Late, Lineage};
-use dataflows::{DeadLetter, EventTime, Measure};
 use headwater_log::output::SameKey;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use sessions::SessionSchema;
+use std::cmp::Ordering;
+use std::fmt::{self, Debug};
+use std::hash::{Hash, Hasher};
 
-/// Everything that can be followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Collection {
-    Sessions,
-    Counts,
-    Closings,
-    Late,
-    SessionLineage,
-    DeadLetters,
+/// Everything that there is to say of a collection.
+pub struct Definition {
+    /// As it is asked for, and as the output log names it: never another one.
+    pub name: &'static str,
+    pub nature: Nature,
+    /// The columns that a row is known by. Those of a view come first in its schema.
+    pub key: &'static [&'static str],
+    /// The columns that a row is looked up by: `key=` of a reader names a value of any of them.
+    pub lookup: &'static [&'static str],
+    /// The columns, in order. A configuration may add some.
+    pub columns: fn(&SessionSchema) -> Vec<Column>,
+    /// Returns the values of an encoded row, one for each column; `None` if these are not the bytes of one.
+    pub decode: for<'b> fn(&'b [u8]) -> Option<Row<'b>>,
+    /// See [`Collection::same_key`].
+    pub same_key: SameKey,
+    pub held: Held,
 }
 
+/// What workers hold of a collection, so that its rows can be read as of a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// A row for each session, by user.
+    Sessions,
+    /// A row for each session that the clock has closed, by user.
+    Closings,
+    /// Few rows, in no order.
+    Counts,
+    /// Nothing: it is followed, and not read.
+    Nothing,
+}
+
+/// What the rows of a collection are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// Rows come and go: at each tick it holds what follows from the events and rules so far.
+    View,
+    /// Rows only come: each says what was seen or decided, once.
+    Journal,
+}
+
+/// A collection, by its definition.
+#[derive(Clone, Copy)]
+pub struct Collection(&'static Definition);
+
 impl Collection {
+    pub const SESSIONS: Collection = Collection(&sessions::DEFINITION);
+    pub const COUNTS: Collection = Collection(&counts::DEFINITION);
+    pub const CLOSINGS: Collection = Collection(&closings::DEFINITION);
+    pub const LATE: Collection = Collection(&late::DEFINITION);
+    pub const SESSION_LINEAGE: Collection = Collection(&session_lineage::DEFINITION);
+    pub const DEAD_LETTERS: Collection = Collection(&dead_letters::DEFINITION);
+
+    /// In the order in which they are listed.
     pub const ALL: [Collection; 6] = [
-        Collection::Sessions,
-        Collection::Counts,
-        Collection::Closings,
-        Collection::Late,
-        Collection::SessionLineage,
-        Collection::DeadLetters,
+        Collection::SESSIONS,
+        Collection::COUNTS,
+        Collection::CLOSINGS,
+        Collection::LATE,
+        Collection::SESSION_LINEAGE,
+        Collection::DEAD_LETTERS,
     ];
 
-    pub fn name(self) -> &'static str {
-        match self {
-            Collection::Sessions => "sessions",
-            Collection::Counts => "counts",
-            Collection::Closings => "closings",
-            Collection::Late => "late",
-            Collection::SessionLineage => "session_lineage",
-            Collection::DeadLetters => "dead_letters",
-        }
+    pub fn named(name: &str) -> Option<Collection> {
+        Collection::ALL.into_iter().find(|collection| collection.name() == name)
     }
 
-    /// A view holds rows at every tick; a journal is all events.
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
     pub fn is_view(self) -> bool {
-        matches!(self, Collection::Sessions | Collection::Counts | Collection::Closings)
+        self.0.nature == Nature::View
     }
 
     /// `view` or `journal`.
@@ -63,161 +111,81 @@ impl Collection {
         if self.is_view() { "view" } else { "journal" }
     }
 
-    /// The fields that a row is known by.
     pub fn key(self) -> &'static [&'static str] {
-        match self {
-            Collection::Sessions | Collection::Closings => &["session_id"],
-            Collection::Counts => &["class", "hour"],
-            Collection::Late => &["user", "time_us"],
-            Collection::SessionLineage => &["old_id"],
-            Collection::DeadLetters => &["part", "offset", "byte"],
-        }
+        self.0.key
     }
 
-    /// The columns that a row is looked for by: `key=` of a reader names a value of any of them.
     pub fn lookup(self) -> &'static [&'static str] {
-        match self {
-            Collection::Sessions | Collection::Closings => &["session_id", "user"],
-            Collection::Counts => &["class"],
-            Collection::Late => &["user"],
-            Collection::SessionLineage => &["old_id", "new_id", "user"],
-            Collection::DeadLetters => &["source"],
-        }
+        self.0.lookup
+    }
+
+    pub fn columns(self, sessions: &SessionSchema) -> Vec<Column> {
+        (self.0.columns)(sessions)
+    }
+
+    /// Returns the row that these bytes of the output log are; `None` if they are not one.
+    pub fn decode(self, bytes: &[u8]) -> Option<Row<'_>> {
+        (self.0.decode)(bytes)
+    }
+
+    pub fn held(self) -> Held {
+        self.0.held
     }
 
     /// Tells whether two encoded rows of a view have the same key. Those of a journal are events: no two belong together.
     pub fn same_key(self) -> SameKey {
-        match self {
-            Collection::Sessions => |one, other| same_key(Collection::Sessions, one, other),
-            Collection::Counts => |one, other| same_key(Collection::Counts, one, other),
-            Collection::Closings => |one, other| same_key(Collection::Closings, one, other),
-            Collection::Late | Collection::SessionLineage | Collection::DeadLetters => |_, _| false,
-        }
-    }
-
-    pub fn named(name: &str) -> Option<Collection> {
-        Collection::ALL.into_iter().find(|collection| collection.name() == name)
+        self.0.same_key
     }
 }
 
-fn same_key(collection: Collection, one: &[u8], other: &[u8]) -> bool {
-    let rows = Row::decode(collection, one).zip(Row::decode(collection, other));
-    // Keys come first in the schema of every view.
-    rows.is_some_and(|(one, other)| (0..collection.key().len()).all(|column| one.value(column) == other.value(column)))
+// A name stands for one definition.
+impl PartialEq for Collection {
+    fn eq(&self, other: &Collection) -> bool {
+        self.name() == other.name()
+    }
 }
 
-/// A row of `sessions` in the log. What it holds lists in is written from slices and read into vectors.
-#[derive(Serialize, Deserialize)]
-pub struct SessionBytes<'a, C = Vec<ClassCount<'a>>, S = Vec<Measure>, E = Vec<EntryExit<'a>>> {
-    user: &'a str,
-    start: EventTime,
-    end: EventTime,
-    events: u64,
-    classes: C,
-    first: &'a str,
-    last: &'a str,
-    sums: S,
-    carried: E,
+impl Eq for Collection {}
+
+impl PartialOrd for Collection {
+    fn partial_cmp(&self, other: &Collection) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
-type ClassCount<'a> = (&'a str, u64);
-type EntryExit<'a> = (Option<&'a str>, Option<&'a str>);
-
-pub fn session(row: &SessionRow<'_>) -> Vec<u8> {
-    bytes(&SessionBytes {
-        user: row.user,
-        start: row.start,
-        end: row.end,
-        events: row.events,
-        classes: row.classes,
-        first: row.first_class,
-        last: row.last_class,
-        sums: row.sums,
-        carried: row.carried,
-    })
+impl Ord for Collection {
+    fn cmp(&self, other: &Collection) -> Ordering {
+        self.name().cmp(other.name())
+    }
 }
 
-pub fn count(class: &str, hour: Option<EventTime>, events: u64) -> Vec<u8> {
-    bytes(&(class, hour, events))
+impl Hash for Collection {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name().hash(state);
+    }
 }
 
-pub fn closing(user: &str, closing: &Closing, gap: i64) -> Vec<u8> {
-    bytes(&(user, closing.start, closing.end, closing.events, deadline(closing.end, gap)))
+impl Debug for Collection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
-pub fn late(user: &str, class: &str, late: &Late) -> Vec<u8> {
-    bytes(&(user, late.time, class, late.session))
+/// The [`Definition::same_key`] of journals.
+fn no_key(_: &[u8], _: &[u8]) -> bool {
+    false
 }
 
-pub fn lineage(user: &str, lineage: &Lineage) -> Vec<u8> {
-    bytes(&(user, lineage.old, lineage.new, lineage.reason.code()))
+/// Returns whether the first `columns` of two rows are equal.
+fn same_columns<'b>(one: Option<Row<'b>>, other: Option<Row<'b>>, columns: usize) -> bool {
+    one.zip(other).is_some_and(|(one, other)| (0..columns).all(|column| one.value(column) == other.value(column)))
 }
 
-/// `letter` lies in a delivery: see [`place`].
-pub fn dead_letter(source: &str, letter: &DeadLetter) -> Vec<u8> {
-    let DeadLetter { position, reason, message, payload, length } = letter;
-    bytes(&(source, position.part, position.offset, reason.code(), message, payload, length))
-}
-
-fn bytes(row: &impl Serialize) -> Vec<u8> {
+/// Returns the bytes of a row.
+fn encoded(row: &impl Serialize) -> Vec<u8> {
     // Most rows are shorter: growing to that step by step takes longer than to write it.
     postcard::to_extend(row, Vec::with_capacity(192)).expect("rows are plain data, and memory can be written to")
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fingerprint::hex;
-    use dataflows::sessionize::Moved;
-    use dataflows::{Position, Reason, SignatureId, UserKey};
-
-    /// Output logs hold these bytes: they are what version 1 and 2 of blocks mean.
-    #[test]
-    fn a_row_of_each_collection_is_pinned() {
-        let at = |micros| EventTime::from_micros(micros).unwrap();
-        let (user, key) = ("\u{fc}", UserKey::of("\u{fc}"));
-        let whole = session(&SessionRow {
-            key,
-            user,
-            start: at(1_000_000),
-            end: at(2_000_000),
-            events: 3,
-            classes: &[("a", 1), ("b", 2)],
-            first_class: "b",
-            last_class: "a",
-            sums: &[Measure { millionths: -1_500_000, numbers: 2, others: 1 }],
-            carried: &[(Some("/a"), Some("/b")), (None, None)],
-        });
-        let closed = Closing { end: at(2_000_000), user: key, start: at(1_000_000), events: 3 };
-        let came = Late { user: key, time: at(1_000_000), signature: SignatureId(5), session: at(-1_000_000) };
-        let moved = Lineage { user: key, old: at(2_000_000), new: at(1_000_000), reason: Moved::Merged };
-        let letter = DeadLetter {
-            position: Position { source: 0, part: 3, offset: 70_000 },
-            reason: Reason::NoJson,
-            message: "why".into(),
-            payload: b"{\"\xff".to_vec(),
-            length: 3,
-        };
-        let rows = [
-            (
-                Collection::Sessions,
-                whole,
-                "02c3bc80897a8092f40103020161010162020162016101bf8db70102010201022f6101022f620000",
-            ),
-            (Collection::Counts, count("a", Some(at(3_600_000_000)), 300), "01610180909de91aac02"),
-            (Collection::Counts, count("a", None, 1), "01610001"),
-            (Collection::Closings, closing(user, &closed, 2_000_000), "02c3bc80897a8092f4010380ade204"),
-            (Collection::Late, late(user, "a", &came), "02c3bc80897a0161ff887a"),
-            (Collection::SessionLineage, lineage(user, &moved), "02c3bc8092f40180897a066d6572676564"),
-            (
-                Collection::DeadLetters,
-                dead_letter("web", &letter),
-                "0377656203f0a204076e6f5f6a736f6e03776879037b22ff03",
-            ),
-        ];
-        for (collection, row, pinned) in rows {
-            assert_eq!(hex(&row), pinned, "{}", collection.name());
-            assert!(Row::decode(collection, &row).is_some(), "{}", collection.name());
-        }
-    }
-}
+mod tests;

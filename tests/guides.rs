@@ -334,9 +334,9 @@ fn the_tables_of_columns_are_the_schemas() {
     let read = |page: &str| fs::read_to_string(repository(page)).unwrap();
     let (subscribe, outputs) = (read("docs/guide/subscribe.md"), read("docs/guide/outputs.md"));
     for collection in Collection::ALL {
-        let (text, head) = match collection {
-            Collection::Sessions => (&outputs, "| column | type (Parquet) | |".to_owned()),
-            _ => (&subscribe, format!("| column of `{}` | type | |", collection.name())),
+        let (text, head) = match collection == Collection::SESSIONS {
+            true => (&outputs, "| column | type (Parquet) | |".to_owned()),
+            false => (&subscribe, format!("| column of `{}` | type | |", collection.name())),
         };
         let table = text.split_once(&head).unwrap_or_else(|| panic!("no table {head}")).1;
         let rows = table.lines().skip(2).take_while(|line| line.starts_with("| `"));
@@ -352,7 +352,7 @@ fn the_tables_of_columns_are_the_schemas() {
             .iter()
             .map(|column| (column.name.clone(), column.kind.name().into()))
             .collect();
-        if collection == Collection::Sessions {
+        if collection == Collection::SESSIONS {
             // Its table has the types of Parquet, and the columns that a configuration adds.
             let names = |columns: &[(String, String)]| columns.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
             assert_eq!(names(&documented)[..known.len()], names(&known), "{}", collection.name());

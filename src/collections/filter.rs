@@ -17,6 +17,7 @@ mod tests;
 mod values;
 
 use crate::collections::{Row, Schema, Value};
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 pub use values::Values;
@@ -138,9 +139,9 @@ impl Filter {
             Filter::Compare(field, op, literal) => compare(&field.value(row), *op, literal),
             Filter::In(field, values) => values.has(&field.value(row)),
             Filter::StartsWith(field, prefix) => {
-                matches!(field.value(row), Value::Text(text) if text.starts_with(prefix.as_str()))
+                field.value(row).text().is_some_and(|text| text.starts_with(prefix.as_str()))
             }
-            Filter::Has(column, class) => events(&row.value(*column), class) > 0,
+            Filter::Has(column, class) => events(row.value(*column), class) > 0,
         }
     }
 
@@ -175,10 +176,10 @@ impl Filter {
 }
 
 impl Field {
-    fn value<'r>(&self, row: &'r Row<'_>) -> Value<'r> {
+    fn value<'r, 'b>(&self, row: &'r Row<'b>) -> Cow<'r, Value<'b>> {
         match self {
-            Field::Column(column) => row.value(*column),
-            Field::Class(column, class) => Value::Integer(events(&row.value(*column), class)),
+            Field::Column(column) => Cow::Borrowed(row.value(*column)),
+            Field::Class(column, class) => Cow::Owned(Value::Integer(events(row.value(*column), class))),
         }
     }
 }
@@ -195,7 +196,7 @@ const ONE: i128 = 1_000_000;
 fn compare(value: &Value<'_>, op: Op, literal: &Literal) -> bool {
     let ordering = match (value, literal) {
         (Value::Null | Value::Absent, Literal::Null) => Some(Ordering::Equal),
-        (Value::Text(text), Literal::Text(other)) => Some(text.as_ref().cmp(other.as_str())),
+        (value, Literal::Text(other)) => value.text().map(|text| text.as_ref().cmp(other.as_str())),
         (Value::Integer(number), Literal::Number(other)) => Some((i128::from(*number) * ONE).cmp(other)),
         (Value::Decimal(number), Literal::Number(other)) => Some(number.cmp(other)),
         _ => None,

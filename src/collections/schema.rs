@@ -1,8 +1,7 @@
-//! The columns of each collection.
+//! The columns of each collection, as a configuration makes them.
 
 use super::Collection;
-use super::sessions::column_kinds;
-use crate::collections::sessions::SessionSchema;
+use super::sessions::SessionSchema;
 use serde_json::{Map, Value};
 
 /// What a column holds.
@@ -31,8 +30,39 @@ impl Kind {
 pub struct Column {
     pub name: String,
     pub kind: Kind,
+    /// How a table keeps its values.
+    pub storage: Storage,
     /// The name as JSON, with its colon.
     pub(super) json: Vec<u8>,
+}
+
+/// What a table, such as Parquet, knows of the values of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// Each value once, or nearly.
+    Distinct,
+    /// As [`Storage::Distinct`], and looked for by value.
+    Lookup,
+    /// One of few.
+    Category { nullable: bool },
+}
+
+impl Column {
+    pub fn new(name: impl Into<String>, kind: Kind, storage: Storage) -> Column {
+        let name = name.into();
+        let json = format!("{}:", Value::from(name.as_str())).into_bytes();
+        Column { name, kind, storage, json }
+    }
+
+    /// Appends the name as JSON, with its colon.
+    pub fn json_key(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.json);
+    }
+
+    /// Columns of which no table knows anything special.
+    pub(super) fn plain<const N: usize>(columns: [(&str, Kind); N]) -> Vec<Column> {
+        columns.into_iter().map(|(name, kind)| Column::new(name, kind, Storage::Distinct)).collect()
+    }
 }
 
 /// The columns of one collection.
@@ -45,12 +75,8 @@ pub struct Schema {
 }
 
 impl Schema {
-    fn new(collection: Collection, columns: Vec<(String, Kind)>) -> Schema {
-        let column = |(name, kind): (String, Kind)| {
-            let json = format!("{}:", Value::from(name.as_str())).into_bytes();
-            Column { name, kind, json }
-        };
-        let columns: Vec<Column> = columns.into_iter().map(column).collect();
+    fn new(collection: Collection, sessions: &SessionSchema) -> Schema {
+        let columns = collection.columns(sessions);
         let at = |name: &&str| columns.iter().position(|column| column.name == **name);
         let key = collection.key().iter().filter_map(at).collect();
         Schema { collection, columns, key }
@@ -60,7 +86,7 @@ impl Schema {
         self.columns.iter().position(|column| column.name == name)
     }
 
-    /// Kinds by name, for those who read.
+    /// Kinds by name, for readers.
     pub fn json(&self) -> Value {
         let kinds = self.columns.iter().map(|column| (column.name.clone(), column.kind.name().into()));
         Value::Object(kinds.collect::<Map<_, _>>())
@@ -73,49 +99,11 @@ pub struct Schemas(Vec<Schema>);
 
 impl Schemas {
     pub fn new(sessions: &SessionSchema) -> Schemas {
-        let fixed = |columns: &[(&str, Kind)]| columns.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect();
-        let schema = |collection| {
-            let columns: Vec<(String, Kind)> = match collection {
-                Collection::Sessions => column_kinds(sessions),
-                Collection::Counts => fixed(&[("class", Kind::Text), ("hour", Kind::Text), ("events", Kind::Integer)]),
-                Collection::Closings => fixed(&[
-                    ("session_id", Kind::Text),
-                    ("user", Kind::Text),
-                    ("start_us", Kind::Integer),
-                    ("end_us", Kind::Integer),
-                    ("events", Kind::Integer),
-                    ("closed_us", Kind::Integer),
-                ]),
-                Collection::Late => fixed(&[
-                    ("user", Kind::Text),
-                    ("time_us", Kind::Integer),
-                    ("class", Kind::Text),
-                    ("session_id", Kind::Text),
-                ]),
-                Collection::SessionLineage => fixed(&[
-                    ("old_id", Kind::Text),
-                    ("new_id", Kind::Text),
-                    ("user", Kind::Text),
-                    ("reason", Kind::Text),
-                ]),
-                Collection::DeadLetters => fixed(&[
-                    ("source", Kind::Text),
-                    ("part", Kind::Integer),
-                    ("offset", Kind::Integer),
-                    ("byte", Kind::Integer),
-                    ("reason", Kind::Text),
-                    ("message", Kind::Text),
-                    ("length", Kind::Integer),
-                    ("payload", Kind::Text),
-                    ("payload_base64", Kind::Text),
-                ]),
-            };
-            Schema::new(collection, columns)
-        };
-        Schemas(Collection::ALL.into_iter().map(schema).collect())
+        Schemas(Collection::ALL.into_iter().map(|collection| Schema::new(collection, sessions)).collect())
     }
 
     pub fn of(&self, collection: Collection) -> &Schema {
-        &self.0[collection as usize]
+        let found = self.0.iter().find(|schema| schema.collection == collection);
+        found.expect("there is a schema of every collection")
     }
 }

@@ -1,8 +1,20 @@
-//! The collection `sessions`: its columns, and a row before a format dresses it.
+//! `sessions`: what each user did, from when to when, in how many events of which class.
 
-use super::Kind;
+use super::{Column, Definition, Held, Kind, Nature, Row, Storage, Value, encoded, same_columns};
 use dataflows::{EventTime, Measure, SessionId, UserKey};
-use std::io::{self, Write};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+pub(super) const DEFINITION: Definition = Definition {
+    name: "sessions",
+    nature: Nature::View,
+    key: &["session_id"],
+    lookup: &["session_id", "user"],
+    columns,
+    decode,
+    same_key: |one, other| same_columns(decode(one), decode(other), 1),
+    held: Held::Sessions,
+};
 
 /// A session as it leaves: every name resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,24 +44,30 @@ pub struct SessionSchema {
     pub carried: Vec<String>,
 }
 
-/// The columns of `sessions`, in order. A name may come twice when the configuration names sums or fields so: that is
-/// for the configuration to refuse.
-pub fn column_names(schema: &SessionSchema) -> Vec<String> {
-    columns(schema).into_iter().map(|column| column.name).collect()
-}
-
-/// The columns of `sessions` with what they hold, in order.
-pub(crate) fn column_kinds(schema: &SessionSchema) -> Vec<(String, Kind)> {
-    let kind = |column: Column| {
-        let kind = match column.kind {
-            ColumnKind::SessionId | ColumnKind::User | ColumnKind::Category { .. } => Kind::Text,
-            ColumnKind::Integer => Kind::Integer,
-            ColumnKind::Decimal => Kind::Decimal,
-            ColumnKind::Classes => Kind::Classes,
-        };
-        (column.name, kind)
-    };
-    columns(schema).into_iter().map(kind).collect()
+/// The columns, in order. A name may come twice when the configuration names sums or fields so: that is for the
+/// configuration to refuse.
+pub fn columns(schema: &SessionSchema) -> Vec<Column> {
+    const CLASS: Storage = Storage::Category { nullable: false };
+    const VALUE: Storage = Storage::Category { nullable: true };
+    let fixed = [
+        ("session_id", Kind::Text, Storage::Distinct),
+        ("user", Kind::Text, Storage::Lookup),
+        ("start_us", Kind::Integer, Storage::Distinct),
+        ("end_us", Kind::Integer, Storage::Distinct),
+        ("duration_us", Kind::Integer, Storage::Distinct),
+        ("events", Kind::Integer, Storage::Distinct),
+        ("classes", Kind::Classes, Storage::Distinct),
+        ("first_class", Kind::Text, CLASS),
+        ("last_class", Kind::Text, CLASS),
+    ];
+    let fixed = fixed.into_iter().map(|(name, kind, storage)| Column::new(name, kind, storage));
+    let sums = schema.sums.iter().flat_map(|name| {
+        let [value, others] = sum_columns(name);
+        [Column::new(value, Kind::Decimal, Storage::Distinct), Column::new(others, Kind::Integer, Storage::Distinct)]
+    });
+    let carried = schema.carried.iter().flat_map(|field| carried_columns(field));
+    let carried = carried.map(|name| Column::new(name, Kind::Text, VALUE));
+    fixed.chain(sums).chain(carried).collect()
 }
 
 /// The columns of a sum: its value, and how many values were no number.
@@ -62,98 +80,84 @@ pub fn carried_columns(field: &str) -> [String; 2] {
     [format!("entry_{field}"), format!("exit_{field}")]
 }
 
-/// A column of `sessions`.
-pub(crate) struct Column {
-    pub name: String,
-    pub kind: ColumnKind,
-}
-
-/// Decides how a column is encoded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ColumnKind {
-    SessionId,
-    User,
-    /// One of few texts, or none.
-    Category {
-        nullable: bool,
-    },
-    Integer,
-    Decimal,
-    Classes,
-}
-
-pub(crate) fn columns(schema: &SessionSchema) -> Vec<Column> {
-    let category = ColumnKind::Category { nullable: false };
-    let value = ColumnKind::Category { nullable: true };
-    let fixed = [
-        ("session_id", ColumnKind::SessionId),
-        ("user", ColumnKind::User),
-        ("start_us", ColumnKind::Integer),
-        ("end_us", ColumnKind::Integer),
-        ("duration_us", ColumnKind::Integer),
-        ("events", ColumnKind::Integer),
-        ("classes", ColumnKind::Classes),
-        ("first_class", category),
-        ("last_class", category),
-    ];
-    let sums = schema
-        .sums
-        .iter()
-        .flat_map(|name| [(name.clone(), ColumnKind::Decimal), (format!("{name}_not_numbers"), ColumnKind::Integer)]);
-    let carried =
-        schema.carried.iter().flat_map(|field| [(format!("entry_{field}"), value), (format!("exit_{field}"), value)]);
-    let fixed = fixed.into_iter().map(|(name, kind)| (name.to_owned(), kind));
-    fixed.chain(sums).chain(carried).map(|(name, kind)| Column { name, kind }).collect()
-}
-
-/// One value of a row, before a format dresses it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cell<'a> {
-    SessionId(SessionId),
-    Text(Option<&'a str>),
-    Integer(i64),
-    /// In millionths.
-    Decimal(Option<i128>),
-    Classes(&'a [(&'a str, u64)]),
-}
-
 impl<'a> SessionRow<'a> {
-    /// In the order of [`columns`].
-    pub(crate) fn cells(&self) -> impl Iterator<Item = Cell<'a>> {
-        let fixed = [
-            Cell::SessionId(SessionId::of(self.key, self.start)),
-            Cell::Text(Some(self.user)),
-            Cell::Integer(self.start.micros()),
-            Cell::Integer(self.end.micros()),
-            Cell::Integer(self.end.micros() - self.start.micros()),
-            Cell::Integer(integer(self.events)),
-            Cell::Classes(self.classes),
-            Cell::Text(Some(self.first_class)),
-            Cell::Text(Some(self.last_class)),
-        ];
-        let sums = self.sums.iter().flat_map(|sum| {
-            [Cell::Decimal((sum.numbers > 0).then_some(sum.millionths)), Cell::Integer(integer(sum.others))]
-        });
-        let carried = self.carried.iter().flat_map(|&(entry, exit)| [Cell::Text(entry), Cell::Text(exit)]);
-        fixed.into_iter().chain(sums).chain(carried)
+    /// Returns the values in the order of [`columns`].
+    pub(crate) fn values(&self) -> impl Iterator<Item = Value<'a>> {
+        let id = Value::Id(SessionId::of(self.key, self.start));
+        values(
+            id,
+            (self.user, self.start, self.end, self.events),
+            Cow::Borrowed(self.classes),
+            [self.first_class, self.last_class],
+            self.sums.iter().copied(),
+            self.carried.iter().copied(),
+        )
     }
 }
 
-/// Counts are of events, one by one: none comes near the limit of 2^63.
-pub(crate) fn integer(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+fn values<'a>(
+    id: Value<'a>,
+    (user, start, end, events): (&'a str, EventTime, EventTime, u64),
+    classes: Cow<'a, [(&'a str, u64)]>,
+    [first, last]: [&'a str; 2],
+    sums: impl Iterator<Item = Measure>,
+    carried: impl Iterator<Item = EntryExit<'a>>,
+) -> impl Iterator<Item = Value<'a>> {
+    let fixed = [
+        id,
+        Value::Text(user),
+        Value::time(start),
+        Value::time(end),
+        Value::Integer(end.micros() - start.micros()),
+        Value::count(events),
+        Value::Classes(classes),
+        Value::Text(first),
+        Value::Text(last),
+    ];
+    let sums = sums.flat_map(|sum| {
+        let value = if sum.numbers > 0 { Value::Decimal(sum.millionths) } else { Value::Null };
+        [value, Value::count(sum.others)]
+    });
+    let carried = carried.flat_map(|(entry, exit)| [entry, exit]).map(|value| Value::or_null(value, Value::Text));
+    fixed.into_iter().chain(sums).chain(carried)
 }
 
-/// Counts by class as an object.
-pub(crate) fn json_classes(classes: &[(&str, u64)], out: &mut Vec<u8>) -> io::Result<()> {
-    out.push(b'{');
-    for (index, (class, events)) in classes.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        serde_json::to_writer(&mut *out, class)?;
-        write!(out, ":{events}")?;
-    }
-    out.push(b'}');
-    Ok(())
+/// A row in the log. What it holds lists in is written from slices and read into vectors.
+#[derive(Serialize, Deserialize)]
+struct Encoded<'a, C = Vec<ClassCount<'a>>, S = Vec<Measure>, E = Vec<EntryExit<'a>>> {
+    user: &'a str,
+    start: EventTime,
+    end: EventTime,
+    events: u64,
+    classes: C,
+    first: &'a str,
+    last: &'a str,
+    sums: S,
+    carried: E,
+}
+
+type ClassCount<'a> = (&'a str, u64);
+/// The first and the last value of a carried field.
+type EntryExit<'a> = (Option<&'a str>, Option<&'a str>);
+
+pub fn encode(row: &SessionRow<'_>) -> Vec<u8> {
+    encoded(&Encoded {
+        user: row.user,
+        start: row.start,
+        end: row.end,
+        events: row.events,
+        classes: row.classes,
+        first: row.first_class,
+        last: row.last_class,
+        sums: row.sums,
+        carried: row.carried,
+    })
+}
+
+fn decode(bytes: &[u8]) -> Option<Row<'_>> {
+    let Encoded { user, start, end, events, classes, first, last, sums, carried } =
+        postcard::from_bytes::<Encoded<'_>>(bytes).ok()?;
+    let id = Value::Session(user, start);
+    let head = (user, start, end, events);
+    Some(Row::new(values(id, head, Cow::Owned(classes), [first, last], sums.into_iter(), carried.into_iter())))
 }

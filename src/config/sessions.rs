@@ -13,9 +13,9 @@ const DEFAULT_GAP: i64 = 30 * 60 * 1_000_000;
 
 pub(super) fn check(typed: &typed::Sessions, fields: &mut Fields, problems: &mut Problems) -> SessionPlan {
     let gap = typed.gap.as_ref().and_then(|gap| duration(gap, problems)).unwrap_or(DEFAULT_GAP);
-    let always = sessions::column_names(&SessionSchema::default());
+    let always = sessions::columns(&SessionSchema::default());
     // In lower case: SQL engines take names that differ in case alone for one.
-    let mut columns: HashSet<String> = always.into_iter().collect();
+    let mut columns: HashSet<String> = always.into_iter().map(|column| column.name).collect();
 
     let mut sums = Vec::new();
     for (name, field) in typed::in_order(&typed.sum) {

@@ -3,7 +3,7 @@
 
 mod render;
 
-use crate::collections::sessions::column_names;
+use crate::collections::sessions;
 use crate::error::Error;
 use crate::plan::{Plan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan};
 use crate::replay;
@@ -392,7 +392,10 @@ fn outputs(plan: &Plan, out: Option<&std::path::Path>, format: OutputFormat) -> 
     vec![
         output(COUNTS_FILE, columns(&COUNTS_COLUMNS)),
         output(DEAD_LETTERS_FILE, columns(&["source", "path", "offset", "reason", "message", "length", "payload"])),
-        output(format.sessions_file(), column_names(&plan.session_schema())),
+        output(
+            format.sessions_file(),
+            sessions::columns(&plan.session_schema()).into_iter().map(|column| column.name).collect(),
+        ),
     ]
 }
 

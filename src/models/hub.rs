@@ -27,7 +27,7 @@ const SUBSCRIBERS: usize = 2;
 /// A block with one row.
 fn block(tick: Tick) -> Block {
     let time = EventTime::from_micros(tick as i64).unwrap();
-    let row = collections::session(&SessionRow {
+    let row = collections::sessions::encode(&SessionRow {
         key: UserKey::of("u"),
         user: "u",
         start: time,
@@ -77,7 +77,7 @@ fn each_subscriber_gets_each_tick_once() {
         let outputs = Arc::clone(&log.outputs);
         let subscriptions = Arc::new(Subscriptions::new(hub, outputs, schemas, tokens));
         let parameters = Parameters { filter: None, columns: None, envelope: Envelope::Diff, keys: Vec::new() };
-        let schema = subscriptions.schemas.of(Collection::Sessions);
+        let schema = subscriptions.schemas.of(Collection::SESSIONS);
         let query = Arc::new(Query::new(schema, &parameters).unwrap());
         let (mut subscribers, mut takers) = (Vec::new(), Vec::new());
         for _ in 0..SUBSCRIBERS {

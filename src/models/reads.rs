@@ -66,7 +66,7 @@ fn a_reader_is_answered_by_each_worker_for_a_tick_that_is_not_forgotten() {
             move || {
                 let upper = *reads.upper().borrow();
                 let tick = first.map(|back| upper.saturating_sub(1 + back));
-                let answer = reads.at(tick, Collection::Sessions, Wanted::default(), None, usize::MAX);
+                let answer = reads.at(tick, Collection::SESSIONS, Wanted::default(), None, usize::MAX);
                 let mut answer = match answer {
                     Ok(answer) => answer,
                     Err(Unreadable::Nothing) if upper == 0 => return,

@@ -6,7 +6,6 @@ use super::parameters::{Parameters, wrong};
 use super::problem::Problem;
 use super::token::Mistaken;
 use super::{Shared, body};
-use crate::collections::Row;
 use crate::read::reads::{Chunk, Rank, Wanted};
 use crate::read::subscribe::snapshot::whose;
 use axum::body::Body;
@@ -74,7 +73,7 @@ async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body
 
     let history = shared.services.subscriptions.tokens.histories.current();
     let mut text = format!("{{\"as_of\":{},\"history\":\"{history}\",\"rows\":[", answer.tick).into_bytes();
-    for (index, row) in rows.iter().filter_map(|(_, row)| Row::decode(collection, row)).enumerate() {
+    for (index, row) in rows.iter().filter_map(|(_, row)| collection.decode(row)).enumerate() {
         if index > 0 {
             text.push(b',');
         }

@@ -137,7 +137,7 @@ impl Changes {
                     return Ok(Next::Batch(Batch { changes, upto: self.position }));
                 }
                 let (tick, upto) = (self.position.tick, Position { index: index + 1, ..self.position });
-                match Row::decode(self.collection, row) {
+                match self.collection.decode(row) {
                     Some(row) if self.filter.as_ref().is_none_or(|filter| filter.matches(&row)) => {
                         let change = self.change(tick, *index, *diff, Some(&row));
                         bytes += change.json.len();

@@ -48,8 +48,9 @@ impl World {
         let tick = self.outputs.upper();
         for worker in 0..self.workers {
             let own = counts.iter().enumerate().filter(|(index, _)| index % self.workers == worker);
-            let rows =
-                own.map(|(_, (class, events, diff))| (collections::count(class, None, *events), *diff)).collect();
+            let rows = own
+                .map(|(_, (class, events, diff))| (collections::counts::encode(class, None, *events), *diff))
+                .collect();
             let mut block = Block::new(tick, tick as i64);
             block.add("counts", rows).unwrap();
             self.outputs.append(worker, &block).unwrap();
@@ -279,7 +280,7 @@ fn a_row_that_cannot_be_read_is_set_aside_between_the_others() {
     let world = World::new(1);
     let tick = world.outputs.upper();
     let mut block = Block::new(tick, 0);
-    let (a, z) = (collections::count("a", None, 1), collections::count("zzz", None, 1));
+    let (a, z) = (collections::counts::encode("a", None, 1), collections::counts::encode("zzz", None, 1));
     block.add("counts", vec![(a, 1), (vec![2, b'x'], 1), (z, 1)]).unwrap();
     world.outputs.append(0, &block).unwrap();
     world.outputs.sync(0).unwrap();

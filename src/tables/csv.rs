@@ -1,34 +1,36 @@
 //! Comma-separated values after RFC 4180, except that lines end in a bare line feed. An absent value is an empty field.
 
-use crate::collections::sessions::{Cell, SessionRow, SessionSchema, column_names, json_classes};
+use crate::collections::Value;
+use crate::collections::sessions::{SessionRow, SessionSchema, columns};
 use crate::text::decimal;
 use std::io::{self, Write};
 
 /// The first line of `sessions.csv`.
 pub(super) fn header(schema: &SessionSchema) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
-    for (index, name) in column_names(schema).iter().enumerate() {
+    for (index, column) in columns(schema).iter().enumerate() {
         separate(index, &mut out);
-        field(name, &mut out);
+        field(&column.name, &mut out);
     }
     out.push(b'\n');
     Ok(out)
 }
 
 pub(super) fn row(row: &SessionRow, out: &mut Vec<u8>) -> io::Result<()> {
-    for (index, cell) in row.cells().enumerate() {
+    for (index, value) in row.values().enumerate() {
         separate(index, out);
-        match cell {
-            Cell::SessionId(id) => write!(out, "{id}")?,
-            Cell::Text(text) => field(text.unwrap_or_default(), out),
-            Cell::Integer(number) => write!(out, "{number}")?,
-            Cell::Decimal(None) => {}
-            Cell::Decimal(Some(millionths)) => decimal(millionths, out)?,
-            Cell::Classes(classes) => {
+        match &value {
+            Value::Null | Value::Absent => {}
+            Value::Text(text) => field(text, out),
+            Value::Integer(number) => write!(out, "{number}")?,
+            Value::Decimal(millionths) => decimal(*millionths, out)?,
+            Value::Classes(_) => {
                 let mut object = Vec::new();
-                json_classes(classes, &mut object)?;
+                value.json(&mut object);
                 quoted(&object, out);
             }
+            Value::Id(id) => write!(out, "{id}")?,
+            Value::Session(..) | Value::Time(_) | Value::Bytes(_) => field(&value.text().unwrap_or_default(), out),
         }
     }
     out.push(b'\n');

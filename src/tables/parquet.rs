@@ -1,7 +1,8 @@
 //! Apache Parquet. Each worker encodes its row groups itself, into a part file; putting parts together copies encoded
 //! column chunks. In memory are one batch of rows as arrays and one row group as encoded pages for each worker.
 
-use crate::collections::sessions::{Cell, Column, ColumnKind, SessionRow, SessionSchema, columns, integer};
+use crate::collections::sessions::{SessionRow, SessionSchema, columns};
+use crate::collections::{Column, Kind, Storage, Value, bounded};
 use arrow_array::ArrayRef;
 use arrow_array::builder::{ArrayBuilder, Decimal128Builder, Int64Builder, MapBuilder, MapFieldNames, StringBuilder};
 use arrow_array::types::{Decimal128Type, DecimalType};
@@ -65,8 +66,8 @@ impl Writer {
     }
 
     pub(super) fn write(&mut self, row: &SessionRow) -> Result<()> {
-        for (builder, cell) in self.builders.iter_mut().zip(row.cells()) {
-            builder.push(cell)?;
+        for (builder, value) in self.builders.iter_mut().zip(row.values()) {
+            builder.push(&value)?;
         }
         self.batch_rows += 1;
         if self.batch_rows == BATCH {
@@ -156,15 +157,15 @@ fn properties(columns: &[Column]) -> Result<WriterProperties> {
         .set_dictionary_enabled(false);
     let encode = |properties: WriterPropertiesBuilder, column: &Column| {
         let path = ColumnPath::new(vec![column.name.clone()]);
-        match column.kind {
-            ColumnKind::SessionId | ColumnKind::Decimal => properties,
-            ColumnKind::User => properties
+        match (column.kind, column.storage) {
+            (Kind::Text, Storage::Distinct) | (Kind::Decimal, _) => properties,
+            (Kind::Text, Storage::Lookup) => properties
                 .set_column_bloom_filter_enabled(path.clone(), true)
                 .set_column_bloom_filter_fpp(path.clone(), 0.01)
                 .set_column_bloom_filter_max_ndv(path, ROW_GROUP as u64),
-            ColumnKind::Category { .. } => properties.set_column_dictionary_enabled(path, true),
-            ColumnKind::Integer => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
-            ColumnKind::Classes => {
+            (Kind::Text, Storage::Category { .. }) => properties.set_column_dictionary_enabled(path, true),
+            (Kind::Integer, _) => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            (Kind::Classes, _) => {
                 let leaf = |name: &str| ColumnPath::new(vec![column.name.clone(), ENTRIES.to_owned(), name.to_owned()]);
                 properties
                     .set_column_dictionary_enabled(leaf(KEY), true)
@@ -183,11 +184,10 @@ const VALUE: &str = "value";
 fn arrow_schema(columns: &[Column]) -> SchemaRef {
     let field = |column: &Column| {
         let (data_type, nullable) = match column.kind {
-            ColumnKind::SessionId | ColumnKind::User => (DataType::Utf8, false),
-            ColumnKind::Category { nullable } => (DataType::Utf8, nullable),
-            ColumnKind::Integer => (DataType::Int64, false),
-            ColumnKind::Decimal => (DataType::Decimal128(PRECISION, SCALE), true),
-            ColumnKind::Classes => {
+            Kind::Text => (DataType::Utf8, column.storage == Storage::Category { nullable: true }),
+            Kind::Integer => (DataType::Int64, false),
+            Kind::Decimal => (DataType::Decimal128(PRECISION, SCALE), true),
+            Kind::Classes => {
                 let entry = [Field::new(KEY, DataType::Utf8, false), Field::new(VALUE, DataType::Int64, false)];
                 let entries = Field::new(ENTRIES, DataType::Struct(entry.into_iter().collect()), false);
                 (DataType::Map(Arc::new(entries), false), false)
@@ -208,17 +208,15 @@ enum ColumnBuilder {
 }
 
 impl ColumnBuilder {
-    fn new(kind: ColumnKind) -> ColumnBuilder {
+    fn new(kind: Kind) -> ColumnBuilder {
         match kind {
-            ColumnKind::SessionId | ColumnKind::User | ColumnKind::Category { .. } => {
-                ColumnBuilder::Text(StringBuilder::new())
-            }
-            ColumnKind::Integer => ColumnBuilder::Integer(Int64Builder::new()),
-            ColumnKind::Decimal => {
+            Kind::Text => ColumnBuilder::Text(StringBuilder::new()),
+            Kind::Integer => ColumnBuilder::Integer(Int64Builder::new()),
+            Kind::Decimal => {
                 let data_type = DataType::Decimal128(PRECISION, SCALE);
                 ColumnBuilder::Decimal(Decimal128Builder::new().with_data_type(data_type))
             }
-            ColumnKind::Classes => {
+            Kind::Classes => {
                 let names = MapFieldNames { entry: ENTRIES.into(), key: KEY.into(), value: VALUE.into() };
                 let map = MapBuilder::new(Some(names), StringBuilder::new(), Int64Builder::new())
                     .with_values_field(Field::new(VALUE, DataType::Int64, false));
@@ -227,28 +225,29 @@ impl ColumnBuilder {
         }
     }
 
-    fn push(&mut self, cell: Cell) -> Result<()> {
-        match (self, cell) {
-            (ColumnBuilder::Text(builder), Cell::Text(text)) => builder.append_option(text),
-            (ColumnBuilder::Text(builder), Cell::SessionId(id)) => {
+    fn push(&mut self, value: &Value<'_>) -> Result<()> {
+        match (self, value) {
+            (ColumnBuilder::Text(builder), Value::Text(text)) => builder.append_value(text),
+            (ColumnBuilder::Text(builder), Value::Null | Value::Absent) => builder.append_null(),
+            (ColumnBuilder::Text(builder), Value::Id(id)) => {
                 write!(builder, "{id}").map_err(|error| ParquetError::External(error.into()))?;
                 builder.append_value("");
             }
-            (ColumnBuilder::Integer(builder), Cell::Integer(number)) => builder.append_value(number),
-            (ColumnBuilder::Decimal(builder), Cell::Decimal(sum)) => {
-                if let Some(millionths) = sum {
-                    Decimal128Type::validate_decimal_precision(millionths, PRECISION, SCALE)?;
-                }
-                builder.append_option(sum);
+            (ColumnBuilder::Integer(builder), Value::Integer(number)) => builder.append_value(*number),
+            (ColumnBuilder::Decimal(builder), Value::Null) => builder.append_null(),
+            (ColumnBuilder::Decimal(builder), Value::Decimal(millionths)) => {
+                Decimal128Type::validate_decimal_precision(*millionths, PRECISION, SCALE)?;
+                builder.append_value(*millionths);
             }
-            (ColumnBuilder::Classes(builder), Cell::Classes(classes)) => {
-                for (class, events) in classes {
+            (ColumnBuilder::Classes(builder), Value::Classes(classes)) => {
+                for (class, events) in &**classes {
                     builder.keys().append_value(class);
-                    builder.values().append_value(integer(*events));
+                    builder.values().append_value(bounded(*events));
                 }
                 builder.append(true)?;
             }
-            (builder, cell) => unreachable!("columns and cells are in the same order, but {builder:?} got {cell:?}"),
+            (ColumnBuilder::Text(builder), value) if value.text().is_some() => builder.append_option(value.text()),
+            (builder, value) => unreachable!("columns and values are in the same order, but {builder:?} got {value:?}"),
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::collections::sessions::column_names;
+use crate::collections::sessions::columns;
 use crate::text::decimal;
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::basic::{ConvertedType, LogicalType};
@@ -147,7 +147,7 @@ fn decimals_are_short_and_exact() {
 #[test]
 fn column_names_tell_of_clashes() {
     let schema = SessionSchema { sums: vec!["events".into()], carried: vec![] };
-    let names = column_names(&schema);
+    let names: Vec<_> = columns(&schema).into_iter().map(|column| column.name).collect();
     assert_eq!(names.iter().filter(|name| *name == "events").count(), 2);
 }
 
@@ -254,7 +254,7 @@ proptest! {
         let lines: Vec<serde_json::Value> = content.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         prop_assert_eq!(lines.len(), rows.len());
         for (line, row) in lines.iter().zip(&rows) {
-            prop_assert_eq!(line.as_object().unwrap().len(), column_names(&schema).len());
+            prop_assert_eq!(line.as_object().unwrap().len(), columns(&schema).len());
             prop_assert_eq!(&line["user"], &row.user);
             prop_assert_eq!(&line["classes"], &serde_json::to_value(&row.classes).unwrap());
             for (field, (entry, exit)) in schema.carried.iter().zip(&row.carried) {

@@ -28,7 +28,7 @@ impl Writer {
         self.line.clear();
         match &self.row {
             Row::Csv => csv::row(row, &mut self.line)?,
-            Row::Jsonl(keys) => keys.row(row, &mut self.line)?,
+            Row::Jsonl(keys) => keys.row(row, &mut self.line),
         }
         self.file.write_all(&self.line)
     }

@@ -3,7 +3,7 @@
 use super::by_id::ById;
 use crate::collections::classes::{Classes, Scratch};
 use crate::collections::filter::Filter;
-use crate::collections::{self, Collection, Row};
+use crate::collections::{self, Collection, Held};
 use crate::read::reads::{Chunk, Rank, Reads, Request, Whose};
 use dataflows::changes::Changes;
 use dataflows::close::{Closing, deadline};
@@ -110,8 +110,8 @@ impl Answers {
             chunk: Chunk::new(),
             answer: answer.clone(),
         };
-        match collection {
-            Collection::Sessions | Collection::Closings => {
+        match collection.held() {
+            Held::Sessions | Held::Closings => {
                 let mut rows = engine.views().scan(tick + 1);
                 if let Some(Whose { users, ids }) = &wanted.of {
                     let mut users = users.clone();
@@ -128,11 +128,10 @@ impl Answers {
                 }
                 scan.rows = Some(rows);
             }
-            Collection::Counts => engine.views().counts_before(tick + 1, &mut |class, hour, events| {
-                scan.offer(None, || collections::count(class, hour, events));
+            Held::Counts => engine.views().counts_before(tick + 1, &mut |class, hour, events| {
+                scan.offer(None, || collections::counts::encode(class, hour, events));
             }),
-            // Journals hold nothing.
-            Collection::Late | Collection::SessionLineage | Collection::DeadLetters => {}
+            Held::Nothing => {}
         }
         Some(scan)
     }
@@ -207,11 +206,11 @@ impl Scan {
             if self.after.is_some_and(|after| rank <= after) {
                 return;
             }
-            if self.collection == Collection::Sessions {
+            if self.collection.held() == Held::Sessions {
                 let classes = Arc::clone(&self.classes);
-                self.offer(Some(rank), || scratch.row(user, name, session, &classes, collections::session));
+                self.offer(Some(rank), || scratch.row(user, name, session, &classes, collections::sessions::encode));
             } else if deadline(session.end, gap) <= self.now {
-                self.offer(Some(rank), || collections::closing(name, &Closing::of(user, session), gap));
+                self.offer(Some(rank), || collections::closings::encode(name, &Closing::of(user, session), gap));
             }
         });
         *left = left.saturating_sub(looked * self.cost);
@@ -223,7 +222,7 @@ impl Scan {
             return;
         }
         let row = row();
-        let wanted = |filter: &Arc<Filter>| Row::decode(self.collection, &row).is_some_and(|row| filter.matches(&row));
+        let wanted = |filter: &Arc<Filter>| self.collection.decode(&row).is_some_and(|row| filter.matches(&row));
         if self.filter.as_ref().is_none_or(wanted) {
             self.left -= 1;
             self.chunk.push((rank, row));

@@ -261,7 +261,7 @@ mod tests {
             let overflow = Overflow { folder: folder.path().to_path_buf(), reserve, memory };
             let mut gather = Gather::new(7, 70, &overflow);
             for number in 0..1000_i64 {
-                let collection = if number % 3 == 0 { Collection::Counts } else { Collection::Sessions };
+                let collection = if number % 3 == 0 { Collection::COUNTS } else { Collection::SESSIONS };
                 // Some rows come several times, some come to nothing, one is larger than a window.
                 let mut row = format!("{}", number * 7 % 400).into_bytes();
                 row.resize(if number == 500 { WINDOW_BYTES + 9 } else { 30 }, b'.');

@@ -114,8 +114,8 @@ impl Publish {
             &mut sessions,
             |((user, _), _)| *user,
             |((user, session), diff), name| {
-                let row = scratch.row(*user, name, session, classes, collections::session);
-                out.add(Collection::Sessions, row, *diff as i64)
+                let row = scratch.row(*user, name, session, classes, collections::sessions::encode);
+                out.add(Collection::SESSIONS, row, *diff as i64)
             },
         )?;
         self.counted(counts, &mut out)?;
@@ -126,7 +126,7 @@ impl Publish {
             &mut closings,
             |(closing, _)| closing.user,
             |(closing, diff), name| {
-                out.add(Collection::Closings, collections::closing(name, closing, gap), *diff as i64)
+                out.add(Collection::CLOSINGS, collections::closings::encode(name, closing, gap), *diff as i64)
             },
         )?;
         let classes = &self.classes;
@@ -135,18 +135,20 @@ impl Publish {
             &shared.ticks,
             &mut late,
             |late: &Late| late.user,
-            |late, name| out.add(Collection::Late, collections::late(name, classes.name(late.signature), late), 1),
+            |late, name| {
+                out.add(Collection::LATE, collections::late::encode(name, classes.name(late.signature), late), 1)
+            },
         )?;
         named(
             engine,
             &shared.ticks,
             &mut lineage,
             |moved: &Lineage| moved.user,
-            |moved, name| out.add(Collection::SessionLineage, collections::lineage(name, moved), 1),
+            |moved, name| out.add(Collection::SESSION_LINEAGE, collections::session_lineage::encode(name, moved), 1),
         )?;
         for letter in &fed.dead_letters {
             let source = &shared.plan.sources[usize::from(letter.position.source)].name;
-            out.add(Collection::DeadLetters, collections::dead_letter(source, letter), 1)?;
+            out.add(Collection::DEAD_LETTERS, collections::dead_letters::encode(source, letter), 1)?;
         }
         out.finish()
     }
@@ -177,9 +179,10 @@ impl Publish {
         let mut session = |user, name: &str, session: &Session| {
             seen += 1;
             if added.is_ok() && session.counts().any(|(signature, _)| moved.contains(&signature)) {
-                let mut row = |classes: &Classes| scratch.row(user, name, session, classes, collections::session);
+                let mut row =
+                    |classes: &Classes| scratch.row(user, name, session, classes, collections::sessions::encode);
                 let (old, new) = (row(&before), row(classes));
-                added = out.add(Collection::Sessions, old, -1).and_then(|()| out.add(Collection::Sessions, new, 1));
+                added = out.add(Collection::SESSIONS, old, -1).and_then(|()| out.add(Collection::SESSIONS, new, 1));
             }
             if seen % BEAT == 0 {
                 shared.ticks.beat();
@@ -196,13 +199,13 @@ impl Publish {
             *sums.entry(row).or_insert(0) += diff as i64;
         }
         for (row, diff) in sums.into_iter().filter(|(_, diff)| *diff != 0) {
-            let encode = |events: i64| collections::count(&row.0, row.1, events.unsigned_abs());
+            let encode = |events: i64| collections::counts::encode(&row.0, row.1, events.unsigned_abs());
             let events = self.counts.get(&row).copied().unwrap_or(0);
             if events != 0 {
-                out.add(Collection::Counts, encode(events), -1)?;
+                out.add(Collection::COUNTS, encode(events), -1)?;
             }
             if events + diff != 0 {
-                out.add(Collection::Counts, encode(events + diff), 1)?;
+                out.add(Collection::COUNTS, encode(events + diff), 1)?;
                 self.counts.insert(row, events + diff);
             } else {
                 self.counts.remove(&row);

@@ -111,7 +111,7 @@ fn sinks(receiver: SocketAddr, silent: SocketAddr) -> String {
 fn expected(folder: &Folder) -> Vec<Value> {
     let published = Published::read_ticks(&folder.path("data"));
     published
-        .changes(Collection::Sessions)
+        .changes(Collection::SESSIONS)
         .into_iter()
         .filter(|change| change["row"]["events"].as_u64() >= Some(2))
         .collect()

@@ -123,7 +123,7 @@ fn a_tick_of_many_blocks_is_handed_over_as_any_other() {
     Published::read_for(&folder.path("data"), &mut truths);
     subscriber.check(&truths[0]);
     let published = Published::read_ticks(&folder.path("data"));
-    let mut expected = published.changes(Collection::Sessions);
+    let mut expected = published.changes(Collection::SESSIONS);
     expected.sort_by_key(Value::to_string);
     let relabelled = expected.iter().filter(|change| change["tick"] == large).count();
     assert_eq!(relabelled as u64, 2 * USERS);

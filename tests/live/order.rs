@@ -86,7 +86,7 @@ fn the_first_of_conflicting_records_counts_and_the_others_are_dead_letters() {
         published.sessions(),
         [(user(), PAST_MS, PAST_MS + 1000, 2), (user(), PAST_MS + 5000, PAST_MS + 5000, 1)]
     );
-    let letters = published.rows(Collection::DeadLetters);
+    let letters = published.rows(Collection::DEAD_LETTERS);
     let conflicts = letters.iter().filter(|letter| letter["reason"] == "conflicting_duplicate");
     let mut payloads: Vec<_> = conflicts.map(|letter| letter["payload"].as_str().unwrap().to_owned()).collect();
     payloads.sort();
@@ -134,13 +134,13 @@ fn payloads_that_come_at_once_under_one_id_are_all_told_but_the_first() {
         process.drain();
 
         let published = Published::read(&folder.path("data"));
-        let letters = published.rows(Collection::DeadLetters);
+        let letters = published.rows(Collection::DEAD_LETTERS);
         let conflicts: Vec<_> = letters.iter().filter(|letter| letter["reason"] == "conflicting_duplicate").collect();
         assert_eq!((conflicts.len(), letters.len()), (IDS * (PAYLOADS - 1), IDS * (PAYLOADS - 1)));
         let payloads: std::collections::BTreeSet<_> =
             conflicts.iter().map(|letter| letter["payload"].as_str().unwrap()).collect();
         assert_eq!(payloads.len(), conflicts.len(), "each of another payload");
-        let counted: u64 = published.rows(Collection::Sessions).iter().map(|row| row["events"].as_u64().unwrap()).sum();
+        let counted: u64 = published.rows(Collection::SESSIONS).iter().map(|row| row["events"].as_u64().unwrap()).sum();
         assert_eq!(counted, IDS as u64, "one of each id counts");
     }
 }
@@ -161,10 +161,10 @@ fn an_event_that_comes_late_changes_what_was_closed_and_is_told() {
     process.drain();
     let published = Published::read(&folder.path("data"));
     assert_eq!(published.sessions(), sessions(&events));
-    let late = published.rows(Collection::Late);
+    let late = published.rows(Collection::LATE);
     assert_eq!(late.len(), 1);
     assert_eq!(late[0]["time_us"], (PAST_MS + 2000) * 1000);
-    let moved = published.rows(Collection::SessionLineage);
+    let moved = published.rows(Collection::SESSION_LINEAGE);
     assert_eq!(moved.len(), 1, "{moved:?}");
-    assert_eq!(moved[0]["new_id"], published.rows(Collection::Sessions)[0]["session_id"]);
+    assert_eq!(moved[0]["new_id"], published.rows(Collection::SESSIONS)[0]["session_id"]);
 }

@@ -39,7 +39,7 @@ fn schemas(data: &Path) -> Schemas {
 fn json(schemas: &Schemas, collection: &str, row: &[u8]) -> Value {
     let collection = Collection::named(collection).unwrap();
     let (schema, mut json) = (schemas.of(collection), Vec::new());
-    collections::Row::decode(collection, row).unwrap().json(schema, 0..schema.columns.len(), &mut json);
+    collection.decode(row).unwrap().json(schema, 0..schema.columns.len(), &mut json);
     serde_json::from_slice(&json).unwrap()
 }
 
@@ -125,7 +125,7 @@ impl Published {
             let (removed, added) = (own().filter(|(_, diff)| **diff < 0), own().filter(|(_, diff)| **diff > 0));
             all.extend(removed.chain(added).map(|((name, row), diff)| {
                 let (schema, mut json) = (self.schemas.of(collection), Vec::new());
-                collections::Row::decode(collection, row).unwrap().json(schema, 0..schema.columns.len(), &mut json);
+                collection.decode(row).unwrap().json(schema, 0..schema.columns.len(), &mut json);
                 let row: Value = serde_json::from_slice(&json).unwrap();
                 serde_json::json!({ "tick": tick, "collection": name, "diff": diff, "row": row })
             }));
@@ -140,7 +140,7 @@ impl Published {
             let [start, end] = ["start_us", "end_us"].map(|key| number(row, key) / 1000);
             (row["user"].as_str().unwrap().to_owned(), start, end, number(row, "events") as u64)
         };
-        let mut rows: Vec<Row> = self.rows(Collection::Sessions).iter().map(row).collect();
+        let mut rows: Vec<Row> = self.rows(Collection::SESSIONS).iter().map(row).collect();
         rows.sort();
         rows
     }
@@ -158,7 +158,7 @@ impl Published {
             rows.sort_by_key(Value::to_string);
             rows
         };
-        same("sessions", &self.rows(Collection::Sessions), &json_lines("sessions.jsonl"));
+        same("sessions", &self.rows(Collection::SESSIONS), &json_lines("sessions.jsonl"));
         let mut counts: Vec<Value> = crate::headwater::csv(folder.read("out/counts.csv").as_bytes())
             .into_iter()
             .map(|row| {
@@ -167,20 +167,20 @@ impl Published {
             })
             .collect();
         counts.sort_by_key(Value::to_string);
-        same("counts", &self.rows(Collection::Counts), &counts);
+        same("counts", &self.rows(Collection::COUNTS), &counts);
         let letters = |rows: Vec<Value>| -> Vec<(Value, Value)> {
             let mut letters: Vec<_> = rows.iter().map(|row| (row["reason"].clone(), row["payload"].clone())).collect();
             letters.sort_by_key(|letter| format!("{letter:?}"));
             letters
         };
-        assert_eq!(letters(self.rows(Collection::DeadLetters)), letters(json_lines("dead_letters.jsonl")));
+        assert_eq!(letters(self.rows(Collection::DEAD_LETTERS)), letters(json_lines("dead_letters.jsonl")));
     }
 
     /// A session is closed iff, by the clock of the last tick, its gap has passed.
     fn check_closings(&self) {
         let deadline = |end_ms: i64| ((end_ms + GAP_MS).div_euclid(1000) + 1) * 1000;
         let due = self.sessions().into_iter().filter(|row| deadline(row.2) <= self.now_ms).map(|row| (row.0, row.1));
-        let closed = self.rows(Collection::Closings);
+        let closed = self.rows(Collection::CLOSINGS);
         let mut closed: Vec<_> = closed
             .iter()
             .map(|row| (row["user"].as_str().unwrap().to_owned(), row["start_us"].as_i64().unwrap() / 1000))

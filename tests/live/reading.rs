@@ -95,7 +95,7 @@ fn rows_are_those_of_one_tick_and_have_ones_own_writes() {
             all.sort_by_key(Value::to_string);
             all
         };
-        let views = [Collection::Sessions, Collection::Counts, Collection::Closings];
+        let views = [Collection::SESSIONS, Collection::COUNTS, Collection::CLOSINGS];
         let read = views.map(|view| all(&mut client, view.name()));
         process.drain();
         let published = Published::read(&folder.path("data"));

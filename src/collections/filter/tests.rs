@@ -13,7 +13,7 @@ fn schemas() -> Schemas {
 fn session(user: &str, events: u64, classes: &[(&str, u64)], amount: Option<i128>, page: Option<&str>) -> Vec<u8> {
     let time = EventTime::from_micros(1_000_000).unwrap();
     let numbers = u64::from(amount.is_some());
-    collections::session(&SessionRow {
+    collections::sessions::encode(&SessionRow {
         key: UserKey::of(user),
         user,
         start: time,
@@ -30,7 +30,7 @@ fn session(user: &str, events: u64, classes: &[(&str, u64)], amount: Option<i128
 #[test]
 fn says_of_a_row_whether_it_is_wanted() {
     let row = session("u42", 3, &[("login", 1), ("view", 2)], Some(12_500_000), Some("/a\"b"));
-    let row = Row::decode(Collection::Sessions, &row).unwrap();
+    let row = Collection::SESSIONS.decode(&row).unwrap();
     let cases = [
         (r#"user = "u42""#, true),
         (r#"user = 'u42' and events >= 3"#, true),
@@ -56,10 +56,10 @@ fn says_of_a_row_whether_it_is_wanted() {
     let all = schemas();
     for (text, expected) in cases {
         let filter =
-            Filter::parse(text, all.of(Collection::Sessions)).unwrap_or_else(|error| panic!("{text}: {error}"));
+            Filter::parse(text, all.of(Collection::SESSIONS)).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(filter.matches(&row), expected, "{text}");
         if let Some(anchors) = filter.anchors().filter(|_| expected) {
-            let has = |(column, text): &Anchor| row.value(*column) == Value::Text(text.as_str().into());
+            let has = |(column, text): &Anchor| row.value(*column).text().as_deref() == Some(text);
             assert!(anchors.iter().any(has), "{text}: {anchors:?}");
         }
     }
@@ -85,18 +85,18 @@ fn a_filter_that_is_wrong_says_where_and_what_would_be_right() {
     ];
     let all = schemas();
     for (text, at, message) in cases {
-        let error = Filter::parse(text, all.of(Collection::Sessions)).unwrap_err();
+        let error = Filter::parse(text, all.of(Collection::SESSIONS)).unwrap_err();
         assert_eq!(error.at, at, "{text}: {error}");
         assert!(error.message.contains(message), "{text}: {error}");
     }
     let deep = "(".repeat(10_000);
-    assert!(Filter::parse(&deep, all.of(Collection::Sessions)).unwrap_err().message.contains("parentheses"));
+    assert!(Filter::parse(&deep, all.of(Collection::SESSIONS)).unwrap_err().message.contains("parentheses"));
 }
 
 #[test]
 fn anchors_are_the_fewest_texts_that_a_row_can_be_found_by() {
     let all = schemas();
-    let schema = all.of(Collection::Sessions);
+    let schema = all.of(Collection::SESSIONS);
     let anchors = |text: &str| {
         let anchors = Filter::parse(text, schema).unwrap().anchors()?;
         Some(anchors.into_iter().map(|(column, text)| format!("{}={text}", schema.columns[column].name)).collect())
@@ -115,7 +115,7 @@ fn anchors_are_the_fewest_texts_that_a_row_can_be_found_by() {
 #[test]
 fn a_value_is_looked_up_in_a_list_and_not_compared_one_by_one() {
     let all = schemas();
-    let schema = all.of(Collection::Sessions);
+    let schema = all.of(Collection::SESSIONS);
     let users: Vec<String> = (0..10_000).map(|number| format!("\"u{number}\"")).collect();
     let joined = |op: &str, or: &str| users.iter().map(|user| format!("user {op} {user}")).collect::<Vec<_>>().join(or);
     let texts = [
@@ -129,7 +129,7 @@ fn a_value_is_looked_up_in_a_list_and_not_compared_one_by_one() {
         assert!(filter.weight() <= 16, "{}", filter.weight());
         for (user, known) in [("u0", true), ("u9999", true), ("u77", true), ("u10000", false), ("", false)] {
             let row = session(user, 1, &[], None, None);
-            let row = Row::decode(Collection::Sessions, &row).unwrap();
+            let row = Collection::SESSIONS.decode(&row).unwrap();
             assert_eq!(filter.matches(&row), known == listed, "{user} in {}…", &text[..30]);
         }
     }
@@ -162,9 +162,9 @@ proptest! {
         amount in prop::option::of(-3i128..4),
     ) {
         let row = session(&user, events, &[("a", events)], amount.map(|amount| amount * ONE), page.as_deref());
-        let row = Row::decode(Collection::Sessions, &row).unwrap();
+        let row = Collection::SESSIONS.decode(&row).unwrap();
         let all = schemas();
-        let schema = all.of(Collection::Sessions);
+        let schema = all.of(Collection::SESSIONS);
         for (name, is_text) in [("user", true), ("entry_page", true), ("events", false), ("amount", false), ("classes.a", false)] {
             let shown: Vec<String> = literals.iter().filter_map(|literal| match literal {
                 (None, None) => Some("null".to_owned()),

@@ -2,6 +2,7 @@
 
 use super::{Literal, ONE};
 use crate::collections::Value;
+use std::borrow::Cow;
 
 /// A set of literals.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,10 +37,13 @@ impl Values {
     pub fn has(&self, value: &Value<'_>) -> bool {
         match value {
             Value::Null | Value::Absent => self.null,
-            Value::Text(text) => self.texts.binary_search_by(|other| other.as_str().cmp(text.as_ref())).is_ok(),
             Value::Integer(number) => self.numbers.binary_search(&(i128::from(*number) * ONE)).is_ok(),
             Value::Decimal(number) => self.numbers.binary_search(number).is_ok(),
             Value::Classes(_) => false,
+            Value::Text(_) | Value::Id(_) | Value::Session(..) | Value::Time(_) | Value::Bytes(_) => {
+                let found = |text: Cow<'_, str>| self.texts.binary_search_by(|other| other.as_str().cmp(&text)).is_ok();
+                !self.texts.is_empty() && value.text().is_some_and(found)
+            }
         }
     }
 

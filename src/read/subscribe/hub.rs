@@ -8,7 +8,7 @@ use super::frame::{self, Change, Dressed, Encoding};
 use super::query::Query;
 use super::token::ResumeTokens;
 use crate::collections::filter::Anchor;
-use crate::collections::{Collection, Row, Schemas, Value};
+use crate::collections::{Collection, Row, Schemas};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use crate::sync::{Mutex, MutexGuard, thread};
@@ -307,7 +307,7 @@ impl State {
         let changes = output::changes(blocks, collection.name());
         // What the output log holds was encoded by this process.
         let decoded: Vec<(Row<'_>, i64)> =
-            changes.iter().filter_map(|(row, diff)| Some((Row::decode(collection, row)?, *diff))).collect();
+            changes.iter().filter_map(|(row, diff)| Some((collection.decode(row)?, *diff))).collect();
         let schema = hub.schemas.of(collection);
         let columns: Vec<_> = (0..schema.columns.len())
             .filter_map(|column| Some((column, anchored.get(&(collection, column))?)))
@@ -321,9 +321,8 @@ impl State {
             .collect();
         let mut touched = BTreeSet::new();
         for (index, (row, _)) in decoded.iter().enumerate() {
-            let by_text = columns.iter().flat_map(|(column, texts)| match row.value(*column) {
-                Value::Text(text) => texts.get(text.as_ref()).map_or(&[][..], Vec::as_slice),
-                _ => &[],
+            let by_text = columns.iter().flat_map(|(column, texts)| {
+                row.value(*column).text().and_then(|text| texts.get(text.as_ref())).map_or(&[][..], Vec::as_slice)
             });
             for at in by_text.chain(&unanchored) {
                 let Some(group) = &mut groups[*at] else { continue };

@@ -143,8 +143,8 @@ mod tests {
     fn fingerprints_are_pinned() {
         let of = |parameters: &Parameters| {
             (
-                hex(&fingerprint(Collection::Sessions, parameters)),
-                hex(&former_fingerprint(Collection::Sessions, parameters)),
+                hex(&fingerprint(Collection::SESSIONS, parameters)),
+                hex(&former_fingerprint(Collection::SESSIONS, parameters)),
             )
         };
         let pinned = |one: &str, former: &str| (one.to_owned(), former.to_owned());

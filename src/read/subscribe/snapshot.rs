@@ -4,7 +4,7 @@
 use super::frame::{Encoding, Snapshot};
 use super::query::Query;
 use super::spools::{Place, Spools, Unfinished};
-use crate::collections::{Collection, Row, Schema};
+use crate::collections::{Held, Schema};
 use crate::read::reads::{Answer, Whose};
 use dataflows::{SessionId, UserKey};
 use std::io;
@@ -17,7 +17,7 @@ const CHUNK: usize = 256 << 10;
 
 /// Whose sessions a query is about, as far as they can be looked up.
 pub fn whose(query: &Query, schema: &Schema) -> Option<Whose> {
-    if !matches!(query.collection, Collection::Sessions | Collection::Closings) {
+    if !matches!(query.collection.held(), Held::Sessions | Held::Closings) {
         return None;
     }
     let mut whose = Whose::default();
@@ -78,7 +78,7 @@ pub fn spool(
             let mut snapshot = Snapshot::new(encoding, &query, &schema, answer.tick);
             let mut frames = Vec::new();
             while let Some(chunk) = answer.chunks.blocking_recv() {
-                for row in chunk.iter().filter_map(|(_, row)| Row::decode(query.collection, row)) {
+                for row in chunk.iter().filter_map(|(_, row)| query.collection.decode(row)) {
                     snapshot.row(&row, &mut frames);
                 }
                 if frames.len() >= CHUNK {
@@ -140,7 +140,7 @@ fn internal(error: &dyn std::error::Error) -> Unfinished {
 mod tests {
     use super::*;
     use crate::collections::sessions::SessionSchema;
-    use crate::collections::{self, Schemas};
+    use crate::collections::{self, Collection, Schemas};
     use crate::read::reads::Chunk;
     use crate::read::subscribe::query::Parameters;
     use crate::read::subscribe::spools::Bounds;
@@ -152,12 +152,13 @@ mod tests {
     /// Takes a snapshot of so many rows, as fast as its reader and its bounds allow. Returns it, and who feeds it.
     fn take(spools: &Arc<Spools>, chunks: usize) -> (Spool, tokio::task::JoinHandle<bool>) {
         let schemas = Schemas::new(&SessionSchema::default());
-        let schema = schemas.of(Collection::Counts);
+        let schema = schemas.of(Collection::COUNTS);
         let query = Query::new(schema, &Parameters::default()).unwrap();
         let (sender, chunks_of) = mpsc::channel(1);
         let answer = Answer { tick: 7, chunks: chunks_of };
         let feeding = tokio::spawn(async move {
-            let chunk: Chunk = (0..256).map(|events| (None, collections::count("login", None, events))).collect();
+            let chunk: Chunk =
+                (0..256).map(|events| (None, collections::counts::encode("login", None, events))).collect();
             for _ in 0..chunks {
                 if sender.send(chunk.clone()).await.is_err() {
                     return false;

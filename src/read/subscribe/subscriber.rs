@@ -261,7 +261,7 @@ fn read(
         let rows: Vec<(Row<'_>, i64)> = piece
             .rows
             .iter()
-            .filter_map(|(row, diff)| Some((Row::decode(query.collection, row)?, *diff)))
+            .filter_map(|(row, diff)| Some((query.collection.decode(row)?, *diff)))
             .filter(|(row, _)| query.wants(row))
             .collect();
         let rows: Vec<Change<'_>> = rows.iter().enumerate().map(|(index, (row, diff))| (index, row, *diff)).collect();

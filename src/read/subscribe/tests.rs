@@ -64,7 +64,7 @@ impl World {
     fn row(&self, user: u64, start: i64, events: u64) -> (Vec<u8>, Value) {
         let name = self.user(user);
         let time = |at: i64| EventTime::from_micros(at).unwrap();
-        let row = collections::session(&SessionRow {
+        let row = collections::sessions::encode(&SessionRow {
             key: UserKey::of(&name),
             user: &name,
             start: time(start),
@@ -123,7 +123,7 @@ impl World {
     fn query(&self, filter: Option<&str>, columns: Option<&str>, envelope: Envelope) -> Arc<Query> {
         let (filter, columns) = (filter.map(str::to_owned), columns.map(str::to_owned));
         let parameters = Parameters { filter, columns, envelope, keys: Vec::new() };
-        Arc::new(Query::new(self.subscriptions.schemas.of(Collection::Sessions), &parameters).unwrap())
+        Arc::new(Query::new(self.subscriptions.schemas.of(Collection::SESSIONS), &parameters).unwrap())
     }
 
     /// A subscriber that takes its frames with pauses of up to `pause`.

@@ -121,7 +121,7 @@ mod tests {
         let schemas = Schemas::new(&SessionSchema::default());
         let query = |filter: &str| {
             let parameters = Parameters { filter: Some(filter.into()), ..Parameters::default() };
-            Query::new(schemas.of(Collection::Sessions), &parameters).unwrap()
+            Query::new(schemas.of(Collection::SESSIONS), &parameters).unwrap()
         };
         let (one, other) = (query("events > 1"), query("events > 2"));
         let ours = ResumeTokens::of(LogId([1; 16]), [1; 32]);

@@ -1,0 +1,58 @@
+//! The bytes of rows.
+
+use super::sessions::SessionRow;
+use super::*;
+use crate::fingerprint::hex;
+use dataflows::close::Closing;
+use dataflows::sessionize::{Late, Lineage, Moved};
+use dataflows::{DeadLetter, EventTime, Measure, Position, Reason, SignatureId, UserKey};
+
+/// Output logs hold these bytes: they are what version 1 and 2 of blocks mean.
+#[test]
+fn a_row_of_each_collection_is_pinned() {
+    let at = |micros| EventTime::from_micros(micros).unwrap();
+    let (user, key) = ("\u{fc}", UserKey::of("\u{fc}"));
+    let whole = sessions::encode(&SessionRow {
+        key,
+        user,
+        start: at(1_000_000),
+        end: at(2_000_000),
+        events: 3,
+        classes: &[("a", 1), ("b", 2)],
+        first_class: "b",
+        last_class: "a",
+        sums: &[Measure { millionths: -1_500_000, numbers: 2, others: 1 }],
+        carried: &[(Some("/a"), Some("/b")), (None, None)],
+    });
+    let closed = Closing { end: at(2_000_000), user: key, start: at(1_000_000), events: 3 };
+    let came = Late { user: key, time: at(1_000_000), signature: SignatureId(5), session: at(-1_000_000) };
+    let moved = Lineage { user: key, old: at(2_000_000), new: at(1_000_000), reason: Moved::Merged };
+    let letter = DeadLetter {
+        position: Position { source: 0, part: 3, offset: 70_000 },
+        reason: Reason::NoJson,
+        message: "why".into(),
+        payload: b"{\"\xff".to_vec(),
+        length: 3,
+    };
+    let rows = [
+        (
+            Collection::SESSIONS,
+            whole,
+            "02c3bc80897a8092f40103020161010162020162016101bf8db70102010201022f6101022f620000",
+        ),
+        (Collection::COUNTS, counts::encode("a", Some(at(3_600_000_000)), 300), "01610180909de91aac02"),
+        (Collection::COUNTS, counts::encode("a", None, 1), "01610001"),
+        (Collection::CLOSINGS, closings::encode(user, &closed, 2_000_000), "02c3bc80897a8092f4010380ade204"),
+        (Collection::LATE, late::encode(user, "a", &came), "02c3bc80897a0161ff887a"),
+        (Collection::SESSION_LINEAGE, session_lineage::encode(user, &moved), "02c3bc8092f40180897a066d6572676564"),
+        (
+            Collection::DEAD_LETTERS,
+            dead_letters::encode("web", &letter),
+            "0377656203f0a204076e6f5f6a736f6e03776879037b22ff03",
+        ),
+    ];
+    for (collection, row, pinned) in rows {
+        assert_eq!(hex(&row), pinned, "{}", collection.name());
+        assert!(collection.decode(&row).is_some(), "{}", collection.name());
+    }
+}
