@@ -11,7 +11,6 @@ use headwater::plan::Plan;
 use headwater::run::{self, supervise};
 use headwater::text::progress::ProgressMode;
 use headwater::{config, replay, text};
-use headwater_client;
 use headwater_decode::guard;
 use headwater_decode::interpret::Range;
 use std::io::{Read, Write};

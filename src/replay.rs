@@ -14,7 +14,6 @@ use crate::tables::{self, DeadLetterSpool, OutputFormat, SessionPart, SessionWri
 use crate::text::progress::{Progress, ProgressMode};
 use dataflows::classify::Class;
 use dataflows::{DeadLetter, EventTime, Position, Reason, Sessionless};
-use headwater_decode;
 use headwater_decode::interpret::Range;
 use resolve::Totals;
 use std::collections::BTreeMap;

@@ -39,7 +39,6 @@ use crate::sink::{self, Outbox};
 use crate::worker::roots::STATES;
 use crate::worker::{self, Publishing, Resume, Shared};
 use bounds::Bounds;
-use headwater_log;
 use headwater_log::error::LogError;
 use headwater_log::error::chain;
 use headwater_log::remap::Uppers;

@@ -14,7 +14,6 @@ use dataflows::engine::Engine;
 use dataflows::ingest::Verdict;
 use dataflows::sessionize::{Late, Lineage, Session};
 use dataflows::{DeadLetter, Position, Reason, SignatureId, Tick, UserKey};
-use headwater_decode;
 use headwater_log::error::LogError;
 use headwater_log::partition::Reader;
 use std::collections::{BTreeMap, BTreeSet};

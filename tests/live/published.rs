@@ -5,7 +5,7 @@ use super::MEANING;
 use super::events::GAP_MS;
 use super::subscriber::Truth;
 use crate::headwater::{Folder, Row};
-use headwater::collections::{self, Collection, Schemas};
+use headwater::collections::{Collection, Schemas};
 use headwater::config::{self, Overrides};
 use headwater_log::epoch;
 use headwater_log::vfs::RealFs;
