@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod collections;
 pub mod config;
+pub mod ending;
 pub mod error;
 pub mod fingerprint;
 pub mod generate;

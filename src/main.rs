@@ -10,7 +10,7 @@ use headwater::observe::status::{Phase, Report};
 use headwater::plan::Plan;
 use headwater::run::{self, supervise};
 use headwater::text::progress::ProgressMode;
-use headwater::{config, replay, text};
+use headwater::{config, ending, replay, text};
 use headwater_decode::guard;
 use headwater_decode::interpret::Range;
 use std::io::{Read, Write};
@@ -21,6 +21,8 @@ use std::sync::{Arc, Once};
 static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    #[expect(clippy::disallowed_methods, reason = "this is the binary")]
+    ending::ends_by(|code| std::process::exit(code));
     exit_on_panic();
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
@@ -181,6 +183,6 @@ fn exit_on_panic() {
         }
         cli::print::restore_terminal();
         report(panic);
-        std::process::exit(101);
+        ending::end(101);
     }));
 }

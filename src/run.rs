@@ -23,6 +23,7 @@ pub(crate) mod watch;
 pub use checks::check;
 
 use crate::collections::Schemas;
+use crate::ending::end;
 use crate::error::{EXIT_AGAIN, EXIT_FAILED, Error};
 use crate::observe::metrics::Metrics;
 use crate::observe::status::{Phase, Status};
@@ -216,10 +217,10 @@ pub(crate) fn fail(error: &Error) -> ! {
     let why = miette::Report::msg(chain(error));
     if is_damage(error) {
         tracing::error!(error = ?why, "the log is damaged: the process ends");
-        std::process::exit(EXIT_FAILED);
+        end(EXIT_FAILED);
     }
     tracing::error!(error = ?why, "the process ends and has to be started again");
-    std::process::exit(EXIT_AGAIN);
+    end(EXIT_AGAIN);
 }
 
 fn is_damage(error: &Error) -> bool {

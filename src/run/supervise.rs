@@ -1,6 +1,7 @@
 //! The process that looks after the one that works: starts it again when it fails, passes signals on, gives up when it
 //! fails again and again.
 
+use crate::ending::end;
 use crate::error::Error;
 use crate::text::{printable_json, printable_lines};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
@@ -78,7 +79,7 @@ pub fn end_with_parent() {
     }
     if std::os::unix::process::parent_id().to_string() != parent {
         tracing::error!("the process that looks after this one has ended");
-        std::process::exit(EXIT_ALONE);
+        end(EXIT_ALONE);
     }
 }
 

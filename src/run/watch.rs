@@ -2,6 +2,7 @@
 
 use super::history::History;
 use super::spawn;
+use crate::ending::end;
 use crate::error::{EXIT_AGAIN, Error};
 use crate::observe::status::{Phase, Status};
 use crate::plan::{Plan, SourceKind};
@@ -33,7 +34,7 @@ pub(super) fn progress(ticks: &Arc<Ticks>, stuck: Duration) {
                 let (workers, threads) = (ticks.behind(tick), threads().join(", "));
                 let seconds = stuck.as_secs();
                 tracing::error!(tick, seconds, ?workers, threads, "a tick has got stuck: the process ends");
-                std::process::exit(EXIT_AGAIN);
+                end(EXIT_AGAIN);
             }
         }
     });

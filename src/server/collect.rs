@@ -9,6 +9,7 @@ use super::body::{self, Encoding, Held};
 use super::check::{Rejections, check, framing_of};
 use super::problem::Problem;
 use crate::collections::place::DELIVERY_BYTES;
+use crate::ending::end;
 use crate::error::EXIT_AGAIN;
 use crate::observe::metrics::Stage;
 use crate::observe::status::Phase;
@@ -192,7 +193,7 @@ fn refused(shared: &Shared, refusal: Refusal) -> Problem {
         }
         Refusal::Log(error) => {
             tracing::error!(%error, "cannot make events durable: the process has to end");
-            std::process::exit(EXIT_AGAIN)
+            end(EXIT_AGAIN)
         }
     }
 }

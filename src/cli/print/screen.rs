@@ -10,6 +10,7 @@
 use super::model::{Model, State};
 use super::stop::{lock_soon, on_signals};
 use super::table::Table;
+use crate::ending::end;
 use crate::error::Error;
 use crate::text::{BOLD, DIM, printable, wants_color};
 use console::{Term, truncate_str};
@@ -86,7 +87,7 @@ pub(super) fn follow(wanted: Builder) -> Result<(), Error> {
                     Ok(true) => thread::sleep(PAINT_EVERY),
                     Ok(false) => return,
                     // The terminal is gone, and whoever looked at it.
-                    Err(_) => std::process::exit(0),
+                    Err(_) => end(0),
                 }
             }
         }

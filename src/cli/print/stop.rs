@@ -1,10 +1,11 @@
 //! Being asked to stop by a signal: what is to be done first, and in how long.
 
+use crate::ending::end;
 use signal_hook::iterator::Signals;
+use std::io;
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
-use std::{io, process};
 
 /// What is written when the signal comes may take so long, as whoever reads it may have stopped reading.
 const GRACE: Duration = Duration::from_secs(1);
@@ -18,7 +19,7 @@ pub(super) fn on_signals(
     thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
             if let Some(code) = handle(signal) {
-                process::exit(code);
+                end(code);
             }
         }
     })?;
