@@ -2,23 +2,18 @@
 //! rule relabels signatures, and whatever counts signatures follows without one event being read again.
 
 use crate::identity::{SignatureId, kind_rank};
+use crate::operators::{Capabilities, Fold, Keyed, Output, Turn};
 use crate::rules::{Descriptor, Rule, UNCLASSIFIED};
-use crate::time::Tick;
+use crate::time::{Tick, TotalTime};
 use differential_dataflow::VecCollection;
 use differential_dataflow::operators::arrange::arrangement::arrange_core;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::{ValBatcher, ValSpine};
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::generic::OutputBuilder;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Map;
-use timely::dataflow::operators::{Capability, InputCapability};
-use timely::progress::operate::FrontierInterest;
 
 /// Class of events whose type is one too many, see [`MAX_KINDS`].
 pub const OVERFLOW: &str = "overflow";
@@ -31,7 +26,8 @@ pub const MAX_KINDS: usize = 4096;
 /// The name of a class.
 pub type Class = Arc<str>;
 
-pub type ClassTrace = TraceAgent<ValSpine<SignatureId, Class, Tick, isize>>;
+/// Classes by signature.
+pub type ClassTrace<T = Tick> = TraceAgent<ValSpine<SignatureId, Class, T, isize>>;
 
 /// Why an event has its class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,77 +84,60 @@ impl Definitions {
 }
 
 /// The class of each signature, whole on each worker.
-pub struct Classified<'s> {
+pub struct Classified<'s, T: TotalTime = Tick> {
     /// Changes of the classes, as they are in the arrangement.
-    pub changes: Stream<'s, Tick, Vec<((SignatureId, Class), Tick, isize)>>,
-    pub classes: Arranged<'s, ClassTrace>,
+    pub changes: Stream<'s, T, Vec<((SignatureId, Class), T, isize)>>,
+    /// View: the class of each signature.
+    pub classes: Arranged<'s, ClassTrace<T>>,
 }
 
 /// Classifies every signature at every worker. Signatures may come repeatedly, and stay.
 ///
 /// One operator instead of `distinct`, `reduce` and `join`: each of these waits for the progress of all workers, and a
 /// tick without a new signature, as nearly all are, would pay for each of them.
-pub fn classify<'s>(
-    signatures: VecCollection<'s, Tick, (SignatureId, Descriptor), isize>,
-    rules: VecCollection<'s, Tick, Rule, isize>,
-) -> Classified<'s> {
+pub fn classify<'s, T: TotalTime>(
+    signatures: VecCollection<'s, T, (SignatureId, Descriptor), isize>,
+    rules: VecCollection<'s, T, Rule, isize>,
+) -> Classified<'s, T> {
     let scope = signatures.scope();
     let workers = scope.peers() as u64;
-    let mut builder = OperatorBuilder::new("Classify".to_string(), scope);
     // Everywhere: each worker resolves the events and sessions that it owns.
     let signatures = signatures.inner.flat_map(move |(row, _, _)| (0..workers).map(move |to| (to, row.clone())));
     let rules = rules.inner.flat_map(move |(rule, _, diff)| (0..workers).map(move |to| (to, rule.clone(), diff)));
-    let mut signatures = builder.new_input(signatures, Exchange::new(|row: &(u64, _)| row.0));
-    let mut rules = builder.new_input(rules, Exchange::new(|row: &(u64, _, _)| row.0));
-    // Without anything that waits, progress is no news.
-    (0..2).for_each(|input| builder.set_notify_for(input, FrontierInterest::IfCapability));
-    let (changes, stream) = builder.new_output();
-    let mut changes = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(changes);
-    builder.build(move |_capabilities| {
-        let mut pending: BTreeMap<Tick, Pending> = BTreeMap::new();
-        let mut classifier = Classifier::default();
-        move |frontiers| {
-            // Messages have a stamp: these inputs are fed with capabilities only.
-            signatures.for_each(|capability, data: &mut Vec<(u64, (SignatureId, Descriptor))>| {
-                if let Some(waiting) = Pending::at(&mut pending, &capability) {
-                    waiting.signatures.extend(data.drain(..).map(|(_, row)| row));
-                }
-            });
-            rules.for_each(|capability, data: &mut Vec<(u64, Rule, isize)>| {
-                if let Some(waiting) = Pending::at(&mut pending, &capability) {
-                    waiting.rules.extend(data.drain(..).map(|(_, rule, diff)| (rule, diff)));
-                }
-            });
-            let mut changes = changes.activate();
-            let complete = |tick: &Tick| !frontiers[0].less_equal(tick) && !frontiers[1].less_equal(tick);
-            while let Some(entry) = pending.first_entry().filter(|entry| complete(entry.key())) {
-                let (tick, Pending { at, signatures, rules }) = entry.remove_entry();
-                let rows = classifier.tick(signatures, rules).into_iter();
-                changes.session(&at).give_iterator(rows.map(|(row, diff)| (row, tick, diff)));
-            }
-        }
+    let mut operator = Keyed::<T, Classifying<T>>::new("Classify", scope);
+    let (changes, stream) = operator.output();
+    operator.input(signatures, Exchange::new(|row: &(u64, _)| row.0), |_, arrivals| {
+        arrivals.each(|waiting, _, rows| waiting.signatures.extend(rows.drain(..).map(|(_, row)| row)));
     });
+    operator.input(rules, Exchange::new(|row: &(u64, _, _)| row.0), |_, arrivals| {
+        arrivals.each(|waiting, _, rows| waiting.rules.extend(rows.drain(..).map(|(_, rule, diff)| (rule, diff))));
+    });
+    operator.build(Classifying { changes, classifier: Classifier::default() });
     let classes = arrange_core::<_, _, ValBatcher<_, _, _, _>, _>(stream.clone(), Pipeline, "Classes", ValBatcher::new);
     Classified { changes: stream, classes }
 }
 
 /// What has arrived for a tick that is not complete yet.
-struct Pending {
-    at: Capability<Tick>,
+#[derive(Default)]
+struct Waiting {
     signatures: Vec<(SignatureId, Descriptor)>,
     rules: Vec<(Rule, isize)>,
 }
 
-impl Pending {
-    /// What waits for the tick of a message; `None` if that makes no claim.
-    fn at<'p>(pending: &'p mut BTreeMap<Tick, Pending>, capability: &InputCapability<Tick>) -> Option<&'p mut Pending> {
-        Some(match pending.entry(*capability.least()?) {
-            Entry::Occupied(waiting) => waiting.into_mut(),
-            Entry::Vacant(place) => {
-                let at = capability.retain_least(0)?;
-                place.insert(Pending { at, signatures: Vec::new(), rules: Vec::new() })
-            }
-        })
+/// One worker's classes.
+struct Classifying<T: TotalTime> {
+    changes: Output<T, ((SignatureId, Class), T, isize)>,
+    classifier: Classifier,
+}
+
+impl<T: TotalTime> Fold<T> for Classifying<T> {
+    type Waiting = Waiting;
+
+    fn tick(&mut self, tick: &T, waiting: &mut Waiting, at: &Capabilities<T>) -> Turn {
+        let Waiting { signatures, rules } = std::mem::take(waiting);
+        let rows = self.classifier.tick(signatures, rules).into_iter();
+        self.changes.give(at, rows.map(|(row, diff)| (row, tick.clone(), diff)));
+        Turn::Done
     }
 }
 

@@ -4,22 +4,18 @@
 //! looked at in whole seconds, so that a tick that takes a millisecond longer closes nothing more.
 
 use crate::identity::UserKey;
+use crate::operators::trace::SpanOf;
+use crate::operators::{Capabilities, Fold, Keyed, Output, Turn, Written, each};
 use crate::sessionize::{Session, SessionSpine};
-use crate::time::{EventTime, Tick};
-use differential_dataflow::trace::cursor::{Cursor, Navigable};
-use differential_dataflow::trace::{Span, TraceReader};
+use crate::time::{EventTime, Tick, TotalTime};
+use differential_dataflow::trace::TraceReader;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::rc::Rc;
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::OutputBuilder;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::{Capability, InputCapability};
-use timely::progress::operate::FrontierInterest;
 
 /// Deadlines lie on whole seconds.
 const GRID: i64 = 1_000_000;
@@ -44,10 +40,11 @@ impl Closing {
     }
 }
 
-pub type SessionSpans<'s> = Stream<'s, Tick, Vec<Span<Tick, SessionBatch>>>;
+/// Batches of sessions, as they are written.
+pub type SessionSpans<'s, T = Tick> = Stream<'s, T, Vec<SpanOf<SessionSpine<T>>>>;
 
 /// Shared with the trace of the sessions.
-type SessionBatch = <SessionSpine as TraceReader>::Batch;
+type SessionBatch<T> = <SessionSpine<T> as TraceReader>::Batch;
 
 /// When a session that ends at `end` is closed: the first whole second at which no event can extend it any more.
 pub fn deadline(end: EventTime, gap: i64) -> EventTime {
@@ -64,96 +61,66 @@ pub struct Deadlines {
     pub turns: Cell<u64>,
 }
 
-/// Returns the changes of the closed sessions. `clock` has, on each worker, the `now_ms` of every tick; each batch of
-/// `sessions` holds those of one tick, and those before the tick `done` have come: with the progress of all workers it
-/// would take them another round to agree.
-pub fn close<'s>(
-    sessions: SessionSpans<'s>,
-    done: Rc<Cell<Tick>>,
-    clock: Stream<'s, Tick, Vec<i64>>,
+/// Returns the changes of the closed sessions. `clock` has, on each worker, the `now_ms` of every tick. `sessions` are
+/// followed as far as they are `written` at this worker.
+pub fn close<'s, T: TotalTime>(
+    sessions: SessionSpans<'s, T>,
+    written: Written<T>,
+    clock: Stream<'s, T, Vec<i64>>,
     gap: i64,
-) -> (Stream<'s, Tick, Vec<(Closing, Tick, isize)>>, Rc<Deadlines>) {
-    let scope = sessions.scope();
-    let mut builder = OperatorBuilder::new("Close".to_string(), scope);
-    let activator = scope.activator_for(builder.operator_info().address);
-    let mut sessions = builder.new_input(sessions, Pipeline);
-    let mut clock = builder.new_input(clock, Pipeline);
-    // Without anything that waits, progress is no news.
-    (0..2).for_each(|input| builder.set_notify_for(input, FrontierInterest::IfCapability));
-    let (closings, stream) = builder.new_output();
-    let mut closings = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(closings);
-    let deadlines = Rc::<Deadlines>::default();
-    let told = Rc::clone(&deadlines);
-    builder.build(move |_capabilities| {
-        let mut pending: BTreeMap<Tick, Pending> = BTreeMap::new();
-        let mut open = Open { gap, now: EventTime::MIN, closings: BTreeMap::new() };
-        let mut rows = Vec::new();
-        // The tick that has not closed all that is due in it.
-        let mut closes: Option<(Tick, Capability<Tick>)> = None;
-        move |frontiers| {
-            clock.for_each(|capability, data: &mut Vec<i64>| {
-                if let Some(waiting) = Pending::at(&mut pending, *capability.least().unwrap_or(&0), &capability) {
-                    waiting.now_ms = data.iter().copied().max().max(waiting.now_ms);
-                }
-            });
-            sessions.for_each(|capability, spans| {
-                for batch in spans.drain(..).filter_map(|span| span.inner) {
-                    let mut tick = 0;
-                    batch.cursor().map_times(&batch, |of_first, _| tick = *of_first);
-                    if let Some(waiting) = Pending::at(&mut pending, tick, &capability) {
-                        waiting.sessions.push(batch);
-                    }
-                }
-            });
-            let mut closings = closings.activate();
-            let complete = |tick: &Tick| *tick < done.get() && !frontiers[1].less_equal(tick);
-            let mut turn = TURN;
-            loop {
-                if let Some((tick, at)) = &closes {
-                    let due = std::iter::from_fn(|| open.close()).take(turn).inspect(|_| turn -= 1);
-                    closings.session(at).give_iterator(due.map(|(closing, times)| (closing, *tick, times)));
-                    if turn == 0 {
-                        // It may go on with nothing.
-                        activator.activate();
-                        told.turns.set(told.turns.get() + 1);
-                        return;
-                    }
-                    closes = None;
-                    told.next.set(open.next_deadline());
-                }
-                let Some(entry) = pending.first_entry().filter(|entry| complete(entry.key())) else { return };
-                let (tick, Pending { at, now_ms, sessions }) = entry.remove_entry();
-                open.tick(tick, &sessions, now_ms, &mut rows);
-                let changes = rows.drain(..).map(|(row, diff)| (row, tick, diff));
-                closings.session(&at).give_iterator(changes);
-                closes = Some((tick, at));
-            }
-        }
+) -> (Stream<'s, T, Vec<(Closing, T, isize)>>, Rc<Deadlines>) {
+    let mut operator = Keyed::<T, Close<T>>::new("Close", sessions.scope());
+    let (closings, stream) = operator.output();
+    operator.following(sessions, written, |_, arrivals| {
+        arrivals.each(|waiting, _, spans| waiting.sessions.extend(spans.drain(..).filter_map(|span| span.inner)));
     });
+    operator.input(clock, Pipeline, |_, arrivals| {
+        arrivals.each(|waiting, _, times| waiting.now_ms = times.iter().copied().max().max(waiting.now_ms));
+    });
+    let deadlines = Rc::<Deadlines>::default();
+    let open = Open { gap, now: EventTime::MIN, closings: BTreeMap::new() };
+    operator.build(Close { closings, open, rows: Vec::new(), deadlines: Rc::clone(&deadlines) });
     (stream, deadlines)
 }
 
 /// What has arrived for a tick that is not complete yet.
-struct Pending {
-    at: Capability<Tick>,
+struct Waiting<T: TotalTime> {
     now_ms: Option<i64>,
-    sessions: Vec<SessionBatch>,
+    sessions: Vec<SessionBatch<T>>,
 }
 
-impl Pending {
-    /// What waits for `tick`, which the message of `capability` may speak of; `None` if that makes no claim.
-    fn at<'p>(
-        pending: &'p mut BTreeMap<Tick, Pending>,
-        tick: Tick,
-        capability: &InputCapability<Tick>,
-    ) -> Option<&'p mut Pending> {
-        Some(match pending.entry(tick) {
-            Entry::Occupied(waiting) => waiting.into_mut(),
-            Entry::Vacant(place) => {
-                let at = capability.retain_least(0)?.delayed(&tick);
-                place.insert(Pending { at, now_ms: None, sessions: Vec::new() })
-            }
-        })
+impl<T: TotalTime> Default for Waiting<T> {
+    fn default() -> Self {
+        Waiting { now_ms: None, sessions: Vec::new() }
+    }
+}
+
+/// One worker's open sessions.
+struct Close<T: TotalTime> {
+    closings: Output<T, (Closing, T, isize)>,
+    open: Open,
+    rows: Vec<(Closing, isize)>,
+    deadlines: Rc<Deadlines>,
+}
+
+impl<T: TotalTime> Fold<T> for Close<T> {
+    type Waiting = Waiting<T>;
+
+    /// In its first turn takes what the tick changes; in each one closes as many of those that are due as a turn may.
+    fn tick(&mut self, tick: &T, waiting: &mut Waiting<T>, at: &Capabilities<T>) -> Turn {
+        let Close { closings, open, rows, deadlines } = self;
+        let Waiting { now_ms, sessions } = std::mem::take(waiting);
+        open.tick(tick, &sessions, now_ms, rows);
+        let before = rows.len();
+        rows.extend(std::iter::from_fn(|| open.close()).take(TURN));
+        let full = rows.len() - before == TURN;
+        closings.give(at, rows.drain(..).map(|(row, diff)| (row, tick.clone(), diff)));
+        if full {
+            deadlines.turns.set(deadlines.turns.get() + 1);
+            return Turn::Again;
+        }
+        deadlines.next.set(open.next_deadline());
+        Turn::Done
     }
 }
 
@@ -169,7 +136,13 @@ struct Open {
 impl Open {
     /// Takes what a tick changes, and its clock. Appends the changes of what it closes or opens again at once,
     /// consolidated; then [`Open::close`] has what was open before and is due.
-    fn tick(&mut self, tick: Tick, sessions: &[SessionBatch], now_ms: Option<i64>, rows: &mut Vec<(Closing, isize)>) {
+    fn tick<T: TotalTime>(
+        &mut self,
+        tick: &T,
+        sessions: &[SessionBatch<T>],
+        now_ms: Option<i64>,
+        rows: &mut Vec<(Closing, isize)>,
+    ) {
         let before = self.now;
         let now = now_ms.map(|ms| ms.div_euclid(1000).saturating_mul(GRID)).and_then(EventTime::from_micros);
         self.now = self.now.max(now.unwrap_or(EventTime::MIN));
@@ -177,7 +150,8 @@ impl Open {
         let first = self.closings.is_empty();
         let mut opened = Vec::with_capacity(if first { sessions.iter().map(|batch| batch.updates).sum() } else { 0 });
         for batch in sessions {
-            each(batch, tick, |user, session, diff| {
+            each(batch, |user: &UserKey, session: &Session, of_row, diff| {
+                assert_eq!(of_row, *tick, "a batch of sessions is of its tick alone");
                 let closing = Closing::of(*user, session);
                 let deadline = deadline(closing.end, self.gap);
                 let closed = if diff > 0 { deadline <= self.now } else { deadline <= before };
@@ -213,20 +187,6 @@ impl Open {
 
     fn next_deadline(&self) -> Option<EventTime> {
         self.closings.first_key_value().map(|(closing, _)| deadline(closing.end, self.gap))
-    }
-}
-
-fn each(batch: &SessionBatch, tick: Tick, mut change: impl FnMut(&UserKey, &Session, isize)) {
-    let mut cursor = batch.cursor();
-    while let Some(user) = cursor.get_key(batch) {
-        while let Some(session) = cursor.get_val(batch) {
-            cursor.map_times(batch, |of_row, diff| {
-                debug_assert_eq!(*of_row, tick);
-                change(user, session, *diff);
-            });
-            cursor.step_val(batch);
-        }
-        cursor.step_key(batch);
     }
 }
 

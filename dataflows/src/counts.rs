@@ -3,21 +3,16 @@
 
 use crate::classify::Class;
 use crate::identity::SignatureId;
+use crate::operators::{Capabilities, Fold, Keyed, Output, Passage, Turn};
 use crate::record::{Event, Sessionless};
 use crate::sessionize::Visit;
-use crate::time::{EventTime, Tick};
+use crate::time::{EventTime, Tick, TotalTime};
 use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::operators::arrange::TraceAgent;
 use differential_dataflow::trace::implementations::KeySpine;
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::generic::OutputBuilder;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::{Capability, InputCapability};
-use timely::progress::operate::FrontierInterest;
 
 /// A class and the start of an hour; `None` for events without a time. The number of events is the multiplicity.
 pub type ClassHour = (Class, Option<EventTime>);
@@ -30,101 +25,75 @@ pub type CountTrace = TraceAgent<KeySpine<ClassHour, Tick, isize>>;
 pub type SignatureHour = (SignatureId, Option<EventTime>);
 
 /// What one pass over the events gives: those that can belong to a session, and sums of all.
-pub struct Tally<'s> {
+pub struct Tally<'s, T: TotalTime = Tick> {
     /// Events with a user and a time.
-    pub visits: Stream<'s, Tick, Vec<Visit>>,
+    pub visits: Stream<'s, T, Vec<Visit>>,
     /// The number of events, as multiplicities.
-    pub by_signature: Stream<'s, Tick, Vec<(SignatureHour, Tick, isize)>>,
+    pub by_signature: Stream<'s, T, Vec<(SignatureHour, T, isize)>>,
     /// The number of events that belong to no session, as multiplicities.
-    pub by_reason: Stream<'s, Tick, Vec<(Sessionless, Tick, isize)>>,
+    pub by_reason: Stream<'s, T, Vec<(Sessionless, T, isize)>>,
     /// The number of events, as multiplicities: of this worker's events.
-    pub by_class: Stream<'s, Tick, Vec<(ClassHour, Tick, isize)>>,
+    pub by_class: Stream<'s, T, Vec<(ClassHour, T, isize)>>,
 }
 
 /// Sums the events of a tick where they are, so that one update per key goes on, and not three copies of each event. The
 /// classes are whole on each worker, so the sums stay where they are until they are resolved.
 ///
 /// `past` are the sums of a snapshot; they come at a tick before those of all events, and are of no output but `by_class`.
-pub fn tally<'s>(
-    events: Stream<'s, Tick, Vec<Event>>,
-    past: Stream<'s, Tick, Vec<(SignatureHour, Tick, isize)>>,
-    classes: Stream<'s, Tick, Vec<((SignatureId, Class), Tick, isize)>>,
-) -> Tally<'s> {
-    let mut builder = OperatorBuilder::new("Tally".to_string(), events.scope());
-    let mut events = builder.new_input(events, Pipeline);
-    let mut past = builder.new_input(past, Pipeline);
-    let mut classes = builder.new_input(classes, Pipeline);
-    // Without anything that waits, progress is no news.
-    (0..3).for_each(|input| builder.set_notify_for(input, FrontierInterest::IfCapability));
-    let (visits, visit_stream) = builder.new_output();
-    let (by_signature, signature_stream) = builder.new_output();
-    let (by_reason, reason_stream) = builder.new_output();
-    let (by_class, class_stream) = builder.new_output();
-    let mut visits = OutputBuilder::<_, CapacityContainerBuilder<Vec<Visit>>>::from(visits);
-    let mut by_signature = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(by_signature);
-    let mut by_reason = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(by_reason);
-    let mut by_class = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(by_class);
-    builder.build(move |_capabilities| {
-        let mut pending: BTreeMap<Tick, Sums> = BTreeMap::new();
-        let mut resolver = Resolver::default();
-        move |frontiers| {
-            let mut visits = visits.activate();
-            // Messages have a stamp: these inputs are fed with capabilities only.
-            events.for_each(|capability, data: &mut Vec<Event>| {
-                let Some(sums) = Sums::at(&mut pending, &capability) else { return };
-                let mut session = visits.session(&capability);
-                for event in data.drain(..) {
-                    let hour = event.time.ok().map(EventTime::hour);
-                    *sums.by_signature.entry((event.signature, hour)).or_insert(0) += 1;
-                    match Visit::of(event) {
-                        Ok(visit) => session.give(visit),
-                        Err(reason) => *sums.by_reason.entry(reason).or_insert(0) += 1,
-                    }
-                }
-            });
-            past.for_each(|capability, data| {
-                if let Some(sums) = Sums::at(&mut pending, &capability) {
-                    sums.past.extend(data.drain(..).map(|(row, _, diff)| (row, diff)));
-                }
-            });
-            classes.for_each(|capability, data| {
-                if let Some(sums) = Sums::at(&mut pending, &capability) {
-                    sums.classes.extend(data.drain(..).map(|(row, _, diff)| (row, diff)));
-                }
-            });
-            let (mut by_signature, mut by_reason) = (by_signature.activate(), by_reason.activate());
-            let mut by_class = by_class.activate();
-            let complete = |tick: &Tick| frontiers.iter().all(|frontier| !frontier.less_equal(tick));
-            while let Some(entry) = pending.first_entry().filter(|entry| complete(entry.key())) {
-                let (
-                    tick,
-                    Sums {
-                        at: [at_signatures, at_reasons, at_classes],
-                        by_signature: mut sums,
-                        by_reason: reasons,
-                        past,
-                        classes,
-                    },
-                ) = entry.remove_entry();
-                #[expect(clippy::disallowed_methods, reason = "sorted before it goes on")]
-                let mut counts: Vec<_> = sums.drain().collect();
-                counts.sort_unstable();
-                let rows = counts.iter().map(|(row, count)| (*row, tick, *count));
-                by_signature.session(&at_signatures).give_iterator(rows);
-                let rows = reasons.into_iter().map(|(reason, count)| (reason, tick, count));
-                by_reason.session(&at_reasons).give_iterator(rows);
-                let rows = resolver.tick(counts.into_iter().chain(past), classes).into_iter();
-                by_class.session(&at_classes).give_iterator(rows.map(|(row, diff)| (row, tick, diff)));
-            }
-        }
+pub fn tally<'s, T: TotalTime>(
+    events: Stream<'s, T, Vec<Event>>,
+    past: Stream<'s, T, Vec<(SignatureHour, T, isize)>>,
+    classes: Stream<'s, T, Vec<((SignatureId, Class), T, isize)>>,
+) -> Tally<'s, T> {
+    let mut operator = Keyed::<T, Tallying<T>>::new("Tally", events.scope());
+    let (visits, visit_stream) = operator.passage();
+    let (by_signature, signature_stream) = operator.output();
+    let (by_reason, reason_stream) = operator.output();
+    let (by_class, class_stream) = operator.output();
+    operator.passing(events, Pipeline, |fold, arrivals| {
+        let mut visits = fold.visits.activate();
+        arrivals.each(|sums, capability, events| {
+            let mut session = visits.session(capability);
+            events.drain(..).filter_map(|event| sums.event(event)).for_each(|visit| session.give(visit));
+        });
     });
+    operator.input(past, Pipeline, |_, arrivals| {
+        arrivals.each(|sums, _, rows| sums.past.extend(rows.drain(..).map(|(row, _, diff)| (row, diff))));
+    });
+    operator.input(classes, Pipeline, |_, arrivals| {
+        arrivals.each(|sums, _, rows| sums.classes.extend(rows.drain(..).map(|(row, _, diff)| (row, diff))));
+    });
+    operator.build(Tallying { visits, by_signature, by_reason, by_class, resolver: Resolver::default() });
     Tally { visits: visit_stream, by_signature: signature_stream, by_reason: reason_stream, by_class: class_stream }
 }
 
+/// One worker's sums.
+struct Tallying<T: TotalTime> {
+    visits: Passage<T, Visit>,
+    by_signature: Output<T, (SignatureHour, T, isize)>,
+    by_reason: Output<T, (Sessionless, T, isize)>,
+    by_class: Output<T, (ClassHour, T, isize)>,
+    resolver: Resolver,
+}
+
+impl<T: TotalTime> Fold<T> for Tallying<T> {
+    type Waiting = Sums;
+
+    fn tick(&mut self, tick: &T, sums: &mut Sums, at: &Capabilities<T>) -> Turn {
+        let Sums { by_signature, by_reason, past, classes } = std::mem::take(sums);
+        let mut counts: Vec<_> = by_signature.into_iter().collect();
+        counts.sort_unstable();
+        self.by_signature.give(at, counts.iter().map(|(row, count)| (*row, tick.clone(), *count)));
+        self.by_reason.give(at, by_reason.into_iter().map(|(reason, count)| (reason, tick.clone(), count)));
+        let changes = self.resolver.tick(counts.into_iter().chain(past), classes);
+        self.by_class.give(at, changes.into_iter().map(|(row, diff)| (row, tick.clone(), diff)));
+        Turn::Done
+    }
+}
+
 /// What has arrived for a tick that is not complete yet.
+#[derive(Default)]
 struct Sums {
-    /// By signature, by reason, by class.
-    at: [Capability<Tick>; 3],
     by_signature: HashMap<SignatureHour, isize, foldhash::fast::FixedState>,
     by_reason: BTreeMap<Sessionless, isize>,
     past: Vec<(SignatureHour, isize)>,
@@ -132,21 +101,13 @@ struct Sums {
 }
 
 impl Sums {
-    /// What waits for the tick of a message; `None` if that makes no claim.
-    fn at<'p>(pending: &'p mut BTreeMap<Tick, Sums>, capability: &InputCapability<Tick>) -> Option<&'p mut Sums> {
-        Some(match pending.entry(*capability.least()?) {
-            Entry::Occupied(waiting) => waiting.into_mut(),
-            Entry::Vacant(place) => {
-                let [signatures, reasons, classes] = [1, 2, 3].map(|port| capability.retain_least(port));
-                place.insert(Sums {
-                    at: [signatures?, reasons?, classes?],
-                    by_signature: HashMap::default(),
-                    by_reason: BTreeMap::new(),
-                    past: Vec::new(),
-                    classes: Vec::new(),
-                })
-            }
-        })
+    /// Counts an event, and returns it as a visit if it can belong to a session.
+    #[inline]
+    fn event(&mut self, event: Event) -> Option<Visit> {
+        let hour = event.time.ok().map(EventTime::hour);
+        *self.by_signature.entry((event.signature, hour)).or_insert(0) += 1;
+        let visit = Visit::of(event);
+        visit.map_err(|reason| *self.by_reason.entry(reason).or_insert(0) += 1).ok()
     }
 }
 

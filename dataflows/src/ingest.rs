@@ -9,19 +9,16 @@
 //! depends on the records alone, except for conflicts, which are reported.
 
 use crate::identity::EventId;
+use crate::operators::{Capabilities, Fold, Keyed, Output, Turn};
 use crate::record::{Event, Identity, Position, Record};
-use crate::time::{EventTime, Tick};
+use crate::time::{EventTime, Tick, TotalTime};
 use serde::{Deserialize, Serialize};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::generic::OutputBuilder;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::operator::empty;
 use timely::dataflow::operators::vec::Map;
-use timely::progress::operate::FrontierInterest;
 
 /// How duplicates are recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,86 +63,76 @@ impl IdRow {
 }
 
 /// What [`ingest`] gives.
-pub struct Ingested<'s> {
-    pub events: Stream<'s, Tick, Vec<Event>>,
+pub struct Ingested<'s, T: TotalTime = Tick> {
+    /// The events that count.
+    pub events: Stream<'s, T, Vec<Event>>,
     /// Journal: one for each record that is not simply an event.
-    pub verdicts: Stream<'s, Tick, Vec<(Verdict, Tick)>>,
+    pub verdicts: Stream<'s, T, Vec<(Verdict, T)>>,
     /// Changes of what is known, for snapshots.
-    pub ids: Stream<'s, Tick, Vec<(IdRow, Tick, isize)>>,
+    pub ids: Stream<'s, T, Vec<(IdRow, T, isize)>>,
 }
 
 /// Lets each event through once. `restored` is what was known when a snapshot was taken; it comes at a tick before those
 /// of all records, and gives no output.
-pub fn ingest<'s>(
-    records: Stream<'s, Tick, Vec<Record>>,
-    restored: Stream<'s, Tick, Vec<IdRow>>,
+pub fn ingest<'s, T: TotalTime>(
+    records: Stream<'s, T, Vec<Record>>,
+    restored: Stream<'s, T, Vec<IdRow>>,
     dedupe: Option<Dedupe>,
-) -> Ingested<'s> {
+) -> Ingested<'s, T> {
     let scope = records.scope();
     let Some(dedupe) = dedupe else {
         return Ingested { verdicts: empty(scope), ids: empty(scope), events: records.map(|record| record.event) };
     };
     let here = scope.index() as u64;
-    let mut builder = OperatorBuilder::new("Ingest".to_string(), scope);
+    let mut operator = Keyed::<T, Ingesting<T>>::new("Ingest", scope);
+    let (events, event_stream) = operator.output();
+    let (verdicts, verdict_stream) = operator.output();
+    let (changes, id_stream) = operator.output();
     let route = move |record: &Record| record.identity.as_ref().map_or(here, |known| u64::from(known.id.shard()));
-    let mut records = builder.new_input(records, Exchange::new(route));
-    let mut restored = builder.new_input(restored, Exchange::new(|row: &IdRow| u64::from(row.shard())));
-    // Without anything that waits, progress is no news.
-    (0..2).for_each(|input| builder.set_notify_for(input, FrontierInterest::IfCapability));
-    let (events, event_stream) = builder.new_output();
-    let (verdicts, verdict_stream) = builder.new_output();
-    let (changes, id_stream) = builder.new_output();
-    let mut events = OutputBuilder::<_, CapacityContainerBuilder<Vec<Event>>>::from(events);
-    let mut verdicts = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(verdicts);
-    let mut changes = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(changes);
-    builder.build(move |_capabilities| {
-        let mut pending = BTreeMap::new();
-        let mut ids = Ids::new(dedupe.ids);
-        move |frontiers| {
-            let (mut events, mut verdicts, mut changes) = (events.activate(), verdicts.activate(), changes.activate());
-            restored.for_each(|_, rows| rows.drain(..).for_each(|row| ids.restore(row)));
-            records.for_each(|capability, data: &mut Vec<Record>| {
-                // A message without a stamp makes no claim; this input is fed with capabilities only.
-                let Some(tick) = capability.least().copied() else { return };
-                let (_, waiting) = pending.entry(tick).or_insert_with(|| {
-                    let at = [0, 1, 2].map(|port| capability.retain_stamp(port));
-                    (at, Vec::<(u64, Event, Box<Identity>)>::new())
-                });
-                let mut session = events.session(&capability);
-                for record in data.drain(..) {
-                    match record.identity {
-                        Some(identity) => waiting.push((identity.id.bits(), record.event, identity)),
-                        None => session.give(record.event),
-                    }
+    operator.passing(records, Exchange::new(route), |fold, arrivals| {
+        let mut events = fold.events.activate();
+        arrivals.each(|waiting, capability, records| {
+            let mut session = events.session(capability);
+            for record in records.drain(..) {
+                match record.identity {
+                    Some(identity) => waiting.push((identity.id.bits(), record.event, identity)),
+                    None => session.give(record.event),
                 }
-            });
-            let complete = |tick: &Tick| !frontiers[0].less_equal(tick) && !frontiers[1].less_equal(tick);
-            while let Some(entry) = pending.first_entry().filter(|entry| complete(entry.key())) {
-                let (tick, ([at_events, at_verdicts, at_changes], mut records)) = entry.remove_entry();
-                // Ticks follow the log; within one, position decides which of two conflicting records came first.
-                // The leading bits of ids are at hand; identities are looked at where these are equal.
-                records.sort_unstable_by(|(bits, _, one), (other_bits, _, other)| {
-                    let rest = || (one.id, one.position).cmp(&(other.id, other.position));
-                    bits.cmp(other_bits).then_with(rest)
-                });
-                let mut events = events.session(&at_events);
-                let mut verdicts = verdicts.session(&at_verdicts);
-                for (_, event, identity) in records {
-                    let (counts, verdict) = ids.admit(&identity, event.time.ok());
-                    if counts {
-                        events.give(event);
-                    }
-                    if let Some(verdict) = verdict {
-                        verdicts.give((verdict, tick));
-                    }
-                }
-                ids.forget();
-                let rows = ids.changes.drain(..).map(|(row, diff)| (row, tick, diff));
-                changes.session(&at_changes).give_iterator(rows);
             }
-        }
+        });
     });
+    // Ids come back in any order, and before the first record asks for them.
+    operator.input(restored, Exchange::new(|row: &IdRow| u64::from(row.shard())), |fold, arrivals| {
+        arrivals.at_once(|rows| rows.drain(..).for_each(|row| fold.ids.restore(row)));
+    });
+    operator.build(Ingesting { ids: Ids::new(dedupe.ids), events, verdicts, changes });
     Ingested { events: event_stream, verdicts: verdict_stream, ids: id_stream }
+}
+
+/// Records with an identity, each behind the leading bits of its id.
+type Waiting = Vec<(u64, Event, Box<Identity>)>;
+
+/// One worker's ids.
+struct Ingesting<T: TotalTime> {
+    ids: Ids,
+    events: Output<T, Event>,
+    verdicts: Output<T, (Verdict, T)>,
+    changes: Output<T, (IdRow, T, isize)>,
+}
+
+impl<T: TotalTime> Fold<T> for Ingesting<T> {
+    type Waiting = Waiting;
+
+    fn tick(&mut self, tick: &T, waiting: &mut Waiting, at: &Capabilities<T>) -> Turn {
+        let Ingesting { ids, events, verdicts, changes } = self;
+        events.send(at, |events| {
+            verdicts.send(at, |verdicts| {
+                ids.tick(std::mem::take(waiting), |event| events.give(event), |row| verdicts.give((row, tick.clone())));
+            });
+        });
+        changes.give(at, ids.changes.drain(..).map(|(row, diff)| (row, tick.clone(), diff)));
+        Turn::Done
+    }
 }
 
 /// What one worker knows of the ids of its shards. What is forgotten and when is decided shard by shard, so that it does
@@ -186,6 +173,24 @@ impl Ids {
     fn new(limit: usize) -> Ids {
         let shards = (0..EventId::SHARDS).map(|_| Shard::default()).collect();
         Ids { shards, limit: (limit / EventId::SHARDS).max(1), changes: Vec::new() }
+    }
+
+    /// Decides on the records of one tick, in the order of the log. Ids that are too many by then are forgotten.
+    fn tick(&mut self, mut records: Waiting, mut event: impl FnMut(Event), mut verdict: impl FnMut(Verdict)) {
+        // Ticks follow the log; within one, position decides which of two conflicting records came first.
+        // The leading bits of ids are at hand; identities are looked at where these are equal.
+        records.sort_unstable_by(|(bits, _, one), (other_bits, _, other)| {
+            let rest = || (one.id, one.position).cmp(&(other.id, other.position));
+            bits.cmp(other_bits).then_with(rest)
+        });
+        for (_, of_record, identity) in records {
+            let (counts, said) = self.admit(&identity, of_record.time.ok());
+            if counts {
+                event(of_record);
+            }
+            said.into_iter().for_each(&mut verdict);
+        }
+        self.forget();
     }
 
     fn restore(&mut self, row: IdRow) {

@@ -98,10 +98,10 @@ pub fn pipeline<'s>(inputs: Inputs<'s>, settings: Settings) -> Outputs<'s> {
     let Tally { visits, by_signature, by_reason, by_class } = tally(events, past_signatures, changes);
     let counts = by_class.as_collection().arrange_by_self_named("Counts");
     let sessionless = by_reason.clone().concat(past_reasons).as_collection().arrange_by_self_named("Sessionless");
-    let Sessionized { sessions, done, rejections, late, lineage } =
+    let Sessionized { sessions, written, rejections, late, lineage } =
         sessionize(visits, inputs.replacements, restored, settings.gap);
     let (closings, deadlines) = match settings.clock {
-        true => close(sessions.stream.clone(), done, inputs.clock, settings.gap),
+        true => close(sessions.stream.clone(), written, inputs.clock, settings.gap),
         false => (empty(scope), Rc::default()),
     };
     let by_owner = Exchange::new(move |((user, _), _, _): &((UserKey, Arc<str>), Tick, isize)| user.worker(workers));

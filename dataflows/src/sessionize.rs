@@ -10,32 +10,24 @@
 
 mod buckets;
 mod fold;
-mod past;
 mod session;
 
 pub use session::{Carried, Session, SessionDetails};
 
 use crate::identity::{SessionId, SignatureId, UserKey};
+use crate::operators::{self, Capabilities, Keyed, Output, Own, Past, Rows, Turn, Written};
 use crate::record::{Details, Event, NoTime, Sessionless};
-use crate::time::{EventTime, Tick};
+use crate::time::{EventTime, Tick, TotalTime};
 use buckets::Buckets;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::Builder;
+use differential_dataflow::trace::cursor::{Cursor, Navigable};
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
-use differential_dataflow::trace::{Builder, Description, ExertionLogic, Span, Trace, TraceReader};
 use fold::{Fold, Folded};
-use past::Sessions;
 use serde::{Deserialize, Serialize};
-use std::cell::Cell;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::rc::Rc;
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::generic::OutputBuilder;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::{Capability, InputCapability};
-use timely::progress::{Antichain, Stamp};
 
 /// An event that can belong to a session: it has a user and a time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -121,217 +113,139 @@ impl Moved {
 }
 
 /// What [`sessionize`] gives; journals come with their ticks.
-pub struct Sessionized<'s> {
+pub struct Sessionized<'s, T: TotalTime = Tick> {
     /// View: the sessions of each user.
-    pub sessions: Arranged<'s, SessionTrace>,
-    /// This worker's sessions before this tick have left, whatever others still have to do.
-    pub done: Rc<Cell<Tick>>,
+    pub sessions: Arranged<'s, SessionTrace<T>>,
+    /// How far this worker's sessions are written, whatever others still have to do.
+    pub written: Written<T>,
     /// Journal: replacements that did not apply.
-    pub rejections: Stream<'s, Tick, Vec<(Rejection, Tick)>>,
-    pub late: Stream<'s, Tick, Vec<(Late, Tick)>>,
-    pub lineage: Stream<'s, Tick, Vec<(Lineage, Tick)>>,
+    pub rejections: Stream<'s, T, Vec<(Rejection, T)>>,
+    /// Journal: events that came late.
+    pub late: Stream<'s, T, Vec<(Late, T)>>,
+    /// Journal: sessions that go on under another id.
+    pub lineage: Stream<'s, T, Vec<(Lineage, T)>>,
 }
 
-pub type SessionSpine = ValSpine<UserKey, Session, Tick, isize>;
-pub type SessionTrace = TraceAgent<SessionSpine>;
+/// Sessions by user, in the order of their ends.
+pub type SessionSpine<T = Tick> = ValSpine<UserKey, Session, T, isize>;
+/// Reads [`SessionSpine`].
+pub type SessionTrace<T = Tick> = TraceAgent<SessionSpine<T>>;
+type SessionBuilder<T> = ValBuilder<UserKey, Session, T, isize>;
 
-/// `gap` is in microseconds, at least 0 and at most 10^18. `restored` are the sessions of a snapshot; they come at a tick
-/// of their own, before all else.
-pub fn sessionize<'s>(
-    visits: Stream<'s, Tick, Vec<Visit>>,
-    replacements: Stream<'s, Tick, Vec<Replacement>>,
-    restored: Stream<'s, Tick, Vec<(UserKey, Session)>>,
+/// Makes sessions of visits. `gap` is in microseconds, at least 0 and at most 10^18. `restored` are the sessions of a
+/// snapshot; they come at a tick of their own, before all else.
+pub fn sessionize<'s, T: TotalTime>(
+    visits: Stream<'s, T, Vec<Visit>>,
+    replacements: Stream<'s, T, Vec<Replacement>>,
+    restored: Stream<'s, T, Vec<(UserKey, Session)>>,
     gap: i64,
-) -> Sessionized<'s> {
+) -> Sessionized<'s, T> {
     let scope = visits.scope();
     let workers = scope.peers();
-    let mut builder = OperatorBuilder::new("Sessionize".to_string(), scope);
-    let info = builder.operator_info();
-    let mut visits = builder.new_input(visits, Exchange::new(move |visit: &Visit| visit.user.worker(workers)));
-    let by_user = Exchange::new(move |replacement: &Replacement| replacement.user.worker(workers));
-    let mut replacements = builder.new_input(replacements, by_user);
-    let by_user = Exchange::new(move |(user, _): &(UserKey, Session)| user.worker(workers));
-    let mut restored = builder.new_input(restored, by_user);
-    let (spans, span_stream) = builder.new_output::<Vec<Span<Tick, _>>>();
-    let (rejected, rejected_stream) = builder.new_output();
-    let (late, late_stream) = builder.new_output();
-    let (lineage, lineage_stream) = builder.new_output();
-    let mut spans = OutputBuilder::<_, CapacityContainerBuilder<_>>::from(spans);
-    let mut rejected = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(rejected);
-    let mut late = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(late);
-    let mut lineage = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(lineage);
-
-    let logger = scope
-        .worker()
-        .logger_for::<differential_dataflow::logging::DifferentialEventBuilder>("differential/arrange")
-        .map(Into::into);
-    let activator = scope.activator_for(Rc::clone(&info.address));
-    let mut spine = SessionSpine::new(info.clone(), logger.clone(), Some(activator));
-    if let Some(exert) = scope.worker().config().get::<ExertionLogic>("differential/default_exert_logic") {
-        spine.set_exert_logic(exert.clone());
-    }
-    let (mut sessions, mut writer) = TraceAgent::new(spine, info, logger);
-    let trace = sessions.clone();
-    let done = Rc::new(Cell::new(0));
-    let told = Rc::clone(&done);
-
-    builder.build(move |_capabilities| {
-        let mut pending: BTreeMap<Tick, Pending> = BTreeMap::new();
-        let mut lower = Antichain::from_elem(0);
-        let mut worked =
-            Worked { spare: Vec::new(), fold: Fold::new(gap), folded: Folded::default(), rows: Vec::new() };
-        move |frontiers| {
-            // Messages have a stamp: these inputs are fed with capabilities only.
-            visits.for_each(|capability, data| {
-                if let Some(waiting) = Pending::at(&mut pending, &capability, &mut worked.spare) {
-                    data.drain(..).for_each(|visit| waiting.visits.push(visit, workers));
-                }
-            });
-            replacements.for_each(|capability, data| {
-                if let Some(waiting) = Pending::at(&mut pending, &capability, &mut worked.spare) {
-                    waiting.replacements.append(data);
-                }
-            });
-            restored.for_each(|capability, data| {
-                if let Some(waiting) = Pending::at(&mut pending, &capability, &mut worked.spare) {
-                    waiting.restored.append(data);
-                }
-            });
-            let mut upper = frontiers[0].frontier().to_owned();
-            upper.extend(frontiers[1].frontier().iter().copied());
-            upper.extend(frontiers[2].frontier().iter().copied());
-
-            let (mut spans, mut rejected) = (spans.activate(), rejected.activate());
-            let (mut late, mut lineage) = (late.activate(), lineage.activate());
-            while let Some(entry) = pending.first_entry().filter(|entry| !upper.less_equal(entry.key())) {
-                let (tick, pending_tick) = entry.remove_entry();
-                // More complete ticks wait: cut right behind this one; else cover all that is complete.
-                let more = pending.first_key_value().is_some_and(|(next, _)| !upper.less_equal(next));
-                let end = if more { Antichain::from_elem(tick + 1) } else { upper.clone() };
-                // The frontier `lower` is a batch boundary: this operator wrote it.
-                let past = sessions.batches_through(lower.borrow()).expect("own output up to the last cut");
-                let Pending { at: [at_spans, at_rejected, at_late, at_lineage], visits, replacements, restored } =
-                    pending_tick;
-                let batch = if restored.is_empty() {
-                    worked.tick(tick, past, visits, replacements)
-                } else {
-                    debug_assert!(past.is_empty() && replacements.is_empty(), "what is restored comes before all else");
-                    worked.restore(tick, restored)
-                };
-                let since = Antichain::from_elem(0);
-                let span = Span::new(Description::new(lower.clone(), end.clone(), since), batch.map(Rc::new));
-                spans.session(&at_spans).give(span.clone());
-                let Folded { rejections, late: came_late, lineage: moved, .. } = &mut worked.folded;
-                rejected.session(&at_rejected).give_iterator(rejections.drain(..).map(|row| (row, tick)));
-                late.session(&at_late).give_iterator(came_late.drain(..).map(|row| (row, tick)));
-                lineage.session(&at_lineage).give_iterator(moved.drain(..).map(|row| (row, tick)));
-                writer.insert(span, Stamp::from_elem(tick));
-                lower = end;
-                told.set(lower.first().copied().unwrap_or(Tick::MAX));
-                sessions.set_logical_compaction(lower.borrow());
-                sessions.set_physical_compaction(lower.borrow());
-            }
-            if lower != upper {
-                lower.clone_from(&upper);
-                told.set(lower.first().copied().unwrap_or(Tick::MAX));
-                writer.seal(upper);
-                sessions.set_logical_compaction(lower.borrow());
-                sessions.set_physical_compaction(lower.borrow());
-            }
-            writer.exert();
-        }
+    let mut operator = Keyed::<T, Sessionizing<T>>::new("Sessionize", scope);
+    let (own, sessions) = operator.arranged();
+    let (rejected, rejections) = operator.output();
+    let (late, late_stream) = operator.output();
+    let (moved, lineage) = operator.output();
+    let by_user = Exchange::new(move |visit: &Visit| visit.user.worker(workers));
+    operator.input(visits, by_user, move |fold, arrivals| {
+        arrivals.each(|waiting, _, visits| {
+            let buckets = waiting.visits.get_or_insert_with(|| fold.spare.pop().unwrap_or_else(Buckets::new));
+            visits.drain(..).for_each(|visit| buckets.push(visit, workers));
+        });
     });
-    Sessionized {
-        sessions: Arranged { stream: span_stream, trace },
-        done,
-        rejections: rejected_stream,
-        late: late_stream,
-        lineage: lineage_stream,
-    }
+    let by_user = Exchange::new(move |replacement: &Replacement| replacement.user.worker(workers));
+    operator.input(replacements, by_user, |_, arrivals| {
+        arrivals.each(|waiting, _, replacements| waiting.replacements.append(replacements));
+    });
+    let by_user = Exchange::new(move |(user, _): &(UserKey, Session)| user.worker(workers));
+    operator.input(restored, by_user, |_, arrivals| {
+        arrivals.each(|waiting, _, restored| waiting.restored.append(restored));
+    });
+    let written = own.written();
+    operator.build(Sessionizing {
+        own,
+        rejected,
+        late,
+        moved,
+        spare: Vec::new(),
+        fold: Fold::new(gap),
+        folded: Folded::default(),
+        rows: Rows::default(),
+    });
+    Sessionized { sessions, written, rejections, late: late_stream, lineage }
 }
 
 /// What has arrived for a tick that is not complete yet.
-struct Pending {
-    /// By output.
-    at: [Capability<Tick>; 4],
-    visits: Buckets,
+#[derive(Default)]
+struct Waiting {
+    visits: Option<Buckets>,
     replacements: Vec<Replacement>,
     restored: Vec<(UserKey, Session)>,
 }
 
-impl Pending {
-    /// What waits for the tick of a message; `None` if that makes no claim.
-    fn at<'p>(
-        pending: &'p mut BTreeMap<Tick, Pending>,
-        capability: &InputCapability<Tick>,
-        spare: &mut Vec<Buckets>,
-    ) -> Option<&'p mut Pending> {
-        let waiting = pending.entry(*capability.least()?);
-        Some(match waiting {
-            Entry::Occupied(waiting) => waiting.into_mut(),
-            Entry::Vacant(place) => {
-                let [spans, rejected, late, lineage] = [0, 1, 2, 3].map(|port| capability.retain_least(port));
-                let visits = spare.pop().unwrap_or_else(Buckets::new);
-                let at = [spans?, rejected?, late?, lineage?];
-                place.insert(Pending { at, visits, replacements: Vec::new(), restored: Vec::new() })
-            }
-        })
-    }
-}
-
-/// Reused scratch of [`Worked::tick`].
-struct Worked {
+/// One worker's sessions.
+struct Sessionizing<T: TotalTime> {
+    own: Own<SessionSpine<T>>,
+    rejected: Output<T, (Rejection, T)>,
+    late: Output<T, (Late, T)>,
+    moved: Output<T, (Lineage, T)>,
     /// Emptied, to be used again.
     spare: Vec<Buckets>,
     fold: Fold,
     folded: Folded,
-    rows: Vec<((UserKey, Session), Tick, isize)>,
+    rows: Rows<UserKey, Session, T>,
 }
 
-type SessionBuilder = ValBuilder<UserKey, Session, Tick, isize>;
-type SessionBatch = <SessionBuilder as Builder>::Output;
+impl<T: TotalTime> operators::Fold<T> for Sessionizing<T> {
+    type Waiting = Waiting;
 
-impl Worked {
-    /// Rows are pushed to the batch builder in pieces of this size, so that scratch stays in cache.
-    const ROWS: usize = 1 << 13;
-
-    /// The batch of one tick: visits and replacements of each user, folded into the user's sessions.
-    fn tick(
-        &mut self,
-        tick: Tick,
-        past: Vec<Rc<SessionBatch>>,
-        mut visits: Buckets,
-        mut replacements: Vec<Replacement>,
-    ) -> Option<SessionBatch> {
-        replacements.sort_unstable();
-        let batch = self.fold_users(tick, &mut Sessions::new(&past), &mut visits.sorted(), &replacements);
-        visits.clear();
-        self.spare.push(visits);
-        batch
+    fn tick(&mut self, tick: &T, waiting: &mut Waiting, at: &Capabilities<T>) -> Turn {
+        let Waiting { visits, replacements, restored } = std::mem::take(waiting);
+        let past = self.own.past();
+        let batch = if restored.is_empty() {
+            self.fold_users(tick, &past, visits, replacements)
+        } else {
+            let before = (past.len(), visits.map_or(0, |visits| visits.len()), replacements.len());
+            assert_eq!(before, (0, 0, 0), "what is restored comes before all batches, visits and replacements");
+            self.restore(tick, restored)
+        };
+        self.own.write(batch.map(Rc::new));
+        let Folded { rejections, late, lineage, .. } = &mut self.folded;
+        self.rejected.give(at, rejections.drain(..).map(|row| (row, tick.clone())));
+        self.late.give(at, late.drain(..).map(|row| (row, tick.clone())));
+        self.moved.give(at, lineage.drain(..).map(|row| (row, tick.clone())));
+        Turn::Done
     }
+}
 
+type SessionBatch<T> = <SessionBuilder<T> as Builder>::Output;
+
+impl<T: TotalTime> Sessionizing<T> {
     /// The batch of the tick that a snapshot comes back at.
-    fn restore(&mut self, tick: Tick, mut restored: Vec<(UserKey, Session)>) -> Option<SessionBatch> {
+    fn restore(&mut self, tick: &T, mut restored: Vec<(UserKey, Session)>) -> Option<SessionBatch<T>> {
         restored.sort_unstable();
         // Columns that grow would be copied again and again.
         let mut builder = SessionBuilder::with_capacity(restored.len(), restored.len(), restored.len());
-        let mut restored = restored.into_iter().peekable();
-        while restored.peek().is_some() {
-            self.rows.extend(restored.by_ref().take(Self::ROWS).map(|row| (row, tick, 1)));
-            builder.push(&mut self.rows);
-            self.rows.clear();
+        for row in restored {
+            self.rows.extend(&mut builder, [(row, tick.clone(), 1)]);
         }
-        builder.done()
+        self.rows.finish(builder)
     }
 
-    /// `buckets` are sorted and each user's visits in one, `replacements` sorted.
-    fn fold_users<'v>(
+    /// The batch of one tick: visits and replacements of each user, folded into the user's sessions.
+    fn fold_users(
         &mut self,
-        tick: Tick,
-        past: &mut Sessions<'_>,
-        buckets: &mut impl Iterator<Item = &'v [Visit]>,
-        mut replacements: &[Replacement],
-    ) -> Option<SessionBatch> {
+        tick: &T,
+        past: &[Rc<SessionBatch<T>>],
+        visits: Option<Buckets>,
+        mut replacements: Vec<Replacement>,
+    ) -> Option<SessionBatch<T>> {
+        replacements.sort_unstable();
+        let mut replacements = replacements.as_slice();
+        let mut bucketed = visits.or_else(|| self.spare.pop()).unwrap_or_else(Buckets::new);
+        let mut buckets = bucketed.sorted();
+        let mut past = Past::new(past);
         let mut builder = SessionBuilder::default();
         let mut visits: &[Visit] = &[];
         loop {
@@ -345,18 +259,36 @@ impl Worked {
             let of_user = replacements.iter().take_while(|replacement| replacement.user == user).count();
             let (replaced, others) = replacements.split_at(of_user);
             replacements = others;
-            past.user(user);
-            self.fold.apply(user, past, own, replaced, &mut self.folded);
-            self.rows.extend(self.folded.changes.drain(..).map(|(session, diff)| ((user, session), tick, diff)));
-            if self.rows.len() >= Self::ROWS {
-                builder.push(&mut self.rows);
-                self.rows.clear();
-            }
+            past.key(&user);
+            self.fold.apply(user, &mut past, own, replaced, &mut self.folded);
+            let changes = self.folded.changes.drain(..).map(|(session, diff)| ((user, session), tick.clone(), diff));
+            self.rows.extend(&mut builder, changes);
         }
-        if !self.rows.is_empty() {
-            builder.push(&mut self.rows);
-            self.rows.clear();
-        }
-        builder.done()
+        drop(buckets);
+        bucketed.clear();
+        self.spare.push(bucketed);
+        self.rows.finish(builder)
+    }
+}
+
+impl<B> fold::Past for Past<'_, B, Session>
+where
+    B: Navigable,
+    B::Cursor: for<'a> Cursor<Val<'a> = &'a Session, DiffGat<'a> = &'a isize>,
+{
+    fn rewind(&mut self) {
+        Past::rewind(self);
+    }
+
+    fn seek(&mut self, end: EventTime) {
+        Past::seek(self, &Session::ending_at(end));
+    }
+
+    fn peek(&mut self) -> Option<&Session> {
+        Past::peek(self)
+    }
+
+    fn step(&mut self) {
+        Past::step(self);
     }
 }

@@ -1,6 +1,16 @@
 //! The two times: when it happened ([`EventTime`]) and when headwater learned of it ([`Tick`]).
 
+use differential_dataflow::lattice::Lattice;
 use serde::{Deserialize, Serialize};
+use timely::order::TotalOrder;
+use timely::progress::Timestamp;
+
+/// A dataflow timestamp that stages can run on: any that is totally ordered, so that the ticks before one are one set.
+///
+/// A process runs on [`Tick`]. Within a scope of another time, stages are used alone.
+pub trait TotalTime: Timestamp + TotalOrder + Lattice {}
+
+impl<T: Timestamp + TotalOrder + Lattice> TotalTime for T {}
 
 /// When headwater learned of something: the timestamp of every dataflow, minted in order by one sequencer.
 pub type Tick = u64;

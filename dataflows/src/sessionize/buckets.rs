@@ -41,6 +41,10 @@ impl Buckets {
         self.used.iter().map(|index| self.buckets[*index].as_slice())
     }
 
+    pub fn len(&self) -> usize {
+        self.used.iter().map(|index| self.buckets[*index].len()).sum()
+    }
+
     /// Empties the buckets. Their memory is kept: in a large tick, fresh memory costs more than the sorting.
     pub fn clear(&mut self) {
         self.used.drain(..).for_each(|index| self.buckets[index].clear());
