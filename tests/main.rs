@@ -17,4 +17,3 @@ mod live;
 mod outline;
 mod patience;
 mod reader;
-mod views;

@@ -40,9 +40,9 @@ impl Graph<'_> {
         let probe = ProbeHandle::new();
         let trace = worker.dataflow(|scope| {
             let (visits, replacements) = (scope.input_from(&mut visits), scope.input_from(&mut replacements));
-            let Sessionized { sessions, rejections, .. } = sessionize(visits, replacements, empty(scope), gap);
+            let Sessionized { sessions, entries, .. } = sessionize(visits, replacements, empty(scope), gap);
             sessions.stream.probe_with(&probe);
-            rejections.probe_with(&probe);
+            entries.probe_with(&probe);
             sessions.trace
         });
         Graph { worker, visits, replacements, trace, probe, tick: 0 }

@@ -2,12 +2,14 @@
 
 use crate::classify::Class;
 use crate::close::Closing;
-use crate::counts::{ClassHour, SignatureHour};
+use crate::counts::{ClassHour, CountedBy, SignatureHour};
 use crate::identity::{SignatureId, UserKey};
-use crate::ingest::{IdRow, Verdict};
+use crate::ingest::{self, IdRow, Verdict};
+use crate::operators::each;
+use crate::operators::rows::{Key, Val};
 use crate::pipeline::Outputs;
 use crate::record::Sessionless;
-use crate::sessionize::{Late, Lineage, Session};
+use crate::sessionize::{self, Late, Lineage, Session};
 use crate::time::Tick;
 use differential_dataflow::trace::Span;
 use differential_dataflow::trace::cursor::{Cursor, Navigable};
@@ -37,6 +39,8 @@ pub struct Changes {
 #[derive(Clone)]
 pub(crate) struct Collector {
     changes: Rc<RefCell<BTreeMap<Tick, Changes>>>,
+    /// Sums of all ticks: a view with a row for each of three reasons needs no arrangement.
+    sessionless: Rc<RefCell<BTreeMap<Sessionless, isize>>>,
     /// Of the first tick only classes and counts are collected.
     skip_restored: Rc<Cell<bool>>,
     /// The least tick that may still change anything, here or elsewhere.
@@ -52,36 +56,36 @@ pub(crate) enum Collect {
 
 impl Collector {
     /// Reads all outputs in one operator: one for each would have the progress of each tracked, tick by tick, by every
-    /// worker.
+    /// worker. The names are read where they lie: they are written as far as the classes.
     pub fn watch(outputs: &Outputs<'_>, collect: Collect) -> Collector {
-        let collector =
-            Collector { changes: Rc::default(), skip_restored: Rc::default(), settled: Rc::new(Cell::new(0)) };
-        let Collector { changes, skip_restored, settled } = collector.clone();
+        let collector = Collector {
+            changes: Rc::default(),
+            sessionless: Rc::default(),
+            skip_restored: Rc::default(),
+            settled: Rc::new(Cell::new(0)),
+        };
+        let Collector { changes, sessionless, skip_restored, settled } = collector.clone();
         let mut builder = OperatorBuilder::new("Watch".to_string(), outputs.sessions.stream.scope());
         let mut sessions = builder.new_input(outputs.sessions.stream.clone(), Pipeline);
-        let mut names = builder.new_input(outputs.names.stream.clone(), Pipeline);
         let mut classes = builder.new_input(outputs.classes.stream.clone(), Pipeline);
         let mut counts = builder.new_input(outputs.counts.stream.clone(), Pipeline);
-        let mut sessionless = builder.new_input(outputs.sessionless.stream.clone(), Pipeline);
-        let mut closings = builder.new_input(outputs.closings.clone(), Pipeline);
-        let mut ids = builder.new_input(outputs.ids.clone(), Pipeline);
-        let mut by_signature = builder.new_input(outputs.by_signature.clone(), Pipeline);
-        let mut by_reason = builder.new_input(outputs.by_reason.clone(), Pipeline);
-        let mut late = builder.new_input(outputs.late.clone(), Pipeline);
-        let mut lineage = builder.new_input(outputs.lineage.clone(), Pipeline);
-        let mut verdicts = builder.new_input(outputs.verdicts.clone(), Pipeline);
+        let mut sums = builder.new_input(outputs.sums.clone(), Pipeline);
+        let mut sessionized = builder.new_input(outputs.sessionized.clone(), Pipeline);
+        let ingested = outputs.ingested.clone();
+        let mut ingested = ingested.map(|entries| builder.new_input(entries, Pipeline));
+        let closed = outputs.closed.as_ref().map(|closed| closed.closings.clone());
+        let mut closed = closed.map(|closings| builder.new_input(closings, Pipeline));
         builder.build(move |_capabilities| {
             move |frontiers| {
                 let mut changes = changes.borrow_mut();
                 let mut to = Destination { changes: &mut changes, collect, skip_restored: skip_restored.get() };
                 sessions.for_each(|_, spans| {
-                    to.spans(spans, true, |changes, user, session: &Session, diff| {
+                    to.spans(spans, true, |changes, user: &UserKey, session: &Session, diff| {
                         changes.sessions.push(((*user, session.clone()), diff));
                     });
                 });
-                names.for_each(|_, spans| spans.clear());
                 classes.for_each(|_, spans| {
-                    to.spans(spans, false, |changes, signature, class, diff| {
+                    to.spans(spans, false, |changes, signature: &SignatureId, class: &Class, diff| {
                         changes.classes.push(((*signature, Class::clone(class)), diff));
                     });
                 });
@@ -90,23 +94,60 @@ impl Collector {
                         changes.counts.push((row.clone(), diff));
                     });
                 });
-                sessionless.for_each(|_, spans| spans.clear());
-                closings.for_each(|_, rows| to.updates(rows, |changes| &mut changes.closings));
-                ids.for_each(|_, rows| to.updates(rows, |changes| &mut changes.ids));
-                by_signature.for_each(|_, rows| to.updates(rows, |changes| &mut changes.by_signature));
-                by_reason.for_each(|_, rows| to.updates(rows, |changes| &mut changes.by_reason));
-                late.for_each(|_, rows| to.journal(rows, |changes| &mut changes.late));
-                lineage.for_each(|_, rows| to.journal(rows, |changes| &mut changes.lineage));
-                verdicts.for_each(|_, rows| {
-                    for (verdict, tick) in rows.drain(..) {
-                        to.changes.entry(tick).or_default().verdicts.push(verdict);
+                sums.for_each(|_, rows| {
+                    for (row, tick, diff) in rows.drain(..) {
+                        if let CountedBy::Reason(reason) = row {
+                            *sessionless.borrow_mut().entry(reason).or_insert(0) += diff;
+                        }
+                        let Some(changes) = to.own(tick) else { continue };
+                        match row {
+                            CountedBy::Signature(row) => changes.by_signature.push((row, diff)),
+                            CountedBy::Reason(reason) => changes.by_reason.push((reason, diff)),
+                        }
                     }
                 });
+                sessionized.for_each(|_, entries| {
+                    for (entry, tick) in entries.drain(..) {
+                        let Some(changes) = to.any(tick) else { continue };
+                        match entry {
+                            sessionize::Entry::Late(late) => changes.late.push(late),
+                            sessionize::Entry::Lineage(lineage) => changes.lineage.push(lineage),
+                            // Of no output yet: nothing asks for replacements.
+                            sessionize::Entry::Rejection(_) => {}
+                        }
+                    }
+                });
+                if let Some(ingested) = &mut ingested {
+                    ingested.for_each(|_, entries| {
+                        for (entry, tick) in entries.drain(..) {
+                            match entry {
+                                ingest::Entry::Verdict(verdict) => {
+                                    to.changes.entry(tick).or_default().verdicts.push(verdict);
+                                }
+                                ingest::Entry::Id(row, diff) => {
+                                    to.own(tick).into_iter().for_each(|changes| changes.ids.push((row, diff)));
+                                }
+                            }
+                        }
+                    });
+                }
+                if let Some(closed) = &mut closed {
+                    closed.for_each(|_, rows| {
+                        for (row, tick, diff) in rows.drain(..) {
+                            to.own(tick).into_iter().for_each(|changes| changes.closings.push((row, diff)));
+                        }
+                    });
+                }
                 let least = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
                 settled.set(least.unwrap_or(Tick::MAX));
             }
         });
         collector
+    }
+
+    /// Events that belong to no session, by reason: of this worker, and without what was restored.
+    pub fn sessionless(&self) -> BTreeMap<Sessionless, isize> {
+        self.sessionless.borrow().clone()
     }
 
     /// See [`crate::engine::Engine::skip_restored`].
@@ -135,20 +176,14 @@ struct Destination<'c> {
 }
 
 impl Destination<'_> {
-    fn updates<R>(&mut self, rows: &mut Vec<(R, Tick, isize)>, list: impl Fn(&mut Changes) -> &mut Vec<(R, isize)>) {
-        for (row, tick, diff) in rows.drain(..) {
-            if self.collect == Collect::Everything && (tick > 0 || !self.skip_restored) {
-                list(self.changes.entry(tick).or_default()).push((row, diff));
-            }
-        }
+    /// The changes of a tick, if they are collected.
+    fn any(&mut self, tick: Tick) -> Option<&mut Changes> {
+        (self.collect == Collect::Everything).then(|| self.changes.entry(tick).or_default())
     }
 
-    fn journal<R>(&mut self, rows: &mut Vec<(R, Tick)>, list: impl Fn(&mut Changes) -> &mut Vec<R>) {
-        for (row, tick) in rows.drain(..) {
-            if self.collect == Collect::Everything {
-                list(self.changes.entry(tick).or_default()).push(row);
-            }
-        }
+    /// The changes of a tick, if they are collected and not what was restored.
+    fn own(&mut self, tick: Tick) -> Option<&mut Changes> {
+        if tick > 0 || !self.skip_restored { self.any(tick) } else { None }
     }
 
     /// `skippable`: what was restored is left out.
@@ -168,20 +203,7 @@ impl Destination<'_> {
             if self.collect != Collect::Everything || skippable && restored {
                 continue;
             }
-            let mut cursor = batch.cursor();
-            while let Some(key) = cursor.get_key(batch) {
-                while let Some(value) = cursor.get_val(batch) {
-                    cursor.map_times(batch, |tick, diff| {
-                        let changes = self.changes.entry(B::Cursor::owned_time(tick)).or_default();
-                        add(changes, key, value, B::Cursor::owned_diff(diff));
-                    });
-                    cursor.step_val(batch);
-                }
-                cursor.step_key(batch);
-            }
+            each(batch, |key, value, tick, diff| add(self.changes.entry(tick).or_default(), key, value, diff));
         }
     }
 }
-
-type Key<'b, B> = <<B as Navigable>::Cursor as Cursor>::Key<'b>;
-type Val<'b, B> = <<B as Navigable>::Cursor as Cursor>::Val<'b>;

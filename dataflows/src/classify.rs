@@ -2,18 +2,12 @@
 //! rule relabels signatures, and whatever counts signatures follows without one event being read again.
 
 use crate::identity::{SignatureId, kind_rank};
-use crate::operators::{Capabilities, Fold, Keyed, Output, Turn};
 use crate::rules::{Descriptor, Rule, UNCLASSIFIED};
-use crate::time::{Tick, TotalTime};
-use differential_dataflow::VecCollection;
-use differential_dataflow::operators::arrange::arrangement::arrange_core;
-use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
-use differential_dataflow::trace::implementations::{ValBatcher, ValSpine};
+use crate::time::Tick;
+use differential_dataflow::operators::arrange::TraceAgent;
+use differential_dataflow::trace::implementations::ValSpine;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use timely::dataflow::Stream;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::vec::Map;
 
 /// Class of events whose type is one too many, see [`MAX_KINDS`].
 pub const OVERFLOW: &str = "overflow";
@@ -27,7 +21,9 @@ pub const MAX_KINDS: usize = 4096;
 pub type Class = Arc<str>;
 
 /// Classes by signature.
-pub type ClassTrace<T = Tick> = TraceAgent<ValSpine<SignatureId, Class, T, isize>>;
+pub type ClassSpine<T = Tick> = ValSpine<SignatureId, Class, T, isize>;
+/// Reads [`ClassSpine`].
+pub type ClassTrace<T = Tick> = TraceAgent<ClassSpine<T>>;
 
 /// Why an event has its class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,82 +79,30 @@ impl Definitions {
     }
 }
 
-/// The class of each signature, whole on each worker.
-pub struct Classified<'s, T: TotalTime = Tick> {
-    /// Changes of the classes, as they are in the arrangement.
-    pub changes: Stream<'s, T, Vec<((SignatureId, Class), T, isize)>>,
-    /// View: the class of each signature.
-    pub classes: Arranged<'s, ClassTrace<T>>,
-}
-
-/// Classifies every signature at every worker. Signatures may come repeatedly, and stay.
-///
-/// One operator instead of `distinct`, `reduce` and `join`: each of these waits for the progress of all workers, and a
-/// tick without a new signature, as nearly all are, would pay for each of them.
-pub fn classify<'s, T: TotalTime>(
-    signatures: VecCollection<'s, T, (SignatureId, Descriptor), isize>,
-    rules: VecCollection<'s, T, Rule, isize>,
-) -> Classified<'s, T> {
-    let scope = signatures.scope();
-    let workers = scope.peers() as u64;
-    // Everywhere: each worker resolves the events and sessions that it owns.
-    let signatures = signatures.inner.flat_map(move |(row, _, _)| (0..workers).map(move |to| (to, row.clone())));
-    let rules = rules.inner.flat_map(move |(rule, _, diff)| (0..workers).map(move |to| (to, rule.clone(), diff)));
-    let mut operator = Keyed::<T, Classifying<T>>::new("Classify", scope);
-    let (changes, stream) = operator.output();
-    operator.input(signatures, Exchange::new(|row: &(u64, _)| row.0), |_, arrivals| {
-        arrivals.each(|waiting, _, rows| waiting.signatures.extend(rows.drain(..).map(|(_, row)| row)));
-    });
-    operator.input(rules, Exchange::new(|row: &(u64, _, _)| row.0), |_, arrivals| {
-        arrivals.each(|waiting, _, rows| waiting.rules.extend(rows.drain(..).map(|(_, rule, diff)| (rule, diff))));
-    });
-    operator.build(Classifying { changes, classifier: Classifier::default() });
-    let classes = arrange_core::<_, _, ValBatcher<_, _, _, _>, _>(stream.clone(), Pipeline, "Classes", ValBatcher::new);
-    Classified { changes: stream, classes }
-}
-
-/// What has arrived for a tick that is not complete yet.
-#[derive(Default)]
-struct Waiting {
-    signatures: Vec<(SignatureId, Descriptor)>,
-    rules: Vec<(Rule, isize)>,
-}
-
-/// One worker's classes.
-struct Classifying<T: TotalTime> {
-    changes: Output<T, ((SignatureId, Class), T, isize)>,
-    classifier: Classifier,
-}
-
-impl<T: TotalTime> Fold<T> for Classifying<T> {
-    type Waiting = Waiting;
-
-    fn tick(&mut self, tick: &T, waiting: &mut Waiting, at: &Capabilities<T>) -> Turn {
-        let Waiting { signatures, rules } = std::mem::take(waiting);
-        let rows = self.classifier.tick(signatures, rules).into_iter();
-        self.changes.give(at, rows.map(|(row, diff)| (row, tick.clone(), diff)));
-        Turn::Done
-    }
-}
-
 /// What one worker knows of signatures and rules: after a tick it follows from all that has come, in whatever order.
+///
+/// It is asked tick by tick in one operator ([`crate::describe`]), instead of by `distinct`, `reduce` and `join`: each of
+/// these waits for the progress of all workers, and a tick without a new signature, as nearly all are, would pay for each.
 #[derive(Default)]
-struct Classifier {
-    known: BTreeMap<SignatureId, (Descriptor, Class)>,
-    rules: BTreeMap<Rule, isize>,
+pub(crate) struct Classifier {
+    known: BTreeMap<SignatureId, (Arc<Descriptor>, Class)>,
+    rules: BTreeMap<Arc<Rule>, isize>,
     /// Ranks of the types.
     kinds: BTreeSet<u64>,
     definitions: Definitions,
 }
 
 impl Classifier {
-    /// Takes what came with a tick. Returns how the classes change.
-    fn tick(
+    /// Takes what came with a tick. Returns how the classes change. Signatures may come repeatedly, and stay.
+    pub fn tick(
         &mut self,
-        signatures: Vec<(SignatureId, Descriptor)>,
-        rules: Vec<(Rule, isize)>,
+        signatures: Vec<(SignatureId, Arc<Descriptor>)>,
+        rules: Vec<(Arc<Rule>, isize)>,
     ) -> Vec<((SignatureId, Class), isize)> {
         let mut changes = Vec::new();
+        if signatures.is_empty() && rules.is_empty() {
+            return changes;
+        }
         for (rule, diff) in rules {
             let count = self.rules.entry(rule).or_default();
             *count += diff;
@@ -171,7 +115,7 @@ impl Classifier {
                 added.insert(signature, descriptor);
             }
         }
-        let rules = self.rules.keys().cloned().collect();
+        let rules = self.rules.keys().map(|rule| Rule::clone(rule)).collect();
         let definitions = Definitions::new(rules, &self.kinds);
         if definitions != self.definitions {
             self.definitions = definitions;
@@ -232,10 +176,11 @@ mod tests {
     #[test]
     fn classes_follow_from_what_has_come_in_any_order() {
         let names: Vec<String> = (0..MAX_KINDS + 100).map(|n| format!("type {n}")).collect();
-        let signature = |n: usize| (SignatureId(n as u64), descriptor(Some(&names[n]), &[n.is_multiple_of(10)]));
-        let (tens, all) = (rule("tens", 0, 0, &[(0, true)]), rule("all", 1, 1, &[]));
+        let signature =
+            |n: usize| (SignatureId(n as u64), Arc::new(descriptor(Some(&names[n]), &[n.is_multiple_of(10)])));
+        let (tens, all) = (Arc::new(rule("tens", 0, 0, &[(0, true)])), Arc::new(rule("all", 1, 1, &[])));
         let kinds: BTreeSet<u64> = names.iter().map(|name| kind_rank(name)).collect();
-        let definitions = Definitions::new(vec![tens.clone()], &kinds);
+        let definitions = Definitions::new(vec![Rule::clone(&tens)], &kinds);
         let expected: BTreeMap<SignatureId, Class> =
             (0..names.len()).map(|n| (signature(n).0, Class::from(definitions.classify(&signature(n).1).0))).collect();
         // Of the hundred that are too many, a rule claims about every tenth.
@@ -246,7 +191,7 @@ mod tests {
         for (order, at_once) in [(&forward, names.len()), (&forward, 700), (&backward, 700), (&backward, names.len())] {
             let mut classifier = Classifier::default();
             let mut classes = BTreeMap::new();
-            let mut tick = |signatures: &[usize], rules: Vec<(Rule, isize)>| {
+            let mut tick = |signatures: &[usize], rules: Vec<(Arc<Rule>, isize)>| {
                 let signatures = signatures.iter().chain(signatures).map(|n| signature(*n)).collect();
                 for (row, diff) in classifier.tick(signatures, rules) {
                     *classes.entry(row).or_insert(0) += diff;

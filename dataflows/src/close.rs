@@ -61,6 +61,14 @@ pub struct Deadlines {
     pub turns: Cell<u64>,
 }
 
+/// What [`close`] gives.
+pub struct Closed<'s, T: TotalTime = Tick> {
+    /// View of sessions and clock: the sessions that are closed.
+    pub closings: Stream<'s, T, Vec<(Closing, T, isize)>>,
+    /// What is known of those that are open.
+    pub deadlines: Rc<Deadlines>,
+}
+
 /// Returns the changes of the closed sessions. `clock` has, on each worker, the `now_ms` of every tick. `sessions` are
 /// followed as far as they are `written` at this worker.
 pub fn close<'s, T: TotalTime>(
@@ -68,7 +76,7 @@ pub fn close<'s, T: TotalTime>(
     written: Written<T>,
     clock: Stream<'s, T, Vec<i64>>,
     gap: i64,
-) -> (Stream<'s, T, Vec<(Closing, T, isize)>>, Rc<Deadlines>) {
+) -> Closed<'s, T> {
     let mut operator = Keyed::<T, Close<T>>::new("Close", sessions.scope());
     let (closings, stream) = operator.output();
     operator.following(sessions, written, |_, arrivals| {
@@ -80,7 +88,7 @@ pub fn close<'s, T: TotalTime>(
     let deadlines = Rc::<Deadlines>::default();
     let open = Open { gap, now: EventTime::MIN, closings: BTreeMap::new() };
     operator.build(Close { closings, open, rows: Vec::new(), deadlines: Rc::clone(&deadlines) });
-    (stream, deadlines)
+    Closed { closings: stream, deadlines }
 }
 
 /// What has arrived for a tick that is not complete yet.

@@ -1,78 +1,96 @@
 //! Events by class and hour of their event time: a view, maintained by signature and resolved through the classes.
 //! Beside it, how many events belong to no session and why, and on its way the events that do: one pass does it all.
 
-use crate::classify::Class;
+use crate::classify::{Class, ClassSpine};
 use crate::identity::SignatureId;
-use crate::operators::{Capabilities, Fold, Keyed, Output, Passage, Turn};
-use crate::record::{Event, Sessionless};
+use crate::operators::trace::SpanOf;
+use crate::operators::{Capabilities, Fold, Keyed, Output, Passage, Turn, each};
+use crate::record::{Event, Record, Sessionless};
 use crate::sessionize::Visit;
 use crate::time::{EventTime, Tick, TotalTime};
+use differential_dataflow::Hashable;
 use differential_dataflow::consolidation::consolidate;
-use differential_dataflow::operators::arrange::TraceAgent;
-use differential_dataflow::trace::implementations::KeySpine;
+use differential_dataflow::operators::arrange::arrangement::arrange_core;
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::implementations::{KeyBatcher, KeySpine};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use timely::dataflow::Stream;
-use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 
 /// A class and the start of an hour; `None` for events without a time. The number of events is the multiplicity.
 pub type ClassHour = (Class, Option<EventTime>);
 
-pub type SessionlessTrace = TraceAgent<KeySpine<Sessionless, Tick, isize>>;
-
-pub type CountTrace = TraceAgent<KeySpine<ClassHour, Tick, isize>>;
+/// Events by class and hour.
+pub type CountTrace<T = Tick> = TraceAgent<KeySpine<ClassHour, T, isize>>;
 
 /// A signature and the start of an hour; `None` for events without a time.
 pub type SignatureHour = (SignatureId, Option<EventTime>);
+
+/// What events are counted by, before classes are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum CountedBy {
+    /// The signature of every event, and its hour.
+    Signature(SignatureHour),
+    /// The reason why an event belongs to no session.
+    Reason(Sessionless),
+}
 
 /// What one pass over the events gives: those that can belong to a session, and sums of all.
 pub struct Tally<'s, T: TotalTime = Tick> {
     /// Events with a user and a time.
     pub visits: Stream<'s, T, Vec<Visit>>,
-    /// The number of events, as multiplicities.
-    pub by_signature: Stream<'s, T, Vec<(SignatureHour, T, isize)>>,
-    /// The number of events that belong to no session, as multiplicities.
-    pub by_reason: Stream<'s, T, Vec<(Sessionless, T, isize)>>,
-    /// The number of events, as multiplicities: of this worker's events.
-    pub by_class: Stream<'s, T, Vec<(ClassHour, T, isize)>>,
+    /// The number of events, as multiplicities: of this worker's events, and without what was restored.
+    pub sums: Stream<'s, T, Vec<(CountedBy, T, isize)>>,
+    /// View: events by class and hour, as multiplicities.
+    pub counts: Arranged<'s, CountTrace<T>>,
 }
 
 /// Sums the events of a tick where they are, so that one update per key goes on, and not three copies of each event. The
 /// classes are whole on each worker, so the sums stay where they are until they are resolved.
 ///
-/// `past` are the sums of a snapshot; they come at a tick before those of all events, and are of no output but `by_class`.
+/// Of `records`, those count that [`crate::ingest`] lets through. `past` are the sums of a snapshot; they come at a tick
+/// before those of all events, and are of no output but `counts`.
 pub fn tally<'s, T: TotalTime>(
-    events: Stream<'s, T, Vec<Event>>,
+    records: Stream<'s, T, Vec<Record>>,
     past: Stream<'s, T, Vec<(SignatureHour, T, isize)>>,
-    classes: Stream<'s, T, Vec<((SignatureId, Class), T, isize)>>,
+    classes: Stream<'s, T, Vec<SpanOf<ClassSpine<T>>>>,
 ) -> Tally<'s, T> {
-    let mut operator = Keyed::<T, Tallying<T>>::new("Tally", events.scope());
+    let mut operator = Keyed::<T, Tallying<T>>::new("Tally", records.scope());
     let (visits, visit_stream) = operator.passage();
-    let (by_signature, signature_stream) = operator.output();
-    let (by_reason, reason_stream) = operator.output();
+    let (sums, sum_stream) = operator.output();
     let (by_class, class_stream) = operator.output();
-    operator.passing(events, Pipeline, |fold, arrivals| {
+    operator.passing(records, Pipeline, |fold, arrivals| {
         let mut visits = fold.visits.activate();
-        arrivals.each(|sums, capability, events| {
+        arrivals.each(|sums, capability, records| {
             let mut session = visits.session(capability);
-            events.drain(..).filter_map(|event| sums.event(event)).for_each(|visit| session.give(visit));
+            records.drain(..).filter_map(|record| sums.event(record.event)).for_each(|visit| session.give(visit));
         });
     });
     operator.input(past, Pipeline, |_, arrivals| {
         arrivals.each(|sums, _, rows| sums.past.extend(rows.drain(..).map(|(row, _, diff)| (row, diff))));
     });
     operator.input(classes, Pipeline, |_, arrivals| {
-        arrivals.each(|sums, _, rows| sums.classes.extend(rows.drain(..).map(|(row, _, diff)| (row, diff))));
+        arrivals.each(|sums, _, spans| {
+            for batch in spans.drain(..).filter_map(|span| span.inner) {
+                each(&batch, |signature: &SignatureId, class: &Class, _, diff| {
+                    sums.classes.push(((*signature, Class::clone(class)), diff));
+                });
+            }
+        });
     });
-    operator.build(Tallying { visits, by_signature, by_reason, by_class, resolver: Resolver::default() });
-    Tally { visits: visit_stream, by_signature: signature_stream, by_reason: reason_stream, by_class: class_stream }
+    operator.build(Tallying { visits, sums, by_class, resolver: Resolver::default() });
+    // Each worker has some of the events of a class: the counts are whole at one of them.
+    let by_class = Exchange::new(|((row, ()), _, _): &((ClassHour, ()), T, isize)| row.hashed());
+    let counts = arrange_core::<_, _, KeyBatcher<_, _, _>, _>(class_stream, by_class, "Counts", KeyBatcher::new);
+    Tally { visits: visit_stream, sums: sum_stream, counts }
 }
 
 /// One worker's sums.
 struct Tallying<T: TotalTime> {
     visits: Passage<T, Visit>,
-    by_signature: Output<T, (SignatureHour, T, isize)>,
-    by_reason: Output<T, (Sessionless, T, isize)>,
-    by_class: Output<T, (ClassHour, T, isize)>,
+    sums: Output<T, (CountedBy, T, isize)>,
+    by_class: Output<T, ((ClassHour, ()), T, isize)>,
     resolver: Resolver,
 }
 
@@ -83,10 +101,11 @@ impl<T: TotalTime> Fold<T> for Tallying<T> {
         let Sums { by_signature, by_reason, past, classes } = std::mem::take(sums);
         let mut counts: Vec<_> = by_signature.into_iter().collect();
         counts.sort_unstable();
-        self.by_signature.give(at, counts.iter().map(|(row, count)| (*row, tick.clone(), *count)));
-        self.by_reason.give(at, by_reason.into_iter().map(|(reason, count)| (reason, tick.clone(), count)));
+        let signatures = counts.iter().map(|(row, count)| (CountedBy::Signature(*row), *count));
+        let reasons = by_reason.into_iter().map(|(reason, count)| (CountedBy::Reason(reason), count));
+        self.sums.give(at, signatures.chain(reasons).map(|(row, count)| (row, tick.clone(), count)));
         let changes = self.resolver.tick(counts.into_iter().chain(past), classes);
-        self.by_class.give(at, changes.into_iter().map(|(row, diff)| (row, tick.clone(), diff)));
+        self.by_class.give(at, changes.into_iter().map(|(row, diff)| ((row, ()), tick.clone(), diff)));
         Turn::Done
     }
 }

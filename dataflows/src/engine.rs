@@ -4,17 +4,17 @@
 use crate::changes::{Changes, Collect, Collector};
 use crate::classify::ClassTrace;
 use crate::close::Deadlines;
-use crate::counts::{CountTrace, SessionlessTrace, SignatureHour};
+use crate::counts::{CountTrace, SignatureHour};
+use crate::describe::{Fact, NameTrace};
 use crate::identity::{SignatureId, UserKey};
 use crate::ingest::{IdRow, Verdict};
 use crate::parcel::{Parcel, Unpacked, unpack};
-use crate::pipeline::{Inputs, NameTrace, Outputs, Restored, Settings, pipeline};
+use crate::pipeline::{Inputs, Outputs, Restored, Settings, pipeline};
 use crate::record::{Record, Sessionless};
 use crate::rules::{Descriptor, Rule};
 use crate::scan::{Reading, SessionScan};
 use crate::sessionize::{Session, SessionTrace};
 use crate::time::{EventTime, Tick};
-use differential_dataflow::collection::AsCollection;
 use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::cursor::Cursor;
 use std::collections::BTreeMap;
@@ -23,7 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
-use timely::dataflow::operators::vec::{Input as _, ToStream};
+use timely::dataflow::operators::generic::operator::empty;
+use timely::dataflow::operators::vec::Input as _;
 use timely::progress::Antichain;
 use timely::progress::frontier::AntichainRef;
 use timely::worker::Worker;
@@ -68,36 +69,39 @@ impl Engine {
         let mut parcels = Sender::new();
         let mut restored = RestoredFeed::default();
         let (views, collector, deadlines) = worker.dataflow(|scope| {
-            let Unpacked { records, names, signatures, rules, clock } = unpack(scope.input_from(&mut parcels));
+            let Unpacked { records, facts, clock } = unpack(scope.input_from(&mut parcels), settings.clock);
+            let ids = match settings.dedupe {
+                Some(_) => scope.input_from(restored.ids.insert(Sender::new())),
+                None => empty(scope),
+            };
             let inputs = Inputs {
                 records,
-                names: names.as_collection(),
-                signatures: signatures.as_collection(),
-                rules: rules.as_collection(),
+                facts,
                 // Deletions come with the control partition of a running cluster; finite sources have none.
-                replacements: None.to_stream(scope),
+                replacements: empty(scope),
                 clock,
                 restored: Restored {
                     sessions: scope.input_from(&mut restored.sessions),
-                    ids: scope.input_from(&mut restored.ids),
+                    ids,
                     by_signature: scope.input_from(&mut restored.by_signature),
-                    by_reason: scope.input_from(&mut restored.by_reason),
                 },
             };
             let outputs = pipeline(inputs, settings);
             let collect = if settings.clock { Collect::Everything } else { Collect::Verdicts };
             let collector = Collector::watch(&outputs, collect);
-            let Outputs { sessions, names, classes, counts, sessionless, deadlines, .. } = outputs;
+            let Outputs { sessions, names, classes, counts, closed, .. } = outputs;
             let views = Views {
                 sessions: sessions.trace,
-                names: names.trace,
+                names,
                 classes: classes.trace,
                 counts: counts.trace,
-                sessionless: sessionless.trace,
+                restored_sessionless: BTreeMap::new(),
+                collector: collector.clone(),
             };
-            (views, collector, deadlines)
+            (views, collector, closed.map_or_else(Rc::default, |closed| closed.deadlines))
         });
-        Engine { feed: Feed { parcels, now_ms: None, restored: Some(restored) }, views, collector, deadlines }
+        let feed = Feed { parcels, workers: worker.peers(), now_ms: None, restored: Some(restored) };
+        Engine { feed, views, collector, deadlines }
     }
 
     /// Of what the first tick brings back only classes and counts are collected: the rest is a copy of all that there is, and
@@ -114,11 +118,16 @@ impl Engine {
         let restored = self.feed.restored.as_mut().expect("a snapshot comes back before anything else");
         let tick = *self.feed.parcels.time();
         restored.sessions.send_batch(&mut roots.sessions);
-        restored.ids.send_batch(&mut roots.ids);
+        match &mut restored.ids {
+            Some(ids) => ids.send_batch(&mut roots.ids),
+            // Without duplicates recognised, ids are of no use.
+            None => roots.ids.clear(),
+        }
         let rows = roots.by_signature.drain(..).map(|(row, count)| (row, tick, count));
         restored.by_signature.send_batch(&mut rows.collect());
-        let rows = roots.by_reason.drain(..).map(|(row, count)| (row, tick, count));
-        restored.by_reason.send_batch(&mut rows.collect());
+        for (reason, count) in roots.by_reason.drain(..) {
+            *self.views.restored_sessionless.entry(reason).or_insert(0) += count;
+        }
     }
 
     /// The clock of the current tick. It goes with what is sent next, or alone.
@@ -128,17 +137,16 @@ impl Engine {
 
     /// Sends at the current tick.
     pub fn send(&mut self, input: &mut Input) {
-        let tick = *self.feed.parcels.time();
+        let workers = self.feed.workers;
         // The next batch will be about as large: growing to it step by step would copy it twice.
         let next = Vec::with_capacity(input.records.len());
-        let gone = input.rules_gone.drain(..).map(|rule| (rule, tick, -1));
-        self.feed.send(Parcel {
-            records: std::mem::replace(&mut input.records, next),
-            names: input.names.drain(..).map(|name| (name, tick, 1)).collect(),
-            signatures: input.signatures.drain(..).map(|signature| (signature, tick, 1)).collect(),
-            rules: input.rules.drain(..).map(|rule| (rule, tick, 1)).chain(gone).collect(),
-            now_ms: None,
-        });
+        let mut facts: Vec<Fact> = input.names.drain(..).map(|(user, name)| Fact::name(user, name, workers)).collect();
+        for (signature, descriptor) in input.signatures.drain(..) {
+            facts.extend(Fact::signature(signature, descriptor, workers));
+        }
+        facts.extend(input.rules.drain(..).flat_map(|rule| Fact::rule(rule, 1, workers)));
+        facts.extend(input.rules_gone.drain(..).flat_map(|rule| Fact::rule(rule, -1, workers)));
+        self.feed.send(Parcel { records: std::mem::replace(&mut input.records, next), facts, now_ms: None });
     }
 
     /// Promises to send nothing more before `tick`.
@@ -219,6 +227,8 @@ impl Engine {
 
 struct Feed {
     parcels: Sender<Parcel>,
+    /// How many there are.
+    workers: usize,
     /// To go with the next parcel.
     now_ms: Option<i64>,
     /// Until the first tick is over.
@@ -236,9 +246,9 @@ impl Feed {
 #[derive(Default)]
 struct RestoredFeed {
     sessions: Sender<(UserKey, Session)>,
-    ids: Sender<IdRow>,
+    /// If duplicates are recognised.
+    ids: Option<Sender<IdRow>>,
     by_signature: Sender<(SignatureHour, Tick, isize)>,
-    by_reason: Sender<(Sessionless, Tick, isize)>,
 }
 
 type Sender<R> = InputHandle<Tick, CapacityContainerBuilder<Vec<R>>>;
@@ -250,7 +260,8 @@ pub struct Views {
     names: NameTrace,
     classes: ClassTrace,
     counts: CountTrace,
-    sessionless: SessionlessTrace,
+    restored_sessionless: BTreeMap<Sessionless, isize>,
+    collector: Collector,
 }
 
 impl Views {
@@ -273,8 +284,11 @@ impl Views {
 
     /// Reason, number of events.
     pub fn sessionless(&mut self, row: &mut dyn FnMut(Sessionless, u64)) {
-        Reading::begin(&mut self.sessionless)
-            .rows(Tick::MAX, |reason, (), events| row(*reason, events.unsigned_abs() as u64));
+        let mut counts = self.restored_sessionless.clone();
+        for (reason, events) in self.collector.sessionless() {
+            *counts.entry(reason).or_insert(0) += events;
+        }
+        counts.into_iter().for_each(|(reason, events)| row(reason, events.unsigned_abs() as u64));
     }
 
     /// The names of `users`, which are this worker's and sorted, in their order. Each name is in the tick of its user's
@@ -315,7 +329,6 @@ impl Views {
         allow(&mut self.names, since, settled);
         allow(&mut self.classes, since, settled);
         allow(&mut self.counts, since, settled);
-        allow(&mut self.sessionless, since, settled);
     }
 }
 

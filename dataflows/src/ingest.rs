@@ -13,12 +13,9 @@ use crate::operators::{Capabilities, Fold, Keyed, Output, Turn};
 use crate::record::{Event, Identity, Position, Record};
 use crate::time::{EventTime, Tick, TotalTime};
 use serde::{Deserialize, Serialize};
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map};
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::generic::operator::empty;
-use timely::dataflow::operators::vec::Map;
 
 /// How duplicates are recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,14 +59,22 @@ impl IdRow {
     }
 }
 
+/// What the operator says beside the records that count: of which kind, is in the row, as each stream more is tracked tick
+/// by tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entry {
+    /// Journal: a record did not simply count.
+    Verdict(Verdict),
+    /// A row of what is known is added (1) or taken away (-1), for snapshots.
+    Id(IdRow, isize),
+}
+
 /// What [`ingest`] gives.
 pub struct Ingested<'s, T: TotalTime = Tick> {
-    /// The events that count.
-    pub events: Stream<'s, T, Vec<Event>>,
-    /// Journal: one for each record that is not simply an event.
-    pub verdicts: Stream<'s, T, Vec<(Verdict, T)>>,
-    /// Changes of what is known, for snapshots.
-    pub ids: Stream<'s, T, Vec<(IdRow, T, isize)>>,
+    /// The records that count.
+    pub records: Stream<'s, T, Vec<Record>>,
+    /// What became of the others; `None`: all count.
+    pub entries: Option<Stream<'s, T, Vec<(Entry, T)>>>,
 }
 
 /// Lets each event through once. `restored` is what was known when a snapshot was taken; it comes at a tick before those
@@ -80,23 +85,20 @@ pub fn ingest<'s, T: TotalTime>(
     dedupe: Option<Dedupe>,
 ) -> Ingested<'s, T> {
     let scope = records.scope();
-    let Some(dedupe) = dedupe else {
-        return Ingested { verdicts: empty(scope), ids: empty(scope), events: records.map(|record| record.event) };
-    };
+    let Some(dedupe) = dedupe else { return Ingested { records, entries: None } };
     let here = scope.index() as u64;
     let mut operator = Keyed::<T, Ingesting<T>>::new("Ingest", scope);
-    let (events, event_stream) = operator.output();
-    let (verdicts, verdict_stream) = operator.output();
-    let (changes, id_stream) = operator.output();
+    let (counted, count_stream) = operator.output();
+    let (entries, entry_stream) = operator.output();
     let route = move |record: &Record| record.identity.as_ref().map_or(here, |known| u64::from(known.id.shard()));
     operator.passing(records, Exchange::new(route), |fold, arrivals| {
-        let mut events = fold.events.activate();
+        let mut counted = fold.counted.activate();
         arrivals.each(|waiting, capability, records| {
-            let mut session = events.session(capability);
+            let mut session = counted.session(capability);
             for record in records.drain(..) {
                 match record.identity {
                     Some(identity) => waiting.push((identity.id.bits(), record.event, identity)),
-                    None => session.give(record.event),
+                    None => session.give(record),
                 }
             }
         });
@@ -105,8 +107,8 @@ pub fn ingest<'s, T: TotalTime>(
     operator.input(restored, Exchange::new(|row: &IdRow| u64::from(row.shard())), |fold, arrivals| {
         arrivals.at_once(|rows| rows.drain(..).for_each(|row| fold.ids.restore(row)));
     });
-    operator.build(Ingesting { ids: Ids::new(dedupe.ids), events, verdicts, changes });
-    Ingested { events: event_stream, verdicts: verdict_stream, ids: id_stream }
+    operator.build(Ingesting { ids: Ids::new(dedupe.ids), counted, entries });
+    Ingested { records: count_stream, entries: Some(entry_stream) }
 }
 
 /// Records with an identity, each behind the leading bits of its id.
@@ -115,22 +117,23 @@ type Waiting = Vec<(u64, Event, Box<Identity>)>;
 /// One worker's ids.
 struct Ingesting<T: TotalTime> {
     ids: Ids,
-    events: Output<T, Event>,
-    verdicts: Output<T, (Verdict, T)>,
-    changes: Output<T, (IdRow, T, isize)>,
+    counted: Output<T, Record>,
+    entries: Output<T, (Entry, T)>,
 }
 
 impl<T: TotalTime> Fold<T> for Ingesting<T> {
     type Waiting = Waiting;
 
     fn tick(&mut self, tick: &T, waiting: &mut Waiting, at: &Capabilities<T>) -> Turn {
-        let Ingesting { ids, events, verdicts, changes } = self;
-        events.send(at, |events| {
-            verdicts.send(at, |verdicts| {
-                ids.tick(std::mem::take(waiting), |event| events.give(event), |row| verdicts.give((row, tick.clone())));
+        let Ingesting { ids, counted, entries } = self;
+        counted.send(at, |counted| {
+            entries.send(at, |entries| {
+                let mut count = |event| counted.give(Record { event, identity: None });
+                let mut say = |entry| entries.give((entry, tick.clone()));
+                ids.tick(std::mem::take(waiting), &mut count, |verdict| say(Entry::Verdict(verdict)));
+                ids.changes.drain(..).for_each(|(row, diff)| say(Entry::Id(row, diff)));
             });
         });
-        changes.give(at, ids.changes.drain(..).map(|(row, diff)| (row, tick.clone(), diff)));
         Turn::Done
     }
 }
@@ -243,10 +246,10 @@ impl Shard {
     fn insert(&mut self, id: EventId, counted: Counted) {
         self.events += 1;
         match self.known.entry(id) {
-            Entry::Vacant(place) => {
+            hash_map::Entry::Vacant(place) => {
                 place.insert(counted);
             }
-            Entry::Occupied(_) => self.again.entry(id).or_default().push(counted),
+            hash_map::Entry::Occupied(_) => self.again.entry(id).or_default().push(counted),
         }
     }
 

@@ -16,6 +16,7 @@ pub mod classify;
 pub mod close;
 pub mod counts;
 pub mod dead_letter;
+pub mod describe;
 pub mod engine;
 pub mod identity;
 pub mod ingest;

@@ -3,8 +3,8 @@
 //! A scan holds the batches of its arrangements as they were when it was begun. They are immutable, so what comes and is
 //! compacted later does not change what it reads; they are freed with it.
 
+use crate::describe::NameTrace;
 use crate::identity::UserKey;
-use crate::pipeline::NameTrace;
 use crate::sessionize::{Session, SessionTrace};
 use crate::time::Tick;
 use differential_dataflow::trace::TraceReader;

@@ -112,18 +112,26 @@ impl Moved {
     }
 }
 
-/// What [`sessionize`] gives; journals come with their ticks.
+/// What the operator says beside the sessions, all of it of journals: of which one, is in the row, as each stream more is
+/// tracked tick by tick.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entry {
+    /// An event came late.
+    Late(Late),
+    /// A session goes on under another id.
+    Lineage(Lineage),
+    /// A replacement did not apply.
+    Rejection(Box<Rejection>),
+}
+
+/// What [`sessionize`] gives.
 pub struct Sessionized<'s, T: TotalTime = Tick> {
     /// View: the sessions of each user.
     pub sessions: Arranged<'s, SessionTrace<T>>,
     /// How far this worker's sessions are written, whatever others still have to do.
     pub written: Written<T>,
-    /// Journal: replacements that did not apply.
-    pub rejections: Stream<'s, T, Vec<(Rejection, T)>>,
-    /// Journal: events that came late.
-    pub late: Stream<'s, T, Vec<(Late, T)>>,
-    /// Journal: sessions that go on under another id.
-    pub lineage: Stream<'s, T, Vec<(Lineage, T)>>,
+    /// Journals, with their ticks.
+    pub entries: Stream<'s, T, Vec<(Entry, T)>>,
 }
 
 /// Sessions by user, in the order of their ends.
@@ -144,9 +152,7 @@ pub fn sessionize<'s, T: TotalTime>(
     let workers = scope.peers();
     let mut operator = Keyed::<T, Sessionizing<T>>::new("Sessionize", scope);
     let (own, sessions) = operator.arranged();
-    let (rejected, rejections) = operator.output();
-    let (late, late_stream) = operator.output();
-    let (moved, lineage) = operator.output();
+    let (entries, entry_stream) = operator.output();
     let by_user = Exchange::new(move |visit: &Visit| visit.user.worker(workers));
     operator.input(visits, by_user, move |fold, arrivals| {
         arrivals.each(|waiting, _, visits| {
@@ -165,15 +171,13 @@ pub fn sessionize<'s, T: TotalTime>(
     let written = own.written();
     operator.build(Sessionizing {
         own,
-        rejected,
-        late,
-        moved,
+        entries,
         spare: Vec::new(),
         fold: Fold::new(gap),
         folded: Folded::default(),
         rows: Rows::default(),
     });
-    Sessionized { sessions, written, rejections, late: late_stream, lineage }
+    Sessionized { sessions, written, entries: entry_stream }
 }
 
 /// What has arrived for a tick that is not complete yet.
@@ -187,9 +191,7 @@ struct Waiting {
 /// One worker's sessions.
 struct Sessionizing<T: TotalTime> {
     own: Own<SessionSpine<T>>,
-    rejected: Output<T, (Rejection, T)>,
-    late: Output<T, (Late, T)>,
-    moved: Output<T, (Lineage, T)>,
+    entries: Output<T, (Entry, T)>,
     /// Emptied, to be used again.
     spare: Vec<Buckets>,
     fold: Fold,
@@ -211,10 +213,7 @@ impl<T: TotalTime> operators::Fold<T> for Sessionizing<T> {
             self.restore(tick, restored)
         };
         self.own.write(batch.map(Rc::new));
-        let Folded { rejections, late, lineage, .. } = &mut self.folded;
-        self.rejected.give(at, rejections.drain(..).map(|row| (row, tick.clone())));
-        self.late.give(at, late.drain(..).map(|row| (row, tick.clone())));
-        self.moved.give(at, lineage.drain(..).map(|row| (row, tick.clone())));
+        self.entries.give(at, self.folded.entries.drain(..).map(|entry| (entry, tick.clone())));
         Turn::Done
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::identity::UserKey;
 use crate::sessionize::session::{Builder, Session};
-use crate::sessionize::{Late, Lineage, Moved, Rejection, Replacement, Visit};
+use crate::sessionize::{Entry, Late, Lineage, Moved, Rejection, Replacement, Visit};
 use crate::time::EventTime;
 
 /// The sessions that a user had before this tick, in order of their end.
@@ -23,10 +23,8 @@ pub(super) trait Past {
 pub(super) struct Folded {
     /// The sessions of one user that go (-1) and that come (+1), sorted and consolidated.
     pub changes: Vec<(Session, isize)>,
-    // What the journals say, of all users.
-    pub rejections: Vec<Rejection>,
-    pub late: Vec<Late>,
-    pub lineage: Vec<Lineage>,
+    /// What the journals say, of all users.
+    pub entries: Vec<Entry>,
 }
 
 /// Folds one tick's changes of one user. Scratch space is reused from user to user.
@@ -68,10 +66,9 @@ impl Fold {
             visits.sort_unstable_by_key(|visit| visit.time);
             self.replaced.sort_unstable();
             past.rewind();
-            let said = (folded.late.len(), folded.lineage.len());
+            let said = folded.entries.len();
             self.insert(user, past, &visits, folded);
-            folded.late.truncate(said.0);
-            folded.lineage.truncate(said.1);
+            folded.entries.truncate(said);
         }
         differential_dataflow::consolidation::consolidate(&mut folded.changes);
     }
@@ -96,7 +93,8 @@ impl Fold {
         let mut ids: Vec<_> = found.iter().map(|session| session.id(replacement.user)).collect();
         ids.sort_unstable();
         if ids != replacement.sessions {
-            folded.rejections.push(Rejection { replacement: replacement.clone(), found: ids });
+            let rejection = Rejection { replacement: replacement.clone(), found: ids };
+            folded.entries.push(Entry::Rejection(Box::new(rejection)));
             return;
         }
         visits.extend(replacement.survivors.iter().cloned());
@@ -151,16 +149,14 @@ impl Fold {
         };
         if let Some(last) = last {
             let late = run.iter().take_while(|visit| visit.time < last);
-            folded.late.extend(late.map(|visit| Late {
-                user,
-                time: visit.time,
-                signature: visit.signature,
-                session: session.start,
+            folded.entries.extend(late.map(|visit| {
+                let Visit { time, signature, .. } = *visit;
+                Entry::Late(Late { user, time, signature, session: session.start })
             }));
         }
         for (rank, old) in self.swallowed.drain(..).enumerate().filter(|(_, old)| *old != session.start) {
             let reason = if rank == 0 { Moved::Extended } else { Moved::Merged };
-            folded.lineage.push(Lineage { user, old, new: session.start, reason });
+            folded.entries.push(Entry::Lineage(Lineage { user, old, new: session.start, reason }));
         }
         folded.changes.push((session, 1));
     }

@@ -4,6 +4,8 @@
 //! (with rules that change), closed sessions, and the journals of duplicates, rejections, late events and moved sessions.
 //! A graph that starts from a snapshot goes on like the one that it was taken of, and so does the engine.
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+
 mod live;
 mod oracle;
 mod run;

@@ -1,0 +1,133 @@
+//! Fact -> names and classes: what the identities of records stand for.
+//!
+//! Facts come beside the records: the string behind a user key, the descriptor behind a signature, a rule. One operator
+//! keeps both dictionaries that they make, and one channel brings all facts. Nearly all ticks bring none, and would pay for
+//! each operator and channel more.
+
+use crate::classify::{Class, ClassSpine, Classifier};
+use crate::identity::{SignatureId, UserKey};
+use crate::operators::{Capabilities, Fold, Keyed, Own, Rows, Turn};
+use crate::rules::{Descriptor, Rule};
+use crate::time::{Tick, TotalTime};
+use differential_dataflow::consolidation::consolidate;
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
+use serde::{Deserialize, Serialize};
+use std::rc::Rc;
+use std::sync::Arc;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::Exchange;
+
+/// Something known beside the records, addressed to one worker.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Fact {
+    /// Index of the worker.
+    to: u64,
+    known: Known,
+}
+
+/// What a fact says. Repeats are fine.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+enum Known {
+    Name(UserKey, Arc<str>),
+    Signature(SignatureId, Arc<Descriptor>),
+    Rule(Arc<Rule>, isize),
+}
+
+impl Fact {
+    /// Says which string a user key stands for, to the worker that owns the user.
+    pub fn name(user: UserKey, name: Arc<str>, workers: usize) -> Fact {
+        Fact { to: user.worker(workers), known: Known::Name(user, name) }
+    }
+
+    /// Says what a signature stands for, to every worker: each resolves the events and sessions that it owns.
+    pub fn signature(signature: SignatureId, descriptor: Descriptor, workers: usize) -> impl Iterator<Item = Fact> {
+        Fact::everywhere(Known::Signature(signature, Arc::new(descriptor)), workers)
+    }
+
+    /// Adds (1) or takes away (-1) a rule, at every worker.
+    pub fn rule(rule: Rule, diff: isize, workers: usize) -> impl Iterator<Item = Fact> {
+        Fact::everywhere(Known::Rule(Arc::new(rule), diff), workers)
+    }
+
+    fn everywhere(known: Known, workers: usize) -> impl Iterator<Item = Fact> {
+        (0..workers as u64).map(move |to| Fact { to, known: known.clone() })
+    }
+}
+
+/// Names by user.
+pub type NameSpine<T = Tick> = ValSpine<UserKey, Arc<str>, T, isize>;
+/// Reads [`NameSpine`].
+pub type NameTrace<T = Tick> = TraceAgent<NameSpine<T>>;
+
+/// What [`describe`] gives.
+pub struct Described<'s, T: TotalTime = Tick> {
+    /// View: the string of each user key, at the worker that owns the user. It is written as far as `classes` is.
+    pub names: NameTrace<T>,
+    /// View: the class of each signature, whole on each worker.
+    pub classes: Arranged<'s, TraceAgent<ClassSpine<T>>>,
+}
+
+/// Keeps what facts say. A signature is known in the tick of the first record that has it, or before.
+pub fn describe<'s, T: TotalTime>(facts: Stream<'s, T, Vec<Fact>>) -> Described<'s, T> {
+    let mut operator = Keyed::<T, Describe<T>>::new("Describe", facts.scope());
+    let (own_classes, classes) = operator.arranged();
+    let (own_names, names) = operator.trace();
+    operator.input(facts, Exchange::new(|fact: &Fact| fact.to), |_, arrivals| {
+        arrivals.each(|waiting, _, facts| facts.drain(..).for_each(|fact| waiting.add(fact.known)));
+    });
+    operator.build(Describe {
+        names: own_names,
+        name_rows: Rows::default(),
+        classes: own_classes,
+        class_rows: Rows::default(),
+        classifier: Classifier::default(),
+    });
+    Described { names, classes }
+}
+
+/// What has arrived for a tick that is not complete yet.
+#[derive(Default)]
+struct Waiting {
+    names: Vec<((UserKey, Arc<str>), isize)>,
+    signatures: Vec<(SignatureId, Arc<Descriptor>)>,
+    rules: Vec<(Arc<Rule>, isize)>,
+}
+
+impl Waiting {
+    fn add(&mut self, known: Known) {
+        match known {
+            Known::Name(user, name) => self.names.push(((user, name), 1)),
+            Known::Signature(signature, descriptor) => self.signatures.push((signature, descriptor)),
+            Known::Rule(rule, diff) => self.rules.push((rule, diff)),
+        }
+    }
+}
+
+/// One worker's dictionaries.
+struct Describe<T: TotalTime> {
+    names: Own<NameSpine<T>>,
+    name_rows: Rows<UserKey, Arc<str>, T>,
+    classes: Own<ClassSpine<T>>,
+    class_rows: Rows<SignatureId, Class, T>,
+    classifier: Classifier,
+}
+
+impl<T: TotalTime> Fold<T> for Describe<T> {
+    type Waiting = Waiting;
+
+    fn tick(&mut self, tick: &T, waiting: &mut Waiting, _: &Capabilities<T>) -> Turn {
+        let Waiting { mut names, signatures, rules } = std::mem::take(waiting);
+        consolidate(&mut names);
+        let mut builder = ValBuilder::with_capacity(names.len(), names.len(), names.len());
+        self.name_rows.extend(&mut builder, names.into_iter().map(|(row, diff)| (row, tick.clone(), diff)));
+        self.names.write(self.name_rows.finish(builder).map(Rc::new));
+
+        let mut changes = self.classifier.tick(signatures, rules);
+        consolidate(&mut changes);
+        let mut builder = ValBuilder::default();
+        self.class_rows.extend(&mut builder, changes.into_iter().map(|(row, diff)| (row, tick.clone(), diff)));
+        self.classes.write(self.class_rows.finish(builder).map(Rc::new));
+        Turn::Done
+    }
+}
