@@ -22,16 +22,25 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 /// The changes of one tick, as the operators gave them: neither sorted nor consolidated.
 #[derive(Debug, Default)]
 pub struct Changes {
+    /// Sessions that go (-1) and that come (1).
     pub sessions: Vec<((UserKey, Session), isize)>,
+    /// Classes of signatures that go and that come.
     pub classes: Vec<((SignatureId, Class), isize)>,
     /// Of the multiplicity, which is the number of events.
     pub counts: Vec<(ClassHour, isize)>,
+    /// Sessions that were closed (1) or opened again (-1).
     pub closings: Vec<(Closing, isize)>,
+    /// Events that came late.
     pub late: Vec<Late>,
+    /// Sessions that go on under another id.
     pub lineage: Vec<Lineage>,
+    /// Records that did not simply count.
     pub verdicts: Vec<Verdict>,
+    /// Rows of what is known of ids, for snapshots.
     pub ids: Vec<(IdRow, isize)>,
+    /// Events by signature and hour, for snapshots.
     pub by_signature: Vec<(SignatureHour, isize)>,
+    /// Events without a session by reason, for snapshots.
     pub by_reason: Vec<(Sessionless, isize)>,
 }
 

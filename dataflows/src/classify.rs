@@ -28,6 +28,7 @@ pub type ClassTrace<T = Tick> = TraceAgent<ClassSpine<T>>;
 /// Why an event has its class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why<'a> {
+    /// The rule that claims it.
     Rule(&'a Rule),
     /// The value of the type field.
     Kind,
@@ -67,6 +68,7 @@ impl Definitions {
         &self.rules
     }
 
+    /// Returns the class of a descriptor, and why it is that one.
     pub fn classify<'a>(&'a self, descriptor: &'a Descriptor) -> (&'a str, Why<'a>) {
         if let Some(rule) = self.rules.iter().find(|rule| rule.claims(descriptor)) {
             return (&rule.name, Why::Rule(rule));

@@ -28,13 +28,18 @@ const TURN: usize = 1 << 16;
 /// Ordered by end, as deadlines are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Closing {
+    /// Time of its last event.
     pub end: EventTime,
+    /// Whose session it is.
     pub user: UserKey,
+    /// Time of its first event.
     pub start: EventTime,
+    /// Its number of events.
     pub events: u64,
 }
 
 impl Closing {
+    /// Reduces a session to what its row says.
     pub fn of(user: UserKey, session: &Session) -> Closing {
         Closing { end: session.end, user, start: session.start, events: session.events }
     }

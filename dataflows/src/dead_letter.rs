@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 /// One record that could not become an event. A row of the journal `dead_letters`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct DeadLetter {
+    /// Where the record begins.
     pub position: Position,
+    /// Why it is no event.
     pub reason: Reason,
     /// What was wrong, in words; lower case, without the payload.
     pub message: String,
@@ -46,6 +48,7 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason, in the order of declaration.
     pub const ALL: [Reason; 12] = [
         Reason::NotUtf8,
         Reason::NoJson,

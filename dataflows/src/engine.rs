@@ -43,20 +43,26 @@ pub struct Engine {
 /// What a snapshot brings back, a part of it at a time.
 #[derive(Debug, Default)]
 pub struct Roots {
+    /// Sessions, in any order.
     pub sessions: Vec<(UserKey, Session)>,
+    /// What is known of ids, in any order.
     pub ids: Vec<IdRow>,
+    /// Events by signature and hour.
     pub by_signature: Vec<(SignatureHour, isize)>,
+    /// Events without a session by reason.
     pub by_reason: Vec<(Sessionless, isize)>,
 }
 
 /// What enters the graph together, taken out of its vectors.
 #[derive(Debug, Default)]
 pub struct Input {
+    /// Decoded records, in any order.
     pub records: Vec<Record>,
     /// The strings behind the user keys of the records; repeats are fine.
     pub names: Vec<(UserKey, Arc<str>)>,
     /// What the signatures of the records stand for; repeats are fine.
     pub signatures: Vec<(SignatureId, Descriptor)>,
+    /// Rules that hold from this tick on.
     pub rules: Vec<Rule>,
     /// Rules that came in before and do not hold any more.
     pub rules_gone: Vec<Rule>,
@@ -265,14 +271,17 @@ pub struct Views {
 }
 
 impl Views {
+    /// Calls `row` with each session, in the order of user and end.
     pub fn sessions(&mut self, row: &mut dyn FnMut(UserKey, &Session)) {
         self.sessions_before(Tick::MAX, row);
     }
 
+    /// Calls `row` with each user and name, in the order of users.
     pub fn names(&mut self, row: &mut dyn FnMut(UserKey, &Arc<str>)) {
         Reading::begin(&mut self.names).rows(Tick::MAX, |user, name, _| row(*user, name));
     }
 
+    /// Calls `row` with each signature and its class, in the order of signatures.
     pub fn classes(&mut self, row: &mut dyn FnMut(SignatureId, &Arc<str>)) {
         self.classes_before(Tick::MAX, row);
     }

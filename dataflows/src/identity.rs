@@ -41,6 +41,7 @@ pub fn payload_hash(payload: &[u8]) -> [u64; 2] {
 pub struct UserKey(NonZeroU64, u64);
 
 impl UserKey {
+    /// Returns the key of a user name.
     pub fn of(user: &str) -> UserKey {
         // One call is faster than a hasher that takes several parts: it sets up no state.
         let [high, low] = first_128(&blake3::hash(user.as_bytes()));
@@ -61,6 +62,7 @@ impl UserKey {
         (u128::from(self.0.get()) * workers as u128) as u64
     }
 
+    /// Returns the bytes that order as the key does.
     #[inline]
     pub fn bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
@@ -89,6 +91,7 @@ impl fmt::Debug for UserKey {
 pub struct EventId([u64; 2]);
 
 impl EventId {
+    /// Returns the identity of an event id, among those of its user or of events without one.
     pub fn of(user: Option<UserKey>, id: &str) -> EventId {
         match user {
             Some(user) => EventId(blake3_128(&[b"u", &user.bytes(), id.as_bytes()])),
@@ -111,6 +114,7 @@ impl EventId {
         self.0[0]
     }
 
+    /// Returns the bytes that order as the id does.
     #[inline]
     pub fn bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
@@ -131,6 +135,7 @@ impl fmt::Debug for EventId {
 pub struct SessionId([u64; 2]);
 
 impl SessionId {
+    /// Returns the id of the session of `user` that starts at `start`.
     pub fn of(user: UserKey, start: EventTime) -> SessionId {
         let mut bytes = [0; 24];
         bytes[..16].copy_from_slice(&user.bytes());
@@ -175,15 +180,22 @@ pub fn kind_rank(kind: &str) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum ValueKind {
+    /// `null`.
     Null = 0,
+    /// `true` or `false`.
     Bool = 1,
+    /// A number.
     Number = 2,
+    /// A text.
     String = 3,
+    /// `{}`.
     EmptyObject = 4,
+    /// `[]`.
     EmptyArray = 5,
 }
 
 impl ValueKind {
+    /// Every kind, in the order of its number.
     pub const ALL: [ValueKind; 6] = [
         ValueKind::Null,
         ValueKind::Bool,
@@ -200,6 +212,7 @@ impl ValueKind {
 pub struct PathHash(u64);
 
 impl PathHash {
+    /// The path of a whole event.
     pub const ROOT: PathHash = PathHash(0x6865_6164_7761_7465); // "headwate"
 
     /// Descends into `key`, which may contain dots.
@@ -230,6 +243,7 @@ impl PathHash {
         (self.0 ^ (kind as u64 + 1)).wrapping_mul(0x9e37_79b1_85eb_ca87)
     }
 
+    /// Returns the hash itself.
     #[inline]
     pub fn bits(self) -> u64 {
         self.0

@@ -45,9 +45,21 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum IdRow {
     /// An event that counted.
-    Counted { id: EventId, payload: [u64; 2], time: Option<EventTime> },
+    Counted {
+        /// Its identity.
+        id: EventId,
+        /// See [`crate::identity::payload_hash`].
+        payload: [u64; 2],
+        /// When it happened, if it says so.
+        time: Option<EventTime>,
+    },
     /// Ids of this shard, of events up to this time, may have been forgotten.
-    Forgotten { shard: u8, upto: EventTime },
+    Forgotten {
+        /// See [`EventId::shard`].
+        shard: u8,
+        /// The latest event time of what was forgotten.
+        upto: EventTime,
+    },
 }
 
 impl IdRow {

@@ -1,15 +1,117 @@
-//! What events *mean*: pure graphs on timely and differential dataflow.
+//! Says what events *mean*: pure graphs on timely and differential dataflow.
 //!
 //! This crate owns the nouns (below) and the stages that turn one into the next. It knows no file, socket, clock or
 //! source of randomness: its manifest names no crate of that kind beyond timely itself, and `clippy.toml` refuses the
-//! rest. The root crate `headwater` feeds it and reads from it.
+//! rest. The crate `headwater` feeds it and reads from it; it can also be used alone.
+//!
+//! # The graph
+//!
+//! A stage is a function from streams to streams, named by a verb; [`pipeline`] alone knows their order. A box is one
+//! operator. Every arrow and every box is tracked tick by tick by all workers, so there are as few as can be.
+//!
+//! ```text
+//!                     Parcel: records, facts, clock of one tick
+//!                                      │
+//!                                 ┌────┴────┐
+//!                  ┌──────────────┤ unpack  ├────────────────────────┐
+//!              facts│             └────┬────┘                   clock│
+//!         (to workers)                 │records                      │
+//!             ┌────┴─────┐        ┌────┴────┐                        │
+//!             │ describe │        │ ingest  │  by event id; only     │
+//!             │ names ▣  │        └─┬──┬────┘  with de-duplication   │
+//!             │ classes ▣│   entries│  │records that count           │
+//!             └────┬─────┘        ◀─┘  │                             │
+//!           classes│              ┌────┴────┐                        │
+//!                  ├─────────────▶│  tally  ├────────┐ visits         │
+//!                  │              └─┬──┬────┘        │ (by user)      │
+//!                  │            sums│  │by class  ┌──┴─────────┐      │
+//!                  │                │  │(exchange)│ sessionize │      │
+//!                  │                │ ┌┴───────┐  │ sessions ▣ │      │
+//!                  │                │ │counts ▣│  └──┬───┬─────┘      │
+//!                  │                │ └┬───────┘ sessions│  │entries  │
+//!                  │                │  │              │  └──▶│       │
+//!                  │                │  │           ┌──┴────┐ │       │
+//!                  │                │  │           │ close │◀┼───────┘
+//!                  │                │  │           └──┬────┘ │
+//!                  ▼                ▼  ▼      closings▼      ▼
+//!                ┌──────────────────────────────────────────────┐
+//!                │ watch: changes of each settled tick          │
+//!                └──────────────────────────────────────────────┘
+//!                ▣ an arrangement: read as of a tick, by key
+//! ```
 //!
 //! # Glossary
-//! - [`EventTime`]: when something happened; data. [`Tick`]: when headwater learned of it; the dataflow timestamp.
-//! - [`Position`]: where a record lies (source, part, offset). [`Record`]: a decoded record, reduced to fixed-size
-//!   identities. [`Event`]: a record that counts, once per event id. [`DeadLetter`]: what could not become an event.
-//! - [`UserKey`], [`ShapeId`], [`SignatureId`], [`EventId`]: the persisted identities, all made in [`identity`].
-//! - [`Descriptor`]: what the rules may look at of all events that share a signature. [`Rule`]: a declared class.
+//!
+//! - **Tick** ([`Tick`]): when headwater learned of something; the dataflow timestamp. **Event time** ([`EventTime`]): when
+//!   it happened; data. A late event has an old event time and a new tick.
+//! - **Position** ([`Position`]): where a record lies (source, part, offset). **Record** ([`Record`]): a decoded record,
+//!   reduced to fixed-size identities. **Event** ([`Event`]): a record that counts, once per event id. **Dead letter**
+//!   ([`DeadLetter`]): what could not become an event, and why.
+//! - **Visit** ([`sessionize::Visit`]): an event with a user and a time. **Session** ([`sessionize::Session`]): visits of a
+//!   user of whom neighbours are at most the gap apart. **Closing** ([`close::Closing`]): a session whose gap has passed.
+//! - **Identities** ([`UserKey`], [`ShapeId`], [`SignatureId`], [`EventId`], [`SessionId`]): hashes that are kept on disk; all
+//!   are made in [`identity`]. **Fact** ([`describe::Fact`]): what such an identity stands for.
+//! - **Signature** ([`SignatureId`]): what the rules may look at of an event, spelt out by its **descriptor**
+//!   ([`Descriptor`]). **Class** ([`classify::Class`]): the name that rules give to a signature. **Rule** ([`Rule`]): a declared
+//!   class.
+//! - **View**: rows that are a function of the set of inputs. It changes by retraction: a row that is no more goes with
+//!   multiplicity -1, its successor comes with 1. **Journal**: rows that say what was seen when; they only come.
+//! - **Arrangement**: a view that is kept by key, to be read as of a tick. **Trace**: its batches. **Batch**: the changes of
+//!   some ticks. **Seal**: to say that no change before a tick comes any more. **Compact**: to forget the ticks of changes
+//!   before one.
+//! - **Fold** ([`operators::Fold`]): what a stateful operator does with a complete tick. **Capability**: timely's permit to
+//!   send at a tick; while one is held, the tick is in flight. **Frontier**: the ticks that may still come.
+//!
+//! # Time
+//!
+//! Stages and the scaffold below them are generic in a totally ordered time ([`TotalTime`]) at no cost: rows carry their time,
+//! and for `u64` the code is the same. [`engine`], [`changes`] and [`scan`] run on [`Tick`] alone: they say "before tick 7"
+//! to a world that has numbers. Partially ordered times would cost: a tick would have to be compared with each one before.
+//!
+//! # Example
+//!
+//! Events in, sessions out; one that comes late joins two sessions to one, and exactly these two are taken back:
+//!
+//! ```
+//! use dataflows::engine::{Engine, Input};
+//! use dataflows::pipeline::Settings;
+//! use dataflows::{Event, EventTime, Record, SignatureId, UserKey};
+//!
+//! const MINUTE: i64 = 60_000_000;
+//!
+//! fn click(minute: i64) -> Record {
+//!     let time = EventTime::from_micros(minute * MINUTE).expect("in range");
+//!     let event = Event { user: Some(UserKey::of("ann")), time: Ok(time), signature: SignatureId(1), details: None };
+//!     Record { event, identity: None }
+//! }
+//!
+//! timely::execute_directly(|worker| {
+//!     let mut engine = Engine::new(worker, Settings { gap: 30 * MINUTE, dedupe: None, clock: true });
+//!     // Each tick's changes: start and end in minutes, number of events, multiplicity.
+//!     let mut tick = |tick: u64, minutes: &[i64]| {
+//!         let records = minutes.iter().map(|minute| click(*minute)).collect();
+//!         engine.send(&mut Input { records, ..Input::default() });
+//!         engine.advance_to(tick + 1);
+//!         while engine.settled() <= tick {
+//!             Engine::wait(worker);
+//!         }
+//!         let changes = engine.changes(tick + 1).remove(&tick).unwrap_or_default();
+//!         let minutes = |time: EventTime| time.micros() / MINUTE;
+//!         let row = |((_, session), diff): &((UserKey, dataflows::sessionize::Session), isize)| {
+//!             (minutes(session.start), minutes(session.end), session.events, *diff)
+//!         };
+//!         changes.sessions.iter().map(row).collect::<Vec<_>>()
+//!     };
+//!     // More than half an hour lies between two of them: two sessions.
+//!     assert_eq!(tick(0, &[0, 10, 65]), [(0, 10, 2, 1), (65, 65, 1, 1)]);
+//!     // One extends the second session.
+//!     assert_eq!(tick(1, &[70]), [(65, 65, 1, -1), (65, 70, 2, 1)]);
+//!     // A late one lies within reach of both.
+//!     assert_eq!(tick(2, &[38]), [(0, 10, 2, -1), (0, 70, 5, 1), (65, 70, 2, -1)]);
+//! });
+//! ```
+
+#![warn(missing_docs)]
 
 pub mod changes;
 pub mod classify;

@@ -28,6 +28,7 @@ impl Position {
 /// What decoding makes of one payload.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Record {
+    /// What happened.
     pub event: Event,
     /// Present where duplicates of this record are to be recognised.
     pub identity: Option<Box<Identity>>,
@@ -36,8 +37,11 @@ pub struct Record {
 /// Something that happened, counted once. Without a user or a time it has a class, but belongs to no session.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Event {
+    /// Who did it; `None`: it says no user.
     pub user: Option<UserKey>,
+    /// When it happened, or why that is not known.
     pub time: Result<EventTime, NoTime>,
+    /// What the rules may look at.
     pub signature: SignatureId,
     /// Present where sessions sum or carry fields.
     pub details: Option<Box<Details>>,
@@ -64,6 +68,7 @@ pub enum Sessionless {
 }
 
 impl Sessionless {
+    /// Every reason, in the order of declaration.
     pub const ALL: [Sessionless; 3] = [Sessionless::NoUser, Sessionless::NoTime, Sessionless::UnreadableTime];
 
     /// The stable name of this reason in outputs.
@@ -79,9 +84,11 @@ impl Sessionless {
 /// What makes two records the same event (design §5).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
+    /// Equal ids are the same event.
     pub id: EventId,
     /// See [`crate::identity::payload_hash`].
     pub payload: [u64; 2],
+    /// Where the record lies.
     pub position: Position,
     /// Records further apart in event time than this many microseconds are not duplicates.
     pub horizon: i64,
@@ -91,7 +98,9 @@ pub struct Identity {
 /// place: an event has one allocation for all, as a rule.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Details {
+    /// Values of the fields that sessions sum.
     pub sums: SmallVec<[Measure; 2]>,
+    /// Values of the fields that sessions carry; `None`: the event has none.
     pub carried: SmallVec<[Option<Arc<str>>; 2]>,
 }
 

@@ -18,6 +18,7 @@ pub const UNCLASSIFIED: &str = "unclassified";
 pub struct Test {
     /// Index of the field in the plan.
     pub field: usize,
+    /// What is asked of it.
     pub predicate: Predicate,
 }
 
@@ -31,10 +32,16 @@ pub enum Predicate {
     /// The text of a value begins so.
     Prefix(String),
     /// A value is a number, or a text that is one, within these inclusive bounds.
-    Range { min: Option<f64>, max: Option<f64> },
+    Range {
+        /// `None`: no lower bound.
+        min: Option<f64>,
+        /// `None`: no upper bound.
+        max: Option<f64>,
+    },
 }
 
 impl Predicate {
+    /// Returns whether the predicate holds for the text of a value.
     pub fn holds(&self, value: &str) -> bool {
         match self {
             Predicate::Exists => true,
@@ -50,6 +57,7 @@ impl Predicate {
 /// What the rules may look at of all events that share a signature.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Descriptor {
+    /// The paths and kinds of their leaves.
     pub shape: ShapeId,
     /// The value of the type field: the default class.
     pub kind: Option<Arc<str>>,
@@ -66,9 +74,11 @@ pub struct Rule {
     pub priority: i64,
     /// Among equal priorities, lower goes first: the order in the configuration.
     pub order: u32,
+    /// All of these have to hold; none: it claims every event.
     pub when: Vec<Condition>,
 }
 
+/// The answer to one test that a rule wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Condition {
     /// Index of the test in the plan.

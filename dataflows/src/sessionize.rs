@@ -32,9 +32,13 @@ use timely::dataflow::channels::pact::Exchange;
 /// An event that can belong to a session: it has a user and a time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Visit {
+    /// Whose event it is.
     pub user: UserKey,
+    /// When it happened.
     pub time: EventTime,
+    /// What the rules may look at.
     pub signature: SignatureId,
+    /// What sessions sum and carry of it.
     pub details: Option<Box<Details>>,
 }
 
@@ -54,9 +58,11 @@ impl Visit {
 /// Sessions to be taken away, and what is left of them: how a deletion or a correction enters (design §5).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Replacement {
+    /// Whose sessions these are.
     pub user: UserKey,
     /// The range that was resolved, inclusive.
     pub from: EventTime,
+    /// End of the range, inclusive.
     pub to: EventTime,
     /// The sessions that were seen to intersect the range, sorted. If others do now, the replacement is rejected.
     pub sessions: Vec<SessionId>,
@@ -67,6 +73,7 @@ pub struct Replacement {
 /// A replacement that did not apply: the sessions had changed meanwhile. A row of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Rejection {
+    /// As it came.
     pub replacement: Replacement,
     /// The sessions that intersect the range now, sorted.
     pub found: Vec<SessionId>,
@@ -76,8 +83,11 @@ pub struct Rejection {
 /// one of its own, or extends the last one backwards. A row of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Late {
+    /// Whose event it is.
     pub user: UserKey,
+    /// When it happened.
     pub time: EventTime,
+    /// What the rules may look at.
     pub signature: SignatureId,
     /// Start of the session that it belongs to now.
     pub session: EventTime,
@@ -86,14 +96,17 @@ pub struct Late {
 /// A session that goes on under another id, since ids follow starts. A row of a journal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Lineage {
+    /// Whose session it is.
     pub user: UserKey,
     /// Start that it had.
     pub old: EventTime,
     /// Start of the session that it is now, or that it is part of.
     pub new: EventTime,
+    /// How it came to have another start.
     pub reason: Moved,
 }
 
+/// Why a session goes on under another id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Moved {
     /// An earlier event became its first.

@@ -33,6 +33,7 @@ impl EventTime {
         (Self::MIN.0..=Self::MAX.0).contains(&micros).then_some(EventTime(micros))
     }
 
+    /// Returns microseconds since 1970-01-01T00:00:00Z.
     #[inline]
     pub fn micros(self) -> i64 {
         self.0

@@ -13,8 +13,11 @@ use std::sync::Arc;
 /// forward seek to `(end >= time - gap)` lands on the first session that an event at `time` can touch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Session {
+    /// Time of its last event.
     pub end: EventTime,
+    /// Time of its first event.
     pub start: EventTime,
+    /// Its number of events.
     pub events: u64,
     /// Least signature among the events at `start`: ties break by content.
     pub first: SignatureId,
@@ -29,7 +32,9 @@ pub struct Session {
 /// session may be one of many millions, and has no room to grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SessionDetails {
+    /// Sums by field.
     pub sums: Box<[Measure]>,
+    /// First and last values by field; `None`: no event has the field.
     pub carried: Box<[Option<Carried>]>,
 }
 
@@ -37,11 +42,14 @@ pub struct SessionDetails {
 /// enters, the greatest exits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Carried {
+    /// Time and value of the first event that has the field.
     pub entry: (EventTime, Arc<str>),
+    /// Time and value of the last event that has the field.
     pub exit: (EventTime, Arc<str>),
 }
 
 impl Session {
+    /// Returns its id, which changes when its start does.
     pub fn id(&self, user: UserKey) -> SessionId {
         SessionId::of(user, self.start)
     }
@@ -52,6 +60,7 @@ impl Session {
         single.into_iter().chain(self.counts.iter().flat_map(|counts| counts.iter().copied()))
     }
 
+    /// Returns what is summed and carried; `None`: no field is.
     pub fn details(&self) -> Option<&SessionDetails> {
         self.details.as_deref()
     }

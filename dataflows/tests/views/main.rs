@@ -10,6 +10,7 @@ mod live;
 mod oracle;
 mod run;
 mod seen;
+mod size;
 mod steps;
 
 use oracle::Oracle;
