@@ -2,6 +2,7 @@
 //! Beside it, how many events belong to no session and why, and on its way the events that do: one pass does it all.
 
 use crate::classify::{Class, ClassSpine};
+use crate::hashed::Hashed;
 use crate::identity::SignatureId;
 use crate::operators::trace::SpanOf;
 use crate::operators::{Capabilities, Fold, Keyed, Output, Passage, Turn, each};
@@ -14,7 +15,7 @@ use differential_dataflow::operators::arrange::arrangement::arrange_core;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::{KeyBatcher, KeySpine};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 
@@ -99,8 +100,7 @@ impl<T: TotalTime> Fold<T> for Tallying<T> {
 
     fn tick(&mut self, tick: &T, sums: &mut Sums, at: &Capabilities<T>) -> Turn {
         let Sums { by_signature, by_reason, past, classes } = std::mem::take(sums);
-        let mut counts: Vec<_> = by_signature.into_iter().collect();
-        counts.sort_unstable();
+        let counts = by_signature.into_sorted();
         let signatures = counts.iter().map(|(row, count)| (CountedBy::Signature(*row), *count));
         let reasons = by_reason.into_iter().map(|(reason, count)| (CountedBy::Reason(reason), count));
         self.sums.give(at, signatures.chain(reasons).map(|(row, count)| (row, tick.clone(), count)));
@@ -113,7 +113,7 @@ impl<T: TotalTime> Fold<T> for Tallying<T> {
 /// What has arrived for a tick that is not complete yet.
 #[derive(Default)]
 struct Sums {
-    by_signature: HashMap<SignatureHour, isize, foldhash::fast::FixedState>,
+    by_signature: Hashed<SignatureHour, isize>,
     by_reason: BTreeMap<Sessionless, isize>,
     past: Vec<(SignatureHour, isize)>,
     classes: Vec<((SignatureId, Class), isize)>,
@@ -124,7 +124,7 @@ impl Sums {
     #[inline]
     fn event(&mut self, event: Event) -> Option<Visit> {
         let hour = event.time.ok().map(EventTime::hour);
-        *self.by_signature.entry((event.signature, hour)).or_insert(0) += 1;
+        *self.by_signature.or_default((event.signature, hour)) += 1;
         let visit = Visit::of(event);
         visit.map_err(|reason| *self.by_reason.entry(reason).or_insert(0) += 1).ok()
     }

@@ -8,12 +8,13 @@
 //! as old as these whose id is not known is let through and counted as not checked. Within the bound the outcome
 //! depends on the records alone, except for conflicts, which are reported.
 
+use crate::hashed::Hashed;
 use crate::identity::EventId;
 use crate::operators::{Capabilities, Fold, Keyed, Output, Turn};
 use crate::record::{Event, Identity, Position, Record};
 use crate::time::{EventTime, Tick, TotalTime};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap, hash_map};
+use std::collections::BTreeMap;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::Exchange;
 
@@ -163,7 +164,7 @@ struct Ids {
 /// The ids of one shard that counted.
 #[derive(Default)]
 struct Shard {
-    known: HashMap<EventId, Counted, foldhash::fast::FixedState>,
+    known: Hashed<EventId, Counted>,
     /// Further events of ids that were used again outside of the horizon.
     again: BTreeMap<EventId, Vec<Counted>>,
     /// In both.
@@ -257,20 +258,17 @@ impl Ids {
 impl Shard {
     fn insert(&mut self, id: EventId, counted: Counted) {
         self.events += 1;
-        match self.known.entry(id) {
-            hash_map::Entry::Vacant(place) => {
-                place.insert(counted);
-            }
-            hash_map::Entry::Occupied(_) => self.again.entry(id).or_default().push(counted),
+        if let Some(counted) = self.known.insert_new(id, counted) {
+            self.again.entry(id).or_default().push(counted);
         }
     }
 
     /// Each event goes by its own time, whichever of its id came first: what stays follows from the rows alone, so it is
     /// the same after a snapshot, and nothing later than `forgotten` is missing.
     fn forget(&mut self, number: u8, changes: &mut Vec<(IdRow, isize)>) {
-        let again = self.again.values().flatten();
-        #[expect(clippy::disallowed_methods, reason = "only a median of them is used")]
-        let mut times: Vec<_> = self.known.values().chain(again).map(|counted| counted.time).collect();
+        let mut times: Vec<_> = self.again.values().flatten().map(|counted| counted.time).collect();
+        // A median of them is all that is used.
+        self.known.values_in_no_order(|counted| times.push(counted.time));
         let middle = times.len() / 2;
         let (_, cut, _) = times.select_nth_unstable(middle);
         let cut = *cut;
@@ -287,7 +285,8 @@ impl Shard {
             !others.is_empty()
         });
         let again = &mut self.again;
-        self.known.retain(|id, counted| {
+        // What goes is sorted below.
+        self.known.retain_in_no_order(|id, counted| {
             if keep(id, counted) {
                 return true;
             }

@@ -120,6 +120,7 @@ pub mod counts;
 pub mod dead_letter;
 pub mod describe;
 pub mod engine;
+mod hashed;
 pub mod identity;
 pub mod ingest;
 pub mod operators;
