@@ -24,7 +24,7 @@ pub struct Descent {
     /// There is an array at the path that is to be exploded.
     pub exploded: bool,
     /// Scratch for strings with escapes.
-    pub unescaped: Vec<u8>,
+    pub unescaped: String,
     stack: Vec<Frame>,
 }
 
@@ -262,7 +262,7 @@ impl Descent {
 #[inline]
 fn key(
     json: &mut Tokens,
-    unescaped: &mut Vec<u8>,
+    unescaped: &mut String,
     object: Frame,
     found: &mut Findings,
     paths: &PathSet,

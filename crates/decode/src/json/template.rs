@@ -101,7 +101,7 @@ impl Step {
 impl Templates {
     /// Reads `text` if it is a payload of a known layout; `None` says nothing about it, nor does `reading` then.
     #[inline]
-    pub fn follow(&self, text: &str, unescaped: &mut Vec<u8>, reading: &mut Reading) -> Option<ShapeId> {
+    pub fn follow(&self, text: &str, unescaped: &mut String, reading: &mut Reading) -> Option<ShapeId> {
         reading.clear();
         let mut json = Tokens::of(text);
         let mut at = &self.steps[0];
@@ -187,7 +187,7 @@ mod tests {
         learn(&mut templates, "a", "b");
         let mut reading = Reading::default();
         let mut follow = |text| {
-            let shape = templates.follow(text, &mut Vec::new(), &mut reading)?;
+            let shape = templates.follow(text, &mut String::new(), &mut reading)?;
             assert_eq!((reading.has(4), reading.first(4)), (true, None));
             Some((shape, reading.first(3)?.text.to_owned()))
         };

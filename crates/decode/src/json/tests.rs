@@ -229,9 +229,9 @@ fn guards() {
         (br#"{"a":1e+}"#, "expected a digit at byte 8"),
         (br#"{"a":+1}"#, "expected a value"),
         (br#"{"a":nul}"#, "expected `true`, `false` or `null`"),
-        (b"{\"a\":\"\x01\"}", "a string has a control character or an invalid escape"),
-        (br#"{"\x":1}"#, "a string has a control character or an invalid escape"),
-        (br#"{"a":"\ud834"}"#, "a string has a control character or an invalid escape"),
+        (b"{\"a\":\"\x01\"}", "a string has a control character at byte 6"),
+        (br#"{"\x":1}"#, "a string has an invalid escape at byte 2"),
+        (br#"{"a":"\ud834"}"#, "a string has an invalid escape at byte 6"),
     ] {
         let fault = fault(payload, limits).unwrap();
         assert_eq!(fault.reason, Reason::NoJson);

@@ -1,11 +1,8 @@
-//! The tokens of a JSON text. Strings with escapes are sonic-rs' business. Setting up its parser costs more than reading
-//! what is simple and frequent: strings without escapes, numbers (of which only the text is wanted), and what lies
-//! between.
+//! The tokens of a JSON text. Of a number only the text is wanted, so none is computed; strings without escapes, which are
+//! frequent, are borrowed.
 
 use crate::fault::Fault;
 use dataflows::{Reason, ValueKind};
-use sonic_rs::Read;
-use sonic_rs::parser::{Parser, Reference};
 use wide::u8x16;
 
 /// What is left of a text.
@@ -53,7 +50,7 @@ impl<'p> Tokens<'p> {
 
     /// The scalar whose `first` byte was the last to be read.
     #[inline]
-    pub fn scalar<'s>(&mut self, first: u8, buffer: &'s mut Vec<u8>) -> Result<(ValueKind, &'s str), Fault>
+    pub fn scalar<'s>(&mut self, first: u8, buffer: &'s mut String) -> Result<(ValueKind, &'s str), Fault>
     where
         'p: 's,
     {
@@ -68,7 +65,7 @@ impl<'p> Tokens<'p> {
 
     /// The rest of a string, after its opening quote; unescaped into `buffer` if it has to be.
     #[inline]
-    pub fn string<'s>(&mut self, buffer: &'s mut Vec<u8>) -> Result<&'s str, Fault>
+    pub fn string<'s>(&mut self, buffer: &'s mut String) -> Result<&'s str, Fault>
     where
         'p: 's,
     {
@@ -84,23 +81,65 @@ impl<'p> Tokens<'p> {
 
     /// The same for a string that has escapes or is faulty.
     #[cold]
-    fn escaped<'s>(&mut self, buffer: &'s mut Vec<u8>) -> Result<&'s str, Fault>
-    where
-        'p: 's,
-    {
-        let mut parser = Parser::new(Read::from(&self.text[self.at..]));
-        match parser.parse_str(buffer) {
-            Ok(string) => {
-                self.at += parser.offset();
-                Ok(match string {
-                    Reference::Borrowed(string) => string,
-                    Reference::Copied(string) => string,
-                })
+    fn escaped<'s>(&mut self, buffer: &'s mut String) -> Result<&'s str, Fault> {
+        buffer.clear();
+        loop {
+            let rest = &self.text[self.at..];
+            let plain = plain(rest.as_bytes());
+            buffer.push_str(&rest[..plain]);
+            let special = rest.as_bytes().get(plain);
+            self.at += plain + usize::from(special.is_some());
+            match special {
+                Some(b'"') => return Ok(buffer),
+                Some(b'\\') => buffer.push(self.escape()?),
+                Some(_) => return Err(no_json("a string has a control character", self.at - 1)),
+                None => return Err(cut_short()),
             }
-            Err(error) if error.is_eof() => Err(cut_short()),
-            Err(error) => {
-                Err(no_json("a string has a control character or an invalid escape", self.at + error.offset()))
+        }
+    }
+
+    /// The character that an escape means, after its backslash.
+    fn escape(&mut self) -> Result<char, Fault> {
+        let start = self.at - 1;
+        let wrong = || no_json("a string has an invalid escape", start);
+        let byte = *self.text.as_bytes().get(self.at).ok_or_else(cut_short)?;
+        self.at += 1;
+        Ok(match byte {
+            b'"' | b'\\' | b'/' => char::from(byte),
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => {
+                let first = self.unit(start)?;
+                // Beyond 2^16 there are two halves, each an escape of its own.
+                let pair = (0xd800..0xdc00).contains(&first);
+                let number = match self.text[self.at..].strip_prefix("\\u") {
+                    Some(_) if pair => {
+                        self.at += 2;
+                        let second = self.unit(start)?.checked_sub(0xdc00).filter(|low| *low < 0x400);
+                        0x10000 + ((first - 0xd800) << 10) + second.ok_or_else(wrong)?
+                    }
+                    None if pair && "\\u".starts_with(&self.text[self.at..]) => return Err(cut_short()),
+                    _ => first,
+                };
+                char::from_u32(number).ok_or_else(wrong)?
             }
+            _ => return Err(wrong()),
+        })
+    }
+
+    /// The four hexadecimal digits of the escape that begins at `start`.
+    fn unit(&mut self, start: usize) -> Result<u32, Fault> {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let digits = rest.iter().take(4).map_while(|byte| char::from(*byte).to_digit(16));
+        let (count, unit) = digits.fold((0, 0), |(count, unit), digit| (count + 1, unit << 4 | digit));
+        self.at += count;
+        match count {
+            4 => Ok(unit),
+            _ if self.at == self.text.len() => Err(cut_short()),
+            _ => Err(no_json("a string has an invalid escape", start)),
         }
     }
 
@@ -204,6 +243,35 @@ fn cut_short() -> Fault {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    proptest! {
+        /// Escapes of every kind, whole, cut short and wrong: what is read, or whether it is faulty, is what serde_json says.
+        #[test]
+        fn strings_are_what_serde_json_reads(
+            parts in prop::collection::vec(
+                prop_oneof![
+                    r#"[a-z\u{e9}\u{1d11e} /]{0,20}"#,
+                    r#"\\["\\/bfnrtxu0 ]"#,
+                    r#"\\u[0-9a-fA-FdD+]{0,4}"#,
+                    r#"\\u[dD][89aAbB][0-9a-f]{2}(\\u[dD][c-fC-F][0-9a-f]{2})?"#,
+                    "[\"\u{1}\n\u{7f}]",
+                ],
+                0..6,
+            )
+        ) {
+            let text = format!("{}\"", parts.concat());
+            let mut tokens = Tokens::of(&text);
+            let mut buffer = String::new();
+            let read = tokens.string(&mut buffer).ok().map(str::to_owned);
+            let whole = format!("\"{text}");
+            let mut expected = serde_json::Deserializer::from_str(&whole).into_iter::<String>();
+            let string = expected.next().and_then(Result::ok);
+            if string.is_some() {
+                prop_assert_eq!(tokens.at() + 1, expected.byte_offset());
+            }
+            prop_assert_eq!(read, string);
+        }
+    }
 
     proptest! {
         #[test]
