@@ -202,7 +202,7 @@ fn scan(visits: &[Visit]) -> Vec<Scanned> {
             Some((_, count)) => *count += 1,
             None => last.counts.push((visit.signature, 1)),
         }
-        last.sum += visit.details.as_ref().map_or(0, |details| details.sums[0].millionths);
+        last.sum += visit.details.as_ref().map_or(0, |details| details.sums[0].sum.millionths());
     }
     assert!(sessions.iter().all(|session| session.start <= session.end));
     sessions

@@ -16,6 +16,7 @@ pub mod dead_letters;
 pub mod filter;
 pub mod late;
 pub mod place;
+pub mod predicate;
 mod row;
 mod schema;
 pub mod session_lineage;

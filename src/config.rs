@@ -4,6 +4,7 @@
 pub(crate) mod address;
 mod error;
 mod events;
+mod expression;
 mod fields;
 mod http;
 mod log;
@@ -75,10 +76,10 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     let mut sources = sources::check(&typed.source.0, &base, folder, needs_paths, problems);
     let mut fields = Fields::check(&typed.fields, problems);
     let mut sessions = sessions::check(&typed.sessions, &mut fields, problems);
-    let (tests, rules) = rules::compile(&typed.class.0, &mut fields, problems);
+    let (tests, rules) = rules::compile(text, &typed.class.0, &mut fields, problems);
     let fields = fields.into_plan();
     let schemas = Schemas::new(&sessions.schema(&fields));
-    let sinks = sinks::check(&typed.sink.0, &schemas, folder, problems);
+    let sinks = sinks::check(text, &typed.sink.0, &schemas, folder, problems);
     if overrides.run || (overrides.live && overrides.files.is_empty() && sources.iter().any(SourcePlan::is_of_run)) {
         sources::check_for_run(&typed, &sources, problems);
     }

@@ -8,15 +8,16 @@ use crate::collections::sessions::SessionSchema;
 use crate::error::Error;
 use crate::observe::memory;
 use crate::plan::{Plan, SourcePlan};
-use crate::replay::summary::Summary;
+use crate::replay::summary::{Summary, Unmatched};
 use crate::source::{self, Chunking, Chunks, Part, Source};
 use crate::tables::{self, DeadLetterSpool, OutputFormat, SessionPart, SessionWriter, Staging};
+use crate::text::nearest::nearest;
 use crate::text::progress::{Progress, ProgressMode};
 use dataflows::classify::Class;
-use dataflows::{DeadLetter, EventTime, Position, Reason, Sessionless};
+use dataflows::{DeadLetter, EventTime, Position, Reason, Rule, Sessionless};
 use headwater_decode::interpret::Range;
 use resolve::Totals;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -134,7 +135,27 @@ fn summarize(plan: &Plan, options: &Options, shares: &[Share]) -> Summary {
             *summary.dead_letter_reasons.entry(reason.code().into()).or_default() += letters;
         }
     }
+    summary.unmatched = unmatched(plan, shares);
     summary
+}
+
+/// The rules that no event fits, each with the fields that it asks and that no event has.
+fn unmatched(plan: &Plan, shares: &[Share]) -> Vec<Unmatched> {
+    let met = |rule: &Rule| shares.iter().any(|share| share.tally.rules.contains(&rule.order));
+    let is_there = |field: &usize| shares.iter().any(|share| share.tally.fields.contains(field));
+    let without = plan.rules.iter().filter(|rule| !met(rule));
+    let unmatched = without.map(|rule| {
+        let mut fields = BTreeSet::new();
+        rule.when.each(&mut |condition| _ = fields.insert(plan.tests[condition.test as usize].field));
+        let name = |field: &usize| plan.fields[*field].name.clone();
+        let missing: Vec<String> = fields.iter().filter(|field| !is_there(field)).map(name).collect();
+        let others = || {
+            plan.fields.iter().map(|field| field.name.as_str()).filter(|name| !missing.iter().any(|one| one == name))
+        };
+        let near = missing.iter().find_map(|name| nearest(name, others())).map(str::to_owned);
+        Unmatched { class: rule.name.clone(), rule: rule.order + 1, missing, near }
+    });
+    unmatched.collect()
 }
 
 /// Reads the payloads of conflicting duplicates again, since a graph carries none, and makes dead letters of them.

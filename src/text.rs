@@ -127,22 +127,6 @@ pub(crate) fn span(seconds: f64) -> String {
     }
 }
 
-/// Writes `millionths` as an exact decimal number, as short as it can be: `12.5`.
-pub(crate) fn decimal(millionths: i128, out: &mut Vec<u8>) -> io::Result<()> {
-    use std::io::Write as _;
-    const ONE: u128 = 1_000_000;
-    let magnitude = millionths.unsigned_abs();
-    let sign = if millionths < 0 { "-" } else { "" };
-    write!(out, "{sign}{}", magnitude / ONE)?;
-    if !magnitude.is_multiple_of(ONE) {
-        write!(out, ".{:06}", magnitude % ONE)?;
-        while out.last() == Some(&b'0') {
-            out.pop();
-        }
-    }
-    Ok(())
-}
-
 /// RFC 3339 in UTC, with as many digits after the second as it takes.
 pub(crate) fn rfc3339(time: EventTime) -> String {
     const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);

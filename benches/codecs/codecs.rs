@@ -174,7 +174,8 @@ fn plain(visit: &Visit) -> abomonated::Visit {
 fn detailed(visit: &Visit) -> abomonated::DetailedVisit {
     let details = visit.details.as_ref().unwrap();
     let sum = details.sums[0];
-    let (low, high) = (sum.millionths as u64, (sum.millionths >> 64) as u64);
+    let millionths = sum.sum.millionths();
+    let (low, high) = (millionths as u64, (millionths >> 64) as u64);
     let carried = details.carried[0].as_deref().unwrap_or_default().to_owned();
     abomonated::DetailedVisit { visit: plain(visit), sum: [low, high, sum.numbers, sum.others], carried }
 }

@@ -1,7 +1,7 @@
 //! The workload of `sessionize`: visits of Zipf-distributed users in the order of their arrival, some late, and a bot.
 
 use dataflows::sessionize::Visit;
-use dataflows::{Details, EventTime, Measure, SignatureId, UserKey};
+use dataflows::{Decimal, Details, EventTime, Measure, SignatureId, UserKey};
 use headwater::generate::random::{Random, Zipf};
 use std::sync::Arc;
 
@@ -119,7 +119,9 @@ impl Workload {
         let details = self.details.then(|| {
             let cents = i128::from(arrival.time / 1000 % 10_000);
             Box::new(Details {
-                sums: [Measure { millionths: cents * 10_000, numbers: 1, others: 0 }].into_iter().collect(),
+                sums: [Measure { sum: Decimal::from_millionths(cents * 10_000), numbers: 1, others: 0 }]
+                    .into_iter()
+                    .collect(),
                 carried: [Some(Arc::clone(&PLATFORMS[arrival.signature as usize % PLATFORMS.len()]))]
                     .into_iter()
                     .collect(),

@@ -118,6 +118,7 @@ pub mod classify;
 pub mod close;
 pub mod counts;
 pub mod dead_letter;
+pub mod decimal;
 pub mod describe;
 pub mod engine;
 mod hashed;
@@ -133,7 +134,8 @@ pub mod sessionize;
 pub mod time;
 
 pub use dead_letter::{DeadLetter, Reason};
+pub use decimal::Decimal;
 pub use identity::{EventId, PathHash, SessionId, ShapeId, SignatureId, UserKey, ValueKind};
 pub use record::{Details, Event, Identity, Measure, NoTime, Position, Record, Sessionless};
-pub use rules::{Condition, Descriptor, Rule};
+pub use rules::{Condition, Conditions, Descriptor, Rule};
 pub use time::{EventTime, Tick, TotalTime};

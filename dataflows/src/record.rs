@@ -1,6 +1,7 @@
 //! A decoded record, reduced to small fixed-size identities so that it can cross between workers cheaply. The strings
 //! behind the identities (user names, class names) travel once, beside the records.
 
+use crate::decimal::Decimal;
 use crate::identity::{EventId, SignatureId, UserKey};
 use crate::time::EventTime;
 use serde::{Deserialize, Serialize};
@@ -107,8 +108,7 @@ pub struct Details {
 /// An exact sum: what is no number is counted, not summed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Measure {
-    /// Sum in millionths.
-    pub millionths: i128,
+    pub sum: Decimal,
     /// How many values were summed.
     pub numbers: u64,
     /// How many values were present and no number.
@@ -118,7 +118,7 @@ pub struct Measure {
 impl Measure {
     /// Commutative and associative. Overflow needs 10^14 values at the largest magnitude that reading lets in.
     pub fn add(&mut self, other: &Measure) {
-        self.millionths = self.millionths.saturating_add(other.millionths);
+        self.sum = self.sum.saturating_add(other.sum);
         self.numbers += other.numbers;
         self.others += other.others;
     }

@@ -6,8 +6,10 @@
 //! of signatures is bounded by the tests and the types, whatever values the fields take, and a changed rule relabels
 //! signatures without reading one event again. A rule that needs a test which no signature answered is a replay.
 
+use crate::decimal::{Decimal, Exact};
 use crate::identity::ShapeId;
 use serde::{Deserialize, Serialize};
+use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 /// Class of an event that has no type and that no rule claims.
@@ -31,12 +33,29 @@ pub enum Predicate {
     OneOf(Vec<String>),
     /// The text of a value begins so.
     Prefix(String),
-    /// A value is a number, or a text that is one, within these inclusive bounds.
+    /// As releases up to 0.1.0 compared numbers, through floating point; bounds are inclusive. Only data folders that they
+    /// wrote still ask it, since the answers of their events are those.
     Range {
         /// `None`: no lower bound.
         min: Option<f64>,
         /// `None`: no upper bound.
         max: Option<f64>,
+    },
+    /// A value is a number, or a text that is one, and equals one of these. Sorted.
+    Numbers(Vec<Decimal>),
+    /// A value is a number, or a text that is one, within these bounds.
+    Number {
+        /// The lower one.
+        min: Bound<Decimal>,
+        /// The upper one.
+        max: Bound<Decimal>,
+    },
+    /// The text of a value is within these bounds, in the order of its bytes.
+    Text {
+        /// The lower one.
+        min: Bound<String>,
+        /// The upper one.
+        max: Bound<String>,
     },
 }
 
@@ -50,6 +69,35 @@ impl Predicate {
             Predicate::Range { min, max } => value.trim().parse::<f64>().is_ok_and(|number| {
                 number.is_finite() && min.is_none_or(|min| min <= number) && max.is_none_or(|max| number <= max)
             }),
+            Predicate::Numbers(numbers) => Exact::parse(value)
+                .is_some_and(|number| numbers.binary_search_by(|other| Exact::from(*other).cmp(&number)).is_ok()),
+            Predicate::Number { min, max } => {
+                Exact::parse(value).is_some_and(|number| (min.map(Exact::from), max.map(Exact::from)).contains(&number))
+            }
+            Predicate::Text { min, max } => {
+                let within = (min.as_ref().map(String::as_str), max.as_ref().map(String::as_str));
+                RangeBounds::<&str>::contains(&within, &value)
+            }
+        }
+    }
+
+    /// Returns what releases up to 0.1.0 asked instead; `None` if they asked the same, or could not ask it.
+    pub fn former(&self) -> Option<Predicate> {
+        let float = |bound: &Bound<Decimal>| match bound {
+            Bound::Included(number) => Some(Some(number.to_string().parse().ok()?)),
+            Bound::Excluded(_) => None,
+            Bound::Unbounded => Some(None),
+        };
+        match self {
+            Predicate::Numbers(numbers) => match numbers.as_slice() {
+                [number] => {
+                    let number = Bound::Included(*number);
+                    Some(Predicate::Range { min: float(&number)?, max: float(&number)? })
+                }
+                _ => None,
+            },
+            Predicate::Number { min, max } => Some(Predicate::Range { min: float(min)?, max: float(max)? }),
+            _ => None,
         }
     }
 }
@@ -65,7 +113,7 @@ pub struct Descriptor {
     pub answers: Vec<bool>,
 }
 
-/// A declared class: events for which all conditions hold belong to it.
+/// A declared class: events for which its conditions hold belong to it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Rule {
     /// The class that it gives.
@@ -74,8 +122,19 @@ pub struct Rule {
     pub priority: i64,
     /// Among equal priorities, lower goes first: the order in the configuration.
     pub order: u32,
-    /// All of these have to hold; none: it claims every event.
-    pub when: Vec<Condition>,
+    /// The answers that it wants.
+    pub when: Conditions,
+}
+
+/// Wanted answers, combined. There is no `not`: it is a condition that wants the other answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Conditions {
+    /// This one.
+    One(Condition),
+    /// None of them: every event.
+    All(Vec<Conditions>),
+    /// None of them: no event.
+    Any(Vec<Conditions>),
 }
 
 /// The answer to one test that a rule wants.
@@ -88,8 +147,108 @@ pub struct Condition {
 }
 
 impl Rule {
-    /// A test that the descriptor does not answer does not hold, whatever answer is wanted.
     pub fn claims(&self, descriptor: &Descriptor) -> bool {
-        self.when.iter().all(|condition| descriptor.answers.get(condition.test as usize) == Some(&condition.answer))
+        self.when.hold(&descriptor.answers)
+    }
+}
+
+impl Conditions {
+    /// Tells whether they hold for certain. A test that has no answer is unknown: neither answer to it is there.
+    pub fn hold(&self, answers: &[bool]) -> bool {
+        match self {
+            Conditions::One(condition) => answers.get(condition.test as usize) == Some(&condition.answer),
+            Conditions::All(all) => all.iter().all(|conditions| conditions.hold(answers)),
+            Conditions::Any(any) => any.iter().any(|conditions| conditions.hold(answers)),
+        }
+    }
+
+    /// Calls `with` for each single condition.
+    pub fn each(&self, with: &mut impl FnMut(Condition)) {
+        match self {
+            Conditions::One(condition) => with(*condition),
+            Conditions::All(of) | Conditions::Any(of) => of.iter().for_each(|conditions| conditions.each(with)),
+        }
+    }
+
+    /// Returns the same conditions of other tests.
+    #[must_use]
+    pub fn map(&self, test: &impl Fn(u32) -> u32) -> Conditions {
+        let each = |of: &[Conditions]| of.iter().map(|conditions| conditions.map(test)).collect();
+        match self {
+            Conditions::One(condition) => Conditions::One(Condition { test: test(condition.test), ..*condition }),
+            Conditions::All(all) => Conditions::All(each(all)),
+            Conditions::Any(any) => Conditions::Any(each(any)),
+        }
+    }
+}
+
+/// All of them have to hold.
+impl FromIterator<Condition> for Conditions {
+    fn from_iter<I: IntoIterator<Item = Condition>>(conditions: I) -> Conditions {
+        Conditions::All(conditions.into_iter().map(Conditions::One).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(text: &str) -> Decimal {
+        Decimal::literal(text).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_compared_exactly() {
+        let at_least = Predicate::Number { min: Bound::Included(number("0.01")), max: Bound::Unbounded };
+        let above = Predicate::Number { min: Bound::Excluded(number("0.01")), max: Bound::Included(number("2")) };
+        let equal = Predicate::Numbers(vec![number("0.01"), number("9007199254740993")]);
+        for (value, expected) in [
+            ("0.01", [true, false, true]),
+            (" 1e-2 ", [true, false, true]),
+            ("0.0100000000000000000000001", [true, true, false]),
+            ("0.0099999999999999999999999", [false, false, false]),
+            ("2.0", [true, true, false]),
+            ("2.0000001", [true, false, false]),
+            ("9007199254740992", [true, false, false]),
+            ("9007199254740993", [true, false, true]),
+            ("1e300", [true, false, false]),
+            ("-1e300", [false, false, false]),
+            ("NaN", [false, false, false]),
+            ("one", [false, false, false]),
+        ] {
+            assert_eq!([&at_least, &above, &equal].map(|predicate| predicate.holds(value)), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn texts_are_in_the_order_of_their_bytes() {
+        let of_may = Predicate::Text { min: Bound::Included("2024-05".into()), max: Bound::Excluded("2024-06".into()) };
+        for (value, expected) in [("2024-05-31", true), ("2024-06", false), ("2024-04-30", false), ("2024-05", true)] {
+            assert_eq!(of_may.holds(value), expected, "{value}");
+        }
+    }
+
+    /// Data folders of those releases hold these tests, and the answers to them.
+    #[test]
+    fn what_former_releases_asked_is_known() {
+        let included = |text| Bound::Included(number(text));
+        let range = |min, max| Some(Predicate::Range { min, max });
+        let of = |min, max| Predicate::Number { min, max }.former();
+        assert_eq!(of(included("0.01"), Bound::Unbounded), range(Some(0.01), None));
+        assert_eq!(of(included("1"), included("2.5")), range(Some(1.0), Some(2.5)));
+        assert_eq!(of(Bound::Excluded(number("1")), Bound::Unbounded), None);
+        assert_eq!(Predicate::Numbers(vec![number("2.5")]).former(), range(Some(2.5), Some(2.5)));
+        assert_eq!(Predicate::Numbers(vec![number("1"), number("2")]).former(), None);
+        assert_eq!(Predicate::Exists.former(), None);
+    }
+
+    #[test]
+    fn a_test_without_an_answer_is_unknown() {
+        let one = |test, answer| Conditions::One(Condition { test, answer });
+        let either = Conditions::Any(vec![one(0, true), one(5, true), one(5, false)]);
+        assert!(either.hold(&[true]));
+        assert!(!either.hold(&[false]));
+        assert!(!Conditions::All(vec![one(0, false), one(5, false)]).hold(&[false]));
+        assert!(Conditions::All(vec![]).hold(&[]) && !Conditions::Any(vec![]).hold(&[true]));
     }
 }

@@ -8,7 +8,10 @@ pub(super) const DEFINITION: Definition = Definition {
     nature: Nature::View,
     key: &["class", "hour"],
     lookup: &["class"],
-    columns: |_| Column::plain([("class", Kind::Text), ("hour", Kind::Text), ("events", Kind::Integer)]),
+    columns: |_| {
+        let columns = [("class", Kind::Text), ("hour", Kind::Text), ("events", Kind::Integer)];
+        Column::nullable(Column::plain(columns), &["hour"])
+    },
     decode,
     same_key: |one, other| same_columns(decode(one), decode(other), 2),
     held: Held::Counts,

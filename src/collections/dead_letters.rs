@@ -10,7 +10,7 @@ pub(super) const DEFINITION: Definition = Definition {
     key: &["part", "offset", "byte"],
     lookup: &["source"],
     columns: |_| {
-        Column::plain([
+        let columns = Column::plain([
             ("source", Kind::Text),
             ("part", Kind::Integer),
             ("offset", Kind::Integer),
@@ -20,7 +20,8 @@ pub(super) const DEFINITION: Definition = Definition {
             ("length", Kind::Integer),
             ("payload", Kind::Text),
             ("payload_base64", Kind::Text),
-        ])
+        ]);
+        Column::nullable(columns, &["payload", "payload_base64"])
     },
     decode,
     same_key: no_key,

@@ -1,73 +1,23 @@
 //! Predicates over the rows of a collection: what readers and sinks say they want.
-//!
-//! ```text
-//! any   = all ("or" all)*
-//! all   = one ("and" one)*
-//! one   = "not" one | "(" any ")" | FIELD op VALUE | FIELD "in" "(" VALUE ("," VALUE)* ")"
-//!       | FIELD "starts_with" TEXT | FIELD "has" TEXT
-//! op    = "=" | "!=" | "<" | "<=" | ">" | ">="
-//! FIELD = a column, or classes.NAME: how many events of a class a session has
-//! VALUE = "text" | 12 | -1.5 | null
-//! ```
-//! `has` asks whether a session has an event of a class. Nothing is less or greater than null.
 
-mod parse;
 #[cfg(test)]
 mod tests;
-mod values;
 
-use crate::collections::{Row, Schema, Value};
+use super::predicate::{self, Found, Kind, Literal, Name, Names, Op, Predicate, PredicateError, Values};
+use super::{Row, Schema, Value};
+use crate::text::nearest::nearest;
+use dataflows::Decimal;
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
-pub use values::Values;
-
-/// A filter that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the filter is wrong at character {at}: {message}")]
-pub struct FilterError {
-    /// From 1.
-    pub at: usize,
-    pub message: String,
-}
 
 /// A predicate, bound to the columns of one collection.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Filter {
-    All(Vec<Filter>),
-    Any(Vec<Filter>),
-    Not(Box<Filter>),
-    Compare(Field, Op, Literal),
-    /// One of these.
-    In(Field, Values),
-    StartsWith(Field, String),
-    /// The column of classes has this one.
-    Has(usize, String),
-}
+pub type Filter = Predicate<Field>;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Field {
     Column(usize),
     /// Events of one class, in the column of classes.
     Class(usize, String),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
-    Equal,
-    NotEqual,
-    Less,
-    AtMost,
-    Greater,
-    AtLeast,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum Literal {
-    Null,
-    Text(String),
-    /// In millionths.
-    Number(i128),
 }
 
 /// A value that a matching row has in a column: `(column, text)`.
@@ -78,8 +28,8 @@ impl Filter {
     ///
     /// # Errors
     /// Where it is wrong, and what would be right.
-    pub fn parse(text: &str, schema: &Schema) -> Result<Filter, FilterError> {
-        parse::filter(text, schema)
+    pub fn parse(text: &str, schema: &Schema) -> Result<Filter, PredicateError> {
+        predicate::parse(text, &mut Columns(schema))
     }
 
     /// Rows that have `value` in one of the columns that the collection is looked up by.
@@ -89,69 +39,30 @@ impl Filter {
         Filter::any(columns.map(equal).collect())
     }
 
-    /// Rows that fit one of `filters`. What they say of equal values becomes one list for each field, in which a row's value
-    /// is looked up.
-    pub fn any(filters: Vec<Filter>) -> Filter {
-        let mut lists: BTreeMap<Field, Vec<Literal>> = BTreeMap::new();
-        let mut others = Vec::new();
-        let flat = filters.into_iter().flat_map(|filter| match filter {
-            Filter::Any(any) => any,
-            filter => vec![filter],
-        });
-        for filter in flat {
-            match filter {
-                Filter::Compare(field, Op::Equal, literal) => lists.entry(field).or_default().push(literal),
-                Filter::In(field, values) => lists.entry(field).or_default().extend(values.into_literals()),
-                filter => others.push(filter),
-            }
-        }
-        others.extend(lists.into_iter().map(|(field, literals)| Filter::one_of(field, literals)));
-        if others.len() == 1 { others.remove(0) } else { Filter::Any(others) }
-    }
-
-    /// Rows that fit all of `filters`. Values that a field must not have become one list, as in [`Filter::any`].
-    pub fn all(filters: Vec<Filter>) -> Filter {
-        let mut lists: BTreeMap<Field, Vec<Literal>> = BTreeMap::new();
-        let mut others = Vec::new();
-        for filter in filters {
-            match filter {
-                Filter::Compare(field, Op::NotEqual, literal) => lists.entry(field).or_default().push(literal),
-                filter => others.push(filter),
-            }
-        }
-        let none_of = |(field, literals)| Filter::Not(Box::new(Filter::one_of(field, literals)));
-        others.extend(lists.into_iter().map(none_of));
-        if others.len() == 1 { others.remove(0) } else { Filter::All(others) }
-    }
-
-    fn one_of(field: Field, mut literals: Vec<Literal>) -> Filter {
-        match literals.pop() {
-            Some(literal) if literals.is_empty() => Filter::Compare(field, Op::Equal, literal),
-            last => Filter::In(field, literals.into_iter().chain(last).collect()),
-        }
-    }
-
     pub fn matches(&self, row: &Row<'_>) -> bool {
-        match self {
-            Filter::All(all) => all.iter().all(|filter| filter.matches(row)),
-            Filter::Any(any) => any.iter().any(|filter| filter.matches(row)),
-            Filter::Not(filter) => !filter.matches(row),
-            Filter::Compare(field, op, literal) => compare(&field.value(row), *op, literal),
-            Filter::In(field, values) => values.has(&field.value(row)),
-            Filter::StartsWith(field, prefix) => {
-                field.value(row).text().is_some_and(|text| text.starts_with(prefix.as_str()))
-            }
-            Filter::Has(column, class) => events(row.value(*column), class) > 0,
-        }
+        self.truth(row) == Some(true)
     }
 
-    /// Returns how many comparisons a row may take.
-    pub fn weight(&self) -> usize {
+    /// Whether the row is meant; `None`: that is unknown.
+    fn truth(&self, row: &Row<'_>) -> Option<bool> {
         match self {
-            Filter::All(of) | Filter::Any(of) => of.iter().map(Filter::weight).sum(),
-            Filter::Not(filter) => filter.weight(),
-            Filter::In(_, values) => values.weight(),
-            Filter::Compare(..) | Filter::StartsWith(..) | Filter::Has(..) => 1,
+            Filter::All(all) => decided(all.iter().map(|filter| filter.truth(row)), false),
+            Filter::Any(any) => decided(any.iter().map(|filter| filter.truth(row)), true),
+            Filter::Not(filter) => filter.truth(row).map(|truth| !truth),
+            Filter::Compare(field, op, literal) => compare(&field.value(row), *op, literal),
+            Filter::Between(field, low, high) => {
+                let value = field.value(row);
+                Some(compare(&value, Op::AtLeast, low)? && compare(&value, Op::AtMost, high)?)
+            }
+            Filter::In(field, values) => has(values, &field.value(row)),
+            Filter::StartsWith(field, prefix) => match &*field.value(row) {
+                Value::Null | Value::Absent => None,
+                value => Some(value.text().is_some_and(|text| text.starts_with(prefix.as_str()))),
+            },
+            Filter::Has(field, class) => {
+                let (Field::Column(column) | Field::Class(column, _)) = field;
+                Some(events(row.value(*column), class) > 0)
+            }
         }
     }
 
@@ -173,6 +84,59 @@ impl Filter {
             _ => None,
         }
     }
+
+    /// Returns whether releases up to 0.1.0 took rows that this does not take: there `not` of what is unknown was true.
+    pub fn took_unknown(&self, schema: &Schema) -> bool {
+        self.negates(&|field: &Field| matches!(field, Field::Column(column) if schema.columns[*column].nullable))
+    }
+}
+
+/// Whether one of them is `decisive`; else unknown if one of them is.
+fn decided(truths: impl Iterator<Item = Option<bool>>, decisive: bool) -> Option<bool> {
+    let mut unknown = false;
+    for truth in truths {
+        match truth {
+            Some(truth) if truth == decisive => return Some(decisive),
+            Some(_) => {}
+            None => unknown = true,
+        }
+    }
+    (!unknown).then_some(!decisive)
+}
+
+/// What a filter may name: the columns of a collection.
+struct Columns<'s>(&'s Schema);
+
+impl Names for Columns<'_> {
+    type Field = Field;
+
+    const NOUN: &'static str = "column";
+    const EMPTY_IS_ABSENT: bool = false;
+
+    fn find(&mut self, name: &Name) -> Result<Found<Field>, String> {
+        let Columns(schema) = self;
+        let kind = |column: usize| match schema.columns[column].kind {
+            super::Kind::Text => Kind::Text,
+            super::Kind::Integer | super::Kind::Decimal => Kind::Number,
+            super::Kind::Classes => Kind::Classes,
+        };
+        if let [column, class] = name.parts.as_slice()
+            && let Some(column) = schema.column(column)
+            && kind(column) == Kind::Classes
+        {
+            return Ok(Found { field: Field::Class(column, class.clone()), kind: Kind::Number });
+        }
+        // The name of a column may have dots.
+        if let Some(column) = schema.column(&name.parts.join(".")) {
+            return Ok(Found { field: Field::Column(column), kind: kind(column) });
+        }
+        let names = || schema.columns.iter().map(|column| column.name.as_str());
+        let help = match nearest(&name.text, names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the columns are {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        Err(format!("there is no column `{}`: {help}", name.text))
+    }
 }
 
 impl Field {
@@ -190,23 +154,38 @@ fn events(classes: &Value<'_>, class: &str) -> i64 {
     found.map_or(0, |index| i64::try_from(classes[index].1).unwrap_or(i64::MAX))
 }
 
-/// In millionths.
-const ONE: i128 = 1_000_000;
-
-fn compare(value: &Value<'_>, op: Op, literal: &Literal) -> bool {
+fn compare(value: &Value<'_>, op: Op, literal: &Literal) -> Option<bool> {
+    let is_null = matches!(value, Value::Null | Value::Absent);
+    match (op, literal) {
+        (Op::Equal, Literal::Null) => return Some(is_null),
+        (Op::NotEqual, Literal::Null) => return Some(!is_null),
+        (_, Literal::Null) => return None,
+        _ if is_null => return None,
+        _ => {}
+    }
     let ordering = match (value, literal) {
-        (Value::Null | Value::Absent, Literal::Null) => Some(Ordering::Equal),
         (value, Literal::Text(other)) => value.text().map(|text| text.as_ref().cmp(other.as_str())),
-        (Value::Integer(number), Literal::Number(other)) => Some((i128::from(*number) * ONE).cmp(other)),
+        (Value::Integer(number), Literal::Number(other)) => Some(Decimal::from(*number).cmp(other)),
         (Value::Decimal(number), Literal::Number(other)) => Some(number.cmp(other)),
         _ => None,
     };
-    match (op, ordering) {
-        (Op::Equal, ordering) => ordering == Some(Ordering::Equal),
-        (Op::NotEqual, ordering) => ordering != Some(Ordering::Equal),
-        (Op::Less, ordering) => ordering == Some(Ordering::Less),
-        (Op::Greater, ordering) => ordering == Some(Ordering::Greater),
-        (Op::AtMost, ordering) => ordering.is_some_and(Ordering::is_le) && *literal != Literal::Null,
-        (Op::AtLeast, ordering) => ordering.is_some_and(Ordering::is_ge) && *literal != Literal::Null,
+    Some(match op {
+        Op::Equal => ordering == Some(Ordering::Equal),
+        Op::NotEqual => ordering != Some(Ordering::Equal),
+        Op::Less => ordering == Some(Ordering::Less),
+        Op::Greater => ordering == Some(Ordering::Greater),
+        Op::AtMost => ordering.is_some_and(Ordering::is_le),
+        Op::AtLeast => ordering.is_some_and(Ordering::is_ge),
+    })
+}
+
+/// Whether one of the values equals that of a row.
+fn has(values: &Values, value: &Value<'_>) -> Option<bool> {
+    match value {
+        Value::Null | Value::Absent => values.null().then_some(true),
+        Value::Integer(number) => Some(values.has_number(Decimal::from(*number))),
+        Value::Decimal(number) => Some(values.has_number(*number)),
+        // The text of some has to be made first.
+        value => Some(!values.texts().is_empty() && value.text().is_some_and(|text| values.has_text(&text))),
     }
 }

@@ -1,9 +1,8 @@
 //! A row, read back from its bytes: a value for each column.
 
-use crate::text::decimal;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dataflows::{EventTime, SessionId, UserKey};
+use dataflows::{Decimal, EventTime, SessionId, UserKey};
 use std::borrow::Cow;
 use std::io::Write;
 
@@ -21,8 +20,7 @@ pub enum Value<'b> {
     Absent,
     Text(&'b str),
     Integer(i64),
-    /// In millionths.
-    Decimal(i128),
+    Decimal(Decimal),
     /// Sorted by name.
     Classes(Cow<'b, [(&'b str, u64)]>),
     /// A text.
@@ -95,7 +93,7 @@ impl<'b> Value<'b> {
         let written = match self {
             Value::Null | Value::Absent => out.write_all(b"null"),
             Value::Integer(number) => write!(out, "{number}"),
-            Value::Decimal(millionths) => decimal(*millionths, out),
+            Value::Decimal(decimal) => write!(out, "{decimal}"),
             Value::Classes(classes) => json_classes(classes, out),
             Value::Text(text) => serde_json::to_writer(&mut *out, text).map_err(Into::into),
             Value::Id(id) => write!(out, "\"{id}\""),

@@ -32,6 +32,8 @@ pub struct Column {
     pub kind: Kind,
     /// How a table keeps its values.
     pub storage: Storage,
+    /// A row may have no value in it. Set by [`Column::nullable`].
+    pub nullable: bool,
     /// The name as JSON, with its colon.
     pub(super) json: Vec<u8>,
 }
@@ -51,7 +53,7 @@ impl Column {
     pub fn new(name: impl Into<String>, kind: Kind, storage: Storage) -> Column {
         let name = name.into();
         let json = format!("{}:", Value::from(name.as_str())).into_bytes();
-        Column { name, kind, storage, json }
+        Column { name, kind, storage, nullable: storage == Storage::Category { nullable: true }, json }
     }
 
     /// Appends the name as JSON, with its colon.
@@ -62,6 +64,12 @@ impl Column {
     /// Columns of which no table knows anything special.
     pub(super) fn plain<const N: usize>(columns: [(&str, Kind); N]) -> Vec<Column> {
         columns.into_iter().map(|(name, kind)| Column::new(name, kind, Storage::Distinct)).collect()
+    }
+
+    /// The same columns; a row may have no value in those of these names.
+    pub(super) fn nullable(mut columns: Vec<Column>, names: &[&str]) -> Vec<Column> {
+        columns.iter_mut().for_each(|column| column.nullable |= names.contains(&column.name.as_str()));
+        columns
     }
 }
 

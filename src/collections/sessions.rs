@@ -63,7 +63,8 @@ pub fn columns(schema: &SessionSchema) -> Vec<Column> {
     let fixed = fixed.into_iter().map(|(name, kind, storage)| Column::new(name, kind, storage));
     let sums = schema.sums.iter().flat_map(|name| {
         let [value, others] = sum_columns(name);
-        [Column::new(value, Kind::Decimal, Storage::Distinct), Column::new(others, Kind::Integer, Storage::Distinct)]
+        let value = Column { nullable: true, ..Column::new(value, Kind::Decimal, Storage::Distinct) };
+        [value, Column::new(others, Kind::Integer, Storage::Distinct)]
     });
     let carried = schema.carried.iter().flat_map(|field| carried_columns(field));
     let carried = carried.map(|name| Column::new(name, Kind::Text, VALUE));
@@ -115,7 +116,7 @@ fn values<'a>(
         Value::Text(last),
     ];
     let sums = sums.flat_map(|sum| {
-        let value = if sum.numbers > 0 { Value::Decimal(sum.millionths) } else { Value::Null };
+        let value = if sum.numbers > 0 { Value::Decimal(sum.sum) } else { Value::Null };
         [value, Value::count(sum.others)]
     });
     let carried = carried.flat_map(|(entry, exit)| [entry, exit]).map(|value| Value::or_null(value, Value::Text));

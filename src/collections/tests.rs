@@ -5,7 +5,7 @@ use super::*;
 use crate::fingerprint::hex;
 use dataflows::close::Closing;
 use dataflows::sessionize::{Late, Lineage, Moved};
-use dataflows::{DeadLetter, EventTime, Measure, Position, Reason, SignatureId, UserKey};
+use dataflows::{DeadLetter, Decimal, EventTime, Measure, Position, Reason, SignatureId, UserKey};
 
 /// Output logs hold these bytes: they are what version 1 and 2 of blocks mean.
 #[test]
@@ -21,7 +21,7 @@ fn a_row_of_each_collection_is_pinned() {
         classes: &[("a", 1), ("b", 2)],
         first_class: "b",
         last_class: "a",
-        sums: &[Measure { millionths: -1_500_000, numbers: 2, others: 1 }],
+        sums: &[Measure { sum: Decimal::from_millionths(-1_500_000), numbers: 2, others: 1 }],
         carried: &[(Some("/a"), Some("/b")), (None, None)],
     });
     let closed = Closing { end: at(2_000_000), user: key, start: at(1_000_000), events: 3 };

@@ -3,7 +3,9 @@
 use super::error::Problems;
 use super::events::{path, paths};
 use super::typed::{self, Named, OneOrMany};
+use crate::collections::predicate::{Found, Kind, Name, Names};
 use dataflows::PathHash;
+use headwater_decode::path::Path;
 use headwater_decode::spec::FieldPlan;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -16,6 +18,27 @@ pub(super) struct Fields {
     by_name: HashMap<String, usize>,
     /// By hash, so that two spellings of one path are one field.
     by_path: HashMap<PathHash, usize>,
+}
+
+/// What a predicate on events may name.
+impl Names for Fields {
+    type Field = usize;
+
+    const NOUN: &'static str = "field";
+    const EMPTY_IS_ABSENT: bool = true;
+
+    fn find(&mut self, name: &Name) -> Result<Found<usize>, String> {
+        // In quotes, a field may have any name.
+        let quoted = match name.parts.as_slice() {
+            [only] => self.by_name.get(only),
+            _ => None,
+        };
+        let field = match self.by_name.get(&name.text).or(quoted) {
+            Some(index) => *index,
+            None => self.direct(&name.text, Path::parse(&name.text)?),
+        };
+        Ok(Found { field, kind: Kind::Any })
+    }
 }
 
 impl Fields {
@@ -38,11 +61,16 @@ impl Fields {
             return Some(*index);
         }
         let path = path(text, span, problems)?;
+        Some(self.direct(text, path))
+    }
+
+    /// Index of the field that is a path used directly.
+    fn direct(&mut self, text: &str, path: Path) -> usize {
         let plan = &mut self.plan;
-        Some(*self.by_path.entry(path.hash()).or_insert_with(|| {
+        *self.by_path.entry(path.hash()).or_insert_with(|| {
             plan.push(FieldPlan { name: text.to_owned(), candidates: vec![path] });
             plan.len() - 1
-        }))
+        })
     }
 
     pub(super) fn into_plan(self) -> Vec<FieldPlan> {

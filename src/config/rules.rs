@@ -1,19 +1,25 @@
-//! `[[class]]`: declared rules, compiled to atomic tests without repeats and the answers that each rule wants.
+//! `[[class]]`: declared rules. Both forms of `when` become one predicate, and that becomes atomic tests without repeats and
+//! the answers that the rule wants.
 
 use super::error::Problems;
+use super::expression;
 use super::fields::Fields;
-use super::typed::{self, Class, Predicate as Typed, Predicates, Scalar};
-use dataflows::rules::{Condition, Predicate, Rule, Test};
-use std::ops::Range;
+use super::typed::{self, Asked, Class, Predicates, Scalar, When};
+use crate::collections::predicate::{self, Literal, Op, Predicate};
+use dataflows::Decimal;
+use dataflows::rules::{self, Condition, Conditions, Rule, Test};
+use std::ops::{Bound, Range};
 use toml::Spanned;
 
-const PREDICATE_HELP: &str = "write a value, or a table such as { in = [\"a\", \"b\"] }, { prefix = \"a\" }, \
-                              { exists = true } or { min = 1, max = 2 }";
+const ASKED_HELP: &str = "write a value, or a table such as { in = [\"a\", \"b\"] }, { prefix = \"a\" }, \
+                          { exists = true } or { min = 1, max = 2 }";
 
-const WHEN_HELP: &str = "say which events are meant, such as when = { page = \"checkout\" }";
+const WHEN_HELP: &str =
+    "say which events are meant, such as when = { page = \"checkout\" } or when = \"page like '/p/%'\"";
 
-/// The tests that any rule makes, and the rules over them.
+/// The tests that any rule makes, and the rules over them. `text` is that of the file.
 pub(super) fn compile(
+    text: &str,
     classes: &[Spanned<Class>],
     fields: &mut Fields,
     problems: &mut Problems,
@@ -37,130 +43,255 @@ pub(super) fn compile(
                 continue;
             }
         };
-        let Some(typed_when) = &typed.when else {
+        let Some(when) = &typed.when else {
             problems.push(class.span(), format!("class `{name}` has no `when`"), WHEN_HELP);
             continue;
         };
-        if typed_when.get_ref().is_empty() {
-            problems.push(typed_when.span(), format!("class `{name}` would claim every event"), WHEN_HELP);
-        }
-        let mut when = Vec::new();
-        for (field, predicate) in typed::in_order(typed_when.get_ref()) {
-            let index = fields.resolve(field.get_ref(), field.span(), problems);
-            let asked = ask(predicate.get_ref(), predicate.span(), problems);
-            if let Some(field) = index {
-                when.extend(asked.into_iter().map(|(predicate, answer)| tests.condition(field, predicate, answer)));
+        let predicate = match when.get_ref() {
+            When::Table(table) => {
+                if table.is_empty() {
+                    problems.push(when.span(), format!("class `{name}` would claim every event"), WHEN_HELP);
+                }
+                Some(of_table(table, fields, problems))
             }
+            When::Text(typed) => match predicate::parse(typed, fields) {
+                Ok(predicate) => Some(predicate),
+                Err(error) => {
+                    problems.push(expression::place(text, when.span(), &error), error.message, expression::HELP);
+                    None
+                }
+            },
+        };
+        if let Some(predicate) = predicate {
+            let when = flat(tests.conditions(&predicate, true));
+            rules.push(Rule { name, priority: typed.priority, order, when });
         }
-        when.sort_unstable();
-        when.dedup();
-        rules.push(Rule { name, priority: typed.priority, order, when });
     }
     (tests.0, rules)
 }
 
+/// The tests so far.
 struct Tests(Vec<Test>);
 
 impl Tests {
-    fn condition(&mut self, field: usize, predicate: Predicate, answer: bool) -> Condition {
+    /// The conditions under which the predicate is true for certain, or false for certain if that is `wanted`. Of a field
+    /// that is absent it is neither, unless it asks just that.
+    fn conditions(&mut self, predicate: &Predicate<usize>, wanted: bool) -> Conditions {
+        use rules::Predicate as Asked;
+        let included = |literal: &Literal| Bound::Included(literal.clone());
+        match predicate {
+            Predicate::All(of) | Predicate::Any(of) => {
+                let each = of.iter().map(|predicate| self.conditions(predicate, wanted)).collect();
+                let all = matches!(predicate, Predicate::All(_)) == wanted;
+                if all { Conditions::All(each) } else { Conditions::Any(each) }
+            }
+            Predicate::Not(predicate) => self.conditions(predicate, !wanted),
+            Predicate::Compare(field, Op::Equal, Literal::Null) => self.one(*field, Asked::Exists, !wanted),
+            Predicate::Compare(field, Op::NotEqual, Literal::Null) => self.one(*field, Asked::Exists, wanted),
+            Predicate::Compare(_, _, Literal::Null) => Conditions::Any(Vec::new()),
+            Predicate::Compare(field, op, literal) => {
+                let (min, max) = match op {
+                    Op::Equal | Op::NotEqual => {
+                        let wanted = wanted == (*op == Op::Equal);
+                        let asked = match literal {
+                            Literal::Text(text) => Asked::OneOf(vec![text.clone()]),
+                            Literal::Number(number) => Asked::Numbers(vec![*number]),
+                            Literal::Null => Asked::Exists,
+                        };
+                        return self.value(*field, asked, wanted);
+                    }
+                    Op::Less => (Bound::Unbounded, Bound::Excluded(literal.clone())),
+                    Op::AtMost => (Bound::Unbounded, included(literal)),
+                    Op::Greater => (Bound::Excluded(literal.clone()), Bound::Unbounded),
+                    Op::AtLeast => (included(literal), Bound::Unbounded),
+                };
+                self.within(*field, min, max, wanted)
+            }
+            Predicate::Between(field, low, high) => self.within(*field, included(low), included(high), wanted),
+            Predicate::In(field, values) => {
+                let mut each = Vec::new();
+                if !values.texts().is_empty() {
+                    each.push(self.value(*field, Asked::OneOf(values.texts().to_vec()), wanted));
+                }
+                if !values.numbers().is_empty() {
+                    each.push(self.value(*field, Asked::Numbers(values.numbers().to_vec()), wanted));
+                }
+                if values.null() {
+                    each.push(self.one(*field, Asked::Exists, !wanted));
+                }
+                if wanted { Conditions::Any(each) } else { Conditions::All(each) }
+            }
+            Predicate::StartsWith(field, prefix) => self.value(*field, Asked::Prefix(prefix.clone()), wanted),
+            // The parser takes it of columns of classes only, and an event has none.
+            Predicate::Has(..) => Conditions::Any(Vec::new()),
+        }
+    }
+
+    fn within(&mut self, field: usize, min: Bound<Literal>, max: Bound<Literal>, wanted: bool) -> Conditions {
+        let is_number = |bound: &Bound<Literal>| {
+            matches!(bound, Bound::Included(Literal::Number(_)) | Bound::Excluded(Literal::Number(_)))
+        };
+        let number = |literal| if let Literal::Number(number) = literal { number } else { Decimal::ZERO };
+        let text = |literal| if let Literal::Text(text) = literal { text } else { String::new() };
+        // Where there are two, both are numbers, or none is.
+        let asked = match is_number(&min) || is_number(&max) {
+            true => rules::Predicate::Number { min: min.map(number), max: max.map(number) },
+            false => rules::Predicate::Text { min: min.map(text), max: max.map(text) },
+        };
+        self.value(field, asked, wanted)
+    }
+
+    /// What is asked of values. That none of them fits has to be known too: of an absent field it is not.
+    fn value(&mut self, field: usize, asked: rules::Predicate, wanted: bool) -> Conditions {
+        let condition = self.one(field, asked, wanted);
+        if wanted {
+            return condition;
+        }
+        Conditions::All(vec![condition, self.one(field, rules::Predicate::Exists, true)])
+    }
+
+    fn one(&mut self, field: usize, predicate: rules::Predicate, answer: bool) -> Conditions {
         let test = Test { field, predicate };
         let index = self.0.iter().position(|known| *known == test).unwrap_or_else(|| {
             self.0.push(test);
             self.0.len() - 1
         });
         // A file with 2^32 tests would not fit into memory.
-        Condition { test: index as u32, answer }
+        Conditions::One(Condition { test: index as u32, answer })
     }
 }
 
-/// The predicates that one entry of `when` stands for, each with the answer that is wanted.
-fn ask(typed: &Typed, span: Range<usize>, problems: &mut Problems) -> Vec<(Predicate, bool)> {
-    match typed {
-        Typed::Equals(Scalar::Float(number)) => {
-            let number = finite(*number, &span, problems);
-            number.map(|number| (Predicate::Range { min: Some(number), max: Some(number) }, true)).into_iter().collect()
-        }
-        Typed::Equals(scalar) => {
-            text(scalar, span, problems).map(|text| (Predicate::OneOf(vec![text]), true)).into_iter().collect()
-        }
-        Typed::All(table) => ask_all(table, span, problems),
+/// The same conditions as one list of what all have to hold, in canonical order: without lists of the kind that they are in,
+/// nor of one alone.
+fn flat(conditions: Conditions) -> Conditions {
+    match simple(conditions) {
+        Conditions::All(all) => Conditions::All(all),
+        other => Conditions::All(vec![other]),
     }
 }
 
-fn ask_all(table: &Predicates, span: Range<usize>, problems: &mut Problems) -> Vec<(Predicate, bool)> {
+fn simple(conditions: Conditions) -> Conditions {
+    let (of, all) = match conditions {
+        Conditions::One(condition) => return Conditions::One(condition),
+        Conditions::All(of) => (of, true),
+        Conditions::Any(of) => (of, false),
+    };
+    let inner = of.into_iter().map(simple).flat_map(|conditions| match conditions {
+        Conditions::All(inner) if all => inner,
+        Conditions::Any(inner) if !all => inner,
+        other => vec![other],
+    });
+    let mut inner: Vec<Conditions> = inner.collect();
+    inner.sort_unstable();
+    inner.dedup();
+    match inner.len() {
+        1 => inner.remove(0),
+        _ if all => Conditions::All(inner),
+        _ => Conditions::Any(inner),
+    }
+}
+
+/// The short form as the predicate that it stands for: all of its entries.
+fn of_table(table: &typed::Named<Spanned<Asked>>, fields: &mut Fields, problems: &mut Problems) -> Predicate<usize> {
+    let mut all = Vec::new();
+    for (name, asked) in typed::in_order(table) {
+        let index = fields.resolve(name.get_ref(), name.span(), problems);
+        // So that what is wrong with the values is said too.
+        let field = index.unwrap_or_default();
+        match asked.get_ref() {
+            Asked::Equals(scalar) => {
+                let literal = literal(scalar, asked.span(), problems);
+                all.extend(literal.map(|literal| Predicate::Compare(field, Op::Equal, literal)));
+            }
+            Asked::All(predicates) => ask_all(field, predicates, asked.span(), problems, &mut all),
+        }
+    }
+    Predicate::All(all)
+}
+
+fn ask_all(
+    field: usize,
+    table: &Predicates,
+    span: Range<usize>,
+    problems: &mut Problems,
+    all: &mut Vec<Predicate<usize>>,
+) {
     let Predicates { one_of, prefix, exists, min, max } = table;
-    let mut asked = Vec::new();
     if one_of.is_none() && prefix.is_none() && exists.is_none() && min.is_none() && max.is_none() {
-        problems.push(span, "no predicate: the table is empty", PREDICATE_HELP);
+        problems.push(span, "no predicate: the table is empty", ASKED_HELP);
     }
     if let Some(list) = one_of {
         if list.get_ref().is_empty() {
             problems.push(list.span(), "no event is one of an empty list", "name at least one value");
         }
-        let mut texts: Vec<String> =
-            list.get_ref().iter().filter_map(|scalar| text(scalar.get_ref(), scalar.span(), problems)).collect();
-        texts.sort_unstable();
-        texts.dedup();
-        asked.push((Predicate::OneOf(texts), true));
+        let mut texts = Vec::new();
+        for scalar in list.get_ref() {
+            if let Scalar::Float(number) = scalar.get_ref() {
+                problems.push(
+                    scalar.span(),
+                    format!("{number} is compared as a number, which a list cannot do"),
+                    "write it in quotes to compare texts, or give a range: { min = 1, max = 2 }",
+                );
+            } else {
+                texts.extend(literal(scalar.get_ref(), scalar.span(), problems));
+            }
+        }
+        all.push(Predicate::In(field, texts.into_iter().collect()));
     }
     if let Some(prefix) = prefix {
         if prefix.get_ref().is_empty() {
             problems.push(prefix.span(), "every text begins with an empty prefix", "write { exists = true }");
         }
-        asked.push((Predicate::Prefix(prefix.get_ref().clone()), true));
+        all.push(Predicate::StartsWith(field, prefix.get_ref().clone()));
     }
     if let Some(exists) = exists {
-        asked.push((Predicate::Exists, *exists));
+        let op = if *exists { Op::NotEqual } else { Op::Equal };
+        all.push(Predicate::Compare(field, op, Literal::Null));
     }
-    if min.is_some() || max.is_some() {
-        let mut bound = |bound: &Option<Spanned<f64>>| {
-            bound.as_ref().and_then(|bound| Some((finite(*bound.get_ref(), &bound.span(), problems)?, bound.span())))
-        };
-        let (min, max) = (bound(min), bound(max));
-        if let (Some((min, _)), Some((max, span))) = (&min, &max)
-            && min > max
-        {
+    let mut bound = |bound: &Option<Spanned<f64>>| {
+        bound.as_ref().and_then(|bound| Some((number(*bound.get_ref(), bound.span(), problems)?, bound.span())))
+    };
+    all.extend(match (bound(min), bound(max)) {
+        (Some((min, _)), Some((max, span))) if min > max => {
             problems.push(
-                span.clone(),
+                span,
                 format!("no number is at least {min} and at most {max}"),
                 "`min` must not be greater than `max`; both count as within",
             );
+            None
         }
-        let value = |bound: Option<(f64, _)>| bound.map(|(number, _)| number);
-        asked.push((Predicate::Range { min: value(min), max: value(max) }, true));
-    }
-    asked
+        (Some((min, _)), Some((max, _))) => Some(Predicate::Between(field, Literal::Number(min), Literal::Number(max))),
+        (Some((min, _)), None) => Some(Predicate::Compare(field, Op::AtLeast, Literal::Number(min))),
+        (None, Some((max, _))) => Some(Predicate::Compare(field, Op::AtMost, Literal::Number(max))),
+        (None, None) => None,
+    });
 }
 
-/// What decoding makes of the value, to compare with: numbers by their decimal text.
-fn text(scalar: &Scalar, span: Range<usize>, problems: &mut Problems) -> Option<String> {
-    match scalar {
+/// What a value of the short form stands for: a number with a point is compared as a number, everything else by its text.
+fn literal(scalar: &Scalar, span: Range<usize>, problems: &mut Problems) -> Option<Literal> {
+    Some(match scalar {
         Scalar::Text(text) if text.is_empty() => {
             problems.push(span, "an empty text counts as absent", "write { exists = false }");
-            None
+            return None;
         }
-        Scalar::Text(text) => Some(text.clone()),
-        Scalar::Integer(number) => Some(number.to_string()),
-        Scalar::Boolean(truth) => Some(truth.to_string()),
-        Scalar::Float(number) => {
-            problems.push(
-                span,
-                format!("{number} is compared as a number, which a list cannot do"),
-                "write it in quotes to compare texts, or give a range: { min = 1, max = 2 }",
-            );
-            None
-        }
-    }
+        Scalar::Text(text) => Literal::Text(text.clone()),
+        Scalar::Integer(number) => Literal::Text(number.to_string()),
+        Scalar::Boolean(truth) => Literal::Text(truth.to_string()),
+        Scalar::Float(float) => Literal::Number(number(*float, span, problems)?),
+    })
 }
 
-fn finite(number: f64, span: &Range<usize>, problems: &mut Problems) -> Option<f64> {
-    if !number.is_finite() {
-        problems.push(
-            span.clone(),
-            format!("{number} cannot be compared with"),
-            "write a finite number, or leave it out",
-        );
-        return None;
+fn number(number: f64, span: Range<usize>, problems: &mut Problems) -> Option<Decimal> {
+    let decimal = Decimal::literal(&number.to_string());
+    if decimal.is_none() {
+        let help = match number.is_finite() {
+            true => "write at most 25 digits before the point, and at most six behind it",
+            false => "write a finite number, or leave it out",
+        };
+        problems.push(span, format!("{number} cannot be compared with"), help);
     }
-    Some(number)
+    decimal
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use super::address;
 use super::error::Problems;
 use super::events::within;
+use super::expression;
 use super::sources::choose;
 use super::typed::{self, HeaderFile, Sink};
 use crate::collections::filter::Filter;
@@ -37,18 +38,20 @@ const OWN_HEADERS: [&str; 8] = [
 const SECRET_HEADERS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 
 pub(super) fn check(
+    text: &str,
     typed: &[Spanned<Sink>],
     schemas: &Schemas,
     folder: &Path,
     problems: &mut Problems,
 ) -> Vec<SinkPlan> {
     let (mut names, mut paths) = (HashSet::new(), HashSet::new());
-    let one = |table: &Spanned<Sink>| sink(table, schemas, folder, &mut names, &mut paths, problems);
+    let one = |table: &Spanned<Sink>| sink(text, table, schemas, folder, &mut names, &mut paths, problems);
     typed.iter().filter_map(one).collect()
 }
 
 /// `None` only if something was wrong.
 fn sink(
+    file: &str,
     table: &Spanned<Sink>,
     schemas: &Schemas,
     folder: &Path,
@@ -66,7 +69,7 @@ fn sink(
             let columns: Vec<_> =
                 schemas.of(collection).columns.iter().map(|column| format!("`{}`", column.name)).collect();
             let help = format!("the columns of `{}` are: {}", collection.name(), columns.join(", "));
-            problems.push(when.span(), error.to_string(), help);
+            problems.push(expression::place(file, when.span(), error), error.message.clone(), help);
         });
         Some(When { text, filter: filter.ok()? })
     });

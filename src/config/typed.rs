@@ -91,7 +91,7 @@ pub(super) struct Sessions {
 pub(super) struct Class {
     pub name: Option<Spanned<String>>,
     pub priority: i64,
-    pub when: Option<Spanned<Named<Spanned<Predicate>>>>,
+    pub when: Option<Spanned<When>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -213,7 +213,7 @@ impl<'de> Deserialize<'de> for Duration {
     }
 }
 
-/// The text of a filter. Its own type because rules write their `when` as a table.
+/// The text of a filter. Its own type because rules may write their `when` as a table.
 #[derive(Debug)]
 pub(super) struct Condition(pub String);
 
@@ -232,6 +232,38 @@ impl<'de> Deserialize<'de> for Condition {
             }
         }
         deserializer.deserialize_str(Text)
+    }
+}
+
+/// Which events a rule is about: a predicate, or its short form.
+#[derive(Debug)]
+pub(super) enum When {
+    Text(String),
+    /// By field. All of them have to hold.
+    Table(Named<Spanned<Asked>>),
+}
+
+impl<'de> Deserialize<'de> for When {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = When;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(
+                    "a condition in quotes, such as \"price >= 0.01\", or a table such as { page = \"checkout\" }",
+                )
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<When, E> {
+                Ok(When::Text(text.into()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<When, A::Error> {
+                Named::deserialize(MapAccessDeserializer::new(table)).map(When::Table)
+            }
+        }
+        deserializer.deserialize_any(Either)
     }
 }
 
@@ -301,7 +333,7 @@ impl<'de> Deserialize<'de> for Size {
 
 /// What a rule asks of one field.
 #[derive(Debug)]
-pub(super) enum Predicate {
+pub(super) enum Asked {
     /// `field = value`
     Equals(Scalar),
     /// `field = { … }`: all of them have to hold.
@@ -357,11 +389,11 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
-impl<'de> Deserialize<'de> for Predicate {
+impl<'de> Deserialize<'de> for Asked {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Any;
         impl<'de> Visitor<'de> for Any {
-            type Value = Predicate;
+            type Value = Asked;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(
@@ -370,24 +402,24 @@ impl<'de> Deserialize<'de> for Predicate {
                 )
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Predicate, E> {
-                Ok(Predicate::Equals(Scalar::Text(text.into())))
+            fn visit_str<E>(self, text: &str) -> Result<Asked, E> {
+                Ok(Asked::Equals(Scalar::Text(text.into())))
             }
 
-            fn visit_i64<E>(self, number: i64) -> Result<Predicate, E> {
-                Ok(Predicate::Equals(Scalar::Integer(number)))
+            fn visit_i64<E>(self, number: i64) -> Result<Asked, E> {
+                Ok(Asked::Equals(Scalar::Integer(number)))
             }
 
-            fn visit_f64<E>(self, number: f64) -> Result<Predicate, E> {
-                Ok(Predicate::Equals(Scalar::Float(number)))
+            fn visit_f64<E>(self, number: f64) -> Result<Asked, E> {
+                Ok(Asked::Equals(Scalar::Float(number)))
             }
 
-            fn visit_bool<E>(self, truth: bool) -> Result<Predicate, E> {
-                Ok(Predicate::Equals(Scalar::Boolean(truth)))
+            fn visit_bool<E>(self, truth: bool) -> Result<Asked, E> {
+                Ok(Asked::Equals(Scalar::Boolean(truth)))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Predicate, A::Error> {
-                Predicates::deserialize(MapAccessDeserializer::new(table)).map(Predicate::All)
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Asked, A::Error> {
+                Predicates::deserialize(MapAccessDeserializer::new(table)).map(Asked::All)
             }
         }
         deserializer.deserialize_any(Any)

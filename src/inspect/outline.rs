@@ -2,6 +2,7 @@
 //! writes nothing.
 
 mod render;
+mod rules;
 
 use crate::collections::sessions;
 use crate::error::Error;
@@ -12,12 +13,14 @@ use crate::source::{self, SourceError};
 use crate::tables::{COUNTS_COLUMNS, COUNTS_FILE, DEAD_LETTERS_FILE, OutputFormat};
 use crate::text::plural;
 use dataflows::classify::Definitions;
-use dataflows::rules::{Predicate, Rule, UNCLASSIFIED};
+use dataflows::rules::UNCLASSIFIED;
 use headwater_decode::defaults;
 use headwater_decode::detect::Detected;
 use headwater_decode::framing::Framing;
 use headwater_decode::path::Path;
 use headwater_decode::spec::{Candidate, EventsPlan, Format};
+#[cfg(test)]
+pub(crate) use rules::shown as rules_shown;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -209,7 +212,7 @@ impl Outline {
                 .collect(),
             sum: plan.sessions.sums.iter().map(|(sum, field)| (sum.clone(), name(*field))).collect(),
             carry: plan.sessions.carry.iter().map(|field| name(*field)).collect(),
-            rules: definitions.rules().iter().map(|rule| rule_outline(plan, rule)).collect(),
+            rules: definitions.rules().iter().map(|rule| rules::outline(plan, rule)).collect(),
             stages: stages(plan),
             outputs: outputs(plan, out, format),
             sinks: plan.sinks.iter().map(sink_outline).collect(),
@@ -313,38 +316,6 @@ fn chosen(from: &'static str, paths: impl IntoIterator<Item = (&'static str, Vec
 fn texts(candidates: &[Candidate], events: &EventsPlan) -> Vec<String> {
     let join = |parts: &[Path]| parts.iter().map(Path::to_string).collect::<Vec<_>>();
     candidates.iter().map(|one| join(&one.parts).join(&format!(" + \"{}\" + ", events.join))).collect()
-}
-
-fn rule_outline(plan: &Plan, rule: &Rule) -> RuleOutline {
-    let condition = |condition: &dataflows::rules::Condition| {
-        let test = &plan.tests[condition.test as usize];
-        let field = &plan.fields[test.field].name;
-        match (&test.predicate, condition.answer) {
-            (Predicate::Exists, true) => format!("{field} is there"),
-            (Predicate::Exists, false) => format!("{field} is not there"),
-            (predicate, true) => format!("{field} {}", asks(predicate)),
-            (predicate, false) => format!("not: {field} {}", asks(predicate)),
-        }
-    };
-    RuleOutline { class: rule.name.clone(), priority: rule.priority, when: rule.when.iter().map(condition).collect() }
-}
-
-fn asks(predicate: &Predicate) -> String {
-    match predicate {
-        Predicate::Exists => "is there".into(),
-        Predicate::OneOf(texts) => match texts.as_slice() {
-            [only] => format!("is {only:?}"),
-            several => {
-                format!("is one of {}", several.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", "))
-            }
-        },
-        Predicate::Prefix(prefix) => format!("begins with {prefix:?}"),
-        Predicate::Range { min: Some(min), max: Some(max) } if min == max => format!("is the number {min}"),
-        Predicate::Range { min: Some(min), max: Some(max) } => format!("is from {min} to {max}"),
-        Predicate::Range { min: Some(min), max: None } => format!("is at least {min}"),
-        Predicate::Range { min: None, max: Some(max) } => format!("is at most {max}"),
-        Predicate::Range { min: None, max: None } => "is a number".into(),
-    }
 }
 
 /// The graph as it would be built for this plan (`dataflows::pipeline`).

@@ -6,8 +6,9 @@ use crate::queue::definitions::Definitions;
 use serde::{Deserialize, Serialize};
 
 /// Version of the encoding, in its first byte. A kind may be added without a new one: programs that do not know it
-/// refuse the record, as skipping it would compute something else.
-const VERSION: u8 = 1;
+/// refuse the record, as skipping it would compute something else. Version 2 has rules with `or`, and tests that compare
+/// exactly; whatever needs neither is written as version 1, which earlier releases read too.
+const VERSION: u8 = 2;
 
 /// One control record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,7 +29,11 @@ pub enum Control {
 impl Control {
     /// Payload of a record of the control partition.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![VERSION];
+        let version = match self {
+            Control::Definitions { definitions } if !definitions.are_former() => VERSION,
+            _ => 1,
+        };
+        let mut bytes = vec![version];
         serde_json::to_writer(&mut bytes, self)
             .expect("numbers and text are always JSON, and memory can be written to");
         bytes
@@ -38,7 +43,7 @@ impl Control {
     /// What is wrong, if this is no control record that this program knows.
     pub fn decode(payload: &[u8]) -> Result<Control, String> {
         match payload.split_first() {
-            Some((&VERSION, json)) => serde_json::from_slice(json).map_err(|error| error.to_string()),
+            Some((&(1..=VERSION), json)) => serde_json::from_slice(json).map_err(|error| error.to_string()),
             Some((version, _)) => Err(format!("version {version} of control records, this program knows {VERSION}")),
             None => Err("an empty control record".into()),
         }
@@ -55,7 +60,7 @@ mod tests {
         assert_eq!(Control::decode(&source.encode()), Ok(source));
         let generation = Control::Generation { epoch: 7, program: [9; 32] };
         assert_eq!(Control::decode(&generation.encode()), Ok(generation));
-        for unknown in [&b""[..], b"\x02{}", b"\x01{\"kind\":\"rule\"}", b"\x01{\"kind\":\"source\",\"source\":1}"] {
+        for unknown in [&b""[..], b"\x03{}", b"\x01{\"kind\":\"rule\"}", b"\x01{\"kind\":\"source\",\"source\":1}"] {
             assert!(Control::decode(unknown).is_err());
         }
     }
@@ -69,9 +74,28 @@ mod tests {
             r#"{"kind":"source","source":0,"name":"collector"}"#.to_owned(),
             format!(r#"{{"kind":"generation","epoch":1,"program":[{digits}]}}"#),
             r#"{"kind":"definitions","definitions":{"tests":[{"field":"price","candidates":["price"],"predicate":{"Range":{"min":1.0,"max":null}}}],"rules":[{"name":"purchase","priority":0,"order":0,"when":[{"test":0,"answer":true}]}]}}"#.to_owned(),
+            r#"{"kind":"definitions","definitions":{"tests":[{"field":"p","candidates":["p"],"predicate":{"OneOf":["a","b"]}},{"field":"p","candidates":["p"],"predicate":{"Prefix":"/"}},{"field":"p","candidates":["p"],"predicate":"Exists"}],"rules":[]}}"#.to_owned(),
         ] {
             let bytes = [&[1], json.as_bytes()].concat();
             assert_eq!(Control::decode(&bytes).unwrap().encode(), bytes, "{json}");
         }
+    }
+
+    /// The same of what is written since: rules with `or`, and tests that compare exactly.
+    #[test]
+    fn the_second_version_of_the_encoding_is_pinned() {
+        let tests = concat!(
+            r#"{"field":"price","candidates":["price"],"predicate":{"Number":{"min":{"Included":"0.01"},"max":"Unbounded"}}},"#,
+            r#"{"field":"price","candidates":["price"],"predicate":{"Numbers":["-1","9999999999999999999.5"]}},"#,
+            r#"{"field":"p","candidates":["p"],"predicate":{"Text":{"min":"Unbounded","max":{"Excluded":"m"}}}}"#,
+        );
+        let when = concat!(
+            r#"[{"test":0,"answer":true},{"any":[{"test":1,"answer":true},"#,
+            r#"[{"test":1,"answer":false},{"test":2,"answer":true}]]}]"#,
+        );
+        let rules = format!(r#"[{{"name":"purchase","priority":0,"order":0,"when":{when}}}]"#);
+        let json = format!(r#"{{"kind":"definitions","definitions":{{"tests":[{tests}],"rules":{rules}}}}}"#);
+        let bytes = [&[2], json.as_bytes()].concat();
+        assert_eq!(Control::decode(&bytes).unwrap().encode(), bytes, "{json}");
     }
 }

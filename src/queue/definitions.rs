@@ -5,7 +5,7 @@
 //! it has keep their places.
 
 use crate::plan::Plan;
-use dataflows::rules::{Condition, Predicate, Rule, Test};
+use dataflows::rules::{Condition, Conditions, Predicate, Rule, Test};
 use headwater_decode::path::Path;
 use headwater_decode::spec::FieldPlan;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ pub struct Definitions {
     /// All that were ever made, in order.
     pub tests: Vec<NamedTest>,
     /// Their conditions name tests by their place in the list.
+    #[serde(with = "written")]
     pub rules: Vec<Rule>,
 }
 
@@ -34,6 +35,71 @@ impl NamedTest {
         let candidates = candidates.iter().map(Path::to_string).collect();
         NamedTest { field: name.clone(), candidates, predicate: test.predicate.clone() }
     }
+
+    /// Returns whether an answer to this one is taken as the answer to `asked`: to the same, or to the same through floating
+    /// point. So events keep the answers that an earlier release gave them.
+    fn answers(&self, asked: &NamedTest) -> bool {
+        let NamedTest { field, candidates, predicate } = asked;
+        let same = self.predicate == *predicate || Some(&self.predicate) == predicate.former().as_ref();
+        same && self.field == *field && self.candidates == *candidates
+    }
+}
+
+/// Rules as control records hold them. A list means all of its items; so rules that releases up to 0.1.0 could have are
+/// written as those wrote them.
+mod written {
+    use super::{Condition, Conditions, Rule};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Written {
+        name: String,
+        priority: i64,
+        order: u32,
+        when: When,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum When {
+        All(Vec<When>),
+        Any { any: Vec<When> },
+        One(Condition),
+    }
+
+    impl When {
+        fn of(conditions: &Conditions) -> When {
+            match conditions {
+                Conditions::One(condition) => When::One(*condition),
+                Conditions::All(all) => When::All(all.iter().map(When::of).collect()),
+                Conditions::Any(any) => When::Any { any: any.iter().map(When::of).collect() },
+            }
+        }
+
+        fn read(self) -> Conditions {
+            match self {
+                When::One(condition) => Conditions::One(condition),
+                When::All(all) => Conditions::All(all.into_iter().map(When::read).collect()),
+                When::Any { any } => Conditions::Any(any.into_iter().map(When::read).collect()),
+            }
+        }
+    }
+
+    pub(super) fn serialize<S: Serializer>(rules: &[Rule], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(rules.iter().map(|Rule { name, priority, order, when }| Written {
+            name: name.clone(),
+            priority: *priority,
+            order: *order,
+            when: When::of(when),
+        }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Rule>, D::Error> {
+        let rules = Vec::<Written>::deserialize(deserializer)?;
+        let read = |Written { name, priority, order, when }| Rule { name, priority, order, when: when.read() };
+        Ok(rules.into_iter().map(read).collect())
+    }
 }
 
 impl Definitions {
@@ -45,18 +111,25 @@ impl Definitions {
             .iter()
             .map(|test| {
                 let named = NamedTest::of(plan, test);
-                let place = tests.iter().position(|known| *known == named).unwrap_or_else(|| {
+                let place = tests.iter().position(|known| known.answers(&named)).unwrap_or_else(|| {
                     tests.push(named);
                     tests.len() - 1
                 });
                 place as u32
             })
             .collect();
-        let moved = |rule: &Rule| {
-            let condition = |at: &Condition| Condition { test: places[at.test as usize], answer: at.answer };
-            Rule { when: rule.when.iter().map(condition).collect(), ..rule.clone() }
-        };
+        let moved = |rule: &Rule| Rule { when: rule.when.map(&|test| places[test as usize]), ..rule.clone() };
         Definitions { rules: plan.rules.iter().map(moved).collect(), tests }
+    }
+
+    /// Returns whether releases up to 0.1.0 can read them.
+    pub fn are_former(&self) -> bool {
+        let former = |test: &NamedTest| {
+            !matches!(test.predicate, Predicate::Numbers(_) | Predicate::Number { .. } | Predicate::Text { .. })
+        };
+        let one = |conditions: &Conditions| matches!(conditions, Conditions::One(_));
+        let list = |rule: &Rule| matches!(&rule.when, Conditions::All(all) if all.iter().all(one));
+        self.tests.iter().all(former) && self.rules.iter().all(list)
     }
 
     /// The plan, with these definitions in place of its own.
@@ -94,13 +167,14 @@ mod tests {
         let buy = "[[class]]\nname = 'buy'\nwhen = { button = 'one click' }";
         let look = "[[class]]\nname = 'look'\nwhen = { page = { prefix = '/item' } }";
         let first = Definitions::default().followed_by(&plan(buy));
-        assert_eq!((first.tests.len(), first.rules[0].when[0].test), (1, 0));
+        let wanted = |test| [Condition { test, answer: true }].into_iter().collect::<Conditions>();
+        assert_eq!((first.tests.len(), &first.rules[0].when), (1, &wanted(0)));
         assert_eq!(first.followed_by(&plan(buy)), first, "nothing has changed");
         // The order of the file has changed, and one is new.
         let second = first.followed_by(&plan(&format!("{look}\n{buy}")));
         assert_eq!(second.tests[..1], first.tests);
-        let by_name = |name: &str| second.rules.iter().find(|rule| rule.name == name).unwrap().when[0].test;
-        assert_eq!((by_name("look"), by_name("buy")), (1, 0));
+        let by_name = |name: &str| &second.rules.iter().find(|rule| rule.name == name).unwrap().when;
+        assert_eq!((by_name("look"), by_name("buy")), (&wanted(1), &wanted(0)));
         // A test that no rule makes any more keeps its place.
         let third = second.followed_by(&plan(look));
         assert_eq!((&third.tests, third.rules.len()), (&second.tests, 1));
@@ -108,5 +182,26 @@ mod tests {
         assert_eq!((effective.tests.len(), effective.rules), (2, third.rules));
         assert_eq!(effective.fields[effective.tests[0].field].name, "button");
         assert_eq!(effective.fields[effective.sessions.sums[0].1].name, "price");
+    }
+
+    /// A test that an earlier release made keeps its place and its answers, whichever form the rule has now.
+    #[test]
+    fn a_test_through_floating_point_answers_its_exact_form() {
+        let test =
+            |field: &str, predicate| NamedTest { field: field.into(), candidates: vec![field.into()], predicate };
+        let range = |min, max| Predicate::Range { min, max };
+        let former = Definitions {
+            tests: vec![test("price", range(Some(0.01), None)), test("n", range(Some(2.5), Some(2.5)))],
+            rules: Vec::new(),
+        };
+        let table = "[[class]]\nname = 'x'\nwhen = { price = { min = 0.01 }, n = 2.5 }";
+        let text = "[[class]]\nname = 'x'\nwhen = 'n = 2.5 and price >= 0.01'";
+        for classes in [table, text] {
+            let now = former.followed_by(&plan(classes));
+            assert_eq!(now.tests, former.tests, "{classes}");
+            assert!(now.are_former());
+        }
+        let more = former.followed_by(&plan("[[class]]\nname = 'x'\nwhen = 'price > 0.01 or n = 2.5'"));
+        assert_eq!((more.tests.len(), more.are_former()), (3, false));
     }
 }

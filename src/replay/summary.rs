@@ -32,6 +32,8 @@ pub struct Summary {
     pub classes: BTreeMap<String, u64>,
     /// By [`Reason::code`].
     pub dead_letter_reasons: BTreeMap<String, u64>,
+    /// Rules that no event fits.
+    pub unmatched: Vec<Unmatched>,
     /// Events with a class but without a session.
     pub sessionless: BTreeMap<String, u64>,
     /// Input files, and their bytes as stored.
@@ -50,6 +52,19 @@ pub struct Summary {
     pub out: Vec<String>,
     /// Sinks of the configuration, none of which was written to: they act in a run only.
     pub sinks: u64,
+}
+
+/// A rule that no event fits, or that others go before wherever one does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unmatched {
+    pub class: String,
+    /// From 1, in the order of the configuration.
+    pub rule: u32,
+    /// Fields that it asks and that no event has.
+    pub missing: Vec<String>,
+    /// A field that is spelled almost as one of these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub near: Option<String>,
 }
 
 /// Largest classes that the text shows; the others are counted. JSON has them all.
@@ -104,6 +119,7 @@ impl Summary {
         }
 
         self.write_classes(table)?;
+        self.write_unmatched(table)?;
         table.reasons(
             "dead letters",
             "records that could not become events",
@@ -156,6 +172,27 @@ impl Summary {
         Ok(())
     }
 
+    fn write_unmatched(&self, table: &mut Table) -> fmt::Result {
+        if self.unmatched.is_empty() {
+            return Ok(());
+        }
+        table.blank()?;
+        table.count("matched nothing", self.unmatched.len() as u64, "rules that give no event its class")?;
+        for Unmatched { class, rule, missing, near } in self.unmatched.iter().take(CLASSES_SHOWN) {
+            let missing: Vec<_> = missing.iter().map(|field| format!("`{}`", shorten(field))).collect();
+            let remark = match (missing.is_empty(), near) {
+                (true, _) => format!("rule {rule}"),
+                (false, None) => format!("rule {rule}: no event has {}", missing.join(", ")),
+                (false, Some(near)) => {
+                    format!("rule {rule}: no event has {}; did you mean `{}`?", missing.join(", "), shorten(near))
+                }
+            };
+            table.count(&format!("  {}", shorten(class)), 0, &remark)?;
+        }
+        let more = self.unmatched.len().saturating_sub(CLASSES_SHOWN) as u64;
+        if more > 0 { table.count(&format!("  {} more", HumanCount(more)), 0, "") } else { Ok(()) }
+    }
+
     /// By falling number of events, then by name.
     fn largest_classes(&self) -> Vec<(&str, u64)> {
         let mut classes: Vec<_> = self.classes.iter().map(|(class, events)| (class.as_str(), *events)).collect();
@@ -167,7 +204,8 @@ impl Summary {
         let classes = self.largest_classes();
         let classes = classes.iter().take(CLASSES_SHOWN).map(|(class, _)| shorten(class).chars().count());
         let reasons = self.dead_letter_reasons.keys().chain(self.sessionless.keys()).map(|code| code.chars().count());
-        let indented = classes.chain(reasons).map(|width| width + 2);
+        let unmatched = self.unmatched.iter().take(CLASSES_SHOWN).map(|rule| shorten(&rule.class).chars().count());
+        let indented = classes.chain(reasons).chain(unmatched).map(|width| width + 2);
         indented.chain([WIDEST_LABEL.len()]).max().unwrap_or_default()
     }
 

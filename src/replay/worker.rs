@@ -3,11 +3,13 @@
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::source::{Chunk, Next, Source};
+use dataflows::classify::{Definitions, Why};
 use dataflows::engine::{Engine, Views};
 use dataflows::ingest::Verdict;
 use dataflows::{DeadLetter, Position, Tick};
 use headwater_decode::interpret::{Batch, Range};
 use headwater_decode::{Block, Decoder};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use timely::worker::Worker;
 
@@ -24,6 +26,10 @@ pub struct Tally {
     pub outside: u64,
     /// Users, types and carried texts that were cut.
     pub texts_cut: u64,
+    /// Fields that rules ask and that some event has: by index in the plan.
+    pub fields: BTreeSet<usize>,
+    /// Rules that give some event its class: by their order.
+    pub rules: BTreeSet<u32>,
     pub duplicates: u64,
     pub duplicates_unchecked: u64,
     /// Records that another one with the same identity and another payload came before.
@@ -53,11 +59,13 @@ pub fn run(
     if worker.index() == 0 {
         batch.input.rules.clone_from(&plan.rules);
     }
+    let definitions = Definitions::new(plan.rules.clone(), &BTreeSet::new());
     let mut tally = Tally::default();
-    let driven = drive(worker, &mut engine, &mut decoder, &mut batch, &mut tally, source, observer);
+    let driven = drive(worker, &mut engine, &mut decoder, &mut batch, &definitions, &mut tally, source, observer);
     let (views, verdicts) = engine.close(worker);
     tally.add(verdicts);
     (tally.ambiguous, tally.outside, tally.texts_cut) = (batch.ambiguous, batch.outside, batch.texts_cut);
+    tally.fields = batch.met;
     driven.map(|()| (tally, views))
 }
 
@@ -67,6 +75,7 @@ fn drive(
     engine: &mut Engine,
     decoder: &mut Decoder,
     batch: &mut Batch,
+    definitions: &Definitions,
     tally: &mut Tally,
     source: &impl Source,
     observer: &mut impl Observer,
@@ -95,6 +104,11 @@ fn drive(
                 observer.decoded(batch.input.records.len() as u64);
                 for letter in chunk.dead_letters.drain(..).chain(batch.dead_letters.drain(..)) {
                     observer.dead_letter(&letter)?;
+                }
+                for (_, descriptor) in &batch.input.signatures {
+                    if let Why::Rule(rule) = definitions.classify(descriptor).1 {
+                        tally.rules.insert(rule.order);
+                    }
                 }
                 engine.send(&mut batch.input);
                 Engine::step(worker);

@@ -2,7 +2,6 @@
 
 use crate::collections::Value;
 use crate::collections::sessions::{SessionRow, SessionSchema, columns};
-use crate::text::decimal;
 use std::io::{self, Write};
 
 /// The first line of `sessions.csv`.
@@ -23,7 +22,7 @@ pub(super) fn row(row: &SessionRow, out: &mut Vec<u8>) -> io::Result<()> {
             Value::Null | Value::Absent => {}
             Value::Text(text) => field(text, out),
             Value::Integer(number) => write!(out, "{number}")?,
-            Value::Decimal(millionths) => decimal(*millionths, out)?,
+            Value::Decimal(decimal) => write!(out, "{decimal}")?,
             Value::Classes(_) => {
                 let mut object = Vec::new();
                 value.json(&mut object);

@@ -235,9 +235,9 @@ impl ColumnBuilder {
             }
             (ColumnBuilder::Integer(builder), Value::Integer(number)) => builder.append_value(*number),
             (ColumnBuilder::Decimal(builder), Value::Null) => builder.append_null(),
-            (ColumnBuilder::Decimal(builder), Value::Decimal(millionths)) => {
-                Decimal128Type::validate_decimal_precision(*millionths, PRECISION, SCALE)?;
-                builder.append_value(*millionths);
+            (ColumnBuilder::Decimal(builder), Value::Decimal(decimal)) => {
+                Decimal128Type::validate_decimal_precision(decimal.millionths(), PRECISION, SCALE)?;
+                builder.append_value(decimal.millionths());
             }
             (ColumnBuilder::Classes(builder), Value::Classes(classes)) => {
                 for (class, events) in &**classes {

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use dataflows::identity::ShapeId;
     use dataflows::sessionize::Carried;
-    use dataflows::{EventTime, Measure};
+    use dataflows::{Decimal, EventTime, Measure};
 
     /// Snapshots hold these bytes: another encoding is another version of the rows (`run/history.rs`), and needs code that
     /// reads this one.
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!((full.first, full.last), (SignatureId(6), SignatureId(5)));
         assert_eq!(full.counts().collect::<Vec<_>>(), [(SignatureId(5), 1), (SignatureId(6), 2)]);
         let details = full.details().unwrap();
-        assert_eq!(*details.sums, [Measure { millionths: -1_500_000, numbers: 2, others: 1 }]);
+        assert_eq!(*details.sums, [Measure { sum: Decimal::from_millionths(-1_500_000), numbers: 2, others: 1 }]);
         let carried = Carried { entry: (at(4_000_000), "/a".into()), exit: (at(9_000_000), "/b".into()) };
         assert_eq!(*details.carried, [None, Some(carried)]);
         let sessions = roots.sessions.into_iter().map(|row| (row, 1)).collect();

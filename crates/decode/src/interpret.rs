@@ -4,7 +4,6 @@
 //! Strings do not travel with the records. Each reader keeps bounded caches of what it has already sent, and sends the
 //! string behind a key only when the key is new to it; a repeat does no harm.
 
-use crate::decimal;
 use crate::defaults;
 use crate::longest::{LONGEST, bounded};
 use crate::names::Names;
@@ -17,13 +16,13 @@ use dataflows::engine::Input;
 use dataflows::identity::payload_hash;
 use dataflows::rules::{Predicate, Test};
 use dataflows::{
-    DeadLetter, Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Reason, Record,
-    ShapeId, SignatureId,
+    DeadLetter, Decimal, Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Reason,
+    Record, ShapeId, SignatureId,
 };
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// Distinct strings that a reader remembers having sent. What is forgotten is sent again when it comes again.
@@ -45,6 +44,8 @@ pub struct Batch {
     pub skewed: u64,
     /// Users, types and carried texts that were longer than [`LONGEST`] and were cut.
     pub texts_cut: u64,
+    /// Of the fields that tests ask: those that some event has.
+    pub met: BTreeSet<usize>,
 }
 
 /// How much a [`Batch`] holds.
@@ -170,6 +171,8 @@ pub struct Interpreter {
     encoded: Vec<u8>,
     /// Texts that were cut since [`Interpreter::texts_cut`] was asked last.
     cut: Cell<u64>,
+    /// Fields that tests ask and that no event had so far.
+    not_met: Vec<usize>,
     /// When the records at hand were received, if that is known.
     pub received: Option<EventTime>,
 }
@@ -195,6 +198,9 @@ impl Interpreter {
                 ranks[parts[0] as usize][role] = rank as u16;
             }
         }
+        let mut not_met: Vec<usize> = spec.tests.iter().map(|test| test.field).collect();
+        not_met.sort_unstable();
+        not_met.dedup();
         let time = TimeReader::new(&events.zone).expect("the zone was checked when the specification was made");
         Interpreter {
             source,
@@ -210,6 +216,7 @@ impl Interpreter {
             joined: String::new(),
             encoded: Vec::new(),
             cut: Cell::new(0),
+            not_met,
             received: None,
             spec,
         }
@@ -234,6 +241,17 @@ impl Interpreter {
             return;
         }
         batch.ambiguous += u64::from(reading.ambiguous);
+        if !self.not_met.is_empty() {
+            let mut not_met = std::mem::take(&mut self.not_met);
+            not_met.retain(|field| {
+                let exists = self.exists(reading, *field);
+                if exists {
+                    batch.met.insert(*field);
+                }
+                !exists
+            });
+            self.not_met = not_met;
+        }
         let signature = self.signature(reading, chosen[Role::Kind as usize], batch);
         let details = self.details(reading);
         let mut record = Record { event: Event { user: None, time, signature, details }, identity: None };
@@ -403,9 +421,9 @@ impl Interpreter {
         let measure = |field: usize| {
             let mut measure = Measure::default();
             for value in self.field(reading, field).into_iter().flat_map(|slot| reading.all(slot)) {
-                measure.add(&match decimal::millionths(value.text) {
-                    Some(millionths) => Measure { millionths, numbers: 1, others: 0 },
-                    None => Measure { millionths: 0, numbers: 0, others: 1 },
+                measure.add(&match Decimal::summand(value.text) {
+                    Some(sum) => Measure { sum, numbers: 1, others: 0 },
+                    None => Measure { sum: Decimal::ZERO, numbers: 0, others: 1 },
                 });
             }
             measure

@@ -7,7 +7,6 @@
 
 pub mod clf;
 pub mod csv;
-pub mod decimal;
 pub mod defaults;
 pub mod detect;
 pub mod fault;

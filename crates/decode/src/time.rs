@@ -17,8 +17,8 @@
 //! - **Leap seconds**: `:60` is read as `:59`, with its fraction, as jiff does: it stays in its minute, hour and day.
 //! - Deliberately absent: other orders of day and month, names of other zones, week and ordinal dates, hour 24.
 
-use crate::decimal::{Decimal, Rest};
 use crate::reading::Value;
+use dataflows::decimal::{Digits, Rest};
 use dataflows::{EventTime, ValueKind};
 use jiff::civil::DateTime;
 use jiff::fmt::rfc2822;
@@ -111,7 +111,7 @@ impl TimeReader {
 /// See the module's documentation for the units.
 #[inline]
 fn epoch(text: &[u8]) -> Option<EventTime> {
-    let number = Decimal::parse(text)?;
+    let number = Digits::parse(text)?;
     let places = match number.magnitude {
         ..=11 => 6,
         12..=14 => 3,

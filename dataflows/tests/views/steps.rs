@@ -2,7 +2,7 @@
 
 use dataflows::rules::{Condition, Descriptor, Rule};
 use dataflows::sessionize::{Replacement, Visit};
-use dataflows::{Details, EventId, EventTime, Measure, Record, ShapeId, SignatureId, UserKey};
+use dataflows::{Decimal, Details, EventId, EventTime, Measure, Record, ShapeId, SignatureId, UserKey};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
@@ -107,8 +107,8 @@ impl Raw {
 
     pub fn details(&self) -> Option<Box<Details>> {
         let price = match self.price {
-            Some(price) if price < 0 => Measure { millionths: 0, numbers: 0, others: 1 },
-            Some(price) => Measure { millionths: price.into(), numbers: 1, others: 0 },
+            Some(price) if price < 0 => Measure { sum: Decimal::ZERO, numbers: 0, others: 1 },
+            Some(price) => Measure { sum: Decimal::from_millionths(price.into()), numbers: 1, others: 0 },
             None => Measure::default(),
         };
         let page = self.page.map(|page| Arc::from(format!("page {page}")));

@@ -3,7 +3,7 @@
 use super::*;
 use crate::collections::sessions::{SessionRow, SessionSchema};
 use crate::collections::{self, Collection, Schemas};
-use dataflows::{EventTime, Measure, UserKey};
+use dataflows::{Decimal, EventTime, Measure, UserKey};
 use proptest::prelude::*;
 
 fn schemas() -> Schemas {
@@ -22,7 +22,7 @@ fn session(user: &str, events: u64, classes: &[(&str, u64)], amount: Option<i128
         classes,
         first_class: "login",
         last_class: "logout",
-        sums: &[Measure { millionths: amount.unwrap_or(0), numbers, others: 0 }],
+        sums: &[Measure { sum: Decimal::from_millionths(amount.unwrap_or(0)), numbers, others: 0 }],
         carried: &[(page, None)],
     })
 }
@@ -52,6 +52,22 @@ fn says_of_a_row_whether_it_is_wanted() {
         ("events = -3", false),
         ("events in (1, 3)", true),
         ("events <> 3", false),
+        // What is unknown is not meant, nor is the opposite of it.
+        ("exit_page != 'x'", false),
+        ("not exit_page = 'x'", false),
+        ("not (exit_page = 'x' and events = 4)", true),
+        ("exit_page = 'x' or events = 3", true),
+        ("exit_page is null and entry_page is not null", true),
+        ("exit_page in ('x', null)", true),
+        ("not exit_page in ('x', null)", false),
+        ("entry_page not in ('x', null)", true),
+        ("exit_page not in ('x')", false),
+        ("user like 'u4%' and user not like 'x%'", true),
+        ("events between 1 and 3 and events not between 4 and 5", true),
+        ("user between 'u' and 'v'", true),
+        ("amount >= 1.25e1", true),
+        ("user = 'u''2'", false),
+        (r#""user" = 'u42' and classes . view = 2"#, true),
     ];
     let all = schemas();
     for (text, expected) in cases {
@@ -70,18 +86,24 @@ fn a_filter_that_is_wrong_says_where_and_what_would_be_right() {
     let cases = [
         ("", 1, "expected a column, not the end"),
         ("usr = \"u\"", 1, "did you mean `user`?"),
-        ("user", 5, "expected =, !=, <, <=, >, >=, `in` or `starts_with`, not the end"),
+        ("user", 5, "expected =, <>, <, <=, >, >=, `is null`, `in`, `between`, `like` or `starts_with`, not the end"),
         ("user = u42", 8, "expected a text in quotes, not `u42`"),
         ("user = 42", 8, "expected a text in quotes, not `42`"),
         ("events = \"3\"", 10, "expected a number, not the text \"3\""),
         ("events = 3 events", 12, "expected `and`, `or` or the end"),
-        ("user = \"ü\" && events = 3", 12, "`&` means nothing here"),
+        ("user = \"ü\" && events = 3", 12, "`&` means nothing here; write `and`"),
         ("user = \"u", 8, "no closing quote"),
         ("(user = \"u\"", 12, "expected `)`, not the end"),
         ("user in \"u\"", 9, "expected `(`"),
         ("events = 1.2.3", 10, "no number"),
         ("events = 99999999999999999999999999999999999", 10, "no number"),
         ("classes = 3", 1, "classes has \"CLASS\""),
+        ("events between 3 and 1", 16, "write the smaller one first"),
+        ("user like '%x'", 11, "`like` takes the beginning of a text"),
+        ("user not = 'x'", 10, "expected `in`, `between`, `like` or `starts_with`, not `=`"),
+        ("events is 3", 11, "expected `null` or `not null`"),
+        ("events = 0.0000001", 10, "at most six behind it"),
+        ("\"usr\" = 'u'", 1, "did you mean `user`?"),
     ];
     let all = schemas();
     for (text, at, message) in cases {
@@ -151,7 +173,66 @@ fn literal() -> impl Strategy<Value = (Option<String>, Option<i32>)> {
     ]
 }
 
+/// A condition in the words that SQL has too.
+fn condition() -> impl Strategy<Value = String> {
+    let text = || "[ab]{0,2}|it''s".prop_map(|text| format!("'{text}'"));
+    let number = || (-3..6_i32).prop_map(|halves| (f64::from(halves) / 2.0).to_string());
+    let texts = || prop::sample::select(vec!["user", "entry_page", "exit_page"]);
+    let numbers = || prop::sample::select(vec!["events", "amount"]);
+    let not = || prop::sample::select(vec!["", "not "]);
+    let op = || prop::sample::select(vec!["=", "==", "<>", "!=", "<", "<=", ">", ">="]);
+    let leaf = prop_oneof![
+        (texts(), op(), text()).prop_map(|(column, op, value)| format!("{column} {op} {value}")),
+        (numbers(), op(), number()).prop_map(|(column, op, value)| format!("{column} {op} {value}")),
+        (texts(), not(), prop::collection::vec(text(), 1..4))
+            .prop_map(|(column, not, values)| format!("{column} {not}in ({})", values.join(", "))),
+        (numbers(), not(), prop::collection::vec(number(), 1..4))
+            .prop_map(|(column, not, values)| format!("{column} {not}in ({})", values.join(", "))),
+        (texts(), not(), "[ab]{0,2}").prop_map(|(column, not, prefix)| format!("{column} {not}like '{prefix}%'")),
+        (numbers(), not(), -3..3_i32, 0..4_i32)
+            .prop_map(|(column, not, low, more)| format!("{column} {not}between {low} and {}", low + more)),
+        (texts(), not(), "[ab]", "[ab]?")
+            .prop_map(|(column, not, low, more)| format!("{column} {not}between '{low}' and '{low}{more}'")),
+        (texts(), not()).prop_map(|(column, not)| format!("{column} is {not}null")),
+        (numbers(), not()).prop_map(|(column, not)| format!("{column} is {not}null")),
+    ];
+    leaf.prop_recursive(4, 16, 3, |inner| {
+        let some = || prop::collection::vec(inner.clone(), 2..4);
+        prop_oneof![
+            some().prop_map(|of| of.join(" and ")),
+            some().prop_map(|of| of.join(" or ")),
+            some().prop_map(|of| format!("({})", of.join(" or "))),
+            inner.clone().prop_map(|one| format!("not ({one})")),
+            inner.clone().prop_map(|one| format!("not {one}")),
+        ]
+    })
+}
+
 proptest! {
+    /// The same text, asked of the same row by SQLite. `like` is told to heed case there.
+    #[test]
+    fn a_condition_means_what_it_means_in_sql(
+        text in condition(),
+        user in "[ab]{0,2}|it's",
+        page in prop::option::of("[ab]{0,2}|it's"),
+        events in 0u64..4,
+        halves in prop::option::of(-3i32..6),
+    ) {
+        let row = session(&user, events, &[], halves.map(|halves| i128::from(halves) * 500_000), page.as_deref());
+        let row = Collection::SESSIONS.decode(&row).unwrap();
+        let filter = Filter::parse(&text, schemas().of(Collection::SESSIONS));
+        let filter = filter.unwrap_or_else(|error| panic!("{text}: {error}"));
+        let sql = rusqlite::Connection::open_in_memory().unwrap();
+        sql.pragma_update(None, "case_sensitive_like", true).unwrap();
+        let query = format!(
+            "select {text} from (select ?1 as user, ?2 as entry_page, null as exit_page, ?3 as events, ?4 as amount)"
+        );
+        let amount = halves.map(|halves| f64::from(halves) / 2.0);
+        let values = rusqlite::params![user, page, i64::try_from(events).unwrap(), amount];
+        let expected: Option<bool> = sql.query_row(&query, values, |row| row.get(0)).unwrap();
+        prop_assert_eq!(filter.matches(&row), expected == Some(true), "{}", text);
+    }
+
     /// Against each literal by itself.
     #[test]
     fn lists_say_what_their_values_say_one_by_one(
@@ -161,7 +242,7 @@ proptest! {
         events in 0u64..4,
         amount in prop::option::of(-3i128..4),
     ) {
-        let row = session(&user, events, &[("a", events)], amount.map(|amount| amount * ONE), page.as_deref());
+        let row = session(&user, events, &[("a", events)], amount.map(|amount| amount * 1_000_000), page.as_deref());
         let row = Collection::SESSIONS.decode(&row).unwrap();
         let all = schemas();
         let schema = all.of(Collection::SESSIONS);
@@ -182,7 +263,9 @@ proptest! {
             };
             prop_assert_eq!(matches(&format!("{name} in ({})", shown.join(","))), slow);
             prop_assert_eq!(matches(&joined("=", " or ")), slow);
-            prop_assert_eq!(matches(&joined("!=", " and ")), !slow);
+            let known = matches(&format!("{name} is not null")) || shown.iter().any(|value| value == "null");
+            prop_assert_eq!(matches(&joined("!=", " and ")), known && !slow);
+            prop_assert_eq!(matches(&format!("{name} not in ({})", shown.join(","))), known && !slow);
             let split = shown.len() / 2;
             let list = |values: &[String]| match values {
                 [] => "user = null".to_owned(),
@@ -193,7 +276,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_is_written_is_a_filter_or_an_error(text in ".{0,40}|([a-z_]{1,8} ?(=|<|in|has|and|or|not|\\(|\\)|,|\"[^\"]*\"|[0-9.-]+) ?){0,12}") {
+    fn whatever_is_written_is_a_filter_or_an_error(text in ".{0,40}|([a-z_]{1,8} ?(=|<|in|is|null|like|between|has|and|or|not|\\(|\\)|,|\"[^\"]*\"|[0-9.-]+) ?){0,12}") {
         let all = schemas();
         for collection in Collection::ALL {
             if let Err(error) = Filter::parse(&text, all.of(collection)) {

@@ -70,6 +70,7 @@ impl Query {
             all.push(Filter::any(keys.iter().map(|key| Filter::of_key(key, schema)).collect()));
         }
         let filter = if all.len() > 1 { Some(Filter::all(all)) } else { all.pop() };
+        let took_unknown = filter.as_ref().is_some_and(|filter| filter.took_unknown(schema));
         let indices = match columns {
             None => (0..schema.columns.len()).collect(),
             Some(names) => named(schema, names).map_err(wrong("columns"))?,
@@ -79,8 +80,12 @@ impl Query {
             filter: filter.map(Arc::new),
             columns: indices,
             envelope: *envelope,
-            fingerprint: fingerprint(schema.collection, parameters),
-            former: former_fingerprint(schema.collection, parameters),
+            fingerprint: fingerprint(schema.collection, parameters, took_unknown),
+            // No token of before continues a filter that took other rows then.
+            former: match took_unknown {
+                true => fingerprint(schema.collection, parameters, took_unknown),
+                false => former_fingerprint(schema.collection, parameters),
+            },
         })
     }
 
@@ -94,7 +99,8 @@ impl Query {
     }
 }
 
-fn fingerprint(collection: Collection, parameters: &Parameters) -> [u8; 8] {
+/// `took_unknown`: see [`Filter::took_unknown`].
+fn fingerprint(collection: Collection, parameters: &Parameters, took_unknown: bool) -> [u8; 8] {
     let Parameters { filter, keys, columns, envelope } = parameters;
     let mut to = Canonical::new("headwater query v2");
     to.text(collection.name()).option(filter.as_ref(), |to, filter| {
@@ -107,6 +113,9 @@ fn fingerprint(collection: Collection, parameters: &Parameters) -> [u8; 8] {
         to.text(columns);
     });
     to.number(u64::from(*envelope == Envelope::Upsert));
+    if took_unknown {
+        to.number(1);
+    }
     let [a, b, c, d, e, f, g, h, ..] = to.finish();
     [a, b, c, d, e, f, g, h]
 }
@@ -143,7 +152,7 @@ mod tests {
     fn fingerprints_are_pinned() {
         let of = |parameters: &Parameters| {
             (
-                hex(&fingerprint(Collection::SESSIONS, parameters)),
+                hex(&fingerprint(Collection::SESSIONS, parameters, false)),
                 hex(&former_fingerprint(Collection::SESSIONS, parameters)),
             )
         };

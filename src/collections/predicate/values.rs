@@ -1,8 +1,7 @@
-//! The values of a list, in which a row's value is looked up: a list may have thousands, and is asked for every row.
+//! The values of a list, in which a value is looked up: a list may have thousands, and is asked for every row.
 
-use super::{Literal, ONE};
-use crate::collections::Value;
-use std::borrow::Cow;
+use super::Literal;
+use dataflows::Decimal;
 
 /// A set of literals.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -10,8 +9,8 @@ pub struct Values {
     null: bool,
     /// Sorted, without repeats.
     texts: Vec<String>,
-    /// In millionths; sorted, without repeats.
-    numbers: Vec<i128>,
+    /// Sorted, without repeats.
+    numbers: Vec<Decimal>,
 }
 
 impl FromIterator<Literal> for Values {
@@ -33,18 +32,26 @@ impl FromIterator<Literal> for Values {
 }
 
 impl Values {
-    /// Whether one of the literals equals the value.
-    pub fn has(&self, value: &Value<'_>) -> bool {
-        match value {
-            Value::Null | Value::Absent => self.null,
-            Value::Integer(number) => self.numbers.binary_search(&(i128::from(*number) * ONE)).is_ok(),
-            Value::Decimal(number) => self.numbers.binary_search(number).is_ok(),
-            Value::Classes(_) => false,
-            Value::Text(_) | Value::Id(_) | Value::Session(..) | Value::Time(_) | Value::Bytes(_) => {
-                let found = |text: Cow<'_, str>| self.texts.binary_search_by(|other| other.as_str().cmp(&text)).is_ok();
-                !self.texts.is_empty() && value.text().is_some_and(found)
-            }
-        }
+    pub fn null(&self) -> bool {
+        self.null
+    }
+
+    /// Sorted, without repeats.
+    pub fn texts(&self) -> &[String] {
+        &self.texts
+    }
+
+    /// Sorted, without repeats.
+    pub fn numbers(&self) -> &[Decimal] {
+        &self.numbers
+    }
+
+    pub fn has_text(&self, text: &str) -> bool {
+        self.texts.binary_search_by(|other| other.as_str().cmp(text)).is_ok()
+    }
+
+    pub fn has_number(&self, number: Decimal) -> bool {
+        self.numbers.binary_search(&number).is_ok()
     }
 
     /// The texts, if there is nothing else.

@@ -1,0 +1,85 @@
+//! Rules in the language of predicates, whichever form the configuration has them in.
+
+use super::RuleOutline;
+use crate::plan::Plan;
+use dataflows::rules::{Condition, Conditions, Predicate, Rule};
+use std::ops::Bound;
+
+pub(super) fn outline(plan: &Plan, rule: &Rule) -> RuleOutline {
+    let when = match &rule.when {
+        Conditions::All(all) => all.iter().map(|conditions| conditions_shown(plan, conditions, true)).collect(),
+        other => vec![conditions_shown(plan, other, false)],
+    };
+    RuleOutline { class: rule.name.clone(), priority: rule.priority, when }
+}
+
+/// Each rule of a plan as one predicate.
+#[cfg(test)]
+pub(crate) fn shown(plan: &Plan) -> Vec<String> {
+    plan.rules.iter().map(|rule| conditions_shown(plan, &rule.when, false)).collect()
+}
+
+/// In the language of predicates. `within`: in a list, where another list is in parentheses.
+fn conditions_shown(plan: &Plan, conditions: &Conditions, within: bool) -> String {
+    let (of, word) = match conditions {
+        Conditions::One(condition) => return condition_shown(plan, *condition),
+        Conditions::All(of) => (of, " and "),
+        Conditions::Any(of) => (of, " or "),
+    };
+    let shown = of.iter().map(|conditions| conditions_shown(plan, conditions, true)).collect::<Vec<_>>().join(word);
+    if within { format!("({shown})") } else { shown }
+}
+
+fn condition_shown(plan: &Plan, condition: Condition) -> String {
+    let test = &plan.tests[condition.test as usize];
+    let field = &plan.fields[test.field].name;
+    match (&test.predicate, condition.answer) {
+        (Predicate::Exists, true) => format!("{field} is not null"),
+        (Predicate::Exists, false) => format!("{field} is null"),
+        (predicate, true) => asked(field, predicate),
+        (predicate, false) => format!("not ({})", asked(field, predicate)),
+    }
+}
+
+fn asked(field: &str, predicate: &Predicate) -> String {
+    let text = |text: &String| format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\'\'"));
+    let one_of = |values: Vec<String>| match values.as_slice() {
+        [only] => format!("{field} = {only}"),
+        several => format!("{field} in ({})", several.join(", ")),
+    };
+    match predicate {
+        Predicate::Exists => format!("{field} is not null"),
+        Predicate::OneOf(texts) => one_of(texts.iter().map(text).collect()),
+        Predicate::Numbers(numbers) => one_of(numbers.iter().map(ToString::to_string).collect()),
+        Predicate::Prefix(prefix) => format!("{field} starts_with {}", text(prefix)),
+        Predicate::Range { min, max } => {
+            let bound =
+                |bound: &Option<f64>| bound.map_or(Bound::Unbounded, |number| Bound::Included(number.to_string()));
+            within(field, bound(min), bound(max))
+        }
+        Predicate::Number { min, max } => {
+            within(field, min.map(|number| number.to_string()), max.map(|number| number.to_string()))
+        }
+        Predicate::Text { min, max } => within(field, min.as_ref().map(text), max.as_ref().map(text)),
+    }
+}
+
+fn within(field: &str, min: Bound<String>, max: Bound<String>) -> String {
+    let one = |op: &str, bound: &str| format!("{field} {op} {bound}");
+    let (low, high) = match (&min, &max) {
+        (Bound::Included(min), Bound::Included(max)) => return format!("{field} between {min} and {max}"),
+        (min, max) => (
+            match min {
+                Bound::Included(min) => Some(one(">=", min)),
+                Bound::Excluded(min) => Some(one(">", min)),
+                Bound::Unbounded => None,
+            },
+            match max {
+                Bound::Included(max) => Some(one("<=", max)),
+                Bound::Excluded(max) => Some(one("<", max)),
+                Bound::Unbounded => None,
+            },
+        ),
+    };
+    low.into_iter().chain(high).collect::<Vec<_>>().join(" and ")
+}
