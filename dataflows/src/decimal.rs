@@ -24,12 +24,15 @@ const TOO_LARGE: u128 = 10_u128.pow(25 + PLACES);
 pub struct Decimal(i128);
 
 impl Decimal {
+    /// The number 0.
     pub const ZERO: Decimal = Decimal(0);
 
+    /// Makes a number from its millionths.
     pub const fn from_millionths(millionths: i128) -> Decimal {
         Decimal(millionths)
     }
 
+    /// Returns the number of millionths.
     pub const fn millionths(self) -> i128 {
         self.0
     }
@@ -59,6 +62,7 @@ impl Decimal {
         Some(Decimal(if number.negative { -magnitude } else { magnitude }))
     }
 
+    /// Returns the sum, or the largest or least number if it is beyond that.
     #[must_use]
     pub fn saturating_add(self, other: Decimal) -> Decimal {
         Decimal(self.0.saturating_add(other.0))
@@ -152,6 +156,7 @@ impl From<Decimal> for Exact {
 /// The digits of a number as text, without leading zeros, and where the point stands among them.
 #[derive(Clone, Copy, Debug)]
 pub struct Digits<'a> {
+    /// A minus sign stands before it.
     pub negative: bool,
     /// Digits before and after the point as written. Zero has none at all.
     integer: &'a [u8],
@@ -164,13 +169,18 @@ pub struct Digits<'a> {
 /// What [`Digits::scaled`] cuts off, compared with a half of the last place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rest {
+    /// Nothing is cut off.
     Zero,
+    /// Less than a half.
     BelowHalf,
+    /// A half.
     Half,
+    /// More than a half.
     AboveHalf,
 }
 
 impl<'a> Digits<'a> {
+    /// Reads an optional sign, digits with an optional point, an optional exponent. `None`: the text is another one.
     #[inline]
     pub fn parse(text: &'a [u8]) -> Option<Digits<'a>> {
         let (negative, unsigned) = sign(text);

@@ -108,6 +108,7 @@ pub struct Details {
 /// An exact sum: what is no number is counted, not summed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Measure {
+    /// Of the values that are numbers.
     pub sum: Decimal,
     /// How many values were summed.
     pub numbers: u64,

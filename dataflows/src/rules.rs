@@ -147,6 +147,7 @@ pub struct Condition {
 }
 
 impl Rule {
+    /// Tells whether events with this descriptor are of the rule's class, if no other rule comes before it.
     pub fn claims(&self, descriptor: &Descriptor) -> bool {
         self.when.hold(&descriptor.answers)
     }
