@@ -154,22 +154,22 @@ impl Collector {
         collector
     }
 
-    /// Events that belong to no session, by reason: of this worker, and without what was restored.
+    /// Returns the number of events that belong to no session, by reason: of this worker, and without what was restored.
     pub fn sessionless(&self) -> BTreeMap<Sessionless, isize> {
         self.sessionless.borrow().clone()
     }
 
-    /// See [`crate::engine::Engine::skip_restored`].
+    /// Leaves out what the first tick restores: see [`crate::engine::Engine::skip_restored`].
     pub fn skip_restored(&self) {
         self.skip_restored.set(true);
     }
 
-    /// Everything before this tick has been collected, at all workers.
+    /// Returns the tick before which everything has been collected, at all workers.
     pub fn settled(&self) -> Tick {
         self.settled.get()
     }
 
-    /// The changes of the ticks before `upper`, in order; ticks without any are left out.
+    /// Takes the changes of the ticks before `upper`, in order. Ticks without any are left out.
     pub fn take(&self, upper: Tick) -> BTreeMap<Tick, Changes> {
         let mut all = self.changes.borrow_mut();
         let rest = all.split_off(&upper);
@@ -185,12 +185,12 @@ struct Destination<'c> {
 }
 
 impl Destination<'_> {
-    /// The changes of a tick, if they are collected.
+    /// Returns the changes of a tick, if they are collected.
     fn any(&mut self, tick: Tick) -> Option<&mut Changes> {
         (self.collect == Collect::Everything).then(|| self.changes.entry(tick).or_default())
     }
 
-    /// The changes of a tick, if they are collected and not what was restored.
+    /// Returns the changes of a tick, if they are collected and were not restored.
     fn own(&mut self, tick: Tick) -> Option<&mut Changes> {
         if tick > 0 || !self.skip_restored { self.any(tick) } else { None }
     }

@@ -51,7 +51,7 @@ pub type SessionSpans<'s, T = Tick> = Stream<'s, T, Vec<SpanOf<SessionSpine<T>>>
 /// Shared with the trace of the sessions.
 type SessionBatch<T> = <SessionSpine<T> as TraceReader>::Batch;
 
-/// When a session that ends at `end` is closed: the first whole second at which no event can extend it any more.
+/// Returns when a session that ends at `end` is closed: the first whole second at which no event can extend it any more.
 pub fn deadline(end: EventTime, gap: i64) -> EventTime {
     let second = (end.micros().saturating_add(gap)).div_euclid(GRID) + 1;
     EventTime::from_micros(second.saturating_mul(GRID)).unwrap_or(EventTime::MAX)
@@ -182,7 +182,7 @@ impl Open {
         differential_dataflow::consolidation::consolidate(rows);
     }
 
-    /// A tick may assert the successor of a session before the session is gone, which may be told alike.
+    /// A tick may assert the successor of a session before the session is gone, which may look alike.
     fn change(&mut self, closing: Closing, diff: isize) {
         match self.closings.entry(closing) {
             Entry::Occupied(times) if *times.get() + diff == 0 => drop(times.remove()),

@@ -64,7 +64,7 @@ impl Reason {
         Reason::Poison,
     ];
 
-    /// The stable name of this reason in outputs.
+    /// Returns the stable name of this reason in outputs.
     pub fn code(self) -> &'static str {
         match self {
             Reason::NotUtf8 => "not_utf8",

@@ -110,8 +110,8 @@ impl Engine {
         Engine { feed, views, collector, deadlines }
     }
 
-    /// Of what the first tick brings back only classes and counts are collected: the rest is a copy of all that there is, and
-    /// was published before. To be said before anything is sent.
+    /// Collects only classes and counts of the tick that a snapshot comes back at: the rest is a copy of all rows, and was
+    /// published before. Has to be called before anything is sent.
     pub fn skip_restored(&mut self) {
         self.collector.skip_restored();
     }
@@ -136,12 +136,12 @@ impl Engine {
         }
     }
 
-    /// The clock of the current tick. It goes with what is sent next, or alone.
+    /// Sets the clock of the current tick, in milliseconds since 1970. It goes with what is sent next, or alone.
     pub fn now(&mut self, now_ms: i64) {
         self.feed.now_ms = Some(now_ms);
     }
 
-    /// Sends at the current tick.
+    /// Sends at the current tick, and takes the rows out of `input`.
     pub fn send(&mut self, input: &mut Input) {
         let workers = self.feed.workers;
         // The next batch will be about as large: growing to it step by step would copy it twice.
@@ -167,38 +167,39 @@ impl Engine {
         }
     }
 
-    /// Everything before this tick is in the views, of all workers.
+    /// Returns the tick before which everything is in the views, at all workers; [`Tick::MAX`] when the inputs are closed and
+    /// all is done.
     pub fn settled(&self) -> Tick {
         self.collector.settled()
     }
 
-    /// From here on the views are not asked how they were before `tick`.
+    /// Forgets how the views were before `tick`: times before it are not told apart any more.
     pub fn compact(&mut self, tick: Tick) {
         let settled = Antichain::from_elem(self.settled().max(tick));
         self.views.allow_compaction(Antichain::from_elem(tick).borrow(), settled.borrow());
     }
 
-    /// What changed at this worker in the ticks before `upper`, which has to be settled.
+    /// Takes the changes at this worker in the ticks before `upper`, which has to be settled.
     pub fn changes(&mut self, upper: Tick) -> BTreeMap<Tick, Changes> {
         self.collector.take(upper)
     }
 
-    /// The first time at which a tick would close a session of this worker, as far as it has come.
+    /// Returns the first time at which a tick would close a session of this worker, as far as it has come.
     pub fn next_deadline(&self) -> Option<EventTime> {
         self.deadlines.next.get()
     }
 
-    /// How often operators of this worker have given way to others within a tick: it makes progress.
+    /// Returns how often operators of this worker have given way to others within a tick: a sign of life in long ticks.
     pub fn turns(&self) -> u64 {
         self.deadlines.turns.get()
     }
 
-    /// The views as they are, ticks that are not settled included as far as they have come.
+    /// Returns the views as they are, ticks that are not settled included as far as they have come.
     pub fn views(&mut self) -> &mut Views {
         &mut self.views
     }
 
-    /// What ingest decided on records that did not simply count, since the last call. Without a clock: with one, see
+    /// Takes what ingest decided on records that did not simply count, since the last call. Without a clock: with one, see
     /// [`Engine::changes`].
     pub fn verdicts(&mut self) -> Vec<Verdict> {
         self.collector.take(Tick::MAX).into_values().flat_map(|changes| changes.verdicts).collect()
@@ -209,12 +210,12 @@ impl Engine {
         worker.step();
     }
 
-    /// Lets the operators work, and sleeps a little when there is nothing to do.
+    /// Lets the operators work, and sleeps for at most a millisecond when there is nothing to do.
     pub fn wait(worker: &mut Worker) {
         worker.step_or_park(Some(PATIENCE));
     }
 
-    /// Lets the operators work, and sleeps when there is nothing to do until the thread is unparked, at most so long.
+    /// Lets the operators work, and when there is nothing to do sleeps until the thread is unparked, at most for `patience`.
     pub fn park(worker: &mut Worker, patience: Duration) {
         worker.step_or_park(Some(patience));
     }
@@ -286,12 +287,12 @@ impl Views {
         self.classes_before(Tick::MAX, row);
     }
 
-    /// Class, start of the hour, number of events.
+    /// Calls `row` with class, start of the hour and number of events.
     pub fn counts(&mut self, row: &mut dyn FnMut(&Arc<str>, Option<EventTime>, u64)) {
         self.counts_before(Tick::MAX, row);
     }
 
-    /// Reason, number of events.
+    /// Calls `row` with reason and number of events.
     pub fn sessionless(&mut self, row: &mut dyn FnMut(Sessionless, u64)) {
         let mut counts = self.restored_sessionless.clone();
         for (reason, events) in self.collector.sessionless() {
@@ -300,7 +301,7 @@ impl Views {
         counts.into_iter().for_each(|(reason, events)| row(reason, events.unsigned_abs() as u64));
     }
 
-    /// The names of `users`, which are this worker's and sorted, in their order. Each name is in the tick of its user's
+    /// Calls `each` with the names of `users`, which are this worker's and sorted, in their order. Each name is in the tick of its user's
     /// first event, or before.
     pub fn names_of(&mut self, users: impl IntoIterator<Item = UserKey>, mut each: impl FnMut(UserKey, &Arc<str>)) {
         let Reading { mut cursor, storage } = Reading::begin(&mut self.names);
@@ -317,18 +318,18 @@ impl Views {
         SessionScan::begin(&mut self.sessions, &mut self.names, tick)
     }
 
-    /// The class of each signature before `tick`, which has not been compacted away.
+    /// Calls `row` with the class of each signature before `tick`, which has not been compacted away.
     pub fn classes_before(&mut self, tick: Tick, row: &mut dyn FnMut(SignatureId, &Arc<str>)) {
         Reading::begin(&mut self.classes).rows(tick, |signature, class, _| row(*signature, class));
     }
 
-    /// Class, start of the hour, number of events before `tick`, which has not been compacted away.
+    /// Calls `row` with class, start of the hour and number of events before `tick`, which has not been compacted away.
     pub fn counts_before(&mut self, tick: Tick, row: &mut dyn FnMut(&Arc<str>, Option<EventTime>, u64)) {
         Reading::begin(&mut self.counts)
             .rows(tick, |(class, hour), (), events| row(class, *hour, events.unsigned_abs() as u64));
     }
 
-    /// The sessions before `tick`, which has not been compacted away.
+    /// Calls `row` with the sessions before `tick`, which has not been compacted away.
     pub fn sessions_before(&mut self, tick: Tick, row: &mut dyn FnMut(UserKey, &Session)) {
         Reading::begin(&mut self.sessions).rows(tick, |user, session, _| row(*user, session));
     }
@@ -341,8 +342,8 @@ impl Views {
     }
 }
 
-/// Times before `since` are not told apart any more. Batches of what is settled may be merged: whoever reads takes all of
-/// them, and tells the times apart.
+/// Times before `since` are not told apart any more. Batches of settled ticks may be merged: a
+/// reader takes all of them, and tells the times apart.
 fn allow(trace: &mut impl TraceReader<Time = Tick>, since: AntichainRef<Tick>, settled: AntichainRef<Tick>) {
     trace.set_logical_compaction(since);
     trace.set_physical_compaction(settled);

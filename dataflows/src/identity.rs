@@ -48,14 +48,14 @@ impl UserKey {
         UserKey(NonZeroU64::new(high).unwrap_or(NonZeroU64::MIN), low)
     }
 
-    /// The worker, of `workers`, that owns this user. Keys are split by range, so the outputs of all workers in worker
+    /// Returns the worker, of `workers`, that owns this user. Keys are split by range, so the outputs of all workers in worker
     /// order are in key order, however many there are.
     #[inline]
     pub fn worker(self, workers: usize) -> u64 {
         ((u128::from(self.0.get()) * workers as u128) >> 64) as u64
     }
 
-    /// Where in the range of the worker that owns it this user lies, as a fraction of 2^64: evenly distributed, and in
+    /// Returns where in the range of its worker this user lies, as a fraction of 2^64: evenly distributed, and in
     /// the order of keys.
     #[inline]
     pub fn within(self, workers: usize) -> u64 {
@@ -73,7 +73,7 @@ impl UserKey {
 }
 
 impl UserKey {
-    /// The inverse of [`UserKey::bytes`]; `None` if these are not the bytes of a key.
+    /// Returns the key that has these [`UserKey::bytes`]; `None`: no key has them.
     pub fn from_bytes(bytes: [u8; 16]) -> Option<UserKey> {
         let both = u128::from_be_bytes(bytes);
         Some(UserKey(NonZeroU64::new((both >> 64) as u64)?, both as u64))
@@ -99,7 +99,7 @@ impl EventId {
         }
     }
 
-    /// Ids are kept in so many shards, however many workers there are.
+    /// The number of shards that ids are kept in, however many workers there are.
     pub const SHARDS: usize = 256;
 
     /// Evenly distributed.
@@ -150,7 +150,7 @@ impl SessionId {
         self.0[0]
     }
 
-    /// The inverse of writing it; `None` if this is not how one is written.
+    /// Reads an id as it is written: 32 hexadecimal digits, lower case; `None`: it is written otherwise.
     pub fn parse(text: &str) -> Option<SessionId> {
         let written = text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let half = |digits| u64::from_str_radix(digits, 16).ok();

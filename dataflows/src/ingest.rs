@@ -368,7 +368,7 @@ mod tests {
         assert_eq!(ids.admit(&identity(&names[0], "x", 0), time(0)), (true, Some(Verdict::NotChecked(at))));
         assert_eq!(ids.admit(&identity(&names[5], "x", 0), time(5)), (false, Some(Verdict::Duplicate(at))));
         assert_eq!(ids.admit(&identity(&names[6], "x", 0), time(9)), (true, None));
-        // What is left of the changes is what another one has to be told to go on alike.
+        // What is left of the changes is what another one needs to go on alike.
         let mut changes = ids.changes.clone();
         differential_dataflow::consolidation::consolidate(&mut changes);
         assert!(changes.iter().all(|(_, diff)| *diff == 1), "{changes:?}");

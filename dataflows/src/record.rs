@@ -20,7 +20,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// The one so many bytes further.
+    /// Returns the position that lies `bytes` behind this one.
     pub fn behind(self, bytes: usize) -> Position {
         Position { offset: self.offset + bytes as u64, ..self }
     }
@@ -72,7 +72,7 @@ impl Sessionless {
     /// Every reason, in the order of declaration.
     pub const ALL: [Sessionless; 3] = [Sessionless::NoUser, Sessionless::NoTime, Sessionless::UnreadableTime];
 
-    /// The stable name of this reason in outputs.
+    /// Returns the stable name of this reason in outputs.
     pub fn code(self) -> &'static str {
         match self {
             Sessionless::NoUser => "no_user",
@@ -117,7 +117,7 @@ pub struct Measure {
 }
 
 impl Measure {
-    /// Commutative and associative. Overflow needs 10^14 values at the largest magnitude that reading lets in.
+    /// Adds another sum. Commutative and associative. Overflow needs 10^14 values at the largest magnitude that reading lets in.
     pub fn add(&mut self, other: &Measure) {
         self.sum = self.sum.saturating_add(other.sum);
         self.numbers += other.numbers;

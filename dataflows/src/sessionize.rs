@@ -43,7 +43,10 @@ pub struct Visit {
 }
 
 impl Visit {
-    /// Or why the event, which has a class all the same, belongs to no session.
+    /// Makes a visit of an event.
+    ///
+    /// # Errors
+    /// Why the event belongs to no session; it has a class all the same.
     #[inline]
     pub fn of(event: Event) -> Result<Visit, Sessionless> {
         match (event.user, event.time) {
@@ -116,7 +119,7 @@ pub enum Moved {
 }
 
 impl Moved {
-    /// The stable name of this reason in outputs.
+    /// Returns the stable name of this reason in outputs.
     pub fn code(self) -> &'static str {
         match self {
             Moved::Extended => "extended",

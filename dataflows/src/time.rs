@@ -27,7 +27,7 @@ impl EventTime {
     /// 9999-12-31T23:59:59.999999Z.
     pub const MAX: EventTime = EventTime(253_402_300_799_999_999);
 
-    /// `None` outside the years -9999 to 9999.
+    /// Makes a time of microseconds since 1970-01-01T00:00:00Z; `None` outside the years -9999 to 9999.
     #[inline]
     pub fn from_micros(micros: i64) -> Option<EventTime> {
         (Self::MIN.0..=Self::MAX.0).contains(&micros).then_some(EventTime(micros))
@@ -39,13 +39,13 @@ impl EventTime {
         self.0
     }
 
-    /// This many microseconds earlier, but not before [`EventTime::MIN`].
+    /// Returns the time `micros` microseconds earlier, but not before [`EventTime::MIN`].
     #[inline]
     pub fn saturating_sub(self, micros: i64) -> EventTime {
         EventTime(self.0.saturating_sub(micros).max(Self::MIN.0))
     }
 
-    /// Start of the hour (UTC) that this time falls into.
+    /// Returns the start of the hour (UTC) that this time falls into.
     #[inline]
     pub fn hour(self) -> EventTime {
         const HOUR: i64 = 3_600_000_000;

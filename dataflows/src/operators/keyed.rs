@@ -373,7 +373,10 @@ impl<'s, T: TotalTime, F: Fold<T>> Keyed<'s, T, F> {
     /// If nothing is held: timely would then never wake the operator when a tick is complete.
     pub fn build(self, mut fold: F) {
         let Keyed { name, scope, mut builder, held, mut inputs, traces } = self;
-        assert!(!held.is_empty(), "{name}: an operator without a held output is never told that a tick is complete");
+        assert!(
+            !held.is_empty(),
+            "{name}: without a held output, timely never wakes an operator when a tick is complete"
+        );
         let interest = if traces.is_empty() { FrontierInterest::IfCapability } else { FrontierInterest::Always };
         (0..inputs.len()).for_each(|input| builder.set_notify_for(input, interest));
         let activator = scope.activator_for(builder.operator_info().address);

@@ -54,7 +54,7 @@ impl Session {
         SessionId::of(user, self.start)
     }
 
-    /// Events by signature, in the order of signatures.
+    /// Returns the number of events by signature, in the order of signatures.
     pub fn counts(&self) -> impl Iterator<Item = (SignatureId, u64)> {
         let single = self.counts.is_none().then_some((self.first, self.events));
         single.into_iter().chain(self.counts.iter().flat_map(|counts| counts.iter().copied()))

@@ -185,7 +185,7 @@ fn a_passage_waits_for_no_other_input() {
     });
 }
 
-/// It would wait in no tick and be counted by nobody's frontier: a fault of the operator in front.
+/// It would wait in no tick and no frontier would count it: a fault of the operator in front.
 #[test]
 #[should_panic(expected = "Count: a message of input 0 has no tick; the input's frontier is")]
 fn a_message_without_a_tick_stops_the_process() {
