@@ -8,6 +8,7 @@ use crate::operators::trace::SpanOf;
 use crate::operators::{Capabilities, Fold, Keyed, Output, Turn, Written, each};
 use crate::sessionize::{Session, SessionSpine};
 use crate::time::{EventTime, Tick, TotalTime};
+use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::trace::TraceReader;
 use serde::{Deserialize, Serialize};
 use std::cell::Cell;
@@ -92,7 +93,8 @@ pub fn close<'s, T: TotalTime>(
     });
     let deadlines = Rc::<Deadlines>::default();
     let open = Open { gap, now: EventTime::MIN, closings: BTreeMap::new() };
-    operator.build(Close { closings, open, rows: Vec::new(), deadlines: Rc::clone(&deadlines) });
+    let (changes, rows) = (Vec::new(), Vec::new());
+    operator.build(Close { closings, open, changes, rows, deadlines: Rc::clone(&deadlines) });
     Closed { closings: stream, deadlines }
 }
 
@@ -112,6 +114,8 @@ impl<T: TotalTime> Default for Waiting<T> {
 struct Close<T: TotalTime> {
     closings: Output<T, (Closing, T, isize)>,
     open: Open,
+    /// Scratch: what a tick changes, and what it says.
+    changes: Vec<(Closing, isize)>,
     rows: Vec<(Closing, isize)>,
     deadlines: Rc<Deadlines>,
 }
@@ -121,9 +125,16 @@ impl<T: TotalTime> Fold<T> for Close<T> {
 
     /// In its first turn takes what the tick changes; in each one closes as many of those that are due as a turn may.
     fn tick(&mut self, tick: &T, waiting: &mut Waiting<T>, at: &Capabilities<T>) -> Turn {
-        let Close { closings, open, rows, deadlines } = self;
+        let Close { closings, open, changes, rows, deadlines } = self;
         let Waiting { now_ms, sessions } = std::mem::take(waiting);
-        open.tick(tick, &sessions, now_ms, rows);
+        changes.reserve(sessions.iter().map(|batch| batch.updates).sum());
+        for batch in &sessions {
+            each(batch, |user: &UserKey, session: &Session, of_row, diff| {
+                assert_eq!(of_row, *tick, "a batch of sessions is of its tick alone");
+                changes.push((Closing::of(*user, session), diff));
+            });
+        }
+        open.tick(changes, now_ms, rows);
         let before = rows.len();
         rows.extend(std::iter::from_fn(|| open.close()).take(TURN));
         let full = rows.len() - before == TURN;
@@ -147,39 +158,28 @@ struct Open {
 }
 
 impl Open {
-    /// Takes what a tick changes, and its clock. Appends the changes of what it closes or opens again at once,
-    /// consolidated; then [`Open::close`] has what was open before and is due.
-    fn tick<T: TotalTime>(
-        &mut self,
-        tick: &T,
-        sessions: &[SessionBatch<T>],
-        now_ms: Option<i64>,
-        rows: &mut Vec<(Closing, isize)>,
-    ) {
+    /// Takes the sessions that a tick changes out of `changes`, and its clock. Appends the changes of what it closes or opens
+    /// again at once, consolidated; then [`Open::close`] has what was open before and is due.
+    fn tick(&mut self, changes: &mut Vec<(Closing, isize)>, now_ms: Option<i64>, rows: &mut Vec<(Closing, isize)>) {
         let before = self.now;
         let now = now_ms.map(|ms| ms.div_euclid(1000).saturating_mul(GRID)).and_then(EventTime::from_micros);
         self.now = self.now.max(now.unwrap_or(EventTime::MIN));
-        // Of a snapshot come millions: a tree that is built of them at once takes less time and memory.
-        let first = self.closings.is_empty();
-        let mut opened = Vec::with_capacity(if first { sessions.iter().map(|batch| batch.updates).sum() } else { 0 });
-        for batch in sessions {
-            each(batch, |user: &UserKey, session: &Session, of_row, diff| {
-                assert_eq!(of_row, *tick, "a batch of sessions is of its tick alone");
-                let closing = Closing::of(*user, session);
-                let deadline = deadline(closing.end, self.gap);
-                let closed = if diff > 0 { deadline <= self.now } else { deadline <= before };
-                match closed {
-                    true => rows.push((closing, diff)),
-                    false if first => opened.push((closing, diff)),
-                    false => self.change(closing, diff),
-                }
-            });
+        changes.retain(|(closing, diff)| {
+            let deadline = deadline(closing.end, self.gap);
+            let closed = if *diff > 0 { deadline <= self.now } else { deadline <= before };
+            if closed {
+                rows.push((*closing, *diff));
+            }
+            !closed
+        });
+        consolidate(rows);
+        if self.closings.is_empty() {
+            // Of a snapshot come millions: a tree that is built of them at once takes less time and memory.
+            consolidate(changes);
+            self.closings = std::mem::take(changes).into_iter().collect();
+        } else {
+            changes.drain(..).for_each(|(closing, diff)| self.change(closing, diff));
         }
-        if first {
-            differential_dataflow::consolidation::consolidate(&mut opened);
-            self.closings = opened.into_iter().collect();
-        }
-        differential_dataflow::consolidation::consolidate(rows);
     }
 
     /// A tick may assert the successor of a session before the session is gone, which may look alike.
@@ -214,6 +214,38 @@ mod tests {
     /// In microseconds.
     fn deadline_of(end: i64, gap: i64) -> i64 {
         deadline(time(end), gap).micros()
+    }
+
+    /// Of one user; all times in whole seconds.
+    fn closing(start: i64, end: i64) -> Closing {
+        Closing { end: time(end * GRID), user: UserKey::of("u"), start: time(start * GRID), events: 2 }
+    }
+
+    /// Applies one tick, with its clock in seconds. Returns what it says.
+    fn tick(open: &mut Open, changes: &[(Closing, isize)], now: i64) -> Vec<(Closing, isize)> {
+        let mut rows = Vec::new();
+        open.tick(&mut changes.to_vec(), Some(now * 1000), &mut rows);
+        rows.extend(std::iter::from_fn(|| open.close()));
+        rows
+    }
+
+    #[test]
+    fn a_session_is_closed_when_its_gap_has_passed_and_opened_again_by_a_late_event() {
+        let mut open = Open { gap: 10 * GRID, now: EventTime::MIN, closings: BTreeMap::new() };
+        assert_eq!(tick(&mut open, &[(closing(0, 5), 1)], 15), []);
+        assert_eq!(open.next_deadline(), Some(time(16 * GRID)));
+        // An event at exactly the gap extends it, before it is closed.
+        assert_eq!(tick(&mut open, &[(closing(0, 5), -1), (closing(0, 15), 1)], 16), []);
+        assert_eq!(tick(&mut open, &[], 26), [(closing(0, 15), 1)]);
+        assert_eq!(open.next_deadline(), None);
+        // A late event extends what was closed: the closing is taken back, and another one is due.
+        assert_eq!(tick(&mut open, &[(closing(0, 15), -1), (closing(0, 20), 1)], 27), [(closing(0, 15), -1)]);
+        assert_eq!(tick(&mut open, &[], 31), [(closing(0, 20), 1)]);
+        // What comes closed is said at once, and what goes and comes again alike is not said.
+        assert_eq!(tick(&mut open, &[(closing(0, 2), 1)], 31), [(closing(0, 2), 1)]);
+        assert_eq!(tick(&mut open, &[(closing(0, 2), -1), (closing(0, 2), 1)], 31), []);
+        // A clock that is set back opens nothing.
+        assert_eq!(tick(&mut open, &[], 1), []);
     }
 
     #[test]

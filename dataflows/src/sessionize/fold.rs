@@ -161,3 +161,110 @@ impl Fold {
         folded.changes.push((session, 1));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::SignatureId;
+    use proptest::prelude::*;
+
+    const GAP: i64 = 10;
+
+    /// The sessions of one user, in order.
+    struct Known {
+        sessions: Vec<Session>,
+        at: usize,
+    }
+
+    impl Past for Known {
+        fn rewind(&mut self) {
+            self.at = 0;
+        }
+
+        fn seek(&mut self, end: EventTime) {
+            self.at = self.at.max(self.sessions.partition_point(|session| session.end < end));
+        }
+
+        fn peek(&mut self) -> Option<&Session> {
+            self.sessions.get(self.at)
+        }
+
+        fn step(&mut self) {
+            self.at += 1;
+        }
+    }
+
+    fn visit(user: UserKey, time: i64, signature: u64) -> Visit {
+        let time = EventTime::from_micros(time).expect("small");
+        Visit { user, time, signature: SignatureId(signature), details: None }
+    }
+
+    /// All sessions of visits, by sorting and splitting them.
+    fn slow(visits: &[Visit]) -> Vec<Session> {
+        let mut visits = visits.to_vec();
+        visits.sort();
+        let runs = visits.chunk_by(|one, other| other.time.micros() - one.time.micros() <= GAP);
+        let mut builder = Builder::new();
+        let session = |run: &[Visit]| {
+            run.iter().for_each(|visit| builder.add_visit(visit));
+            builder.finish()
+        };
+        runs.map(session).collect()
+    }
+
+    proptest! {
+        /// Whatever comes in which tick, the changes lead to the sessions of all visits, and say of an event that it is late
+        /// if and only if it lies before the start of what was the last session.
+        #[test]
+        fn changes_add_up_to_the_sessions_of_all_visits(
+            ticks in prop::collection::vec(prop::collection::vec((0i64..300, 0u64..3), 0..6), 1..12),
+        ) {
+            let user = UserKey::of("u");
+            let (mut fold, mut folded) = (Fold::new(GAP), Folded::default());
+            let (mut known, mut all) = (Known { sessions: Vec::new(), at: 0 }, Vec::new());
+            for tick in ticks {
+                let mut visits: Vec<Visit> = tick.iter().map(|(time, signature)| visit(user, *time, *signature)).collect();
+                visits.sort_by_key(|visit| visit.time);
+                let last = known.sessions.last().map(|session| session.start);
+                known.rewind();
+                fold.apply(user, &mut known, &visits, &[], &mut folded);
+                for (session, diff) in folded.changes.drain(..) {
+                    match known.sessions.binary_search(&session) {
+                        Ok(at) if diff == -1 => drop(known.sessions.remove(at)),
+                        Err(at) if diff == 1 => known.sessions.insert(at, session),
+                        found => prop_assert!(false, "{:?} by {} is {:?}", session, diff, found),
+                    }
+                }
+                let late = folded.entries.drain(..).filter(|entry| matches!(entry, Entry::Late(_))).count();
+                prop_assert_eq!(late, visits.iter().filter(|visit| last.is_some_and(|last| visit.time < last)).count());
+                all.extend(visits);
+                prop_assert_eq!(&known.sessions, &slow(&all));
+            }
+        }
+    }
+
+    #[test]
+    fn a_replacement_of_other_sessions_than_are_there_is_rejected() {
+        let user = UserKey::of("u");
+        let sessions = slow(&[visit(user, 0, 1), visit(user, 5, 1), visit(user, 50, 1)]);
+        let ids: Vec<_> = sessions.iter().map(|session| session.id(user)).collect();
+        let [from, to] = [0, 10].map(|time| EventTime::from_micros(time).expect("small"));
+        let replacement = |sessions| Replacement { user, from, to, sessions, survivors: vec![visit(user, 5, 1)] };
+        let apply = |replacement: Replacement| {
+            let mut folded = Folded::default();
+            let mut known = Known { sessions: sessions.clone(), at: 0 };
+            Fold::new(GAP).apply(user, &mut known, &[], &[replacement], &mut folded);
+            (folded.changes, folded.entries)
+        };
+        let gone = (sessions[0].clone(), -1);
+        let left = (slow(&[visit(user, 5, 1)]).remove(0), 1);
+        let (mut changes, entries) = apply(replacement(vec![ids[0]]));
+        changes.sort();
+        let mut expected = [gone, left];
+        expected.sort();
+        assert_eq!((changes.as_slice(), entries), (expected.as_slice(), vec![]));
+        let stale = replacement(ids);
+        let rejection = Rejection { replacement: stale.clone(), found: vec![sessions[0].id(user)] };
+        assert_eq!(apply(stale), (vec![], vec![Entry::Rejection(Box::new(rejection))]));
+    }
+}
