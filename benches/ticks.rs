@@ -1,6 +1,4 @@
 //! What a tick costs by itself, with nothing or little in it: the whole graph as a process runs it, one tick at a time.
-//!
-//! Of instructions, callgrind counts what a thousand ticks more take: `--ticks 1000` and `--ticks 2000` of one case.
 #![allow(clippy::unwrap_used, reason = "a bench that fails has to stop")]
 
 use clap::Parser;
