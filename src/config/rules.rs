@@ -4,7 +4,7 @@
 use super::error::Problems;
 use super::expression;
 use super::fields::Fields;
-use super::typed::{self, Asked, Class, Predicates, Scalar, When};
+use super::typed::{self, Asked, Class, Number, Predicates, Scalar, When};
 use crate::collections::predicate::{self, Literal, Op, Predicate};
 use dataflows::Decimal;
 use dataflows::rules::{self, Condition, Conditions, Rule, Test};
@@ -248,8 +248,14 @@ fn ask_all(
         let op = if *exists { Op::NotEqual } else { Op::Equal };
         all.push(Predicate::Compare(field, op, Literal::Null));
     }
-    let mut bound = |bound: &Option<Spanned<f64>>| {
-        bound.as_ref().and_then(|bound| Some((number(*bound.get_ref(), bound.span(), problems)?, bound.span())))
+    let mut bound = |bound: &Option<Spanned<Number>>| {
+        bound.as_ref().and_then(|bound| {
+            let number = match *bound.get_ref() {
+                Number::Integer(number) => Decimal::from(number),
+                Number::Float(float) => number(float, bound.span(), problems)?,
+            };
+            Some((number, bound.span()))
+        })
     };
     all.extend(match (bound(min), bound(max)) {
         (Some((min, _)), Some((max, span))) if min > max => {

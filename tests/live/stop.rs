@@ -362,6 +362,39 @@ fn with_a_class_of_another_name_it_goes_on() {
     published.is_replayed(&folder, &lines(&events));
 }
 
+/// In both forms, with `or`, `not` and absent fields: what was read under other rules has the classes that a replay gives it,
+/// as long as its tests are the same.
+#[test]
+fn other_rules_relabel_what_was_read_before() {
+    let meaning = |classes: &str| format!("{}{classes}", &MEANING[..MEANING.find("[[class]]").unwrap()]);
+    let before = meaning(
+        "[[class]]\nname = 'a'\nwhen = { price = { min = 1 }, page = 1 }\n\
+         [[class]]\nname = 'b'\nwhen = \"price < 3 and price is null or page is null or page like '2%'\"\n",
+    );
+    let after = meaning(
+        "[[class]]\nname = 'x'\nwhen = \"not (price >= 1 and page = '1') and (price < 3 or not page like '2%')\"\n\
+         [[class]]\nname = 'y'\nwhen = 'price is null or not price < 3'\n",
+    );
+    let folder = folder("");
+    let mut rng = Rng::new(14);
+    let mut events = Vec::new();
+    for meaning in [before, after.clone()] {
+        folder.write("run.toml", run_toml("", &meaning));
+        let process = Process::start(&folder, "data", 2, Restart::No);
+        let mut client = Client::new(process.ready());
+        for number in 0..10 {
+            let any = |at| Event::any(&mut rng, format!("user {}", at % 7), PAST_MS + number * 5000, 20_000, None);
+            let batch: Vec<Event> = (0..40).map(any).collect();
+            assert_eq!(client.post(&lines(&batch)), Outcome::Acknowledged);
+            events.extend(batch);
+        }
+        process.drain();
+    }
+    let published = Published::read(&folder.path("data"));
+    folder.write("replay.toml", format!("[[source]]\nname = \"collector\"\npaths = \"events.jsonl\"\n{after}"));
+    published.is_replayed(&folder, &lines(&events));
+}
+
 #[test]
 fn snapshots_are_taken_and_files_removed_while_it_works() {
     let folder = folder(OFTEN);

@@ -1,6 +1,6 @@
 //! What goes into the graph: raw events and how they look to it.
 
-use dataflows::rules::{Condition, Descriptor, Rule};
+use dataflows::rules::{Condition, Conditions, Descriptor, Rule};
 use dataflows::sessionize::{Replacement, Visit};
 use dataflows::{Decimal, Details, EventId, EventTime, Measure, Record, ShapeId, SignatureId, UserKey};
 use std::collections::BTreeMap;
@@ -85,7 +85,11 @@ pub fn rules(set: u8) -> Vec<Rule> {
     match set {
         0 => vec![],
         1 => vec![rule("priced", 0, 0, &[(0, true)])],
-        2 => vec![rule("priced", 0, 0, &[(0, true)]), rule("paged", 0, 1, &[(1, true)])],
+        2 => {
+            let one = |test, answer| Conditions::One(Condition { test, answer });
+            let either = Conditions::Any(vec![one(1, true), Conditions::All(vec![one(0, false), one(1, false)])]);
+            vec![rule("priced", 0, 0, &[(0, true)]), Rule { when: either, ..rule("paged or bare", 0, 1, &[]) }]
+        }
         // The later one goes first, by its priority.
         _ => vec![
             rule("priced", 0, 0, &[(0, true)]),

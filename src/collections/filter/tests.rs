@@ -209,7 +209,7 @@ fn condition() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// The same text, asked of the same row by SQLite. `like` is told to heed case there.
+    /// The same text, asked of the same row by SQLite. There, a setting makes `like` heed case.
     #[test]
     fn a_condition_means_what_it_means_in_sql(
         text in condition(),
