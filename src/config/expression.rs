@@ -9,11 +9,10 @@ pub(super) const HELP: &str = "a condition is field = 'text' or 1.5, <>, <, <=, 
 /// The place of an error within a text of TOML that is at `literal` in the file, with its quotes.
 pub(super) fn place(file: &str, literal: Range<usize>, error: &PredicateError) -> Range<usize> {
     let Some(raw) = file.get(literal.clone()) else { return literal };
-    let mut places = places(raw);
     // What follows the last character is the closing quote.
     let (start, end) = (error.bytes.start, error.bytes.end.max(error.bytes.start + 1));
     let mut start_at = None;
-    while let Some((decoded, at)) = places.next() {
+    for (decoded, at) in places(raw) {
         if start_at.is_none() && decoded >= start {
             start_at = Some(at);
         }

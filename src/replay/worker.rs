@@ -6,7 +6,7 @@ use crate::source::{Chunk, Next, Source};
 use dataflows::classify::{Definitions, Why};
 use dataflows::engine::{Engine, Views};
 use dataflows::ingest::Verdict;
-use dataflows::{DeadLetter, Position, Tick};
+use dataflows::{DeadLetter, Descriptor, Position, SignatureId, Tick};
 use headwater_decode::interpret::{Batch, Range};
 use headwater_decode::{Block, Decoder};
 use std::collections::BTreeSet;
@@ -30,6 +30,7 @@ pub struct Tally {
     pub fields: BTreeSet<usize>,
     /// Rules that give some event its class: by their order.
     pub rules: BTreeSet<u32>,
+    definitions: Definitions,
     pub duplicates: u64,
     pub duplicates_unchecked: u64,
     /// Records that another one with the same identity and another payload came before.
@@ -59,9 +60,8 @@ pub fn run(
     if worker.index() == 0 {
         batch.input.rules.clone_from(&plan.rules);
     }
-    let definitions = Definitions::new(plan.rules.clone(), &BTreeSet::new());
-    let mut tally = Tally::default();
-    let driven = drive(worker, &mut engine, &mut decoder, &mut batch, &definitions, &mut tally, source, observer);
+    let mut tally = Tally::of(plan);
+    let driven = drive(worker, &mut engine, &mut decoder, &mut batch, &mut tally, source, observer);
     let (views, verdicts) = engine.close(worker);
     tally.add(verdicts);
     (tally.ambiguous, tally.outside, tally.texts_cut) = (batch.ambiguous, batch.outside, batch.texts_cut);
@@ -75,7 +75,6 @@ fn drive(
     engine: &mut Engine,
     decoder: &mut Decoder,
     batch: &mut Batch,
-    definitions: &Definitions,
     tally: &mut Tally,
     source: &impl Source,
     observer: &mut impl Observer,
@@ -105,11 +104,7 @@ fn drive(
                 for letter in chunk.dead_letters.drain(..).chain(batch.dead_letters.drain(..)) {
                     observer.dead_letter(&letter)?;
                 }
-                for (_, descriptor) in &batch.input.signatures {
-                    if let Why::Rule(rule) = definitions.classify(descriptor).1 {
-                        tally.rules.insert(rule.order);
-                    }
-                }
+                tally.classify(&batch.input.signatures);
                 engine.send(&mut batch.input);
                 Engine::step(worker);
             }
@@ -124,6 +119,19 @@ fn drive(
 }
 
 impl Tally {
+    fn of(plan: &Plan) -> Tally {
+        Tally { definitions: Definitions::new(plan.rules.clone(), &BTreeSet::new()), ..Tally::default() }
+    }
+
+    /// Notes the rules that give these signatures their class.
+    fn classify(&mut self, signatures: &[(SignatureId, Descriptor)]) {
+        for (_, descriptor) in signatures {
+            if let Why::Rule(rule) = self.definitions.classify(descriptor).1 {
+                self.rules.insert(rule.order);
+            }
+        }
+    }
+
     fn add(&mut self, verdicts: Vec<Verdict>) {
         for verdict in verdicts {
             match verdict {
