@@ -46,7 +46,7 @@ fn go_on(log: &mut Log, store: &mut StateStore, ticks: u64, snapshots: &[u64]) {
         }
         let binding = log.mint(2_000 + tick as i64, &BTreeMap::new()).unwrap().clone();
         for worker in 0..2 {
-            log.outputs.append(worker, &Block::new(binding.tick, binding.now_ms)).unwrap();
+            log.outputs.append(worker, &Block::new(binding.tick, binding.now_ms), None).unwrap();
             log.outputs.sync(worker).unwrap();
         }
         if snapshots.contains(&tick) {

@@ -102,7 +102,7 @@ fn each_subscriber_gets_each_tick_once() {
                     thread::yield_now();
                 }
                 let block = block(tick);
-                log.outputs.append(0, &block).unwrap();
+                log.outputs.append(0, &block, None).unwrap();
                 log.outputs.sync(0).unwrap();
                 // One is read from the log, as large ones are.
                 feed.put(Fresh { tick, blocks: (tick != 1).then(|| vec![block]) });

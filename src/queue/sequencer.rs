@@ -1,10 +1,10 @@
 //! The sequencer: mints ticks and binds offsets to them. The only place where the wall clock meets the dataflow: as the
-//! `now_ms` of a tick, durable before anything of the tick enters the graph.
+//! `now_ms` of a tick, durable before anything of the tick is published.
 //!
 //! ```text
-//! intake ─ durable offsets ─▶ sequencer ─ remap, synced ─▶ Ticks ─▶ workers
-//!                                 ▲ room                     ▲ done │
-//!                                 └──────────────────────────┴──────┘
+//! intake ─ durable offsets ─▶ sequencer ─ bound ─▶ Ticks ─▶ workers ─▶ outputs, synced with what was bound
+//!                                 ▲ room              ▲ done │
+//!                                 └───────────────────┴──────┘
 //! ```
 
 use crate::observe::metrics::Metrics;
@@ -17,7 +17,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 use dataflows::{EventTime, Tick};
 use headwater_log::error::LogError;
 use headwater_log::partition::Reader;
-use headwater_log::remap::{Binding, Uppers};
+use headwater_log::remap::{Binding, Step, Uppers};
 use headwater_log::reserve::Reserve;
 use headwater_log::{CONTROL, Log, QUEUE};
 use std::collections::VecDeque;
@@ -55,6 +55,8 @@ pub struct Bound {
     pub control: Range<u64>,
     /// Of its remap record.
     pub digest: [u8; 32],
+    /// What made that record of the one before; `None` if it is durable in the remap.
+    pub step: Option<Step>,
     /// A snapshot is taken at its end.
     pub snapshot: bool,
     /// When it was bound, or read again.
@@ -285,10 +287,10 @@ impl Sequencer {
         };
         let mut remap = sequencer.log.remap.reader();
         if let Some(before) = first.checked_sub(1) {
-            sequencer.take(&remap.binding(before)?, false);
+            sequencer.take(&remap.binding(before)?, false, None);
         }
         remap.bindings(first, sequencer.log.remap.next(), |binding| {
-            let bound = sequencer.take(&binding, false);
+            let bound = sequencer.take(&binding, false, None);
             sequencer.since = Some(0);
             sequencer.ticks.bind(bound);
             Ok(())
@@ -350,13 +352,18 @@ impl Sequencer {
         }
         let named: Uppers = uppers.iter().zip(0..).map(|(upper, part)| ((QUEUE, part), *upper)).collect();
         let binding = self.reserve.patiently(|| self.log.bind(now_ms, named.clone()).cloned())?;
+        let step = self.log.remap.step().cloned();
+        if snapshot {
+            // It names the tick, which nothing else may say any more when outputs are released.
+            self.reserve.patiently(|| self.log.remap.sync())?;
+        }
         self.minted = Instant::now();
         self.since = Some(self.since.unwrap_or(0) + bytes);
         if snapshot {
             (self.snapshot, self.since) = (self.minted, None);
             self.quiet += 1;
         }
-        let bound = self.take(&binding, snapshot);
+        let bound = self.take(&binding, snapshot, step);
         self.intake.bound(bytes);
         self.metrics.ticks.inc();
         self.status.bound.store(binding.tick + 1, Ordering::Release);
@@ -365,7 +372,7 @@ impl Sequencer {
     }
 
     /// What a binding takes, after the one before.
-    fn take(&mut self, binding: &Binding, snapshot: bool) -> Bound {
+    fn take(&mut self, binding: &Binding, snapshot: bool, step: Option<Step>) -> Bound {
         let upper = |key| binding.uppers.get(&key).copied().unwrap_or(0);
         let mut queue = Vec::with_capacity(self.uppers.len());
         for (part, last) in (0..).zip(&mut self.uppers) {
@@ -375,7 +382,7 @@ impl Sequencer {
         let next = upper((CONTROL, 0));
         let control = std::mem::replace(&mut self.control, next)..next;
         let (tick, now_ms, digest) = (binding.tick, binding.now_ms, binding.digest());
-        Bound { tick, now_ms, queue, control, digest, snapshot, at: Instant::now() }
+        Bound { tick, now_ms, queue, control, digest, step, snapshot, at: Instant::now() }
     }
 
     /// How far the next tick goes in each part, and whether that leaves something.

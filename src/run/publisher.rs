@@ -179,10 +179,11 @@ impl Joined {
 fn append(batch: &[Whole], outputs: &OutputLog) -> Result<(), LogError> {
     let next = outputs.next(WRITER);
     batch.iter().filter(|whole| whole.bound.tick >= next).try_for_each(|whole| match &whole.output {
-        Joined::Small(block) => outputs.append(WRITER, block),
+        Joined::Small(block) => outputs.append(WRITER, block, whole.bound.step.as_ref()),
         Joined::Large(all) => {
             tracing::debug!(tick = whole.bound.tick, rows = whole.rows, "a large tick is published in blocks");
-            outputs.append_large(WRITER, &Union(all.iter().map(Output::canonical).collect()))
+            let union = Union(all.iter().map(Output::canonical).collect());
+            outputs.append_large(WRITER, &union, whole.bound.step.as_ref())
         }
     })?;
     outputs.sync(WRITER).map(|_| ())

@@ -94,7 +94,8 @@ impl Snapshots {
             Err(LogError::Full(error)) => tracing::warn!(%error, "no space for a snapshot"),
             Err(error) => return Err(error),
         }
-        match self.reserve.with(|| self.outputs.retain(bound.now_ms, self.retention)) {
+        // Ticks with a snapshot are synced when they are minted, and with them those before.
+        match self.reserve.with(|| self.outputs.retain(bound.now_ms, self.retention, bound.tick + 1)) {
             Err(LogError::Full(error)) => tracing::warn!(%error, "no space to shorten the output log"),
             outcome => drop(outcome?),
         }

@@ -53,7 +53,7 @@ impl World {
                 .collect();
             let mut block = Block::new(tick, tick as i64);
             block.add("counts", rows).unwrap();
-            self.outputs.append(worker, &block).unwrap();
+            self.outputs.append(worker, &block, None).unwrap();
             self.outputs.sync(worker).unwrap();
         }
         self.status.published.store(self.outputs.upper(), Ordering::Release);
@@ -259,7 +259,7 @@ fn what_was_not_kept_is_counted_and_the_rest_comes() {
     for _ in 0..100 {
         world.publish(&[("lost", 1, 1)]);
     }
-    let oldest = world.outputs.retain(1000, Retention { bytes: 2000, ms: i64::MAX }).unwrap();
+    let oldest = world.outputs.retain(1000, Retention { bytes: 2000, ms: i64::MAX }, u64::MAX).unwrap();
     assert!(oldest > 2, "{oldest}");
     let kept = world.outputs.upper() - oldest;
     world.take_all(FILE);
@@ -282,7 +282,7 @@ fn a_row_that_cannot_be_read_is_set_aside_between_the_others() {
     let mut block = Block::new(tick, 0);
     let (a, z) = (collections::counts::encode("a", None, 1), collections::counts::encode("zzz", None, 1));
     block.add("counts", vec![(a, 1), (vec![2, b'x'], 1), (z, 1)]).unwrap();
-    world.outputs.append(0, &block).unwrap();
+    world.outputs.append(0, &block, None).unwrap();
     world.outputs.sync(0).unwrap();
     world.take_all(FILE);
     assert_eq!(world.read("f.jsonl").lines().count(), 2);

@@ -19,7 +19,7 @@ fn however_long_a_restore_takes_the_watchdog_hears_that_it_makes_progress() {
     let ticks = Arc::new(Ticks::new(1, 8));
     let (digest, snapshot, at) = ([0; 32], false, Instant::now());
     // A tick waits to be computed, as after a process was killed.
-    ticks.bind(Bound { tick: 8, now_ms: 9, queue: Vec::new(), control: 0..0, digest, snapshot, at });
+    ticks.bind(Bound { tick: 8, now_ms: 9, queue: Vec::new(), control: 0..0, digest, step: None, snapshot, at });
     ticks.end();
     let clock = Mutex::new((Watchdog::new(STUCK, at), at));
     let watched = Arc::clone(&ticks);
@@ -72,7 +72,7 @@ fn a_worker_that_hangs_is_found_all_the_same() {
     let mut look = |seconds| watchdog.look(&ticks, at + Duration::from_secs(seconds));
     let (digest, snapshot, queue) = ([0; 32], false, Vec::new());
     assert_eq!(look(1000), None, "nothing is under way");
-    ticks.bind(Bound { tick: 0, now_ms: 9, queue, control: 0..0, digest, snapshot, at });
+    ticks.bind(Bound { tick: 0, now_ms: 9, queue, control: 0..0, digest, step: None, snapshot, at });
     assert_eq!((look(1001), look(1031)), (None, None));
     ticks.restores(1_000_000);
     assert_eq!((look(1032), look(1082), look(1083)), (None, None, Some(0)));

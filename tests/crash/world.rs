@@ -6,10 +6,12 @@ use headwater::queue::control::Control;
 use headwater_log::error::LogError;
 use headwater_log::output::Retention;
 use headwater_log::partition::{Limits, Partition};
-use headwater_log::remap::Uppers;
+use headwater_log::remap::{Step, Uppers};
 use headwater_log::segment::LogId;
+use headwater_log::vfs::SyncSite;
 use headwater_log::vfs::model::{Crash, ModelFs, Rng};
 use headwater_log::{CONTROL, Log, QUEUE, Settings};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,6 +33,17 @@ impl Ended {
     }
 }
 
+/// What is wrong with a log on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// It leaves out a sync.
+    Sync(SyncSite),
+    /// Ticks are published that nothing says the contents of.
+    Steps,
+    /// Ticks are released that are durable in the outputs alone.
+    Retention,
+}
+
 pub struct World {
     pub fs: ModelFs,
     pub log: Option<Log>,
@@ -39,6 +52,9 @@ pub struct World {
     workers: u32,
     now_ms: i64,
     rng: Rng,
+    broken: Option<Broken>,
+    /// Of the ticks that this process has bound.
+    steps: BTreeMap<u64, Step>,
 }
 
 /// Turns errors into what a caller makes of them: `Some` value, `None` for lack of space.
@@ -59,10 +75,11 @@ macro_rules! call {
 }
 
 impl World {
-    pub fn new(fs: ModelFs, script: u64) -> World {
+    pub fn new(fs: ModelFs, script: u64, broken: Option<Broken>) -> World {
         let queue = vec![Records::default(); PARTS as usize];
         let expected = Expected { queue, ..Expected::default() };
-        World { fs, log: None, expected, epoch: 0, workers: 2, now_ms: 1_000, rng: Rng::new(!script) }
+        let (rng, steps) = (Rng::new(!script), BTreeMap::new());
+        World { fs, log: None, expected, epoch: 0, workers: 2, now_ms: 1_000, rng, broken, steps }
     }
 
     /// The same, crashed, on a file system of its own.
@@ -75,6 +92,8 @@ impl World {
             workers: self.workers,
             now_ms: self.now_ms,
             rng: Rng::new(seed),
+            broken: self.broken,
+            steps: BTreeMap::new(),
         }
     }
 
@@ -85,6 +104,7 @@ impl World {
 
     pub fn open(&mut self) -> Result<Ended, String> {
         self.log = None;
+        self.steps.clear();
         self.epoch += 1;
         let limits = Limits { segment_bytes: 1_200, buffer_bytes: 300, block_bytes: 400, piece_bytes: 1_000 };
         let settings = Settings { id: LogId([7; 16]), epoch: self.epoch, parts: PARTS, workers: self.workers, limits };
@@ -203,45 +223,65 @@ impl World {
         let mut uppers: Uppers =
             (0..PARTS).map(|part| ((QUEUE, part), log.queue[part as usize].partition().durable())).collect();
         uppers.insert((CONTROL, 0), log.control.durable());
-        let others = Uppers::from([((3, 1), self.expected.happened * 2)]);
-        uppers.extend(others.clone());
+        uppers.insert((3, 1), log.remap.next() * 2);
         let now_ms = log.remap.last().map_or(self.now_ms, |last| last.now_ms.max(self.now_ms));
         let tick = log.remap.next() as usize;
         self.expected.ticks.resize_with(self.expected.ticks.len().max(tick + 1), Vec::new);
-        self.expected.ticks[tick].push((now_ms, uppers));
-        if let Call::Ok(binding) = call!(log.mint(self.now_ms, &others)) {
+        self.expected.ticks[tick].push((now_ms, uppers.clone()));
+        if let Call::Ok(binding) = call!(log.bind(self.now_ms, uppers)) {
             if binding.tick as usize != tick {
                 return Err(format!("tick {} instead of {tick}", binding.tick));
             }
-            self.expected.happened = binding.tick + 1;
+            self.steps.insert(tick as u64, log.remap.step().ok_or("a tick has no step")?.clone());
+            // As before a snapshot.
+            if self.rng.below(3) == 0 {
+                return self.settle();
+            }
         }
         Ok(Ended::Done)
     }
 
-    /// A worker writes its next ticks, if they have happened, and sometimes syncs them.
+    /// The ticks that are bound happen, whether or not they are published.
+    fn settle(&mut self) -> Result<Ended, String> {
+        let remap = &mut open(&mut self.log).remap;
+        if let Call::Ok(()) = call!(remap.sync()) {
+            self.expected.happened = remap.next();
+        }
+        Ok(Ended::Done)
+    }
+
+    /// A worker writes its next ticks, if they are bound, and sometimes syncs them: those that all have happen with that.
     fn publish(&mut self) -> Result<Ended, String> {
         let worker = self.rng.below(self.workers.into()) as usize;
+        let (ticks, synced) = (1 + self.rng.below(3), self.rng.below(3) > 0);
+        self.write(worker, ticks, synced)
+    }
+
+    /// Writes up to so many ticks.
+    fn write(&mut self, worker: usize, ticks: u64, synced: bool) -> Result<Ended, String> {
         let log = open(&mut self.log);
-        let mut reader = log.remap.reader();
-        for _ in 0..1 + self.rng.below(3) {
+        for _ in 0..ticks {
             let tick = log.outputs.next(worker);
             // Ticks of the outputs are never behind what the remap keeps: see `release`.
-            if tick < log.remap.next() {
-                let now_ms = reader.binding(tick).map_err(|error| error.to_string())?.now_ms;
-                let block = block(tick, now_ms, worker, self.workers as usize);
-                // Some ticks are large: they have blocks of their own, in several segments.
-                match tick % 3 {
-                    1 => call!(log.outputs.append_large(worker, &block)),
-                    _ => call!(log.outputs.append(worker, &block)),
-                };
+            if tick >= log.remap.next() {
+                break;
             }
+            let now_ms = self.expected.ticks[tick as usize].last().ok_or("a tick was never bound")?.0;
+            let step = self.steps.get(&tick).filter(|_| self.broken != Some(Broken::Steps));
+            let block = block(tick, now_ms, worker, self.workers as usize);
+            // Some ticks are large: they have blocks of their own, in several segments.
+            match tick % 3 {
+                1 => call!(log.outputs.append_large(worker, &block, step)),
+                _ => call!(log.outputs.append(worker, &block, step)),
+            };
         }
-        if self.rng.below(3) > 0 && matches!(call!(log.outputs.sync(worker)), Call::Ok(_)) {
+        if synced && matches!(call!(log.outputs.sync(worker)), Call::Ok(_)) {
             let upper = log.outputs.upper();
             for tick in self.expected.upper..upper {
                 self.expected.published.insert(tick, self.workers as usize);
             }
             self.expected.upper = upper;
+            self.expected.happened = self.expected.happened.max(upper);
         }
         Ok(Ended::Done)
     }
@@ -254,7 +294,7 @@ impl World {
         if before < log.remap.low() {
             return Ok(Ended::Done);
         }
-        let uppers = log.remap.reader().binding(before).map_err(|error| error.to_string())?.uppers;
+        let uppers = self.expected.ticks[before as usize].last().ok_or("a tick was never bound")?.1.clone();
         let ask = |low: &mut Low, to: u64| low.asked = low.asked.max(to);
         ask(&mut self.expected.remap_low, before);
         for part in 0..PARTS {
@@ -272,21 +312,28 @@ impl World {
 
     fn retain(&mut self) -> Result<Ended, String> {
         let retention = Retention { bytes: 1_500 + self.rng.below(4_000), ms: 100 + self.rng.below(400) as i64 };
-        self.expected.output_low.asked = open(&mut self.log).outputs.upper();
-        if let Call::Ok(oldest) = call!(open(&mut self.log).outputs.retain(self.now_ms, retention)) {
+        let log = open(&mut self.log);
+        self.expected.output_low.asked = log.outputs.upper();
+        let durable = if self.broken == Some(Broken::Retention) { u64::MAX } else { log.remap.durable() };
+        if let Call::Ok(oldest) = call!(log.outputs.retain(self.now_ms, retention, durable)) {
             self.expected.output_low.reached = oldest;
         }
         Ok(Ended::Done)
     }
 
-    /// Everything that was appended is acknowledged.
+    /// Everything that was appended is acknowledged, all ticks are published.
     pub fn acknowledge_all(&mut self) -> Result<Ended, String> {
         for part in 0..PARTS as usize {
             if let Call::Ok(upper) = call!(open(&mut self.log).queue[part].partition().sync()) {
                 self.expected.queue[part].acknowledged = upper;
             }
         }
-        Ok(Ended::Done)
+        for worker in 0..self.workers as usize {
+            if self.write(worker, u64::from(u32::MAX), true)? == Ended::Stopped {
+                return Ok(Ended::Stopped);
+            }
+        }
+        self.settle()
     }
 
     /// The process ends in good order, and another one begins.

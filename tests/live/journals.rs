@@ -54,7 +54,7 @@ fn a_tick_that_comes_out_otherwise_than_it_was_published_stops_the_process() {
         for ((collection, row), diff) in rows.iter().skip(usize::from(tick == wrong)) {
             block.add(collection, vec![(row.clone(), *diff)]).unwrap();
         }
-        log.outputs.append(0, &block).unwrap();
+        log.outputs.append(0, &block, None).unwrap();
     }
     log.outputs.sync(0).unwrap();
     drop(log);

@@ -9,7 +9,7 @@ use super::segment::{self, Fault, HEADER, Header, LogId, u32_at};
 use super::state::{self, Examined, StateStore};
 use super::vfs::picture::{Change, Picture};
 use super::vfs::{Role, Vfs, read_all};
-use super::{CONTROL, QUEUE, check_bound, check_published, first_published, identify};
+use super::{CONTROL, QUEUE, check_bound, first_published, identify, restore};
 use crate::Tick;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -199,7 +199,7 @@ impl<C> Look<'_, C> {
             self.control(control, &control_dir)?;
         }
         let remap = Remap::open(self.context(), &remap_dir);
-        let remap = self.opened(Area::Remap, remap, &remap_dir)?;
+        let mut remap = self.opened(Area::Remap, remap, &remap_dir)?;
         if let Some(remap) = &remap {
             let minted = minted(remap, self.extent(&remap_dir, remap.low(), remap.next()));
             self.found.remap = self.tried(Area::Remap, minted)?;
@@ -213,13 +213,20 @@ impl<C> Look<'_, C> {
             sets: outputs.earlier(),
         });
         let store = self.snapshots(&state_dir)?;
-
+        let mut fits = true;
+        if let (Some(remap), Some(outputs), Some(found)) = (&mut remap, &outputs, &self.found.remap) {
+            // The files are those that were found; the ticks are those that a start has.
+            let extent = found.extent;
+            let restored = restore(remap, outputs);
+            let restored = restored.and_then(|()| minted(remap, Extent { next: remap.next(), ..extent }));
+            let restored = self.tried(Area::History, restored)?;
+            fits = restored.is_some();
+            self.found.remap = restored.or(self.found.remap.take());
+        }
         let queue: Option<Vec<Partition>> = queue.into_iter().collect();
         let (Some(queue), Some(control), Some(remap)) = (queue, control, remap) else { return Ok(()) };
         let bound = check_bound(&queue, &control, &remap);
-        let mut fits = self.tried(Area::History, bound)?.is_some();
-        let published = outputs.as_ref().map_or(Ok(()), |outputs| check_published(outputs, &remap));
-        fits &= self.tried(Area::History, published)?.is_some();
+        fits &= self.tried(Area::History, bound)?.is_some();
         let Some(store) = store else { return Ok(()) };
         let history = store.check_history(&remap);
         fits &= self.tried(Area::History, history)?.is_some();

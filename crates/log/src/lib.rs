@@ -123,11 +123,11 @@ impl Log {
             |(part, dir): (usize, &PathBuf)| Partition::open(context.clone(), place(dir, Role::Queue, part as u32));
         let queue = folders.parts.iter().enumerate().map(open).collect::<Result<Vec<_>, _>>()?;
         let control = Partition::open(context.clone(), place(&folders.control, Role::Control, 0))?;
-        let remap = Remap::open(context.clone(), &folders.remap)?;
-        check_bound(&queue, &control, &remap)?;
+        let mut remap = Remap::open(context.clone(), &folders.remap)?;
         let start = first_published(&context, root, &remap)?;
         let outputs = OutputLog::open(&context, &folders.out, workers, start)?;
-        check_published(&outputs, &remap)?;
+        restore(&mut remap, &outputs)?;
+        check_bound(&queue, &control, &remap)?;
         let queue = queue.into_iter().map(|part| Arc::new(Group::new(part))).collect();
         let (root, unopened) = (root.to_path_buf(), Some(context));
         Ok(Log { queue, control, remap, outputs: Arc::new(outputs), root, unopened, _lock: lock })
@@ -154,20 +154,23 @@ impl Log {
     /// records are durable elsewhere, what is below their uppers. When this returns, the tick has happened.
     ///
     /// # Errors
-    /// As [`Remap::mint`].
+    /// As [`Remap::bind`] and [`Remap::sync`]: after [`LogError::Full`], [`Remap::next`] says whether it is minted.
     pub fn mint(&mut self, now_ms: i64, others: &Uppers) -> Result<&Binding, LogError> {
         let mut uppers = others.clone();
         uppers.extend(self.queue.iter().zip(0..).map(|(part, number)| ((QUEUE, number), part.partition().durable())));
-        self.bind(now_ms, uppers)
+        self.bind(now_ms, uppers)?;
+        self.remap.sync()?;
+        self.remap.last().ok_or_else(|| LogError::Refused("no tick was minted".into()))
     }
 
-    /// Mints the next tick: it takes what is below `uppers`, and everything that is durable in the control partition.
+    /// Mints the next tick: it takes what is below `uppers`, and everything that is durable in the control partition. When
+    /// it is durable, it has happened: see [`Remap::bind`].
     ///
     /// # Errors
-    /// As [`Remap::mint`].
+    /// As [`Remap::bind`].
     pub fn bind(&mut self, now_ms: i64, mut uppers: Uppers) -> Result<&Binding, LogError> {
         uppers.insert((CONTROL, 0), self.control.durable());
-        self.remap.mint(now_ms, &uppers)
+        self.remap.bind(now_ms, &uppers)
     }
 
     /// Nothing before tick `from` will be replayed: releases the records that ticks before it took. The control partition
@@ -182,6 +185,9 @@ impl Log {
         let Some(before) = from.checked_sub(1).filter(|before| *before >= self.remap.low()) else { return Ok(()) };
         if from > self.remap.next() {
             return Err(LogError::Refused(format!("tick {before} has not happened")));
+        }
+        if before >= self.remap.durable() {
+            self.remap.sync()?;
         }
         let uppers = self.remap.reader().binding(before)?.uppers;
         self.remap.truncate_prefix(before)?;
@@ -274,10 +280,16 @@ fn first_published(context: &Context, root: &Path, remap: &Remap) -> Result<Tick
     Ok(snapshot.map_or(0, |tick| tick.saturating_add(1)).min(remap.next()))
 }
 
-fn check_published(outputs: &OutputLog, remap: &Remap) -> Result<(), LogError> {
-    if outputs.upper() <= remap.next() {
-        return Ok(());
+/// Brings back the ticks that were published and whose records are lost: what is published of a tick says what it took.
+///
+/// # Errors
+/// [`LogError::Corrupt`] if it does not say that, or something else; as [`Remap::sync`].
+fn restore(remap: &mut Remap, outputs: &OutputLog) -> Result<(), LogError> {
+    let from = remap.next();
+    for (tick, (now_ms, step)) in (from..).zip(outputs.steps(from)?) {
+        let what = || format!("tick {tick} was published and never happened");
+        let step = step.ok_or_else(|| LogError::corrupt(outputs.dir(), tick, what()))?;
+        remap.restore(now_ms, &step)?;
     }
-    let what = format!("tick {} was published and never happened", outputs.upper() - 1);
-    Err(LogError::corrupt(outputs.dir(), 0, what))
+    remap.sync()
 }

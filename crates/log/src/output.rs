@@ -12,6 +12,7 @@
 
 use super::error::LogError;
 use super::partition::{Context, Full, Partition, Reader, Retired, lock};
+use super::remap::Step;
 use crate::Tick;
 use blocks::LargeTicks;
 use set::{Files, SetName};
@@ -172,30 +173,42 @@ impl OutputLog {
         &self.dir
     }
 
-    /// Appends the block of a worker's next tick. It is durable after [`OutputLog::sync`].
+    /// Appends the block of a worker's next tick. It is durable after [`OutputLog::sync`], and with it the tick, if the
+    /// `step` is its [`Remap::step`](super::remap::Remap::step).
     ///
     /// # Errors
     /// [`LogError::Refused`] if the tick is not the worker's next, or the block is too large; and as
     /// [`Partition::append`].
-    pub fn append(&self, worker: usize, block: &Block) -> Result<(), LogError> {
-        self.append_record(worker, block.tick, block.now_ms, &block.encode())
+    pub fn append(&self, worker: usize, block: &Block, step: Option<&Step>) -> Result<(), LogError> {
+        self.append_record(worker, block.tick, block.now_ms, block.encode(), step)
     }
 
     /// Appends a worker's next tick, which may have any number of rows: they are written as blocks, one after the other.
-    /// It is durable after [`OutputLog::sync`].
+    /// It is durable after [`OutputLog::sync`], and with it the tick, as with [`OutputLog::append`].
     ///
     /// # Errors
     /// As [`OutputLog::append`], and those of `rows`. After any error, all of it has to be appended again.
-    pub fn append_large(&self, worker: usize, rows: &dyn Canonical) -> Result<(), LogError> {
+    pub fn append_large(&self, worker: usize, rows: &dyn Canonical, step: Option<&Step>) -> Result<(), LogError> {
         let ((tick, now_ms), large) = (rows.tick(), &self.current[worker].large);
         self.check_next(worker, tick)?;
         let contents = large.write(rows)?;
-        self.append_record(worker, tick, now_ms, &contents.encode())
+        self.append_record(worker, tick, now_ms, contents.encode(), step)
     }
 
-    fn append_record(&self, worker: usize, tick: Tick, now_ms: i64, record: &[u8]) -> Result<(), LogError> {
+    fn append_record(
+        &self,
+        worker: usize,
+        tick: Tick,
+        now_ms: i64,
+        entry: Vec<u8>,
+        step: Option<&Step>,
+    ) -> Result<(), LogError> {
         self.check_next(worker, tick)?;
-        lock(&self.current[worker].ticks).append(now_ms, record).map(|_| ())
+        let record = match step {
+            Some(step) => block::with_step(step, &entry),
+            None => entry,
+        };
+        lock(&self.current[worker].ticks).append(now_ms, &record).map(drop)
     }
 
     fn check_next(&self, worker: usize, tick: Tick) -> Result<(), LogError> {
@@ -251,6 +264,28 @@ impl OutputLog {
         read.ok_or_else(|| LogError::corrupt(&self.dir, tick, format!("tick {tick} is not there")))
     }
 
+    /// By tick, from `from` on: its clock, and what made its record of the one before, unless that was durable before.
+    ///
+    /// # Errors
+    /// As [`OutputLog::tick`].
+    pub(super) fn steps(&self, from: Tick) -> Result<Vec<(i64, Option<Step>)>, LogError> {
+        let (mut next, upper, mut steps) = (from, self.upper(), Vec::new());
+        while next < upper {
+            let (readers, end) = self.readers(next)?;
+            let upto = upper.min(end);
+            steps.resize((upto - from) as usize, (0, None));
+            for mut reader in readers {
+                reader.ticks.read(next, upto, |record| {
+                    let (now_ms, step) = &mut steps[(record.offset - from) as usize];
+                    *now_ms = record.received_ms;
+                    *step = step.take().or_else(|| block::step_of(record.payload));
+                })?;
+            }
+            next = upto;
+        }
+        Ok(steps)
+    }
+
     /// The blocks of a tick, one per worker of its time, however large they are.
     ///
     /// # Errors
@@ -297,10 +332,11 @@ impl OutputLog {
     }
 
     /// Removes the oldest ticks until `retention` is kept, at `now_ms` of the ticks' clock; gives the oldest that is left.
+    /// `durable`: the next tick whose record may be durable here alone, in the blocks. From it on all are kept.
     ///
     /// # Errors
     /// As [`Partition::truncate_prefix`].
-    pub fn retain(&self, now_ms: i64, retention: Retention) -> Result<Tick, LogError> {
+    pub fn retain(&self, now_ms: i64, retention: Retention, durable: Tick) -> Result<Tick, LogError> {
         let mut old = lock(&self.old);
         let mut segments: Vec<Full> = Vec::new();
         let mut bytes = 0;
@@ -326,7 +362,7 @@ impl OutputLog {
             low = segment.end;
         }
         // A worker may be ahead of the others.
-        let low = low.min(self.upper());
+        let low = low.min(self.upper()).min(durable);
         for set in old.iter_mut() {
             for worker in &mut set.workers {
                 worker.ticks.truncate_prefix(low.min(set.end))?;

@@ -80,7 +80,8 @@ impl Place {
 ///   then there after any crash. A record that is not durable may be there after a crash or not; if it is, so are all
 ///   before it.
 /// - **No space** ([`LogError::Full`]): what was not durable is dropped, and its offsets are given to the records that
-///   follow. The partition goes on. What was dropped may turn up after a crash, but for [`Partition::commit`].
+///   follow, but for those of [`Partition::keep`]. The partition goes on. What was dropped may turn up after a crash, but
+///   for [`Partition::commit`].
 /// - **Any other error** of writing poisons the log: every later call fails, and the process has to exit.
 #[derive(Debug)]
 pub struct Partition {
@@ -88,6 +89,8 @@ pub struct Partition {
     place: Place,
     active: Active,
     next: u64,
+    /// Records below this offset stay when there is no space: they are durable, or were appended by [`Partition::keep`].
+    kept: u64,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -104,6 +107,8 @@ struct Active {
     /// Bytes up to the end of the last seal, which may be followed by others if there was no space for the next segment.
     sealed: u64,
     buffer: Vec<u8>,
+    /// Bytes of the buffer that stay when a write fails for lack of space.
+    kept: usize,
 }
 
 /// What readers need to know.
@@ -197,6 +202,21 @@ impl Partition {
             self.flush()?;
         }
         Ok(self.next - 1)
+    }
+
+    /// As [`Partition::append`], but no lack of space drops the record afterwards: for records that are acted upon before
+    /// they are durable. A partition has either such records or those of [`Partition::append`].
+    ///
+    /// # Errors
+    /// As [`Partition::append`]: the record is not there, those before it are.
+    pub fn keep(&mut self, received_ms: i64, payload: &[u8]) -> Result<u64, LogError> {
+        let offset = self.append(received_ms, payload)?;
+        self.kept = self.next;
+        self.active.kept = self.active.buffer.len();
+        if self.active.kept == 0 {
+            self.active.floor = self.active.size;
+        }
+        Ok(offset)
     }
 
     /// Makes everything appended so far durable, with one fdatasync, and gives the offset after it.
@@ -295,6 +315,9 @@ impl Partition {
         }
         match self.active.file.append(&self.active.buffer) {
             Ok(()) => {
+                if self.active.kept > 0 {
+                    self.active.floor = self.active.size + std::mem::take(&mut self.active.kept) as u64;
+                }
                 self.active.size += self.active.buffer.len() as u64;
                 self.active.buffer.clear();
                 Ok(())
@@ -303,7 +326,7 @@ impl Partition {
         }
     }
 
-    /// After a write that failed: forgets everything that is not durable if there was no space, else everything.
+    /// After a write that failed: forgets everything that does not stay if there was no space, else everything.
     fn roll_back(&mut self, error: VfsError) -> LogError {
         if !error.is_full() {
             return self.context.poison.set(error);
@@ -312,10 +335,9 @@ impl Partition {
             return self.context.poison.set(error);
         }
         self.active.size = self.active.floor;
-        self.active.buffer.clear();
-        let mut shared = lock(&self.shared);
-        self.next = shared.durable;
-        shared.active().index.cut(self.next);
+        self.active.buffer.truncate(self.active.kept);
+        self.next = self.kept;
+        self.shared().active().index.cut(self.next);
         LogError::Full(error)
     }
 
@@ -323,6 +345,7 @@ impl Partition {
     fn sync_file(&mut self, step: SyncStep) -> Result<(), LogError> {
         self.active.file.sync(self.place.site(step)).map_err(|error| self.context.poison.set(error))?;
         self.active.floor = self.active.size;
+        self.kept = self.next;
         let mut shared = lock(&self.shared);
         shared.durable = self.next;
         shared.active().size = self.active.size;
@@ -411,7 +434,7 @@ fn create(context: &Context, place: &Place, base: u64, low: u64) -> Result<(Acti
     file.sync(place.site(SyncStep::Header)).map_err(poison)?;
     context.vfs.sync_dir(&place.dir, place.site(SyncStep::Entry)).map_err(poison)?;
     let (seed, size) = (header.seed(), HEADER as u64);
-    let active = Active { file, base, seed, size, floor: size, sealed: 0, buffer: Vec::new() };
+    let active = Active { file, base, seed, size, floor: size, sealed: 0, buffer: Vec::new(), kept: 0 };
     let segment = Segment { path, base, seed, size, received_ms: i64::MIN, index: SparseIndex::complete() };
     Ok((active, segment))
 }

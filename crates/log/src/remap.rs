@@ -1,5 +1,13 @@
 //! The remap: which offsets each tick takes, and what time it is then. Its record is the commit point: once it is
 //! durable the tick has happened, and everything after it can be computed again.
+//!
+//! It is durable by a sync of the remap, or by that of what the tick has published, which says what the record was
+//! ([`Step`]). So a tick costs one sync, and nothing is published of a tick that has not happened:
+//!
+//! ```text
+//! bind ── record in memory ── workers ── block with the step ── sync ── published
+//! start: remap, and the steps of the blocks behind it
+//! ```
 
 use super::error::LogError;
 use super::partition::{Context, Partition, Place, Reader};
@@ -34,17 +42,13 @@ impl Binding {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![VERSION];
+        let mut bytes = Vec::with_capacity(61 + 14 * self.uppers.len());
+        bytes.push(VERSION);
         bytes.extend_from_slice(&self.tick.to_le_bytes());
         bytes.extend_from_slice(&self.epoch.to_le_bytes());
         bytes.extend_from_slice(&self.now_ms.to_le_bytes());
         bytes.extend_from_slice(&self.previous);
-        bytes.extend_from_slice(&(self.uppers.len() as u32).to_le_bytes());
-        for ((source, part), upper) in &self.uppers {
-            bytes.extend_from_slice(&source.to_le_bytes());
-            bytes.extend_from_slice(&part.to_le_bytes());
-            bytes.extend_from_slice(&upper.to_le_bytes());
-        }
+        encode_uppers(&self.uppers, &mut bytes);
         bytes
     }
 
@@ -54,21 +58,56 @@ impl Binding {
         let epoch = u64::from_le_bytes(take(&mut bytes)?);
         let now_ms = i64::from_le_bytes(take(&mut bytes)?);
         let previous = take(&mut bytes)?;
-        let count = u32::from_le_bytes(take(&mut bytes)?);
-        let mut uppers = Uppers::new();
-        for _ in 0..count {
-            let source = u16::from_le_bytes(take(&mut bytes)?);
-            let part = u32::from_le_bytes(take(&mut bytes)?);
-            uppers.insert((source, part), u64::from_le_bytes(take(&mut bytes)?));
-        }
-        (bytes.is_empty() && uppers.len() == count as usize).then_some(Binding {
-            tick,
-            epoch,
-            now_ms,
-            previous,
-            uppers,
-        })
+        let uppers = decode_uppers(&mut bytes)?;
+        bytes.is_empty().then_some(Binding { tick, epoch, now_ms, previous, uppers })
     }
+}
+
+/// What makes a tick's record of the one before: blocks of outputs hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Generation that minted the tick.
+    pub epoch: u64,
+    /// Of the record.
+    pub digest: [u8; 32],
+    /// Those that are others than before.
+    pub uppers: Uppers,
+}
+
+impl Step {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(44 + 14 * self.uppers.len());
+        bytes.extend_from_slice(&self.epoch.to_le_bytes());
+        bytes.extend_from_slice(&self.digest);
+        encode_uppers(&self.uppers, &mut bytes);
+        bytes
+    }
+
+    pub(super) fn decode(mut bytes: &[u8]) -> Option<Step> {
+        let (epoch, digest) = (u64::from_le_bytes(take(&mut bytes)?), take(&mut bytes)?);
+        let uppers = decode_uppers(&mut bytes)?;
+        bytes.is_empty().then_some(Step { epoch, digest, uppers })
+    }
+}
+
+fn encode_uppers(uppers: &Uppers, bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(&(uppers.len() as u32).to_le_bytes());
+    for ((source, part), upper) in uppers {
+        bytes.extend_from_slice(&source.to_le_bytes());
+        bytes.extend_from_slice(&part.to_le_bytes());
+        bytes.extend_from_slice(&upper.to_le_bytes());
+    }
+}
+
+fn decode_uppers(bytes: &mut &[u8]) -> Option<Uppers> {
+    let count = u32::from_le_bytes(take(bytes)?);
+    let mut uppers = Uppers::new();
+    for _ in 0..count {
+        let source = u16::from_le_bytes(take(bytes)?);
+        let part = u32::from_le_bytes(take(bytes)?);
+        uppers.insert((source, part), u64::from_le_bytes(take(bytes)?));
+    }
+    (uppers.len() == count as usize).then_some(uppers)
 }
 
 fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
@@ -90,6 +129,8 @@ pub struct Remap {
     last: Option<Binding>,
     /// Of the last record; zeros if there is none.
     digest: [u8; 32],
+    /// Of the last tick that was bound.
+    step: Option<Step>,
 }
 
 impl Remap {
@@ -101,7 +142,7 @@ impl Remap {
         let epoch = context.epoch;
         let place = Place { dir: dir.to_path_buf(), prefix: String::new(), role: Role::Remap, part: 0, start: 0 };
         let partition = Partition::open(context, place)?;
-        let mut remap = Remap { partition, epoch, dir: dir.to_path_buf(), last: None, digest: [0; 32] };
+        let mut remap = Remap { partition, epoch, dir: dir.to_path_buf(), last: None, digest: [0; 32], step: None };
         let (low, durable) = (remap.partition.low(), remap.partition.durable());
         remap.reader().bindings(low, durable, |binding| {
             remap.check(&binding)?;
@@ -138,15 +179,16 @@ impl Remap {
         Ok(())
     }
 
-    /// Mints the next tick. When this returns, the tick has happened.
+    /// Mints the next tick. It may be computed, and has happened when it is durable: by [`Remap::sync`], or when a block
+    /// is that holds its [`Remap::step`].
     ///
     /// `now_ms` is raised to that of the tick before. Everything below `uppers` has to be durable already; parts that
     /// are not named keep their uppers.
     ///
     /// # Errors
-    /// [`LogError::Refused`] if an upper goes back; [`LogError::Full`]: the tick has not happened;
-    /// [`LogError::Poisoned`]: it may have.
-    pub fn mint(&mut self, now_ms: i64, uppers: &Uppers) -> Result<&Binding, LogError> {
+    /// [`LogError::Refused`] if an upper goes back; [`LogError::Full`]: the tick is not minted;
+    /// [`LogError::Poisoned`]: it may be.
+    pub fn bind(&mut self, now_ms: i64, uppers: &Uppers) -> Result<&Binding, LogError> {
         let mut uppers = uppers.clone();
         let mut clock = now_ms;
         if let Some(last) = &self.last {
@@ -160,20 +202,64 @@ impl Remap {
             clock = clock.max(last.now_ms);
         }
         let binding = Binding { tick: self.next(), epoch: self.epoch, now_ms: clock, previous: self.digest, uppers };
-        let tick = self.partition.append(binding.now_ms, &binding.encode())?;
-        debug_assert_eq!(tick, binding.tick);
-        self.partition.sync()?;
-        self.digest = binding.digest();
+        let record = binding.encode();
+        self.partition.keep(binding.now_ms, &record)?;
+        let before = self.last.as_ref().map(|last| &last.uppers);
+        let moved =
+            binding.uppers.iter().filter(|(key, upper)| before.and_then(|before| before.get(key)) != Some(upper));
+        self.digest = *blake3::hash(&record).as_bytes();
+        self.step = Some(Step {
+            epoch: self.epoch,
+            digest: self.digest,
+            uppers: moved.map(|(key, upper)| (*key, *upper)).collect(),
+        });
         Ok(self.last.insert(binding))
     }
 
-    /// The last tick that happened.
+    /// Makes all ticks that were minted durable.
+    ///
+    /// # Errors
+    /// As [`Partition::sync`]: after [`LogError::Full`] they are still there, and can be synced later.
+    pub fn sync(&mut self) -> Result<(), LogError> {
+        self.partition.sync().map(drop)
+    }
+
+    /// What the outputs of the last tick that was bound have to hold.
+    pub fn step(&self) -> Option<&Step> {
+        self.step.as_ref()
+    }
+
+    /// Mints the next tick once more, from what is published of it.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] if it does not follow the last one; as [`Remap::bind`].
+    pub(super) fn restore(&mut self, now_ms: i64, step: &Step) -> Result<(), LogError> {
+        let mut uppers = self.last.as_ref().map_or_else(Uppers::new, |last| last.uppers.clone());
+        uppers.extend(&step.uppers);
+        let binding = Binding { tick: self.next(), epoch: step.epoch, now_ms, previous: self.digest, uppers };
+        if binding.digest() != step.digest {
+            let what = format!("tick {} is published, and does not follow the last one here", binding.tick);
+            return Err(LogError::corrupt(&self.dir, binding.tick, what));
+        }
+        self.check(&binding)?;
+        self.partition.keep(now_ms, &binding.encode())?;
+        self.digest = step.digest;
+        self.last = Some(binding);
+        Ok(())
+    }
+
+    /// The last tick that was minted.
     pub fn last(&self) -> Option<&Binding> {
         self.last.as_ref()
     }
 
     /// The tick that comes next.
     pub fn next(&self) -> Tick {
+        self.partition.next()
+    }
+
+    /// Ticks below this one are durable here.
+    pub fn durable(&self) -> Tick {
         self.partition.durable()
     }
 
@@ -184,7 +270,7 @@ impl Remap {
 
     /// As [`Partition::truncate_prefix`]; the last tick always stays.
     pub fn truncate_prefix(&mut self, low: Tick) -> Result<(), LogError> {
-        if low >= self.next() {
+        if low >= self.durable() {
             return Err(LogError::Refused(format!("tick {low} has not happened")));
         }
         self.partition.truncate_prefix(low)
@@ -195,7 +281,7 @@ impl Remap {
     }
 }
 
-/// Reads ticks that have happened.
+/// Reads ticks that are durable here.
 #[derive(Clone, Debug)]
 pub struct RemapReader {
     reader: Reader,
@@ -235,7 +321,7 @@ impl RemapReader {
         outcome
     }
 
-    /// Ticks below this one have happened.
+    /// Ticks below this one can be read.
     pub fn upper(&self) -> Tick {
         self.reader.durable()
     }

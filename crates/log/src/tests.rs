@@ -1,5 +1,6 @@
 //! The log on disk, and single promises. Crashes are in `tests/crash.rs`.
 
+mod bound;
 mod opening;
 mod published;
 
@@ -241,11 +242,11 @@ fn a_tick_is_read_when_all_workers_have_it_and_until_retention_removes_it() {
     };
     for tick in 0..40 {
         log.mint(tick as i64 * 10, &Uppers::new()).unwrap();
-        log.outputs.append(0, &block(tick, 0)).unwrap();
+        log.outputs.append(0, &block(tick, 0), None).unwrap();
         log.outputs.sync(0).unwrap();
         assert!(matches!(log.outputs.read(tick), Err(LogError::Refused(_))));
         if tick < 39 {
-            log.outputs.append(1, &block(tick, 1)).unwrap();
+            log.outputs.append(1, &block(tick, 1), None).unwrap();
             log.outputs.sync(1).unwrap();
             assert_eq!(log.outputs.read(tick).unwrap(), [block(tick, 0), block(tick, 1)]);
         }
@@ -256,16 +257,16 @@ fn a_tick_is_read_when_all_workers_have_it_and_until_retention_removes_it() {
     let log = Log::open(Arc::new(RealFs), folder.path(), &Settings { workers: 3, ..settings(2) }).unwrap();
     assert_eq!((log.outputs.oldest(), log.outputs.upper(), log.outputs.next(2)), (0, 39, 39));
     for worker in 0..3 {
-        log.outputs.append(worker, &block(39, worker as u64)).unwrap();
+        log.outputs.append(worker, &block(39, worker as u64), None).unwrap();
         log.outputs.sync(worker).unwrap();
     }
     assert_eq!(log.outputs.read(39).unwrap().len(), 3);
     let everything = Retention { bytes: u64::MAX, ms: i64::MAX };
-    assert_eq!(log.outputs.retain(390, everything).unwrap(), 0);
-    let oldest = log.outputs.retain(390, Retention { ms: 200, ..everything }).unwrap();
+    assert_eq!(log.outputs.retain(390, everything, u64::MAX).unwrap(), 0);
+    let oldest = log.outputs.retain(390, Retention { ms: 200, ..everything }, u64::MAX).unwrap();
     assert!((10..=19).contains(&oldest), "a segment holds some ticks: {oldest}");
     assert!(matches!(log.outputs.read(oldest - 1), Err(LogError::Gone { .. })));
-    let oldest = log.outputs.retain(390, Retention { bytes: 2_000, ..everything }).unwrap();
+    let oldest = log.outputs.retain(390, Retention { bytes: 2_000, ..everything }, u64::MAX).unwrap();
     assert_eq!(oldest, 39, "the set of two workers is gone");
     drop(log);
     let log = open(RealFs, folder.path(), 3).unwrap();
@@ -284,7 +285,7 @@ fn a_log_goes_on_from_a_snapshot_of_its_own_history_and_from_no_other() {
         log.queue[0].partition().sync().unwrap();
         let binding = log.mint(tick, &Uppers::new()).unwrap().clone();
         for worker in 0..2 {
-            log.outputs.append(worker, &Block::new(binding.tick, binding.now_ms)).unwrap();
+            log.outputs.append(worker, &Block::new(binding.tick, binding.now_ms), None).unwrap();
             log.outputs.sync(worker).unwrap();
         }
         if binding.tick % 20 == 9 {

@@ -108,8 +108,8 @@ impl World {
         for (worker, block) in blocks.iter().enumerate() {
             // How rows lie in the log is nothing to a subscriber.
             match self.rng.below(3) {
-                0 => self.log.outputs.append_large(worker, block).unwrap(),
-                _ => self.log.outputs.append(worker, block).unwrap(),
+                0 => self.log.outputs.append_large(worker, block, None).unwrap(),
+                _ => self.log.outputs.append(worker, block, None).unwrap(),
             }
             self.log.outputs.sync(worker).unwrap();
         }

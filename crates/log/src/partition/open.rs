@@ -46,7 +46,8 @@ impl Partition {
             let (active, segment) = create(&context, &place, place.start, place.start)?;
             let shared = Shared { segments: vec![segment], durable: place.start, low: place.start };
             let shared = Arc::new(Mutex::new(shared));
-            return Ok(Partition { next: place.start, context, place, active, shared });
+            let next = place.start;
+            return Ok(Partition { context, place, active, next, kept: next, shared });
         };
         let Last { active, segment, low, next, intact } = open_last(&context, last)?;
         let (garbage, mut segments) = check_chain(&context, &place, found, &segment, low)?;
@@ -60,7 +61,7 @@ impl Partition {
         segments.push(Segment { size: active.size, ..segment });
         let shared = Arc::new(Mutex::new(Shared { segments, durable: next, low }));
         context.remove(&garbage)?;
-        Ok(Partition { context, place, active, next, shared })
+        Ok(Partition { context, place, active, next, kept: next, shared })
     }
 }
 
@@ -140,7 +141,8 @@ fn open_last(context: &Context, last: Found) -> Result<Last, LogError> {
         }
     }
     let seed = header.seed();
-    let active = Active { file, base: header.base, seed, size: end, floor: durable, sealed: 0, buffer: Vec::new() };
+    let active =
+        Active { file, base: header.base, seed, size: end, floor: durable, sealed: 0, buffer: Vec::new(), kept: 0 };
     let segment = Segment { path, base: header.base, seed, size: end, received_ms, index };
     Ok(Last { active, segment, low, next, intact: bytes[durable as usize..end as usize].to_vec() })
 }

@@ -103,7 +103,7 @@ fn write(log: &mut Log, ticks: u64) {
         }
         log.mint(tick as i64 * 10, &Uppers::new()).unwrap();
         for worker in 0..2 {
-            log.outputs.append(worker, &block(tick, worker as u64)).unwrap();
+            log.outputs.append(worker, &block(tick, worker as u64), None).unwrap();
             log.outputs.sync(worker).unwrap();
         }
     }

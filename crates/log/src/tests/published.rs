@@ -24,7 +24,7 @@ fn published() -> tempfile::TempDir {
 
 fn publish(log: &Log, tick: u64) {
     for worker in 0..2 {
-        log.outputs.append(worker, &Block::new(tick, 7)).unwrap();
+        log.outputs.append(worker, &Block::new(tick, 7), None).unwrap();
         log.outputs.sync(worker).unwrap();
     }
 }
