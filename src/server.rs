@@ -26,6 +26,7 @@ mod rows;
 mod seats;
 #[cfg(test)]
 mod tests;
+mod threads;
 pub mod token;
 
 use crate::config::tokens;
@@ -44,9 +45,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
+use threads::Threads;
 use token::IngestTokens;
 use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
@@ -140,12 +141,11 @@ struct Shared {
 /// A server that runs, until it is stopped or dropped.
 pub struct Server {
     address: SocketAddr,
-    /// `None` once it is being stopped.
-    running: Option<Running>,
+    running: Running,
 }
 
 struct Running {
-    runtime: Runtime,
+    threads: Threads,
     stop: oneshot::Sender<()>,
     accepting: JoinHandle<()>,
 }
@@ -177,14 +177,8 @@ fn start_within(services: Services, bounds: Bounds) -> Result<Server, Error> {
         bounds,
     });
 
-    let runtime = Builder::new_multi_thread()
-        .worker_threads(THREADS)
-        .max_blocking_threads(bounds.appending + READING_THREADS)
-        .thread_name("http")
-        .enable_io()
-        .enable_time()
-        .build()
-        .map_err(Error::run("start the threads of the HTTP server"))?;
+    let threads = Threads::start(THREADS, bounds.appending + READING_THREADS)?;
+    let runtime = &threads.places[0].runtime;
     let listen = plan.http.listen.as_str();
     let bound = runtime.block_on(TcpListener::bind(listen));
     let listener = bound.map_err(Error::run(format!("listen on {listen}")))?;
@@ -199,9 +193,10 @@ fn start_within(services: Services, bounds: Bounds) -> Result<Server, Error> {
         }
     });
     let (stop, stopped) = oneshot::channel();
-    let accepting = runtime.spawn(connections::serve(listener, routes::router(shared), bounds, stopped));
+    let places = threads.places.clone();
+    let accepting = runtime.spawn(connections::serve(listener, routes::router(shared), bounds, places, stopped));
     tracing::info!(%address, "listening");
-    Ok(Server { address, running: Some(Running { runtime, stop, accepting }) })
+    Ok(Server { address, running: Running { threads, stop, accepting } })
 }
 
 impl Server {
@@ -212,19 +207,10 @@ impl Server {
 
     /// Takes no new connections, lets requests under way finish for a few seconds, and ends. Not to be called from
     /// within a runtime.
-    pub fn stop(mut self) {
-        let Some(Running { runtime, stop, accepting }) = self.running.take() else { return };
+    pub fn stop(self) {
+        let Running { threads, stop, accepting } = self.running;
         let _ = stop.send(());
         // The task ends on its own, at the latest after the grace.
-        let _ = runtime.block_on(accepting);
-        runtime.shutdown_background();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.runtime.shutdown_background();
-        }
+        let _ = threads.places[0].runtime.block_on(accepting);
     }
 }

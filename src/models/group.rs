@@ -51,6 +51,33 @@ fn each_record_is_where_its_thread_was_told() {
     });
 }
 
+/// Tasks and a thread that appends by itself.
+#[test]
+fn each_record_that_a_task_puts_is_written_by_a_thread_that_leads() {
+    check(4_000, || {
+        let log = log(&ModelFs::new(1), 1, 1);
+        let task = |number| {
+            let group = Arc::clone(&log.queue[0]);
+            move || {
+                let payload = format!("task {number}");
+                let put = group.put(1, payload.as_bytes()).unwrap();
+                let leading = Arc::clone(&group);
+                let leader = thread::spawn(move || leading.lead());
+                let offset = shuttle::future::block_on(put).unwrap();
+                assert!(offset < group.reader().durable(), "{payload} is acknowledged and not durable");
+                leader.join().unwrap();
+                (offset, payload)
+            }
+        };
+        let tasks = [thread::spawn(task(0)), thread::spawn(task(1))];
+        let mut told: BTreeMap<u64, String> =
+            append(&log.queue[0], 1, 1).into_iter().map(|(payload, offset)| (offset.unwrap(), payload)).collect();
+        told.extend(tasks.map(|task| task.join().unwrap()));
+        assert_eq!(told.len(), 3, "no offset is given twice");
+        assert_eq!(told, records(&log.queue[0]));
+    });
+}
+
 #[test]
 fn a_round_without_space_is_told_to_each_of_its_threads_and_to_no_other() {
     check(4_000, || {

@@ -1,18 +1,27 @@
-//! The way into the log: many threads hand in deliveries, each returns when its own is durable. Holds the writing ends of
-//! the queue, says how much waits to be bound, and wakes the sequencer.
+//! The way into the log: threads and tasks hand in deliveries, each returns when its own is durable. Holds the writing ends
+//! of the queue, says how much waits to be bound, and wakes the sequencer.
+//!
+//! ```text
+//! threads ─ append ─ the first to come writes and syncs ─┐
+//! tasks ─── deliver ─▶ the writer, a thread for all ─────┴─ durable ─▶ sequencer
+//! ```
 
 use crate::queue::delivery::Delivery;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::thread::{self, Thread};
 use crate::sync::{Condvar, Mutex};
 use headwater_log::error::LogError;
 use headwater_log::group::Group;
 use headwater_log::partition::Reader;
 use headwater_log::reserve::Reserve;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// Bytes of deliveries that may wait to be bound. Above that, senders are asked to come later.
 const BACKLOG_BYTES: u64 = 512 << 20;
+
+/// What has gathered to so many bytes is bound without waiting for the next tick to be due.
+pub const HURRY_BYTES: u64 = 4 << 20;
 
 /// Where a delivery lies in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,14 +51,25 @@ pub struct Intake {
     /// serves many.
     active: usize,
     turn: AtomicUsize,
+    /// Writes for tasks: from the first of them on.
+    writer: OnceLock<Thread>,
     /// Bytes that are durable and not bound.
     backlog: AtomicU64,
     /// Deliveries that may still become durable: counted before `draining` is looked at.
     under_way: AtomicUsize,
     draining: AtomicBool,
     reserve: Arc<Reserve>,
-    news: Mutex<bool>,
+    news: Mutex<News>,
     bell: Condvar,
+}
+
+/// What the sequencer hears.
+#[derive(Default)]
+struct News {
+    /// There is something new.
+    any: bool,
+    /// It waits, and wants to be woken.
+    wanted: bool,
 }
 
 impl Intake {
@@ -58,11 +78,12 @@ impl Intake {
             active: workers.clamp(1, parts.len().max(1)),
             parts,
             turn: AtomicUsize::new(0),
+            writer: OnceLock::new(),
             backlog: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             reserve,
-            news: Mutex::new(false),
+            news: Mutex::default(),
             bell: Condvar::new(),
         }
     }
@@ -80,24 +101,71 @@ impl Intake {
     /// As [`Intake::append`], to a part of the caller's choice: what one caller appends to one part keeps its order.
     pub fn append_to(&self, part: u32, delivery: &Delivery<'_>) -> Result<Ticket, Refusal> {
         let _under_way = UnderWay::count(self);
+        self.admit()?;
+        let payload = delivery.encode();
+        let offset = self.parts[part as usize].append(wall_ms(), &payload);
+        self.durable(part, payload.len(), offset)
+    }
+
+    /// As [`Intake::append`], for tasks: blocks nothing. What has been put becomes durable even if the task is dropped, so
+    /// it must not be before it has the outcome.
+    ///
+    /// # Errors
+    /// As [`Intake::append`].
+    pub async fn deliver(self: &Arc<Intake>, delivery: &Delivery<'_>) -> Result<Ticket, Refusal> {
+        let _under_way = UnderWay::count(self);
+        self.admit()?;
+        let payload = delivery.encode();
+        let bytes = payload.len();
+        // Those that come while another round is written go to the same part: one sync serves them.
+        let part = (self.turn.load(Ordering::Relaxed) % self.active) as u32;
+        let put = self.parts[part as usize].put(wall_ms(), &payload)?;
+        drop(payload);
+        self.writer().unpark();
+        self.durable(part, bytes, put.await)
+    }
+
+    /// Whether a delivery may come in.
+    fn admit(&self) -> Result<(), Refusal> {
         if self.draining.load(Ordering::SeqCst) {
             return Err(Refusal::Draining);
         }
         if self.backlog.load(Ordering::Relaxed) > BACKLOG_BYTES {
             return Err(Refusal::Busy);
         }
-        if !self.reserve.is_held() {
-            return Err(Refusal::NoSpace);
-        }
-        let payload = delivery.encode();
-        let offset = self.parts[part as usize].append(wall_ms(), &payload).inspect_err(|error| {
+        if self.reserve.is_held() { Ok(()) } else { Err(Refusal::NoSpace) }
+    }
+
+    fn durable(&self, part: u32, bytes: usize, offset: Result<u64, LogError>) -> Result<Ticket, Refusal> {
+        let offset = offset.inspect_err(|error| {
             if matches!(error, LogError::Full(_)) {
                 // What could make space is worth more than the next event that is small enough.
                 self.reserve.spend();
             }
         })?;
-        self.backlog.fetch_add(payload.len() as u64, Ordering::Relaxed);
+        self.backlog.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(Ticket { part, offset })
+    }
+
+    /// The thread that writes for tasks. It ends with the intake.
+    fn writer(self: &Arc<Intake>) -> &Thread {
+        self.writer.get_or_init(|| {
+            let intake = Arc::downgrade(self);
+            let write = move || {
+                while let Some(intake) = intake.upgrade() {
+                    for part in 0..intake.active {
+                        if intake.parts[part].lead() {
+                            intake.turn.fetch_add(1, Ordering::Relaxed);
+                            intake.ring();
+                        }
+                    }
+                    drop(intake);
+                    thread::park();
+                }
+            };
+            let writer = thread::Builder::new().name("writer".into()).spawn(write);
+            writer.expect("the system has threads when events come").thread().clone()
+        })
     }
 
     /// Parts of the queue.
@@ -143,17 +211,42 @@ impl Intake {
         self.is_draining() && self.under_way.load(Ordering::SeqCst) == 0
     }
 
-    /// Wakes the sequencer.
+    /// Tells the sequencer that there is something new. Wakes it if it wants that, or there is reason to hurry.
     pub fn ring(&self) {
-        *self.news.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.bell.notify_all();
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        news.any = true;
+        let wakes = news.wanted || self.hurries();
+        drop(news);
+        if wakes {
+            self.bell.notify_all();
+        }
     }
 
     /// Returns when there is something new, at the latest after `patience`.
     pub fn wait(&self, patience: Duration) {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        news.wanted = true;
+        let waited = self.bell.wait_timeout_while(news, patience, |news| !news.any);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = News::default();
+    }
+
+    /// Returns after `pause`, or when there is reason to hurry: what is new meanwhile can wait, and wakes nobody.
+    pub fn pause(&self, pause: Duration) {
         let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.bell.wait_timeout_while(news, patience, |news| !*news);
-        *waited.unwrap_or_else(PoisonError::into_inner).0 = false;
+        let waited = self.bell.wait_timeout_while(news, pause, |_| !self.hurries());
+        *waited.unwrap_or_else(PoisonError::into_inner).0 = News::default();
+    }
+
+    fn hurries(&self) -> bool {
+        self.backlog() >= HURRY_BYTES || self.is_drained()
+    }
+}
+
+impl Drop for Intake {
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
     }
 }
 

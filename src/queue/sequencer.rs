@@ -10,7 +10,7 @@
 use crate::observe::metrics::Metrics;
 use crate::observe::status::Status;
 use crate::plan::LogPlan;
-use crate::queue::intake::{Intake, wall_ms};
+use crate::queue::intake::{HURRY_BYTES, Intake, wall_ms};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Condvar, Mutex, MutexGuard};
@@ -25,12 +25,8 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-/// While events gather, the sequencer looks so often whether they shall wait no longer.
-const LOOK: Duration = Duration::from_millis(10);
 /// Bytes that one tick takes of one part.
 const TICK_BYTES: u64 = 16 << 20;
-/// What has gathered to so many bytes waits no longer.
-const HURRY_BYTES: u64 = 4 << 20;
 /// Ticks that may be bound and not done: one that is computed, and one that is synced meanwhile. Above that, nothing is
 /// bound: what arrives waits in the queue, so that ticks grow with the load, and cost less per event.
 const IN_FLIGHT: usize = 2;
@@ -324,6 +320,10 @@ impl Sequencer {
             let passed = |deadline: EventTime| deadline.micros() <= wall.saturating_mul(1000);
             let closes = self.ticks.oldest().is_none() && self.ticks.deadline().is_some_and(passed);
             let snapshot = self.snapshot_due(drained && !news);
+            let left = self.plan.tick.saturating_sub(self.minted.elapsed());
+            // The first tick of a log is waited for: nothing can be read before it.
+            let first = self.log.remap.next() == 0;
+            let due = left.is_zero() || first;
             if !(news || closes || snapshot) {
                 if drained {
                     self.ticks.end();
@@ -331,14 +331,16 @@ impl Sequencer {
                 }
                 // Counted after it had been bound.
                 self.intake.bound(backlog);
-                self.intake.wait(self.patience(wall));
+                let patience = self.patience(wall);
+                match due {
+                    true => self.intake.wait(patience),
+                    // What comes now is bound when the next tick is due: it need not wake anybody before.
+                    false => self.intake.pause(left.min(patience)),
+                }
                 continue;
             }
-            let left = self.plan.tick.saturating_sub(self.minted.elapsed());
-            // The first tick of a log is waited for: nothing can be read before it.
-            let first = self.log.remap.next() == 0;
-            if !left.is_zero() && bytes < HURRY_BYTES && !drained && !first {
-                thread::sleep(left.min(LOOK));
+            if !due && bytes < HURRY_BYTES && !drained {
+                self.intake.pause(left);
                 continue;
             }
             let now_ms = if behind { self.received(&uppers)?.unwrap_or(wall) } else { wall };

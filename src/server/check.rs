@@ -126,6 +126,14 @@ impl Decoders {
         let mut idle = self.returned.wait_while(idle, |idle| idle.is_empty()).unwrap_or_else(PoisonError::into_inner);
         Lent { decoder: idle.pop(), home: self }
     }
+
+    /// As [`Decoders::lend`], if one is idle.
+    pub(super) fn try_lend(&self) -> Option<Lent<'_>> {
+        // It is held for a moment only.
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let decoder = idle.pop()?;
+        Some(Lent { decoder: Some(decoder), home: self })
+    }
 }
 
 /// Goes back when it is dropped.

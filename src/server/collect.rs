@@ -6,7 +6,7 @@
 use super::Shared;
 use super::access::Caller;
 use super::body::{self, Encoding, Held};
-use super::check::{Rejections, check, framing_of};
+use super::check::{Rejections, Verdict, check, framing_of};
 use super::problem::Problem;
 use crate::collections::place::DELIVERY_BYTES;
 use crate::ending::end;
@@ -15,23 +15,29 @@ use crate::observe::metrics::Stage;
 use crate::observe::status::Phase;
 use crate::plan::SourceKind;
 use crate::queue::delivery::Delivery;
-use crate::queue::intake::Refusal;
+use crate::queue::intake::{Refusal, Ticket};
 use axum::Json;
 use axum::extract::{Query, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use headwater_decode::Decoder;
+use headwater_decode::framing::Framing;
 use headwater_decode::spec::Format;
 use headwater_log::error::LogError;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-use tokio::task::spawn_blocking;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Bodies up to this size are checked where they were read: a hundred microseconds.
+const SMALL_BYTES: usize = 32 << 10;
 
 /// Media types that say that each line is an event.
 const LINES: [&[u8]; 4] =
@@ -80,15 +86,9 @@ async fn take(shared: &Arc<Shared>, parts: &Parts, body: &mut axum::body::Body) 
     let busy = || Problem::later("busy", "too many requests wait for the disk");
     let turn = timeout(shared.bounds.turn, Arc::clone(&shared.appending).acquire_owned()).await;
     let turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
-    let storing = Arc::clone(shared);
-    let stored = spawn_blocking(move || {
-        let _turn = turn;
-        store(&storing, source, encoding, lines, sent, arrived)
-    });
-    let stored = stored.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a request failed");
-        Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the request failed"))
-    });
+    // A task of its own: it goes on when the client leaves, as what has been handed in becomes durable in any case.
+    let storing = Storing { shared: Arc::clone(shared), source, encoding, lines, sent, arrived, _turn: turn };
+    let stored = tokio::spawn(storing.store()).await.unwrap_or_else(|error| Err(failed(&error)));
     if let Ok(Receipt { accepted, rejected, .. }) = &stored {
         let (source, token) = (shared.services.plan.sources[source].name.as_str(), caller.name());
         tracing::debug!(source, token, accepted, rejected = rejected.total, "events are durable");
@@ -127,28 +127,98 @@ fn source(shared: &Shared, uri: &Uri, caller: &Caller) -> Result<usize, Problem>
     Ok(index)
 }
 
-/// Decompresses, checks, and makes durable. Computes, and blocks for a sync.
-fn store(
-    shared: &Shared,
+/// A body that has been read.
+struct Storing {
+    shared: Arc<Shared>,
     source: usize,
     encoding: Encoding,
     lines: bool,
     sent: Held,
     arrived: Instant,
-) -> Result<Receipt, Problem> {
-    let services = &shared.services;
-    // Also bounds how many bodies are decompressed at a time.
-    let mut decoder = shared.decoders.lend();
+    _turn: OwnedSemaphorePermit,
+}
+
+/// A body whose events have been looked at.
+struct Checked {
+    body: Held,
+    /// Where the events begin in it.
+    from: usize,
+    framing: Framing,
+    verdict: Verdict,
+}
+
+impl Storing {
+    /// Decompresses, checks, and makes durable.
+    async fn store(self) -> Result<Receipt, Problem> {
+        let small = self.encoding == Encoding::Plain && self.sent.bytes.len() <= SMALL_BYTES;
+        let shared = Arc::clone(&self.shared);
+        let Some(mut decoder) = shared.decoders.try_lend().filter(|_| small) else {
+            return spawn_blocking(move || self.store_blocking()).await.unwrap_or_else(|error| Err(failed(&error)));
+        };
+        let Storing { source, encoding, lines, sent, arrived, _turn, .. } = self;
+        let checked = checked(&shared, &mut decoder, source, encoding, lines, sent)?;
+        drop(decoder);
+        let ticket = shared.services.intake.deliver(&checked.delivery(&shared, source)).await;
+        checked.receipt(&shared, arrived, ticket)
+    }
+
+    /// As [`Storing::store`]. Computes, and blocks for a sync.
+    fn store_blocking(self) -> Result<Receipt, Problem> {
+        let Storing { shared, source, encoding, lines, sent, arrived, _turn } = self;
+        // Also bounds how many bodies are decompressed at a time.
+        let checked = checked(&shared, &mut shared.decoders.lend(), source, encoding, lines, sent)?;
+        let ticket = shared.services.intake.append(&checked.delivery(&shared, source));
+        checked.receipt(&shared, arrived, ticket)
+    }
+}
+
+impl Checked {
+    fn events(&self) -> &[u8] {
+        &self.body.bytes[self.from..]
+    }
+
+    fn delivery(&self, shared: &Shared, source: usize) -> Delivery<'_> {
+        let (source, framing) = (shared.services.sources[source], self.framing);
+        Delivery { source, format: Format::Json, framing, header: None, cursor: None, events: self.events() }
+    }
+
+    /// The answer, as the events are durable or refused.
+    fn receipt(self, shared: &Shared, arrived: Instant, ticket: Result<Ticket, Refusal>) -> Result<Receipt, Problem> {
+        let ticket = ticket.map_err(|refusal| refused(shared, refusal))?;
+        if shared.full.swap(false, Ordering::Relaxed) {
+            tracing::info!("there is space for the log again");
+        }
+        let metrics = &shared.services.metrics;
+        metrics.took(Stage::Durable, arrived.elapsed().as_secs_f64());
+        metrics.bytes.inc_by(self.events().len() as u64);
+        let Verdict { accepted, rejected } = self.verdict;
+        Ok(Receipt { token: shared.ingest_tokens.encode(ticket), accepted, rejected })
+    }
+}
+
+fn failed(error: &JoinError) -> Problem {
+    tracing::error!(%error, "a request failed");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the request failed")
+}
+
+/// Decompresses and checks a body. Computes.
+fn checked(
+    shared: &Shared,
+    decoder: &mut Decoder,
+    source: usize,
+    encoding: Encoding,
+    lines: bool,
+    sent: Held,
+) -> Result<Checked, Problem> {
     // The configuration keeps `max_body` below what a delivery can hold.
-    let limit = services.plan.http.max_body.min(DELIVERY_BYTES);
+    let limit = shared.services.plan.http.max_body.min(DELIVERY_BYTES);
     let body = body::decompress(sent, encoding, limit, &shared.bodies)?;
     let events = body.bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&body.bytes);
     if events.trim_ascii().is_empty() {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "empty", "the body is empty"));
     }
     let framing = framing_of(lines, events);
-    let verdict = check(&mut decoder, source as u16, framing, events);
-    drop(decoder);
+    let verdict = check(decoder, source as u16, framing, events);
     if verdict.accepted == 0 {
         let message = match verdict.rejected.total {
             0 => "the body holds no events",
@@ -156,22 +226,8 @@ fn store(
         };
         return Err(Problem::new(StatusCode::BAD_REQUEST, "no_event", message).rejecting(verdict.rejected));
     }
-
-    let delivery = Delivery {
-        source: services.sources[source],
-        format: Format::Json,
-        framing,
-        header: None,
-        cursor: None,
-        events,
-    };
-    let ticket = services.intake.append(&delivery).map_err(|refusal| refused(shared, refusal))?;
-    if shared.full.swap(false, Ordering::Relaxed) {
-        tracing::info!("there is space for the log again");
-    }
-    services.metrics.took(Stage::Durable, arrived.elapsed().as_secs_f64());
-    services.metrics.bytes.inc_by(events.len() as u64);
-    Ok(Receipt { token: shared.ingest_tokens.encode(ticket), accepted: verdict.accepted, rejected: verdict.rejected })
+    let from = body.bytes.len() - events.len();
+    Ok(Checked { body, from, framing, verdict })
 }
 
 /// The answer, if there is one to give.

@@ -2,6 +2,7 @@
 //! under way finish at the end.
 
 use super::seats::{Seat, Seats, Taken};
+use super::threads::Place;
 use super::{Bounds, problem};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody};
@@ -69,7 +70,14 @@ struct Link {
 }
 
 /// Accepts until `stopped`, then returns when the requests that have come are answered, or the grace is over.
-pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds, mut stopped: oneshot::Receiver<()>) {
+/// Connections are given to the `places`, each to the one that has the fewest.
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    bounds: Bounds,
+    places: Vec<Place>,
+    mut stopped: oneshot::Receiver<()>,
+) {
     let seats = Seats::new(bounds.connections);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -78,7 +86,9 @@ pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds,
         .max_headers(HEADERS)
         .keep_alive(true);
     let (stop, stopping) = watch::channel(());
-    let begin = |stream: TcpStream, peer, taken: Taken| {
+    // The stream blocks nobody, and is known to no runtime.
+    let begin = |stream: std::net::TcpStream, peer, taken: Taken| {
+        let Some(place) = Place::emptiest(&places) else { return };
         // Without it, an answer may wait for the client's acknowledgement of an earlier packet.
         let _ = stream.set_nodelay(true);
         let link = Arc::new(Link {
@@ -87,12 +97,18 @@ pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds,
             unread: AtomicBool::new(false),
             fresh: AtomicBool::new(true),
         });
-        let (at, seat) = (Peer { address: peer, link: Arc::clone(&link) }, &taken.seat);
-        let service = Served { peer: at, seat: Arc::clone(seat), router: TowerToHyperService::new(router.clone()) };
-        let stream = Patient { stream, link: Arc::clone(&link), seat: Arc::clone(seat), deadline: None, instead: None };
-        let connection = http.serve_connection(TokioIo::new(stream), service);
-        let stopping = stopping.clone();
-        tokio::spawn(async move {
+        let (http, stopping, counted) = (http.clone(), stopping.clone(), place.count());
+        let router = TowerToHyperService::new(router.clone());
+        place.runtime.spawn(async move {
+            let _counted = counted;
+            // The runtime has no more file descriptors, or ends.
+            let Ok(stream) = TcpStream::from_std(stream) else { return };
+            let seat = &taken.seat;
+            let service =
+                Served { peer: Peer { address: peer, link: Arc::clone(&link) }, seat: Arc::clone(seat), router };
+            let (deadline, instead) = (None, None);
+            let stream = Patient { stream, link: Arc::clone(&link), seat: Arc::clone(seat), deadline, instead };
+            let connection = http.serve_connection(TokioIo::new(stream), service);
             tokio::select! {
                 biased;
                 ended = until_stopped(stopping, link, connection) => if let Err(error) = ended {
@@ -109,7 +125,9 @@ pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds,
             (accepted, seats.take(number).await)
         };
         tokio::select! {
-            ((stream, peer), taken) = next => begin(stream, peer, taken),
+            ((stream, peer), taken) = next => if let Ok(stream) = stream.into_std() {
+                begin(stream, peer, taken);
+            },
             _ = &mut stopped => break,
         }
         number += 1;
@@ -119,7 +137,7 @@ pub(super) async fn serve(listener: TcpListener, router: Router, bounds: Bounds,
         while let Ok((stream, peer)) = listener.accept() {
             number += 1;
             let Ok(taken) = timeout(FIRST, seats.take(number)).await else { break };
-            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+            if stream.set_nonblocking(true).is_ok() {
                 begin(stream, peer, taken);
             }
         }

@@ -1,14 +1,18 @@
 //! Group commit: many threads append to one partition and wait; one sync makes all of their records durable.
 //!
 //! The first to come leads: it writes and syncs what has gathered. Those who come meanwhile gather for the next round, so
-//! that a round is as large as a sync is slow, and nobody waits for a timer.
+//! that a round is as large as a sync is slow, and nobody waits for a timer. Tasks, which may not block, put their records
+//! and have a thread lead.
 
 use super::error::LogError;
 use super::partition::{Commit, Partition, Reader};
 use super::segment::PAYLOAD_BYTES;
 use crate::sync::{Condvar, Mutex, MutexGuard};
+use std::future::Future;
 use std::mem;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 /// A partition that threads share.
 #[derive(Debug)]
@@ -27,7 +31,42 @@ struct Round {
     /// Somebody is writing an earlier round.
     led: bool,
     /// What became of its records, once that is known.
-    commit: Arc<OnceLock<Commit>>,
+    written: Arc<Written>,
+}
+
+#[derive(Debug, Default)]
+struct Written {
+    commit: OnceLock<Commit>,
+    /// Of tasks that wait.
+    wakers: Mutex<Vec<Waker>>,
+}
+
+impl Written {
+    fn set(&self, commit: Commit) {
+        let _ = self.commit.set(commit);
+        let wakers = mem::take(&mut *lock(&self.wakers));
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// A record that was put into a round. Gives its offset once it is durable; fails as [`Group::append`].
+#[derive(Debug)]
+#[must_use = "whoever drops it is not told what becomes of the record"]
+pub struct Put {
+    n: u64,
+    written: Arc<Written>,
+}
+
+impl Future for Put {
+    type Output = Result<u64, LogError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<u64, LogError>> {
+        if self.written.commit.get().is_none() {
+            lock(&self.written.wakers).push(context.waker().clone());
+        }
+        // After the waker is there: if the round is written meanwhile, either this sees it or the waker is woken.
+        self.written.commit.get().map_or(Poll::Pending, |commit| Poll::Ready(commit.offset(self.n)))
+    }
 }
 
 impl Group {
@@ -43,32 +82,52 @@ impl Group {
     /// [`LogError::Refused`] if the payload is larger than [`PAYLOAD_BYTES`]; else as [`Commit::offset`]: after
     /// [`LogError::Full`] the record is not there, after any other error nobody knows.
     pub fn append(&self, received_ms: i64, payload: &[u8]) -> Result<u64, LogError> {
-        if payload.len() > PAYLOAD_BYTES {
-            let size = payload.len();
-            return Err(LogError::Refused(format!("a record of {size} bytes is larger than {PAYLOAD_BYTES}")));
-        }
         let mut round = lock(&self.round);
-        let (n, commit) = (round.records.len() as u64, round.commit.clone());
-        round.payloads.extend_from_slice(payload);
-        let end = round.payloads.len();
-        round.records.push((received_ms, end));
+        let put = round.put(received_ms, payload)?;
         loop {
-            if let Some(commit) = commit.get() {
-                return commit.offset(n);
+            if let Some(commit) = put.written.commit.get() {
+                return commit.offset(put.n);
             }
-            if round.led {
-                round = self.done.wait(round).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            }
-            // Nobody leads and our round is not written: it is the one that gathers.
-            let ours = mem::replace(&mut *round, Round { led: true, ..Round::default() });
-            drop(round);
-            let written = lock(&self.partition).commit(ours.records());
-            round = lock(&self.round);
-            round.led = false;
-            let _ = ours.commit.set(written);
-            self.done.notify_all();
+            // Where nobody leads and our round is not written, it is the one that gathers.
+            round = self.turn(round);
         }
+    }
+
+    /// Puts a record into the round that gathers. Some thread has to [`Group::lead`] afterwards.
+    ///
+    /// # Errors
+    /// [`LogError::Refused`] if the payload is larger than [`PAYLOAD_BYTES`].
+    pub fn put(&self, received_ms: i64, payload: &[u8]) -> Result<Put, LogError> {
+        lock(&self.round).put(received_ms, payload)
+    }
+
+    /// Writes the round that gathers, once no other one is being written. Blocks for a sync. Returns whether there was
+    /// one, or another thread has written it.
+    pub fn lead(&self) -> bool {
+        let mut round = lock(&self.round);
+        if round.records.is_empty() {
+            return false;
+        }
+        let ours = Arc::clone(&round.written);
+        while ours.commit.get().is_none() {
+            round = self.turn(round);
+        }
+        true
+    }
+
+    /// Writes the round that gathers, or waits for whoever writes another one.
+    fn turn<'g>(&'g self, mut round: MutexGuard<'g, Round>) -> MutexGuard<'g, Round> {
+        if round.led {
+            return self.done.wait(round).unwrap_or_else(PoisonError::into_inner);
+        }
+        let ours = mem::replace(&mut *round, Round { led: true, ..Round::default() });
+        drop(round);
+        let commit = lock(&self.partition).commit(ours.records());
+        ours.written.set(commit);
+        round = lock(&self.round);
+        round.led = false;
+        self.done.notify_all();
+        round
     }
 
     /// For what only the owner may do: low watermarks.
@@ -82,6 +141,17 @@ impl Group {
 }
 
 impl Round {
+    fn put(&mut self, received_ms: i64, payload: &[u8]) -> Result<Put, LogError> {
+        if payload.len() > PAYLOAD_BYTES {
+            let size = payload.len();
+            return Err(LogError::Refused(format!("a record of {size} bytes is larger than {PAYLOAD_BYTES}")));
+        }
+        let n = self.records.len() as u64;
+        self.payloads.extend_from_slice(payload);
+        self.records.push((received_ms, self.payloads.len()));
+        Ok(Put { n, written: Arc::clone(&self.written) })
+    }
+
     fn records(&self) -> impl Iterator<Item = (i64, &[u8])> {
         let mut start = 0;
         self.records.iter().map(move |(received_ms, end)| {
