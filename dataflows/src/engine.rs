@@ -301,8 +301,8 @@ impl Views {
         counts.into_iter().for_each(|(reason, events)| row(reason, events.unsigned_abs() as u64));
     }
 
-    /// Calls `each` with the names of `users`, which are this worker's and sorted, in their order. Each name is in the tick of its user's
-    /// first event, or before.
+    /// Calls `each` with the names of `users`, which are this worker's and sorted, in their order. Each name is in the tick of
+    /// its user's first event, or before.
     pub fn names_of(&mut self, users: impl IntoIterator<Item = UserKey>, mut each: impl FnMut(UserKey, &Arc<str>)) {
         let Reading { mut cursor, storage } = Reading::begin(&mut self.names);
         for user in users {

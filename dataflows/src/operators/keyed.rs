@@ -19,7 +19,7 @@
 //! - **Complete.** A tick is complete when the frontiers of all inputs have passed it. An input made by
 //!   [`Keyed::following`] counts as passed when the operator in front of it, at the same worker, has written that tick: all
 //!   of its messages have then been queued here, and asking all workers would take another round of progress.
-//! - **Order.** Ticks are folded one at a time, in their order. A fold that has too much to do for one turn says
+//! - **Order.** Ticks are folded one at a time, in their order, which is asserted. A fold that has too much to do for one turn says
 //!   [`Turn::Again`]: other operators work, and the same tick is folded further.
 //! - **Own traces.** A fold may read what it has written *before* its tick ([`Own::past`]) and may write one batch for its
 //!   tick ([`Own::write`]). When the fold is done, the scaffold seals `[lower, upper)` around that batch. `upper` is the next
@@ -383,6 +383,7 @@ impl<'s, T: TotalTime, F: Fold<T>> Keyed<'s, T, F> {
         builder.build(move |_initial| {
             let mut stash = Stash { waiting: BTreeMap::new(), held };
             let mut upper = Antichain::new();
+            let mut folded: Option<T> = None;
             move |frontiers: &[MutableAntichain<T>]| {
                 upper.clear();
                 for (input, (intake, frontier)) in inputs.iter_mut().zip(frontiers).enumerate() {
@@ -397,12 +398,15 @@ impl<'s, T: TotalTime, F: Fold<T>> Keyed<'s, T, F> {
                     if upper.less_equal(&tick) {
                         break;
                     }
+                    let again = folded.as_ref().is_some_and(|folded| tick <= *folded);
+                    assert!(!again, "{name}: something came for tick {tick:?} when {folded:?} was folded already");
                     let (capabilities, waiting) = first.get_mut();
                     if fold.tick(&tick, waiting, capabilities) == Turn::Again {
                         activator.activate();
                         break;
                     }
                     let (capabilities, _) = first.remove();
+                    folded = Some(tick.clone());
                     let next = stash.waiting.first_key_value().map(|(next, _)| next);
                     let next = next.filter(|next| !upper.less_equal(next)).cloned();
                     let end = next.map_or_else(|| upper.clone(), Antichain::from_elem);
