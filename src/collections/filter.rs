@@ -127,15 +127,16 @@ impl Names for Columns<'_> {
             return Ok(Found { field: Field::Class(column, class.clone()), kind: Kind::Number });
         }
         // The name of a column may have dots.
-        if let Some(column) = schema.column(&name.parts.join(".")) {
+        let text = name.parts.join(".");
+        if let Some(column) = schema.column(&text) {
             return Ok(Found { field: Field::Column(column), kind: kind(column) });
         }
         let names = || schema.columns.iter().map(|column| column.name.as_str());
-        let help = match nearest(&name.text, names()) {
+        let help = match nearest(&text, names()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("the columns are {}", names().collect::<Vec<_>>().join(", ")),
         };
-        Err(format!("there is no column `{}`: {help}", name.text))
+        Err(format!("there is no column `{text}`: {help}"))
     }
 }
 

@@ -243,6 +243,10 @@ impl<'t, N: Names> Parser<'t, '_, N> {
             let at = self.at;
             if rest.starts_with('"') {
                 name.parts.push(self.quoted('"')?);
+                // Elements of an array, in a path.
+                while self.text[self.at..].starts_with("[]") {
+                    self.at += "[]".len();
+                }
             } else {
                 let stops = |c: char| c.is_whitespace() || "=<>!(),.'\"&|".contains(c);
                 let part = &rest[..rest.find(stops).unwrap_or(rest.len())];
