@@ -1,11 +1,11 @@
-//! Keeps an exact copy of `sessions` in an SQLite database, and goes on where the copy is whenever it is started again.
+//! Keeps an exact copy of `sessions` in an SQLite database. A later start goes on where the copy ends.
 //!
 //! ```sh
 //! cargo run --release --locked --example sqlite_copy -- sessions.db http://127.0.0.1:7474
 //! sqlite3 sessions.db 'SELECT user, count(*), sum(events) FROM sessions GROUP BY user'
 //! ```
-//! Rows and token change in one transaction. So whenever this program or the machine fails, the copy is what the server
-//! had published at some moment, and the token says which: each change counts exactly once.
+//! Rows and token change in one transaction. So after any failure of this program or the machine, the copy equals what the
+//! server had published at one moment, and the token names that moment. Each change counts exactly once.
 
 use headwater_client::{Batch, ClientError, Subscription};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The database.
 pub struct Copy(Connection);
 
-/// What the database keeps of a session; `row` holds all of it.
+/// The columns that the database keeps of a session. `row` is the whole session.
 #[derive(Deserialize)]
 struct Session {
     session_id: String,
@@ -43,7 +43,7 @@ struct Session {
 impl Copy {
     pub fn open(path: impl AsRef<Path>) -> rusqlite::Result<Copy> {
         let db = Connection::open(path)?;
-        // In this mode a loss of power may take the last transactions, each of them whole: they are copied again.
+        // In this mode a loss of power may remove the last transactions, each of them whole. They are copied again.
         db.execute_batch(
             "PRAGMA journal_mode = WAL;
              PRAGMA synchronous = NORMAL;
@@ -56,7 +56,7 @@ impl Copy {
         Ok(Copy(db))
     }
 
-    /// Applies every change, until it has caught up if that is all that is wanted.
+    /// Applies every change. Returns when it has caught up, if the caller wants only that.
     pub fn follow(&mut self, url: &str, until_caught_up: bool) -> Result<(), Box<dyn Error>> {
         let mut wanted = Subscription::builder(url, "sessions").until_caught_up(until_caught_up);
         if let Ok(bearer) = std::env::var("HEADWATER_TOKEN") {
@@ -72,9 +72,9 @@ impl Copy {
         Ok(())
     }
 
-    /// All of a batch, or nothing of it.
+    /// Applies a whole batch, or nothing of it.
     pub fn apply(&mut self, mut batch: Batch) -> Result<(), Box<dyn Error>> {
-        // What several ticks did to a session becomes one removal and one addition.
+        // The changes of a session in several ticks become one removal and one addition.
         batch.consolidate();
         let transaction = self.0.transaction()?;
         if batch.reset {
@@ -100,11 +100,12 @@ impl Copy {
         Ok(())
     }
 
-    /// After an error that a new snapshot gets over; others are handed back. The rows stay until it is there.
+    /// Prepares a new snapshot if that overcomes the error, and returns other errors. The rows stay until the snapshot is
+    /// there.
     pub fn begin_again(&mut self, error: Box<dyn Error>) -> Result<(), Box<dyn Error>> {
         match error.downcast_ref::<ClientError>() {
             Some(ClientError::Expired { .. } | ClientError::ProgramChanged { .. }) if self.token()?.is_some() => {
-                eprintln!("the copy cannot be continued and is made anew: {error}");
+                eprintln!("the copy cannot be continued and is made again: {error}");
                 self.0.execute("DELETE FROM progress", [])?;
                 Ok(())
             }
@@ -116,7 +117,7 @@ impl Copy {
         self.0.query_row("SELECT token FROM progress", [], |row| row.get(0)).optional()
     }
 
-    /// Every row, as the server wrote it.
+    /// Returns every row as the server wrote it.
     pub fn rows(&self) -> rusqlite::Result<Vec<String>> {
         let mut rows = self.0.prepare("SELECT row FROM sessions ORDER BY row")?;
         rows.query_map([], |row| row.get(0))?.collect()
