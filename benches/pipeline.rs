@@ -1,5 +1,4 @@
-//! The whole graph, with records at hand: several sizes of ticks, recognising duplicates, and a rule that changes when
-//! all history is in.
+//! The whole graph, with records in memory: several sizes of ticks, duplicates, and a rule that changes at the end.
 #![allow(clippy::unwrap_used, reason = "a bench that fails has to stop")]
 
 use clap::Parser;
@@ -21,7 +20,7 @@ struct Arguments {
     runs: usize,
 }
 
-/// How a log is fed.
+/// The way in which a log is fed.
 #[derive(Clone, Copy)]
 struct Case {
     /// Events that are loaded in bulk before measuring.

@@ -1,6 +1,6 @@
-//! The operator `sessionize` alone, with rows as in production: what an event costs at several sizes of ticks, late in
-//! a long history, and how much memory a session takes. Baselines of the same run: sorting and scanning the same visits
-//! in memory, and `reduce` over all events of each user.
+//! The operator `sessionize` alone, with rows as in production. Measures an event at several sizes of ticks, a late
+//! event in a long history, and the memory of a session. Baselines of the same run: sorting and scanning the same
+//! visits in memory, and `reduce` over all events of each user.
 #![allow(clippy::unwrap_used, reason = "a bench that fails has to stop")]
 
 use clap::Parser;
@@ -109,7 +109,7 @@ fn throughput(arguments: &Arguments) {
     }
 }
 
-/// How a log is cut into ticks.
+/// The way in which a log is cut into ticks.
 #[derive(Clone, Copy, Debug)]
 struct Feed {
     /// Events that are loaded in bulk before measuring.
@@ -118,7 +118,7 @@ struct Feed {
     tick: usize,
 }
 
-/// What the events after `warm` took, and how many sessions there are in the end.
+/// Returns the cost of the events after `warm`, and the number of sessions in the end.
 fn feed(workload: &Workload, feed: Feed, workers: usize, runs: usize) -> (Took, usize) {
     let mut sessions = 0;
     let took = (0..runs).map(|_| {
@@ -336,7 +336,7 @@ fn replacements(arguments: &Arguments) {
     }
 }
 
-/// What resides in memory for a session when the whole log is in. Each figure is that of a process of its own.
+/// Prints the memory per session when the whole log is in. Each figure is of a process of its own.
 fn memory(arguments: &Arguments) {
     let columns = ["100k-event ticks", "sessions", "bytes per session", "batches"];
     let table = Table::new("Memory of the arrangement, and of all else that the operator keeps:", &columns);

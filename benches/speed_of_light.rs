@@ -1,5 +1,6 @@
-//! How fast a log can be read and parsed at all, on one thread: reading, splitting, checking UTF-8, and each parser on
-//! top of that. Below the parsers of others stands ours, which visits every key as it makes the shape of the event.
+//! Measures the fastest reading and parsing of a log file on one thread: reading, splitting, checking UTF-8, and each
+//! parser on top of that. Below the parsers of others stands ours, which visits every key as it makes the shape of the
+//! event.
 #![allow(clippy::unwrap_used, reason = "a bench that fails has to stop")]
 
 use harness::clock::repeat;

@@ -1,4 +1,4 @@
-//! What each stage of a replay takes, on one thread, beside the whole replay on one worker.
+//! Measures each stage of a replay on one thread, beside the whole replay on one worker.
 #![allow(clippy::unwrap_used, reason = "a bench that fails has to stop")]
 
 use dataflows::engine::{Input, Views};

@@ -1,4 +1,4 @@
-//! The grammar of the command line. What the verbs do is elsewhere.
+//! The grammar of the command line. The verbs themselves are in other modules.
 
 mod asking;
 pub mod print;
@@ -26,22 +26,22 @@ use std::path::PathBuf;
     after_help = "\
 Examples:
   headwater explain shop.toml event.json            how one event is read
-  headwater plan shop.toml                          what would be read and done
+  headwater plan shop.toml                          what a replay or a run would do
   headwater replay shop.toml --out result           sessions, counts and dead letters
   headwater run shop.toml --workers 2               sessions of events as they come
   headwater subscribe sessions                      sessions as they change
   headwater peek sessions --key u42                 sessions of a user, now
-  headwater doctor data                             what its folder holds, and what is wrong with it
-  headwater generate --events 1000000 --out load    events to try it with
+  headwater doctor data                             the content of its folder, and damages
+  headwater generate --events 1000000 --out load    synthetic events
   headwater help replay                             everything about one command
 
 Exit codes:
-  0    fine, also when records became dead letters
-  1    the run failed (a file is missing, the disk is full); earlier output stays
+  0    success, also if records became dead letters
+  1    the run failed (a file is missing, the disk is full); earlier output is unchanged
   2    wrong usage or configuration; nothing was read or written
   101  a fault in headwater itself
 
-NO_COLOR=1 turns colours off; where the output is no terminal there are none."
+NO_COLOR=1 turns colours off. If the output is not a terminal, there are none."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -66,20 +66,20 @@ pub enum Verb {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  headwater replay shop.toml                      what the configuration says
-  headwater replay shop.toml logs/*.jsonl.gz      these files instead of its own
-  headwater replay shop.toml --gap 5m --out five  sessions of another length
+  headwater replay shop.toml                      the files of the configuration
+  headwater replay shop.toml logs/*.jsonl.gz      these files instead
+  headwater replay shop.toml --gap 5m --out five  sessions with another gap
   headwater replay shop.toml --from 2024-05-01 --to 2024-06-01 --format csv
 
 Writes sessions.parquet (or .csv, .jsonl), counts.csv and dead_letters.jsonl. A run
-that fails leaves the output of the one before it as it was.
+that fails does not touch the output of the run before it.
 
 Exit codes: 0 fine, 1 the run failed, 2 wrong usage or configuration.")]
 pub struct Replay {
     #[command(flatten)]
     pub job: Job,
 
-    /// Only events at or after this time: RFC 3339, a date, or epoch (s, ms, us or ns); UTC if it says no zone
+    /// Only events at or after this time: RFC 3339, a date, or epoch (s, ms, us or ns); UTC if it has no zone
     #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub from: Option<EventTime>,
 
@@ -87,7 +87,7 @@ pub struct Replay {
     #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub to: Option<EventTime>,
 
-    /// The time at which the replay takes place, which decides what sessions are over [default: the largest event time]
+    /// The time of the replay, which decides which sessions are over [default: the largest event time]
     #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub now: Option<EventTime>,
 
@@ -126,7 +126,7 @@ pub struct Job {
     pub format: OutputFormat,
 }
 
-/// Takes events in as they come, over HTTP and from files that grow, and keeps sessions up to date
+/// Takes events as they come, over HTTP and from files that grow, and keeps sessions up to date
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -135,12 +135,12 @@ Examples:
   curl -d '{\"user_id\":\"u42\",\"event_type\":\"login\",\"time_utc\":\"2024-05-01T12:00:00Z\"}' \\
        http://127.0.0.1:7474/v1/events
 
-What has been answered with 202 survives kill -9 and the loss of power. SIGTERM stops
-after everything that was taken has been computed. A process that fails is started
-again; one that fails five times within a minute is not.
+An event that was answered with 202 survives kill -9 and a loss of power. After SIGTERM
+the process computes the events that it has, and ends. A process that fails is started
+again, but not after five failures within a minute.
 
 Exit codes: 0 stopped as asked, 1 could not start, 2 wrong usage or configuration,
-75 failed again and again.")]
+75 failed five times within a minute.")]
 pub struct Run {
     /// The configuration file (TOML)
     pub config: PathBuf,
@@ -166,22 +166,22 @@ pub struct Run {
     pub no_restart: bool,
 }
 
-/// Examines the data folder of `run`: what it holds, what is damaged, and what a start would do
+/// Examines the data folder of `run`: its content, its damages, and what a start would do
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   headwater doctor /var/lib/headwater
   headwater doctor data --json | jq .damages
 
-Reads only, also while a process has the folder open, and reads all of it. It repairs
-nothing. What a start gets over by itself (a write that was not completed, a snapshot
-that is damaged beside one that is whole) is said and left to the start. Of anything
-else it says what it means and what can be done by hand. Before that: stop the process,
-and copy the whole folder, with `cp -a`.
+It reads every file, and changes nothing. You may use it while a process has the folder
+open. It reports the damage from which a start recovers by itself: an unfinished write,
+or a damaged snapshot beside a whole one. For other damage it prints the meaning, and
+what you can do by hand. Before that, stop the process and copy the whole folder with
+`cp -a`.
 
 Exit codes: 0 fine, 1 something is damaged or cannot be read, 2 wrong usage.")]
 pub struct Doctor {
-    /// The data folder: `data_dir` of the configuration, or what --data-dir says
+    /// The data folder: `data_dir` of the configuration, or the value of --data-dir
     pub folder: PathBuf,
 
     /// Print one JSON object, and nothing else
@@ -197,7 +197,8 @@ Examples:
   headwater plan shop.toml logs/*.jsonl.gz --workers 4
   headwater plan shop.toml --json
 
-Looks at the beginning of each file to tell its format, reads no event and writes nothing.
+It reads the beginning of each file to recognise its format. It reads no event and writes
+nothing.
 
 Exit codes: 0 fine, 1 a file cannot be read, 2 wrong usage or configuration.")]
 pub struct Plan {
@@ -229,7 +230,7 @@ pub struct Explain {
     pub source: Option<String>,
 }
 
-/// Prints what a shell needs to complete commands and options
+/// Prints the completion script of a shell
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -259,7 +260,7 @@ impl Cli {
 }
 
 impl Job {
-    /// What the command line says instead of the configuration.
+    /// Returns the settings that the command line overrides.
     pub fn overrides(&self) -> Overrides {
         Overrides {
             workers: self.workers.map(usize::from),
@@ -271,7 +272,7 @@ impl Job {
 }
 
 impl Run {
-    /// What the command line says instead of the configuration.
+    /// Returns the settings that the command line overrides.
     pub fn overrides(&self) -> Overrides {
         Overrides {
             workers: self.workers.map(usize::from),
@@ -284,7 +285,7 @@ impl Run {
 }
 
 impl Completions {
-    /// The script for the shell.
+    /// Returns the script for the shell.
     pub fn script(&self) -> String {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "headwater", &mut script);
@@ -303,7 +304,7 @@ fn gap(text: &str) -> Result<i64, String> {
     units::duration(text).map_err(|wrong| format!("{wrong}: {}", units::DURATION_HELP))
 }
 
-/// A time as people type it: read as in events ([`TimeReader`]), in UTC if it says no zone.
+/// Parses a time as people type it: read as in events ([`TimeReader`]), in UTC if it says no zone.
 fn time(text: &str) -> Result<EventTime, String> {
     let value = Value { kind: ValueKind::String, text };
     let help = "write RFC 3339 (2024-05-01T12:00:00Z), a date (2024-05-01) or an epoch, in the years -9999 to 9999";

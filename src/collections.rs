@@ -1,13 +1,13 @@
-//! The collections that can be read, followed, filtered and sunk. Each has one definition, in a file of its own: its name,
-//! its columns, what a row is known and looked up by, and how a row lies in the output log.
+//! The collections that clients read, follow and filter, and that sinks hand over. Each has one definition, in a file
+//! of its own: its name, its columns, its key, its look-up columns, and the encoding of a row.
 //!
 //! ```text
 //! worker ── encode ──▶ bytes, in the output log ── decode ──▶ Row: a value for each column ──▶ JSON, filters, tables
 //! ```
 //!
-//! In the log a row is as small as it can be, and equal rows have equal bytes. A row carries no version: the block that it
-//! lies in does (`crates/log/src/output/block.rs`). Other bytes than those pinned by the tests are another version of
-//! blocks, and need code that reads this one.
+//! In the log a row is as small as possible, and equal rows have equal bytes. A row has no version: its block has one
+//! (`crates/log/src/output/block.rs`). A change of the bytes that tests pin is a new version of blocks, and needs code
+//! that reads this one.
 
 pub mod classes;
 pub mod closings;
@@ -33,14 +33,14 @@ use std::cmp::Ordering;
 use std::fmt::{self, Debug};
 use std::hash::{Hash, Hasher};
 
-/// Everything that there is to say of a collection.
+/// The definition of a collection.
 pub struct Definition {
-    /// As it is asked for, and as the output log names it: never another one.
+    /// The name in requests and in the output log. It never changes.
     pub name: &'static str,
     pub nature: Nature,
-    /// The columns that a row is known by. Those of a view come first in its schema.
+    /// The key columns of a row. Those of a view come first in its schema.
     pub key: &'static [&'static str],
-    /// The columns that a row is looked up by: `key=` of a reader names a value of any of them.
+    /// The look-up columns of a row: `key=` of a reader names a value of any of them.
     pub lookup: &'static [&'static str],
     /// The columns, in order. A configuration may add some.
     pub columns: fn(&SessionSchema) -> Vec<Column>,
@@ -51,7 +51,7 @@ pub struct Definition {
     pub held: Held,
 }
 
-/// What workers hold of a collection, so that its rows can be read as of a tick.
+/// The state that workers keep of a collection, so that its rows can be read as of a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
     /// A row for each session, by user.
@@ -60,16 +60,16 @@ pub enum Held {
     Closings,
     /// Few rows, in no order.
     Counts,
-    /// Nothing: it is followed, and not read.
+    /// Nothing: clients follow it, and do not read it.
     Nothing,
 }
 
-/// What the rows of a collection are.
+/// The kind of a collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Nature {
-    /// Rows come and go: at each tick it holds what follows from the events and rules so far.
+    /// Rows come and go: at each tick they are a function of the events and rules so far.
     View,
-    /// Rows only come: each says what was seen or decided, once.
+    /// Rows only come: each was seen or decided once.
     Journal,
 }
 
@@ -124,7 +124,7 @@ impl Collection {
         (self.0.columns)(sessions)
     }
 
-    /// Returns the row that these bytes of the output log are; `None` if they are not one.
+    /// Decodes a row of the output log; `None` if the bytes are not one.
     pub fn decode(self, bytes: &[u8]) -> Option<Row<'_>> {
         (self.0.decode)(bytes)
     }

@@ -1,5 +1,5 @@
-//! The configuration file: first what was typed ([`typed`]), then what will run ([`Plan`]). One conversion between the
-//! two makes every check, and reports every mistake that it finds with its place.
+//! The configuration file: first as typed ([`typed`]), then as it will run ([`Plan`]). One conversion between the two
+//! makes every check, and reports each mistake with its place.
 
 pub(crate) mod address;
 mod error;
@@ -31,7 +31,7 @@ pub const WORKERS: RangeInclusive<i64> = 1..=1024;
 
 const DEFAULT_DATA_DIR: &str = "data";
 
-/// What the command line says instead of the file.
+/// The settings of the command line that override the file.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     pub workers: Option<usize>,

@@ -1,13 +1,13 @@
-//! How a process ends at once, from any thread: the log cannot be trusted any more, a signal came, the terminal is gone.
+//! Ends a process at once, from any thread: the log cannot be trusted any more, a signal came, or the terminal is gone.
 //!
-//! The library does not end its process by itself. The binary says how, once, before anything else; without that, the
-//! thread panics.
+//! The library does not end its process by itself. The binary sets the way to end, once, before anything else. Without
+//! that, the thread panics.
 
 use std::sync::OnceLock;
 
 static HOW: OnceLock<fn(i32) -> !> = OnceLock::new();
 
-/// Says how [`end`] ends the process. Only the first call counts.
+/// Sets the way in which [`end`] ends the process. Only the first call counts.
 pub fn ends_by(how: fn(i32) -> !) {
     HOW.get_or_init(|| how);
 }

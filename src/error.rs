@@ -1,4 +1,4 @@
-//! What ends the program early. Errors of the parts become one of these where they are handled: once, in `main`.
+//! The errors that end the program early. An error of a part becomes one of these where it is handled: once, in `main`.
 
 use crate::config::ConfigError;
 use crate::text::{printable, printable_lines};
@@ -30,7 +30,7 @@ pub enum Error {
     /// The run began and could not go on.
     #[error("cannot {attempt}")]
     Run {
-        /// What was being attempted, as a verb: "write sessions.parquet".
+        /// The action that failed, as a verb: "write sessions.parquet".
         attempt: String,
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -49,7 +49,7 @@ impl Error {
         move |source| Error::Run { attempt, source: source.into() }
     }
 
-    /// 1: the run failed. 2: it never began, because of the command line or the configuration.
+    /// Returns 1 if the run failed, and 2 if it never began because of the command line or the configuration.
     pub fn exit_code(&self) -> u8 {
         match self {
             Error::Run { .. } => 1,
@@ -58,8 +58,8 @@ impl Error {
     }
 }
 
-/// An error for a person, with its causes, as miette shows it. File names and what servers say are in it: nothing in them
-/// ends a line or steers the terminal.
+/// Returns an error for a person, with its causes, as miette shows it. File names and what servers say are in it:
+/// nothing in them ends a line or steers the terminal.
 pub fn shown(error: Error) -> String {
     let cause = std::error::Error::source(&error).map(Cause::of);
     let report = miette::Report::new(Shown { error, cause });

@@ -1,12 +1,12 @@
-//! The canonical bytes behind fingerprints: what is stored and compared across releases hashes these, never the text that
-//! a derived `Debug` prints.
+//! The canonical bytes behind fingerprints. A fingerprint that is stored and compared across releases hashes these,
+//! never the text that a derived `Debug` prints.
 //!
 //! ```text
 //! name of the fingerprint, with its version │ field │ field │ …
 //! field:  number 8 (little-endian)   text: length 8, bytes   list: length 8, items   option: 0, or 1 and the value
 //! ```
-//! An encoding never changes. A field that is added later is encoded behind all others, and only where it is not its
-//! default: so the fingerprints of everything that was there before stay what they are.
+//! An encoding never changes. A field that is added later is encoded behind all others, and only if it is not its
+//! default. So older fingerprints stay the same.
 
 /// Gathers the fields of one fingerprint.
 pub struct Canonical(blake3::Hasher);
@@ -24,7 +24,7 @@ impl Canonical {
         self
     }
 
-    /// In two's complement.
+    /// Adds a number in two's complement.
     pub fn signed(&mut self, number: i64) -> &mut Canonical {
         self.0.update(&number.to_le_bytes());
         self
@@ -35,14 +35,14 @@ impl Canonical {
         self
     }
 
-    /// The length, then each item.
+    /// Adds the length, then each item.
     pub fn list<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Canonical, &T)) -> &mut Canonical {
         self.number(items.len() as u64);
         items.iter().for_each(|item| each(self, item));
         self
     }
 
-    /// Whether there is a value, then the value.
+    /// Adds whether there is a value, then the value.
     pub fn option<T>(&mut self, value: Option<T>, some: impl FnOnce(&mut Canonical, T)) -> &mut Canonical {
         self.number(u64::from(value.is_some()));
         if let Some(value) = value {
@@ -56,7 +56,7 @@ impl Canonical {
     }
 }
 
-/// The hexadecimal digits of some bytes.
+/// Returns the hexadecimal digits of some bytes.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -31,7 +31,7 @@ const CONFIG_FILE: &str = "headwater.toml";
 const SESSIONS_FILE: &str = "sessions.csv";
 const EXPECTED_FILE: &str = "expected.json";
 
-/// What was written.
+/// The files and figures of a generated workload.
 #[derive(Clone, Debug)]
 pub struct Generated {
     pub expected: Expected,
@@ -46,8 +46,8 @@ pub struct Generated {
 /// Writes the files of a workload, all of them or none.
 ///
 /// # Errors
-/// [`Error::Usage`] if the folder has such files already and nobody said that they may go; [`Error::Run`] if a file
-/// cannot be written.
+/// [`Error::Usage`] if the folder has such files already and the command does not allow to replace them; [`Error::Run`]
+/// if a file cannot be written.
 pub fn generate(workload: &Workload, progress: ProgressMode) -> Result<Generated, Error> {
     let started = Instant::now();
     let workload = workload.clone().settled();
@@ -88,7 +88,7 @@ pub fn generate(workload: &Workload, progress: ProgressMode) -> Result<Generated
     Ok(Generated { expected, records: events.len() as u64, bytes, elapsed: started.elapsed(), files })
 }
 
-/// A configuration that somebody has worked on must not be lost to a repeated command.
+/// Refuses to replace existing files: a repeated command must not remove a configuration that was edited by hand.
 fn refuse_to_replace(workload: &Workload) -> Result<(), Error> {
     let names = [workload.events_file(), CONFIG_FILE, SESSIONS_FILE, EXPECTED_FILE];
     // Sessions of a replay in any format would go, as the oracle's are put in their place.
@@ -192,7 +192,7 @@ when = {{ button = "one-click purchase", price = {{ min = 0.01 }} }}
     )
 }
 
-/// As the configuration writes it: in the largest unit that leaves no fraction.
+/// Writes a duration as the configuration does: in the largest unit that leaves no fraction.
 fn duration(micros: i64) -> String {
     const UNITS: [(&str, i64); 5] =
         [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1000)];
@@ -201,7 +201,7 @@ fn duration(micros: i64) -> String {
 }
 
 impl Generated {
-    /// For a person, within 80 columns but for paths.
+    /// Writes the text for a person, within 80 columns except for paths.
     pub fn render(&self) -> String {
         let expected = &self.expected;
         let sessionless: u64 = expected.sessionless.values().sum();

@@ -1,5 +1,5 @@
-//! Verbs that look and change nothing: what a configuration reads (`plan`), how one event is read (`explain`), whether a
-//! data folder is whole (`doctor`).
+//! Verbs that look and change nothing: `plan` shows what a configuration reads, `explain` how one event is read, and
+//! `doctor` whether a data folder is whole.
 
 pub mod doctor;
 pub mod explain;

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Of verbs that ask how something is: 1 if it is not well.
+/// Returns the exit code of verbs that examine something: 1 if it is not well.
 fn reported(outcome: Result<(String, bool), Error>) -> ExitCode {
     match outcome.and_then(|(text, well)| print(&text).map(|()| well)) {
         Ok(well) => ExitCode::from(u8::from(!well)),
@@ -60,7 +60,7 @@ fn report(error: Error) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// In the process that was started, looks after another one that does the work.
+/// Acts as the supervisor if this is the process that was started.
 fn run_live(verb: &cli::Run) -> ExitCode {
     let plan = || -> Result<Arc<Plan>, Error> {
         let mut plan = config::load(&verb.config, &verb.overrides())?;
@@ -172,12 +172,13 @@ fn print(text: &str) -> Result<(), Error> {
     }
 }
 
-/// A worker that panics must not leave the others waiting for it for ever: timely would. What is guarded goes on.
+/// Ends the process when a worker panics: with timely alone, the other workers would wait for ever. Guarded calls go
+/// on.
 fn exit_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if guard::is_guarded() {
-            // One input may do this over and over, and each time it is told elsewhere.
+            // One input may cause this many times, and each one is reported elsewhere.
             static FIRST: Once = Once::new();
             return FIRST.call_once(|| report(panic));
         }

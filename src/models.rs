@@ -1,5 +1,5 @@
-//! Where threads meet by hand, under many schedules: `shuttle` decides at each lock, wait, notification and atomic who goes
-//! on. The code is the real one, over [`crate::sync`]; a model is what goes on around it.
+//! Models of hand-written threading, under many schedules: `shuttle` chooses the next thread at each lock, wait,
+//! notification and atomic. The code under test is the real one, over [`crate::sync`]. A model is the world around it.
 //!
 //! `cargo test --lib --features models models::`. A schedule that fails is printed and can be run again (`shuttle::replay`).
 //! What `shuttle` does not try: weak memory orderings, and time-outs (see [`crate::sync`]).

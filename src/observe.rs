@@ -1,4 +1,4 @@
-//! How a process says how it is: metrics, its status, the memory that it takes.
+//! The state of a process: its metrics, its status, and its memory.
 
 pub mod memory;
 pub mod metrics;

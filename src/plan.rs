@@ -1,5 +1,5 @@
-//! What will run: the configuration after every check, as plain printable data. [`crate::config`] makes it; everything
-//! else reads it.
+//! The configuration after every check, as plain printable data. [`crate::config`] makes it, and everything else reads
+//! it.
 
 use crate::collections::Collection;
 use crate::collections::filter::Filter;
@@ -40,7 +40,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Returns what the graph of a replay depends on. A running process adds a clock.
+    /// Returns the settings that the graph of a replay depends on. A running process adds a clock.
     pub fn graph(&self) -> Settings {
         let dedupe = self.sources.iter().any(|source| source.events.dedupe.is_some());
         let ids = DEDUPE_BYTES / Dedupe::BYTES_PER_ID;
@@ -77,7 +77,7 @@ pub struct SourcePlan {
 }
 
 impl SourcePlan {
-    /// Whether only a run reads all of it.
+    /// Returns whether only a run reads all of it.
     pub fn is_of_run(&self) -> bool {
         matches!(self.kind, SourceKind::Http | SourceKind::File { follow: true })
     }
@@ -87,11 +87,11 @@ impl SourcePlan {
 pub enum SourceKind {
     /// Files are read from beginning to end; with `follow`, and a cluster that runs, also what is added to them.
     File { follow: bool },
-    /// Whatever is posted to the collector of a cluster that runs. A replay has nothing of it.
+    /// The events that clients post to a run. A replay has none of them.
     Http,
 }
 
-/// How a cluster that runs writes its log, and keeps it short.
+/// The settings for the log of a run: ticks, snapshots, segments and retention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogPlan {
     /// Ticks follow each other no faster: what gathers meanwhile shares one sync, and one round of the graph.
@@ -100,7 +100,7 @@ pub struct LogPlan {
     pub snapshot: Duration,
     /// Bytes of a file of the log. Only whole files are removed, once two snapshots lie behind them.
     pub segment: u64,
-    /// What subscribers can still be told of.
+    /// How long changes are kept for subscribers.
     pub retention: Retention,
     /// Bytes of disk that are set aside for what has been acknowledged; 0: none.
     pub reserve: u64,
@@ -143,7 +143,7 @@ impl SessionPlan {
     }
 }
 
-/// Where changes of a collection go while a cluster runs.
+/// A sink: the receiver of a collection's changes in a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SinkPlan {
     /// Also of its folder in the data folder.
@@ -176,7 +176,7 @@ pub enum ChangeKind {
 impl ChangeKind {
     pub const ALL: [ChangeKind; 3] = [ChangeKind::Added, ChangeKind::Removed, ChangeKind::All];
 
-    /// As the configuration names it.
+    /// Returns its name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             ChangeKind::Added => "added",

@@ -1,4 +1,4 @@
-//! From arrival to tick: what comes in is made durable here, and the sequencer binds it to ticks.
+//! From arrival to tick: the intake makes deliveries durable, and the sequencer binds them to ticks.
 //!
 //! ```text
 //! HTTP, followed files ── intake ── queue of the log ──┐

@@ -1,4 +1,4 @@
-//! Reading of what is published: rows by key, and changes as they come.
+//! Reads of published ticks: rows by key, and changes as they come.
 
 pub mod reads;
 pub mod subscribe;

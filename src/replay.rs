@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 use worker::{Observer, Tally};
 
-/// What the command line adds to the plan.
+/// The options of the command line, beside the plan.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub range: Range,
@@ -65,7 +65,7 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     Ok(summary)
 }
 
-/// The files of all sources, in log order: sources as configured, files by name.
+/// Returns the files of all sources, in log order: sources as configured, files by name.
 fn parts(plan: &Plan) -> Result<Vec<Part>, Error> {
     let mut parts = Vec::new();
     // The plan has checked that there are at most 2^16 sources.
@@ -75,7 +75,7 @@ fn parts(plan: &Plan) -> Result<Vec<Part>, Error> {
     Ok(parts)
 }
 
-/// The files of the source of this index, in log order. What is posted to a running cluster is in none.
+/// Returns the files of the source of this index, in log order. What is posted to a running cluster is in none.
 pub fn parts_of(index: u16, source: &SourcePlan) -> Result<impl Iterator<Item = Part>, Error> {
     let doing = format!("find the files of source `{}`", source.name);
     let (paths, format) = (source::expand(&source.paths).map_err(Error::run(doing))?, source.format);
@@ -94,7 +94,7 @@ struct Share {
     spool: DeadLetterSpool,
 }
 
-/// What all workers share.
+/// The state that all workers share.
 struct Shared {
     plan: Arc<Plan>,
     options: Options,
@@ -139,7 +139,7 @@ fn summarize(plan: &Plan, options: &Options, shares: &[Share]) -> Summary {
     summary
 }
 
-/// The rules that no event fits, each with the fields that it asks and that no event has.
+/// Returns the rules that no event fits, each with its fields that no event has.
 fn unmatched(plan: &Plan, shares: &[Share]) -> Vec<Unmatched> {
     let met = |rule: &Rule| shares.iter().any(|share| share.tally.rules.contains(&rule.order));
     let is_there = |field: &usize| shares.iter().any(|share| share.tally.fields.contains(field));

@@ -1,5 +1,5 @@
-//! `headwater run`: one process that takes events in, computes, publishes and remembers. Opens what lies in the data
-//! folder, puts the threads together, and takes them apart again.
+//! `headwater run`: one process that takes events, computes, publishes and writes snapshots. Opens the data folder,
+//! starts the threads, and stops them again.
 //!
 //! ```text
 //! server, followers ─▶ intake ─▶ sequencer ─▶ workers ─▶ publisher ─▶ output log
@@ -196,13 +196,13 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     }
     outbox.stop();
     server.stop();
-    // With it goes the lock: by now nobody writes any more.
+    // This releases the lock: by now no thread writes any more.
     drop(sequencer.join().map_err(panicked)?);
     tracing::info!(seconds = started.elapsed().as_secs(), "stopped");
     Ok(())
 }
 
-/// A thread whose failure ends the process.
+/// Starts a thread whose failure ends the process.
 fn spawn<R: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> Result<R, Error> + Send + 'static,

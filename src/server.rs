@@ -1,12 +1,12 @@
-//! The HTTP server of a cluster that runs: takes events in, gives out what comes of them, and says how the process is.
+//! The HTTP server of a run: takes events, gives out collections, and reports the state of the process.
 //!
 //! ```text
 //! connections ── routes ─┬─ collect: body ── check ── Intake::append ── 202
 //!                        ├─ collections, changes, rows: subscribe, reads
 //!                        └─ health:  /healthz /readyz /metrics /v1/status
 //! ```
-//! Whatever a client does or leaves undone costs bounded memory ([`Bounds`]) and holds up nobody else. It speaks
-//! HTTP/1.1 without TLS: that is for a proxy in front.
+//! Each client costs bounded memory ([`Bounds`]), whatever it does, and holds up no other client. It speaks HTTP/1.1
+//! without TLS: that is for a proxy in front.
 
 mod access;
 mod body;
@@ -53,13 +53,13 @@ use tokio::task::JoinHandle;
 
 /// Threads that move bytes. What computes or waits for a disk has threads of its own.
 const THREADS: usize = 2;
-/// Threads for those who read a disk: they never keep events from getting one.
+/// Threads for readers of a disk. They are separate, so they never keep events from getting a thread.
 const READING_THREADS: usize = 32;
 
-/// How often unread snapshots are compared with the space that is left: an idle process pays for it.
+/// The time between two comparisons of unread snapshots with the free space. An idle process pays for it.
 const TIDY: Duration = Duration::from_secs(1);
 
-/// What the server serves.
+/// The services behind the routes.
 pub struct Services {
     pub plan: Arc<Plan>,
     pub intake: Arc<Intake>,
@@ -72,7 +72,7 @@ pub struct Services {
     pub sources: Vec<u16>,
 }
 
-/// How much clients may cost.
+/// The bounds on the cost of clients.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     /// Open connections; for further ones, those that have been idle for longest are closed.
@@ -83,8 +83,8 @@ struct Bounds {
     body: Duration,
     /// A client that takes nothing of its answer for so long is disconnected.
     stall: Duration,
-    /// Bytes of bodies under way together, as sent and decompressed; above that, 503. The copies that go into the log
-    /// are not counted: at worst it is three times as much.
+    /// Bytes of all bodies in flight, as sent and decompressed. Above that, 503. The copies that go into the log are
+    /// not counted: at worst it is three times as much.
     bodies: usize,
     /// A body that takes longer than this is given up with 503 when others need its room, the slowest first.
     quick: Duration,
@@ -98,7 +98,7 @@ struct Bounds {
     spools: spools::Bounds,
     /// A subscriber that takes nothing for so long is disconnected: what it would get is on disk.
     idle: Duration,
-    /// Requests under way when the server stops have so long to finish.
+    /// The time that requests in flight have to finish when the server stops.
     grace: Duration,
 }
 
@@ -122,7 +122,7 @@ impl Default for Bounds {
     }
 }
 
-/// What all requests share.
+/// The state that all requests share.
 struct Shared {
     services: Services,
     bounds: Bounds,
@@ -200,12 +200,12 @@ fn start_within(services: Services, bounds: Bounds) -> Result<Server, Error> {
 }
 
 impl Server {
-    /// Where it listens: of port 0, the port that it got.
+    /// Returns the address that it listens on. For port 0 it has the assigned port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Takes no new connections, lets requests under way finish for a few seconds, and ends. Not to be called from
+    /// Takes no new connections, lets requests in flight finish for a few seconds, and ends. Must not be called from
     /// within a runtime.
     pub fn stop(self) {
         let Running { threads, stop, accepting } = self.running;

@@ -1,11 +1,11 @@
-//! Acting on changes: the sinks of a cluster that runs. The output log is their outbox; each sink goes through it in a
-//! thread of its own, hands over what it takes, and then remembers how far it has come.
+//! The sinks of a run. The output log is their outbox. Each sink reads it in a thread of its own, hands over the
+//! changes that it takes, and then moves its cursor.
 //!
 //! ```text
 //! output log ─▶ Changes ── batch ─▶ file or receiver        what was handed over …
 //!                                        └─▶ cursor         … is known after that: at least once, in order
 //! ```
-//! A change has the same key however often it is handed over. Nobody waits for a sink: neither the graph, nor another
+//! A change has the same key however often it is handed over. Nothing waits for a sink: neither the graph, nor another
 //! sink, nor the retention of the log.
 
 mod address;
@@ -43,11 +43,11 @@ use stop::Stop;
 /// In the data folder: a folder for each sink.
 pub const FOLDER: &str = "sinks";
 
-/// How often a sink that has everything looks for more.
+/// The time between two looks of a sink that has delivered everything.
 const POLL: Duration = Duration::from_millis(20);
-/// How often the cursor of a sink is written that finds nothing to take, so that retention does not overtake it.
+/// The time between two writes of the cursor of a sink that finds no change to take. So retention does not overtake it.
 const IDLE_CURSOR: Duration = Duration::from_secs(5);
-/// What is left after so much time of stopping is handed over after the next start.
+/// The longest time that sinks have when the process stops. They hand over the rest after the next start.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Between two attempts: at first, and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
@@ -58,7 +58,7 @@ pub struct Outbox {
     stop: Arc<Stop>,
 }
 
-/// What all sinks share.
+/// The state that all sinks share.
 pub struct Shared<'s> {
     pub log: LogId,
     pub histories: &'s Arc<Histories>,
@@ -124,7 +124,7 @@ enum Target {
     Http(Box<Http>),
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug)]
 enum Outcome {
     Delivered,
@@ -133,7 +133,7 @@ enum Outcome {
         reason: String,
         message: String,
     },
-    /// Nobody knows, or not yet.
+    /// It may have been delivered, or not yet.
     Later {
         why: String,
         /// Not earlier than that.
@@ -207,7 +207,7 @@ impl Sink {
         }
     }
 
-    /// One batch. `false`: it is time to end.
+    /// Hands over one batch. Returns `false` if the sink has to end.
     fn step(&mut self, stop: &Stop) -> bool {
         self.measure();
         match self.changes.next(self.batch) {
@@ -254,7 +254,7 @@ impl Sink {
         }
     }
 
-    /// What cannot be delivered is kept as dead letters, durably.
+    /// Keeps changes that cannot be delivered as dead letters, durably.
     fn set_aside(&mut self, batch: &Batch, reason: &str, message: &str, stop: &Stop) -> bool {
         let letters = batch.changes.len();
         tracing::error!(sink = self.name, reason, message, letters, "changes are not taken: they become dead letters");
@@ -268,7 +268,7 @@ impl Sink {
         true
     }
 
-    /// Retention was faster: says so, and goes on behind the gap.
+    /// Reports the gap that retention has left, and goes on behind it.
     fn lose(&mut self, from: Position, oldest: Position, stop: &Stop) -> bool {
         let lost = oldest.tick - from.tick;
         let message = "a sink is slower than the output log is kept: the changes of these ticks are lost to it";
@@ -314,10 +314,10 @@ impl Sink {
     }
 }
 
-/// A cursor has to be of this log and this collection.
+/// Checks that a cursor is of this log and this collection.
 fn check(cursor: &Cursor, plan: &SinkPlan, shared: &Shared<'_>, folder: &Path) -> Result<(), String> {
     let upper = shared.outputs.upper();
-    let instead = format!("give the sink another name, or remove {} to begin anew", folder.display());
+    let instead = format!("give the sink another name, or remove {} to begin again", folder.display());
     cursor.check(shared.log, Some(shared.histories), upper).map_err(|why| format!("{why}: {instead}"))?;
     if cursor.collection != plan.collection.name() {
         return Err(format!("it has followed `{}`: {instead}", cursor.collection));

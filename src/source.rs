@@ -1,5 +1,5 @@
-//! Where raw records come from: the contract that every source keeps, and what crosses it. A source knows how bytes
-//! are stored and how records are framed, never what they mean.
+//! The contract that every source of raw records keeps, and the types that cross it. A source knows how bytes are
+//! stored and how records are framed, never their meaning.
 //!
 //! ```text
 //! expand: what the user wrote -> paths            file: parts in order, ticks, workers
@@ -35,12 +35,12 @@ pub use probe::{Probed, probe};
 /// - **Order.** Chunks are handed out in log order: parts in their order, offsets ascending within a part. Workers take
 ///   them as they come free, so the order in which chunks are *worked on* is not the log's; [`Chunk::tick`] and the
 ///   position of each record say what it is.
-/// - **Once.** Each byte of the log is in at most one chunk, each record whole in exactly one, and what was framed but
-///   cannot be handed out (too large, damaged) is in exactly one [`Chunk::dead_letters`]. A source does not recognise
-///   duplicates: two records with equal bytes have two positions.
+/// - **Once.** Each byte of the log is in at most one chunk, and each record is whole in exactly one. A framed record
+///   that cannot be handed out (too large, damaged) is in exactly one [`Chunk::dead_letters`]. A source does not
+///   recognise duplicates: two records with equal bytes have two positions.
 /// - **Positions.** `(source, part, offset)` of a record names the same bytes whenever the log is read again, with any
-///   number of workers and any chunking; an offset counts decompressed bytes. A position is no promise of progress:
-///   that a record was handed out does not say that anybody has seen its effect.
+///   number of workers and any chunking; an offset counts decompressed bytes. A position is no promise of progress: a
+///   record that was handed out need not have had its effect yet.
 /// - **Ticks.** The tick of a chunk is a function of the log and the chunking alone. Ticks start at 0 and never fall.
 /// - **Resuming.** A source keeps no memory beyond the process. What was in flight when the process ended is read again
 ///   from the positions that the remap binds; a finite source is read again from its start.
@@ -50,10 +50,10 @@ pub trait Source: Sync {
     /// belongs to a tick after `limit`, and the caller has to let the dataflow catch up (back-pressure).
     fn next(&self, limit: Tick, chunk: &mut Chunk) -> Result<Next, SourceError>;
 
-    /// A tick that no chunk to come is before: a worker that holds no chunk may advance to it.
+    /// Returns a tick that no chunk to come is before: a worker that holds no chunk may advance to it.
     fn tick(&self) -> Tick;
 
-    /// How far reading has come. Never waits.
+    /// Returns the progress of reading. Never waits.
     fn progress(&self) -> Progress;
 }
 
@@ -83,12 +83,12 @@ pub struct Chunk {
     pub offset: u64,
     /// To be split by [`Framing::records`]. May be empty.
     pub bytes: Vec<u8>,
-    /// What was found while reading up to here and is no record.
+    /// Bytes up to here that are not records, as dead letters.
     pub dead_letters: Vec<DeadLetter>,
 }
 
 impl Default for Chunk {
-    /// Empty, to be filled.
+    /// Returns an empty chunk, to be filled.
     fn default() -> Chunk {
         Chunk {
             tick: 0,
@@ -119,7 +119,7 @@ pub struct Part {
 pub struct Chunking {
     /// Of a chunk that holds more than one record. Larger ones amortise the lock, smaller ones share work evenly.
     pub chunk_bytes: usize,
-    /// How much of the log one tick takes.
+    /// The bytes of the input that one tick takes.
     pub tick_bytes: u64,
     /// Largest record. A larger one becomes a dead letter; the memory for reading is bounded by a small multiple.
     pub event_bytes: usize,

@@ -1,5 +1,5 @@
-//! By which means threads meet: std's and tokio's. The models of `crate::models` put those of `shuttle` in their place, which
-//! tries one schedule after the other; no other build knows of that.
+//! The synchronisation primitives: std's and tokio's. The models of `crate::models` replace them with those of
+//! `shuttle`, which tries one schedule after the other. No other build does.
 
 #[cfg(not(all(test, feature = "models")))]
 mod real {

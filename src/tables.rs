@@ -1,4 +1,4 @@
-//! What a replay leaves behind: the tables `sessions` and `counts`, and the dead letters.
+//! The files of a replay: the tables `sessions` and `counts`, and the dead letters.
 //!
 //! ```text
 //! worker 0 ── SessionWriter ── part ─┐
@@ -104,7 +104,7 @@ impl SessionWriter {
     }
 }
 
-/// What one worker wrote: on disk, ready to be put together with the others'.
+/// The output of one worker: on disk, ready to be joined with the others'.
 pub struct SessionPart {
     worker: usize,
     content: Content,
@@ -155,7 +155,7 @@ impl Error {
     }
 }
 
-/// A new file that is written first and read later.
+/// Creates a file that is written first and read later.
 fn scratch_file(path: &Path) -> io::Result<std::fs::File> {
     std::fs::File::options().read(true).write(true).create_new(true).open(path)
 }

@@ -1,4 +1,4 @@
-//! Text for people on a terminal: what summaries, plans and reports are written with.
+//! Text for people on a terminal: the parts of summaries, plans and reports.
 
 pub mod nearest;
 pub mod progress;
@@ -16,7 +16,7 @@ use std::io::{self, IsTerminal};
 /// Width of a text.
 pub(crate) const COLUMNS: usize = 80;
 
-/// How a terminal is told to write so.
+/// The escape sequences for a terminal.
 pub(crate) const BOLD: &str = "\x1b[1m";
 pub(crate) const DIM: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";
@@ -32,7 +32,7 @@ impl Text {
         Text { out: String::new(), color }
     }
 
-    /// What begins and what ends a style; nothing without colours.
+    /// Returns the sequences that begin and end a style; empty without colours.
     pub fn style(&self, on: &'static str) -> (&'static str, &'static str) {
         if self.color { (on, PLAIN) } else { ("", "") }
     }
@@ -51,7 +51,7 @@ impl Text {
     }
 }
 
-/// Whether standard output takes colour: a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
+/// Returns whether standard output takes colour: a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
 pub fn wants_color() -> bool {
     let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
@@ -62,7 +62,8 @@ pub(crate) fn plural(count: u64, noun: &str) -> String {
     if count == 1 { noun.to_owned() } else { format!("{noun}s") }
 }
 
-/// A text of several lines, in which colours may stand if `color` says so: all else that [`printable`] escapes is escaped.
+/// Returns a text of several lines, in which colours may stand if `color` says so: all else that [`printable`] escapes
+/// is escaped.
 pub(crate) fn printable_lines(text: &str, color: bool) -> String {
     let mut out = String::with_capacity(text.len());
     for (at, char) in text.char_indices() {
@@ -74,8 +75,8 @@ pub(crate) fn printable_lines(text: &str, color: bool) -> String {
     out
 }
 
-/// A text of JSON in which all that [`printable`] escapes is escaped as JSON does it, but for line ends between values:
-/// serializers leave some of it as it is. Equal to `json` for every reader of JSON.
+/// Returns a text of JSON in which all that [`printable`] escapes is escaped as JSON does it, but for line ends between
+/// values: serializers leave some of it as it is. Equal to `json` for every reader of JSON.
 pub fn printable_json(json: &str) -> Cow<'_, str> {
     if !json.contains(|char| char != '\n' && is_unfit(char)) {
         return Cow::Borrowed(json);
@@ -91,7 +92,7 @@ pub fn printable_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Whether a text begins with a sequence that sets a colour or a style, such as `ESC [ 33 m`.
+/// Returns whether a text begins with a sequence that sets a colour or a style, such as `ESC [ 33 m`.
 fn is_color(text: &str) -> bool {
     let parameters = text.strip_prefix("\x1b[");
     parameters
@@ -113,7 +114,7 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A setting: exact, in the largest unit that divides it.
+/// Returns a setting: exact, in the largest unit that divides it.
 pub(crate) fn span(seconds: f64) -> String {
     let whole = |unit: f64| seconds >= unit && seconds % unit == 0.0;
     if whole(86_400.0) {

@@ -1,5 +1,5 @@
-//! One worker's loop of a process that runs: takes ticks, feeds what they bind into the graph, and hands on what came of
-//! them: a block for the output log, and changes for the next snapshot.
+//! The loop of one worker of a run: takes ticks, feeds their records into the graph, and hands on the results. These
+//! are a block for the output log, and changes for the next snapshot.
 //!
 //! ```text
 //! Ticks ─ bound ─▶ feed: queue ─ decode ─▶ graph ─ changes ─▶ publish: rows ─ block ─▶ publisher
@@ -41,10 +41,10 @@ use timely::worker::Worker;
 
 /// Ticks that one worker has in the graph at once: enough to hide the round trips of progress.
 const IN_GRAPH: Tick = 4;
-/// How long a worker without work sleeps, unless it is woken.
+/// The longest sleep of a worker without work. A notification ends it.
 const IDLE: Duration = Duration::from_millis(100);
 
-/// What all workers share.
+/// The state that all workers share.
 pub struct Shared {
     pub plan: Arc<Plan>,
     pub ticks: Arc<Ticks>,
@@ -54,7 +54,7 @@ pub struct Shared {
     pub readers: Vec<Reader>,
     /// By the number that deliveries carry: the index of the source in the plan.
     pub sources: Vec<Option<u16>>,
-    /// What was and is defined, each from its offset in the control partition on, as a plan.
+    /// The definitions of all times as plans, each with the offset in the control partition from which it holds.
     pub definitions: Vec<(u64, Arc<Plan>)>,
     pub resume: Option<Resume>,
     pub published: Publishing,
@@ -65,7 +65,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// The plan with the definitions that are in force when the control partition has been taken up to `control`.
+    /// Returns the plan with the definitions that are in force when the control partition has been taken up to
+    /// `control`.
     fn defined(&self, control: u64) -> Option<&Arc<Plan>> {
         let after = self.definitions.partition_point(|(offset, _)| *offset < control);
         after.checked_sub(1).map(|index| &self.definitions[index].1)
@@ -84,7 +85,7 @@ pub struct Resume {
 
 pub type ReadShard = dyn Fn(u8, &mut dyn FnMut(&str, &[u8], i64)) -> Result<(), LogError> + Send + Sync;
 
-/// What one worker publishes of a tick.
+/// The rows that one worker publishes of a tick.
 pub struct Published {
     pub worker: usize,
     pub bound: Arc<Bound>,
@@ -93,7 +94,7 @@ pub struct Published {
     pub arrivals: Vec<Arrival>,
 }
 
-/// Where workers put what they publish. The last one of a tick hands it on, so that the publisher is woken once.
+/// Collects the rows of all workers. The last worker of a tick hands them on, so that the publisher is woken once.
 pub struct Publishing {
     workers: usize,
     waiting: Mutex<BTreeMap<Tick, Vec<Published>>>,
@@ -130,11 +131,11 @@ pub struct Arrival {
     pub newest_ms: Option<i64>,
 }
 
-/// What one worker has for a snapshot.
+/// The contribution of one worker to a snapshot.
 pub struct Contribution {
     pub bound: Arc<Bound>,
     pub dirty: Dirty,
-    /// How far files have been read.
+    /// The cursors of followed files.
     pub cursors: Cursors,
 }
 
@@ -227,8 +228,8 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
     }
 }
 
-/// Sends what the snapshot holds, at the tick before all others: each worker reads some of the shards, whoever needs the
-/// rows gets them.
+/// Sends the rows of the snapshot, at the tick before all others. Each worker reads some of the shards, and the
+/// exchange brings a row to the worker that needs it.
 fn restore(worker: &mut Worker, engine: &mut Engine, shared: &Shared, resume: &Resume) -> Result<(), Error> {
     /// Rows that are sent together.
     const ROWS: usize = 1 << 14;
@@ -267,7 +268,7 @@ fn restore(worker: &mut Worker, engine: &mut Engine, shared: &Shared, resume: &R
     Ok(())
 }
 
-/// What is kept for the next snapshot.
+/// The changes that are kept for the next snapshot.
 #[derive(Default)]
 struct Kept {
     dirty: Dirty,

@@ -1,5 +1,5 @@
-//! The promise: what lies in `cluster/` can be used as it is. Each configuration is read by the code that a run reads it
-//! with, and every option that a unit passes exists.
+//! The promise: the files in `cluster/` can be used as they are. The code of a run reads each configuration, and every
+//! option that a unit passes exists.
 
 use crate::headwater::Folder;
 use headwater::cli::{Cli, Verb};

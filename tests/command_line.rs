@@ -1,5 +1,6 @@
-//! The promise: the binary does what its help says. Whatever lies in a file becomes an event or a dead letter, every form
-//! of a log gives the same sessions, a failed run leaves the previous outputs, and the exit code tells who is at fault.
+//! The promise: the binary does what its help says. Every record of a file becomes an event or a dead letter. Every
+//! form of a log file gives the same sessions. A failed run leaves the previous outputs. The exit code separates faults
+//! of the user from those of headwater.
 
 mod dead_letters;
 mod duplicates;
@@ -15,7 +16,7 @@ fn event(user: &str, time: i64, kind: &str) -> String {
     format!(r#"{{"user_id":"{user}","timestamp":{time},"event_type":"{kind}"}}"#)
 }
 
-/// What [`event`]s of one user at these seconds are as one session, in the words of `Replay::rows`.
+/// Returns the session of [`event`]s of one user at these seconds, in the form of `Replay::rows`.
 fn session(user: &str, start: i64, end: i64, events: u64) -> crate::headwater::Row {
     (user.to_string(), start * 1000, end * 1000, events)
 }

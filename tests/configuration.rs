@@ -1,7 +1,7 @@
-//! A configuration that is right becomes a plan; of one that is wrong, every mistake is shown with its place and what
-//! to write instead. The cases are text: `tests/config/good/*.toml` beside the plan that each becomes, and
-//! `tests/config/wrong/*.toml` beside what a terminal of 80 columns shows; files of tokens are in `tests/config/tokens`.
-//! `HEADWATER_UPDATE=1 cargo test --locked` rewrites what is expected; the difference is then for review.
+//! A correct configuration becomes a plan. For a wrong one, every mistake is shown with its place and a correction. The
+//! cases are text: `tests/config/good/*.toml` beside the plan that each becomes, and `tests/config/wrong/*.toml` beside
+//! what a terminal of 80 columns shows; files of tokens are in `tests/config/tokens`. `HEADWATER_UPDATE=1 cargo test
+//! --locked` rewrites the expected files. Review the difference.
 
 use headwater::config::tokens::{self, Token};
 use headwater::config::{self, ConfigError, Overrides};

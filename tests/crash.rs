@@ -1,5 +1,5 @@
-//! What the log has acknowledged survives any crash. The log itself runs on a file system that forgets whatever was not
-//! synced, and is crashed at every single operation, in recovery too. A log that leaves out any one sync is caught.
+//! An acknowledged record of the log survives any crash. The log runs on a file system that forgets unsynced bytes, and
+//! is crashed at every single operation, in recovery too. A log that leaves out any one sync is caught.
 
 mod check;
 mod expected;
@@ -32,7 +32,7 @@ fn aftermath(mut world: World, first: Crash, seed: u64) -> Result<(), String> {
     let mut rng = Rng::new(seed);
     world.crash(first);
     if rng.below(2) == 0 {
-        // Once more, while recovering.
+        // And again, while recovering.
         let ahead = rng.below(40);
         world.fs.crash_at(world.fs.operations() + ahead);
         match world.open() {
@@ -61,7 +61,7 @@ fn aftermath(mut world: World, first: Crash, seed: u64) -> Result<(), String> {
     }
 }
 
-/// How a script's process is ended.
+/// The way in which a script's process ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     Crash,
@@ -216,11 +216,11 @@ fn refuse_and_crash(skip: Option<SyncSite>) -> Result<(), String> {
     Ok(())
 }
 
-/// Whoever sends records without ids again counts on it.
+/// A sender that sends records without ids again relies on it.
 #[test]
 fn what_was_refused_for_want_of_space_never_turns_up() {
     refuse_and_crash(None).unwrap();
-    let caught = refuse_and_crash(Some(FORGET)).expect_err("the cut is not synced, and nobody notices");
+    let caught = refuse_and_crash(Some(FORGET)).expect_err("the cut is not synced, and no check notices");
     println!("without {FORGET:?}: {caught}");
 }
 

@@ -1,9 +1,9 @@
-//! The promise: real logs become exactly the sessions that are known to be true. Eight public data sets replay with one
-//! configuration each (beside this file) and no line of code for any one of them; the truth was computed twice by other
-//! means (plain Python and SQL). It has to come out at any number of workers and in any order of the input.
+//! The promise: real log files become exactly the sessions that are known to be true. Eight public data sets replay
+//! with one configuration each (beside this file), without code for any one of them. The truth was computed twice by
+//! other means (plain Python and SQL). A replay has to give it at any number of workers and in any order of the input.
 //!
-//! The data is not part of the tree: its folder is `HEADWATER_DATA`, else `../shared/data` beside it. Where it is absent
-//! the tests say so and pass, unless `HEADWATER_REQUIRE_DATA=1`.
+//! The data is not part of the tree: its folder is `HEADWATER_DATA`, else `../shared/data` beside it. If it is absent
+//! the tests print that and pass, unless `HEADWATER_REQUIRE_DATA=1`.
 
 mod files;
 

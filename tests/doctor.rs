@@ -1,5 +1,5 @@
-//! The promise: `doctor` says what a data folder holds, names every damage with its place, what it means and what to do, and
-//! what a start would do; it changes no byte, and what it says of a start is what a start then does.
+//! The promise: `doctor` reports the content of a data folder, and every damage with its place, its meaning and advice.
+//! It also reports what a start would do; it changes no byte, and a start then does what the report says.
 
 use crate::headwater::Folder;
 use crate::patience::wait_until;
@@ -201,8 +201,7 @@ fn every_damaged_segment_is_named() {
 
 #[test]
 fn each_part_of_the_log_has_its_own_advice() {
-    for (dir, says) in [("control", "numbers sources have"), ("remap", "each tick took"), ("out", "what was published")]
-    {
+    for (dir, says) in [("control", "numbers of sources"), ("remap", "each tick took"), ("out", "published ticks")] {
         let (folder, data) = folder();
         flip(&files(&data, dir, ".seg")[0], 70);
         let (report, well) = doctor(&folder);
@@ -215,7 +214,7 @@ fn each_part_of_the_log_has_its_own_advice() {
 /// A start reads what it needs; the doctor reads all, and says whether a start would meet it.
 #[test]
 fn damage_that_a_start_does_not_meet_is_told_too() {
-    for (dir, says) in [("wal/01", "does not need them"), ("out", "A start is not concerned")] {
+    for (dir, says) in [("wal/01", "does not need them"), ("out", "A start is not affected")] {
         let (folder, data) = folder();
         let mut log = open(&data).unwrap();
         let (mut store, _) = log.state_store().unwrap();
@@ -281,7 +280,7 @@ fn of_two_snapshots_one_may_be_damaged() {
     let newest = files(&data, "state", ".gen").pop().unwrap();
     flip(&newest, 80);
     let (report, well) = doctor(&folder);
-    assert!(!well, "somebody should know");
+    assert!(!well, "the doctor reports it");
     assert_eq!((&report["damages"][0]["harmless"], &report["start"]["possible"]), (&json!(true), &json!(true)));
     assert_eq!((&report["start"]["from"], &report["snapshots"][1]["used"]), (&json!(4), &json!(true)));
     let changes: Vec<_> = report["start"]["changes"].as_array().unwrap().iter().map(|change| &change["what"]).collect();

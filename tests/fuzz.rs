@@ -1,5 +1,5 @@
-//! Whatever bytes come: the checks of the fuzz targets hold for every file of their corpora. `fuzz/` runs the same
-//! checks on inputs of its own making; what it finds goes into the corpora.
+//! The checks of the fuzz targets hold for every file of their corpora. `fuzz/` runs the same checks on inputs that it
+//! makes up, and its findings go into the corpora.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The promise: what `generate` writes is read by the configuration beside it, and a replay finds exactly the sessions
-//! and totals that its oracle knows. The oracle shares no code with the engine, so this is the engine's test as well.
+//! The promise: the configuration that `generate` writes reads its events, and a replay finds exactly the sessions and
+//! totals of its oracle. The oracle shares no code with the engine, so this is the engine's test as well.
 
 use crate::headwater::{Folder, csv};
 use serde_json::Value;
@@ -129,8 +129,8 @@ fn a_clean_file_has_nothing_but_valid_events() {
     assert!((250..330).contains(&bytes), "{bytes} bytes an event");
 }
 
-/// Pinned: who compares two machines, or two versions, has to know that the input is the same. A change of the workload
-/// changes these, and is to be told in the commit.
+/// Pinned: a comparison of two machines, or of two versions, needs the same input. A change of the workload changes these
+/// hashes, and its commit message has to say so.
 #[test]
 fn the_same_arguments_give_the_same_bytes() {
     let folder = Folder::new();

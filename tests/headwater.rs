@@ -73,7 +73,7 @@ impl Run {
     }
 }
 
-/// What a successful replay left behind.
+/// The outputs of a successful replay.
 pub struct Replay {
     pub summary: Value,
     /// One map from column to value per session.
@@ -144,8 +144,8 @@ fn csv_rows(content: &[u8]) -> Vec<Vec<String>> {
     }
 }
 
-/// An address of this machine that no other server of any test has: somebody may still knock at the port of one that is
-/// gone.
+/// Returns an address of this machine that no other server of any test has: a client may still connect to the port of a
+/// server that has ended.
 pub fn own_address() -> IpAddr {
     static GIVEN: AtomicU16 = AtomicU16::new(0);
     let [high, low] = GIVEN.fetch_add(1, Ordering::Relaxed).to_be_bytes();

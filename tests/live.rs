@@ -1,8 +1,8 @@
-//! The promise: what `headwater run` has acknowledged counts exactly once, whatever happens to its processes; what it has
-//! published stays as it is; and the sessions of events that came one by one are those of a replay of all of them.
+//! The promise: an acknowledged event of `headwater run` counts exactly once, whatever happens to its processes. A
+//! published tick stays as it is. The sessions of events that came one by one are those of a replay of all of them.
 //!
-//! Everything here runs the real binary with its real log on a real disk. What only a loss of power could show is in
-//! `crash`, on a file system that forgets.
+//! Everything here runs the real binary with its real log on a real disk. Losses of power are tested in `crash`, on a
+//! file system that forgets.
 
 mod act;
 mod client;
@@ -24,7 +24,7 @@ mod texts;
 
 use crate::headwater::Folder;
 
-/// How events are read and what is made of them, whether they are posted or lie in a file.
+/// The settings of events, for posted ones and for those in a file.
 const MEANING: &str = r#"
 [events]
 user = ["user"]

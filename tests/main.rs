@@ -1,4 +1,4 @@
-//! What headwater promises: one test binary, one module per promise.
+//! The promises of headwater: one test binary, one module per promise.
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 

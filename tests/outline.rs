@@ -1,5 +1,5 @@
-//! The promise: `plan` shows what a replay would read and do, reads no event and writes nothing, and what would stop the
-//! replay stops it in the same way. Of what only a run takes in it says where and how.
+//! The promise: `plan` shows what a replay would read and do. It reads no event and writes nothing. An error that would
+//! stop the replay stops it in the same way. For the sources of a run it shows the place and the settings.
 
 use crate::headwater::Folder;
 use serde_json::{Value, json};
@@ -189,7 +189,7 @@ fn what_a_run_takes_in_is_shown_too() {
     for line in [
         "  listen       127.0.0.1:8080",
         "  limits       1.00 MiB a request, 50 requests a second",
-        "  tokens       none: whoever reaches it may post",
+        "  tokens       none: every client that reaches it may post",
         "  kind         http",
         "  posted to    POST /v1/events",
         "  format       json (the only one that can be posted)",

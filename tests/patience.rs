@@ -1,4 +1,4 @@
-//! How tests wait: for an event, within minutes. What a slow machine takes is no failure; what never comes is one.
+//! Tests wait for an event, for up to minutes. A slow machine is not a failure. An event that never comes is one.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The promise: whoever follows a collection has every change once, wherever the connection breaks, and knows when that
-//! cannot be. The server is a script, so that it can do what servers must not.
+//! The promise: a client that follows a collection has every change once, wherever the connection breaks, and gets an error
+//! when that is impossible. The server is a script, so that it can misbehave.
 
 mod cuts;
 mod history;

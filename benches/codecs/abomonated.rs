@@ -1,8 +1,8 @@
-//! abomonation, kept to where it is sound enough to be measured.
+//! abomonation, limited to rows for which it is sound enough to be measured.
 //!
 //! It is unsound in general (RUSTSEC-2021-0120): it copies memory as it lies, with padding, and reads it back wherever
-//! the bytes happen to be. Here rows have no padding, buffers are aligned (checked at every decoding), what a row owns
-//! are strings, whose bytes need no alignment, and bytes are decoded only in the process that encoded them.
+//! the bytes happen to be. Here rows have no padding, and buffers are aligned (checked at every decoding). A row owns
+//! only strings, whose bytes need no alignment. Bytes are decoded only in the process that encoded them.
 #![allow(unsafe_code, reason = "abomonation has no safe interface; it is measured here and used nowhere")]
 
 use abomonation::Abomonation;

@@ -1,5 +1,5 @@
-//! What it costs to encode what workers exchange, and to read it again: bincode as timely uses it between processes,
-//! columnar, and abomonation, which timely used until 2024.
+//! Measures the cost of encoding and reading the rows that workers exchange: bincode as timely uses it between
+//! processes, columnar, and abomonation, which timely used until 2024.
 #![allow(clippy::unwrap_used, reason = "a bench that fails has to stop")]
 
 use clap::Parser;

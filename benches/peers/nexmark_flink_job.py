@@ -1,6 +1,6 @@
 """Nexmark q11 with Flink SQL: FOLDER of JSON -> FOLDER of CSV (bidder, bids, first and last time in ms).
 
-Also writes FOLDER.usage: seconds of CPU and megabytes of peak memory of the virtual machine, which is nobody's child.
+Also writes FOLDER.usage: seconds of CPU and megabytes of peak memory of the virtual machine, which no process has as a child.
 """
 import os
 import sys

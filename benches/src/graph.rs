@@ -1,4 +1,4 @@
-//! The whole graph, fed with records at hand as the worker's loop feeds it.
+//! The whole graph, fed from memory as the worker's loop feeds it.
 
 use crate::sessions::{BATCH, IN_FLIGHT};
 use crate::visits::Workload;
@@ -21,7 +21,7 @@ impl Feed<'_> {
         Feed { worker, engine, tick: 0 }
     }
 
-    /// Sends at one tick and closes it, waiting before as long as too many are under way.
+    /// Sends at one tick and closes the tick. First waits until few enough ticks are in flight.
     pub fn tick(&mut self, inputs: impl IntoIterator<Item = Input>) {
         while self.tick > self.engine.settled().saturating_add(IN_FLIGHT) {
             Engine::wait(self.worker);
@@ -54,7 +54,7 @@ impl Feed<'_> {
     }
 }
 
-/// What one worker sends of each tick of a workload.
+/// The share of one worker in each tick of a workload.
 pub struct Share<'a> {
     pub workload: &'a Workload,
     pub worker: usize,

@@ -1,4 +1,4 @@
-//! What the benches share: clocks, tables, command lines, generated inputs, and the graph around one operator.
+//! The common parts of the benches: clocks, tables, command lines, generated inputs, and the graph around one operator.
 //!
 //! Every bench prints Markdown, ready for README.md. Times are of the process (all its threads), per event, in
 //! microseconds; of several runs the one with the median CPU time is shown.

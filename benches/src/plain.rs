@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// What the job asks of an event.
+/// The values that the job needs of an event.
 #[derive(Deserialize)]
 pub struct Event<'a> {
     /// Seconds since 1970, with nine digits after the point.

@@ -16,7 +16,7 @@ use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::progress::Antichain;
 use timely::worker::Worker;
 
-/// As in the worker's loop: ticks that may be under way at once.
+/// The number of ticks that may be in flight, as in the worker's loop.
 pub const IN_FLIGHT: Tick = 3;
 /// About as many as a chunk of a replay has.
 pub const BATCH: usize = 4096;
@@ -56,7 +56,7 @@ impl Graph<'_> {
         self.worker.peers()
     }
 
-    /// Sends batches at one tick and closes it, waiting before as long as too many are under way.
+    /// Sends batches at one tick and closes the tick. First waits until few enough ticks are in flight.
     pub fn tick(&mut self, batches: impl IntoIterator<Item = Vec<Visit>>, mut replacements: Vec<Replacement>) {
         while self.tick > self.settled().saturating_add(IN_FLIGHT) {
             self.worker.step_or_park(Some(PATIENCE));
@@ -88,7 +88,7 @@ impl Graph<'_> {
         }
     }
 
-    /// How many batches the arrangement consists of.
+    /// Returns the number of batches of the arrangement.
     pub fn batches(&mut self) -> usize {
         self.trace.batches_through(Antichain::new().borrow()).map_or(0, |batches| batches.len())
     }
@@ -173,7 +173,7 @@ impl Together {
         Together(Arc::new(Barrier::new(workers)))
     }
 
-    /// What `work` took on all workers; `work` has to end settled, since nobody steps at the barrier.
+    /// Returns what `work` took on all workers. `work` has to end settled, since no worker steps at the barrier.
     pub fn measure(&self, work: impl FnOnce()) -> Took {
         self.0.wait();
         let clock = Clock::start();

@@ -14,7 +14,7 @@ pub const GAP: i64 = HOUR / 2;
 /// Where the generated times begin: 2026-01-01T00:00:00Z.
 pub const EPOCH: i64 = 1_767_225_600 * SECOND;
 
-/// How many signatures there are; each user has 4 to 10 of them.
+/// The number of signatures. Each user has 4 to 10 of them.
 pub const SIGNATURES: u64 = 20;
 
 /// An event, as small as it can be kept until it is made a [`Visit`].
@@ -71,8 +71,8 @@ impl Workload {
         }
     }
 
-    /// One user with this many sessions of three events, two hours apart, and others with as many sessions as it takes
-    /// to have `total` of them. The hot user is number 0.
+    /// One user with this number of sessions of three events, two hours apart. Other users bring the number of sessions
+    /// to `total`. The hot user is number 0.
     pub fn hot(sessions: usize, total: usize) -> Workload {
         let mut random = Random::new(7, 0);
         let others = 1000;

@@ -285,8 +285,8 @@ impl fmt::Debug for ShapeId {
     }
 }
 
-/// Shape, type and whatever else the rules may look at (design §5), as one number. Made from the bytes that
-/// [`crate::rules::Descriptor`] describes.
+/// Shape, type and whatever else the rules may look at (docs/classification.md), as one number. Made from the bytes
+/// that [`crate::rules::Descriptor`] describes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SignatureId(pub u64);
 

@@ -1,8 +1,8 @@
 //! Record -> [`Event`]: once per event id.
 //!
-//! Identity is (user, event id) (design §5). Equal payloads under one identity: one counts. Unequal ones: the first in
-//! log order counts and the others are dead letters. Records further apart in event time than the horizon are not
-//! duplicates: ids may be used again. Records without an identity pass.
+//! Identity is (user, event id) (docs/identity.md). Equal payloads under one identity: one counts. Unequal ones: the
+//! first in log order counts and the others are dead letters. Records further apart in event time than the horizon are
+//! not duplicates: ids may be used again. Records without an identity pass.
 //!
 //! Known ids are bounded in memory. When they are too many, those with the oldest event times are forgotten; a record
 //! as old as these whose id is not known is let through and counted as not checked. Within the bound the outcome

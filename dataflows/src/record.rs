@@ -82,7 +82,7 @@ impl Sessionless {
     }
 }
 
-/// What makes two records the same event (design §5).
+/// The identity by which two records are the same event (docs/identity.md).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Identity {
     /// Equal ids are the same event.

@@ -58,7 +58,7 @@ impl Visit {
     }
 }
 
-/// Sessions to be taken away, and what is left of them: how a deletion or a correction enters (design §5).
+/// Sessions to be taken away, and what is left of them: how a deletion or a correction enters (docs/identity.md).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Replacement {
     /// Whose sessions these are.

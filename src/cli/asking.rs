@@ -1,4 +1,4 @@
-//! The verbs that ask a process that runs.
+//! The verbs that ask a running process.
 
 use clap::{Args, ValueEnum};
 use dataflows::Tick;
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// Where a process that runs is, and by what right it is asked
 #[derive(Debug, Args)]
 pub struct Server {
-    /// Where its HTTP server is
+    /// The address of its HTTP server
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7474")]
     pub url: String,
 
@@ -24,25 +24,25 @@ Examples:
   headwater subscribe sessions                          a table that is kept up to date
   headwater subscribe sessions --key u42                sessions of one user
   headwater subscribe sessions --filter 'events > 10' --columns user,events
-  headwater subscribe late --from 0 | jq .updates       what came late, from the beginning
+  headwater subscribe late --from 0 | jq .updates       late events, from the beginning
   headwater subscribe sessions --resume-file at >> sessions.ndjson
-  headwater subscribe counts --until-caught-up --json   what there is, and no more
+  headwater subscribe counts --until-caught-up --json   the rows of now, and then the end
 
-On a terminal it shows the rows that changed last, and how many there are. Elsewhere it
-prints the frames as they come, one JSON object on each line, up to each `progress`:
-what has been printed is never taken back. A lost connection is made again, and nothing
-is left out or repeated. With --resume-file the next run goes on where this one ends; one
-that is killed may print the last frames again.
+On a terminal it shows the rows that changed last, and their number. Elsewhere it prints
+the frames, one JSON object on each line, after each `progress`. So it never takes back
+a line. It connects again after a lost connection, and leaves out or repeats nothing.
+With --resume-file the next run goes on where this one ends. After a kill, it may print
+the last frames again.
 
 Exit codes: 0 ended as asked, 1 it cannot go on, 2 wrong usage.")]
 pub struct Subscribe {
-    /// What to follow: sessions, counts, closings, late, session_lineage, dead_letters
+    /// The collection: sessions, counts, closings, late, session_lineage, dead_letters
     pub collection: String,
 
     #[command(flatten)]
     pub server: Server,
 
-    /// All rows first, and then changes; of views this is the default
+    /// All rows first, and then changes; the default for views
     #[arg(long, overrides_with = "no_snapshot")]
     pub snapshot: bool,
 
@@ -50,19 +50,19 @@ pub struct Subscribe {
     #[arg(long, overrides_with = "snapshot")]
     pub no_snapshot: bool,
 
-    /// Changes from this tick on, as far as they are kept; of a journal the default is from now on
+    /// Changes from this tick on, if they are still kept; for a journal the default is from now on
     #[arg(long, value_name = "TICK")]
     pub from: Option<Tick>,
 
-    /// How updates are written: row and difference, or key and value; `upsert` implies --json
+    /// The form of updates: row and difference, or key and value; `upsert` implies --json
     #[arg(long, value_enum, default_value_t)]
     pub envelope: Envelope,
 
-    /// Only rows for which this holds, as 'events > 10'
+    /// Only rows for which this holds, such as 'events > 10'
     #[arg(long, value_name = "EXPR")]
     pub filter: Option<String>,
 
-    /// Only rows with this key, or one of several; of sessions a session id or a user
+    /// Only rows with this key, or with one of several; for sessions a session id or a user
     #[arg(long = "key", value_name = "KEY")]
     pub keys: Vec<String>,
 
@@ -70,11 +70,11 @@ pub struct Subscribe {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub columns: Vec<String>,
 
-    /// Where to keep how far it has come, and to go on from; implies --json
+    /// Keeps the position in this file, and goes on from there; implies --json
     #[arg(long, value_name = "FILE")]
     pub resume_file: Option<PathBuf>,
 
-    /// End when everything has come that there was at the beginning
+    /// End after everything that had been published at the beginning
     #[arg(long)]
     pub until_caught_up: bool,
 
@@ -97,24 +97,24 @@ Examples:
   headwater peek sessions --key u42                       sessions of a user
   headwater peek counts --filter 'events > 1000'
   headwater peek sessions --limit 20
-  headwater peek sessions --key u42 --wait-for \"$TOKEN\"   what was just posted included
+  headwater peek sessions --key u42 --wait-for \"$TOKEN\"   with the events of a post
 
-A table on a terminal, else one JSON object for each row. Rows are as of one tick; where there
-are so many that reading them takes longer than that is at hand, it is said.
+It prints a table on a terminal, else one JSON object for each row. All rows are of one
+tick. If reading them takes longer than the tick is kept, it fails with a message.
 
 Exit codes: 0 fine, 1 they cannot be read, 2 wrong usage.")]
 pub struct Peek {
-    /// What to read: sessions, counts, closings
+    /// The collection: sessions, counts, closings
     pub collection: String,
 
     #[command(flatten)]
     pub server: Server,
 
-    /// Only rows with this key, or one of several; of sessions a session id or a user
+    /// Only rows with this key, or with one of several; for sessions a session id or a user
     #[arg(long = "key", value_name = "KEY")]
     pub keys: Vec<String>,
 
-    /// Only rows for which this holds, as 'events > 10'
+    /// Only rows for which this holds, such as 'events > 10'
     #[arg(long, value_name = "EXPR")]
     pub filter: Option<String>,
 
@@ -122,11 +122,11 @@ pub struct Peek {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub columns: Vec<String>,
 
-    /// At most so many rows
+    /// At most N rows
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
 
-    /// Wait until what `POST /v1/events` answered with this token counts
+    /// Wait until the events of a post count; the token is from the answer of `POST /v1/events`
     #[arg(long, value_name = "TOKEN")]
     pub wait_for: Option<String>,
 
@@ -135,14 +135,14 @@ pub struct Peek {
     pub json: bool,
 }
 
-/// Shows how a process that runs is doing
+/// Shows the state of a running process
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   headwater status
   headwater status --url http://127.0.0.1:8080 --json
 
-Exit codes: 0 it is ready, 1 it is not, or cannot be reached, 2 wrong usage.")]
+Exit codes: 0 ready, 1 not ready or not reachable, 2 wrong usage.")]
 pub struct Status {
     #[command(flatten)]
     pub server: Server,
@@ -153,7 +153,7 @@ pub struct Status {
 }
 
 impl Subscribe {
-    /// What the arguments ask for.
+    /// Returns the subscription that the arguments describe.
     pub fn wanted(&self) -> Builder {
         let mut wanted = Subscription::builder(&self.server.url, &self.collection);
         if let Some(token) = &self.server.token {
@@ -180,7 +180,7 @@ impl Subscribe {
         wanted.until_caught_up(self.until_caught_up)
     }
 
-    /// A table neither has another envelope nor goes on where another one ended.
+    /// Returns whether the output is lines. A table has no other envelope, and does not go on where another one ended.
     pub fn as_lines(&self) -> bool {
         self.json || self.envelope == Envelope::Upsert || self.resume_file.is_some()
     }

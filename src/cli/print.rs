@@ -1,4 +1,4 @@
-//! What `headwater subscribe` and `headwater peek` show: lines for programs, tables for people.
+//! The output of `headwater subscribe` and `headwater peek`: lines for programs, tables for people.
 
 mod lines;
 mod model;
@@ -79,7 +79,7 @@ pub fn rows(url: &str, bearer: Option<&str>, collection: &str, query: &Query, as
             continue;
         }
         let left_out = if more { ", and more that are left out" } else { "" };
-        // Whoever asked for so many does not wonder.
+        // A caller that set a limit expects it.
         if !as_lines || (more && shown < limit) {
             eprintln!("{} {} as of tick {as_of}{left_out}", HumanCount(shown), plural(shown, "row"));
         }

@@ -21,7 +21,7 @@ impl Classes {
         Classes::before(views, Tick::MAX)
     }
 
-    /// As they were before a tick, which has not been compacted away.
+    /// Returns the classes as they were before a tick that was not compacted away.
     pub fn before(views: &mut Views, tick: Tick) -> Classes {
         let mut pairs = Vec::new();
         views.classes_before(tick, &mut |signature, class| pairs.push((signature, Arc::clone(class))));

@@ -1,4 +1,4 @@
-//! `dead_letters`: what could not become an event, and why.
+//! `dead_letters`: records that could not become events, with the reasons.
 
 use super::place::place;
 use super::{Column, Definition, Held, Kind, Nature, Row, Value, encoded, no_key};

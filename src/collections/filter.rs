@@ -1,4 +1,4 @@
-//! Predicates over the rows of a collection: what readers and sinks say they want.
+//! Predicates over the rows of a collection. Readers and sinks use them to choose rows.
 
 #[cfg(test)]
 mod tests;
@@ -43,7 +43,7 @@ impl Filter {
         self.truth(row) == Some(true)
     }
 
-    /// Whether the row is meant; `None`: that is unknown.
+    /// Returns whether the filter chooses the row; `None` if that is unknown.
     fn truth(&self, row: &Row<'_>) -> Option<bool> {
         match self {
             Filter::All(all) => decided(all.iter().map(|filter| filter.truth(row)), false),
@@ -85,13 +85,14 @@ impl Filter {
         }
     }
 
-    /// Returns whether releases up to 0.1.0 took rows that this does not take: there `not` of what is unknown was true.
+    /// Returns whether releases up to 0.1.0 took rows that this does not take: there `not` of an unknown comparison was
+    /// true.
     pub fn took_unknown(&self, schema: &Schema) -> bool {
         self.negates(&|field: &Field| matches!(field, Field::Column(column) if schema.columns[*column].nullable))
     }
 }
 
-/// Whether one of them is `decisive`; else unknown if one of them is.
+/// Returns whether one of them is `decisive`; else unknown if one of them is.
 fn decided(truths: impl Iterator<Item = Option<bool>>, decisive: bool) -> Option<bool> {
     let mut unknown = false;
     for truth in truths {
@@ -104,7 +105,7 @@ fn decided(truths: impl Iterator<Item = Option<bool>>, decisive: bool) -> Option
     (!unknown).then_some(!decisive)
 }
 
-/// What a filter may name: the columns of a collection.
+/// The names that a filter may use: the columns of a collection.
 struct Columns<'s>(&'s Schema);
 
 impl Names for Columns<'_> {
@@ -180,7 +181,7 @@ fn compare(value: &Value<'_>, op: Op, literal: &Literal) -> Option<bool> {
     })
 }
 
-/// Whether one of the values equals that of a row.
+/// Returns whether one of the values equals that of a row.
 fn has(values: &Values, value: &Value<'_>) -> Option<bool> {
     match value {
         Value::Null | Value::Absent => values.null().then_some(true),

@@ -1,4 +1,4 @@
-//! `late`: events that came after the clock had closed their session.
+//! `late`: events that changed a session other than their user's last one, or moved a session's start back.
 
 use super::{Column, Definition, Held, Kind, Nature, Row, Value, encoded, no_key};
 use dataflows::sessionize::Late;

@@ -1,5 +1,5 @@
-//! Where an event of the queue lies: the offset of its [`Position`] is the record of the part, and the byte within the
-//! delivery that this record is.
+//! The place of an event in the queue: the offset of its [`Position`] has the record of the part, and the byte within
+//! that delivery.
 
 use dataflows::Position;
 
@@ -9,12 +9,12 @@ const PLACE_BITS: u32 = 24;
 /// Bytes of events that one delivery can hold.
 pub const DELIVERY_BYTES: usize = (1 << PLACE_BITS) - 1;
 
-/// Of what begins at `byte` of the delivery that is this record of its part.
+/// Returns the position of the record that begins at `byte` of a delivery.
 pub fn position(source: u16, part: u32, record: u64, byte: usize) -> Position {
     Position { source, part, offset: record << PLACE_BITS | byte as u64 }
 }
 
-/// The record and the byte of the offset of such a position.
+/// Returns the record and the byte of the offset of such a position.
 pub fn place(offset: u64) -> (u64, usize) {
     (offset >> PLACE_BITS, offset as usize & DELIVERY_BYTES)
 }

@@ -1,4 +1,4 @@
-//! Predicates: the one language in which a configuration and a reader say which rows, or which events, they mean.
+//! Predicates: the one language in which a configuration and a reader choose rows or events.
 //!
 //! ```text
 //! any   = all ("or" all)*
@@ -11,12 +11,13 @@
 //! FIELD = of rows a column, or classes.NAME: how many events of a class a session has; of events a field, or a path
 //! VALUE = 'text' | "text" | 12 | -1.5 | true | false | null
 //! ```
-//! A strict subset of SQL, and it means the same. A comparison with a field that is null, or absent, is *unknown*, and so is
-//! `not` of it; what is unknown is not meant. Beside SQL there are `has`, which asks whether a session has an event of a class,
-//! `starts_with`, and texts in double quotes; `= null` means `is null`, also in a list.
+//! A strict subset of SQL, with the same meaning. A comparison with a field that is null or absent is *unknown*, and so
+//! is `not` of it. A predicate chooses a row or an event only if it is true. Beside SQL there are `has`, which asks
+//! whether a session has an event of a class, `starts_with`, and texts in double quotes. `= null` means `is null`, also
+//! in a list.
 //!
-//! The tree knows neither rows nor events: `F` is a field of either. [`super::filter`] asks it of rows; of events it becomes
-//! conditions on the answers of tests (`config/rules.rs`).
+//! The tree knows neither rows nor events: `F` is a field of either. [`super::filter`] evaluates it on rows. For events
+//! it becomes conditions on the answers of tests (`config/rules.rs`).
 
 mod parse;
 mod values;
@@ -73,7 +74,7 @@ pub enum Literal {
 }
 
 impl<F: Ord> Predicate<F> {
-    /// Any of them. What they say of equal values becomes one list for each field, in which a value is looked up.
+    /// Any of them. Their comparisons with equal values become one list for each field, in which a value is looked up.
     pub fn any(predicates: Vec<Predicate<F>>) -> Predicate<F> {
         let mut lists: BTreeMap<F, Vec<Literal>> = BTreeMap::new();
         let mut others = Vec::new();
@@ -92,7 +93,7 @@ impl<F: Ord> Predicate<F> {
         if others.len() == 1 { others.remove(0) } else { Predicate::Any(others) }
     }
 
-    /// All of them. Values that a field must not have become one list, as in [`Predicate::any`].
+    /// Returns all of them. Values that a field must not have become one list, as in [`Predicate::any`].
     pub fn all(predicates: Vec<Predicate<F>>) -> Predicate<F> {
         let mut lists: BTreeMap<F, Vec<Literal>> = BTreeMap::new();
         let mut others = Vec::new();
@@ -116,7 +117,7 @@ impl<F: Ord> Predicate<F> {
 }
 
 impl<F> Predicate<F> {
-    /// Returns how many comparisons it may take.
+    /// Returns the largest number of comparisons that it takes.
     pub fn weight(&self) -> usize {
         match self {
             Predicate::All(of) | Predicate::Any(of) => of.iter().map(Predicate::weight).sum(),
@@ -126,7 +127,7 @@ impl<F> Predicate<F> {
         }
     }
 
-    /// Returns whether something may be asked of the field of `asked` and then turned around.
+    /// Returns whether a test of the field of `asked` may be asked and then negated.
     pub fn negates(&self, asked: &impl Fn(&F) -> bool) -> bool {
         self.turned(false, asked)
     }

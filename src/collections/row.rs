@@ -25,7 +25,7 @@ pub enum Value<'b> {
     Classes(Cow<'b, [(&'b str, u64)]>),
     /// A text.
     Id(SessionId),
-    /// A text: the id of the session of a user with this start. Made only where it is looked at, as it is a hash.
+    /// A text: the id of the session of a user with this start. Computed only when it is needed, since it is a hash.
     Session(&'b str, EventTime),
     /// A text: RFC 3339, in UTC.
     Time(EventTime),
@@ -38,7 +38,7 @@ impl<'b> Row<'b> {
         Row { values: values.into_iter().collect() }
     }
 
-    /// The value of a column, by its index in the schema; [`Value::Absent`] behind the last one.
+    /// Returns the value of a column, by its index in the schema; [`Value::Absent`] behind the last one.
     pub fn value(&self, column: usize) -> &Value<'b> {
         self.values.get(column).unwrap_or(&Value::Absent)
     }
@@ -76,7 +76,7 @@ impl<'b> Value<'b> {
         value.map_or(Value::Null, some)
     }
 
-    /// Returns the text of a value that is one.
+    /// Returns the text, if the value is one.
     pub fn text(&self) -> Option<Cow<'b, str>> {
         Some(match self {
             Value::Text(text) => Cow::Borrowed(text),

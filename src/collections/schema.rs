@@ -1,10 +1,10 @@
-//! The columns of each collection, as a configuration makes them.
+//! The columns of each collection under a configuration.
 
 use super::Collection;
 use super::sessions::SessionSchema;
 use serde_json::{Map, Value};
 
-/// What a column holds.
+/// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Text,
@@ -30,7 +30,7 @@ impl Kind {
 pub struct Column {
     pub name: String,
     pub kind: Kind,
-    /// How a table keeps its values.
+    /// The way in which a table keeps the values of a column.
     pub storage: Storage,
     /// A row may have no value in it. Set by [`Column::nullable`].
     pub nullable: bool,
@@ -38,14 +38,14 @@ pub struct Column {
     pub(super) json: Vec<u8>,
 }
 
-/// What a table, such as Parquet, knows of the values of a column.
+/// The facts about the values of a column that a table, such as Parquet, uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
     /// Each value once, or nearly.
     Distinct,
-    /// As [`Storage::Distinct`], and looked for by value.
+    /// As [`Storage::Distinct`], and searched by value.
     Lookup,
-    /// One of few.
+    /// One of few values.
     Category { nullable: bool },
 }
 
@@ -61,12 +61,12 @@ impl Column {
         out.extend_from_slice(&self.json);
     }
 
-    /// Columns of which no table knows anything special.
+    /// Columns without special facts for tables.
     pub(super) fn plain<const N: usize>(columns: [(&str, Kind); N]) -> Vec<Column> {
         columns.into_iter().map(|(name, kind)| Column::new(name, kind, Storage::Distinct)).collect()
     }
 
-    /// The same columns; a row may have no value in those of these names.
+    /// Returns the same columns. A row may have no value in those of these names.
     pub(super) fn nullable(mut columns: Vec<Column>, names: &[&str]) -> Vec<Column> {
         columns.iter_mut().for_each(|column| column.nullable |= names.contains(&column.name.as_str()));
         columns

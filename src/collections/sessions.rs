@@ -1,4 +1,4 @@
-//! `sessions`: what each user did, from when to when, in how many events of which class.
+//! `sessions`: the sessions of each user, with their events by class.
 
 use super::{Column, Definition, Held, Kind, Nature, Row, Storage, Value, encoded, same_columns};
 use dataflows::{EventTime, Measure, SessionId, UserKey};
@@ -44,7 +44,7 @@ pub struct SessionSchema {
     pub carried: Vec<String>,
 }
 
-/// The columns, in order. A name may come twice when the configuration names sums or fields so: that is for the
+/// Returns the columns, in order. A name may come twice when the configuration names sums or fields so: that is for the
 /// configuration to refuse.
 pub fn columns(schema: &SessionSchema) -> Vec<Column> {
     const CLASS: Storage = Storage::Category { nullable: false };
@@ -71,12 +71,12 @@ pub fn columns(schema: &SessionSchema) -> Vec<Column> {
     fixed.chain(sums).chain(carried).collect()
 }
 
-/// The columns of a sum: its value, and how many values were no number.
+/// Returns the columns of a sum: its value, and how many values were no number.
 pub fn sum_columns(name: &str) -> [String; 2] {
     [name.to_owned(), format!("{name}_not_numbers")]
 }
 
-/// The columns of a carried field: its first and its last value.
+/// Returns the columns of a carried field: its first and its last value.
 pub fn carried_columns(field: &str) -> [String; 2] {
     [format!("entry_{field}"), format!("exit_{field}")]
 }
@@ -123,7 +123,7 @@ fn values<'a>(
     fixed.into_iter().chain(sums).chain(carried)
 }
 
-/// A row in the log. What it holds lists in is written from slices and read into vectors.
+/// A row in the log. Its lists are written from slices and read into vectors.
 #[derive(Serialize, Deserialize)]
 struct Encoded<'a, C = Vec<ClassCount<'a>>, S = Vec<Measure>, E = Vec<EntryExit<'a>>> {
     user: &'a str,

@@ -10,7 +10,7 @@ pub fn is_public(ip: IpAddr) -> bool {
     }
 }
 
-/// All but the special purposes of RFC 6890 and its successors.
+/// Returns whether the address is not of a special purpose of RFC 6890 or its successors.
 fn is_public_v4(ip: Ipv4Addr) -> bool {
     match ip.octets() {
         // This network, private, loopback, private (RFC 1918), and those of providers' own (RFC 6598).
@@ -25,7 +25,8 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
     }
 }
 
-/// Of 2000::/3 only, which is all that is given to anybody, and not what leads to an IPv4 address that is not public.
+/// Returns whether the address is in 2000::/3, the assigned range, and does not lead to an IPv4 address that is not
+/// public.
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     let v4 = |high: u16, low: u16| is_public_v4(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)));
     match ip.segments() {

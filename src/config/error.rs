@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, where, and what to write instead.
+//! The mistakes of a configuration, each with its place and a correction.
 
 use super::typed::SECTIONS;
 use crate::text::nearest::nearest;
@@ -38,7 +38,7 @@ pub enum ConfigError {
     AmbiguousFile { file: PathBuf, sources: String },
 }
 
-/// A configuration file with mistakes in it: all of those that could be told at once, in the order of the file.
+/// A configuration file with mistakes: all that could be found at once, in the order of the file.
 #[derive(Debug)]
 pub struct Invalid {
     file: NamedSource<String>,
@@ -67,7 +67,7 @@ impl Problems {
         self.0.is_empty()
     }
 
-    /// The error that shows them all, in the order of `text`.
+    /// Returns the error that shows them all, in the order of `text`.
     pub(super) fn into_error(mut self, name: &str, text: &str) -> ConfigError {
         self.0.sort_by_key(|problem| problem.span.start);
         let file = NamedSource::new(name, text.to_owned()).with_language("toml");
@@ -124,7 +124,7 @@ fn unknown_key(message: &str, before: &str) -> (String, String) {
     }
     let near = nearest(key, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
     let help = if known.contains(&"prefix") {
-        // A dotted key of TOML is a table in a table: here, somebody meant a path.
+        // A dotted key of TOML is a table in a table. Here, its writer meant a path.
         let dotted = before.strip_suffix('.').map(|parent| {
             let bare = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
             let parent = &parent[parent.trim_end_matches(bare).len()..];

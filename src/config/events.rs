@@ -82,7 +82,7 @@ impl Keys {
         self.id.is_some()
     }
 
-    /// These keys, those of `base` where they are silent, and the defaults where both are.
+    /// Returns these keys, else those of `base`, else the defaults.
     pub(super) fn over(self, base: &Keys) -> EventsPlan {
         let id = self.id.or_else(|| base.id.clone()).unwrap_or_default();
         // Who names an id expects duplicates to be recognised, so that is the default then.
@@ -107,7 +107,7 @@ impl Keys {
     }
 }
 
-/// A checked path; its mistake is reported at `span`.
+/// Returns a checked path, and reports a mistake at `span`.
 pub(super) fn path(text: &str, span: Range<usize>, problems: &mut Problems) -> Option<Path> {
     Path::parse(text)
         .inspect_err(|wrong| {
@@ -120,12 +120,12 @@ pub(super) fn path(text: &str, span: Range<usize>, problems: &mut Problems) -> O
         .ok()
 }
 
-/// A checked duration in microseconds.
+/// Returns a checked duration in microseconds.
 pub(super) fn duration(text: &Spanned<Duration>, problems: &mut Problems) -> Option<i64> {
     units::duration(&text.get_ref().0).inspect_err(|wrong| problems.push(text.span(), wrong, units::DURATION_HELP)).ok()
 }
 
-/// The paths of a list of candidates for a single value, none of them composed.
+/// Returns the paths of a list of candidates for a single value, none of them composed.
 pub(super) fn paths(typed: &Spanned<OneOrMany<Spanned<String>>>, problems: &mut Problems) -> Vec<Path> {
     match typed.get_ref() {
         OneOrMany::One(text) => path(text, typed.span(), problems).into_iter().collect(),
@@ -200,7 +200,7 @@ pub(super) fn size(size: &Spanned<Size>, range: RangeInclusive<u64>, problems: &
     }
 }
 
-/// A number within a range, reported if it is not.
+/// Returns a number within a range, reported if it is not.
 pub(super) fn within(number: &Spanned<i64>, range: RangeInclusive<i64>, problems: &mut Problems) -> Option<usize> {
     if !range.contains(number.get_ref()) {
         let help = format!("write a number from {} to {}", range.start(), range.end());

@@ -1,4 +1,4 @@
-//! Where a mistake in a predicate lies in the file that has it as a text.
+//! Finds the place of a mistake in a predicate within the file that has it as a text.
 
 use crate::collections::predicate::PredicateError;
 use std::ops::Range;
@@ -6,10 +6,10 @@ use std::ops::Range;
 pub(super) const HELP: &str = "a condition is field = 'text' or 1.5, <>, <, <=, >, >=, in ('a', 'b'), between 1 and 2, like 'x%', \
                                is null; combine them with and, or, not";
 
-/// The place of an error within a text of TOML that is at `literal` in the file, with its quotes.
+/// Returns the place of an error within a text of TOML that is at `literal` in the file, with its quotes.
 pub(super) fn place(file: &str, literal: Range<usize>, error: &PredicateError) -> Range<usize> {
     let Some(raw) = file.get(literal.clone()) else { return literal };
-    // What follows the last character is the closing quote.
+    // The closing quote follows the last character.
     let (start, end) = (error.bytes.start, error.bytes.end.max(error.bytes.start + 1));
     let mut start_at = None;
     for (decoded, at) in places(raw) {
@@ -27,8 +27,8 @@ pub(super) fn place(file: &str, literal: Range<usize>, error: &PredicateError) -
     })
 }
 
-/// Of each character of the text behind a TOML literal, and of its end: how many bytes of the text come before it, and at
-/// which byte of the literal it is written.
+/// Returns for each character of the text behind a TOML literal, and for its end, two numbers: the bytes of the text
+/// before it, and its byte in the literal.
 fn places(raw: &str) -> impl Iterator<Item = (usize, usize)> {
     let quote = raw.chars().next().unwrap_or_default();
     let long = raw.len() >= 6 && raw.chars().take(3).all(|c| c == quote);
@@ -62,7 +62,7 @@ fn places(raw: &str) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// How many bytes an escape stands for, and how many it takes.
+/// Returns the number of bytes that an escape stands for, and the number that it takes.
 fn escape(body: &str) -> (usize, usize) {
     let digits = match body.as_bytes().get(1) {
         Some(b'x') => 2,
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
     use toml::Spanned;
 
-    /// The reader of TOML says what each text is, so each place can be compared with it.
+    /// The reader of TOML returns each text, so each place can be compared with it.
     #[test]
     fn each_character_is_found_where_it_is_written() {
         for literal in [

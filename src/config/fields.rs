@@ -20,7 +20,7 @@ pub(super) struct Fields {
     by_path: HashMap<PathHash, usize>,
 }
 
-/// What a predicate on events may name.
+/// The names that a predicate on events may use.
 impl Names for Fields {
     type Field = usize;
 
@@ -55,7 +55,7 @@ impl Fields {
         fields
     }
 
-    /// Index of the field of that name, else of that path.
+    /// Returns the index of the field of that name, else of that path.
     pub(super) fn resolve(&mut self, text: &str, span: Range<usize>, problems: &mut Problems) -> Option<usize> {
         if let Some(index) = self.by_name.get(text) {
             return Some(*index);
@@ -64,7 +64,7 @@ impl Fields {
         Some(self.direct(text, path))
     }
 
-    /// Index of the field that is a path used directly.
+    /// Returns the index of the field that is a path used directly.
     fn direct(&mut self, text: &str, path: Path) -> usize {
         let plan = &mut self.plan;
         *self.by_path.entry(path.hash()).or_insert_with(|| {

@@ -1,4 +1,4 @@
-//! `[http]`, and the keys of `[cluster]` that say where to listen and who may come.
+//! `[http]`, and the keys of `[cluster]` for the address, its names and the tokens.
 
 use super::error::Problems;
 use super::events::{size, within};
@@ -31,7 +31,7 @@ pub(super) fn check(
             ),
             Some(host) if !is_loopback(host) && cluster.tokens.is_none() => problems.push(
                 typed.span(),
-                format!("`{listen}` can be reached from elsewhere, and nobody would need a token"),
+                format!("`{listen}` can be reached from other machines, and no client would need a token"),
                 "name a file of tokens with tokens = \"tokens.toml\", or listen on 127.0.0.1",
             ),
             Some(_) => {}
@@ -56,7 +56,7 @@ pub(super) fn check(
     }
 }
 
-/// The names of `hosts`, and that of `listen` if it is one.
+/// Returns the names of `hosts`, and that of `listen` if it is one.
 fn hosts(cluster: &typed::Cluster, listen: &str, problems: &mut Problems) -> Vec<String> {
     let texts = match &cluster.hosts {
         None => Vec::new(),
@@ -106,7 +106,7 @@ fn origins(http: &typed::Http, problems: &mut Problems) -> Vec<String> {
     texts.into_iter().map(|(text, _)| text.clone()).collect()
 }
 
-/// The host of an address, if that is one.
+/// Returns the host of an address, if that is one.
 fn host(listen: &str) -> Option<&str> {
     let (host, port) = listen.rsplit_once(':')?;
     port.parse::<u16>().ok().filter(|_| !host.is_empty()).map(|_| host)
@@ -117,13 +117,13 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// What is wrong with an address of the command line, if that is.
+/// Returns the mistake in an address of the command line, if it has one.
 pub fn check_listen(plan: &HttpPlan) -> Result<(), String> {
     match host(&plan.listen) {
         None => Err("write a host and a port, such as 127.0.0.1:7474".into()),
         Some(host) if !is_loopback(host) && plan.tokens.is_none() => {
-            Err("it can be reached from elsewhere, and nobody would need a token: name a file of tokens with \
-                 `tokens` in [cluster]"
+            Err("it can be reached from other machines, and no client would need a token: name a file of tokens \
+                 with `tokens` in [cluster]"
                 .into())
         }
         Some(_) => Ok(()),

@@ -1,5 +1,5 @@
-//! The keys of `[cluster]` that say how often there is a tick and a snapshot, how large the files of the log are and how
-//! much is kept for subscribers: together, how late results are, how long a restart takes and how much disk is used.
+//! The keys of `[cluster]` for ticks, snapshots, the files of the log, and retention. Together they set the latency of
+//! results, the time of a restart, and the use of disk.
 
 use super::error::Problems;
 use super::events::{duration, size};
@@ -11,10 +11,10 @@ use std::time::Duration;
 use toml::Spanned;
 
 const DEFAULT_TICK: Duration = Duration::from_millis(10);
-/// A sync takes as long as the shortest; with the longest, whoever waits for what it has sent still does not give up.
+/// A sync takes as long as the shortest. With the longest, a client that waits for its events does not give up yet.
 const TICK: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(10);
 const DEFAULT_SNAPSHOT: Duration = Duration::from_secs(60);
-/// More often, there would be little but snapshots; less often, starting again would take longer than anybody waits.
+/// More often, the process would do little but write snapshots. Less often, a start would take too long.
 const SNAPSHOT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 3600);
 const DEFAULT_SEGMENT: u64 = 64 << 20;
 /// Opening reads one file at a time into memory.

@@ -1,5 +1,5 @@
-//! `[[class]]`: declared rules. Both forms of `when` become one predicate, and that becomes atomic tests without repeats and
-//! the answers that the rule wants.
+//! `[[class]]`: declared rules. Both forms of `when` become one predicate. That becomes atomic tests without repeats,
+//! and the answers that the rule wants.
 
 use super::error::Problems;
 use super::expression;
@@ -17,7 +17,7 @@ const ASKED_HELP: &str = "write a value, or a table such as { in = [\"a\", \"b\"
 const WHEN_HELP: &str =
     "say which events are meant, such as when = { page = \"checkout\" } or when = \"page like '/p/%'\"";
 
-/// The tests that any rule makes, and the rules over them. `text` is that of the file.
+/// Returns the tests that any rule makes, and the rules over them. `text` is that of the file.
 pub(super) fn compile(
     text: &str,
     classes: &[Spanned<Class>],
@@ -74,8 +74,8 @@ pub(super) fn compile(
 struct Tests(Vec<Test>);
 
 impl Tests {
-    /// The conditions under which the predicate is true for certain, or false for certain if that is `wanted`. Of a field
-    /// that is absent it is neither, unless it asks just that.
+    /// Returns the conditions under which the predicate is certainly true, or certainly false if that is `wanted`. With
+    /// an absent field it is neither, unless it asks for exactly that.
     fn conditions(&mut self, predicate: &Predicate<usize>, wanted: bool) -> Conditions {
         use rules::Predicate as Asked;
         let included = |literal: &Literal| Bound::Included(literal.clone());
@@ -141,7 +141,8 @@ impl Tests {
         self.value(field, asked, wanted)
     }
 
-    /// What is asked of values. That none of them fits has to be known too: of an absent field it is not.
+    /// Returns the test of values. The answer that no value fits has to be certain too, and for an absent field it is
+    /// not.
     fn value(&mut self, field: usize, asked: rules::Predicate, wanted: bool) -> Conditions {
         let condition = self.one(field, asked, wanted);
         if wanted {
@@ -161,8 +162,8 @@ impl Tests {
     }
 }
 
-/// The same conditions as one list of what all have to hold, in canonical order: without lists of the kind that they are in,
-/// nor of one alone.
+/// Returns the same conditions as one list, all of which have to hold, in canonical order. It has no inner lists of its
+/// own kind, and no list of one.
 fn flat(conditions: Conditions) -> Conditions {
     match simple(conditions) {
         Conditions::All(all) => Conditions::All(all),
@@ -191,12 +192,12 @@ fn simple(conditions: Conditions) -> Conditions {
     }
 }
 
-/// The short form as the predicate that it stands for: all of its entries.
+/// Returns the predicate of the short form: all of its entries.
 fn of_table(table: &typed::Named<Spanned<Asked>>, fields: &mut Fields, problems: &mut Problems) -> Predicate<usize> {
     let mut all = Vec::new();
     for (name, asked) in typed::in_order(table) {
         let index = fields.resolve(name.get_ref(), name.span(), problems);
-        // So that what is wrong with the values is said too.
+        // So that mistakes in the values are reported too.
         let field = index.unwrap_or_default();
         match asked.get_ref() {
             Asked::Equals(scalar) => {
@@ -273,7 +274,8 @@ fn ask_all(
     });
 }
 
-/// What a value of the short form stands for: a number with a point is compared as a number, everything else by its text.
+/// Returns the meaning of a value of the short form: a number with a point is compared as a number, everything else by
+/// its text.
 fn literal(scalar: &Scalar, span: Range<usize>, problems: &mut Problems) -> Option<Literal> {
     Some(match scalar {
         Scalar::Text(text) if text.is_empty() => {

@@ -1,4 +1,4 @@
-//! `[sessions]`: where a session ends and what its row keeps.
+//! `[sessions]`: the gap, and the values that a session's row keeps.
 
 use super::error::Problems;
 use super::events::duration;

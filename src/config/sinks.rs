@@ -1,4 +1,4 @@
-//! `[[sink]]`: which changes go where while a cluster runs.
+//! `[[sink]]`: the changes that a run hands over, and their receiver.
 
 use super::address;
 use super::error::Problems;
@@ -226,7 +226,7 @@ fn check_url(typed: &Spanned<String>, allow_private: bool, problems: &mut Proble
     };
     if authority.as_str().contains('@') {
         let help = "send it as a header: headers = { authorization = { file = \"hook.secret\" } }";
-        problems.push(typed.span(), "an address with a password: whoever reads this file would have it", help);
+        problems.push(typed.span(), "an address with a password: every reader of this file would have it", help);
     }
     let host = authority.host().trim_matches(['[', ']']);
     let private = host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip| !address::is_public(ip));
@@ -253,7 +253,7 @@ fn header(
     }
     let value = match value.get_ref() {
         typed::HeaderValue::Text(_) if SECRET_HEADERS.contains(&lower) => {
-            let message = format!("the value of `{lower}` is a secret: whoever reads this file would have it");
+            let message = format!("the value of `{lower}` is a secret: every reader of this file would have it");
             let help = format!("write it into a file, and {text} = {{ file = \"hook.secret\" }}");
             problems.push(value.span(), message, help);
             return None;

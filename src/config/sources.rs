@@ -1,4 +1,4 @@
-//! `[[source]]`: where events come from, and which of the files on the command line belong to which source.
+//! `[[source]]`: the places that events come from. Also assigns the files of the command line to the sources.
 
 use super::error::{ConfigError, Problems};
 use super::events::Keys;
@@ -216,7 +216,7 @@ pub(super) fn assign(files: &[PathBuf], sources: &mut [SourcePlan]) -> Result<()
     Ok(())
 }
 
-/// Whether `file` is `path`, lies in that folder, or matches that glob.
+/// Returns whether `file` is `path`, lies in that folder, or matches that glob.
 fn fits(file: &Path, path: &Path) -> bool {
     let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
     file.starts_with(path)

@@ -1,5 +1,5 @@
-//! The file of tokens, [`HttpPlan::tokens`](crate::plan::HttpPlan): who may use the HTTP server, and for what. It holds
-//! the SHA-256 of each token, so that whoever reads it cannot use it.
+//! The file of tokens, [`HttpPlan::tokens`](crate::plan::HttpPlan): the clients of the HTTP server, and their scopes.
+//! It holds the SHA-256 of each token, so that a reader of the file cannot use the token.
 
 use super::error::{ConfigError, Problem, Problems};
 use super::typed::Tables;
@@ -20,7 +20,7 @@ pub struct Token {
     pub scopes: Vec<Scope>,
 }
 
-/// What a token is good for.
+/// A permission of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Posts events to the source of this name; to all of them if there is none.
@@ -65,7 +65,11 @@ pub fn parse(name: &str, text: &str, sources: &[SourcePlan]) -> Result<Vec<Token
         toml::from_str(text).map_err(|error| Problems::from(Problem::of_toml(&error, text)).into_error(name, text))?;
     let mut problems = Problems::default();
     if typed.token.0.is_empty() {
-        problems.push(0..0, "no tokens: nobody could use the server", "add a [[token]] with name, sha256 and scopes");
+        problems.push(
+            0..0,
+            "no tokens: no client could use the server",
+            "add a [[token]] with name, sha256 and scopes",
+        );
     }
     let (mut names, mut hashes) = (HashMap::new(), HashMap::new());
     let mut tokens = Vec::new();

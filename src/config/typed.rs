@@ -1,5 +1,5 @@
-//! What was typed: the configuration file as it stands, key by key, each value with its place. Nothing is checked here
-//! but types and names of keys; every other check is in the conversion to a [`crate::plan::Plan`].
+//! The configuration file as typed, key by key, each value with its place. This module checks only types and names of
+//! keys. The conversion to a [`crate::plan::Plan`] makes every other check.
 
 mod conditions;
 
@@ -119,7 +119,7 @@ pub(super) struct Sink {
 /// A table whose keys are the user's own words. [`in_order`] gives the order in which they were written.
 pub(super) type Named<T> = BTreeMap<Spanned<String>, T>;
 
-/// The entries of a table as they follow each other in the file.
+/// Returns the entries of a table as they follow each other in the file.
 pub(super) fn in_order<T>(table: &Named<T>) -> Vec<(&Spanned<String>, &T)> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(name, _)| name.span().start);

@@ -1,4 +1,4 @@
-//! What has to come out, from what went in: sort, and one pass. Nothing here is shared with the engine.
+//! Computes the right answer from the events: one sort, and one pass. It shares no code with the engine.
 
 use super::schedule::Session;
 use super::schedule::{Defect, Event, Sending, Users};

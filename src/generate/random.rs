@@ -1,5 +1,5 @@
-//! Chance that comes out the same on every machine: 64-bit integers, and floating point only by the operations that
-//! IEEE 754 rounds exactly (+, -, ×, ÷, square root). The `ln` and `pow` of a platform's library may differ in the last
+//! Randomness that is the same on every machine: 64-bit integers, and floating point only by the operations that IEEE
+//! 754 rounds exactly (+, -, ×, ÷, square root). The `ln` and `pow` of a platform's library may differ in the last
 //! digit, and one digit would change every byte after it.
 
 use std::str::FromStr;
@@ -19,7 +19,7 @@ impl Random {
         mix(self.0)
     }
 
-    /// Evenly from `0..bound`.
+    /// Returns a number evenly from `0..bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.bits()) * u128::from(bound)) >> 64) as u64
     }
@@ -28,7 +28,7 @@ impl Random {
         self.bits() >> 11 < share.0
     }
 
-    /// An exponentially distributed number.
+    /// Returns an exponentially distributed number.
     pub fn exponential(&mut self, mean: f64) -> f64 {
         -mean * ln(((self.bits() >> 11) + 1) as f64 / Share::ALL as f64)
     }
@@ -36,7 +36,7 @@ impl Random {
 
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A permutation of the 64-bit numbers, so different numbers stay different.
+/// Returns a permutation of the 64-bit numbers, so different numbers stay different.
 pub fn mix(number: u64) -> u64 {
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -118,8 +118,8 @@ fn power(base: f64, exponent: f64) -> f64 {
     result
 }
 
-/// Natural logarithm of a positive number, by the series of the area tangent: ln m = 2 (t + t³/3 + t⁵/5 + …) with
-/// t = (m - 1) / (m + 1).
+/// Returns the natural logarithm of a positive number, by the series of the area tangent: ln m = 2 (t + t³/3 + t⁵/5 +
+/// …) with t = (m - 1) / (m + 1).
 fn ln(number: f64) -> f64 {
     let bits = number.to_bits();
     let mut exponent = ((bits >> 52) & 0x7ff) as i32 - 1023;

@@ -1,4 +1,4 @@
-//! Who does what when, and when word of it arrives. Texts come later: an event takes 24 bytes here.
+//! The events as numbers: user, kind, time and arrival. Texts come later, so an event takes 24 bytes here.
 
 use super::random::{Random, Share, Zipf, mix};
 use super::workload::Workload;
@@ -113,12 +113,12 @@ impl Kind {
         (self.0 & 15 == BUTTON_PRESSED).then(|| BUTTONS[usize::from(self.0 >> 4)])
     }
 
-    /// Whether the rule of the workload's configuration claims it: by the first of the buttons.
+    /// Returns whether the rule of the workload's configuration claims it: by the first of the buttons.
     pub fn is_purchase(self) -> bool {
         self.0 == BUTTON_PRESSED
     }
 
-    /// Whether it is about goods.
+    /// Returns whether it is about goods.
     pub fn has_items(self) -> bool {
         matches!(self.name(), "button_pressed" | "add_to_cart" | "checkout")
     }
@@ -132,7 +132,7 @@ pub struct Users {
 }
 
 impl Users {
-    /// As many as there are people, and the bot as the last rank.
+    /// Makes the ranks of all people, with the bot as the last rank.
     pub fn new(workload: &Workload) -> Users {
         const VERSION_4: u128 = 0x4000 << 64 | 0x8000 << 48;
         const FREE: u128 = !(0xf000 << 64 | 0xc000 << 48);
@@ -161,7 +161,7 @@ const BOT: u64 = 3;
 /// Above every number that an event has.
 const COPIES: u64 = 1 << 32;
 
-/// The events without their copies, in no order, with room for the copies: growing would take twice the memory.
+/// Returns the events without their copies, in no order, with room for the copies: growing would take twice the memory.
 pub fn events(workload: &Workload, users: &Users) -> Vec<Event> {
     let all = u64::from(workload.events);
     let share = |share: Share| share.of(all);
@@ -210,12 +210,13 @@ fn begin(workload: &Workload, random: &mut Random) -> u64 {
     precise(day * DAY + hour as u64 * HOUR + random.below(HOUR), random)
 }
 
-/// At least 0.1 ms away from whole milliseconds, so that who computes with floating point gets the same ones.
+/// Returns a time at least 0.1 ms away from whole milliseconds, so that an engine with floating point gets the same
+/// one.
 fn precise(time: u64, random: &mut Random) -> u64 {
     time / 1000 * 1000 + 100 + random.below(800)
 }
 
-/// One event every two seconds, or as often as it takes to be done in time.
+/// Adds an event of the bot every two seconds, or more often if that is needed to finish in time.
 fn bot(workload: &Workload, users: &Users, count: u64, events: &mut Vec<Event>) {
     let span = u64::from(workload.days) * DAY;
     let pace = (span / count.max(1)).clamp(1000, 2 * SECOND);
@@ -274,7 +275,7 @@ pub fn add_copies(workload: &Workload, events: &mut Vec<Event>) {
     }
 }
 
-/// A copy that claims to be of `time`, not after its event's, and arrives `waits` ms later than the event.
+/// Returns a copy that claims to be of `time`, not after its event's, and arrives `waits` ms later than the event.
 fn after(event: Event, sending: Sending, time: u64, waits: u64) -> Event {
     let delay = (event.arrival() - time).div_ceil(1000) + waits;
     // At most 30 days late, and hours.
@@ -297,7 +298,7 @@ pub fn avoid_the_border(gap: i64, events: &mut [Event]) {
     }
 }
 
-/// By which the details of an event's text are chosen.
+/// Returns the number that chooses the details of an event's text.
 pub fn details(seed: u64, number: u32) -> u64 {
     mix(mix(seed) ^ u64::from(number))
 }

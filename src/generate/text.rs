@@ -1,4 +1,4 @@
-//! Events as bytes: JSON Lines in which details are nested, dotted or flat, and records that are no events.
+//! Events as bytes: JSON Lines in which details are nested, dotted or flat, and records that are not events.
 
 use super::random::{Random, Share};
 use super::schedule::{Defect, Event, Form, START, Sending, Session, Users, details};
@@ -36,7 +36,7 @@ pub enum Malformation {
     TooManyKeys,
 }
 
-/// Of the record that is malformed in place of the event with this number.
+/// Returns the malformation of the record in place of the event with this number.
 pub fn malformation(seed: u64, number: u32) -> Malformation {
     use Malformation::*;
     const ALL: [Malformation; 8] = [Cut, Prose, NotUtf8, NotAnObject, KeyTwice, TooDeep, TooLarge, TooManyKeys];
@@ -44,7 +44,7 @@ pub fn malformation(seed: u64, number: u32) -> Malformation {
 }
 
 impl Malformation {
-    /// By which the dead letter has to be known.
+    /// Returns the reason that the dead letter has to have.
     pub fn reason(self) -> &'static str {
         match self {
             Malformation::Cut | Malformation::Prose => "no_json",
@@ -127,7 +127,7 @@ impl<'w> Writer<'w> {
             decimal(out, micros / 1_000_000, 1);
             out.push(b'.');
             decimal(out, micros % 1_000_000, 6);
-            // Finer than anybody reads.
+            // Finer than any reader keeps.
             decimal(out, style >> 32 & 511, 3);
             out.push(b'"');
         } else if style & 1 == 0 {
@@ -270,7 +270,7 @@ fn good(out: &mut Vec<u8>, keys: [&str; 3], (number, description, price): (&str,
     }
 }
 
-/// A line of `sessions.csv`.
+/// Writes a line of `sessions.csv`.
 pub fn session(user: u128, session: &Session, out: &mut Vec<u8>) {
     uuid(out, user);
     for number in [START + session.start, START + session.end, session.events, session.purchases] {
@@ -285,7 +285,7 @@ fn text(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// At least so many digits, at most 20.
+/// Writes at least `least` digits, at most 20.
 #[inline]
 fn decimal(out: &mut Vec<u8>, mut number: u64, least: usize) {
     let mut digits = [b'0'; 20];
@@ -298,7 +298,7 @@ fn decimal(out: &mut Vec<u8>, mut number: u64, least: usize) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// The last `width` digits, at most 32.
+/// Writes the last `width` digits, at most 32.
 #[inline]
 fn hex(out: &mut Vec<u8>, number: u128, width: usize) {
     let digit = |at: usize| b"0123456789abcdef"[(number >> (4 * (width - 1 - at)) & 15) as usize];
@@ -335,7 +335,7 @@ fn rfc3339(out: &mut Vec<u8>, micros: u64) {
     }
 }
 
-/// Year, month and day of a number of days since 1970 (H. Hinnant, `civil_from_days`).
+/// Returns year, month and day of a number of days since 1970 (H. Hinnant, `civil_from_days`).
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);

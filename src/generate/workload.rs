@@ -1,11 +1,11 @@
-//! The knobs: what can be asked of the workload. Together with the version of headwater they determine every byte.
+//! The knobs of the workload. Together with the version of headwater they determine every byte.
 
 use super::random::{Share, Zipf};
 use crate::text::units;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
-/// Writes synthetic events, and the sessions that have to come out
+/// Writes synthetic events, and the sessions that a replay has to find
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 SHARE is a number from 0 to 1, or a percentage such as 1%.
@@ -26,15 +26,15 @@ The same arguments give the same bytes on any machine.
 
 Exit codes: 0 fine, 1 the run failed, 2 wrong usage.")]
 pub struct Workload {
-    /// Events; repeats and malformed records come on top
+    /// Events that count; repeats and malformed records come on top
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000_000))]
     pub events: u32,
 
-    /// Any number: another one gives other events
+    /// Any number: another seed gives other events
     #[arg(short, long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 
-    /// Folder for the files; it is made if it is missing
+    /// Folder for the files; created if it is missing
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
 
@@ -58,7 +58,7 @@ pub struct Workload {
     #[arg(long, value_name = "N", help_heading = "People", value_parser = clap::value_parser!(u32).range(1..=i64::from(Zipf::MOST)))]
     pub users: Option<u32>,
 
-    /// How unequal they are: person k visits like 1 / k^S; 0 is all alike
+    /// Inequality: person k visits in proportion to 1 / k^S; 0 makes all equal
     #[arg(long, value_name = "S", help_heading = "People", default_value = "1.0", value_parser = exponent)]
     pub zipf: f64,
 
@@ -70,7 +70,7 @@ pub struct Workload {
     #[arg(long, value_name = "DURATION", help_heading = "People", default_value = "30m", value_parser = gap)]
     pub gap: i64,
 
-    /// Events of one more user, who never pauses
+    /// Events of one more user, a bot that never pauses
     #[arg(long, value_name = "SHARE", help_heading = "People", default_value = "1%")]
     pub bot: Share,
 
@@ -78,7 +78,7 @@ pub struct Workload {
     #[arg(long, value_name = "SHARE", help_heading = "Arrival", default_value = "1%")]
     pub late: Share,
 
-    /// How late at most
+    /// The longest delay of late events
     #[arg(long, value_name = "DURATION", help_heading = "Arrival", default_value = "2d", value_parser = late_by)]
     pub late_by: i64,
 
@@ -90,7 +90,7 @@ pub struct Workload {
     #[arg(long, value_name = "SHARE", help_heading = "Arrival", default_value = "0.05%")]
     pub conflicts: Share,
 
-    /// Events whose details are an object in them; the others are flat
+    /// Events whose details are a nested object; the others are flat
     #[arg(long, value_name = "SHARE", help_heading = "Forms", default_value = "50%")]
     pub nested: Share,
 
@@ -110,7 +110,7 @@ pub struct Workload {
     #[arg(long, value_name = "SHARE", help_heading = "Defects", default_value = "0.2%")]
     pub no_time: Share,
 
-    /// Events whose time is no time
+    /// Events whose time cannot be read
     #[arg(long, value_name = "SHARE", help_heading = "Defects", default_value = "0.2%")]
     pub unreadable_time: Share,
 
@@ -130,7 +130,7 @@ impl Workload {
         self.users.unwrap_or((self.events / 50).clamp(1, Zipf::MOST))
     }
 
-    /// Without defects and repeats if it is to be clean.
+    /// Returns the workload without defects and repeats if `clean` is set.
     pub fn settled(mut self) -> Workload {
         if self.clean {
             for share in [
@@ -149,7 +149,7 @@ impl Workload {
         self
     }
 
-    /// Whether an id may come again.
+    /// Returns whether an id may come again.
     pub fn repeats(&self) -> bool {
         self.duplicates > Share::NONE || self.conflicts > Share::NONE
     }
@@ -172,12 +172,13 @@ fn gap(text: &str) -> Result<i64, String> {
     within(text, 1000, 7 * DAY, "from 1ms to 7d")
 }
 
-/// Event times are never later than the arrival, which has to fit a 32-bit number of milliseconds after them.
+/// Parses the longest delay. Event times are never later than the arrival, which has to fit a 32-bit number of
+/// milliseconds after them.
 fn late_by(text: &str) -> Result<i64, String> {
     within(text, 60_000_000, 30 * DAY, "from 1m to 30d")
 }
 
-/// More would look like no JSON at all.
+/// Parses a share of malformed records. A higher share would not look like JSON any more.
 fn malformed(text: &str) -> Result<Share, String> {
     let share: Share = text.parse()?;
     let most = "25%".parse()?;

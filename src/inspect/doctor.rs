@@ -1,5 +1,5 @@
-//! `headwater doctor`: what a data folder holds, what is wrong with it and what to do about that, and what a start would
-//! do. Reads only, so it may look at a folder that is in use, or damaged; it repairs nothing.
+//! `headwater doctor`: reports the content of a data folder, its damages with advice, and what a start would do. It
+//! only reads, so the folder may be in use or damaged. It repairs nothing.
 
 mod advice;
 mod beside;
@@ -23,7 +23,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// How often it looks again when files vanish meanwhile, as they do when a process releases them.
+/// The number of attempts when files vanish during the examination, as they do when a process releases them.
 const LOOKS: usize = 10;
 const BETWEEN: Duration = Duration::from_millis(50);
 
@@ -124,10 +124,10 @@ pub struct Snapshot {
     pub used: bool,
 }
 
-/// What a start would do.
+/// The actions of a start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Start {
-    /// As far as can be told from the folder.
+    /// As far as the folder shows.
     pub possible: bool,
     /// The snapshot that it would go on from.
     pub snapshot: Option<u64>,
@@ -139,7 +139,7 @@ pub struct Start {
     pub bytes: u64,
     /// Records that no tick has taken yet.
     pub waiting: u64,
-    /// What it would do to files that are there.
+    /// The changes that it would make to existing files.
     pub changes: Vec<FileChange>,
 }
 
@@ -166,12 +166,12 @@ pub struct Damage {
 }
 
 impl Report {
-    /// Nothing is damaged.
+    /// Returns whether nothing is damaged.
     pub fn is_whole(&self) -> bool {
         self.damages.is_empty()
     }
 
-    /// One JSON object on one line.
+    /// Returns one JSON object on one line.
     pub fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
     }
@@ -236,7 +236,7 @@ fn look(folder: &Path, root: &Path) -> Result<Report, LogError> {
     Ok(report)
 }
 
-/// Whether the epoch is what keeps a start from going on.
+/// Returns whether the epoch is what keeps a start from going on.
 fn epoch_damage(
     folder: &Path,
     last: &Result<Option<Epoch>, String>,

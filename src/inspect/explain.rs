@@ -1,4 +1,4 @@
-//! `headwater explain`: how one event is read, and why it is of its class.
+//! `headwater explain`: shows how one event is read, and the reason for its class.
 
 use crate::error::Error;
 use crate::plan::{Plan, SourceKind};

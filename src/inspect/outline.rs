@@ -1,5 +1,5 @@
-//! `headwater plan`: what a replay would read and do, and what a run would take in. Looks at the files, reads no event,
-//! writes nothing.
+//! `headwater plan`: shows what a replay would read and do, and what a run would take in. Looks at the files, reads no
+//! event, writes nothing.
 
 mod render;
 mod rules;
@@ -59,7 +59,7 @@ pub struct HttpOutline {
     pub listen: String,
     /// Names that requests may address besides IP addresses and `localhost`.
     pub hosts: Vec<String>,
-    /// `None`: nobody needs one.
+    /// `None`: no client needs one.
     pub tokens: Option<String>,
     pub max_body: usize,
     /// Requests a second; `None`: as many as there are.
@@ -109,7 +109,7 @@ pub struct FileOutline {
     pub not_yet: Option<String>,
 }
 
-/// Where a value is looked for: the first that is present gives it.
+/// The paths of a value: the first that is present gives it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Candidates {
     /// `configured`, `built-in`, or `none`.
@@ -158,7 +158,7 @@ pub struct SinkOutline {
     /// `None`: every row.
     pub when: Option<String>,
     pub batch: usize,
-    /// Where it begins that has not been there before: `now` or `start`.
+    /// The place where a new sink begins: `now` or `start`.
     pub from: &'static str,
     /// Of the headers that it sends.
     pub headers: Vec<String>,
@@ -171,8 +171,8 @@ impl Outline {
     /// has given.
     ///
     /// # Errors
-    /// What would end a replay before its first record: a file that is missing or may not be read, or whose format
-    /// cannot be told. If a source is only read by a run, also what a start refuses ([`run::check`]).
+    /// Each error that would end a replay before its first record: a file that is missing or may not be read, or whose
+    /// format is not recognised. If a source is only read by a run, also what a start refuses ([`run::check`]).
     pub fn of(
         plan: &Plan,
         files_given: bool,
@@ -220,7 +220,7 @@ impl Outline {
         })
     }
 
-    /// One JSON object on one line.
+    /// Returns one JSON object on one line.
     pub fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
     }
@@ -300,7 +300,7 @@ fn source_outline(index: u16, source: &SourcePlan, named: bool) -> Result<Source
     })
 }
 
-/// The files of a source. Of one that is followed, none has to be there yet.
+/// Returns the files of a source. Of one that is followed, none has to be there yet.
 fn parts_of(index: u16, source: &SourcePlan) -> Result<Vec<source::Part>, Error> {
     match source::expand(&source.paths) {
         Err(SourceError::NoMatch { .. }) if source.kind == SourceKind::File { follow: true } => Ok(Vec::new()),
@@ -312,13 +312,13 @@ fn chosen(from: &'static str, paths: impl IntoIterator<Item = (&'static str, Vec
     Candidates { from, paths: paths.into_iter().collect() }
 }
 
-/// The parts of a composed candidate with what joins them.
+/// Returns the parts of a composed candidate with what joins them.
 fn texts(candidates: &[Candidate], events: &EventsPlan) -> Vec<String> {
     let join = |parts: &[Path]| parts.iter().map(Path::to_string).collect::<Vec<_>>();
     candidates.iter().map(|one| join(&one.parts).join(&format!(" + \"{}\" + ", events.join))).collect()
 }
 
-/// The graph as it would be built for this plan (`dataflows::pipeline`).
+/// Returns the graph as it would be built for this plan (`dataflows::pipeline`).
 fn stages(plan: &Plan) -> Vec<StageOutline> {
     let stage = |name, does: String| StageOutline { name, does };
     let dedupe = plan.sources.iter().any(|source| source.events.dedupe.is_some());

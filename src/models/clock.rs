@@ -1,5 +1,6 @@
-//! Intake, sequencer and ticks: what is acknowledged is in exactly one tick, each worker gets each tick and then the end.
-//! The sequencer is the real one, on a log in memory; senders and workers do what a server and [`crate::worker`] do with them.
+//! Intake, sequencer and ticks: each acknowledged delivery is in exactly one tick, and each worker gets each tick and
+//! then the end. The sequencer is the real one, on a log in memory. Senders and workers act like a server and
+//! [`crate::worker`].
 
 use super::{check, log};
 use crate::observe::metrics::Metrics;

@@ -1,4 +1,4 @@
-//! The group commit: each record is durable when its thread hears of it, under the offset that it hears of.
+//! The group commit: each record is durable when its thread gets the answer, under the offset of the answer.
 
 use super::{check, log};
 use crate::sync::thread;

@@ -1,5 +1,5 @@
-//! Publisher, hub and subscribers: each subscriber gets each tick once and in order, whether it keeps up or reads the log,
-//! and hears of the last one without waiting for a heartbeat.
+//! Publisher, hub and subscribers: each subscriber gets each tick once and in order, whether it keeps up or reads the
+//! log. It gets the last one without waiting for a heartbeat.
 
 use super::{check, log};
 use crate::collections::sessions::{SessionRow, SessionSchema};

@@ -1,4 +1,4 @@
-//! Reads: each worker that is asked answers, at a tick that it has not forgotten.
+//! Reads: each worker that gets a request answers, at a tick that it still has.
 
 use super::check;
 use crate::collections::Collection;
@@ -19,7 +19,7 @@ fn bound(tick: Tick) -> Bound {
     Bound { tick, now_ms: tick as i64, queue, control: 0..0, digest: [0; 32], snapshot: false, at: Instant::now() }
 }
 
-/// What [`crate::worker`] does with requests: answers with a row for the tick, and forgets what it may.
+/// Acts like [`crate::worker`] on requests: answers with a row for the tick, and compacts as far as it may.
 fn work(reads: &Reads, worker: usize, over: &AtomicBool) {
     reads.join(worker);
     let (mut done, mut forgotten) = (0, 0);

@@ -1,11 +1,11 @@
-//! How much memory this process takes, as the kernel says.
+//! The memory of this process, as the kernel reports it.
 
-/// Largest memory that this process has had in RAM so far, in bytes. Linux only.
+/// Returns the largest resident memory of this process so far, in bytes. Linux only.
 pub fn peak_rss_bytes() -> Option<u64> {
     memory_of(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
 }
 
-/// Memory that this process has in RAM, in bytes. Linux only.
+/// Returns the resident memory of this process, in bytes. Linux only.
 pub fn rss_bytes() -> Option<u64> {
     memory_of(&std::fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
 }

@@ -1,4 +1,4 @@
-//! What is counted and measured while a cluster runs, and how it is said to Prometheus. Everybody writes here, `/metrics`
+//! The counts and measures of a running process, and their text for Prometheus. All parts write here, and `/metrics`
 //! reads.
 
 use dataflows::Reason;
@@ -87,7 +87,7 @@ pub struct Metrics {
     pub tick_seconds: Histogram,
     /// Bytes that are durable and not bound.
     pub backlog_bytes: Gauge,
-    /// What is acknowledged and cannot be read yet is not older than this.
+    /// The age of the oldest acknowledged events that cannot be read yet, at most.
     pub frontier_age: Gauge<f64, AtomicU64>,
     pub subscribers: Gauge,
     pub subscribers_waiting: Gauge,
@@ -176,7 +176,7 @@ impl Metrics {
         registry.register_with_unit("event_latency", help, Unit::Seconds, self.event_seconds.clone());
         let help = "From the binding of a tick to its publication";
         registry.register_with_unit("tick_latency", help, Unit::Seconds, self.tick_seconds.clone());
-        let help = "What is durable and in no tick yet";
+        let help = "Bytes that are durable and in no tick yet";
         registry.register_with_unit("backlog", help, Unit::Bytes, self.backlog_bytes.clone());
         let help = "Age of the last tick that can be read, 0 if nothing waits to be";
         registry.register_with_unit("frontier_age", help, Unit::Seconds, self.frontier_age.clone());
@@ -188,7 +188,11 @@ impl Metrics {
         registry.register("snapshot_tick", "Tick of the newest snapshot", self.snapshot_tick.clone());
         registry.register("sink_delivered", "Changes that a sink has handed over", self.sinks_delivered.clone());
         registry.register("sink_retries", "Attempts of a sink that failed", self.sinks_retries.clone());
-        registry.register("sink_dead_letters", "What a sink could not hand over", self.sinks_dead_letters.clone());
+        registry.register(
+            "sink_dead_letters",
+            "Changes that a sink could not hand over",
+            self.sinks_dead_letters.clone(),
+        );
         let help = "Ticks that were not kept until a sink came to them";
         registry.register("sink_lost_ticks", help, self.sinks_lost_ticks.clone());
         let help = "Ticks that are published and not handed over";
@@ -207,7 +211,7 @@ impl Metrics {
         self.requests.get_or_create(&ByStatus { status }).inc();
     }
 
-    /// Those of the sink with this name, from now on in the text.
+    /// Returns those of the sink with this name, from now on in the text.
     pub fn sink(&self, name: &str) -> SinkMetrics {
         let sink = BySink { sink: name.to_owned() };
         SinkMetrics {
@@ -219,7 +223,7 @@ impl Metrics {
         }
     }
 
-    /// In the OpenMetrics text format.
+    /// Returns the metrics in the OpenMetrics text format.
     pub fn text(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("text can be written to memory");
@@ -227,7 +231,7 @@ impl Metrics {
     }
 }
 
-/// From 0.5 ms to 16 s.
+/// Returns a histogram from 0.5 ms to 16 s.
 fn latencies() -> Histogram {
     Histogram::new(exponential_buckets(0.0005, std::f64::consts::SQRT_2, 31))
 }

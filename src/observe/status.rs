@@ -1,10 +1,10 @@
-//! What a running process says of itself: which phase it is in, and how far it has come.
+//! The status of a running process: its phase, and its ticks.
 
 use dataflows::Tick;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
-/// What the process is doing.
+/// The phase of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
@@ -31,7 +31,7 @@ pub struct Status {
     pub now_ms: AtomicI64,
 }
 
-/// What `GET /v1/status` answers.
+/// The answer of `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     pub version: String,
@@ -58,7 +58,7 @@ impl Status {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
-    /// How old the last tick that can be read is, in milliseconds; 0 if nothing waits to be read.
+    /// Returns the age of the last tick that can be read, in milliseconds; 0 if nothing waits to be read.
     pub fn behind_ms(&self, backlog_bytes: u64, wall_ms: i64) -> i64 {
         let published = self.published.load(Ordering::Acquire);
         if backlog_bytes == 0 && published >= self.bound.load(Ordering::Acquire) {
@@ -77,7 +77,7 @@ impl Status {
 }
 
 impl Report {
-    /// For people.
+    /// Returns the text for people.
     pub fn render(&self) -> String {
         let phase = match self.phase {
             Phase::Starting => "starting",

@@ -1,13 +1,13 @@
-//! What arrives in the control partition: like any other input it has offsets and ticks, and recovery replays it.
+//! The records of the control partition. Like any other input they have offsets and ticks, and recovery replays them.
 //!
-//! Labels and deletions will be further kinds.
+//! Deliberately absent: labels and deletions.
 
 use crate::queue::definitions::Definitions;
 use serde::{Deserialize, Serialize};
 
 /// Version of the encoding, in its first byte. A kind may be added without a new one: programs that do not know it
-/// refuse the record, as skipping it would compute something else. Version 2 has rules with `or`, and tests that compare
-/// exactly; whatever needs neither is written as version 1, which earlier releases read too.
+/// refuse the record, as skipping it would compute something else. Version 2 has rules with `or`, and tests that
+/// compare exactly. A record that needs neither is written as version 1, which earlier releases read too.
 const VERSION: u8 = 2;
 
 /// One control record.
@@ -27,7 +27,7 @@ pub enum Control {
 }
 
 impl Control {
-    /// Payload of a record of the control partition.
+    /// Returns the payload of a record of the control partition.
     pub fn encode(&self) -> Vec<u8> {
         let version = match self {
             Control::Definitions { definitions } if !definitions.are_former() => VERSION,

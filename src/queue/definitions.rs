@@ -1,8 +1,8 @@
-//! The user's definitions as data of the control partition: which tests are made of every event, and which rules combine
-//! their answers. They change at a tick, like any other input, and without a new program.
+//! The user's definitions as data of the control partition: the tests that the decoder answers for every event, and the
+//! rules that combine the answers. They change at a tick, like any other input, and without a new program.
 //!
-//! Tests only ever grow: an event that was read before a test existed has no answer to it, and never will; answers that
-//! it has keep their places.
+//! Tests are only ever added. An event that was read before a test existed has no answer to it, and never will. Its
+//! other answers keep their places.
 
 use crate::plan::Plan;
 use dataflows::rules::{Condition, Conditions, Predicate, Rule, Test};
@@ -10,7 +10,7 @@ use headwater_decode::path::Path;
 use headwater_decode::spec::FieldPlan;
 use serde::{Deserialize, Serialize};
 
-/// What a record of the control partition holds.
+/// The tests and rules in a record of the control partition.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Definitions {
     /// All that were ever made, in order.
@@ -36,8 +36,8 @@ impl NamedTest {
         NamedTest { field: name.clone(), candidates, predicate: test.predicate.clone() }
     }
 
-    /// Returns whether an answer to this one is taken as the answer to `asked`: to the same, or to the same through floating
-    /// point. So events keep the answers that an earlier release gave them.
+    /// Returns whether an answer to this test counts as the answer to `asked`: the same test, or the same through
+    /// floating point. So events keep the answers that an earlier release gave them.
     fn answers(&self, asked: &NamedTest) -> bool {
         let NamedTest { field, candidates, predicate } = asked;
         let same = self.predicate == *predicate || Some(&self.predicate) == predicate.former().as_ref();
@@ -45,7 +45,7 @@ impl NamedTest {
     }
 }
 
-/// Rules as control records hold them. A list means all of its items; so rules that releases up to 0.1.0 could have are
+/// Rules as control records hold them. A list means all of its items. So rules that releases up to 0.1.0 could have are
 /// written as those wrote them.
 mod written {
     use super::{Condition, Conditions, Rule};
@@ -103,7 +103,7 @@ mod written {
 }
 
 impl Definitions {
-    /// What `plan` asks for, after these.
+    /// Returns the definitions of `plan`, as a continuation of these.
     pub fn followed_by(&self, plan: &Plan) -> Definitions {
         let mut tests = self.tests.clone();
         let places: Vec<u32> = plan
@@ -132,7 +132,7 @@ impl Definitions {
         self.tests.iter().all(former) && self.rules.iter().all(list)
     }
 
-    /// The plan, with these definitions in place of its own.
+    /// Returns the plan, with these definitions in place of its own.
     ///
     /// # Errors
     /// If a path is none for this program.
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(effective.fields[effective.sessions.sums[0].1].name, "price");
     }
 
-    /// A test that an earlier release made keeps its place and its answers, whichever form the rule has now.
+    /// A test of an earlier release keeps its place and its answers, in any form of the rule.
     #[test]
     fn a_test_through_floating_point_answers_its_exact_form() {
         let test =

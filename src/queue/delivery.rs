@@ -1,5 +1,5 @@
-//! One record of the queue: whole events that arrived together, as raw as they came, and what it takes to read them.
-//! Where they were framed once they are never framed otherwise, whatever the configuration says later.
+//! One record of the queue: whole events that arrived together, as raw bytes, with the settings to read them. Their
+//! framing is fixed here, so a later configuration does not change it.
 
 use crate::collections::place::DELIVERY_BYTES;
 use headwater_decode::framing::Framing;
@@ -18,7 +18,7 @@ pub struct Delivery<'a> {
     pub framing: Framing,
     /// Of CSV: the header row.
     pub header: Option<&'a [u8]>,
-    /// Of a file that is followed: how far it has been read with these events.
+    /// The cursor of a followed file after these events.
     pub cursor: Option<Cursor>,
     /// To be split by `framing`.
     pub events: &'a [u8],
@@ -27,7 +27,7 @@ pub struct Delivery<'a> {
 /// How far a followed file has been read: the newest one of a file says where to go on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Cursor {
-    /// What the file is recognised by, whatever it is called by now.
+    /// Identifies the file, under any name.
     pub file: FileId,
     /// Where it was found first.
     pub path: String,
@@ -43,7 +43,7 @@ pub struct Cursor {
 pub struct Cursors(BTreeMap<(u16, FileId), Cursor>);
 
 impl Cursors {
-    /// Whichever came first: the one that is further counts.
+    /// Adds a cursor. If there are several of a file, the furthest one counts.
     pub fn add(&mut self, source: u16, cursor: Cursor) {
         let known = self.0.entry((source, cursor.file)).or_insert_with(|| cursor.clone());
         if known.offset < cursor.offset {
@@ -55,7 +55,7 @@ impl Cursors {
         others.0.into_iter().for_each(|((source, _), cursor)| self.add(source, cursor));
     }
 
-    /// Those of one source.
+    /// Returns those of one source.
     pub fn of(&self, source: u16) -> impl Iterator<Item = &Cursor> {
         self.0.iter().filter(move |((of, _), _)| *of == source).map(|(_, cursor)| cursor)
     }
@@ -86,7 +86,7 @@ pub struct FileId {
 }
 
 impl<'a> Delivery<'a> {
-    /// Payload of a record of the queue.
+    /// Returns the payload of a record of the queue.
     ///
     /// # Panics
     /// If `events` has more than [`DELIVERY_BYTES`].

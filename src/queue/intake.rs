@@ -20,7 +20,7 @@ use std::time::{Duration, SystemTime};
 /// Bytes of deliveries that may wait to be bound. Above that, senders are asked to come later.
 const BACKLOG_BYTES: u64 = 512 << 20;
 
-/// What has gathered to so many bytes is bound without waiting for the next tick to be due.
+/// When this number of bytes has gathered, they are bound before the next tick is due.
 pub const HURRY_BYTES: u64 = 4 << 20;
 
 /// Where a delivery lies in the queue.
@@ -91,14 +91,15 @@ impl Intake {
     /// Appends a delivery and returns where it lies once it is durable. Blocks for a sync.
     ///
     /// # Errors
-    /// With [`Refusal::Log`] of anything but [`LogError::Full`] nobody knows whether the delivery is there, and the
-    /// process has to exit; with all others it is not.
+    /// After [`Refusal::Log`] of anything but [`LogError::Full`] the delivery may be stored or not, and the process has
+    /// to exit. After all others it is not stored.
     pub fn append(&self, delivery: &Delivery<'_>) -> Result<Ticket, Refusal> {
         let part = self.turn.fetch_add(1, Ordering::Relaxed) % self.active;
         self.append_to(part as u32, delivery)
     }
 
-    /// As [`Intake::append`], to a part of the caller's choice: what one caller appends to one part keeps its order.
+    /// Appends as [`Intake::append`] does, to a part that the caller chooses. Deliveries of one caller to one part keep
+    /// their order.
     pub fn append_to(&self, part: u32, delivery: &Delivery<'_>) -> Result<Ticket, Refusal> {
         let _under_way = UnderWay::count(self);
         self.admit()?;
@@ -147,7 +148,7 @@ impl Intake {
         Ok(Ticket { part, offset })
     }
 
-    /// The thread that writes for tasks. It ends with the intake.
+    /// Returns the thread that writes for tasks. It ends with the intake.
     fn writer(self: &Arc<Intake>) -> &Thread {
         self.writer.get_or_init(|| {
             let intake = Arc::downgrade(self);
@@ -173,7 +174,7 @@ impl Intake {
         &self.parts
     }
 
-    /// Nothing is taken in while it is spent.
+    /// Returns the reserve. While it is spent, the intake refuses deliveries.
     pub fn reserve(&self) -> &Arc<Reserve> {
         &self.reserve
     }
@@ -187,7 +188,7 @@ impl Intake {
         self.backlog.load(Ordering::Relaxed)
     }
 
-    /// So many bytes have been bound.
+    /// Removes bound bytes from the backlog.
     pub fn bound(&self, bytes: u64) {
         // What lay in the log when it was opened was never counted.
         let _ = self
@@ -195,7 +196,7 @@ impl Intake {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |backlog| Some(backlog.saturating_sub(bytes)));
     }
 
-    /// From now on everything is refused; what has been taken is bound and computed.
+    /// Refuses everything from now on. Accepted deliveries are still bound and computed.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
         self.ring();
@@ -205,8 +206,8 @@ impl Intake {
         self.draining.load(Ordering::SeqCst)
     }
 
-    /// Nothing will become durable any more: everything is refused, and what had been let in before is durable or never
-    /// will be.
+    /// Returns whether nothing will become durable any more: everything is refused, and every earlier delivery is
+    /// durable or never will be.
     pub fn is_drained(&self) -> bool {
         self.is_draining() && self.under_way.load(Ordering::SeqCst) == 0
     }
@@ -230,7 +231,7 @@ impl Intake {
         *waited.unwrap_or_else(PoisonError::into_inner).0 = News::default();
     }
 
-    /// Returns after `pause`, or when there is reason to hurry: what is new meanwhile can wait, and wakes nobody.
+    /// Returns after `pause`, or when there is reason to hurry. New deliveries in between can wait, and wake no thread.
     pub fn pause(&self, pause: Duration) {
         let news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.bell.wait_timeout_while(news, pause, |_| !self.hurries());
@@ -250,7 +251,7 @@ impl Drop for Intake {
     }
 }
 
-/// A delivery on its way into the log. Whoever waits for news hears when it is there.
+/// A delivery on its way into the log. When it is there, waiting threads are notified.
 struct UnderWay<'i>(&'i Intake);
 
 impl UnderWay<'_> {

@@ -32,11 +32,11 @@ const TICK_BYTES: u64 = 16 << 20;
 const IN_FLIGHT: usize = 2;
 /// Without news, the sequencer looks around so often.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How soon a snapshot is taken while there is no space, up to two after anything has happened.
+/// The time between snapshots while there is no space. At most two are taken after the last event.
 const SNAPSHOT_WITHOUT_SPACE: Duration = Duration::from_secs(1);
 /// Time that a slow machine may take to arrange a row of a snapshot: many times what it takes on others.
 const ARRANGE_ROW: Duration = Duration::from_micros(20);
-/// A snapshot is taken when so many bytes were bound since the last one, however recent it is.
+/// When this number of bytes was bound since the last snapshot, the next one is due, however recent the last one is.
 const SNAPSHOT_BYTES: u64 = 1 << 30;
 
 /// A tick that has happened.
@@ -47,7 +47,7 @@ pub struct Bound {
     pub now_ms: i64,
     /// By part of the queue: what it takes.
     pub queue: Vec<Range<u64>>,
-    /// What it takes of the control partition.
+    /// The offsets that it takes of the control partition.
     pub control: Range<u64>,
     /// Of its remap record.
     pub digest: [u8; 32],
@@ -59,7 +59,7 @@ pub struct Bound {
     pub at: Instant,
 }
 
-/// What a worker does next.
+/// The next step of a worker.
 pub enum Next {
     Tick(Arc<Bound>),
     Wait,
@@ -67,12 +67,12 @@ pub enum Next {
     End,
 }
 
-/// The ticks that are under way: bound by the sequencer, taken and done by every worker.
+/// The ticks in flight: the sequencer binds them, and every worker takes and finishes them.
 pub struct Ticks {
     state: Mutex<State>,
     /// Rung when something is done.
     bell: Condvar,
-    /// Nothing before this tick will be replayed: set by those who take snapshots.
+    /// No restart replays a tick before this one. The writer of snapshots sets it.
     release: AtomicU64,
     /// Signs of life of workers that take long over a tick.
     beats: AtomicU64,
@@ -105,7 +105,7 @@ impl Ticks {
         Ticks { state: Mutex::new(state), bell: Condvar::new(), release, beats, rows }
     }
 
-    /// From now on the calling thread is woken when there is a tick.
+    /// Wakes the calling thread from now on when there is a tick.
     pub fn join(&self, worker: usize) {
         self.lock().workers[worker].thread = Some(thread::current());
     }
@@ -120,7 +120,7 @@ impl Ticks {
         }
     }
 
-    /// A worker has done the ticks before `upper`.
+    /// Records that a worker has finished the ticks before `upper`.
     pub fn done(&self, worker: usize, upper: Tick, deadline: Option<EventTime>) {
         let mut state = self.lock();
         (state.workers[worker].done, state.workers[worker].deadline) = (upper, deadline);
@@ -132,22 +132,22 @@ impl Ticks {
         self.bell.notify_all();
     }
 
-    /// The next tick that is not done by all workers.
+    /// Returns the next tick that is not done by all workers.
     pub fn all_done(&self) -> Tick {
         self.lock().done()
     }
 
-    /// Every worker has begun, and has what a snapshot brought back.
+    /// Returns whether every worker has begun, with the rows of the snapshot.
     pub fn all_joined(&self) -> bool {
         self.lock().workers.iter().all(|worker| worker.restored)
     }
 
-    /// A worker has what a snapshot brought back.
+    /// Records that a worker has the rows of the snapshot.
     pub fn restored(&self, worker: usize) {
         self.lock().workers[worker].restored = true;
     }
 
-    /// The workers that have not done a tick.
+    /// Returns the workers that have not done a tick.
     pub fn behind(&self, tick: Tick) -> Vec<usize> {
         let state = self.lock();
         (0..state.workers.len()).filter(|worker| state.workers[*worker].done <= tick).collect()
@@ -163,24 +163,25 @@ impl Ticks {
         self.beats.load(Ordering::Relaxed)
     }
 
-    /// Says that a worker has brought back more rows of a snapshot: how many.
+    /// Adds to the number of rows of a snapshot that the workers have brought back.
     pub fn restores(&self, rows: usize) {
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);
         self.beat();
     }
 
-    /// How much longer than usual no worker may give a sign of life: what a snapshot has brought back is arranged at once.
+    /// Returns the extra time for which a worker may give no sign of life: it arranges all rows of a snapshot in one
+    /// step.
     pub fn patience(&self) -> Duration {
         let rows = if self.all_joined() { 0 } else { self.rows.load(Ordering::Relaxed) };
         ARRANGE_ROW.saturating_mul(rows.try_into().unwrap_or(u32::MAX))
     }
 
-    /// When the oldest tick under way was bound.
+    /// Returns when the oldest tick in flight was bound.
     pub fn oldest(&self) -> Option<(Tick, Instant)> {
         self.lock().bound.front().map(|bound| (bound.tick, bound.at))
     }
 
-    /// Nothing before `tick` will be replayed.
+    /// Records that no restart will replay a tick before `tick`.
     pub fn release(&self, tick: Tick) {
         self.release.fetch_max(tick, Ordering::AcqRel);
     }
@@ -197,7 +198,7 @@ impl Ticks {
         State::wake(state);
     }
 
-    /// Waits until fewer than `limit` ticks are under way, at most for `patience`: whether they are.
+    /// Waits up to `patience` for fewer than `limit` ticks in flight. Returns false on time-out.
     fn room(&self, limit: usize, patience: Duration) -> bool {
         let full = |state: &mut State| state.bound.len() >= limit;
         let waited = self.bell.wait_timeout_while(self.lock(), patience, full);
@@ -316,7 +317,7 @@ impl Sequencer {
             let bytes = if behind { TICK_BYTES } else { backlog };
             let news = uppers != self.uppers || self.log.control.durable() > self.control;
             let wall = wall_ms();
-            // What the ticks under way will close is not known yet.
+            // The sessions that ticks in flight will close are not known yet.
             let passed = |deadline: EventTime| deadline.micros() <= wall.saturating_mul(1000);
             let closes = self.ticks.oldest().is_none() && self.ticks.deadline().is_some_and(passed);
             let snapshot = self.snapshot_due(drained && !news);
@@ -334,7 +335,7 @@ impl Sequencer {
                 let patience = self.patience(wall);
                 match due {
                     true => self.intake.wait(patience),
-                    // What comes now is bound when the next tick is due: it need not wake anybody before.
+                    // New deliveries are bound when the next tick is due: they need not wake a thread before.
                     false => self.intake.pause(left.min(patience)),
                 }
                 continue;
@@ -373,7 +374,7 @@ impl Sequencer {
         Ok(())
     }
 
-    /// What a binding takes, after the one before.
+    /// Returns the offsets that a binding takes, after the one before.
     fn take(&mut self, binding: &Binding, snapshot: bool, step: Option<Step>) -> Bound {
         let upper = |key| binding.uppers.get(&key).copied().unwrap_or(0);
         let mut queue = Vec::with_capacity(self.uppers.len());
@@ -387,7 +388,7 @@ impl Sequencer {
         Bound { tick, now_ms, queue, control, digest, step, snapshot, at: Instant::now() }
     }
 
-    /// How far the next tick goes in each part, and whether that leaves something.
+    /// Returns the upper offset of the next tick in each part, and whether records remain behind it.
     fn survey(&self) -> (Vec<u64>, bool) {
         let (mut uppers, mut behind) = (Vec::with_capacity(self.uppers.len()), false);
         for (reader, from) in self.readers.iter().zip(&self.uppers) {
@@ -399,7 +400,7 @@ impl Sequencer {
         (uppers, behind)
     }
 
-    /// Received time of the last record below `uppers`.
+    /// Returns the received time of the last record below `uppers`.
     fn received(&mut self, uppers: &[u64]) -> Result<Option<i64>, LogError> {
         let mut last = None;
         for ((reader, from), upper) in self.readers.iter_mut().zip(&self.uppers).zip(uppers) {
@@ -420,7 +421,7 @@ impl Sequencer {
         last || bytes >= SNAPSHOT_BYTES || self.snapshot.elapsed() >= self.plan.snapshot
     }
 
-    /// How long nothing has to be done unless there is news.
+    /// Returns how long the sequencer may wait without a notification.
     fn patience(&self, wall: i64) -> Duration {
         let until = |deadline: EventTime| Duration::from_millis((deadline.micros() / 1000 - wall).max(1) as u64);
         self.ticks.deadline().map_or(PATIENCE, until).min(PATIENCE)

@@ -1,5 +1,5 @@
-//! Reading the views of a process that runs: asks its workers, at a tick that is published, and holds the views back so that
-//! all of them can answer for that tick.
+//! Reads the views of a running process at a published tick. Asks the workers, and holds compaction back until all of
+//! them can answer for that tick.
 //!
 //! ```text
 //! published ── Reads::at ── request ─▶ each worker that may have rows ── rows ─▶ the reader
@@ -22,7 +22,7 @@ const HISTORY: Tick = if cfg!(all(test, feature = "models")) { 2 } else { 100 };
 /// Chunks of an answer that wait to be taken. Then the worker goes on with other things.
 const CHUNKS: usize = 4;
 
-/// Where a row stands among the rows of its view: user and start of a session. Rows of other views are few, and have
+/// The place of a row among the rows of its view: user and start of a session. Rows of other views are few, and have
 /// none.
 pub type Rank = (UserKey, EventTime);
 
@@ -77,7 +77,7 @@ pub enum Unreadable {
     Gone { since: Tick },
 }
 
-/// What the workers of a process are asked.
+/// The requests to the workers of a process.
 pub struct Reads {
     state: Mutex<State>,
     upper: watch::Sender<Tick>,
@@ -110,17 +110,17 @@ impl Reads {
         Arc::new(Reads { state: Mutex::new(state), upper: watch::Sender::new(last.map_or(0, |(tick, _)| tick + 1)) })
     }
 
-    /// The next tick to be published, as it changes.
+    /// Returns the next tick to be published, as it changes.
     pub fn upper(&self) -> watch::Receiver<Tick> {
         self.upper.subscribe()
     }
 
-    /// Whether what lies there is in the views that can be read.
+    /// Returns whether the delivery of the ticket is in the views that can be read.
     pub fn has(&self, ticket: Ticket) -> bool {
         self.lock().ends.get(ticket.part as usize).is_some_and(|end| ticket.offset < *end)
     }
 
-    /// A tick is published, and its rows are in the output log.
+    /// Records that a tick is published, with its rows in the output log.
     pub fn published(&self, bound: &Bound) {
         {
             let mut state = self.lock();
@@ -174,17 +174,17 @@ impl Reads {
         Ok(Answer { tick, chunks })
     }
 
-    /// From now on the calling thread is woken when there is a request.
+    /// Wakes the calling thread from now on when there is a request.
     pub fn join(&self, worker: usize) {
         self.lock().workers[worker].thread = Some(thread::current());
     }
 
-    /// What a worker has been asked since the last call.
+    /// Returns the requests to a worker since the last call.
     pub fn requests(&self, worker: usize) -> Vec<Arc<Request>> {
         std::mem::take(&mut self.lock().workers[worker].requests)
     }
 
-    /// How far a worker that has done the ticks before `done` may forget how its views were.
+    /// Returns the tick up to which a worker may compact its views, if it has finished the ticks before `done`.
     pub fn since(&self, done: Tick) -> Tick {
         let state = self.lock();
         let since = done.saturating_sub(1).min(state.clocks.front().map_or(0, |(first, _)| *first));
@@ -198,7 +198,7 @@ impl Reads {
 }
 
 impl Request {
-    /// Whether this worker may have rows that are wanted.
+    /// Returns whether this worker may have rows that are wanted.
     fn concerns(&self, worker: usize, workers: usize) -> bool {
         self.wanted.of.as_ref().is_none_or(|Whose { users, ids }| {
             !ids.is_empty() || users.iter().any(|user| user.worker(workers) == worker as u64)

@@ -1,4 +1,4 @@
-//! Following collections: what a subscriber wants, the frames that it gets, and how they come to it.
+//! Subscriptions to collections: the query of a subscriber, its frames, and their way to it.
 //!
 //! ```text
 //! publisher ── tick ─▶ Hub ── frames ─▶ Mailbox ─▶ Subscriber ─▶ client        who keeps up

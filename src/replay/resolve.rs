@@ -8,12 +8,12 @@ use dataflows::{EventTime, Sessionless, UserKey};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What one worker's sessions come to.
+/// The totals of one worker's sessions.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Totals {
     pub users: u64,
     pub sessions: u64,
-    /// The largest end.
+    /// Returns the largest end.
     pub last: Option<EventTime>,
 }
 
@@ -56,7 +56,7 @@ pub fn ends(views: &mut Views, now: Option<EventTime>, gap: i64) -> Vec<EventTim
     ends
 }
 
-/// Whether an event at `now` would still belong to a session that ends at `end`.
+/// Returns whether an event at `now` would still belong to a session that ends at `end`.
 pub fn is_open(end: EventTime, now: EventTime, gap: i64) -> bool {
     now.micros() - end.micros() <= gap
 }

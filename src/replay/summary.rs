@@ -1,4 +1,4 @@
-//! What a replay says when it ends: [`Summary`], as one JSON object or as text for a person.
+//! The summary of a replay: [`Summary`], as one JSON object or as text for a person.
 
 use crate::text::rfc3339;
 use crate::text::{COLUMNS, DIM, Text, plural, printable, span, wrap};
@@ -54,13 +54,13 @@ pub struct Summary {
     pub sinks: u64,
 }
 
-/// A rule that no event fits, or that others go before wherever one does.
+/// A rule that no event fits, or that other rules precede for every event that fits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Unmatched {
     pub class: String,
     /// From 1, in the order of the configuration.
     pub rule: u32,
-    /// Fields that it asks and that no event has.
+    /// Fields of the rule that no event has.
     pub missing: Vec<String>,
     /// A field that is spelled almost as one of these.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,12 +79,12 @@ impl Summary {
         self.events_per_s = if self.elapsed_s > 0.0 { self.events as f64 / self.elapsed_s } else { 0.0 };
     }
 
-    /// One JSON object on one line.
+    /// Returns one JSON object on one line.
     pub fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
     }
 
-    /// For a person, within 80 columns but for the paths of outputs.
+    /// Writes the text for a person, within 80 columns except for the paths of outputs.
     pub fn render(&self, color: bool) -> String {
         let mut table = Table { text: Text::new(color), width: self.label_width(), digits: self.number_width() };
         // Writing into a string does not fail.
@@ -193,7 +193,7 @@ impl Summary {
         if more > 0 { table.count(&format!("  {} more", HumanCount(more)), 0, "") } else { Ok(()) }
     }
 
-    /// By falling number of events, then by name.
+    /// Returns the classes by falling number of events, then by name.
     fn largest_classes(&self) -> Vec<(&str, u64)> {
         let mut classes: Vec<_> = self.classes.iter().map(|(class, events)| (class.as_str(), *events)).collect();
         classes.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
@@ -258,7 +258,7 @@ impl Table {
         writeln!(self.text.out)
     }
 
-    /// Only if there are any.
+    /// Writes the line only if the count is not 0.
     fn some(&mut self, label: &str, count: u64, remark: &str) -> fmt::Result {
         if count > 0 { self.count(&format!("  {label}"), count, remark) } else { Ok(()) }
     }
@@ -318,7 +318,7 @@ fn shorten(name: &str) -> String {
     }
 }
 
-/// A measurement: as exact as a person wants it.
+/// Returns a measurement: as exact as a person wants it.
 fn elapsed(seconds: f64) -> String {
     if seconds < 60.0 {
         return format!("{seconds:.2} s");

@@ -1,4 +1,4 @@
-//! One worker's loop of a replay: takes chunks, decodes them into the graph, and hands over the views when all is done.
+//! The loop of one worker of a replay: takes chunks, decodes them into the graph, and hands over the views at the end.
 
 use crate::error::Error;
 use crate::plan::Plan;
@@ -13,11 +13,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use timely::worker::Worker;
 
-/// Ticks that may be under way at once: enough to hide the round trips of progress, few enough to bound what waits in
-/// the operators.
+/// The number of ticks that may be in flight: enough to hide the round trips of progress, few enough to bound the
+/// records that wait in the operators.
 const IN_FLIGHT: Tick = 3;
 
-/// What one worker counted on its way.
+/// The counts of one worker.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// Events that held one path both dotted and nested.
@@ -26,7 +26,7 @@ pub struct Tally {
     pub outside: u64,
     /// Users, types and carried texts that were cut.
     pub texts_cut: u64,
-    /// Fields that rules ask and that some event has: by index in the plan.
+    /// Fields of rules that some event has, by index in the plan.
     pub fields: BTreeSet<usize>,
     /// Rules that give some event its class: by their order.
     pub rules: BTreeSet<u32>,
@@ -37,12 +37,12 @@ pub struct Tally {
     pub conflicts: Vec<Position>,
 }
 
-/// Where a worker puts what it meets on its way. An error ends the worker's part in the run.
+/// Receives the dead letters and counts of a worker. An error ends the worker's part in the run.
 pub trait Observer {
     fn dead_letter(&mut self, letter: &DeadLetter) -> Result<(), Error>;
-    /// After each chunk: how many events it had.
+    /// Records the number of events of a chunk.
     fn decoded(&mut self, events: u64);
-    /// Whether another worker has failed, so that going on is in vain.
+    /// Returns whether another worker has failed, so that going on is in vain.
     fn stopped(&self) -> bool;
 }
 

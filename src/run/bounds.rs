@@ -1,4 +1,4 @@
-//! How much of a tick is in memory at once, and how long one may take: constants, which tests make small.
+//! Bounds of a tick, in memory and in time: constants, which tests make small.
 
 use crate::error::Error;
 use crate::worker::MEMORY_BYTES;

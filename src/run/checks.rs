@@ -1,4 +1,4 @@
-//! What a start refuses before it opens a data folder.
+//! The checks of a start before it opens a data folder.
 
 use crate::config::tokens;
 use crate::error::Error;

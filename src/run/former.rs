@@ -1,16 +1,16 @@
-//! Fingerprints as releases up to 0.1.0 wrote them: of the text that `Debug` printed of their structs. Frozen here, so that
-//! their data folders open whatever becomes of those structs. Nothing new is written in this form.
+//! Fingerprints as releases up to 0.1.0 wrote them: hashes of the text that `Debug` printed. They are frozen here, so
+//! that older data folders open after any change of those structs. Nothing new is written in this form.
 
 use crate::fingerprint::hex;
 use crate::plan::Plan;
 use headwater_decode::spec;
 use std::fmt;
 
-/// What both constants were then.
+/// The value of both constants at that time.
 const SEMANTICS: u32 = 1;
 const IDENTITY: u8 = 1;
 
-/// As the control partition holds it.
+/// Returns the fingerprint as the control partition holds it.
 pub(super) fn program_of(plan: &Plan) -> [u8; 32] {
     let sources: Vec<_> = plan
         .sources
@@ -20,7 +20,7 @@ pub(super) fn program_of(plan: &Plan) -> [u8; 32] {
     *blake3::hash(format!("{:?}", (SEMANTICS, IDENTITY, sources, sessions_of(plan))).as_bytes()).as_bytes()
 }
 
-/// As snapshots hold it.
+/// Returns the fingerprint as snapshots hold it.
 pub(super) fn states_of(plan: &Plan) -> String {
     hex(blake3::hash(format!("{:?}", (SEMANTICS, IDENTITY, sessions_of(plan))).as_bytes()).as_bytes())
 }

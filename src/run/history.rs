@@ -1,6 +1,5 @@
-//! What earlier starts have left in the control partition: the numbers of sources, what was defined, and by which program was
-//! computed.
-//! Says whether this program can go on from there.
+//! Reads the control partition that earlier starts have written: the numbers of sources, the definitions, and the
+//! programs. Decides whether this program can go on from there.
 
 use super::program::{check_states, former_program_of, program_of, states_of};
 use crate::error::Error;
@@ -28,16 +27,17 @@ pub struct History {
     /// Everything that was published last was by this program.
     pub same_program: bool,
     pub memory: Memory,
-    /// What was and is defined, with the offset in the control partition from which on it holds; the last is in force.
+    /// The definitions of all times, each with the offset in the control partition from which it holds. The last one is
+    /// in force.
     pub definitions: Vec<(u64, Definitions)>,
-    /// How far files had been read.
+    /// The cursors of followed files.
     pub cursors: Cursors,
 }
 
-/// What a snapshot holds beside the root states.
+/// The data of a snapshot beside the root states.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Memory {
-    /// What the root states depend on: see [`states_of`].
+    /// The fingerprint of everything that the root states depend on: see [`states_of`].
     pub states: String,
     /// Version of the rows of root states.
     #[serde(default = "first_rows")]
@@ -118,7 +118,7 @@ impl History {
     }
 }
 
-/// What a snapshot holds, in the form in which the next one is written.
+/// Returns the data of a snapshot, in the form in which the next one is written.
 fn remembered(extra: &[u8], plan: &Plan) -> Result<Memory, Error> {
     let memory: Memory = serde_json::from_slice(extra).map_err(Error::run("read the snapshot"))?;
     check_states(&memory.states, plan).map_err(|(what, help)| Error::usage(what, help))?;
@@ -132,7 +132,7 @@ fn remembered(extra: &[u8], plan: &Plan) -> Result<Memory, Error> {
     Ok(Memory { states: states_of(plan), ..memory })
 }
 
-/// The cursors of what the queue holds and the snapshot does not.
+/// Adds the cursors of deliveries that are in the queue and not in the snapshot.
 fn add_delivered(log: &Log, snapshot: Option<&Generation>, cursors: &mut Cursors) -> Result<(), Error> {
     let failed = || Error::run("read the queue");
     let taken = snapshot.map(|snapshot| log.remap.reader().binding(snapshot.tick)).transpose().map_err(failed())?;

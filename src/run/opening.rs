@@ -1,10 +1,10 @@
-//! Opens what lies in the data folder: first the lock, so that a process that is refused has changed nothing; then the
-//! space that a full disk needs, the epoch, the log, and what earlier starts have left.
+//! Opens the data folder. First comes the lock, so that a refused process has changed nothing. Then come the reserve,
+//! the epoch, the log, and the records of earlier starts.
 //!
 //! ```text
 //! lock ─▶ reserve ─▶ EPOCH ─▶ log ─▶ snapshots ─▶ control partition ─▶ HISTORY ─▶ events are taken
 //! ```
-//! Each step is durable before the next one, and can be done again: a start that is killed anywhere leaves a folder that
+//! Each step is durable before the next one, and is idempotent. So a start that is killed anywhere leaves a folder that
 //! the next one opens.
 
 use super::PARTS;
@@ -98,9 +98,10 @@ fn refuse_lost(folder: &Path) -> Result<(), Error> {
     found.map_or(Ok(()), |what| Err(Error::usage(what, ANEW)))
 }
 
-/// How to begin anew on purpose.
-pub(crate) const ANEW: &str = "put the whole folder back from a backup, as its files belong together. To begin anew, \
-                               with no events and no sessions, name another data_dir or remove this one as a whole";
+/// How to begin with an empty folder on purpose.
+pub(crate) const ANEW: &str = "put the whole folder back from a backup, as its files belong together. To begin with \
+                               nothing, with no events and no sessions, name another data_dir or remove this one as \
+                               a whole";
 
 /// Says what is missing of a log that has been here, if anything is. A start would take the rest for a new log, and lose
 /// what was acknowledged in silence. Outputs and snapshots are not among it: the log says whether it can do without.

@@ -1,4 +1,4 @@
-//! Fingerprints of what computes: the program that makes rows of events, and the part of it that root states depend on.
+//! Fingerprints of the program that turns events into rows, and of the part of it that root states depend on.
 
 use crate::fingerprint::{Canonical, hex};
 use crate::plan::{Plan, SourcePlan};
@@ -16,7 +16,7 @@ const STATES: u64 = 1;
 const FORMER_SEMANTICS: u64 = 1;
 const FORMER_STATES: u64 = 1;
 
-/// The fingerprint of everything that decides what is computed from the same events.
+/// Returns the fingerprint of everything that decides what is computed from the same events.
 pub(super) fn program_of(plan: &Plan) -> [u8; 32] {
     let mut to = Canonical::new("headwater program v2");
     to.number(SEMANTICS).number(u64::from(dataflows::identity::VERSION));
@@ -25,12 +25,13 @@ pub(super) fn program_of(plan: &Plan) -> [u8; 32] {
     to.finish()
 }
 
-/// The same program's fingerprint as releases up to 0.1.0 wrote it; `None` if this one computes something else.
+/// Returns the same program's fingerprint as releases up to 0.1.0 wrote it; `None` if this one computes something else.
 pub(super) fn former_program_of(plan: &Plan) -> Option<[u8; 32]> {
     (SEMANTICS == FORMER_SEMANTICS).then(|| super::former::program_of(plan))
 }
 
-/// What root states depend on, with the version of the fingerprint: with other settings they would mean something else.
+/// Returns the fingerprint of everything that root states depend on, with its version. With other settings they would
+/// mean something else.
 pub(super) fn states_of(plan: &Plan) -> String {
     let mut to = Canonical::new("headwater states v2");
     to.number(STATES).number(u64::from(dataflows::identity::VERSION));
@@ -38,7 +39,7 @@ pub(super) fn states_of(plan: &Plan) -> String {
     format!("v2-{}", hex(&to.finish()))
 }
 
-/// Whether a snapshot with these `states` can be gone on from.
+/// Checks that a start can go on from a snapshot with these `states`.
 ///
 /// # Errors
 /// What is wrong, and what can be done.
@@ -58,7 +59,7 @@ pub(super) fn check_states(states: &str, plan: &Plan) -> Result<(), (&'static st
     }
 }
 
-/// How sessions are made, whatever else the plan has: tests and rules are data.
+/// Adds the settings that make sessions. Tests and rules are data, so they are not part of it.
 fn sessions(to: &mut Canonical, plan: &Plan) {
     let sessions = &plan.sessions;
     to.signed(sessions.gap);
@@ -165,7 +166,7 @@ carry = ["page", "price"]
         );
     }
 
-    /// What the configuration can say of events and sessions is in the fingerprint, and nothing else is.
+    /// The fingerprint covers every setting of events and sessions, and nothing else.
     #[test]
     fn each_setting_that_computes_otherwise_gives_another_program() {
         let original = program_of(&plan(LARGE));

@@ -1,5 +1,5 @@
-//! What all workers have of a tick -> one block of the output log, then readers and subscribers. A thread of its own, so that
-//! no worker waits for a disk.
+//! Rows of all workers for a tick -> one block of the output log. Then notifies readers and subscribers. It is a thread
+//! of its own, so that no worker waits for a disk.
 
 use super::{fail, spawn as thread};
 use crate::error::Error;
@@ -44,7 +44,7 @@ impl Publisher {
         thread("publisher", move || self.run(&ticks).map_err(|error| -> Error { fail(&error) }))
     }
 
-    /// Until there is no worker any more.
+    /// Runs until there is no worker any more.
     fn run(self, ticks: &Receiver<Vec<Published>>) -> Result<(), Error> {
         let mut progress = false;
         while let Ok(first) = ticks.recv() {
@@ -73,7 +73,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// A tick can be read.
+    /// Notifies readers that a tick can be read.
     fn tell(&self, Whole { bound, arrivals, rows, output }: Whole) {
         let wall = wall_ms();
         for Arrival { received_ms, newest_ms } in arrivals {
@@ -95,7 +95,8 @@ impl Publisher {
         self.hub.put(Fresh { tick: bound.tick, blocks });
     }
 
-    /// A published tick is a fact: computed again it has to be the same, whatever the number of workers then and now.
+    /// Compares a tick that was computed again with the published one. They have to be equal, at any number of workers
+    /// then and now.
     fn compare(&self, tick: Tick, again: &[Published]) -> Result<(), Error> {
         if !self.same_program {
             return Ok(());
@@ -122,7 +123,7 @@ impl Publisher {
     }
 }
 
-/// Whether both have the same rows. Ends at the first one that differs.
+/// Returns whether both have the same rows. Ends at the first one that differs.
 fn equal<R: PartialEq>(
     mut one: impl Iterator<Item = Result<R, LogError>>,
     mut other: impl Iterator<Item = Result<R, LogError>>,
@@ -136,7 +137,7 @@ fn equal<R: PartialEq>(
     }
 }
 
-/// What all workers publish of a tick.
+/// The rows of all workers for a tick.
 struct Whole {
     bound: Arc<Bound>,
     arrivals: Vec<Arrival>,
@@ -175,7 +176,7 @@ impl Joined {
     }
 }
 
-/// What is durable already is not appended again: after an attempt for which there was no space.
+/// Appends the ticks that are not durable yet. Some may be, after an attempt that found no space.
 fn append(batch: &[Whole], outputs: &OutputLog) -> Result<(), LogError> {
     let next = outputs.next(WRITER);
     batch.iter().filter(|whole| whole.bound.tick >= next).try_for_each(|whole| match &whole.output {

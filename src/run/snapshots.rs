@@ -1,5 +1,5 @@
-//! What the workers contribute at a snapshot's tick -> one snapshot, and what may be forgotten after it. A thread of its
-//! own: workers hand over what changed and go on.
+//! Contributions of the workers at a snapshot's tick -> one snapshot. Then releases the log behind it. It is a thread
+//! of its own: workers hand over their changes and go on.
 
 use super::history::Memory;
 use super::{fail, spawn};
@@ -26,7 +26,7 @@ pub(super) struct Snapshots {
     pub metrics: Arc<Metrics>,
     pub reserve: Arc<Reserve>,
     pub workers: usize,
-    /// What is kept of the output log.
+    /// The bounds of the output log.
     pub retention: Retention,
     pub program: [u8; 32],
     pub memory: Memory,

@@ -1,5 +1,5 @@
-//! The process that looks after the one that works: starts it again when it fails, passes signals on, gives up when it
-//! fails again and again.
+//! The supervisor: starts the working process again when it fails, passes signals on, and gives up after repeated
+//! failures.
 
 use crate::ending::end;
 use crate::error::Error;
@@ -18,9 +18,9 @@ use tracing_subscriber::EnvFilter;
 const SUPERVISED: &str = "HEADWATER_SUPERVISED";
 /// It failed again and again (EX_TEMPFAIL of sysexits.h).
 const EXIT_GIVEN_UP: u8 = 75;
-/// Nobody is there to see it.
+/// Exit code that no parent sees.
 const EXIT_ALONE: i32 = 1;
-/// So many failures within so long, and nothing new published, are too many.
+/// After this number of failures within [`WITHIN`], with nothing new published, the supervisor gives up.
 const FAILURES: usize = 5;
 const WITHIN: Duration = Duration::from_secs(60);
 /// Before it is started again: at first, and at most.
@@ -30,7 +30,7 @@ pub fn is_supervised() -> bool {
     std::env::var_os(SUPERVISED).is_some()
 }
 
-/// Where log lines go: standard error. `HEADWATER_LOG` says which ones, as `info` or `headwater::server=debug`.
+/// Sends log lines to standard error. `HEADWATER_LOG` says which ones, as `info` or `headwater::server=debug`.
 pub fn log_lines(json: bool) {
     let filter = EnvFilter::try_from_env("HEADWATER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let color = !json && crate::text::wants_color();
@@ -70,8 +70,8 @@ impl<W: Write> Write for OneLine<W> {
     }
 }
 
-/// The kernel kills this process when the one that looks after it ends, so that no two work on one folder. If that has
-/// ended before the kernel was told, this process ends at once.
+/// Makes the kernel kill this process when its supervisor ends, so that no two processes work on one folder. If that
+/// has ended before this call, this process ends at once.
 pub fn end_with_parent() {
     let Ok(parent) = std::env::var(SUPERVISED) else { return };
     if set_parent_process_death_signal(Some(Signal::KILL)).is_err() {
@@ -103,7 +103,7 @@ pub fn supervise() -> Result<ExitCode, Error> {
         let Attended { ended, asked, progress } = attend(&mut child, &mut signals).map_err(failed())?;
         match ended.code() {
             Some(0..=2) => return Ok(ExitCode::from(ended.code().unwrap_or(0) as u8)),
-            // It had not come so far as to look for signals: nothing was under way.
+            // It had not begun to handle signals, so nothing was in flight.
             None if asked && matches!(ended.signal(), Some(SIGTERM | SIGINT)) => return Ok(ExitCode::SUCCESS),
             _ if asked => return Ok(ExitCode::from(1)),
             _ => {}

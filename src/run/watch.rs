@@ -1,4 +1,4 @@
-//! The threads that look after the others: signals, progress, readiness, and files that are followed.
+//! The threads that watch the others: signals, progress, readiness, and followed files.
 
 use super::history::History;
 use super::spawn;
@@ -19,11 +19,11 @@ use std::sync::Arc;
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-/// How often followed files are looked at.
+/// The time between two looks at followed files.
 const POLL: Duration = Duration::from_millis(200);
 
-/// Ends the process when a tick is not done for longer than `stuck` and no worker gives a sign of life, so that its
-/// supervisor starts it again.
+/// Ends the process when a tick is not done for longer than `stuck` and no worker gives a sign of life. Its supervisor
+/// then starts it again.
 pub(super) fn progress(ticks: &Arc<Ticks>, stuck: Duration) {
     let ticks = Arc::clone(ticks);
     spawn("watchdog", move || -> Result<(), Error> {
@@ -40,7 +40,7 @@ pub(super) fn progress(ticks: &Arc<Ticks>, stuck: Duration) {
     });
 }
 
-/// What was seen of the ticks under way.
+/// The state of the ticks in flight at the last look.
 pub(crate) struct Watchdog {
     stuck: Duration,
     /// The oldest tick, signs of life, since when that is so.
@@ -63,7 +63,8 @@ impl Watchdog {
     }
 }
 
-/// Name and state (proc(5): R computes, D waits for a disk, S for something else) of each thread of this process.
+/// Returns name and state (proc(5): R computes, D waits for a disk, S for something else) of each thread of this
+/// process.
 fn threads() -> Vec<String> {
     let thread = |task: std::io::Result<std::fs::DirEntry>| {
         let stat = std::fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
@@ -92,7 +93,7 @@ pub(super) fn space(reserve: Arc<Reserve>) {
     });
 }
 
-/// On SIGTERM or SIGINT no more is taken in.
+/// Stops the intake on SIGTERM or SIGINT.
 pub(super) fn signals(status: &Arc<Status>, intake: &Arc<Intake>) -> Result<(), Error> {
     let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(Error::run("handle signals"))?;
     let (status, intake) = (Arc::clone(status), Arc::clone(intake));
@@ -107,8 +108,8 @@ pub(super) fn signals(status: &Arc<Status>, intake: &Arc<Intake>) -> Result<(), 
     Ok(())
 }
 
-/// Ready once the ticks before `recovered` are done and the views can be read. In a new data folder that takes the first
-/// tick, which takes what is defined, and no events.
+/// Sets the phase to ready when the ticks before `recovered` are done and the views can be read. In a new data folder
+/// that takes the first tick, which takes what is defined, and no events.
 pub(super) fn ready(ticks: &Arc<Ticks>, recovered: Tick, reads: &Arc<Reads>, status: &Arc<Status>, started: Instant) {
     let (ticks, reads, status) = (Arc::clone(ticks), Arc::clone(reads), Arc::clone(status));
     spawn("readiness", move || {
@@ -122,7 +123,7 @@ pub(super) fn ready(ticks: &Arc<Ticks>, recovered: Tick, reads: &Arc<Reads>, sta
     });
 }
 
-/// A thread for each source of files, which delivers what is new in them until the intake is drained.
+/// Starts a thread for each source of files. It delivers new records until the intake is drained.
 pub(super) fn follow(
     plan: &Plan,
     history: &History,

@@ -1,4 +1,4 @@
-//! Who may do what, and how often: bearer tokens, their scopes and rates, and the web pages that may post.
+//! Access: bearer tokens, their scopes and rates, and the web pages that may post.
 
 use super::problem::Problem;
 use super::rate::Bucket;
@@ -11,13 +11,13 @@ use std::time::Instant;
 use subtle::ConstantTimeEq;
 
 pub(super) struct Access {
-    /// `None`: nobody needs a token.
+    /// `None`: no client needs a token.
     callers: Option<Vec<Caller>>,
     anonymous: Caller,
     origins: Vec<String>,
 }
 
-/// Whoever holds one token.
+/// The holder of one token.
 pub(super) struct Caller {
     /// `None`: all who come without one.
     token: Option<Token>,
@@ -34,10 +34,10 @@ impl Access {
         }
     }
 
-    /// Who sends a request with these headers.
+    /// Returns the sender of a request with these headers.
     ///
     /// # Errors
-    /// 401 if that cannot be told; 403 for a web page that may not send any.
+    /// 401 if the sender is unknown; 403 for a web page that may not send any.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Result<&Caller, Problem> {
         // Browsers send simple requests to anywhere, without asking first. Without this, any page that a developer
         // visits could post to their own machine.
@@ -64,7 +64,7 @@ impl Access {
 }
 
 impl Caller {
-    /// The name of the token.
+    /// Returns the name of the token.
     pub(super) fn name(&self) -> &str {
         self.token.as_ref().map_or("", |token| &token.name)
     }
@@ -114,7 +114,7 @@ fn unauthorized(challenge: &'static str, message: &str) -> Problem {
     problem.header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }
 
-/// The token of `Bearer TOKEN`.
+/// Returns the token of `Bearer TOKEN`.
 fn bearer(value: &HeaderValue) -> Option<&[u8]> {
     let (scheme, token) = value.as_bytes().split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii()).filter(|token| !token.is_empty())

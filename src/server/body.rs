@@ -13,11 +13,12 @@ use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// What is decompressed at a time: how far the result can be above the limit before that is noticed.
+/// The number of bytes that are decompressed at a time. The result can exceed the limit by this much before that is
+/// noticed.
 const STEP: u64 = 64 << 10;
 /// Window that any zstd decoder of HTTP has to have (RFC 9659): no larger one is allocated for a small body.
 const ZSTD_WINDOW_LOG: u32 = 23;
-/// What is read of a body that is refused already, so that the client hears why, and for how long.
+/// The bytes that are read of a refused body, so that the client gets the reason, and the time for that.
 const LINGER_BYTES: usize = 4 << 20;
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -103,8 +104,8 @@ pub(super) async fn read(body: &mut Body, limit: usize, patience: Duration, budg
     Ok(held)
 }
 
-/// The body as it was before it was compressed: at most `limit` bytes, whatever it claims. Takes memory for little more
-/// than that, and computes.
+/// Returns the body as it was before it was compressed: at most `limit` bytes, whatever it claims. Takes memory for
+/// little more than that, and computes.
 ///
 /// # Errors
 /// 400, 413, 503.
@@ -143,7 +144,7 @@ pub(super) async fn refuse(headers: &HeaderMap, body: &mut Body, problem: Proble
 }
 
 /// Reads on for a moment, although the answer is known: a connection that is closed while the client still sends loses
-/// the answer. Not if the client waits to be told to send.
+/// the answer. Not if the client waits for a signal to send.
 async fn linger(headers: &HeaderMap, body: &mut Body) {
     if headers.contains_key(EXPECT) {
         return;
@@ -158,7 +159,7 @@ async fn linger(headers: &HeaderMap, body: &mut Body) {
     let _ = timeout(LINGER, draining).await;
 }
 
-/// The next piece of a body, as it arrives.
+/// Returns the next piece of a body, as it arrives.
 async fn next(body: &mut Body) -> Option<Result<Bytes, axum::Error>> {
     loop {
         match poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await? {
@@ -208,8 +209,8 @@ mod tests {
         (sender, reading)
     }
 
-    /// 133 MB of bodies that never ended took the whole budget for as long as they were let, and 28 % of what a good client
-    /// posted meanwhile got `busy`.
+    /// 133 MB of bodies that never ended took the whole budget until their time-out. During that time, 28 % of the
+    /// posts of a good client got `busy`.
     #[tokio::test]
     async fn bodies_that_are_held_open_make_room_for_one_that_comes() {
         let budget = Budget::new(1000, Duration::ZERO);

@@ -1,4 +1,5 @@
-//! Bytes that all bodies of requests may take together: when they run out, the slowest body under way is given up first.
+//! The bytes that all bodies of requests may take together. When they run out, the slowest body in flight is given up
+//! first.
 //!
 //! So bodies that are held open take nothing from clients that send at once, however many there are.
 
@@ -33,7 +34,7 @@ struct Reading {
     given_up: Arc<Notify>,
 }
 
-/// What one body takes of the budget, until it is dropped.
+/// The share of one body in the budget. Dropping it gives the share back.
 #[derive(Debug)]
 pub(super) struct Share {
     budget: Budget,
@@ -126,7 +127,7 @@ impl Drop for Share {
 }
 
 impl Room {
-    /// The body under way with the fewest bytes a second, of those that have been read for long enough.
+    /// Returns the body in flight with the fewest bytes a second, among the bodies that have been read for long enough.
     fn slowest(&self, now: Instant) -> Option<u64> {
         let slow = self.shares.iter().filter_map(|(id, taken)| {
             let age = now.saturating_duration_since(taken.reading.as_ref()?.since);
@@ -149,7 +150,7 @@ fn busy() -> Problem {
     Problem::later("busy", "too many events are being received")
 }
 
-/// The answer to a body that is given up.
+/// Returns the answer to a body that is given up.
 pub(super) fn given_up() -> Problem {
     Problem::later("busy", "the body came too slowly while there was no room for others")
 }

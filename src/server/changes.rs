@@ -27,7 +27,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// What a browser's EventSource resumes with.
+/// The header with which a browser's EventSource resumes.
 pub(super) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 const PARAMETERS: [&str; 10] =
@@ -67,7 +67,7 @@ async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body
     of_history(shared, &parameters, from)?;
     let snapshot = parameters.flag("snapshot")?;
     let start = match (token, from) {
-        // Whoever resumes has what a snapshot would say.
+        // A client that resumes already has the rows of a snapshot.
         (Some(token), _) => Start::From(resumed(shared, token, &query, upper)?),
         (None, Some(from)) if snapshot == Some(true) => {
             let message = format!("a snapshot is of now: leave out `snapshot`, or `from={from}`");
@@ -108,7 +108,7 @@ async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body
     Ok((headers, Body::from_stream(pieces)).into_response())
 }
 
-/// What is asked for.
+/// Returns the query of the parameters.
 ///
 /// # Errors
 /// 400.
@@ -135,7 +135,7 @@ fn encoding(headers: &HeaderMap) -> Encoding {
     if headers.get_all(ACCEPT).iter().any(events) { Encoding::Events } else { Encoding::Lines }
 }
 
-/// The tick that a token goes on with.
+/// Returns the tick that a token goes on with.
 ///
 /// # Errors
 /// 400, 409, 410.
@@ -180,7 +180,7 @@ pub(super) fn of_history(shared: &Shared, parameters: &Parameters, upper: Option
     }
 }
 
-/// A tick from which on all changes can be had.
+/// Returns a tick from which on all changes can be had.
 ///
 /// # Errors
 /// 400, 410.
@@ -222,7 +222,7 @@ pub(super) fn unreadable(unreadable: Unreadable) -> Problem {
             Problem::new(StatusCode::BAD_REQUEST, "as_of", message)
         }
         Unreadable::Gone { since } => {
-            let message = format!("the rows before tick {since} cannot be told from later ones any more");
+            let message = format!("the rows before tick {since} can no longer be read");
             Problem::new(StatusCode::GONE, "as_of", message).since(since)
         }
     }

@@ -1,5 +1,5 @@
-//! Which events of a body are good, by the very decoder that will read them in the graph: what is rejected here has the
-//! reason that its dead letter will have there.
+//! Finds the good events of a body with the decoder of the graph. So a rejection has the reason of the later dead
+//! letter.
 
 use crate::plan::Plan;
 use dataflows::Position;
@@ -17,7 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 /// Rejected records that an answer lists; of the others it says how many there are.
 const LISTED: usize = 100;
 
-/// What is wrong with the records of a body.
+/// The faults of the records of a body.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Rejections {
     #[serde(rename = "rejected")]
@@ -41,7 +41,7 @@ pub(super) struct Verdict {
     pub rejected: Rejections,
 }
 
-/// How the records of a body lie. `lines`: the client says that they are lines.
+/// Returns the framing of a body. `lines`: the client says that they are lines.
 pub(super) fn framing_of(lines: bool, body: &[u8]) -> Framing {
     let text = body.trim_ascii();
     let first = memchr(b'\n', text).map_or(text, |end| &text[..end]);
@@ -78,7 +78,7 @@ pub(super) fn check(decoder: &mut Decoder, source: u16, framing: Framing, body: 
 struct Tally {
     accepted: u64,
     rejected: u64,
-    /// Where the first of these begin, and what is wrong with them.
+    /// The places of the first of these, with their faults.
     listed: Vec<(usize, Fault)>,
 }
 

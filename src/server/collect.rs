@@ -1,7 +1,7 @@
-//! `POST /v1/events`: takes a body of events, and says so when it is durable.
+//! `POST /v1/events`: takes a body of events, and answers when it is durable.
 //!
-//! A body is stored as one delivery, as it came but for its compression, if any event in it is good. Those that are not
-//! are told at once, and become dead letters in the graph.
+//! If any event of a body is good, the body is stored as one delivery, as it came except for its compression. The
+//! answer lists the bad events, and they become dead letters in the graph.
 
 use super::Shared;
 use super::access::Caller;
@@ -96,7 +96,7 @@ async fn take(shared: &Arc<Shared>, parts: &Parts, body: &mut axum::body::Body) 
     stored
 }
 
-/// The plan's number of the source that is posted to, if the caller may.
+/// Returns the plan's number of the source that is posted to, if the caller may.
 ///
 /// # Errors
 /// 400, 403, 404.
@@ -182,7 +182,7 @@ impl Checked {
         Delivery { source, format: Format::Json, framing, header: None, cursor: None, events: self.events() }
     }
 
-    /// The answer, as the events are durable or refused.
+    /// Returns the answer, as the events are durable or refused.
     fn receipt(self, shared: &Shared, arrived: Instant, ticket: Result<Ticket, Refusal>) -> Result<Receipt, Problem> {
         let ticket = ticket.map_err(|refusal| refused(shared, refusal))?;
         if shared.full.swap(false, Ordering::Relaxed) {
@@ -230,7 +230,7 @@ fn checked(
     Ok(Checked { body, from, framing, verdict })
 }
 
-/// The answer, if there is one to give.
+/// Returns the answer, if there is one.
 fn refused(shared: &Shared, refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Busy => Problem::later("busy", "too many events wait to be processed"),

@@ -1,4 +1,4 @@
-//! `GET /v1/collections`: what can be followed and read.
+//! `GET /v1/collections`: lists the collections.
 
 use super::Shared;
 use super::access::Caller;
@@ -33,7 +33,7 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap) 
     Ok(([(CACHE_CONTROL, "no-store")], Json(json!({ "collections": collections }))))
 }
 
-/// What stands for a collection in a path.
+/// The name of a collection in a path.
 pub(super) struct Name(pub String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Name {
@@ -47,7 +47,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     }
 }
 
-/// The collection of this name, if the caller may read it now.
+/// Returns the collection of this name, if the caller may read it now.
 ///
 /// # Errors
 /// 403, 404, 429, 503.

@@ -1,5 +1,5 @@
-//! From a socket to requests: accepts connections, bounds how many there are and how long each may take, and lets those
-//! under way finish at the end.
+//! From a socket to requests: accepts connections, bounds their number and the time of each, and lets requests in
+//! flight finish at the end.
 
 use super::seats::{Seat, Seats, Taken};
 use super::threads::Place;
@@ -39,10 +39,10 @@ const HEADERS: usize = 64;
 const OTHER_FILES: u64 = 1024;
 /// When the system has no more file descriptors, accepting begins again after this.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long the first request of a connection is waited for when the server stops.
+/// The time for which a stopping server waits for the first request of a connection.
 const FIRST: Duration = Duration::from_secs(1);
 
-/// Who is at the other end.
+/// The client of a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub address: SocketAddr,
@@ -50,13 +50,13 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// From now on the client may take nothing for so long.
+    /// Sets the time for which the client may take nothing.
     pub(super) fn wait(&self, patience: Duration) {
         self.link.patience_ms.store(patience.as_millis() as u64, Ordering::Relaxed);
     }
 }
 
-/// What the task of a connection and its stream tell each other.
+/// The state that the task of a connection and its stream share.
 #[derive(Debug)]
 struct Link {
     /// How long the client may take nothing.
@@ -86,7 +86,7 @@ pub(super) async fn serve(
         .max_headers(HEADERS)
         .keep_alive(true);
     let (stop, stopping) = watch::channel(());
-    // The stream blocks nobody, and is known to no runtime.
+    // The stream blocks no thread, and is known to no runtime.
     let begin = |stream: std::net::TcpStream, peer, taken: Taken| {
         let Some(place) = Place::emptiest(&places) else { return };
         // Without it, an answer may wait for the client's acknowledgement of an earlier packet.
@@ -207,7 +207,7 @@ pub(super) fn raise_file_limit(connections: usize) -> usize {
     usize::try_from(possible).unwrap_or(usize::MAX).clamp(1, connections)
 }
 
-/// Tells the requests of a connection where they come from, and its seat when there is one under way.
+/// Gives the requests of a connection their origin, and the seat its state: whether a request is in flight.
 struct Served {
     peer: Peer,
     seat: Arc<Seat>,
@@ -271,7 +271,7 @@ struct Patient {
     instead: Option<Instead>,
 }
 
-/// What is written where hyper answers by itself and says nothing: to heads that it cannot read.
+/// Replaces hyper's own empty answers to heads that it cannot read.
 struct Instead {
     answer: Vec<u8>,
     written: usize,

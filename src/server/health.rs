@@ -1,4 +1,4 @@
-//! How the process is: for load balancers, for Prometheus, for people.
+//! The state of the process: for load balancers, for Prometheus, for people.
 
 use super::Shared;
 use super::problem::Problem;
@@ -20,7 +20,7 @@ pub(super) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// It takes events, and what it publishes is current.
+/// Returns whether the process takes events and its published ticks are current.
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Result<&'static str, Problem> {
     match shared.services.status.phase() {
         Phase::Ready => Ok("ready\n"),

@@ -1,8 +1,8 @@
-//! Which names a request may address: a page of another site whose name resolves to this machine is refused (DNS
+//! Checks the name that a request addresses. Refuses a page of another site whose name resolves to this machine (DNS
 //! rebinding).
 //!
 //! A browser sends the name in its address bar as `Host`, whatever address that resolves to. So a page of
-//! `evil.example` that points its name to 127.0.0.1 may read the answers, as for the browser they are of its own origin.
+//! `evil.example` that points its name to 127.0.0.1 could read the answers: the browser takes them for its own origin.
 //! An IP literal and `localhost` cannot be pointed elsewhere, and configured names are the operator's.
 
 use super::Shared;

@@ -1,5 +1,5 @@
-//! The parameters of a query, each of which is known: in the query string of a `GET`, or as JSON in the body of a `POST`,
-//! which may be longer.
+//! The parameters of a query: in the query string of a `GET`, or as JSON in the body of a `POST`, which may be longer.
+//! Unknown parameters are errors.
 
 use super::problem::Problem;
 use super::{Shared, body};
@@ -57,7 +57,7 @@ impl Parameters {
         Ok(Parameters(all))
     }
 
-    /// The last one of a name.
+    /// Returns the last one of a name.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.all(name).last()
     }
@@ -85,12 +85,12 @@ impl Parameters {
     }
 }
 
-/// A parameter that cannot be read.
+/// Returns the error for a parameter that cannot be read.
 pub(super) fn wrong(name: &'static str, value: &str, wanted: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, name, format!("`{name}` is {wanted}, not `{value}`"))
 }
 
-/// The members of an object: texts, numbers and flags; a list of keys, or of columns.
+/// Returns the members of an object: texts, numbers and flags; a list of keys, or of columns.
 fn of_json(bytes: &[u8]) -> Result<Vec<(String, String)>, Problem> {
     let wrong = |error| bad(format!("the body is no JSON object with parameters: {error}"));
     let object: Map<String, Value> = serde_json::from_slice(bytes).map_err(wrong)?;

@@ -1,5 +1,4 @@
-//! Every answer that is no success: `{"error":{"code":"…","message":"…"}}` with its status. Codes are part of the
-//! interface.
+//! Every error answer: `{"error":{"code":"…","message":"…"}}` with its status. Codes are part of the interface.
 
 use super::check::Rejections;
 use axum::Json;
@@ -39,13 +38,13 @@ impl Problem {
         Problem { status, code, message: message.into(), headers: Vec::new(), rejected: None, oldest: None }
     }
 
-    /// The same request may succeed later. Nothing was stored, but where there was no space: see
-    /// [`crate::queue::intake::Intake::append`].
+    /// Returns an error after which the same request may succeed later. Nothing was stored, except where there was no
+    /// space: see [`crate::queue::intake::Intake::append`].
     pub(super) fn later(code: &'static str, message: impl Into<String>) -> Problem {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, message).after(Duration::from_secs(1))
     }
 
-    /// With the time after which it may be tried again.
+    /// Adds the time after which a client may try again.
     pub(super) fn after(self, wait: Duration) -> Problem {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         self.header(RETRY_AFTER, HeaderValue::from(seconds.max(1)))
@@ -56,7 +55,7 @@ impl Problem {
         self
     }
 
-    /// With the oldest tick that could be had.
+    /// Adds the oldest tick that can be read.
     pub(super) fn since(mut self, oldest: u64) -> Problem {
         self.oldest = Some(oldest);
         self
@@ -82,8 +81,8 @@ impl IntoResponse for Problem {
     }
 }
 
-/// The answer, from its first byte to its last, that stands for one of hyper: to a head that it could not read it says
-/// nothing but the status. `None`: it is another answer.
+/// Returns the answer, from its first byte to its last, that stands for one of hyper: to a head that it could not read
+/// it says nothing but the status. `None`: it is another answer.
 pub(super) fn of_parser(answer: &[u8]) -> Option<Vec<u8>> {
     const EMPTY: &str = "\r\ncontent-length: 0\r\n";
     let status = answer.strip_prefix(b"HTTP/1.1 ")?.first_chunk::<3>()?;

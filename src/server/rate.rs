@@ -1,9 +1,9 @@
-//! A token bucket: so many requests per second, and as many at once after a quiet second.
+//! A token bucket: a number of requests per second, and as many at once after a quiet second.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How much may be taken at once.
+/// The time whose requests may be taken at once.
 const BURST: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]

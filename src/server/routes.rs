@@ -1,4 +1,4 @@
-//! Which path is served by what, and what all of them have in common.
+//! The routes, and the layers that all of them share.
 
 use super::changes::LAST_EVENT_ID;
 use super::connections::Peer;
@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tower_http::cors::CorsLayer;
 
-/// What clients choose is written to logs up to this length.
+/// Texts that clients choose are cut to this length in log lines.
 const LOGGED_BYTES: usize = 256;
-/// How long a browser may remember what it was allowed.
+/// The time for which a browser may remember a permission.
 const PREFLIGHT: Duration = Duration::from_secs(3600);
 
 pub(super) fn router(shared: Arc<Shared>) -> Router {
@@ -41,7 +41,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     router.layer(from_fn_with_state(Arc::clone(&shared), observe)).with_state(shared)
 }
 
-/// What browsers want to be told before pages of other origins may post.
+/// Returns the headers that a browser needs before a page of another origin may post.
 fn cors(origins: &[String]) -> Option<CorsLayer> {
     let origins: Vec<HeaderValue> = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
     (!origins.is_empty()).then(|| {

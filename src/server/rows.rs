@@ -92,7 +92,7 @@ async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body
     Ok((headers, Body::from(text)).into_response())
 }
 
-/// Until what was posted is in the views.
+/// Waits until the posted events are in the views.
 async fn wait_for(shared: &Shared, token: &str) -> Result<(), Problem> {
     let ticket = shared.ingest_tokens.decode(token).map_err(|mistaken| match mistaken {
         Mistaken::Invalid => {
@@ -110,7 +110,7 @@ async fn wait_for(shared: &Shared, token: &str) -> Result<(), Problem> {
         .map_err(|_| Problem::later("draining", "the process is about to stop"))
 }
 
-/// As opaque text.
+/// Returns the place as opaque text.
 fn shown((user, start): Rank) -> String {
     let mut bytes = user.bytes().to_vec();
     bytes.extend_from_slice(&start.micros().to_be_bytes());

@@ -1,5 +1,5 @@
-//! The places of connections. When all are taken, the connection that has been idle for longest is closed for a newcomer:
-//! those that only hold a place cost others none.
+//! The places of connections. When all are taken, the server closes the connection that has been idle for longest and
+//! accepts the new one. So an idle connection does not keep others out.
 //!
 //! ```text
 //! idle ── a request has come ──▶ busy ── its answer has been given out ──▶ idle
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// What a seat's state is, besides the time since when it has been idle.
+/// A state of a seat. Any other value is the time since which it has been idle.
 const BUSY: u64 = 0;
 const LEAVES: u64 = u64::MAX;
 
@@ -95,7 +95,7 @@ impl Seats {
         }
     }
 
-    /// Never [`BUSY`].
+    /// Returns the present time. Never [`BUSY`].
     fn now(&self) -> u64 {
         self.began.elapsed().as_micros() as u64 + 1
     }
@@ -113,7 +113,7 @@ impl Seats {
 }
 
 impl Seat {
-    /// A request has come.
+    /// Records that a request has come.
     pub(super) fn begin(&self) {
         if self.state.swap(BUSY, Ordering::SeqCst) == LEAVES {
             self.seats.ring();
@@ -126,7 +126,7 @@ impl Seat {
         self.seats.ring();
     }
 
-    /// Whether bytes wait for the client.
+    /// Records whether bytes wait for the client.
     pub(super) fn waits(&self, unsent: bool) {
         self.unsent.store(unsent, Ordering::SeqCst);
         if !unsent {

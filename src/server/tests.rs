@@ -1,5 +1,5 @@
-//! A real server on a port of its own, over a real log in a folder of its own, and a client that sends exactly what a test
-//! says.
+//! A real server on a port of its own, over a real log in a folder of its own. The client sends exactly the bytes of a
+//! test.
 
 use super::{Bounds, Server, Services, start_within};
 use crate::collections::Schemas;
@@ -35,7 +35,7 @@ mod disk;
 mod hosts;
 
 const LOG: LogId = LogId([7; 16]);
-/// What the deliveries of the plan's n-th source are numbered from.
+/// The first number of the plan's sources in deliveries.
 const NUMBER: u16 = 40;
 
 /// One source that is posted to.

@@ -11,7 +11,7 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-/// Runs until it is dropped. Tasks under way are dropped then.
+/// Runs until it is dropped. Tasks in flight are dropped then.
 pub(super) struct Threads {
     pub places: Vec<Place>,
     _stop: Vec<oneshot::Sender<()>>,
@@ -54,7 +54,7 @@ impl Threads {
 }
 
 impl Place {
-    /// The one with the fewest connections, the first of several.
+    /// Returns the one with the fewest connections, the first of several.
     pub(super) fn emptiest(places: &[Place]) -> Option<&Place> {
         places.iter().min_by_key(|place| place.connections.load(Ordering::Relaxed))
     }

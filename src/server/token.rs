@@ -1,10 +1,10 @@
-//! Ingest tokens: what `POST /v1/events` answers, and whoever wants to read their own writes hands back.
+//! Ingest tokens: `POST /v1/events` answers with one, and a client that reads its own writes hands it back.
 //!
 //! ```text
 //! seal of  version 2 │ start 8 │ part 4 │ offset 8
 //! seal of  version 1 │ part 4 │ offset 8                 releases up to 0.1.0
 //! ```
-//! Tokens of version 1 hold for what those releases have taken into this folder.
+//! Tokens of version 1 hold for the events that those releases took into this folder.
 
 use crate::queue::intake::Ticket;
 use headwater_log::histories::{Histories, StartId};
@@ -26,7 +26,7 @@ pub struct IngestTokens {
 pub enum Mistaken {
     /// It is no token of this log.
     Invalid,
-    /// What it speaks of was taken into another copy of this folder, and is not here.
+    /// Its events were taken into another copy of this folder, and are not here.
     History,
 }
 
@@ -35,7 +35,7 @@ impl IngestTokens {
         IngestTokens { seal: Seal::of("headwater ingest token v1", log), histories }
     }
 
-    /// The token of what lies at `ticket`.
+    /// Returns the token of what lies at `ticket`.
     pub fn encode(&self, ticket: Ticket) -> String {
         let mut content = vec![VERSION];
         content.extend_from_slice(&self.histories.current().0);
@@ -44,7 +44,7 @@ impl IngestTokens {
         self.seal.seal(&content)
     }
 
-    /// Where it lies.
+    /// Returns the place of a delivery.
     ///
     /// # Errors
     /// If this log has not given the token, or not in this history.

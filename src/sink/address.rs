@@ -1,5 +1,5 @@
-//! Which addresses a sink may connect to. A configuration names hosts; what they mean is for the name service to say, and
-//! that must not lead into the network that this process stands in.
+//! Checks the addresses that a sink may connect to. A configuration names hosts, and the name service gives their
+//! addresses. These must not lead into the private network of this process.
 
 use crate::config::address::is_public;
 use std::net::SocketAddr;

@@ -57,7 +57,7 @@ pub(super) enum Next {
         /// That is not all that is published.
         more: bool,
     },
-    /// What lies between is not kept any more.
+    /// The ticks between are no longer kept.
     Gap {
         from: Position,
         oldest: Position,
@@ -111,7 +111,7 @@ impl Changes {
         }
     }
 
-    /// What comes before it has been handed out, or is nothing to take.
+    /// Returns the position before which every change was handed out or does not fit the sink.
     pub fn position(&self) -> Position {
         self.position
     }
@@ -124,7 +124,7 @@ impl Changes {
         self.position = position;
     }
 
-    /// At most `limit` changes.
+    /// Returns at most `limit` changes.
     ///
     /// # Errors
     /// If the output log cannot be read. Then only [`Changes::restart`] helps.

@@ -1,4 +1,4 @@
-//! How far a sink has come, durably: a file that is replaced as a whole after each batch.
+//! The durable cursor of a sink: a file that is replaced as a whole after each batch.
 
 use super::changes::Position;
 use super::file::Written;
@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What was handed over, and what is left.
+/// The position of a sink: everything before it was handed over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Cursor {
     /// Ticks are of this log.
@@ -69,7 +69,7 @@ impl CursorFile {
         }
     }
 
-    /// Durable when it returns; after an error the one before it is.
+    /// Replaces the cursor, durably. After an error the cursor before it is still there.
     pub fn store(&self, cursor: &Cursor) -> io::Result<()> {
         durable::replace(&self.path(), &serde_json::to_vec(cursor)?)
     }

@@ -7,7 +7,7 @@ use headwater_log::segment::LogId;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What the folder of a sink holds.
+/// The content of a sink's folder.
 pub(crate) struct Found {
     file: PathBuf,
     cursor: io::Result<Cursor>,
@@ -30,7 +30,8 @@ impl Found {
         &self.file
     }
 
-    /// Why a start does not go on from it, if that is so. What is `None` is not known.
+    /// Returns the reason why a start cannot go on from the cursor, if there is one. An argument that is `None` is not
+    /// known.
     pub(crate) fn problem(
         &self,
         log: Option<LogId>,

@@ -1,4 +1,4 @@
-//! What a sink could not hand over: JSON lines in its folder, for a person to look at and to send again.
+//! The changes that a sink could not hand over: JSON lines in its folder, for an operator to inspect and to send again.
 
 use super::changes::Change;
 use crate::queue::intake::wall_ms;
@@ -40,7 +40,7 @@ impl DeadLetters {
         DeadLetters { folder: folder.to_owned() }
     }
 
-    /// Durable when it returns. After an error, or a crash, some may be there twice.
+    /// Appends dead letters, durably. After an error or a crash, some may be there twice.
     pub fn changes(&self, changes: &[Change], reason: &str, message: &str) -> io::Result<()> {
         let at = now();
         let mut lines = Vec::new();

@@ -1,5 +1,6 @@
-//! A file that a sink appends lines to. The cursor knows how long the file is, so what a crash left behind that is cut off
-//! and written again: each change is in the file once, as long as nobody else touches it.
+//! A file that a sink appends lines to. The cursor holds the length of the file. After a crash the sink cuts off the
+//! bytes behind it and writes them again. So each change is in the file once, as long as no other program touches the
+//! file.
 
 use super::Outcome;
 use super::changes::Change;
@@ -10,10 +11,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// What every line begins with; then comes the key.
+/// The beginning of every line, before the key.
 const LINE: &[u8] = b"{\"key\":\"";
 
-/// What of the file has been handed over.
+/// The part of the file that counts as handed over.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Written {
     /// Bytes.
@@ -35,7 +36,7 @@ pub(super) struct File {
 }
 
 impl File {
-    /// `written`: what the cursor knows; `None` if it has never been here. A file that is there is gone on with.
+    /// `written`: what the cursor holds; `None` if the sink is new. An existing file is continued.
     pub fn open(path: PathBuf, written: Option<Written>) -> io::Result<(File, Written)> {
         let length = open(&path)?.metadata()?.len();
         let written = written.unwrap_or(Written { length, last: None });
@@ -80,8 +81,8 @@ impl File {
     }
 }
 
-/// Opens the file, and cuts off what is behind that which was handed over. Of a file that is another one nothing is cut:
-/// it is gone on with where it ends. Returns also whether its last line is complete.
+/// Opens the file, and cuts off what is behind that which was handed over. If it is another file, nothing is cut, and
+/// the sink goes on at its end. Returns also whether its last line is complete.
 fn prepare(path: &Path, written: &mut Written) -> io::Result<(fs::File, bool)> {
     let file = open(path)?;
     let length = file.metadata()?.len();
@@ -102,7 +103,7 @@ fn prepare(path: &Path, written: &mut Written) -> io::Result<(fs::File, bool)> {
     Ok((file, last == *b"\n"))
 }
 
-/// Whether the file, which is long enough, is the one that was written.
+/// Returns whether the file, which is long enough, is the one that was written.
 fn is_own(file: &fs::File, written: &Written, length: u64) -> io::Result<bool> {
     let expected = match &written.last {
         Some(last) => [LINE, last.key.as_bytes()].concat(),

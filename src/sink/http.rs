@@ -1,4 +1,4 @@
-//! A receiver that a sink posts to, and what its answers mean.
+//! Posts to a receiver, and interprets its answers.
 //!
 //! ```text
 //! 2xx                            delivered
@@ -18,7 +18,7 @@ use ureq::Agent;
 use ureq::http::{self, HeaderMap, StatusCode};
 use ureq::unversioned::transport::DefaultConnector;
 
-/// For a request and its answer. Whoever takes longer is asked again.
+/// For a request and its answer. A receiver that takes longer gets the request again.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A receiver that asks for more patience is asked again after that.
@@ -28,7 +28,7 @@ const ANSWER: u64 = 500;
 
 pub(super) struct Http {
     agent: Agent,
-    /// What the body begins with.
+    /// The beginning of the body.
     head: Vec<u8>,
     target: HttpTarget,
 }
@@ -97,7 +97,7 @@ fn judge(mut answer: http::Response<ureq::Body>) -> Outcome {
     Outcome::Refused { reason: format!("status_{}", status.as_u16()), message }
 }
 
-/// Seconds, or a date.
+/// Parses `Retry-After`: seconds, or a date.
 fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
     let text = headers.get("retry-after")?.to_str().ok()?.trim();
     let wait = match text.parse::<u64>() {

@@ -1,4 +1,4 @@
-//! When sinks have to end.
+//! Tells sinks when they have to end.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    /// Everybody has to be done within `time`. Returns when that is over.
+    /// Asks every sink to finish within `time`. Returns the end of that time.
     pub fn ask(&self, time: Duration) -> Instant {
         let until = Instant::now() + time;
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
@@ -23,7 +23,7 @@ impl Stop {
         self.until().is_some()
     }
 
-    /// The time is over.
+    /// Returns whether the time is over.
     pub fn is_over(&self) -> bool {
         self.until().is_some_and(|until| Instant::now() >= until)
     }

@@ -43,7 +43,7 @@ impl World {
         World { folder, outputs, workers, status: Arc::default(), metrics: Metrics::new(), histories }
     }
 
-    /// A tick in which each class counts so many events more than before, spread over the workers.
+    /// Publishes a tick in which each class counts more events than before, spread over the workers.
     fn publish(&self, counts: &[(&str, u64, i64)]) -> Tick {
         let tick = self.outputs.upper();
         for worker in 0..self.workers {
@@ -113,7 +113,7 @@ const FILE: &str = "name = 'f'\nkind = 'file'\npath = 'f.jsonl'\ncollection = 'c
 const SOME: &str = "name = 'f'\nkind = 'file'\npath = 'f.jsonl'\ncollection = 'counts'\nfrom = 'start'\n\
                     when = 'events >= 2'\n";
 
-/// What a sink that was never disturbed has written.
+/// Returns the file of a sink that was never disturbed.
 fn undisturbed(sink: &str, workers: usize) -> String {
     let world = World::new(workers);
     world.publish_some();

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Stored bytes are read in blocks of this size (a plain file's go straight to where they are wanted).
 const STORED_BLOCK: usize = 256 << 10;
 
-/// Decoders run in blocks of this size, whatever is asked for: when one meets damage, it keeps back what it had decoded
-/// of the current block, so the block decides how much is lost, and the size of chunks must not.
+/// Decoders run in blocks of this size. At damage, a decoder keeps back the bytes that it had decoded of the current
+/// block. So the block decides how much is lost, and the size of chunks does not.
 const DECODED_BLOCK: usize = 16 << 10;
 
 const GZIP: &str = "gzip";
@@ -36,17 +36,17 @@ enum Decoder {
     Compressed { name: &'static str, decoded: BufReader<Box<dyn Read + Send>> },
 }
 
-/// What lies in the file: the first bytes, which were looked at, and the rest.
+/// The content of the file: the first bytes, which were inspected, and the rest.
 type Stored = BufReader<Chain<Cursor<Vec<u8>>, Counted>>;
 
 impl Content {
-    /// Stored bytes are counted in `stored` as they are read.
+    /// Opens the content of a file. Stored bytes are counted in `stored` as they are read.
     pub fn open(path: &Path, stored: Arc<AtomicU64>) -> Result<Content, SourceError> {
         let file = File::open(path).map_err(|error| SourceError::io("open", path, error))?;
         Content::new(path, file, stored)
     }
 
-    /// Of a file that is open already, at its start; `path` is what errors call it.
+    /// Opens the content of a file that is open already, at its start. Errors name it `path`.
     pub fn new(path: &Path, file: File, stored: Arc<AtomicU64>) -> Result<Content, SourceError> {
         let failed = |error| SourceError::io("open", path, error);
         let mut file = Counted { file, stored };
@@ -79,7 +79,7 @@ impl Content {
         }
     }
 
-    /// Offset of the next byte in the decompressed content.
+    /// Returns the offset of the next byte in the decompressed content.
     pub fn offset(&self) -> u64 {
         self.offset
     }
@@ -111,8 +111,8 @@ impl Content {
         }
     }
 
-    /// What broke, in words, if the content ended because the compression is damaged or cut short. Known once
-    /// everything has been read.
+    /// Returns the reason if the content ended because the compression is damaged or cut short. It is known after
+    /// everything was read.
     pub fn damage(&self) -> Option<&str> {
         self.damage.as_deref()
     }
@@ -150,8 +150,8 @@ impl Content {
     }
 }
 
-/// Of a file whose first four bytes are `magic`: the magic numbers of RFC 1952 and RFC 8878 (a frame, or a skippable one
-/// before it).
+/// Returns the compression of a file whose first four bytes are `magic`: the magic numbers of RFC 1952 and RFC 8878 (a
+/// frame, or a skippable one before it).
 pub fn compression(magic: &[u8]) -> Option<&'static str> {
     match magic {
         [0x1f, 0x8b, ..] => Some(GZIP),
@@ -195,7 +195,7 @@ impl Read for Counted {
 #[error(transparent)]
 struct Unreadable(io::Error);
 
-/// The error without the mark.
+/// Returns the error without the mark.
 fn origin(error: io::Error) -> io::Error {
     match error.downcast::<Unreadable>() {
         Ok(Unreadable(error)) | Err(error) => error,

@@ -125,7 +125,7 @@ impl Cutter {
         }
     }
 
-    /// At the end of the content: false, but the first time true if there is damage to report.
+    /// Returns false at the end of the content, but the first time true if there is damage to report.
     fn end(&mut self, chunk: &mut Chunk) -> bool {
         if std::mem::replace(&mut self.done, true) {
             return false;
@@ -177,12 +177,12 @@ impl Cutter {
     }
 
     fn position(&self, offset: u64) -> Position {
-        // So many parts do not fit into memory.
+        // A greater number of parts does not fit into memory.
         Position { source: self.source, part: self.part as u32, offset }
     }
 }
 
-/// What lies in a buffer that starts at a record boundary.
+/// The records in a buffer that starts at a record boundary.
 pub struct Survey {
     /// End of the last whole record before `large`; 0 if there is none.
     pub whole: usize,
@@ -222,8 +222,8 @@ impl Survey {
     }
 }
 
-/// The first bytes of the content without byte order mark and blank lines, for recognition: [`HEAD_BYTES`], or all.
-/// `fill` goes on where it stopped, and fills everything before the end.
+/// Returns the first bytes of the content without byte order mark and blank lines, for recognition: [`HEAD_BYTES`], or
+/// all. `fill` goes on where it stopped, and fills everything before the end.
 pub fn head(mut fill: impl FnMut(&mut [u8]) -> Result<usize, SourceError>) -> Result<Vec<u8>, SourceError> {
     let mut head = vec![0; HEAD_BYTES];
     let mut filled = fill(&mut head)?;
@@ -242,7 +242,8 @@ pub fn head(mut fill: impl FnMut(&mut [u8]) -> Result<usize, SourceError>) -> Re
     Ok(head)
 }
 
-/// Length of the blank lines at the start. The line of the first other byte counts whole: a header may begin with tabs.
+/// Returns the length of the blank lines at the start. The line of the first other byte counts whole: a header may
+/// begin with tabs.
 fn blank_lines(bytes: &[u8]) -> usize {
     match bytes.iter().position(|byte| !byte.is_ascii_whitespace()) {
         Some(first) => memrchr(b'\n', &bytes[..first]).map_or(0, |at| at + 1),

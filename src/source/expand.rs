@@ -1,4 +1,4 @@
-//! What the user wrote as paths -> the files that it means.
+//! Configured paths -> the files that they match.
 
 use super::SourceError;
 use glob::MatchOptions;
@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 const MATCHING: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
 
-/// Expands files, folders and globs into a list that is sorted by path and names no file twice (a file that is reached
-/// by two paths counts by the lesser one).
+/// Expands files, folders and globs into a list that is sorted by path and names no file twice. A file that is reached
+/// by two paths counts by the lesser one.
 ///
 /// Folders are searched recursively; hidden files and folders in them are skipped, and links to folders are not
 /// followed, so that a loop cannot arise. What exists under a name is meant literally, even if it looks like a glob.
@@ -32,8 +32,8 @@ pub fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, SourceError> {
     Ok(files.into_iter().filter(|file| seen.insert(fs::canonicalize(file).unwrap_or_else(|_| file.clone()))).collect())
 }
 
-/// As [`expand`], for what may come and go meanwhile: nothing has to match, what cannot be listed is handed to `failed`
-/// and left out, and a file that two names lead to is there under both.
+/// As [`expand`], for files that may come and go. Nothing has to match. A folder that cannot be listed is handed to
+/// `failed` and left out. A file that two names lead to is listed under both.
 ///
 /// # Errors
 /// A malformed pattern.
@@ -78,7 +78,7 @@ fn matches(pattern: &Path) -> Result<impl Iterator<Item = Result<PathBuf, Source
     }))
 }
 
-/// The file itself, or all files below the folder.
+/// Adds the file itself, or all files below the folder.
 fn gather(path: &Path, files: &mut Vec<PathBuf>, failed: &mut Failed<'_>) -> Result<(), SourceError> {
     let listing = |error| SourceError::io("list", path, error);
     match fs::metadata(path) {

@@ -9,16 +9,16 @@ use std::sync::{Arc, Mutex};
 
 /// All parts of a replay, handed out in log order.
 ///
-/// Shared by all workers: each call of `next` takes one chunk under a lock, so that reading and decompressing by one
-/// worker overlaps with what the others do with theirs. The tick of a chunk is the number of decompressed bytes that lie
-/// before it, as counted at the end of the chunk before, divided by [`Chunking::tick_bytes`].
+/// Shared by all workers. Each call of `next` takes one chunk under a lock. So reading and decompressing by one worker
+/// overlaps with the work of the others on their chunks. The tick of a chunk is the number of decompressed bytes before
+/// it, divided by [`Chunking::tick_bytes`]. These are counted at the end of the chunk before.
 pub struct Chunks {
     parts: Vec<Part>,
     chunking: Chunking,
     /// Stored bytes up to the end of each part.
     ends: Vec<u64>,
     reader: Mutex<Reader>,
-    // Copies for those who do not want to wait for the lock.
+    // Copies for readers that do not wait for the lock.
     tick: AtomicU64,
     bytes_read: Arc<AtomicU64>,
     parts_read: AtomicUsize,

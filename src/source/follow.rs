@@ -1,4 +1,4 @@
-//! Files that grow, read into the durable queue: whatever is added to them, however they are rotated, each record once.
+//! Reads files that grow into the durable queue: each record once, however the files are rotated.
 //!
 //! ```text
 //! expand: paths -> place: what lies there -> recognise: which file that is -> turn: its next whole records -> delivery
@@ -41,10 +41,10 @@ const TURN_BYTES: usize = 64 << 20;
 /// keeps its turn.
 const TURNS: usize = 64;
 
-/// How often folders are looked through for other files.
+/// The time between two searches for new files.
 const SCAN: Duration = Duration::from_secs(1);
 
-/// How often what failed is tried again.
+/// The time before a failure is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Files that are kept open, those that changed last. What is written to another one between the last look at it and
@@ -62,29 +62,29 @@ pub(crate) const EVENT_BYTES: usize = DELIVERY_BYTES - 1024;
 /// - **Order.** Records of one file are delivered in their order. Files take turns, by name; a turn ends where the file
 ///   ended when it was looked at, or after 64 MiB: a large file, or a record without end, keeps the others waiting no
 ///   longer. There is no order between files.
-/// - **Once.** A delivery and the cursor that says how far the file has been read with it become durable together, so
-///   every record is delivered once, whatever crashes and however files are renamed, compressed, truncated or removed;
-///   the exceptions are below. Two records with equal bytes are two records, and two files with equal content two files.
+/// - **Once.** A delivery and its cursor in the file become durable together. So every record is delivered once, after
+///   any crash, and however files are renamed, compressed, truncated or removed. The exceptions are below. Two records
+///   with equal bytes are two records, and two files with equal content two files.
 /// - **Whole records.** While a file may grow, what follows its last whole record is left. The unterminated rest is
 ///   delivered from a file that is compressed, was renamed or has gone, after five seconds without a change; and, without
 ///   `follow`, from every file. A record that is too large is delivered up to where that can be seen: the length of its
 ///   dead letter is a lower bound.
-/// - **Identity.** While the process lives, a file is its device, inode and time of creation, as long as what comes before
-///   its cursor stays as it was. Otherwise it is its content ([`recognise`]).
+/// - **Identity.** While the process lives, a file is its device, inode and time of creation, if the bytes before its
+///   cursor stay the same. Otherwise it is its content ([`recognise`]).
 /// - **Resuming.** From the newest cursor of each [`crate::queue::delivery::FileId`] in the deliveries that are durable. A
 ///   delivery that was refused is offered again, byte for byte.
-/// - **Errors.** A file that cannot be read is told once in the log and tried again; the others go on. Only refusals
-///   are returned.
+/// - **Errors.** A file that cannot be read is logged once and tried again. The others go on. Only refusals are
+///   returned.
 ///
 /// Repeated, rather than left out: a copy that stays beside its original; a file below 1 KiB that was replaced by a copy
 /// of itself under the same name; a file that lost bytes which had been read; what is added to a record whose beginning
 /// was delivered as an unterminated rest (as a record of its own).
 ///
-/// Left out, since nothing tells: what was in a file that was rewritten with the same bytes up to its cursor, in place
-/// or while the process did not run; what was written and moved out of sight, or truncated away, between two polls of a
-/// file that is not held open or while the process did not run; a file below 1 KiB, if another one that it begins like
-/// vanished within the same few seconds under another name. The unterminated rest of a file that was never seen under
-/// another name waits for its end.
+/// Left out, since nothing shows it: the earlier content of a file that was rewritten in place, or while the process
+/// did not run, with the same bytes up to its cursor. Also lines that were written and then moved out of sight or
+/// truncated, while the process did not run. The same can happen between two polls of a file that is not held open.
+/// Also a file below 1 KiB, if another one with the same beginning vanished within the same few seconds under another
+/// name. The unterminated rest of a file that was never seen under another name waits for its end.
 pub struct Follower {
     source: u16,
     paths: Vec<PathBuf>,
@@ -98,12 +98,12 @@ pub struct Follower {
     scanned: Option<Instant>,
     /// Files that are still to be looked at before all are again, by name.
     round: VecDeque<Place>,
-    /// That were broken off, to be gone on with.
+    /// That were broken off, and will be continued.
     turns: BTreeMap<Place, Turn>,
     /// Was refused.
     refused: Option<Parcel>,
     piece: Piece,
-    /// Failures that have been told.
+    /// Failures that were logged.
     told: BTreeMap<PathBuf, String>,
 }
 
@@ -153,8 +153,8 @@ impl Follower {
         self.poll_at(Instant::now(), deliver)
     }
 
-    /// Whether everything has been delivered that there was at the start; with `follow` never. Nor while a file cannot
-    /// be read, or its format is not recognised.
+    /// Returns whether all content of the start was delivered. With `follow` this never happens, nor while a file
+    /// cannot be read or recognised.
     pub fn finished(&self) -> bool {
         !self.follow
             && self.started.is_some()
@@ -163,7 +163,7 @@ impl Follower {
             && self.files.values().all(|file| file.done)
     }
 
-    /// The newest of each file.
+    /// Returns the newest of each file.
     pub fn cursors(&self) -> impl Iterator<Item = &Cursor> {
         self.known.cursors()
     }
@@ -306,7 +306,7 @@ impl Follower {
         }
     }
 
-    /// Nothing leads to this file any more.
+    /// Removes a file that no path leads to any more.
     fn miss(&mut self, place: Place, hidden: &[PathBuf], now: Instant) {
         let Some(file) = self.files.get_mut(&place) else { return };
         if let Some(metadata) = file.look() {
@@ -340,7 +340,7 @@ impl Follower {
         files.sort_by_key(|file| std::cmp::Reverse(file.stamp));
         for (index, file) in files.into_iter().enumerate() {
             file.held = index < HANDLES;
-            // An error comes again when it is the file's turn, and is told then.
+            // An error comes again when it is the file's turn, and is logged then.
             if file.held && file.open().is_err() || !file.held && !self.turns.contains_key(&file.place) {
                 file.handle = None;
             }

@@ -1,4 +1,4 @@
-//! Reading single records again, long after they were handed out.
+//! Reads single records again, long after they were handed out.
 
 use super::cutter::Cutter;
 use super::{Chunk, Chunking, Part, SourceError};

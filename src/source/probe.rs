@@ -1,4 +1,4 @@
-//! What a part is, told as a replay tells it, without reading on.
+//! Recognises a part as a replay does, without reading on.
 
 use super::cutter::Cutter;
 use super::{Chunking, Part, SourceError};

@@ -46,7 +46,7 @@ impl Files {
     }
 }
 
-/// What came out of all chunks.
+/// The records and dead letters of all chunks.
 #[derive(Debug, Default)]
 struct Replay {
     records: BTreeMap<(usize, u64), Vec<u8>>,
@@ -393,7 +393,7 @@ fn an_array_that_is_not_closed_is_reported() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
-    /// Whatever the content, its storage and the chunks: the records and dead letters of the whole content in memory.
+    /// Any storage and chunking of a content gives the records and dead letters of the whole content in memory.
     #[test]
     fn chunks_make_no_difference(
         text in "([\\[\\]{},:\" \\\\\n]|\r\n|\"\"|abc|\\{\"a\":1\\}\n|x,\"|\u{1e}|é){0,120}",

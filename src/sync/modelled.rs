@@ -1,5 +1,5 @@
-//! What the models put in the place of std and tokio. Time does not pass: a wait that is not ended by a notification never
-//! ends, which `shuttle` reports as a deadlock. So no model passes because of a time-out that would hide a lost one.
+//! The primitives of the models, in place of std's and tokio's. Time does not pass: a wait without a notification never
+//! ends, and `shuttle` reports a deadlock. So no model passes because a time-out hides a lost notification.
 
 pub use shuttle::sync::{Condvar, Mutex, MutexGuard, atomic};
 pub use shuttle::thread;

@@ -4,7 +4,7 @@ use crate::collections::Value;
 use crate::collections::sessions::{SessionRow, SessionSchema, columns};
 use std::io::{self, Write};
 
-/// The first line of `sessions.csv`.
+/// Returns the first line of `sessions.csv`.
 pub(super) fn header(schema: &SessionSchema) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
     for (index, column) in columns(schema).iter().enumerate() {

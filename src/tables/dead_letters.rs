@@ -1,5 +1,5 @@
-//! The journal `dead_letters`. Workers spool theirs to disk as they come, dressed but for the names; at the end the
-//! spools are merged in log order. In memory is an index only: 24 bytes for each dead letter.
+//! The journal `dead_letters`. Workers write theirs to spool files as they come, complete except for the names. At the
+//! end the spools are merged in log order. Memory holds only an index: 24 bytes for each dead letter.
 
 use super::{Error, Staging, scratch_file};
 use base64::Engine;
@@ -51,7 +51,7 @@ impl DeadLetterSpool {
         Ok(())
     }
 
-    /// How many there are, by reason.
+    /// Returns the number of dead letters by reason.
     pub fn reasons(&self) -> &BTreeMap<Reason, u64> {
         &self.reasons
     }
@@ -122,7 +122,7 @@ impl SortedSpool {
         self.index.peek().map(|(position, _)| *position)
     }
 
-    /// The line of the head. Mostly it is the next one in the file, and is in the buffer already.
+    /// Returns the line of the head. Mostly it is the next one in the file, and is in the buffer already.
     fn take(&mut self) -> io::Result<Vec<u8>> {
         let mut line = Vec::new();
         if let Some((_, start)) = self.index.next() {

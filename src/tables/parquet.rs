@@ -1,5 +1,5 @@
-//! Apache Parquet. Each worker encodes its row groups itself, into a part file; putting parts together copies encoded
-//! column chunks. In memory are one batch of rows as arrays and one row group as encoded pages for each worker.
+//! Apache Parquet. Each worker encodes its row groups itself, into a part file. The parts are joined by copying encoded
+//! column chunks. For each worker, memory holds one batch of rows as arrays and one row group as encoded pages.
 
 use crate::collections::sessions::{SessionRow, SessionSchema, columns};
 use crate::collections::{Column, Kind, Storage, Value, bounded};
@@ -41,7 +41,7 @@ pub(super) struct Writer {
     groups: Vec<Vec<ColumnCloseResult>>,
 }
 
-/// What one worker wrote.
+/// The output of one worker.
 pub(super) struct Part {
     file: File,
     /// For each row group, where its column chunks lie in `file`.

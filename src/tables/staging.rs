@@ -9,10 +9,9 @@
 //! ready/     files on their way into place
 //! ```
 //!
-//! A run that ends before the commit changes nothing. One that is cut off between the commit and the last rename is
-//! completed by the next run that opens the same output folder, which also removes what dead processes left. That a
-//! process is dead is known by its lock, which the kernel releases; where the file system has no locks, nothing is
-//! taken for dead.
+//! A run that ends before the commit changes nothing. If a run is cut off between the commit and the last rename, the
+//! next run that opens the same output folder completes it. That run also removes the files of ended processes. The
+//! kernel releases the lock of an ended process. On a file system without locks, no process counts as ended.
 
 use super::{Error, OutputFormat};
 use headwater_log::durable::sync_folder;
@@ -49,7 +48,7 @@ impl Staging {
         let lock = File::create_new(folder.path().join("lock"))?;
         match lock.try_lock() {
             Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => return Err(error),
-            // The file is new and in a folder of ours: nobody else holds it.
+            // The file is new and in a folder of ours, so no other process holds it.
             _ => {}
         }
         let (scratch, tables) = (folder.path().join("scratch"), folder.path().join("tables"));
@@ -58,18 +57,18 @@ impl Staging {
         Ok(Staging { out: out.to_owned(), scratch, tables, folder, _lock: lock })
     }
 
-    /// Where parts and spools go; gone after the run.
+    /// Returns the folder for parts and spools. It is removed after the run.
     pub fn scratch(&self) -> &Path {
         &self.scratch
     }
 
-    /// A new file that will be `name` in the output folder.
+    /// Creates a file that will be `name` in the output folder.
     pub fn create(&self, name: &str) -> Result<File, Error> {
         let path = self.tables.join(name);
         File::create_new(&path).map_err(|source| Error::new("create", &path, source))
     }
 
-    /// Where `name` will be after the commit.
+    /// Returns the path of `name` after the commit.
     pub fn target(&self, name: &str) -> PathBuf {
         self.out.join(name)
     }
@@ -117,7 +116,7 @@ fn recover(out: &Path) -> Result<(), Error> {
         if !ours || !fs::symlink_metadata(&folder).is_ok_and(|metadata| metadata.is_dir()) {
             continue;
         }
-        // No lock file: it died at birth, since whoever creates one holds the lock of the output folder.
+        // No lock file: its process died at the start, since the creator of one holds the lock of the output folder.
         let lock = match File::open(folder.join("lock")) {
             Ok(lock) if lock.try_lock().is_ok() => Some(lock),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -154,7 +153,7 @@ fn move_into_place(ready: &Path, out: &Path) -> Result<(), Error> {
     sync_folder(out).map_err(|source| Error::new(UNFINISHED, out, source))
 }
 
-/// What an error after the commit says.
+/// The text of an error after the commit.
 const UNFINISHED: &str = "finish replacing the outputs (the next run into this folder will): stopped at";
 
 /// Names in `folder`, sorted.
@@ -194,7 +193,7 @@ mod tests {
         fs::read_to_string(out.join(name)).unwrap()
     }
 
-    /// What a process leaves that is killed: the folder without its lock.
+    /// Leaves the folder without its lock, like a killed process.
     fn kill(staging: Staging) -> PathBuf {
         staging.folder.keep()
     }

@@ -13,7 +13,7 @@ pub(super) struct Writer {
     line: Vec<u8>,
 }
 
-/// How a row becomes a line.
+/// The way in which a row becomes a line.
 pub(super) enum Row {
     Csv,
     Jsonl(jsonl::Keys),

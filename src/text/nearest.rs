@@ -1,7 +1,7 @@
-//! What somebody may have meant who wrote a name that does not exist.
+//! Finds the existing name that is nearest to a misspelt one.
 
-/// The one of `known` that is most like `word`, if any is like it at all. The part behind the last `/` may be given
-/// alone, as in `Berlin` for `Europe/Berlin`.
+/// Returns the one of `known` that is most like `word`, if any is like it at all. The part behind the last `/` may be
+/// given alone, as in `Berlin` for `Europe/Berlin`.
 pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     /// A slip or two in a short word. Below this, suggestions look random.
     const ALIKE: f64 = 0.6;

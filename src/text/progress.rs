@@ -1,4 +1,4 @@
-//! How far a run is, on standard error: a bar on a terminal, a plain line now and then elsewhere.
+//! Shows the progress of a run on standard error: a bar on a terminal, elsewhere a plain line from time to time.
 
 use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::fmt;
@@ -26,7 +26,7 @@ pub enum ProgressMode {
 }
 
 impl ProgressMode {
-    /// What suits standard error. `quiet`: `--json` or `--no-progress`.
+    /// Returns the mode that suits standard error. `quiet`: `--json` or `--no-progress`.
     pub fn detect(quiet: bool) -> ProgressMode {
         let dumb = std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
         match io::stderr().is_terminal() && !dumb {
@@ -37,7 +37,7 @@ impl ProgressMode {
     }
 }
 
-/// A bar over records that are written one after the other; on a terminal only.
+/// Returns a bar over records that are written one after the other; on a terminal only.
 pub fn records(total: u64, mode: ProgressMode) -> ProgressBar {
     const TEMPLATE: &str = "{bar:24} {percent:>3}%  {human_pos} of {human_len} records  {eta} left";
     let target = match mode {
@@ -84,7 +84,7 @@ impl Progress {
                 let elapsed = self.started.elapsed();
                 if is_due(due, elapsed) {
                     let events = self.events.load(Ordering::Relaxed);
-                    // Progress that nobody can read is no reason to stop.
+                    // A progress line that cannot be written is no reason to stop.
                     let _ = writeln!(io::stderr(), "{}", line(bytes, self.total_bytes, events, elapsed));
                 }
             }
@@ -114,7 +114,7 @@ fn bar(total_bytes: u64, events: Arc<AtomicU64>, target: ProgressDrawTarget) -> 
     ProgressBar::with_draw_target(Some(total_bytes), target).with_style(style.with_key("rate", rate))
 }
 
-/// Whether a line is due; if so, this caller alone is to print it.
+/// Returns whether a line is due; if so, this caller alone is to print it.
 fn is_due(due: &AtomicU64, elapsed: Duration) -> bool {
     let (at, now) = (due.load(Ordering::Relaxed), elapsed.as_millis() as u64);
     let next = now + LINE_EVERY.as_millis() as u64;

@@ -10,7 +10,8 @@ pub const DURATION_HELP: &str = "write numbers with units, such as \"30m\", \"90
 
 pub const SIZE_HELP: &str = "write a number with a unit, such as \"64KiB\", \"1MiB\" or \"2MB\"";
 
-/// A duration in microseconds: `30m`, `90s`, `500ms`, `24h`, `7d`, `1h30m`. A day has 24 hours. Never negative.
+/// Parses a duration into microseconds: `30m`, `90s`, `500ms`, `24h`, `7d`, `1h30m`. A day has 24 hours. Never
+/// negative.
 ///
 /// Errors say, in words for the user, what is wrong with the text; [`DURATION_HELP`] says what to write.
 pub fn duration(text: &str) -> Result<i64, String> {
@@ -37,7 +38,7 @@ pub fn duration(text: &str) -> Result<i64, String> {
         .ok_or_else(|| format!("`{text}` is longer than 10,000 years"))
 }
 
-/// A size in bytes: `1MiB`, `64KiB`, `2MB`, `512B`, or a bare number.
+/// Parses a size into bytes: `1MiB`, `64KiB`, `2MB`, `512B`, or a bare number.
 ///
 /// Errors say, in words for the user, what is wrong with the text; [`SIZE_HELP`] says what to write.
 pub fn size(text: &str) -> Result<u64, String> {

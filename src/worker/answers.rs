@@ -1,4 +1,4 @@
-//! What a worker answers to those who read its views, a chunk at a time between ticks.
+//! Answers the readers of a worker's views, a chunk at a time between ticks.
 
 use super::by_id::ById;
 use crate::collections::classes::{Classes, Scratch};
@@ -23,22 +23,22 @@ const TURN_ROWS: usize = 4096;
 /// Comparisons of a filter that cost as much as a row that is looked at: a long filter holds no worker up.
 const COMPARISONS: usize = 32;
 
-/// How it stands with the answers of a worker.
+/// The state of a worker's answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answering {
     Done,
-    /// Those who read have to take what there is first.
+    /// The readers have to take the waiting rows first.
     Waits,
     /// There is more to be read.
     Works,
 }
 
-/// What one worker answers.
+/// The answers of one worker.
 pub(super) struct Answers {
     worker: usize,
     gap: i64,
     scans: VecDeque<Scan>,
-    /// `None` until somebody reads by session id.
+    /// `None` until the first read by session id.
     by_id: Option<ById>,
     scratch: Scratch,
 }
@@ -152,7 +152,7 @@ struct Scan {
     /// In whole seconds.
     now: EventTime,
     filter: Option<Arc<Filter>>,
-    /// What a row costs, in rows that are looked at without a long filter.
+    /// The cost of a row, in rows without a long filter.
     cost: usize,
     chunk: Chunk,
     answer: mpsc::Sender<Chunk>,
@@ -175,7 +175,7 @@ impl Scan {
                         self.chunk = chunk;
                         return true;
                     }
-                    // Nobody listens any more.
+                    // The reader is gone.
                     Err(TrySendError::Closed(_)) => return false,
                 }
                 continue;

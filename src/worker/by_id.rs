@@ -1,4 +1,4 @@
-//! The users of session ids: an index that one worker keeps from the first time on that somebody reads by id.
+//! The users of session ids: an index that one worker keeps from the first read by id on.
 
 use dataflows::changes::Changes;
 use dataflows::engine::Engine;

@@ -1,4 +1,4 @@
-//! What a tick binds -> what the graph is given: the deliveries of this worker's parts, decoded.
+//! Deliveries of a tick -> input of the graph: decodes the deliveries of this worker's partitions.
 
 use super::{Arrival, Fed, Shared};
 use crate::collections::place::position;

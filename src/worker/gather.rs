@@ -1,4 +1,4 @@
-//! The rows that a worker publishes of one tick: in memory while they are few, else in sorted runs on disk.
+//! Gathers the rows that a worker publishes of one tick: in memory while they are few, else in sorted runs on disk.
 //!
 //! ```text
 //! rows ─▶ memory ── too many ─▶ sort ─▶ run, run, run ─▶ merged ─▶ blocks of the output log
@@ -22,12 +22,12 @@ use std::sync::Arc;
 /// Bytes that a worker gathers in memory, and all workers together publish as one block. A tick with more goes through the
 /// disk.
 pub const MEMORY_BYTES: usize = 32 << 20;
-/// What a row takes in memory besides its bytes.
+/// Memory of a row besides its bytes.
 const ROW_BYTES: usize = 48;
 /// Bytes of a run that are read or written at once.
 const WINDOW_BYTES: usize = 256 << 10;
 
-/// Where rows go that do not fit in memory.
+/// The files for rows that do not fit in memory.
 #[derive(Clone, Debug)]
 pub(super) struct Overflow {
     /// Files are made here without a name, so that they are gone with the process.
@@ -47,7 +47,7 @@ pub(super) struct Gather<'s> {
     runs: Option<Runs>,
 }
 
-/// What a worker publishes of a tick.
+/// The rows that a worker publishes of a tick.
 pub enum Output {
     Small(Block),
     Large(Runs),
@@ -194,7 +194,7 @@ impl Canonical for Runs {
 /// The reading end of a run.
 struct Run<'r> {
     runs: &'r Runs,
-    /// What has not been read yet.
+    /// The offset of the first byte that was not read yet.
     at: u64,
     end: u64,
     window: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What changed in a tick -> what is published: names and classes resolved, in canonical form.
+//! Changes of a tick -> published rows: resolves names and classes, and brings the rows into canonical form.
 
 use super::gather::{Gather, Output, Overflow};
 use super::{Contribution, Fed, Kept, Published, Shared};
@@ -58,7 +58,7 @@ impl Publish {
         }
     }
 
-    /// The classes after the last tick, and which tick changed them last.
+    /// Returns the classes after the last tick, and which tick changed them last.
     pub fn classes(&self) -> (&Arc<Classes>, Option<Tick>) {
         (&self.classes, self.labelled)
     }
@@ -90,7 +90,7 @@ impl Publish {
         if bound.snapshot {
             let Kept { dirty, cursors } = std::mem::take(kept);
             let contribution = Contribution { bound, dirty, cursors };
-            shared.snapshots.send(contribution).map_err(|_| Error::run("take a snapshot")("nobody takes it"))?;
+            shared.snapshots.send(contribution).map_err(|_| Error::run("take a snapshot")("no thread takes it"))?;
         }
         Ok(())
     }
@@ -213,8 +213,8 @@ impl Publish {
         Ok(())
     }
 
-    /// The dead letter of a record that conflicts with another one; its payload is read again, since a graph carries
-    /// none.
+    /// Returns the dead letter of a record that conflicts with another one; its payload is read again, since a graph
+    /// carries none.
     fn conflict(&mut self, position: Position, shared: &Shared) -> Result<DeadLetter, Error> {
         shared.metrics.dead_letter(Reason::ConflictingDuplicate);
         let (record, byte) = place(position.offset);

@@ -1,5 +1,5 @@
-//! The root states as rows of a snapshot: what a graph has to be given so that it goes on as if it had never stopped.
-//! Everything else follows from these.
+//! The root states as rows of a snapshot: the input with which a graph goes on as if it had never stopped. All other
+//! state follows from them.
 
 use dataflows::counts::SignatureHour;
 use dataflows::engine::{Input, Roots};
@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What changed of the root states since the last snapshot, at one worker.
+/// The changes of the root states since the last snapshot, at one worker.
 #[derive(Debug, Default)]
 pub struct Dirty {
     pub sessions: Vec<((UserKey, Session), isize)>,
@@ -49,7 +49,7 @@ impl Dirty {
         }
     }
 
-    /// The rows, neither sorted nor consolidated. The first byte of each says its shard: identities are evenly
+    /// Returns the rows, neither sorted nor consolidated. The first byte of each says its shard: identities are evenly
     /// distributed.
     pub fn rows(mut self) -> Rows {
         differential_dataflow::consolidation::consolidate(&mut self.sessions);
@@ -77,7 +77,7 @@ impl Dirty {
     }
 }
 
-/// The key's bytes, and behind them the value's.
+/// Returns the key's bytes, and behind them the value's.
 fn encode<R, V: Serialize>(rows: Vec<(R, isize)>, split: impl Fn(R) -> (Vec<u8>, V)) -> Vec<(Vec<u8>, i64)> {
     let encoded = rows.into_iter().map(|(row, diff)| {
         let (key, value) = split(row);

@@ -71,7 +71,7 @@ fn a_worker_that_hangs_is_found_all_the_same() {
     let mut watchdog = Watchdog::new(STUCK, at);
     let mut look = |seconds| watchdog.look(&ticks, at + Duration::from_secs(seconds));
     let (digest, snapshot, queue) = ([0; 32], false, Vec::new());
-    assert_eq!(look(1000), None, "nothing is under way");
+    assert_eq!(look(1000), None, "nothing is in flight");
     ticks.bind(Bound { tick: 0, now_ms: 9, queue, control: 0..0, digest, step: None, snapshot, at });
     assert_eq!((look(1001), look(1031)), (None, None));
     ticks.restores(1_000_000);

@@ -1,5 +1,5 @@
-//! Names of files, users, types and classes, and what servers answer, reach the screen in one piece: nothing in them ends a line
-//! or steers the terminal.
+//! Names of files, users, types and classes, and answers of servers, reach the screen in one piece: nothing in them
+//! ends a line or controls the terminal.
 
 use crate::headwater::{Folder, Run, own_address};
 use std::io::{Read, Write};
@@ -69,7 +69,7 @@ fn values_of_events_and_names_of_classes_do_not_steer_the_terminal() {
     check(&folder.headwater(["explain", "headwater.toml", "events.jsonl", "--source", EVIL]), 2, false);
 }
 
-/// Whatever is asked, the server answers this.
+/// Starts a server that gives this answer to every request.
 fn server(status: &str, body: String) -> String {
     let listener = TcpListener::bind((own_address(), 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

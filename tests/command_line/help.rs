@@ -1,4 +1,4 @@
-//! Help shows how to use each verb, and shells complete what there is.
+//! Help shows how to use each verb, and shells complete commands, options and values.
 
 use crate::headwater::Folder;
 

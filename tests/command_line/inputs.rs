@@ -39,8 +39,8 @@ fn line_ends() {
     check("", "blank.jsonl", format!("\n\n{}\n \n\n", lines().join("\n\n")));
 }
 
-/// Compression is told by content, whatever the name says. A gzip or zstd file may be several, one after the other, with
-/// a cut even inside a line.
+/// Headwater recognises compression by content, and ignores the name. A gzip or zstd file may have several members, one
+/// after the other, cut even inside a line.
 #[test]
 fn compression() {
     let text = lines().join("\n");
@@ -167,7 +167,7 @@ fn an_empty_file_has_no_events() {
     assert_eq!((replay.rows(), replay.number("events"), replay.number("users")), (vec![], 0, 0));
 }
 
-/// What is posted to a run is nothing that a replay could read; the files beside it are.
+/// A replay cannot read the events that clients post to a run. It reads the files beside them.
 #[test]
 fn a_source_that_is_posted_to_has_nothing_to_replay() {
     let folder = Folder::new();

@@ -1,4 +1,4 @@
-//! What a run leaves behind: the same in every format and at any number of workers, and whole or not at all.
+//! The outputs of a replay: equal in every format and at any number of workers, and whole or absent.
 
 use super::event;
 use crate::headwater::{Folder, csv};

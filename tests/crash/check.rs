@@ -1,5 +1,5 @@
-//! The invariants, checked on a log that has been opened. What was found counts as acknowledged from then on, as it may
-//! have been acted upon.
+//! The invariants, checked on an opened log. Its records count as acknowledged from then on, since a process may have
+//! acted on them.
 
 use super::expected::{Expected, Low, Records, block};
 use headwater_log::partition::Partition;

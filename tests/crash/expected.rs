@@ -1,4 +1,4 @@
-//! What a log may hold after a crash, told from what was asked of it.
+//! Computes the possible contents of a log after a crash from the calls before it.
 
 use headwater_log::output::Block;
 use headwater_log::remap::Uppers;
@@ -29,7 +29,7 @@ impl Records {
         self.appended[offset].push((received_ms, payload));
     }
 
-    /// What was appended there last is not there, nor will it be.
+    /// The last append there is not stored, and never will be.
     pub fn refuse(&mut self, offset: u64) {
         self.appended[offset as usize].pop();
     }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub const ROOT: &str = "log";
 const PARTS: u32 = 2;
 
-/// How steps ended.
+/// The end of the steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Ended {
@@ -121,7 +121,7 @@ impl World {
         check::check(log, &mut self.expected)
     }
 
-    /// What there is: offsets and ticks, from and to.
+    /// Returns the recovered offsets and ticks, from and to.
     pub fn recovered(&self) -> Vec<(u64, u64)> {
         let Some(log) = &self.log else { return Vec::new() };
         let extent = |partition: &Partition| (partition.low(), partition.durable());
@@ -176,8 +176,8 @@ impl World {
         Ok(Ended::Done)
     }
 
-    /// Records of several callers, each of whom is told what became of its own. Who is told that there is no space can
-    /// rely on it.
+    /// Commits records of several callers. Each caller gets the outcome of its own records, and can rely on an answer that
+    /// there is no space.
     pub fn commit(&mut self) -> Result<Ended, String> {
         let part = self.rng.below(PARTS.into()) as usize;
         let payloads: Vec<_> = (0..1 + self.rng.below(5)).map(|_| payload(&mut self.rng, 300)).collect();
@@ -257,7 +257,7 @@ impl World {
         self.write(worker, ticks, synced)
     }
 
-    /// Writes up to so many ticks.
+    /// Writes up to this number of ticks.
     fn write(&mut self, worker: usize, ticks: u64, synced: bool) -> Result<Ended, String> {
         let log = open(&mut self.log);
         for _ in 0..ticks {

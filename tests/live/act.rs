@@ -1,5 +1,6 @@
-//! Processes are killed while sinks hand over what was published. In the end a file has each change that its sink takes
-//! once and in order, a receiver has each of them at least once, and one that never answers has held up nobody.
+//! Processes are killed while sinks hand over what was published. In the end a file has each change of its sink once
+//! and in order, and a receiver has each of them at least once. A receiver that never answers has held up no other
+//! sink.
 
 use super::client::Client;
 use super::events::{Event, PAST_MS, lines};
@@ -128,7 +129,7 @@ fn event(rng: &mut Rng) -> Event {
     Event::any(rng, user, PAST_MS, 600_000, None)
 }
 
-/// Until nobody answers any more.
+/// Sends until no server answers any more.
 fn send(address: SocketAddr, mut rng: Rng, stopped: &AtomicBool) {
     let mut connection = Client::new(address);
     while !stopped.load(Ordering::Acquire) {

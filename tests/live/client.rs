@@ -1,5 +1,5 @@
-//! A client over HTTP/1.1, by hand: it has to know of every request whether it was answered, cannot have arrived, or
-//! nobody knows.
+//! A client over HTTP/1.1, by hand. It has to know for every request whether it was answered, cannot have arrived, or may
+//! have arrived.
 
 use crate::patience::{PATIENCE, wait_until};
 use serde_json::Value;
@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// What a client knows of what it has sent.
+/// The knowledge of a client about a batch that it has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Acknowledged,

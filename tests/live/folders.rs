@@ -1,5 +1,5 @@
-//! What a start finds in a data folder: one of an older release, one that another process has, one whose log is gone, one
-//! that was put back from a backup, one on a full disk. It goes on, or says why not and has touched nothing.
+//! A start opens any data folder: one of an older release, one that another process has open, one without its log, a
+//! restored backup, and one on a full disk. It goes on, or prints the reason and has changed nothing.
 
 use super::client::Client;
 use super::events::{Event, PAST_MS, lines};

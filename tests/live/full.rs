@@ -1,5 +1,5 @@
-//! A disk without space: nothing is acknowledged, nothing is lost, and it goes on by itself when there is space again, or
-//! when its own log was what had taken it.
+//! A disk without space: nothing is acknowledged and nothing is lost. It goes on by itself when there is space again,
+//! also if its own log had taken the space.
 
 use super::client::{Client, Outcome};
 use super::events::{Event, PAST_MS, lines, sessions};

@@ -1,5 +1,5 @@
-//! What was published of a tick is a function of the log: whatever the number of workers, from the first tick on or from
-//! a snapshot, it is the same to the last byte. A process that finds it otherwise stops.
+//! The published rows of a tick are a function of the log: the same bytes at any number of workers, from the first tick
+//! on or from a snapshot. A process that computes other bytes stops.
 
 use super::client::{Client, Outcome};
 use super::events::{Event, PAST_MS, lines};

@@ -1,6 +1,7 @@
-//! Processes are killed at random, over and over, while clients send. In the end each event that was acknowledged counts
-//! once, one of which nobody knows counts once or not at all, and one that was refused does not. Those who follow
-//! meanwhile, and are cut off as well, have at each progress exactly what was published, and together every change once.
+//! Processes are killed at random, over and over, while clients send. In the end each acknowledged event counts once,
+//! and a refused event does not count. An event without an answer counts once or not at all. Subscribers follow at the
+//! same time and are cut off as well. At each progress they have exactly the published rows, and in the end every
+//! change once.
 //!
 //! ```sh
 //! HEADWATER_KILL_ROUNDS=1000 HEADWATER_KILL_SEED=7 cargo test --release --locked kill -- --nocapture
@@ -27,7 +28,7 @@ use std::time::Duration;
 /// Each takes somewhat more than a second.
 const ROUNDS: u64 = 50;
 /// Clients that give their events ids, and send a batch until it is acknowledged, whatever happens in between; some of
-/// them later once more.
+/// them again later.
 const PERSISTENT: u64 = 2;
 /// Clients that send a batch once, and write down what they know of it.
 const CARELESS: u64 = 2;
@@ -132,7 +133,7 @@ fn killed_at_random_nothing_is_lost_and_nothing_counts_twice() {
     }
 }
 
-/// Those who follow, each with what it should see.
+/// Returns the subscribers, each with the rows that it should see.
 fn subscribers() -> [(Subscriber, Truth); 4] {
     let all = |row: &Value| Some(row.clone());
     let users = |row: &Value| {
@@ -167,7 +168,7 @@ fn is_uninterrupted(subscriber: &Subscriber, address: SocketAddr) {
     assert!(subscriber.deltas == again.deltas, "{}: frames of the same ticks differ", subscriber.collection);
 }
 
-/// What the processes have said.
+/// The output of the processes.
 #[derive(Debug, Default)]
 struct Seen {
     ready: Vec<Duration>,
@@ -200,7 +201,7 @@ fn oldest_file(folder: &Folder) -> u64 {
     names.map(|entry| base(entry.unwrap().file_name().into_string().unwrap())).min().unwrap()
 }
 
-/// How a round ends.
+/// The end of a round.
 #[derive(Clone, Copy, Debug)]
 enum End {
     /// The process that works is killed; if it is looked after, it works again after that.
@@ -280,7 +281,7 @@ fn round(
     seen.note(&ended.stderr);
 }
 
-/// Lets clients send while `work` is done, and until nobody answers.
+/// Lets clients send during `work`, and until no server answers.
 fn while_clients_send(
     address: SocketAddr,
     pace: Duration,
@@ -370,7 +371,7 @@ impl Careless {
         let events = 1 + self.rng.below(20);
         let batch: Vec<_> = (0..events).map(|_| Event::any(&mut self.rng, user.clone(), from, 20_000, None)).collect();
         let outcome = connection.post(&lines(&batch));
-        // What met nobody says nothing, and there would be a great deal of it.
+        // A batch that reached no server says nothing, and there would be many of them.
         if outcome != Outcome::Refused || self.sent.last().is_none_or(|last| last.0 != Outcome::Refused) {
             self.sent.push((outcome, batch));
         }

@@ -1,4 +1,5 @@
-//! A tick of many blocks: sinks and subscribers get through it, whenever a process is killed and whatever a receiver says.
+//! A tick of many blocks: sinks and subscribers get through it, at any kill of a process and with any answer of a
+//! receiver.
 
 use super::act::without_key;
 use super::client::{Client, Outcome};

@@ -1,5 +1,5 @@
-//! Names of files and answers of receivers reach the log of a run. They neither forge a line of it nor steer the terminal that
-//! it is read on.
+//! Names of files and answers of receivers reach the log of a run. They neither forge a line of it nor control the
+//! terminal of its reader.
 
 use super::MEANING;
 use super::events::{Event, PAST_MS, lines};

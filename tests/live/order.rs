@@ -1,5 +1,5 @@
-//! Events that come one by one, in any order and any pieces, over several connections, give what a replay of all of them
-//! gives; and what depends on the order is told.
+//! Events come one by one, in any order and any pieces, over several connections. Their rows equal those of a replay of
+//! all of them. The outputs name the cases that depend on the order.
 
 use super::client::{Client, Outcome};
 use super::events::{Event, PAST_MS, lines, sessions};

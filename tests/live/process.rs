@@ -1,4 +1,4 @@
-//! A `headwater run` that runs: started, watched, stopped in every way that there is.
+//! A running `headwater run`: started, watched, and stopped in every possible way.
 
 use super::client::Client;
 use crate::headwater::{Folder, own_address};
@@ -14,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Who starts it again when it fails.
+/// The supervisor that starts it again after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
     No,
@@ -29,7 +29,7 @@ pub struct Process {
     reader: Option<JoinHandle<()>>,
 }
 
-/// What it has written to standard error.
+/// The lines that it has written to standard error.
 #[derive(Default)]
 struct Lines {
     seen: Mutex<Seen>,
@@ -42,7 +42,7 @@ struct Seen {
     ended: bool,
 }
 
-/// How a process ended.
+/// The end of a process.
 pub struct Ended {
     /// `None`: by a signal.
     pub code: Option<i32>,
@@ -144,7 +144,7 @@ impl Process {
         kill_process(self.outer(), signal).unwrap();
     }
 
-    /// Kills whoever is left.
+    /// Kills the processes that are left.
     pub fn kill(mut self) -> Ended {
         self.kill_all();
         self.end()
@@ -159,7 +159,7 @@ impl Process {
             assert!(began.elapsed() < PATIENCE * 9 / 10, "it does not end:\n{}", self.stderr());
             ended
         });
-        // Its parent's end kills it, but nobody can wait for another one's child.
+        // Its parent's end kills it, but no process can wait for the child of another one.
         wait_until("it does not outlive its supervisor", || !working.is_some_and(is_alive));
         self.reader.take().unwrap().join().unwrap();
         Ended { code, stderr: self.stderr() }

@@ -1,5 +1,5 @@
-//! What a data folder holds when its process has ended: everything that was ever published, folded. Says what is wrong
-//! with it: ticks that are missing, rows that are there twice or were taken back and never given.
+//! The published ticks of a data folder after the end of its process, added up. Finds missing ticks, rows that are
+//! there twice, and removals of rows that were never added.
 
 use super::MEANING;
 use super::events::GAP_MS;
@@ -117,7 +117,7 @@ impl Published {
         all
     }
 
-    /// What changed in a collection, as sinks say it but for the key, if ticks were asked for.
+    /// Returns the changes of a collection, as sinks write them but without the key, if ticks were asked for.
     pub fn changes(&self, collection: Collection) -> Vec<Value> {
         let mut all = Vec::new();
         for (tick, (_, changes)) in self.ticks.iter().enumerate() {

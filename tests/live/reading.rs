@@ -1,5 +1,5 @@
-//! Rows are read as they were at one tick, one's own writes among them; tokens are good after any restart and for what they
-//! were given for; and clients that behave badly cost nobody else anything.
+//! Rows are read as they were at one tick, and include the reader's own writes. A token is valid after any restart, for the
+//! query that it was made for. A client that behaves badly costs other clients nothing.
 
 use super::client::{Client, Outcome};
 use super::events::{Event, PAST_MS, lines};

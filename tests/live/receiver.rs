@@ -1,4 +1,4 @@
-//! A receiver of what sinks post: it writes down what it takes, and fails as a test wants it to.
+//! A receiver for sinks: it records the changes that it takes, and fails as a test wants it to.
 
 use crate::headwater::own_address;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// What becomes of a request.
+/// The answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     Take,
@@ -21,7 +21,7 @@ pub enum Answer {
 
 pub struct Receiver {
     pub address: SocketAddr,
-    /// What was taken, in order.
+    /// The changes that it took, in order.
     pub received: Arc<Mutex<Vec<Value>>>,
     pub failed: Arc<AtomicU64>,
 }

@@ -1,5 +1,5 @@
-//! Stopping loses nothing, starting again goes on, and what keeps a process from starting is told with the exit code that
-//! the help promises.
+//! Stopping loses nothing, and starting again goes on. A process that cannot start prints the reason and ends with the exit
+//! code that the help promises.
 
 use super::client::{Client, Failure, Outcome};
 use super::events::{Event, PAST_MS, lines, sessions};
@@ -57,7 +57,7 @@ fn send_until_refused(process: &Process, clients: usize, then: impl FnOnce()) ->
     (acknowledged.into_inner().unwrap(), unknown.into_inner().unwrap())
 }
 
-/// What a snapshot had brought back was closed no sooner than when the next event came.
+/// A session that a snapshot had brought back was closed only when the next event came.
 #[test]
 fn a_session_is_closed_when_it_is_due_though_nothing_else_happens_since_the_start() {
     let folder = folder("");
@@ -315,7 +315,7 @@ fn the_older_snapshot_is_taken_when_the_newest_is_damaged() {
     published.is_replayed(&folder, &lines(&events));
 }
 
-/// It was computed from what the snapshot holds, so nobody needs it to go on.
+/// The snapshot holds everything that it was computed from, so a start goes on without it.
 #[test]
 fn without_what_was_published_it_goes_on_behind_the_snapshot() {
     let (folder, _) = folder_with_lives(2);

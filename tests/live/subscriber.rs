@@ -16,7 +16,7 @@ pub struct Subscriber {
     pub collection: &'static str,
     /// Which rows, and how they are shown.
     pub query: &'static str,
-    /// How it begins, as long as it has no token.
+    /// The query with which it begins while it has no token.
     begin: String,
     pub token: Option<String>,
     /// Each row as often as it is there.
@@ -113,7 +113,7 @@ impl Subscriber {
                     if kind == "delta" {
                         deltas.push(line);
                     } else {
-                        assert_eq!(self.token, None, "a snapshot that nobody asked for");
+                        assert_eq!(self.token, None, "a snapshot without a request for one");
                     }
                 }
                 "progress" => {
@@ -136,7 +136,7 @@ impl Subscriber {
         }
     }
 
-    /// Follows until it is over and nobody answers any more, in pieces of any length.
+    /// Follows in pieces of any length, until it is over and no server answers any more.
     pub fn follow_in_pieces(&mut self, address: SocketAddr, rng: &mut Rng, over: &AtomicBool) {
         loop {
             let bytes = [None, Some(rng.below(3000)), Some(rng.below(100_000))][rng.below(3) as usize];
@@ -157,7 +157,7 @@ impl Subscriber {
     }
 }
 
-/// How a collection was before each tick, as a reader should see it.
+/// The collection before each tick, as a reader should see it.
 pub struct Truth {
     collection: &'static str,
     shown: fn(&Value) -> Option<Value>,

@@ -1,4 +1,4 @@
-//! How large the texts of events become is not up to senders.
+//! Senders do not decide how large the texts of events become.
 
 use super::client::{Client, Outcome};
 use super::events::{Event, PAST_MS, lines};

@@ -1,4 +1,4 @@
-//! Wherever connections break, and however bytes are parted, a reader ends up with what an undisturbed one has.
+//! A reader ends with the rows of an undisturbed one, wherever connections break and however the bytes are split.
 
 use super::history::{History, Rows, apply};
 use super::server::{Framing, Request, Server, Step, streamed};
@@ -40,8 +40,9 @@ impl Replica<'_> {
     }
 }
 
-/// The first connection breaks after each byte there is, head and framing included, and later ones anywhere. One reader
-/// that took a break for an end, resumed one tick too early or late, or kept what a broken tick had brought would differ.
+/// The first connection breaks after each byte there is, head and framing included, and later ones anywhere. A reader
+/// would differ if it took a break for an end, or resumed one tick too early or late. It would also differ if it kept
+/// the rows of a broken tick.
 #[test]
 fn a_connection_that_breaks_at_any_byte_costs_nothing() {
     // Short, with everything in it.
@@ -80,7 +81,7 @@ fn a_connection_that_breaks_at_any_byte_costs_nothing() {
     }
 }
 
-/// Whoever streams frames and goes back at a `Rewind` has the same.
+/// A client that streams frames and goes back at a `Rewind` has the same.
 #[test]
 fn frames_are_taken_back_before_they_come_again() {
     let history = History::new(2, 12);

@@ -1,4 +1,4 @@
-//! A collection with a past: what there was at each tick, and the frames in which a server tells it.
+//! A collection with a past: its rows at each tick, and the frames of a server.
 
 use super::server::{Framing, Request, Step, streamed};
 use headwater_client::Update;
@@ -17,7 +17,7 @@ pub struct History {
 }
 
 impl History {
-    /// Sessions of a few users that begin, grow and vanish over so many ticks; some ticks change nothing.
+    /// Makes sessions of a few users that begin, grow and vanish over `ticks` ticks. Some ticks change nothing.
     pub fn new(seed: u64, ticks: usize) -> History {
         let mut rng = Rng::new(seed);
         let mut sessions: BTreeMap<u64, u64> = BTreeMap::new();

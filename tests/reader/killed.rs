@@ -46,7 +46,7 @@ impl Running {
                 let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
                 return answer["token"].as_str().unwrap().to_owned();
             }
-            assert!(began.elapsed() < PATIENCE, "nobody takes events: {answer:?}");
+            assert!(began.elapsed() < PATIENCE, "no process takes events: {answer:?}");
             sleep(Duration::from_millis(10));
         }
     }
@@ -85,7 +85,7 @@ fn events(rng: &mut Rng) -> String {
     (0..20).map(event).collect()
 }
 
-/// Keeps a replica until a tick that comes late has been read: its rows, and how often it began anew.
+/// Keeps a replica until it has read the tick that `until` names. Returns its rows, and how often it began again.
 fn follow(url: String, until: &Receiver<u64>) -> (Rows, usize) {
     let wanted = Subscription::builder(url, "sessions").heartbeat(Duration::from_millis(200));
     let mut subscription = wanted.back_off(Duration::from_millis(5), Duration::from_millis(50)).build().unwrap();
@@ -141,7 +141,7 @@ fn a_replica_outlives_its_server() {
     assert_eq!(rows, truth);
     assert!(kills > 1, "it was killed {kills} times");
 
-    // Whoever begins now has the same.
+    // A client that begins now has the same.
     let run = folder.headwater(["peek", "sessions", "--url", &server.url]);
     let printed: Rows = run.stdout().lines().map(|line| (line.to_owned(), 1)).collect();
     assert_eq!(printed, truth);

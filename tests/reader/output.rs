@@ -1,4 +1,4 @@
-//! `headwater subscribe` in a pipe: what it prints is what an undisturbed one prints, and what it keeps is what it printed.
+//! `headwater subscribe` in a pipe prints the lines of an undisturbed one, and its token stands for the printed lines.
 
 use super::history::{History, Rows, add};
 use super::server::{Framing, Request, Server, Step, answered, streamed};
@@ -91,7 +91,7 @@ fn options_are_the_parameters_of_the_request() {
     }
 }
 
-/// What has been printed cannot be taken back, so nothing that comes again may have been.
+/// A printed line cannot be taken back, so a line that comes again must not have been printed before.
 #[test]
 fn broken_connections_leave_no_trace_in_what_is_printed() {
     let history = History::new(2, 15);
@@ -110,7 +110,7 @@ fn broken_connections_leave_no_trace_in_what_is_printed() {
         assert_eq!((code, without_hellos(&stdout)), (Some(0), truth.clone()), "cut at {cut}: {stderr}");
         assert!(stderr.starts_with("no connection to http://127."), "{stderr}");
         let resumed = server.requests()[1].asked("token").is_some();
-        let again = if resumed { "goes on where it was" } else { "the snapshot begins anew" };
+        let again = if resumed { "goes on where it was" } else { "the snapshot begins again" };
         // A connection that broke before its first frame never was one.
         assert!(stderr.contains(again), "cut at {cut}: {stderr}");
     }
@@ -127,7 +127,7 @@ fn the_next_run_goes_on_where_this_one_ended() {
     let folder = Folder::new();
     let options = ["--until-caught-up", "--resume-file", "at"];
     let (code, stdout, stderr) = run(&folder, &server.url(), &options);
-    assert_eq!((code, stderr.as_str()), (Some(0), "at is not there yet: begins anew\n"));
+    assert_eq!((code, stderr.as_str()), (Some(0), "at does not exist yet: begins without a token\n"));
     assert_eq!(stdout, text(&history.lines(&Request::default())));
     assert_eq!(folder.read("at"), "t.15\n");
     let (code, stdout, stderr) = run(&folder, &server.url(), &options);
@@ -145,11 +145,11 @@ fn the_next_run_goes_on_where_this_one_ended() {
     assert!(stderr.contains("ticks below 90 are gone") && stderr.contains("remove at"), "{stderr}");
     assert_eq!(folder.read("at"), "t.15\n", "it is the user's to remove");
     folder.write("at", "");
-    assert_eq!(run(&folder, &server.url(), &options).0, Some(1), "an empty file is no reason to begin anew");
+    assert_eq!(run(&folder, &server.url(), &options).0, Some(1), "an empty file is no reason to begin again");
 }
 
-/// Killed again and again. Whoever reads what it has printed, and takes a tick that comes twice once, has the truth; and
-/// no token stands for what has not been printed.
+/// Killed again and again. A reader of the printed lines that skips repeated ticks has the truth, and no token stands for
+/// a line that was not printed.
 #[test]
 fn a_reader_that_is_killed_loses_nothing() {
     let history = History::new(4, 60);
@@ -186,7 +186,7 @@ fn a_reader_that_is_killed_loses_nothing() {
                 "snapshot" => {
                     assert!(upper == 0 || begins, "a snapshot where a token was kept");
                     if std::mem::take(&mut begins) {
-                        // Killed before the first token was kept: it began anew, and so does whoever reads it.
+                        // Killed before the first token was kept: it began again, and so does the reader.
                         (rows, upper) = (Rows::new(), 0);
                     }
                     take(&mut rows, &frame);

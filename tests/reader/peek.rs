@@ -1,10 +1,10 @@
-//! Rows as they are at one moment, page by page.
+//! Rows as they are at one tick, page by page.
 
 use super::server::{Request, Server, Step, answered};
 use crate::headwater::Folder;
 use headwater_client::{Query, peek};
 
-/// Ten rows, three on a page. A tick is at hand for so many pages.
+/// Ten rows, three on a page. A tick can be read for `pages` pages.
 fn paged(pages: u64) -> Server {
     Server::start(move |number, request| answer(number as u64, request, pages))
 }

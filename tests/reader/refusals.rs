@@ -1,4 +1,5 @@
-//! What a server will not do, and what it must not say, is told as what it is; what passes is waited for.
+//! The client reports a refusal of a server, and a violation of the protocol, as what it is. It waits for conditions that
+//! pass.
 
 use super::history::History;
 use super::server::{Framing, Server, Step, answered, streamed};
@@ -48,7 +49,7 @@ fn what_does_not_pass_is_an_error_of_its_type() {
             r#"Refused { status: Some(404), code: "collection", message: "why" }"#,
         ),
         ("500 Internal", error("internal", ""), r#"Refused { status: Some(500), code: "internal", message: "why" }"#),
-        // Whoever else may sit at that address.
+        // Another server may listen at that address.
         (
             "403 Forbidden",
             "<html>\x1b[2J</html>".into(),
@@ -123,7 +124,7 @@ fn what_passes_is_waited_for_and_for_as_long_as_the_server_says() {
     let server = Server::start(move |number, request| match number {
         0 => answered("503 Service Unavailable", "retry-after: 1\r\n", busy),
         1 => answered("429 Too Many Requests", "", busy),
-        2 => answered("502 Bad Gateway", "", "<html>nobody is behind this proxy</html>"),
+        2 => answered("502 Bad Gateway", "", "<html>no server is behind this proxy</html>"),
         3 => {
             let error = r#"{"type":"error","code":"draining","message":"the process is about to stop"}"#;
             vec![Step::Send(streamed(&[HELLO.to_owned(), error.to_owned()], Framing::Chunked))]
@@ -162,7 +163,7 @@ fn nobody_there_at_first_is_an_error_and_later_a_matter_of_patience() {
     assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
 }
 
-/// What was asked arrives as it was meant, also what means something in a URL.
+/// Queries arrive unchanged, also with characters that have a meaning in a URL.
 #[test]
 fn questions_arrive_whole() {
     let server = Server::start(History::new(1, 9).serve(Framing::Chunked));

@@ -1,4 +1,4 @@
-//! An HTTP server that does what it is told, byte by byte.
+//! An HTTP server that follows a script, byte by byte.
 
 use crate::headwater::own_address;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{JoinHandle, sleep};
 use std::time::Duration;
 
-/// What is done after a request, one step after the other; then the connection is closed.
+/// A step after a request. After the last step the connection is closed.
 #[derive(Clone, Debug)]
 pub enum Step {
     Send(Vec<u8>),
@@ -139,7 +139,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// How the end of a body is told.
+/// How a client recognises the end of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     Chunked,

@@ -1,4 +1,4 @@
-//! The example does what it says: whenever it is killed, the copy is exact, and goes on.
+//! The example keeps its promise: after any kill, the copy is exact, and goes on.
 
 #[allow(dead_code, reason = "its main is for people")]
 #[path = "../../examples/sqlite_copy.rs"]
@@ -22,7 +22,7 @@ fn the_copy_is_exact_whenever_it_ends_and_goes_on() {
     let folder = Folder::new();
     let mut upper = 0;
     for batches in [1, 2, 3, usize::MAX] {
-        // Opened anew, as by another process.
+        // Opened again, as by another process.
         let mut copy = Copy::open(folder.path("sessions.db")).unwrap();
         assert_eq!(copy.rows().unwrap(), expected(&history, upper));
         if batches == usize::MAX {
@@ -71,7 +71,7 @@ fn an_expired_token_makes_a_new_copy_and_other_errors_end_it() {
     assert!(copy.begin_again(error).is_err());
 }
 
-/// A copy that somebody has changed is noticed, and left alone.
+/// The program notices a copy that another program has changed, and leaves it alone.
 #[test]
 fn a_batch_that_does_not_fit_changes_nothing() {
     let history = History::new(9, 60);

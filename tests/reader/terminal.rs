@@ -1,4 +1,4 @@
-//! `headwater subscribe` and `peek` on a terminal: a real one, but for the eyes.
+//! `headwater subscribe` and `peek` on a real terminal, without a person.
 
 use super::history::History;
 use super::server::{Framing, Request, Server, Step, answered, streamed};

@@ -1,5 +1,5 @@
-//! Puts load on the collector of a process that runs, and says what came of it: batches of made-up events at a steady
-//! rate, whether or not the answers come fast. With `--pid` it also watches the processor time and memory of that process.
+//! Puts load on the collector of a running process, and prints the result: batches of made-up events at a steady rate,
+//! whether or not the answers come fast. With `--pid` it also watches the processor time and memory of that process.
 //!
 //! ```sh
 //! headwater run benches/live.toml --data-dir /tmp/load &
@@ -64,7 +64,7 @@ impl Random {
     }
 }
 
-/// What all connections have come to.
+/// The results of all connections.
 #[derive(Default)]
 struct Outcome {
     acknowledged: AtomicU64,

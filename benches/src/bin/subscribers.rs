@@ -1,8 +1,9 @@
-//! Follows the sessions of a process that runs with many subscribers, and says how long changes take to come to them. Beside
-//! it `load` keeps the process busy.
+//! Follows the sessions of a running process with many subscribers, and prints the latency of changes. Beside it `load`
+//! keeps the process busy.
 //!
-//! Each filtered subscriber wants 0.1 % of the users that `load` makes up, and a user of its own. Events of those users are
-//! posted now and then; the time from posting one to having its session, with its time as the end, is what is measured.
+//! Each filtered subscriber wants 0.1 % of the users that `load` makes up, and a user of its own. It posts events of
+//! those users from time to time. The measured latency is from posting an event to having its session, with its time as
+//! the end.
 //!
 //! ```sh
 //! headwater run benches/live.toml --data-dir /tmp/load &
@@ -42,7 +43,7 @@ struct Subscribers {
     own: u64,
 }
 
-/// What the subscribers of one kind have got.
+/// The changes that the subscribers of one kind have got.
 #[derive(Default)]
 struct Got {
     bytes: AtomicU64,

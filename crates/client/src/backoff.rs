@@ -1,4 +1,5 @@
-//! How long to wait before the next attempt: longer each time, and not all at once who failed together.
+//! Computes the wait before the next attempt: longer each time, and with jitter, so that clients that failed together
+//! do not return together.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -19,7 +20,7 @@ impl Backoff {
         Backoff { first, most, next: first, random: RandomState::new(), failed: 0 }
     }
 
-    /// Between half of the wait at hand and all of it; the next one is twice as long.
+    /// Returns a wait between half of the present one and all of it, and doubles the next one.
     pub fn wait(&mut self) -> Duration {
         let whole = self.next;
         self.next = (whole * 2).min(self.most);
@@ -29,12 +30,12 @@ impl Backoff {
         whole.mul_f64(0.5 + share / 2.0)
     }
 
-    /// How often there was something to wait for.
+    /// Returns the number of failures so far.
     pub fn failed(&self) -> u64 {
         self.failed
     }
 
-    /// After a success.
+    /// Begins again with the shortest wait, after a success.
     pub fn reset(&mut self) {
         self.next = self.first;
     }

@@ -14,12 +14,12 @@ const CONNECT: Duration = Duration::from_secs(10);
 const PATH_BYTES: usize = 4 << 10;
 /// A line above this ends the subscription: servers send large snapshots and ticks in several frames.
 const LINE_BYTES: u64 = 256 << 20;
-/// What is read of an answer that is an error.
+/// The number of bytes that are read of an error answer.
 const ERROR_BYTES: u64 = 64 << 10;
 /// A server that asks for more patience is asked again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(300);
 
-/// Where a server is, and by what right it is asked.
+/// The address of a server, and the token for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     url: String,
@@ -35,7 +35,7 @@ pub(crate) enum Failure {
         url: String,
         reason: String,
         after: Duration,
-        /// There was a server.
+        /// A server answered.
         reached: bool,
         /// The request may have got to the server.
         sent: bool,
@@ -46,7 +46,7 @@ pub(crate) enum Failure {
 }
 
 impl Endpoint {
-    /// A server that sends nothing for `silence` is gone.
+    /// Makes an endpoint. A server that sends nothing for `silence` counts as gone.
     ///
     /// # Errors
     /// [`ClientError::Usage`].
@@ -82,7 +82,7 @@ impl Endpoint {
         &self.url
     }
 
-    /// All bytes of a successful answer, of which there may be so many.
+    /// Returns all bytes of a successful answer, up to a limit.
     pub(crate) fn get_all(
         &self,
         path: &str,
@@ -94,8 +94,7 @@ impl Endpoint {
         bytes.map_err(|error| ClientError::Unreachable { url: self.url.clone(), reason: reason(&error) })
     }
 
-    /// Posts a body. Returns what the server answers once it has done what the body asks for; or why, if the answer
-    /// ended early.
+    /// Posts a body. Returns the answer of the server, or the reason if the answer ended early.
     pub(crate) fn post(
         &self,
         path: &str,
@@ -111,7 +110,7 @@ impl Endpoint {
         Ok(answer.with_config().limit(bytes).read_to_vec().map_err(|error| reason(&error)))
     }
 
-    /// The body of a successful answer.
+    /// Returns the body of a successful answer.
     pub(crate) fn get(&self, path: &str, parameters: &[(&str, String)], accept: &str) -> Result<Body, Failure> {
         let url = format!("{}{path}", self.url);
         let bearer = self.bearer.iter().map(|token| format!("Bearer {token}"));
@@ -141,7 +140,7 @@ impl Endpoint {
 }
 
 impl From<Failure> for ClientError {
-    /// For those who do not try again.
+    /// Turns a failure into an error, for callers that do not try again.
     fn from(failure: Failure) -> ClientError {
         match failure {
             Failure::Later { answered: Some((status, code)), reason, .. } => {
@@ -169,7 +168,7 @@ fn json(parameters: &[(&str, String)]) -> String {
     serde_json::Value::Object(object).to_string()
 }
 
-/// The path of a collection, or of what belongs to it.
+/// Returns the path of a collection, or of what belongs to it.
 pub(crate) fn path(collection: &str, of: &str) -> String {
     let mut path = "/v1/collections/".to_owned();
     for byte in collection.bytes() {
@@ -207,7 +206,7 @@ fn unanswered(url: &str, error: ureq::Error) -> Failure {
     Failure::Later { url: url.to_owned(), reason: reason(&error), after: Duration::ZERO, reached, sent, answered: None }
 }
 
-/// Without the words that say no more than that there was an error.
+/// Returns the text of an error, without words that only repeat that it is an error.
 fn reason(error: &ureq::Error) -> String {
     match error {
         ureq::Error::Io(error) => error.to_string(),
@@ -298,7 +297,7 @@ impl Lines {
         }
     }
 
-    /// The line that came last, without its line feed.
+    /// Returns the line that came last, without its line feed.
     pub(crate) fn line(&self) -> &str {
         self.line.strip_suffix('\n').unwrap_or(&self.line)
     }

@@ -1,16 +1,16 @@
-//! Why a reader gets no further. What may pass by itself (a lost connection, a server that starts) is none of these: it
-//! is tried again.
+//! The errors that stop a reader. A condition that may pass (a lost connection, a server that starts) is not an error:
+//! the client tries again.
 
 use crate::Tick;
 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// What was asked for cannot be sent: the URL, a header.
+    /// The request cannot be sent: its URL or a header is wrong.
     #[error("{message}")]
     Usage { message: String },
 
-    /// What follows the token is no longer kept. Going on means beginning again, with a snapshot.
+    /// The changes after the token are no longer kept. To go on, begin again with a snapshot.
     #[error("{message}")]
     Expired {
         /// The first tick that is still kept, if the server says so.
@@ -23,8 +23,8 @@ pub enum ClientError {
     #[error("{message}")]
     ProgramChanged { message: String },
 
-    /// The token, or the tick, is of another copy of the data folder than the one that is there now, as before a backup was
-    /// restored. Going on means beginning again, with a snapshot.
+    /// The token, or the tick, is of another copy of the data folder, as after a restored backup. To go on, begin again
+    /// with a snapshot.
     #[error("{message}")]
     OtherHistory { message: String },
 
@@ -33,16 +33,16 @@ pub enum ClientError {
     Refused {
         /// HTTP status; `None`: said by an `error` frame.
         status: Option<u16>,
-        /// Empty if whoever answered speaks another language than headwater.
+        /// Empty if the answer is not in the form of headwater's errors.
         code: String,
         message: String,
     },
 
-    /// Nobody is there at first, or it has been away for longer than [`patience`](super::Builder::patience).
+    /// No server answers at first, or it has been away for longer than [`patience`](super::Builder::patience).
     #[error("{url} cannot be reached: {reason}")]
     Unreachable { url: String, reason: String },
 
-    /// What came breaks the protocol: whoever sent it is no headwater, or has a fault.
+    /// The answer breaks the protocol: its sender is not headwater, or has a fault.
     #[error("{message}")]
     Protocol { message: String },
 }
@@ -52,7 +52,7 @@ impl ClientError {
         ClientError::Protocol { message: message.into() }
     }
 
-    /// What was asked for is wrong, as a wrong argument is.
+    /// Returns whether the request is wrong, like a wrong argument.
     pub fn is_usage(&self) -> bool {
         match self {
             ClientError::Usage { .. } => true,

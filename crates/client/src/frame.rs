@@ -1,5 +1,5 @@
-//! The frames of a subscription: one JSON object on each line. Fields and types of frame that are not known here are left
-//! alone, so that the wire can be extended.
+//! The frames of a subscription: one JSON object on each line. The client ignores unknown fields and types of frames,
+//! so that the wire can be extended.
 
 use super::error::ClientError;
 use super::row::{Row, Update};
@@ -12,7 +12,7 @@ use std::borrow::Cow;
 /// Of a line that is no frame, so much is shown.
 const EXCERPT: usize = 120;
 
-/// What a subscriber hears.
+/// A frame of a subscription.
 #[derive(Clone, Debug)]
 pub enum Frame {
     /// A connection begins.
@@ -82,7 +82,7 @@ pub enum Head {
     Other,
 }
 
-/// What a server says before it ends the connection.
+/// The last frame of a server before it ends the connection.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     pub code: String,
@@ -103,7 +103,8 @@ impl From<Refusal> for ClientError {
 }
 
 impl Head {
-    /// With the updates of its line, which is in the envelope `diff`. `None`: of no use to a subscriber.
+    /// Parses a frame with its updates, from a line in the envelope `diff`. Returns `None` for a frame that a
+    /// subscriber does not need.
     ///
     /// # Errors
     /// What an `error` frame says; [`ClientError::Protocol`].
@@ -180,7 +181,7 @@ pub(crate) fn head(line: &str) -> Result<Head, ClientError> {
     })
 }
 
-/// The updates of a snapshot or a delta, in the envelope `diff`.
+/// Returns the updates of a snapshot or a delta, in the envelope `diff`.
 ///
 /// # Errors
 /// [`ClientError::Protocol`].
@@ -199,7 +200,7 @@ fn not_a_frame(line: &str, why: &str) -> ClientError {
     ClientError::protocol(format!("the server sent what is no frame: {why}: {}", excerpt(line)))
 }
 
-/// The beginning of a text, fit for a terminal.
+/// Returns the beginning of a text, fit for a terminal.
 pub(crate) fn excerpt(text: &str) -> String {
     let cut = &text[..text.floor_char_boundary(EXCERPT)];
     printable(cut) + if cut.len() < text.len() { "…" } else { "" }

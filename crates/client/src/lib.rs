@@ -28,5 +28,6 @@ pub use post::{PostError, Receipt, Rejection, post};
 pub use row::{Row, Update};
 pub use subscription::{Batch, Builder, Event, Subscription};
 
-/// A number of the server's sequencer: what is published together has one. It only grows, and is not a time.
+/// A number of the server's sequencer. The updates that are published together have one tick. Ticks only grow, and are
+/// not times.
 pub type Tick = u64;

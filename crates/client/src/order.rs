@@ -1,4 +1,5 @@
-//! What may follow what within a connection. A server that breaks it has a fault, and going on would hide that.
+//! Checks the order of frames within a connection. A server that breaks it has a fault, and going on would hide the
+//! fault.
 //!
 //! ```text
 //! hello ─ snapshot … snapshot(last) ─┐
@@ -79,7 +80,7 @@ impl Order {
             if last { (tick.saturating_add(1), State::Between) } else { (tick, State::Tick(tick)) };
     }
 
-    /// Nothing has come since the last progress of this connection.
+    /// Returns whether nothing has come since the last progress of this connection.
     pub(crate) fn is_consistent(&self) -> bool {
         self.state == State::Consistent
     }
@@ -118,7 +119,7 @@ mod tests {
         .unwrap()
     }
 
-    /// How many of the frames are taken.
+    /// Returns the number of frames that are taken.
     fn taken(mut order: Order, frames: &str) -> usize {
         frames.split(' ').take_while(|word| order.take(&frame(word)).is_ok()).count()
     }

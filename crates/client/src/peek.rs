@@ -1,4 +1,4 @@
-//! Reading rows as they are at one moment.
+//! Reads rows as they are at one tick.
 
 use super::connection::{Endpoint, path};
 use super::error::ClientError;
@@ -16,7 +16,7 @@ const ANSWER_BYTES: u64 = 256 << 20;
 /// Rows that one answer has at most.
 pub const PAGE: u64 = 10_000;
 
-/// Which rows of a collection.
+/// The query of a read: which rows of a collection.
 #[derive(Clone, Debug, Default)]
 pub struct Query {
     /// Only rows with one of these keys; of `sessions` a session id or a user. None: whatever their key.
@@ -25,7 +25,7 @@ pub struct Query {
     pub filter: Option<String>,
     /// Only these fields of each row, separated by commas.
     pub columns: Option<String>,
-    /// At most so many rows; 1,000 unless this says otherwise, and at most [`PAGE`].
+    /// The largest number of rows: 1,000 by default, at most [`PAGE`].
     pub limit: Option<u64>,
     /// Goes on after a page: its [`Page::next`].
     pub after: Option<String>,
@@ -48,7 +48,7 @@ pub struct Page {
     /// There are more than these.
     #[serde(default)]
     pub more: bool,
-    /// What to ask for them with; not every collection can be read on.
+    /// The value of `after` for the next page. Not every collection has one.
     pub next: Option<String>,
 }
 
@@ -87,11 +87,11 @@ pub fn peek(url: &str, bearer: Option<&str>, collection: &str, query: &Query) ->
         .map_err(|error| ClientError::protocol(format!("the server sent what are no rows: {error}")))
 }
 
-/// A server that says nothing for so long does not answer.
+/// A server that sends nothing for this time does not answer.
 const STATUS_SILENCE: Duration = Duration::from_secs(10);
 const STATUS_BYTES: u64 = 1 << 20;
 
-/// Asks the server at `url` for its status, and reads as `R` what `GET /v1/status` answers.
+/// Asks the server at `url` for its status, and reads the answer of `GET /v1/status` as `R`.
 ///
 /// # Errors
 /// Any [`ClientError`]; nothing is tried again.

@@ -5,11 +5,11 @@ use crate::error::ClientError;
 use serde::Deserialize;
 use std::time::Duration;
 
-/// A server that says nothing for so long is gone. It answers once the events are durable.
+/// A server that sends nothing for this time counts as gone. It answers when the events are durable.
 const SILENCE: Duration = Duration::from_secs(60);
 const ANSWER_BYTES: u64 = 16 << 20;
 
-/// What a server says of events that it has taken.
+/// The answer of a server that has taken events.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Receipt {
     /// Names these events. A reader that waits for it ([`Query::wait_for`](crate::Query::wait_for)) finds them counted.
@@ -19,7 +19,7 @@ pub struct Receipt {
     /// The first of the events that became dead letters.
     #[serde(default)]
     pub rejected: Vec<Rejection>,
-    /// How many events became dead letters.
+    /// The number of events that became dead letters.
     #[serde(default)]
     pub rejected_total: u64,
 }
@@ -34,7 +34,7 @@ pub struct Rejection {
     pub message: String,
 }
 
-/// Why there is no receipt.
+/// The reason why there is no receipt.
 #[derive(Debug, thiserror::Error)]
 pub enum PostError {
     /// Not done: the server has taken none of the events. [`PostError::may_succeed_later`] says whether to try again.

@@ -8,13 +8,13 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-/// A row: the text of one JSON object. Within one program equal rows have equal texts, so it can be compared and hashed
+/// A row: the text of one JSON object. Within one program equal rows have equal texts. So it can be compared and hashed
 /// without being parsed, and no number in it has gone through floating point.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(transparent)]
 pub struct Row(Box<RawValue>);
 
-/// How often a row is there more than before.
+/// A row, and the number of copies that it gains or loses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
     pub row: Row,
@@ -29,7 +29,7 @@ impl Row {
         self.0.get()
     }
 
-    /// The row as a type of the caller's.
+    /// Returns the row as a type of the caller's.
     ///
     /// # Errors
     /// If it has not the fields that the type wants.

@@ -5,8 +5,8 @@
 //!    ↑                             │                  ╳ lost: frames since the last progress are void
 //!    └────────── back-off ─────────┴──── resumes here ┘
 //! ```
-//! Only at a progress is what has come consistent, so that is where batches end and where a subscription resumes. Until
-//! there has been one it begins again, with another snapshot.
+//! The updates are consistent only at a progress. So a batch ends there, and a subscription resumes there. Before the
+//! first progress it begins again, with another snapshot.
 
 use super::connection::{Came, Endpoint, Failure, Lines, path};
 use super::error::ClientError;
@@ -21,14 +21,14 @@ use std::time::{Duration, Instant};
 
 const NDJSON: &str = "application/x-ndjson";
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// A connection on which nothing has come for so many heartbeats is lost.
+/// A connection that brings nothing for this number of heartbeats is lost.
 const SILENT_HEARTBEATS: u32 = 3;
 /// Between two attempts: at first, and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// Codes of `error` frames after which the same request may succeed, as the statuses that they come with do.
 const PASSING: [&str; 6] = ["starting", "recovering", "draining", "busy", "rate", "timeout"];
 
-/// What is wanted of which collection.
+/// The collection and the query of a subscription.
 #[derive(Clone, Debug)]
 pub struct Builder {
     url: String,
@@ -55,14 +55,14 @@ pub struct Subscription {
     /// Of the last progress.
     token: Option<String>,
     upper: Tick,
-    /// Where it is caught up: what had been published when it was first asked.
+    /// The tick at which it is caught up: the first tick that was not published at the first request.
     target: Option<Tick>,
     backoff: Backoff,
     /// To wait before the next attempt.
     wait: Duration,
     /// Since when there has been no progress, if the connection is lost.
     lost: Option<Instant>,
-    /// Somebody has been there.
+    /// A server has answered before.
     reached: bool,
     ended: bool,
 }
@@ -72,7 +72,7 @@ struct Connection {
     order: Order,
 }
 
-/// What changed between two consistent points.
+/// The updates between two consistent points.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// By tick. There may be none, and as many as a snapshot has rows: [`Subscription::next_frame`] gives them in parts.
@@ -85,47 +85,47 @@ pub struct Batch {
     pub reset: bool,
 }
 
-/// What a subscription hears, with the text of it.
+/// An event of a subscription, with its text.
 pub enum Event<'l> {
     Line(Head, &'l str),
-    /// What has come since the last progress is void.
+    /// Updates since the last progress are void.
     Lost(String),
     /// There is no connection, and the next call waits before it tries again.
     Waiting(String),
 }
 
 impl Builder {
-    /// A bearer token with the scope `subscribe`.
+    /// Sets a bearer token with the scope `subscribe`.
     pub fn bearer(mut self, token: impl Into<String>) -> Builder {
         self.bearer = Some(token.into());
         self
     }
 
-    /// Whether all rows come first. Of views they do unless this says no; of journals never.
+    /// Sets whether all rows come first. For views the default is yes. Journals have no snapshot.
     pub fn snapshot(mut self, snapshot: bool) -> Builder {
         self.snapshot = Some(snapshot);
         self
     }
 
-    /// All changes from this tick on, and no snapshot. A journal is followed from now on unless this says otherwise.
+    /// Asks for all changes from this tick on, and no snapshot. Without this call, a journal is followed from now on.
     pub fn from(mut self, tick: Tick) -> Builder {
         self.from = Some(tick);
         self
     }
 
-    /// Only rows for which this expression holds.
+    /// Asks only for rows for which this expression holds.
     pub fn filter(mut self, expression: impl Into<String>) -> Builder {
         self.filter = Some(expression.into());
         self
     }
 
-    /// Only rows with this key; called several times, with any of these keys.
+    /// Asks only for rows with this key. After several calls: with any of these keys.
     pub fn key(mut self, key: impl Into<String>) -> Builder {
         self.keys.push(key.into());
         self
     }
 
-    /// Only these fields of each row.
+    /// Asks only for these fields of each row.
     pub fn columns<C: AsRef<str>>(mut self, columns: impl IntoIterator<Item = C>) -> Builder {
         let columns: Vec<_> = columns.into_iter().map(|column| column.as_ref().to_owned()).collect();
         self.columns = Some(columns.join(","));
@@ -138,8 +138,8 @@ impl Builder {
         self
     }
 
-    /// How often the server sends something when there is nothing to say: every 5 s unless this says otherwise, from 0.1 s
-    /// to an hour. A connection is lost when nothing has come for three times as long.
+    /// Sets the longest time between two frames, from 0.1 s to an hour; 5 s by default. After three times as long
+    /// without a frame the connection counts as lost.
     pub fn heartbeat(mut self, heartbeat: Duration) -> Builder {
         self.heartbeat = heartbeat;
         self
@@ -151,25 +151,27 @@ impl Builder {
         self
     }
 
-    /// How long the server may be away (without bound unless this is called). The first attempt has to find it.
+    /// Sets how long the server may be away. Without this call there is no bound. The first attempt has to find the
+    /// server.
     pub fn patience(mut self, patience: Duration) -> Builder {
         self.patience = patience;
         self
     }
 
-    /// The wait before a second attempt to connect, and the longest one: they double.
+    /// Sets the wait before a second attempt to connect, and the longest wait. Waits double.
     pub fn back_off(mut self, first: Duration, most: Duration) -> Builder {
         self.back_off = (first, most);
         self
     }
 
-    /// Updates as key and value; of use to those who pass lines on.
+    /// Updates as key and value. For callers that pass lines on.
     pub fn upsert(mut self) -> Builder {
         self.envelope = Some("upsert");
         self
     }
 
-    /// Nothing is sent before the first call of [`Subscription::next_batch`] or [`Subscription::next_frame`].
+    /// Makes the subscription. It sends nothing before the first call of [`Subscription::next_batch`] or
+    /// [`Subscription::next_frame`].
     ///
     /// # Errors
     /// [`ClientError::Usage`] of the URL or the bearer token.
@@ -194,7 +196,7 @@ impl Builder {
         &self.collection
     }
 
-    /// Whether all rows come first, of a view.
+    /// Returns whether all rows come first, of a view.
     fn wants_snapshot(&self) -> bool {
         self.snapshot != Some(false) && self.from.is_none()
     }
@@ -304,12 +306,12 @@ impl Subscription {
         }
     }
 
-    /// Where to resume after what has come up to the last progress.
+    /// Returns the token of the last progress, to resume after it.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// With this hello all rows come.
+    /// Returns whether all rows come after this hello.
     pub fn begins_with_a_snapshot(&self, hello: &Hello) -> bool {
         self.token.is_none() && self.wanted.wants_snapshot() && hello.kind == Kind::View
     }

@@ -1,4 +1,4 @@
-//! Texts of others, made fit for a terminal.
+//! Makes texts of others fit for a terminal.
 
 /// Users, types, file names and answers of servers come from outside: what would end the line, steer the terminal or turn
 /// the direction of writing is escaped, as in `\n` or `\u{1b}`. Whatever a person reads goes through this, in the log, too.

@@ -5,13 +5,13 @@
 //! ```
 //!
 //! - `-` is absent. The time has no brackets.
-//! - Inside quotes `\"`, `\\`, `\xHH`, `\n`, `\r`, `\t`, `\b` and `\v` are decoded, unless the result is not UTF-8 (as
-//!   with a TLS handshake sent to a plain port): then the text stays as it was written.
+//! - Inside quotes `\"`, `\\`, `\xHH`, `\n`, `\r`, `\t`, `\b` and `\v` are decoded. If the result is not UTF-8 (as with
+//!   a TLS handshake sent to a plain port), the text stays as it was written.
 //! - A quote that is followed by something other than a blank belongs to the text: not every server escapes it.
 //! - A last quoted field after the size may lack its closing quote: it goes to the end of the line.
 //! - A request of another form than `METHOD path PROTOCOL` or `METHOD /path` is all path.
-//! - Servers are often told to append fields. What follows the agent, or the size where no quote follows it, is
-//!   ignored.
+//! - Servers are often configured to append fields. The decoder ignores everything behind the agent, or behind the size
+//!   if no quote follows it.
 //! - A user may contain blanks if the ident is absent, as it is everywhere but in lines that begin with a virtual host.
 
 use crate::fault::Fault;
@@ -141,7 +141,7 @@ fn is_protocol(text: &str) -> bool {
 /// A field in quotes at the beginning of a text.
 struct Quoted<'a> {
     text: &'a str,
-    /// What follows the closing quote and its blanks; `None` if there is no closing quote.
+    /// The text behind the closing quote and its blanks; `None` if there is no closing quote.
     rest: Option<&'a str>,
 }
 
@@ -165,7 +165,7 @@ impl<'a> Quoted<'a> {
     }
 }
 
-/// Up to the next blank, and what follows all blanks.
+/// Returns the text up to the next blank, and the text behind all blanks.
 fn word(text: &str) -> (&str, &str) {
     text.split_once(' ').map_or((text, ""), |(word, rest)| (word, rest.trim_start_matches(' ')))
 }
@@ -179,7 +179,7 @@ fn plain(text: &str) -> Cow<'_, str> {
     Cow::Borrowed(if text == "-" || text == "\"\"" { "" } else { text })
 }
 
-/// A text from inside quotes, with its escapes decoded.
+/// Returns a text from inside quotes, with its escapes decoded.
 fn quoted(text: &str) -> Cow<'_, str> {
     if text == "-" {
         return Cow::Borrowed("");
@@ -190,7 +190,7 @@ fn quoted(text: &str) -> Cow<'_, str> {
     String::from_utf8(unescape(text.as_bytes())).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
-/// What is no escape sequence stays as it is.
+/// Decodes escape sequences. Other text stays as it is.
 fn unescape(mut text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     while let [first, rest @ ..] = text {
@@ -224,7 +224,7 @@ mod tests {
     use crate::tabular::tests::{path_set, shape_of, texts};
     use proptest::prelude::*;
 
-    /// The columns of a line, joined by `|`.
+    /// Returns the columns of a line, joined by `|`.
     fn read(line: &[u8]) -> Result<String, Fault> {
         let paths = path_set(&COLUMNS);
         let mut reading = Reading::default();
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(reading.shape, None);
     }
 
-    /// As `ap_escape_logitem` of Apache's server writes a text.
+    /// Escapes a text as `ap_escape_logitem` of Apache's server does.
     fn escape(text: &str) -> String {
         let escape = |byte: u8| match byte {
             b'"' => "\\\"".to_owned(),

@@ -1,6 +1,6 @@
 //! Rows of delimited text with a header (RFC 4180: quoted fields, doubled quotes) -> [`Reading`].
 //!
-//! Where one row ends and the next begins is not decided here: a row comes as its exact bytes.
+//! Framing decides where a row ends: a row comes here as its exact bytes.
 
 use crate::fault::Fault;
 use crate::reading::{PathSet, Reading};
@@ -58,7 +58,7 @@ impl CsvReader {
     }
 }
 
-/// The most frequent of `,` `;` tab and `|` outside of quotes in a header; the first of them if there is none.
+/// Returns the most frequent of `,` `;` tab and `|` outside of quotes in a header; the first of them if there is none.
 pub fn delimiter(header_line: &[u8]) -> u8 {
     const CANDIDATES: [u8; 4] = [b',', b';', b'\t', b'|'];
     let mut counts = [0_usize; CANDIDATES.len()];
@@ -94,7 +94,7 @@ impl Fields {
         fields
     }
 
-    /// The number of fields in `row`.
+    /// Returns the number of fields in `row`.
     fn split(&mut self, row: &[u8]) -> Result<usize, Fault> {
         if simdutf8::basic::from_utf8(row).is_err() {
             return Err(Fault::new(Reason::NotUtf8, "the row is not valid UTF-8"));
@@ -138,7 +138,7 @@ impl Fields {
         Err(Fault::new(Reason::WrongFieldCount, "a quote in the row is never closed"))
     }
 
-    /// The fields of the row that was split last, which had `count` of them, no more than expected.
+    /// Returns the fields of the row that was split last, which had `count` of them, no more than expected.
     fn texts(&self, count: usize) -> Result<impl Iterator<Item = &str>, Fault> {
         // Cutting valid UTF-8 at ASCII characters leaves valid UTF-8.
         let fault = || Fault::new(Reason::NotUtf8, "the delimiter cuts a character in two");
@@ -261,7 +261,7 @@ mod tests {
     }
 
     proptest! {
-        /// What a writer after RFC 4180 wrote is read back, whatever broken rows were read before.
+        /// A row of an RFC 4180 writer is read back, after any broken rows.
         #[test]
         fn what_was_written_is_read(
             delimiter in prop_oneof![Just(','), Just(';'), Just('\t'), Just('|')],

@@ -1,15 +1,15 @@
 //! Built-in candidates for user, time and type, so that common logs work without configuration. The first that is
 //! present wins, event by event.
 //!
-//! Deliberately absent: an id, since de-duplication is asked for (design §5), and names that mean different things in
-//! different logs, because a wrong guess would look like an answer: `uid` is a person to one tool, a connection to
-//! Zeek and an object to Kubernetes; `id` and `name` are anybody's.
+//! Deliberately absent: an id, since a configuration has to ask for de-duplication (docs/identity.md); and names that
+//! mean different things in different logs, since a wrong guess would look like an answer: `uid` is a person to one
+//! tool, a connection to Zeek and an object to Kubernetes; `id` and `name` can be of anything.
 
 use crate::path::Path;
 use crate::spec::{Candidate, Format};
 
-/// Who did it. Stated identity goes first: it survives a change of device. A pseudonym of a device or a browser comes
-/// next, a network address, which people share and change, last.
+/// The actor of an event. A stated identity goes first, since it survives a change of device. A pseudonym of a device
+/// or a browser comes next. A network address, which people share and change, comes last.
 const USER: &[&str] = &[
     // The person, by an identifier of the application.
     "user_id",
@@ -31,7 +31,7 @@ const USER: &[&str] = &[
     "customer.id",
     "member_id",
     "memberId",
-    // Whoever acted, in activity feeds (GitHub, ActivityStreams, audit logs). The name before the number: people know
+    // The actor, in activity feeds (GitHub, ActivityStreams, audit logs). The name comes before the number: people know
     // names, and feeds that hold both mean the same actor.
     "actor.login",
     "actor.id",
@@ -105,7 +105,7 @@ const TIME: &[&str] = &[
     "date",
 ];
 
-/// What happened. Names that say "of the event" go first: beside them, `type` is the kind of call (Segment:
+/// The kind of an event. Names that say "of the event" go first: beside them, `type` is the kind of call (Segment:
 /// `type = "track"`, `event = "Order Completed"`) and `action` a detail.
 const KIND: &[&str] = &[
     "event_type",
@@ -130,8 +130,8 @@ const KIND: &[&str] = &[
     "method",
 ];
 
-/// Of access logs the address: the authenticated user is absent from nearly every line, and whoever is logged in on
-/// some pages only would fall apart into two.
+/// Of access logs the address. The authenticated user is absent from nearly every line, and a visitor who logs in on
+/// some pages only would become two users.
 const CLF_USER: &[&str] = &["host"];
 const CLF_TIME: &[&str] = &["time"];
 const CLF_KIND: &[&str] = &["method"];

@@ -1,4 +1,4 @@
-//! Which format a file has, by the first part of its content, whatever its name.
+//! Recognises the format of a file by the first part of its content, never by its name.
 
 use crate::framing::{DELIMITERS, Framing};
 use crate::spec::Format;
@@ -13,9 +13,10 @@ pub struct Detected {
     pub framing: Framing,
 }
 
-/// The format of a file that begins with `head` (decompressed, without byte order mark; the last record may be cut).
+/// Returns the format of a file that begins with `head` (decompressed, without byte order mark; the last record may be
+/// cut).
 ///
-/// By majority, so that a bad first line does not mislead. `None` if it is no format that can be told safely: binary
+/// By majority, so that a bad first line does not mislead. `None` if the format cannot be recognised safely: binary
 /// data, XML, prose, rows without a header.
 pub fn detect(head: &[u8]) -> Option<Detected> {
     if memchr(0, head).is_some() {
@@ -30,7 +31,7 @@ pub fn detect(head: &[u8]) -> Option<Detected> {
     has_header(head).then_some(Detected { format: Format::Csv, framing: Framing::Csv })
 }
 
-/// How the records of a file lie whose format is configured.
+/// Returns the framing of a file whose format is configured.
 pub fn framing(format: Format, head: &[u8]) -> Framing {
     match format {
         Format::Json => json(head).unwrap_or(Framing::Lines),
@@ -58,7 +59,7 @@ fn json(head: &[u8]) -> Option<Framing> {
     is_json.then_some(if is_cut_line { Framing::Lines } else { Framing::JsonValues })
 }
 
-/// Whether the line is one JSON object and nothing else.
+/// Returns whether the line is one JSON object and nothing else.
 pub fn is_object(line: &[u8]) -> bool {
     let line = line.trim_ascii();
     line.starts_with(b"{") && Framing::JsonValues.boundary(line) == Some(line.len()) && {
@@ -67,7 +68,7 @@ pub fn is_object(line: &[u8]) -> bool {
     }
 }
 
-/// Whether the line has what only Common and Combined Log Format have: `[17/May/2015:10:05:03 +0000] "`.
+/// Returns whether the line has what only Common and Combined Log Format have: `[17/May/2015:10:05:03 +0000] "`.
 fn is_log_line(line: &[u8]) -> bool {
     const FORM: &[u8; 30] = b"[00/Aaa/0000:00:00:00 +0000] \"";
     memchr_iter(b'[', line).any(|at| {
@@ -83,9 +84,9 @@ fn is_log_line(line: &[u8]) -> bool {
     })
 }
 
-/// Whether the first row names columns and most of the others have as many cells, for one of the delimiters; if all of
-/// the names are single words, it is enough that one other row has. Names do not begin with digits (rows without a
-/// header, lines of a log) or with markup.
+/// Returns whether the first row names columns and most of the others have as many cells, for one of the delimiters; if
+/// all of the names are single words, it is enough that one other row has. Names do not begin with digits (rows without
+/// a header, lines of a log) or with markup.
 fn has_header(head: &[u8]) -> bool {
     let rows = || whole(Framing::Csv, head);
     let Some(header) = rows().next() else { return false };
@@ -102,7 +103,7 @@ fn has_header(head: &[u8]) -> bool {
     })
 }
 
-/// Number of cells of a row: delimiters inside of quotes do not separate.
+/// Returns the number of cells of a row. Delimiters inside quotes do not separate cells.
 fn cells(row: &[u8], delimiter: u8) -> usize {
     let mut quoted = false;
     let separates = |byte: &&u8| {
@@ -116,13 +117,13 @@ fn whole_lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
     whole(Framing::Lines, head)
 }
 
-/// The records of `head` but the last one if it may be cut, unless it is all there is.
+/// Returns the records of `head` but the last one if it may be cut, unless it is all there is.
 fn whole(framing: Framing, head: &[u8]) -> impl Iterator<Item = &[u8]> {
     let end = framing.boundary(head).filter(|end| !head[..*end].trim_ascii().is_empty()).unwrap_or(head.len());
     framing.records(&head[..end]).map(|(_, record)| record)
 }
 
-/// Whether there are any, and more than half of them are as expected.
+/// Returns whether there are any, and more than half of them are as expected.
 fn most<'b>(records: impl Iterator<Item = &'b [u8]>, expected: impl Fn(&[u8]) -> bool) -> bool {
     let (hits, all) = records.fold((0, 0), |(hits, all), record| (hits + usize::from(expected(record)), all + 1));
     2 * hits > all

@@ -1,4 +1,4 @@
-//! Why a payload could not be read. Becomes a dead letter once the position and the original bytes are known.
+//! The reason why a payload could not be read. With the position and the original bytes it becomes a dead letter.
 
 use dataflows::Reason;
 
@@ -14,7 +14,7 @@ impl Fault {
         Fault { reason, message: message.into() }
     }
 
-    /// A record of `length` bytes where `limit` are allowed.
+    /// Returns the fault of a record of `length` bytes where `limit` are allowed.
     pub fn too_large(length: u64, limit: usize) -> Fault {
         Fault::new(Reason::TooLarge, format!("the record has {length} bytes, more than the limit of {limit}"))
     }

@@ -1,4 +1,4 @@
-//! How records lie in a stream of bytes: pure functions over slices, which know no files and read no events.
+//! Finds the records in a stream of bytes: pure functions over slices, which know no files and read no events.
 //!
 //! ```text
 //! Lines       {"a":1}⏎{"a":2}⏎            a record ends with its line
@@ -16,15 +16,16 @@ pub enum Framing {
     /// Rows of RFC 4180: line ends inside of quotes do not end a row. A quote opens a field only at its start, which is
     /// behind a line end or any of the delimiters that detection knows (`,` `;` tab `|`).
     Csv,
-    /// JSON values one after the other, over any number of lines, with or without top-level arrays around them, blanks,
-    /// commas or RS (RFC 7464) between them. Since brackets outside of objects are skipped, arrays in arrays are
-    /// flattened. What is no value comes out as a record of its own, up to its line end or the next value. A raw line
-    /// end inside of a string is no JSON: it ends the record, so that a lost quote harms one record only.
+    /// JSON values one after the other, over any number of lines. There may be top-level arrays around them, and
+    /// blanks, commas or RS (RFC 7464) between them. Since brackets outside of objects are skipped, arrays in arrays
+    /// are flattened. What is no value comes out as a record of its own, up to its line end or the next value. A raw
+    /// line end inside of a string is no JSON: it ends the record, so that a lost quote harms one record only.
     JsonValues,
 }
 
 impl Framing {
-    /// End of the last whole record in `bytes`, which starts at a record boundary; `None` if no record ends in it.
+    /// Returns the end of the last whole record in `bytes`, which starts at a record boundary; `None` if no record ends
+    /// in it.
     pub fn boundary(self, bytes: &[u8]) -> Option<usize> {
         if self == Framing::Lines {
             return memrchr(b'\n', bytes).map(|at| at + 1);
@@ -37,8 +38,8 @@ impl Framing {
         (boundary > 0).then_some(boundary)
     }
 
-    /// The records of `bytes`, which starts at a record boundary: each with its offset and its exact bytes, without
-    /// terminator. Blank ones are skipped; the last one may lack its end.
+    /// Returns the records of `bytes`, which starts at a record boundary: each with its offset and its exact bytes,
+    /// without terminator. Blank ones are skipped; the last one may lack its end.
     pub fn records(self, bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
         let mut scanner = Scanner::new(self);
         let mut at = 0;
@@ -57,7 +58,7 @@ impl Framing {
         })
     }
 
-    /// Length of what stands before the record in `span`, and belongs to none.
+    /// Returns the length of the bytes before the record in `span` that belong to no record.
     pub fn separators(self, span: &[u8]) -> usize {
         match self {
             Framing::Lines | Framing::Csv => 0,
@@ -65,7 +66,7 @@ impl Framing {
         }
     }
 
-    /// Length of the line end of `span`.
+    /// Returns the length of the line end of `span`.
     pub fn terminator(self, span: &[u8]) -> usize {
         match (self, span) {
             (Framing::JsonValues, _) => 0,
@@ -75,7 +76,7 @@ impl Framing {
         }
     }
 
-    /// The record in `span`; empty if that is blank. A row of blanks is a row, a line of blanks is none.
+    /// Returns the record in `span`; empty if that is blank. A row of blanks is a row, a line of blanks is none.
     fn content(self, span: &[u8]) -> &[u8] {
         let record = &span[self.separators(span)..span.len() - self.terminator(span)];
         match self {
@@ -107,7 +108,7 @@ enum Json {
     Between,
     /// In what is no value: a number, a literal, garbage.
     Loose,
-    /// In an object, with so many objects and arrays open.
+    /// In an object, with this number of objects and arrays open.
     Object(u64),
     /// In a string, of an object or, at depth zero, by itself.
     Text(u64),
@@ -116,7 +117,7 @@ enum Json {
 }
 
 impl Scanner {
-    /// At a record boundary.
+    /// Returns a scanner at a record boundary.
     pub fn new(framing: Framing) -> Scanner {
         Scanner { framing, csv: Csv::FieldStart, json: Json::Between }
     }
@@ -172,7 +173,7 @@ impl Csv {
         }
     }
 
-    /// Behind a byte outside of quotes.
+    /// Returns the state behind a byte outside quotes.
     fn behind(byte: u8) -> Csv {
         if byte == b'\n' || is_delimiter(byte) { Csv::FieldStart } else { Csv::Field }
     }
@@ -226,7 +227,7 @@ impl Json {
     }
 }
 
-/// What opens or closes something inside of an object.
+/// The bytes that open or close a part of an object.
 const STRUCTURE: [bool; 256] = {
     let mut table = [false; 256];
     table[b'"' as usize] = true;

@@ -19,7 +19,7 @@ pub fn guarded<R>(call: impl FnOnce() -> R) -> Result<R, String> {
     outcome.map_err(|panic| words(&*panic))
 }
 
-/// Whether a panic of this thread would end in [`guarded`]: for the panic hook, which runs before.
+/// Returns whether a panic of this thread would end in [`guarded`]: for the panic hook, which runs before.
 pub fn is_guarded() -> bool {
     GUARDED.get()
 }

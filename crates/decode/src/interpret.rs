@@ -1,8 +1,8 @@
-//! Reading -> [`Record`]: which of the values that one pass brought back are the user, the time, the type, the id and
-//! the fields, and what the rules may look at of them.
+//! Reading -> [`Record`]: picks the user, the time, the type, the id and the fields from the values of one pass, and
+//! answers the tests of the rules.
 //!
-//! Strings do not travel with the records. Each reader keeps bounded caches of what it has already sent, and sends the
-//! string behind a key only when the key is new to it; a repeat does no harm.
+//! Strings do not travel with the records. Each reader keeps bounded caches of the strings that it has sent. It sends
+//! the string behind a key only when the key is new to it. A repeat does no harm.
 
 use crate::defaults;
 use crate::longest::{LONGEST, bounded};
@@ -30,7 +30,7 @@ const REMEMBERED: usize = 1 << 18;
 
 type Seen<K> = HashSet<K, foldhash::fast::FixedState>;
 
-/// What decoding hands on, reused from block to block.
+/// The output of decoding, reused from block to block.
 #[derive(Default)]
 pub struct Batch {
     /// For the graph.
@@ -44,11 +44,11 @@ pub struct Batch {
     pub skewed: u64,
     /// Users, types and carried texts that were longer than [`LONGEST`] and were cut.
     pub texts_cut: u64,
-    /// Of the fields that tests ask: those that some event has.
+    /// The fields that tests ask for and that some event has.
     pub met: BTreeSet<usize>,
 }
 
-/// How much a [`Batch`] holds.
+/// The lengths of a [`Batch`] at one moment.
 pub struct BatchMark {
     records: usize,
     names: usize,
@@ -118,7 +118,7 @@ pub struct Range {
 }
 
 impl Range {
-    /// An event without a time lies in no range, except in the whole.
+    /// Returns whether a time lies in the range. An event without a time lies in no range, except in the whole.
     fn contains(&self, time: Result<EventTime, NoTime>) -> bool {
         match time {
             Ok(time) => self.from.is_none_or(|from| from <= time) && self.to.is_none_or(|to| time < to),
@@ -127,7 +127,7 @@ impl Range {
     }
 }
 
-/// What a part of an event is read for.
+/// The role of a value in an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     User,
@@ -139,7 +139,7 @@ pub enum Role {
 impl Role {
     pub const ALL: [Role; 4] = [Role::User, Role::Time, Role::Kind, Role::Id];
 
-    /// As the configuration names it.
+    /// Returns its name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Role::User => "user",
@@ -171,7 +171,7 @@ pub struct Interpreter {
     encoded: Vec<u8>,
     /// Texts that were cut since [`Interpreter::texts_cut`] was asked last.
     cut: Cell<u64>,
-    /// Fields that tests ask and that no event had so far.
+    /// Fields that tests ask for and that no event had so far.
     not_met: Vec<usize>,
     /// When the records at hand were received, if that is known.
     pub received: Option<EventTime>,
@@ -222,12 +222,12 @@ impl Interpreter {
         }
     }
 
-    /// What the configuration says about the events of its source.
+    /// Returns the settings for the events of its source.
     pub fn events(&self) -> &EventsPlan {
         &self.spec.sources[self.source as usize]
     }
 
-    /// The paths that a format is to look for.
+    /// Returns the paths that a format is to look for.
     pub fn paths(&self) -> &Arc<PathSet> {
         &self.paths
     }
@@ -274,8 +274,8 @@ impl Interpreter {
         batch.input.records.push(record);
     }
 
-    /// The time that counts: one that is further behind the time of reception than clocks may be wrong is that of
-    /// reception. What is not known to have been received at some time has the time that it says.
+    /// Returns the time that counts: one that is further behind the time of reception than clocks may be wrong is that
+    /// of reception. What is not known to have been received at some time has the time that it says.
     pub fn effective(&self, time: Result<EventTime, NoTime>, batch: &mut Batch) -> Result<EventTime, NoTime> {
         let max_future = self.events().max_future;
         match (time, self.received) {
@@ -292,13 +292,13 @@ impl Interpreter {
         self.names.resolve(&mut batch.input);
     }
 
-    /// Of an event with an id, whose duplicates are looked for: the candidate that gives the id, and how far apart in
-    /// time they may be, in microseconds.
+    /// Returns the candidate that gives the id of an event, and the horizon of its duplicates in microseconds. `None`
+    /// if duplicates are not recognised.
     fn horizon(&self, id: Option<usize>) -> Option<(usize, i64)> {
         Some((id?, self.events().dedupe?))
     }
 
-    /// By role: the index of the candidate that is present, the first of them.
+    /// Returns by role the index of the first candidate that is present.
     pub fn choose(&self, reading: &Reading) -> [Option<usize>; 4] {
         let mut best = [NO_RANK; 4];
         for slot in reading.slots() {
@@ -308,13 +308,13 @@ impl Interpreter {
         best.map(|rank| (rank != NO_RANK).then_some(rank as usize))
     }
 
-    /// How many texts were cut since this was asked last.
+    /// Returns the number of texts that were cut since the last call.
     pub fn texts_cut(&self) -> u64 {
         self.cut.take()
     }
 
-    /// The text of a candidate; several parts are joined into `joined`, without those that are absent. One that is kept,
-    /// that of a user or a type, is bounded.
+    /// Returns the text of a candidate; several parts are joined into `joined`, without those that are absent. One that
+    /// is kept, that of a user or a type, is bounded.
     pub fn text<'a>(
         &self,
         reading: &'a Reading,
@@ -350,12 +350,12 @@ impl Interpreter {
         bounded(text)
     }
 
-    /// The paths of a candidate.
+    /// Returns the paths of a candidate.
     pub fn parts(&self, role: Role, candidate: usize) -> impl Iterator<Item = &Path> {
         self.candidates[role as usize][candidate].iter().map(|slot| self.paths.path(*slot))
     }
 
-    /// The slot that gives the values of a field: that of the first candidate that is present.
+    /// Returns the slot that gives the values of a field: that of the first candidate that is present.
     pub fn field(&self, reading: &Reading, field: usize) -> Option<Slot> {
         self.fields[field].iter().copied().find(|slot| reading.first(*slot).is_some())
     }
@@ -381,7 +381,7 @@ impl Interpreter {
         signature
     }
 
-    /// Of shape, type and answers: equal exactly when the [`Self::descriptor`]s are.
+    /// Returns the signature of shape, type and answers. It is equal exactly when the [`Self::descriptor`]s are.
     pub fn signature_id(&mut self, reading: &Reading, kind: Option<Value<'_>>) -> SignatureId {
         let mut encoded = std::mem::take(&mut self.encoded);
         encoded.clear();
@@ -394,13 +394,13 @@ impl Interpreter {
         signature
     }
 
-    /// What the rules may look at.
+    /// Returns everything that the rules may look at.
     pub fn descriptor(&self, reading: &Reading, kind: Option<Value<'_>>) -> Descriptor {
         let answers = self.spec.tests.iter().map(|test| self.answer(reading, test)).collect();
         Descriptor { shape: shape(reading), kind: kind.map(|kind| Arc::from(kind.text)), answers }
     }
 
-    /// Whether something is at one of the paths of a field: a value, an object or an array, an empty one too.
+    /// Returns whether something is at one of the paths of a field: a value, an object or an array, an empty one too.
     pub fn exists(&self, reading: &Reading, field: usize) -> bool {
         self.fields[field].iter().any(|slot| reading.has(*slot))
     }
@@ -442,7 +442,7 @@ fn shape(reading: &Reading) -> ShapeId {
     reading.shape.expect("interpretation follows a reading without fault, and that has a shape")
 }
 
-/// The configured candidates, else the built-in ones of the format.
+/// Returns the configured candidates, else the built-in ones of the format.
 fn candidates(events: &EventsPlan, format: Format, role: Role) -> Vec<Candidate> {
     match role {
         Role::User => events.user.clone().unwrap_or_else(|| defaults::user(format)),

@@ -1,7 +1,7 @@
 //! One JSON payload -> its events: the values at the wanted paths and the shape of the whole. The hot path.
 //!
-//! What is accepted is RFC 8259, whatever paths are asked for. Beside serde_json (the arbiter of the tests) it differs
-//! in this: numbers outside the range of f64 (`1e999`) are accepted, since no number is ever converted; nesting is
+//! What is accepted is RFC 8259, whatever paths are asked for. It differs from serde_json (the arbiter of the tests) in
+//! three points: numbers outside the range of f64 (`1e999`) are accepted, since no number is ever converted; nesting is
 //! limited by [`Limits::depth`] instead of 128; a key that an object names twice is a fault instead of the last one
 //! winning. As with serde_json, an escaped surrogate must have its other half.
 //!
@@ -36,7 +36,8 @@ pub struct JsonReader {
     templates: Templates,
     /// Some path of the payload itself was ambiguous.
     ambiguous: bool,
-    /// What the payload adds to the layout of each element of its exploded arrays: its leaves, each once.
+    /// The part of the payload that belongs to the layout of each element of its exploded arrays: its leaves, each
+    /// once.
     inherited: Vec<Node>,
     /// The nodes of one element, after those that it inherits.
     nodes: Vec<Node>,
@@ -51,7 +52,7 @@ pub struct Part<'p> {
 }
 
 impl JsonReader {
-    /// With `explode`, the elements of each array at that path of a payload are its events.
+    /// Makes a reader. With `explode`, the elements of each array at that path of a payload are its events.
     pub fn new(paths: Arc<PathSet>, explode: Option<&Path>, limits: Limits) -> JsonReader {
         JsonReader {
             paths,
@@ -157,8 +158,7 @@ impl JsonReader {
     }
 
     /// Makes `reading` that of one element, together with what it inherits. Apart from the values at the asked paths,
-    /// this takes no longer for an array of many values beside the elements than for one of a few: a payload may hold
-    /// both in great numbers.
+    /// the time does not depend on the number of values beside the elements: a payload may hold both in great numbers.
     fn read_element(&mut self, span: &Span, reading: &mut Reading) -> Result<(), Fault> {
         let (whole, elements) = (&self.found.whole, &self.found.elements);
         let own = &elements.nodes[span.nodes.clone()];
@@ -205,7 +205,7 @@ impl JsonReader {
     }
 }
 
-/// An event has to be an object with not too many keys.
+/// Checks that an event is an object with at most the allowed number of keys.
 fn check(nodes: &[Node], keys: usize, limits: &Limits) -> Result<(), Fault> {
     if !nodes.first().is_some_and(|root| root.is_object()) {
         return Err(Fault::new(Reason::NotAnObject, "an event has to be a JSON object"));

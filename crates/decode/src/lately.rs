@@ -1,11 +1,11 @@
-//! A bounded memory of what was met lately.
+//! A bounded memory of the keys that were seen last.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Two generations: when the young one is full it becomes the old one, and what the old one held is forgotten, but for
-/// what was asked for meanwhile. So what is frequent stays, at the cost of a plain table.
+/// Two generations. When the young one is full it becomes the old one. The keys of the old one are forgotten, except
+/// those that were asked for in between. So frequent keys stay, at the cost of a plain table.
 #[derive(Debug)]
 pub struct Lately<K, V> {
     young: Table<K, V>,

@@ -1,5 +1,5 @@
-//! Bytes -> [`dataflows::Record`] or [`dataflows::DeadLetter`]. Decoding knows nothing of transports: it is given a
-//! block of whole records and the position where it begins.
+//! Bytes -> [`dataflows::Record`] or [`dataflows::DeadLetter`]. Decoding knows nothing of transports: it gets a block
+//! of whole records and the position where it begins.
 //!
 //! ```text
 //! block --framing--> payloads --json|csv|clf--> Reading (values at paths, shape) --interpret--> Record
@@ -124,7 +124,7 @@ impl Decoder {
         outcome
     }
 
-    /// What reads the block.
+    /// Returns the decoder that reads the block.
     fn source(&mut self, block: &Block<'_>) -> (&mut SourceDecoder, &mut Reading) {
         let Decoder { spec, range, sources, reading } = self;
         let source = &mut sources[block.position.source as usize];
@@ -136,12 +136,12 @@ impl Decoder {
     }
 }
 
-/// What was read of an event, or why it could not be.
+/// The reading of an event, or its fault.
 pub type Read<'r> = Result<&'r Reading, Fault>;
 
-/// What is made of the events of blocks.
+/// The receiver of the events of blocks.
 pub trait Harvest {
-    /// How much there is of it.
+    /// The amount of harvest at one moment.
     type Mark;
 
     /// One event.
@@ -180,8 +180,8 @@ impl SourceDecoder {
         }
     }
 
-    /// Records above the size limit are not looked at: what is posted has not been through the cutter of files, which
-    /// passes them, and of a file that is followed only the beginning of such a record comes here.
+    /// Does not look into records above the size limit. Posted records have not been through the cutter of files, which
+    /// passes them. Of a followed file only the beginning of such a record comes here.
     fn record(&mut self, reading: &mut Reading, position: Position, payload: &[u8], harvest: &mut impl Harvest) {
         let interpreter = &mut self.interpreter;
         let limit = interpreter.events().limits.event_bytes;
@@ -204,7 +204,7 @@ impl SourceDecoder {
     }
 }
 
-/// Where the events of a framed record lie in it, in order: the record itself, or the elements it explodes into.
+/// Returns the ranges of the events of a framed record, in order: the record itself, or the elements it explodes into.
 pub fn events_of(events: &EventsPlan, record: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     if events.explode.is_none() {

@@ -5,14 +5,14 @@ use std::borrow::Cow;
 /// Bytes of the longest text that is kept as it is.
 pub const LONGEST: usize = 1024;
 
-/// What stands between the beginning of a longer text and its digest.
+/// The text between the beginning of a longer text and its digest.
 const MARK: &str = "…#";
 
 /// Hexadecimal digits of the digest: as many bits as a [`dataflows::UserKey`] has.
 const DIGITS: usize = 32;
 
-/// The text itself if it is short enough. A longer one is cut to [`LONGEST`] bytes, of which the last are a digest of the
-/// whole: two texts that differ anywhere stay two.
+/// Returns the text itself if it is short enough. A longer one is cut to [`LONGEST`] bytes, of which the last are a
+/// digest of the whole: two texts that differ anywhere stay two.
 #[inline]
 pub fn bounded(text: &str) -> Cow<'_, str> {
     if text.len() <= LONGEST { Cow::Borrowed(text) } else { Cow::Owned(cut(text)) }

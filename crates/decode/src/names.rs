@@ -1,4 +1,4 @@
-//! User strings -> keys, and which strings the graph has been told.
+//! User strings -> keys, and which strings the graph already has.
 
 use crate::lately::Lately;
 use dataflows::UserKey;
@@ -36,7 +36,7 @@ impl Default for Names {
 }
 
 impl Names {
-    /// The key of a user, whose string goes into the input if it is not known to have been sent.
+    /// Returns the key of a user, whose string goes into the input if it is not known to have been sent.
     #[inline]
     pub fn key(&mut self, user: &str, input: &mut Input) -> UserKey {
         self.known.get(user.as_bytes()).unwrap_or_else(|| {

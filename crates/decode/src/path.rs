@@ -1,5 +1,5 @@
-//! Paths into an event, as the configuration writes them (design §12): dots descend, `[]` is any array element, a
-//! quoted segment is literal (`meta."a b".x`). A dotted key and a nested path are the same path.
+//! Paths into an event, as the configuration writes them (docs/guide/reading-any-log.md): dots descend, `[]` is any
+//! array element, a quoted segment is literal (`meta."a b".x`). A dotted key and a nested path are the same path.
 
 use dataflows::PathHash;
 use std::fmt;
@@ -52,7 +52,7 @@ impl Path {
         &self.steps
     }
 
-    /// The hash that descending gives ([`PathHash::key`], [`PathHash::element`]).
+    /// Returns the hash that descending gives ([`PathHash::key`], [`PathHash::element`]).
     pub fn hash(&self) -> PathHash {
         self.steps.iter().fold(PathHash::ROOT, |path, step| match step {
             Step::Key(key) => path.segment(key.as_bytes()),
@@ -105,7 +105,7 @@ fn segment<'a>(text: &str, rest: &'a str, steps: &mut Vec<Step>) -> Result<&'a s
     Ok(after)
 }
 
-/// The literal before the closing quote, and what follows that quote. `None` if there is no closing quote.
+/// Returns the literal before the closing quote, and what follows that quote. `None` if there is no closing quote.
 fn unquote(quoted: &str) -> Option<(String, &str)> {
     let mut key = String::new();
     let mut chars = quoted.chars();

@@ -1,5 +1,5 @@
-//! What one pass over a payload brings back: the values at the paths that were asked for, and the shape of the whole.
-//! The formats (json, csv, clf) fill it; interpretation turns it into a record.
+//! The result of one pass over a payload: the values at the wanted paths, and the shape of the whole. The formats
+//! (json, csv, clf) fill it, and interpretation turns it into a record.
 
 use crate::path::Path;
 use dataflows::{PathHash, ShapeId, ValueKind};
@@ -16,7 +16,7 @@ pub struct PathSet {
 }
 
 impl PathSet {
-    /// The slot of `path`, the same one if it was asked for before.
+    /// Returns the slot of `path`, the same one if it was asked for before.
     pub fn add(&mut self, path: &Path) -> Slot {
         let paths = &mut self.paths;
         *self.slots.entry(path.hash().bits()).or_insert_with(|| {
@@ -30,8 +30,8 @@ impl PathSet {
         self.slots.get(&path.bits()).copied()
     }
 
-    /// The slots of the objects that a key with dots, in an object at `path`, leads through: it says the same as if they
-    /// were written.
+    /// Returns the slots of the objects that a key with dots, in an object at `path`, leads through: it says the same
+    /// as if they were written.
     pub fn through<'k>(&'k self, path: PathHash, key: &'k str) -> impl Iterator<Item = Slot> + 'k {
         let names = key.rsplit_once('.').map(|(names, _)| names.split('.'));
         let steps = names.into_iter().flatten().scan(path, |path, name| {
@@ -114,7 +114,7 @@ impl Reading {
         self.containers.push(slot);
     }
 
-    /// The slots of the objects and arrays that are there.
+    /// Returns the slots of the objects and arrays that are there.
     pub fn containers(&self) -> &[Slot] {
         &self.containers
     }
@@ -134,25 +134,25 @@ impl Reading {
         self.containers.dedup();
     }
 
-    /// Whether a value, an object or an array is at a path.
+    /// Returns whether a value, an object or an array is at a path.
     #[inline]
     pub fn has(&self, slot: Slot) -> bool {
         self.first(slot).is_some() || self.containers.contains(&slot)
     }
 
-    /// The first value at a path.
+    /// Returns the first value at a path.
     #[inline]
     pub fn first(&self, slot: Slot) -> Option<Value<'_>> {
         self.all(slot).next()
     }
 
-    /// All values at a path, in the order of the payload.
+    /// Returns all values at a path, in the order of the payload.
     #[inline]
     pub fn all(&self, slot: Slot) -> impl Iterator<Item = Value<'_>> {
         self.found.iter().filter(move |found| found.slot == slot).map(|found| self.value(found))
     }
 
-    /// How many values were kept.
+    /// Returns the number of values that were kept.
     pub fn len(&self) -> usize {
         self.found.len()
     }
@@ -161,13 +161,13 @@ impl Reading {
         self.found.is_empty()
     }
 
-    /// The slots of the values that were kept, in their order.
+    /// Returns the slots of the values that were kept, in their order.
     #[inline]
     pub fn slots(&self) -> impl Iterator<Item = Slot> {
         self.found.iter().map(|found| found.slot)
     }
 
-    /// The value that was kept as number `index`, and its slot.
+    /// Returns the value that was kept as number `index`, and its slot.
     pub fn nth(&self, index: usize) -> (Slot, Value<'_>) {
         let found = &self.found[index];
         (found.slot, self.value(found))

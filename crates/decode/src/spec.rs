@@ -1,5 +1,5 @@
-//! What decoding is asked for: how the events of each source are read, which values are taken from them, which tests are
-//! made. Plain data, already checked.
+//! The specification of decoding: the paths of each source's events, the values that are taken from them, and the
+//! tests. It is plain data, already checked.
 
 use super::path::Path;
 use dataflows::rules::Test;
@@ -39,7 +39,7 @@ pub enum Format {
 impl Format {
     pub const ALL: [Format; 3] = [Format::Json, Format::Csv, Format::Clf];
 
-    /// As the configuration names it.
+    /// Returns its name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Format::Json => "json",

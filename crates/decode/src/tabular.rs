@@ -1,4 +1,4 @@
-//! What the formats with named columns share: a row of texts -> [`Reading`].
+//! The common part of the formats with named columns: a row of texts -> [`Reading`].
 
 use crate::reading::{PathSet, Reading, Slot};
 use dataflows::{PathHash, ShapeId, ValueKind};
@@ -23,7 +23,7 @@ pub struct Columns {
 #[derive(Debug)]
 struct Column {
     leaf: u64,
-    /// `None`: nobody asks for it.
+    /// `None`: no setting asks for it.
     slot: Option<Slot>,
     /// The objects that its name leads through.
     through: Box<[Slot]>,
@@ -64,7 +64,7 @@ impl Columns {
         reading.shape = Some(self.shape());
     }
 
-    /// Of the columns that are present.
+    /// Returns the shape of the columns that are present.
     fn shape(&mut self) -> ShapeId {
         if let Some(shape) = self.shapes.get(self.present.as_slice()) {
             return *shape;
@@ -89,19 +89,19 @@ pub(super) mod tests {
     use crate::path::Path;
     use proptest::prelude::*;
 
-    /// A set of these paths; the slot of each is its index.
+    /// Returns a set of these paths; the slot of each is its index.
     pub fn path_set(paths: &[&str]) -> PathSet {
         let mut set = PathSet::default();
         paths.iter().for_each(|path| _ = set.add(&Path::parse(path).unwrap()));
         set
     }
 
-    /// The text at each slot of `paths`; `""` where there is none.
+    /// Returns the text at each slot of `paths`; `""` where there is none.
     pub fn texts<'a>(reading: &'a Reading, paths: &PathSet) -> Vec<&'a str> {
         (0..paths.len()).map(|slot| reading.first(slot as Slot).map_or("", |value| value.text)).collect()
     }
 
-    /// The shape of a row in which exactly `names` are present, as design §5 defines it.
+    /// Returns the shape of a row in which exactly `names` are present (docs/classification.md).
     pub fn shape_of(names: &[&str]) -> Option<ShapeId> {
         let path = |name: &&str| name.split('.').fold(PathHash::ROOT, |path, key| path.segment(key.as_bytes()));
         Some(ShapeId::of(&mut names.iter().map(|name| path(name).leaf(ValueKind::String)).collect()))

@@ -12,8 +12,8 @@
 //! - **Fractions** may follow `.` or `,` and have any number of digits. What is finer than a microsecond is floored,
 //!   before 1970 too.
 //! - **Zones** are `Z`, `UTC`, `GMT`, `+01:00`, `+0100` or `+01`, after an optional blank. A time without one is in the
-//!   configured zone: in a gap it moves forward by the length of the gap, in a fold it is the first of the two (the rule
-//!   "compatible" of RFC 5545). A date alone is its midnight.
+//!   configured zone. In a gap it moves forward by the length of the gap. In a fold it is the first of the two (the
+//!   rule "compatible" of RFC 5545). A date alone is its midnight.
 //! - **Leap seconds**: `:60` is read as `:59`, with its fraction, as jiff does: it stays in its minute, hour and day.
 //! - Deliberately absent: other orders of day and month, names of other zones, week and ordinal dates, hour 24.
 
@@ -108,7 +108,7 @@ impl TimeReader {
     }
 }
 
-/// See the module's documentation for the units.
+/// Parses an epoch. The module's documentation has the units.
 #[inline]
 fn epoch(text: &[u8]) -> Option<EventTime> {
     let number = Digits::parse(text)?;
@@ -124,7 +124,7 @@ fn epoch(text: &[u8]) -> Option<EventTime> {
     EventTime::from_micros(floor)
 }
 
-/// A day of the week that contradicts the date is ignored.
+/// Parses RFC 2822. Ignores a day of the week that contradicts the date.
 fn rfc_2822(text: &str) -> Option<EventTime> {
     const PARSER: rfc2822::DateTimeParser = rfc2822::DateTimeParser::new().relaxed_weekday(true);
     EventTime::from_micros(PARSER.parse_timestamp(text).ok()?.as_microsecond())
@@ -150,8 +150,8 @@ impl Date {
         (1 <= day && day <= days).then_some(Date { year, month, day })
     }
 
-    /// From 1970-01-01 to this day's midnight. Algorithm: H. Hinnant, "chrono-compatible low-level date algorithms",
-    /// `days_from_civil`; the year begins in March, so that the leap day is its last.
+    /// Returns the seconds from 1970-01-01 to this day's midnight. Algorithm: H. Hinnant, "chrono-compatible low-level
+    /// date algorithms", `days_from_civil`; the year begins in March, so that the leap day is its last.
     fn seconds(self) -> i64 {
         let year = self.year - i64::from(self.month <= 2);
         let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
@@ -187,7 +187,7 @@ impl Clock {
         (hour < 24 && minute < 60 && second <= 60).then_some((clock, rest))
     }
 
-    /// Since midnight, without the fraction.
+    /// Returns the seconds since midnight, without the fraction.
     fn seconds(self) -> i64 {
         self.hour * 3600 + self.minute * 60 + self.second
     }
@@ -200,7 +200,7 @@ enum Zone {
 }
 
 impl Zone {
-    /// All of `text`.
+    /// Parses all of `text` as a zone.
     fn parse(text: &[u8]) -> Option<Zone> {
         let (sign, hours, minutes) = match text.strip_prefix(b" ").unwrap_or(text) {
             [] => return Some(Zone::Absent),
@@ -228,13 +228,13 @@ fn civil(date: Date, clock: Clock) -> Option<DateTime> {
     DateTime::new(year, month, day, clock.hour as i8, clock.minute as i8, clock.second as i8, 0).ok()
 }
 
-/// All digits, or nothing.
+/// Parses a text of digits only.
 #[inline]
 fn number<const N: usize>(digits: [u8; N]) -> Option<i64> {
     digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0')))
 }
 
-/// The microseconds of one or more digits after the point, and what follows them.
+/// Returns the microseconds of one or more digits after the point, and what follows them.
 fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at(end);
@@ -242,7 +242,7 @@ fn fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     (!digits.is_empty()).then_some((micros, rest))
 }
 
-/// 1 to 12, by the English name of three letters in any case.
+/// Returns 1 to 12 for the English name of three letters, in any case.
 fn month(name: [u8; 3]) -> Option<i64> {
     let month = match &name.map(|letter| letter.to_ascii_lowercase()) {
         b"jan" => 1,
@@ -276,7 +276,7 @@ mod tests {
         read("UTC", ValueKind::String, text)
     }
 
-    /// By jiff, which shares no code with the forms read by hand.
+    /// Computes the microseconds with jiff, which shares no code with our own parsers.
     fn micros(rfc_3339: &str) -> i64 {
         rfc_3339.parse::<Timestamp>().unwrap().as_microsecond()
     }

@@ -1,4 +1,4 @@
-//! Small files that survive a loss of power: replaced as a whole, in folders that have heard of it.
+//! Small files that survive a loss of power: replaced as a whole, in a folder that is synced afterwards.
 
 use std::fs::File;
 use std::io::{self, Write};

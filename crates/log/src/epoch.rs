@@ -38,7 +38,7 @@ pub fn next(folder: &Path) -> io::Result<Epoch> {
     Ok(next)
 }
 
-/// The epoch that was taken last; `None` if there was none.
+/// Returns the epoch that was taken last; `None` if there was none.
 pub fn last(folder: &Path) -> io::Result<Option<Epoch>> {
     match fs::read(folder.join(FILE)) {
         Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
@@ -47,7 +47,7 @@ pub fn last(folder: &Path) -> io::Result<Option<Epoch>> {
     }
 }
 
-/// Random bytes of the operating system.
+/// Returns random bytes of the operating system.
 pub(crate) fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;

@@ -1,4 +1,4 @@
-//! What can go wrong with a log, told apart by what the caller may do next.
+//! The errors of a log, separated by what the caller may do next.
 
 use super::vfs::VfsError;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ pub enum LogError {
     #[error("no space for the log")]
     Full(#[source] VfsError),
 
-    /// The disk failed while something was being made durable. Nobody knows what it holds: the process has to exit, and
-    /// the next one reads what is there. Every later call fails like this one.
+    /// The disk failed while something was being made durable. Its content is unknown: the process has to exit, and the
+    /// next one reads what is there. Every later call fails like this one.
     #[error("the log cannot be trusted any more; restart: {0}")]
     Poisoned(Arc<str>),
 
@@ -59,13 +59,13 @@ impl Poison {
         self.0.get().map_or(Ok(()), |why| Err(LogError::Poisoned(why.clone())))
     }
 
-    /// For `map_err`: the first failure stays the one that is told.
+    /// For `map_err`: keeps the first failure as the one that is reported.
     pub(crate) fn set(&self, error: VfsError) -> LogError {
         LogError::Poisoned(self.0.get_or_init(|| format!("{error}: {}", error.source).into()).clone())
     }
 }
 
-/// Returns what an error says, with its causes.
+/// Returns the text of an error, with its causes.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

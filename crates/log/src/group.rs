@@ -1,8 +1,8 @@
 //! Group commit: many threads append to one partition and wait; one sync makes all of their records durable.
 //!
-//! The first to come leads: it writes and syncs what has gathered. Those who come meanwhile gather for the next round, so
-//! that a round is as large as a sync is slow, and nobody waits for a timer. Tasks, which may not block, put their records
-//! and have a thread lead.
+//! The first thread leads: it writes and syncs the gathered records. Threads that come during the sync gather for the
+//! next round. So a slower sync makes a larger round, and no thread waits for a timer. Tasks, which may not block, put
+//! their records and have a thread lead.
 
 use super::error::LogError;
 use super::partition::{Commit, Partition, Reader};
@@ -22,15 +22,15 @@ pub struct Group {
     done: Condvar,
 }
 
-/// What gathers while another round is being synced.
+/// The records that gather while another round is being synced.
 #[derive(Debug, Default)]
 struct Round {
     payloads: Vec<u8>,
     /// Received time, and where the payload ends in `payloads`.
     records: Vec<(i64, usize)>,
-    /// Somebody is writing an earlier round.
+    /// A thread is writing an earlier round.
     led: bool,
-    /// What became of its records, once that is known.
+    /// The outcome of its records, when that is known.
     written: Arc<Written>,
 }
 
@@ -51,7 +51,7 @@ impl Written {
 
 /// A record that was put into a round. Gives its offset once it is durable; fails as [`Group::append`].
 #[derive(Debug)]
-#[must_use = "whoever drops it is not told what becomes of the record"]
+#[must_use = "a caller that drops it does not learn the outcome of the record"]
 pub struct Put {
     n: u64,
     written: Arc<Written>,
@@ -80,7 +80,7 @@ impl Group {
     ///
     /// # Errors
     /// [`LogError::Refused`] if the payload is larger than [`PAYLOAD_BYTES`]; else as [`Commit::offset`]: after
-    /// [`LogError::Full`] the record is not there, after any other error nobody knows.
+    /// [`LogError::Full`] the record is not stored, after any other error it may be.
     pub fn append(&self, received_ms: i64, payload: &[u8]) -> Result<u64, LogError> {
         let mut round = lock(&self.round);
         let put = round.put(received_ms, payload)?;
@@ -88,7 +88,7 @@ impl Group {
             if let Some(commit) = put.written.commit.get() {
                 return commit.offset(put.n);
             }
-            // Where nobody leads and our round is not written, it is the one that gathers.
+            // If no thread leads and our round is not written, it is the one that gathers.
             round = self.turn(round);
         }
     }
@@ -115,7 +115,7 @@ impl Group {
         true
     }
 
-    /// Writes the round that gathers, or waits for whoever writes another one.
+    /// Writes the round that gathers, or waits for the thread that writes another one.
     fn turn<'g>(&'g self, mut round: MutexGuard<'g, Round>) -> MutexGuard<'g, Round> {
         if round.led {
             return self.done.wait(round).unwrap_or_else(PoisonError::into_inner);
@@ -130,7 +130,7 @@ impl Group {
         round
     }
 
-    /// For what only the owner may do: low watermarks.
+    /// Locks the partition for actions of the owner: low watermarks.
     pub fn partition(&self) -> MutexGuard<'_, Partition> {
         lock(&self.partition)
     }

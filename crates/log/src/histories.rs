@@ -1,12 +1,12 @@
 //! The histories of a data folder: each start has a random id, and the file `HISTORY` says where in the log it began. A
-//! backup that is restored and goes on is another history than the one that it was copied from, though its log, its ticks
-//! and its offsets have the same numbers. Tokens, sink keys and cursors name a start, and are checked against this list.
+//! restored backup that runs is another history than its original, although its log, its ticks and its offsets have the
+//! same numbers. Tokens, sink keys and cursors name a start, and are checked against this list.
 //!
 //! ```text
 //! starts    a ────── b ──────── c ───▶      a backup taken within b, restored:   a ────── b ── d ───▶
 //! ticks     0 … 41   42 … 99    100 …                                            0 … 41   42…60  61 …
 //! ```
-//! What start `b` speaks of is of both histories up to tick 61, and of the first one alone from there on.
+//! A statement of start `b` holds in both histories up to tick 61, and in the first one alone from there on.
 
 use crate::Tick;
 use crate::durable;
@@ -31,7 +31,7 @@ const KEPT: usize = 1024;
 pub struct StartId(pub [u8; 8]);
 
 impl StartId {
-    /// From what [`fmt::Display`] wrote.
+    /// Parses the text that [`fmt::Display`] wrote.
     pub fn parse(text: &str) -> Option<StartId> {
         let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         let number = u64::from_str_radix(text, 16).ok().filter(|_| digits)?;
@@ -79,20 +79,20 @@ struct Start {
 pub struct Histories {
     version: u32,
     log: LogId,
-    /// What lies before it is of starts without an id: of releases up to 0.1.0.
+    /// Everything before it is of starts without an id, that is, of releases up to 0.1.0.
     origin: Place,
     /// Oldest first; the last one is this one.
     starts: Vec<Start>,
 }
 
 impl Histories {
-    /// The first start of a log, at `at`.
+    /// Returns the first start of a log, at `at`.
     pub fn first(log: LogId, id: StartId, epoch: u64, at: Place) -> Histories {
         let start = Start { id, epoch, at: at.clone() };
         Histories { version: VERSION, log, origin: at, starts: vec![start] }
     }
 
-    /// What the folder says; `None` if no start has been written down there.
+    /// Reads the histories of a folder; `None` if no start was recorded there.
     ///
     /// # Errors
     /// If the file cannot be read, or is not as it was written.
@@ -113,7 +113,7 @@ impl Histories {
         Ok(Some(found))
     }
 
-    /// Whether a log that has come as far as `at` can be the one that is spoken of.
+    /// Checks that a log that has reached `at` can be the recorded one.
     ///
     /// # Errors
     /// Why not.
@@ -167,24 +167,24 @@ impl Histories {
         self.starts.last().map_or_else(StartId::default, |start| start.id)
     }
 
-    /// The start that bound a tick.
+    /// Returns the start that bound a tick.
     pub fn of_tick(&self, tick: Tick) -> StartId {
         let behind = self.starts.partition_point(|start| start.at.tick <= tick);
         behind.checked_sub(1).map_or_else(StartId::default, |index| self.starts[index].id)
     }
 
-    /// Whether what start `id` knew of the ticks before `upper` holds here.
+    /// Returns whether statements of start `id` about the ticks before `upper` hold here.
     pub fn has_ticks(&self, id: StartId, upper: Tick) -> bool {
         self.end(id).is_some_and(|end| end.is_none_or(|end| upper <= end.tick))
     }
 
-    /// Whether what start `id` has put at `offset` of a part of the queue is here.
+    /// Returns whether the record that start `id` has put at `offset` of a part of the queue is here.
     pub fn has_record(&self, id: StartId, part: u32, offset: u64) -> bool {
         let before = |end: &Place| end.queue.get(part as usize).is_some_and(|end| offset < *end);
         self.end(id).is_some_and(|end| end.is_none_or(before))
     }
 
-    /// Where a start ended: `Some(None)` if it is this one, `None` if it is not of this history.
+    /// Returns the place where a start ended: `Some(None)` if it is this one, `None` if it is not of this history.
     fn end(&self, id: StartId) -> Option<Option<&Place>> {
         if id == StartId::default() {
             return Some(Some(&self.origin));

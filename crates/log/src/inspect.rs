@@ -1,5 +1,5 @@
-//! What a log holds, and what opening it would do, without changing a byte: each part is opened by the code that a start
-//! runs, in a [`Picture`] of the folder. Unlike a start, this reads everything, and goes on behind what is damaged.
+//! Reports the content of a log, and what opening it would do, without changing a byte. The code of a start opens each
+//! part in a [`Picture`] of the folder. Unlike a start, this reads everything, and goes on behind damaged bytes.
 
 use super::error::{LogError, Poison};
 use super::output::{Kept, OutputLog};
@@ -18,8 +18,8 @@ use std::sync::Arc;
 /// In this order a log is looked at while it grows: what refers to something comes before it.
 const ORDER: [&str; 5] = ["state", "out", "remap", "control", "wal"];
 
-/// What was found. What could not be opened is absent, and there is a [`Trouble`] that says why.
-/// `C`: a record of the control partition.
+/// The result of an inspection. A part that could not be opened is absent, and a [`Trouble`] has the reason. `C`: a
+/// record of the control partition.
 #[derive(Debug)]
 pub struct Inspection<C> {
     /// By part.
@@ -36,7 +36,7 @@ pub struct Inspection<C> {
     /// `None` if a start would get nowhere.
     pub replay: Option<Replay>,
     pub troubles: Vec<Trouble>,
-    /// What a start would change in the files that are there, as far as it would get.
+    /// The changes that a start would make to existing files, up to the point where it would fail.
     pub changes: Vec<Change>,
     /// The highest that any file was written in.
     pub highest_epoch: u64,
@@ -81,11 +81,11 @@ pub enum Area {
     Snapshot,
     /// All of them.
     Snapshots,
-    /// What belongs together is not of one time.
+    /// Files that belong together are not of one time.
     History,
 }
 
-/// What a partition holds.
+/// The content of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     /// The low watermark: records below it are not needed.
@@ -106,7 +106,7 @@ pub struct Minted {
     pub now_ms: Option<i64>,
 }
 
-/// What can be read of the outputs.
+/// The readable part of the outputs.
 #[derive(Clone, Debug)]
 pub struct Published {
     /// Of ticks.
@@ -114,7 +114,7 @@ pub struct Published {
     pub sets: Vec<Kept>,
 }
 
-/// What a start would compute again, and what it would find that no tick has taken.
+/// The ticks that a start would compute again, and the records that no tick has taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replay {
     pub from: Tick,
@@ -124,7 +124,8 @@ pub struct Replay {
     pub waiting: u64,
 }
 
-/// What the file `LOG` says: which log this is, and how many parts its queue has. `None` if there is no such file.
+/// Reads the file `LOG`: the identity of the log, and the number of parts of its queue. `None` if there is no such
+/// file.
 ///
 /// # Errors
 /// [`LogError::Read`]; [`LogError::Corrupt`].
@@ -140,8 +141,8 @@ pub fn identity(root: &Path) -> Result<Option<(LogId, u32)>, LogError> {
     Ok(Some((header.id, parts)))
 }
 
-/// Inspects the log in the folder `root`, as a process of this epoch would find it. `decode` reads a record of the control
-/// partition, or says what is wrong with it.
+/// Inspects the log in the folder `root`, as a process of this epoch would find it. `decode` reads a record of the
+/// control partition, or returns its mistake.
 ///
 /// # Errors
 /// [`LogError::Read`] if the folder cannot be listed; or if files vanish meanwhile, as they do while a process has it
@@ -171,7 +172,7 @@ struct Look<'r, C> {
 }
 
 impl<C> Look<'_, C> {
-    /// What a part has done to its own is no concern of the others.
+    /// Each part gets a picture of its own, so that it does not see the changes of others.
     fn context(&self) -> Context {
         let vfs: Arc<dyn Vfs> = Arc::new(self.picture.clone());
         Context { vfs, id: self.id, epoch: self.epoch, limits: Limits::default(), poison: Poison::default() }
@@ -291,7 +292,7 @@ impl<C> Look<'_, C> {
         }
         self.found.snapshots = examined;
         match StateStore::open(self.context(), dir) {
-            // Each has been told above.
+            // Each was reported above.
             Ok((store, _damages)) => Ok(Some(store)),
             Err(error) => self.tried(Area::Snapshots, Err(error)),
         }
@@ -315,7 +316,7 @@ impl<C> Look<'_, C> {
         }
     }
 
-    /// As [`Look::tried`]; reads all files of `dir` as they are after that, and notes what is damaged besides.
+    /// Acts as [`Look::tried`]. Then reads all files of `dir`, and records further damages.
     fn opened<R>(&mut self, of: Area, result: Result<R, LogError>, dir: &Path) -> Result<Option<R>, LogError> {
         let first = self.found.troubles.len();
         let opened = self.tried(of, result)?;
@@ -329,7 +330,7 @@ impl<C> Look<'_, C> {
         Ok(opened)
     }
 
-    /// The first fault of each segment in a folder, but for torn writes.
+    /// Returns the first fault of each segment in a folder, but for torn writes.
     fn damages(&self, dir: &Path) -> Result<Vec<LogError>, LogError> {
         let mut damages = Vec::new();
         for name in self.picture.list(dir).map_err(LogError::Read)?.iter().filter(|name| name.ends_with(".seg")) {
@@ -364,7 +365,7 @@ impl<C> Look<'_, C> {
     }
 }
 
-/// Of a file of any role and part.
+/// Reads the header of a file of any role and part.
 fn header(bytes: &[u8]) -> Option<Header> {
     let part = u32_at(bytes.get(..HEADER)?, 12);
     let roles = [Role::Root, Role::Queue, Role::Control, Role::Remap, Role::Output, Role::State];
@@ -372,7 +373,7 @@ fn header(bytes: &[u8]) -> Option<Header> {
     Header::decode(bytes, role, part).ok()
 }
 
-/// What is damaged.
+/// Returns the damaged file.
 fn file(error: &LogError) -> Option<&PathBuf> {
     if let LogError::Corrupt { file, .. } = error { Some(file) } else { None }
 }
@@ -381,7 +382,7 @@ fn same_file(one: &LogError, other: &LogError) -> bool {
     file(one).is_some_and(|one| file(other) == Some(one))
 }
 
-/// It was there when the folder was listed.
+/// Returns whether an error means that a listed file has vanished.
 fn vanished(kind: std::io::ErrorKind) -> bool {
     matches!(kind, std::io::ErrorKind::NotFound | std::io::ErrorKind::UnexpectedEof)
 }
@@ -395,7 +396,7 @@ fn minted(remap: &Remap, extent: Extent) -> Result<Minted, LogError> {
     Ok(Minted { extent, epochs, now_ms: remap.last().map(|last| last.now_ms) })
 }
 
-/// What ticks from `first` on took. What waits is read too: the next tick takes it.
+/// Reads the records that ticks from `first` on took, and the waiting records that the next tick takes.
 fn replay(queue: &[Partition], control: &Partition, remap: &Remap, first: Tick) -> Result<Replay, LogError> {
     let mut reader = remap.reader();
     let before = first.checked_sub(1).map(|before| reader.binding(before)).transpose()?;

@@ -1,5 +1,5 @@
-//! The log: what has to survive, and the only place that makes anything durable. It is also the embedded queue: with it,
-//! headwater takes events in without any other service.
+//! The log keeps everything that has to survive, and makes it durable. It is also the embedded queue: with it,
+//! headwater takes events without any other service.
 //!
 //! ```text
 //! LOG                      which log this is; written once
@@ -12,7 +12,7 @@
 //! ```
 //!
 //! All but the snapshots ([`state`]) are partitions ([`partition`]), and all lie on a file system ([`vfs`]) that can be
-//! made to lose and tear writes. What is on disk, and what each sync is for, is in `docs/log.md`.
+//! made to lose and tear writes. `docs/log.md` has the formats and the reason for each sync.
 
 use error::LogError;
 use group::Group;
@@ -43,7 +43,7 @@ mod sync;
 mod tests;
 pub mod vfs;
 
-/// A number of the sequencer: the inputs that it binds together are computed, published and read as one.
+/// A number of the sequencer. The inputs that it binds together are computed, published and read as one.
 pub type Tick = u64;
 
 /// The remap's name for the queue of the log. Sources of the plan are numbered from 0.
@@ -71,12 +71,12 @@ pub struct Settings {
 /// disk. One process has it open at a time.
 #[derive(Debug)]
 pub struct Log {
-    /// By part. Shared with those who append.
+    /// By partition. Shared with the threads that append.
     pub queue: Vec<Arc<Group>>,
     /// Payloads are [`control::Control`].
     pub control: Partition,
     pub remap: Remap,
-    /// Shared with those who publish and read.
+    /// Shared with the publisher and the readers.
     pub outputs: Arc<OutputLog>,
     root: PathBuf,
     /// Until the snapshots are opened.
@@ -107,7 +107,7 @@ impl Log {
         lock.ok_or_else(|| LogError::Locked(root.to_path_buf()))
     }
 
-    /// As [`Log::open`], by the process that has the lock.
+    /// Opens the log as [`Log::open`] does, for the process that has the lock.
     ///
     /// # Errors
     /// As [`Log::open`].
@@ -133,12 +133,12 @@ impl Log {
         Ok(Log { queue, control, remap, outputs: Arc::new(outputs), root, unopened, _lock: lock })
     }
 
-    /// Opens the snapshots: [`StateStore::open`], and what is wrong with those that are not used. Once, for the one thread
-    /// that will write them; this log has to outlive it, as it holds the lock.
+    /// Opens the snapshots as [`StateStore::open`] does. Called once, for the one thread that will write them. This log
+    /// has to outlive it, since it holds the lock.
     ///
     /// # Errors
-    /// As [`StateStore::open`]; [`LogError::Corrupt`] also if the snapshot and the remap are not of one history, or ticks
-    /// between them are gone, or if what was published ends before the snapshot; [`LogError::Refused`] if it has been
+    /// As [`StateStore::open`]; [`LogError::Corrupt`] also if the snapshot and the remap are not of one history; if
+    /// ticks between them are gone; or if the outputs end before the snapshot; [`LogError::Refused`] if it has been
     /// opened.
     pub fn state_store(&mut self) -> Result<(StateStore, Vec<Damage>), LogError> {
         let opened = || LogError::Refused("the snapshots are open already".into());
@@ -173,8 +173,7 @@ impl Log {
         self.remap.bind(now_ms, &uppers)
     }
 
-    /// Nothing before tick `from` will be replayed: releases the records that ticks before it took. The control partition
-    /// is kept.
+    /// Releases the records that ticks before `from` took: no restart will replay them. The control partition is kept.
     ///
     /// The remap goes first: a log that has more than the remap asks for can be replayed, the reverse cannot.
     ///
@@ -253,13 +252,13 @@ fn identify(context: &Context, root: &Path, parts: u32) -> Result<(), LogError> 
     context.vfs.sync_dir(root, site).map_err(|error| context.poison.set(error))
 }
 
-/// While a log is being created, lack of space is no more than that: the next attempt begins again.
+/// Maps lack of space while a log is created to a plain error: the next attempt begins again.
 fn failed(context: &Context) -> impl Fn(vfs::VfsError) -> LogError {
     let poison = context.poison.clone();
     move |error| if error.is_full() { LogError::Full(error) } else { poison.set(error) }
 }
 
-/// Everything that the remap binds has to be there.
+/// Checks that everything that the remap binds is there.
 fn check_bound(queue: &[Partition], control: &Partition, remap: &Remap) -> Result<(), LogError> {
     let Some(last) = remap.last() else { return Ok(()) };
     let parts = queue.iter().zip(0..).map(|(part, number)| ((QUEUE, number), part));
@@ -273,8 +272,8 @@ fn check_bound(queue: &[Partition], control: &Partition, remap: &Remap) -> Resul
     Ok(())
 }
 
-/// The tick that outputs begin with if there are none: behind the newest snapshot. What was published before is not
-/// computed again, and nobody takes it back either.
+/// Returns the tick that outputs begin with if there are none: behind the newest snapshot. Earlier ticks are not
+/// computed again, and no start retracts them either.
 fn first_published(context: &Context, root: &Path, remap: &Remap) -> Result<Tick, LogError> {
     let snapshot = state::newest_tick(context, &root.join("state"))?;
     Ok(snapshot.map_or(0, |tick| tick.saturating_add(1)).min(remap.next()))

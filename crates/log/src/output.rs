@@ -1,4 +1,4 @@
-//! The output log: what was published, tick by tick, for those who come later or read slowly.
+//! The output log: the published ticks, for readers that come later or are slow.
 //!
 //! The publisher of a process appends a block per tick to a partition of its own. Up to release 0.1.0 each worker did; both
 //! are read, so a writer is called a worker here. How many there are may change at every start, so each start begins a new
@@ -31,7 +31,7 @@ pub use merge::{Merge, Union};
 pub use reader::OutputReader;
 pub use tick::{Piece, Pieces, SameKey, TickOutput};
 
-/// How much of the output log is kept. Whole segments are removed, so somewhat more is there.
+/// The bounds of the output log. Whole segments are removed, so it keeps somewhat more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Bytes of all workers.
@@ -59,7 +59,7 @@ pub struct OutputLog {
     pub piece_bytes: usize,
 }
 
-/// What is kept of one start.
+/// The part of the output log that one start wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
     pub base: Tick,
@@ -68,14 +68,14 @@ pub struct Kept {
     pub workers: usize,
 }
 
-/// What this start writes, of one worker.
+/// The partition that this start writes, of one writer.
 #[derive(Debug)]
 struct Current {
     ticks: Mutex<Partition>,
     large: Arc<LargeTicks>,
 }
 
-/// What an earlier start has written.
+/// The files of an earlier start.
 #[derive(Debug)]
 struct Set {
     base: Tick,
@@ -84,7 +84,7 @@ struct Set {
     workers: Vec<Worker>,
 }
 
-/// What an earlier start has written, of one worker.
+/// The files of one writer of an earlier start.
 #[derive(Debug)]
 struct Worker {
     ticks: Retired,
@@ -168,7 +168,7 @@ impl OutputLog {
         })
     }
 
-    /// The folder that it lies in.
+    /// Returns the folder that it lies in.
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
@@ -225,7 +225,7 @@ impl OutputLog {
         lock(&self.current[worker].ticks).sync()
     }
 
-    /// The next tick of a worker.
+    /// Returns the next tick of a worker.
     pub fn next(&self, worker: usize) -> Tick {
         lock(&self.current[worker].ticks).next()
     }
@@ -235,7 +235,7 @@ impl OutputLog {
         self.current.iter().map(|worker| lock(&worker.ticks).durable()).min().unwrap_or(self.base)
     }
 
-    /// The oldest tick that can be read; [`OutputLog::upper`] if there is none.
+    /// Returns the oldest tick that can be read; [`OutputLog::upper`] if there is none.
     pub fn oldest(&self) -> Tick {
         let low = |partitions: &mut dyn Iterator<Item = Tick>| partitions.max().unwrap_or(self.base);
         for set in lock(&self.old).iter() {
@@ -247,13 +247,13 @@ impl OutputLog {
         low(&mut self.current.iter().map(|worker| lock(&worker.ticks).low()))
     }
 
-    /// What earlier starts have left, oldest first.
+    /// Returns the parts that earlier starts wrote, oldest first.
     pub fn earlier(&self) -> Vec<Kept> {
         let kept = |set: &Set| Kept { base: set.base, end: set.end, workers: set.workers.len() };
         lock(&self.old).iter().map(kept).collect()
     }
 
-    /// What was published of a tick.
+    /// Reads the published rows of a tick.
     ///
     /// # Errors
     /// [`LogError::Gone`], [`LogError::Refused`] if the tick is not whole yet, [`LogError::Corrupt`],
@@ -286,7 +286,7 @@ impl OutputLog {
         Ok(steps)
     }
 
-    /// The blocks of a tick, one per worker of its time, however large they are.
+    /// Returns the blocks of a tick, one per worker of its time, however large they are.
     ///
     /// # Errors
     /// As [`OutputLog::tick`].
@@ -309,7 +309,7 @@ impl OutputLog {
         if tick < oldest { LogError::Gone { position: tick, oldest } } else { error }
     }
 
-    /// Reading ends of the workers that wrote `tick`, and where they ended.
+    /// Returns readers of the writers of `tick`, and the tick at which they ended.
     fn readers(&self, tick: Tick) -> Result<(Vec<WorkerReader>, Tick), LogError> {
         let (oldest, upper) = (self.oldest(), self.upper());
         if tick < oldest {

@@ -18,7 +18,7 @@ mod retired;
 pub use reader::Reader;
 pub(crate) use retired::Retired;
 
-/// What the partitions of an open log have in common.
+/// The common state of the partitions of an open log.
 #[derive(Clone, Debug)]
 pub struct Context {
     pub vfs: Arc<dyn Vfs>,
@@ -35,7 +35,7 @@ pub struct Limits {
     /// A segment that has reached this is followed by another one. Retention removes whole segments, and opening reads
     /// the last one into memory.
     pub segment_bytes: u64,
-    /// Records are handed to the file system when so many bytes are waiting, or at a sync.
+    /// Records are handed to the file system when this number of bytes waits, or at a sync.
     pub buffer_bytes: usize,
     /// Bytes of rows at which a block of a large tick ends.
     pub block_bytes: usize,
@@ -55,7 +55,7 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub dir: PathBuf,
-    /// What the names of its files begin with.
+    /// The beginning of its file names.
     pub prefix: String,
     pub role: Role,
     pub part: u32,
@@ -111,7 +111,7 @@ struct Active {
     kept: usize,
 }
 
-/// What readers need to know.
+/// The state that readers share.
 #[derive(Debug)]
 struct Shared {
     /// In order; the last one is active.
@@ -132,7 +132,7 @@ struct Segment {
     index: SparseIndex,
 }
 
-/// What became of records that were appended together.
+/// The outcome of records that were appended together.
 #[derive(Clone, Debug)]
 pub struct Commit {
     /// Offset of the first one.
@@ -142,7 +142,7 @@ pub struct Commit {
 }
 
 impl Commit {
-    /// The offset of the n-th record, which is durable.
+    /// Returns the offset of the n-th record, which is durable.
     ///
     /// # Errors
     /// [`LogError::Full`]: it is not there, nor will it be; else as [`Partition::append`] and [`Partition::sync`].
@@ -167,7 +167,7 @@ pub struct Full {
 }
 
 impl Partition {
-    /// The log that it belongs to.
+    /// Returns the log that it belongs to.
     pub fn log(&self) -> LogId {
         self.context.id
     }
@@ -275,7 +275,7 @@ impl Partition {
         self.context.remove(&removed)
     }
 
-    /// Offset of the next record.
+    /// Returns the offset of the next record.
     pub fn next(&self) -> u64 {
         self.next
     }
@@ -294,12 +294,12 @@ impl Partition {
         Reader::new(self.context.vfs.clone(), self.place.clone(), self.shared.clone())
     }
 
-    /// All segments but the active one, oldest first, and the bytes of that one.
+    /// Returns all segments but the active one, oldest first, and the bytes of that one.
     pub fn full_segments(&self) -> (Vec<Full>, u64) {
         (self.shared().full(), self.active.size)
     }
 
-    /// The file that is written to.
+    /// Returns the file that is written to.
     pub(crate) fn last_file(&self) -> PathBuf {
         self.shared().active().path.clone()
     }
@@ -341,7 +341,7 @@ impl Partition {
         LogError::Full(error)
     }
 
-    /// Everything flushed becomes durable.
+    /// Makes everything that was flushed durable.
     fn sync_file(&mut self, step: SyncStep) -> Result<(), LogError> {
         self.active.file.sync(self.place.site(step)).map_err(|error| self.context.poison.set(error))?;
         self.active.floor = self.active.size;
@@ -403,7 +403,7 @@ impl Shared {
         self.segments.drain(..kept).map(|segment| segment.path).collect()
     }
 
-    /// All segments but the last, oldest first.
+    /// Returns all segments but the last, oldest first.
     fn full(&self) -> Vec<Full> {
         let of = |pair: &[Segment]| Full { end: pair[1].base, bytes: pair[0].size, received_ms: pair[0].received_ms };
         self.segments.windows(2).map(of).collect()
@@ -439,7 +439,7 @@ fn create(context: &Context, place: &Place, base: u64, low: u64) -> Result<(Acti
     Ok((active, segment))
 }
 
-/// There was no space for the header. A file without one holds nothing, so it does no harm if it comes back.
+/// Handles lack of space for the header. A file without one holds nothing, so it does no harm if it comes back.
 fn abandon(context: &Context, path: &Path, error: VfsError) -> LogError {
     if !error.is_full() {
         return context.poison.set(error);

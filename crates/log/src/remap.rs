@@ -1,5 +1,5 @@
-//! The remap: which offsets each tick takes, and what time it is then. Its record is the commit point: once it is
-//! durable the tick has happened, and everything after it can be computed again.
+//! The remap: the offsets that each tick takes, and its `now_ms`. Its record is the commit point: when it is durable,
+//! the tick has happened, and everything after it can be computed again.
 //!
 //! It is durable by a sync of the remap, or by that of what the tick has published, which says what the record was
 //! ([`Step`]). So a tick costs one sync, and nothing is published of a tick that has not happened:
@@ -22,7 +22,7 @@ const VERSION: u8 = 1;
 /// Offset after the last one taken, by source and part.
 pub type Uppers = BTreeMap<(u16, u32), u64>;
 
-/// What a tick takes: of each part, the offsets from the upper of the tick before (else 0) to its own.
+/// The records of a tick: of each part, the offsets from the upper of the tick before (else 0) to its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
     pub tick: Tick,
@@ -36,7 +36,7 @@ pub struct Binding {
 }
 
 impl Binding {
-    /// What the next record holds as `previous`.
+    /// Returns the digest that the next record holds as `previous`.
     pub fn digest(&self) -> [u8; 32] {
         *blake3::hash(&self.encode()).as_bytes()
     }
@@ -157,7 +157,7 @@ impl Remap {
         Ok(remap)
     }
 
-    /// Whether `binding` can follow the last one that was read.
+    /// Checks that `binding` can follow the last one that was read.
     fn check(&self, binding: &Binding) -> Result<(), LogError> {
         let broken = |what: &str| {
             let what = format!("tick {}: {what}", binding.tick);
@@ -229,7 +229,7 @@ impl Remap {
         self.step.as_ref()
     }
 
-    /// Mints the next tick once more, from what is published of it.
+    /// Mints the next tick again, from its published block.
     ///
     /// # Errors
     /// [`LogError::Corrupt`] if it does not follow the last one; as [`Remap::bind`].
@@ -248,12 +248,12 @@ impl Remap {
         Ok(())
     }
 
-    /// The last tick that was minted.
+    /// Returns the last tick that was minted.
     pub fn last(&self) -> Option<&Binding> {
         self.last.as_ref()
     }
 
-    /// The tick that comes next.
+    /// Returns the tick that comes next.
     pub fn next(&self) -> Tick {
         self.partition.next()
     }
@@ -263,12 +263,12 @@ impl Remap {
         self.partition.durable()
     }
 
-    /// The oldest tick that is kept.
+    /// Returns the oldest tick that is kept.
     pub fn low(&self) -> Tick {
         self.partition.low()
     }
 
-    /// As [`Partition::truncate_prefix`]; the last tick always stays.
+    /// Acts as [`Partition::truncate_prefix`]. The last tick always stays.
     pub fn truncate_prefix(&mut self, low: Tick) -> Result<(), LogError> {
         if low >= self.durable() {
             return Err(LogError::Refused(format!("tick {low} has not happened")));
@@ -331,7 +331,7 @@ fn unreadable(dir: &Path, tick: Tick) -> LogError {
     LogError::corrupt(dir, tick, format!("tick {tick} cannot be read"))
 }
 
-/// A part that `uppers` takes back behind `last`, and how far `last` is.
+/// Returns a part that `uppers` takes back behind `last`, and how far `last` is.
 fn behind(uppers: &Uppers, last: &Uppers) -> Option<((u16, u32), u64)> {
     let behind = last.iter().find(|(key, upper)| uppers.get(key).is_none_or(|new| new < *upper));
     behind.map(|(key, upper)| (*key, *upper))

@@ -1,5 +1,5 @@
-//! Space that is set aside in the data folder, so that on a full disk what has been acknowledged can still be computed,
-//! published and remembered. That is what makes the log shorter, and may make space again.
+//! Reserved space in the data folder. With it, a process on a full disk can still compute and publish acknowledged
+//! events and write a snapshot. That makes the log shorter, and may free space.
 //!
 //! ```text
 //! held ── no space for anything: the file is removed ──▶ spent: nothing new is taken in
@@ -35,7 +35,8 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// The reserve of a data folder: held if there is space for it. 0 bytes: there is none, and nobody waits for it.
+    /// Makes the reserve of a data folder, if there is space for it. With 0 bytes there is none, and no thread waits
+    /// for it.
     ///
     /// # Errors
     /// If the file cannot be made or removed, other than for lack of space.
@@ -52,22 +53,22 @@ impl Reserve {
         Ok(reserve)
     }
 
-    /// No space is set aside, and nobody waits for any.
+    /// Makes an empty reserve: no space is reserved, and no thread waits for any.
     pub fn none() -> Reserve {
         Reserve { path: PathBuf::new(), bytes: 0, held: AtomicBool::new(false) }
     }
 
-    /// There is space left for what has been acknowledged.
+    /// Returns whether the reserve still holds space for acknowledged events.
     pub fn is_held(&self) -> bool {
         self.bytes == 0 || self.held.load(Ordering::Acquire)
     }
 
-    /// Gives the space to whoever needs it: whether there was any.
+    /// Deletes the reserve file. Returns whether it existed.
     pub fn spend(&self) -> bool {
         if !self.held.swap(false, Ordering::AcqRel) {
             return false;
         }
-        // Whoever asks tries again, and hears of it if this did not help.
+        // The caller tries again, and gets the error if this did not help.
         let removed = std::fs::remove_file(&self.path);
         tracing::warn!(
             bytes = self.bytes,
@@ -88,7 +89,7 @@ impl Reserve {
         }
     }
 
-    /// As [`Reserve::with`], for as long as there is no space: nothing is lost, senders hear of it.
+    /// Acts as [`Reserve::with`], and tries again while there is no space. Nothing is lost, and senders get 503.
     ///
     /// # Errors
     /// Those of `attempt` but [`LogError::Full`].
@@ -104,7 +105,7 @@ impl Reserve {
         }
     }
 
-    /// As [`Reserve::patiently`], for a process that starts: whatever in it has found no space.
+    /// Acts as [`Reserve::patiently`], for a process that starts, whichever of its parts has found no space.
     ///
     /// # Errors
     /// Those of `attempt` that are not for lack of space.
@@ -125,7 +126,7 @@ impl Reserve {
         }
     }
 
-    /// Whether an attempt has failed as there is no space.
+    /// Returns whether an attempt has failed as there is no space.
     fn is_for_space(&self, error: &(dyn std::error::Error + 'static)) -> bool {
         let mut error = Some(error);
         while let Some(cause) = error {
@@ -146,7 +147,7 @@ impl Reserve {
         false
     }
 
-    /// Makes the file where there is none and space for twice as much: whether it is there then.
+    /// Makes the file if it is missing and there is space for twice as much. Returns whether it exists now.
     ///
     /// # Errors
     /// As [`Reserve::of`].

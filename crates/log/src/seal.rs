@@ -1,10 +1,10 @@
-//! Tokens that clients keep and hand back: opaque, and only believed if this log has made them.
+//! Tokens that clients keep and hand back. They are opaque, and only valid if this log has made them.
 //!
 //! ```text
 //! base64url of  content │ MAC 8
 //! ```
-//! The MAC is keyed by the log, so a token of another log, a mangled or an invented one is told apart, by every process
-//! that has this log open.
+//! The MAC is keyed by the log. So every process that has this log open recognises a token of another log, a damaged
+//! one and an invented one.
 
 use crate::segment::LogId;
 use base64::Engine;
@@ -28,7 +28,7 @@ impl Seal {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// The content of a token; `None` if this is none of this kind and log.
+    /// Returns the content of a token; `None` if this is none of this kind and log.
     pub fn open<const N: usize>(&self, token: &str) -> Option<[u8; N]> {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (content, mac) = bytes.split_first_chunk::<N>()?;

@@ -5,8 +5,8 @@
 //! frame   crc32c 4 │ length of payload 4 │ offset 8 │ received ms 8 │ kind 1 │ payload
 //! ```
 //!
-//! Each checksum covers everything behind it. Those of frames start from a seed of log, role, part and base, so that a
-//! frame of another segment, or one that a payload contains, is no frame here.
+//! Each checksum covers everything behind it. Those of frames start from a seed of log, role, part and base. So a frame
+//! of another segment, or one that a payload contains, is not a frame here.
 
 use super::vfs::Role;
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ pub const PAYLOAD_BYTES: usize = 256 << 20;
 
 const MAGIC: &[u8; 4] = b"HWL1";
 const VERSION: u16 = 1;
-/// A position in the sparse index per so many bytes: what a read from any offset skips at most.
+/// The sparse index has a position per this number of bytes. It bounds what a read from any offset skips.
 const INDEX_BYTES: u64 = 64 << 10;
 
 /// Identity of a log: no file of another log is taken for one of its own.
@@ -41,8 +41,8 @@ pub(crate) enum Kind {
     Seal,
 }
 
-/// What is known of a segment without reading it. It was complete when this was written behind its last record; whether
-/// that was all is for those to say who know what follows.
+/// The facts about a segment without reading it. It was complete when the seal was written behind its last record. Only
+/// the next segment shows whether more was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seal {
     /// Offset after the last record.
@@ -63,7 +63,8 @@ impl Seal {
         encode(out, seed, Kind::Seal, self.next, self.received_ms, &payload);
     }
 
-    /// The seal at the end of a segment of `size` bytes, the last [`SEAL`] of which are `bytes`, if there is one.
+    /// Returns the seal at the end of a segment of `size` bytes, the last [`SEAL`] of which are `bytes`, if there is
+    /// one.
     pub fn decode(bytes: &[u8; SEAL], header: &Header, size: u64) -> Option<Seal> {
         let seal = decode(bytes, header.seed()).ok()?.seal()?;
         (seal.at + SEAL as u64 == size && seal.next >= header.base && seal.low <= seal.next).then_some(seal)
@@ -108,7 +109,7 @@ impl Header {
         bytes
     }
 
-    /// The header of a segment that should be of `role` and `part`; else what is wrong with it.
+    /// Returns the header of a segment that should be of `role` and `part`; else what is wrong with it.
     pub fn decode(bytes: &[u8], role: Role, part: u32) -> Result<Header, String> {
         let Some(bytes) = bytes.first_chunk::<HEADER>() else { return Err("the header is incomplete".into()) };
         if crc32c::crc32c(&bytes[4..]) != u32_at(bytes, 0) {
@@ -136,7 +137,7 @@ impl Header {
         })
     }
 
-    /// Where the checksums of this segment's frames start.
+    /// Returns the seed of the checksums of this segment's frames.
     pub fn seed(&self) -> u32 {
         let mut bytes = [0; 29];
         bytes[..16].copy_from_slice(&self.id.0);
@@ -173,7 +174,7 @@ pub(crate) struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// Of a mark or a low watermark.
+    /// Returns the number in a mark or a low watermark.
     fn value(&self) -> Option<u64> {
         Some(u64::from_le_bytes(self.record.payload.try_into().ok()?))
     }
@@ -205,7 +206,7 @@ impl Fault {
     }
 }
 
-/// The frame that `bytes` begin with.
+/// Returns the frame that `bytes` begin with.
 pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Frame<'_>, Fault> {
     let Some(head) = bytes.first_chunk::<FRAME>() else { return Err(Fault::Short(FRAME)) };
     let length = u32_at(head, 4) as usize;
@@ -228,7 +229,7 @@ pub(crate) fn decode(bytes: &[u8], seed: u32) -> Result<Frame<'_>, Fault> {
     Ok(Frame { kind, record, size })
 }
 
-/// What a segment holds.
+/// The content of a segment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scan {
     /// Bytes up to the end of the last frame.
@@ -236,7 +237,7 @@ pub(crate) struct Scan {
     /// Offset after the last record.
     pub next: u64,
     pub low: u64,
-    /// How many bytes the marks say are durable.
+    /// The number of bytes that were durable, by the marks.
     pub durable: u64,
     /// Received time of the last record.
     pub received_ms: i64,
@@ -289,7 +290,7 @@ pub(crate) fn scan(bytes: &[u8], header: &Header) -> Scan {
     scan
 }
 
-/// Whether a mark behind `at` says that `at` had been durable: then what is wrong there is damage, not a torn write.
+/// Returns whether a mark behind `at` covers `at`. If so, wrong bytes there are damage, not a torn write.
 pub(crate) fn was_durable(bytes: &[u8], at: u64, header: &Header) -> bool {
     const SIZE: usize = FRAME + 8;
     let seed = header.seed();
@@ -309,17 +310,17 @@ pub(crate) struct SparseIndex {
 }
 
 impl SparseIndex {
-    /// Of a segment all records of which are noted, and will be.
+    /// Returns an index that has all records of a segment, and will have all later ones.
     pub fn complete() -> SparseIndex {
         SparseIndex { places: Vec::new(), complete: true }
     }
 
-    /// It reaches to the end of the segment.
+    /// Returns whether it reaches to the end of the segment.
     pub fn is_complete(&self) -> bool {
         self.complete
     }
 
-    /// Record `offset` begins at byte `at`. Where that is known, or close to what is, nothing changes.
+    /// Adds that record `offset` begins at byte `at`, unless a known record is close to it.
     pub fn note(&mut self, offset: u64, at: u64) {
         if self.places.last().is_none_or(|(_, last)| at >= last + INDEX_BYTES) {
             self.places.push((offset, at));
@@ -337,13 +338,13 @@ impl SparseIndex {
         self.places.truncate(self.places.partition_point(|(at, _)| *at < offset));
     }
 
-    /// The first record that is known to begin at byte `at` or later.
+    /// Returns the first record that is known to begin at byte `at` or later.
     pub fn beyond(&self, at: u64) -> Option<u64> {
         let after = self.places.partition_point(|(_, start)| *start < at);
         self.places.get(after).map(|(offset, _)| *offset)
     }
 
-    /// A byte at or before record `offset` where a frame begins.
+    /// Returns a byte at or before record `offset` where a frame begins.
     pub fn before(&self, offset: u64) -> u64 {
         let after = self.places.partition_point(|(at, _)| *at <= offset);
         if after == 0 { HEADER as u64 } else { self.places[after - 1].1 }

@@ -1,7 +1,7 @@
-//! Snapshots of the root states: what is accumulated at a tick, so that a restart replays only what comes after it.
+//! Snapshots (checkpoints) of the root states at a tick, so that a restart replays only the ticks after it.
 //!
-//! A state is a multiset of rows. The engine hands over what has changed since the snapshot before; this writes it as one
-//! more **run** and merges runs, in the thread that calls, a block of each in memory at a time.
+//! A state is a multiset of rows. The engine hands over the changes since the last snapshot. The store writes them as
+//! one more **run** and merges runs, in the calling thread, with one block of each in memory.
 //!
 //! ```text
 //! SEQUENCE.gen          generation: a tick, what belongs to it, and which runs each state consists of
@@ -10,8 +10,8 @@
 //! sessions   ███████████████████ █████ █     the sum of its runs; each has more than twice the rows of all behind it
 //! ```
 //!
-//! Two generations are kept, so that the older one can be replayed from when the newest is damaged. It knows nothing of
-//! what rows mean, and of no worker: rows are read by shard, which is their first byte.
+//! Two generations are kept, so that the older one can be replayed from when the newest is damaged. The store does not
+//! know the meaning of rows, nor any worker: rows are read by shard, which is their first byte.
 
 use super::error::LogError;
 use super::failed;
@@ -44,7 +44,7 @@ pub const SHARDS: usize = 256;
 /// Largest row in bytes. A block holds at least one row, and is in memory as a whole.
 pub const ROW_BYTES: usize = 16 << 20;
 
-/// What makes a snapshot.
+/// The input of a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     pub tick: Tick,
@@ -54,7 +54,7 @@ pub struct Snapshot {
     pub remap_digest: [u8; 32],
     /// Fingerprint of code semantics and graph configuration.
     pub program: [u8; 32],
-    /// What else the engine goes on from, such as cursors; opaque, and small: it is in memory.
+    /// Further data of the engine, such as cursors. Opaque, and small, since it is kept in memory.
     pub extra: Vec<u8>,
     /// By state: what is added to the multiplicities since the snapshot before. In any order, a row any number of times.
     pub changes: BTreeMap<String, Rows>,
@@ -71,7 +71,7 @@ pub struct Damage {
 /// The runs of each state, oldest first. A state without rows is not there.
 type Runs = BTreeMap<String, Vec<Arc<Run>>>;
 
-/// The snapshots of a log, with their one writer. The lock of the log is held by whoever opens it.
+/// The snapshots of a log, with their one writer. The caller holds the lock of the log.
 ///
 /// - **Durable.** When [`StateStore::write`] has returned, every later [`StateStore::open`] gives that snapshot or a later
 ///   one, unless the medium damages it. Until then it may give that one or the one before, and never a part of one.
@@ -86,7 +86,7 @@ pub struct StateStore {
     /// Of the newest generation.
     runs: Arc<Runs>,
     older: Option<Generation>,
-    /// What was handed over and is in no snapshot yet.
+    /// Rows that were handed over and are in no snapshot yet.
     pending: BTreeMap<String, Rows>,
     /// The next snapshot does not build on the newest.
     anew: bool,
@@ -95,20 +95,20 @@ pub struct StateStore {
 }
 
 impl StateStore {
-    /// The newest whole snapshot.
+    /// Returns the newest whole snapshot.
     pub fn generation(&self) -> Option<&Generation> {
         self.newest.as_ref()
     }
 
-    /// The tick that the log may be released behind: that of the older snapshot. `None` as long as there is none: then
-    /// everything is needed.
+    /// Returns the tick that the log may be released behind: that of the older snapshot. `None` as long as there is
+    /// none: then everything is needed.
     pub fn release_tick(&self) -> Option<Tick> {
         let (newest, older) = (self.newest.as_ref()?, self.older.as_ref()?);
-        // A program that has begun anew may have taken its first snapshot at an earlier tick.
+        // A program that has begun again may have taken its first snapshot at an earlier tick.
         Some(older.tick.min(newest.tick))
     }
 
-    /// As [`Reader::read`], of the newest snapshot.
+    /// Reads the newest snapshot as [`Reader::read`] does.
     ///
     /// # Errors
     /// As [`Reader::read`].
@@ -121,8 +121,8 @@ impl StateStore {
         Reader { runs: self.runs.clone() }
     }
 
-    /// The next snapshot begins anew: its changes are the whole of all states. Until it is written, the newest one stays
-    /// what it is.
+    /// Makes the next snapshot a new beginning: its changes are the whole of all states. Until it is written, the
+    /// newest one stays as it is.
     pub fn restart(&mut self) {
         self.anew = true;
         self.pending.clear();
@@ -134,10 +134,10 @@ impl StateStore {
     /// or a row have not been taken; all others are part of the next write.
     ///
     /// # Errors
-    /// [`LogError::Refused`] if the tick is not later than the newest snapshot's (unless it begins anew), a state's name is
-    /// not of `a-z`, `0-9` and `_`, a row is empty or larger than [`ROW_BYTES`], or a multiplicity leaves `i64`;
-    /// [`LogError::Full`]; [`LogError::Corrupt`] or [`LogError::Read`] if a run that is to be merged cannot be read;
-    /// [`LogError::Poisoned`]: the snapshot may be durable or not.
+    /// [`LogError::Refused`] if the tick is not later than the newest snapshot's (unless it is a new beginning); if a
+    /// state's name is not of `a-z`, `0-9` and `_`; if a row is empty or larger than [`ROW_BYTES`]; or if a
+    /// multiplicity leaves `i64`; [`LogError::Full`]; [`LogError::Corrupt`] or [`LogError::Read`] if a run that is to
+    /// be merged cannot be read; [`LogError::Poisoned`]: the snapshot may be durable or not.
     pub fn write(&mut self, snapshot: Snapshot) -> Result<Option<Tick>, LogError> {
         self.context.poison.check()?;
         self.check(&snapshot)?;
@@ -174,7 +174,7 @@ impl StateStore {
         }
     }
 
-    /// What can be refused before anything is taken.
+    /// Makes the checks that can refuse a snapshot before any of it is taken.
     fn check(&self, snapshot: &Snapshot) -> Result<(), LogError> {
         let refuse = |what: String| Err(LogError::Refused(what));
         if let Some(newest) = self.newest.as_ref().filter(|newest| !self.anew && newest.tick >= snapshot.tick) {
@@ -220,7 +220,7 @@ impl StateStore {
         Ok(states)
     }
 
-    /// The commit: the generation's manifest gets its name. All runs are durable before, name and bytes.
+    /// Commits: gives the generation's manifest its name. All runs are durable before, with name and bytes.
     fn publish(&self, generation: &Generation) -> Result<(), LogError> {
         let vfs = &self.context.vfs;
         let (path, draft) =
@@ -262,8 +262,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Calls `each` with the rows of one shard of a state, in the order of their bytes, with their multiplicities, none of
-    /// which is 0. A state that is not known has no rows. Checksums are verified once more.
+    /// Calls `each` with the rows of one shard of a state, in the order of their bytes, with their multiplicities, none
+    /// of which is 0. An unknown state has no rows. Checksums are verified again.
     ///
     /// # Errors
     /// [`LogError::Corrupt`]; [`LogError::Read`]; [`LogError::Refused`] if a multiplicity leaves `i64`. `each` may have
@@ -278,8 +278,8 @@ impl Reader {
     }
 }
 
-/// The first of `runs` that is merged with `rows` new rows: the oldest that has at most twice the rows of all behind it.
-/// So runs stay few, and a row is rewritten a number of times that grows with the logarithm of all rows.
+/// Returns the first of `runs` that is merged with `rows` new rows: the oldest that has at most twice the rows of all
+/// behind it. So runs stay few, and a row is rewritten a number of times that grows with the logarithm of all rows.
 fn first_merged(runs: &[Arc<Run>], rows: u64) -> usize {
     let mut first = runs.len();
     let mut behind = rows;

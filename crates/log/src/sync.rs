@@ -1,4 +1,4 @@
-//! The locks by which threads of the log meet. With the feature `models` they are those of `shuttle`, which tries one
+//! The locks that threads of the log share. With the feature `models` they are those of `shuttle`, which tries one
 //! schedule after the other.
 
 #[cfg(feature = "models")]

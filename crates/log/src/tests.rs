@@ -208,7 +208,7 @@ fn damage_that_comes_after_opening_is_found_by_reading() {
     assert_eq!((file, at, seen), (path, second as u64, 1));
 }
 
-/// Whoever sends events chooses payloads, also such as look like a part of a segment.
+/// A sender chooses payloads, also ones that look like a part of a segment.
 #[test]
 fn a_payload_that_looks_like_records_is_a_payload() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! The file system as the log sees it: few operations, each of which says what is durable afterwards. The log is written
-//! against [`Vfs`] alone, so that the code that runs on disks is the code that is crashed in tests.
+//! The file system as the log sees it: few operations, each with a promise about durability. The log uses [`Vfs`]
+//! alone, so the code that runs on disks is the code that tests crash.
 //!
 //! ```text
 //! real    files and folders of the operating system
@@ -25,8 +25,8 @@ pub use real::{RealFs, is_locked};
 ///   part, in any order.
 /// - **Visible** is what later calls see: every operation that returned, whether or not it is durable. It survives the
 ///   end of the process.
-/// - **Errors** say whether anything may have happened ([`Outcome`]). After a failed sync, nothing is known about what
-///   was to be synced, and syncing again would claim a success that is none (Linux marks the pages clean).
+/// - **Errors** say whether anything may have happened ([`Outcome`]). After a failed sync, the state of the bytes is
+///   unknown. Syncing again would report a false success, since Linux marks the pages clean.
 pub trait Vfs: Send + Sync + Debug {
     /// Creates a folder; fine if there is one.
     fn create_dir(&self, path: &Path) -> Result<(), VfsError>;
@@ -59,7 +59,7 @@ pub struct LockGuard {
     _held: Arc<dyn Held>,
 }
 
-/// What a [`LockGuard`] keeps alive.
+/// The object that a [`LockGuard`] keeps.
 trait Held: Send + Sync + Debug {}
 
 /// An open file, with one writer.
@@ -73,7 +73,7 @@ pub trait VfsFile: Send + Sync + Debug {
     /// Fills `buffer` with the bytes from `at`; an error of kind `UnexpectedEof` if there are fewer.
     fn read_at(&self, at: u64, buffer: &mut [u8]) -> Result<(), VfsError>;
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     fn size(&self) -> Result<u64, VfsError>;
 
     /// Cuts the file to `size` bytes; never extends it.
@@ -90,7 +90,7 @@ pub struct SyncSite {
     pub step: SyncStep,
 }
 
-/// What a file or folder of the log is for.
+/// The role of a file or folder of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {
     /// The root folder and the file that names the log.
@@ -129,7 +129,7 @@ pub enum SyncStep {
     Folders,
     /// Records, before they are acknowledged.
     Group,
-    /// A segment that was cut where there was no space, before anybody is told that nothing is there.
+    /// A segment that was cut because there was no space, before any sender gets the answer that nothing is stored.
     Forget,
     /// The segment that is full, before there is a next one.
     Rotate,
@@ -203,13 +203,13 @@ impl VfsError {
         VfsError { doing, path: path.to_path_buf(), outcome, source: Arc::new(source) }
     }
 
-    /// There is no space: the operation may succeed once there is.
+    /// Returns whether there was no space: the operation may succeed when there is.
     pub fn is_full(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 }
 
-/// All bytes of a file.
+/// Returns all bytes of a file.
 pub(crate) fn read_all(file: &dyn VfsFile) -> Result<Vec<u8>, VfsError> {
     let mut bytes = vec![0; file.size()? as usize];
     file.read_at(0, &mut bytes)?;

@@ -1,5 +1,5 @@
-//! Runs the engine the way the live process does: takes the changes of settled ticks while others are under way, and asks
-//! for names and for the sessions of the past.
+//! Runs the engine the way the live process does: takes the changes of settled ticks while others are in flight, and
+//! asks for names and for the sessions of the past.
 
 use super::run::{Share, Way};
 use super::seen::{Output, Said, Seen, Snapshot, sent_so_far};
@@ -12,7 +12,7 @@ use std::sync::mpsc;
 /// What an engine said on its way, and what its views hold in the end.
 pub struct Lived {
     pub said: Said,
-    /// For each tick, the sessions as they were told when later ticks were there.
+    /// For each tick, the sessions that the engine gave for it when later ticks were there.
     pub sessions: BTreeMap<Tick, Vec<Output>>,
     /// Of the final views.
     pub views: Vec<Output>,
@@ -82,7 +82,7 @@ pub fn live(start: Option<Snapshot>, inputs: &[Input], way: Way, lag: Tick) -> L
 }
 
 impl Lived {
-    /// The sessions after `tick`, as they were told later.
+    /// The sessions after `tick`, as the engine gave them later.
     pub fn sessions_after(&self, tick: Tick) -> Seen {
         self.view(self.sessions.get(&(tick + 1)).cloned().unwrap_or_default())
     }
@@ -136,7 +136,7 @@ impl Teller {
             users.dedup();
             let named = users.iter().map(|user| (*user, *user)).collect();
             // Any of them may be absent from the names, the first and the last too.
-            let nobody = (0..8).map(|n| UserKey::of(&format!("nobody {n}")));
+            let nobody = (0..8).map(|n| UserKey::of(&format!("absent {n}")));
             let mut asked: Vec<UserKey> = users.into_iter().chain(nobody).collect();
             asked.sort();
             let mut answers = Vec::new();

@@ -191,7 +191,7 @@ proptest! {
         }
     }
 
-    /// So does the engine, with what its changes give; and it tells the past while later ticks are under way.
+    /// The changes of the engine add up to the same, and it answers for past ticks while later ones are in flight.
     #[test]
     fn the_changes_of_a_live_engine_add_up_to_its_views(
         steps in plain_steps(),
@@ -217,7 +217,7 @@ fn views(seen: &Seen) -> Seen {
 }
 
 fn check_live(wanted: &[Seen], lived: &live::Lived, from: usize) -> Result<(), TestCaseError> {
-    // Changes leave out what can be told from the others, or is asked for.
+    // Changes leave out rows that follow from the others, or that are read on request.
     let changed = |seen: &Seen| Seen { names: Default::default(), sessionless: Default::default(), ..seen.clone() };
     let wanted_changes: Vec<_> = wanted[from..].iter().map(changed).collect();
     equal(&wanted_changes, &lived.said.seen(from as u64..wanted.len() as u64))?;

@@ -4,8 +4,8 @@
 //! frames ── held ── progress ── standard output ── flush ── token
 //!              ╳ connection lost: what is held is void
 //! ```
-//! Lines are held until the progress that follows them, so that what has been written never has to be taken back, and the
-//! token is kept after what it stands for. A process that is killed in between writes that part again when it goes on.
+//! Lines are held until the progress that follows them, so that no written line ever has to be taken back. The token is
+//! kept after the lines before it. A process that is killed in between writes that part again in its next run.
 
 use super::resume::{ResumeFile, Saver};
 use super::stop::{lock_soon, on_signals};
@@ -39,7 +39,7 @@ pub(super) fn follow(wanted: Builder, resume: Option<&Path>, out: File) -> Resul
             wanted.resume(token)
         }
         None if file.is_some() => {
-            eprintln!("{name} is not there yet: begins anew");
+            eprintln!("{name} does not exist yet: begins without a token");
             wanted
         }
         None => wanted,
@@ -116,7 +116,10 @@ fn pass_on<W: Write>(subscription: &mut Subscription, output: &Mutex<Output<W>>)
                         if std::mem::take(&mut away) {
                             match subscription.begins_with_a_snapshot(&hello) {
                                 true => {
-                                    eprintln!("connected again; the snapshot begins anew, nothing of it was written")
+                                    eprintln!(
+                                        "connected again; the snapshot begins again, and nothing of it was \
+                                               written"
+                                    )
                                 }
                                 false => eprintln!("connected again, and goes on where it was"),
                             }
@@ -200,7 +203,7 @@ impl<W: Write> Output<W> {
 mod tests {
     use super::*;
 
-    /// What has happened to the world outside, in order.
+    /// The effects on the outside world, in order.
     #[derive(Clone, Default)]
     struct World(Arc<Mutex<Vec<Did>>>);
 

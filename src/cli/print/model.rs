@@ -1,4 +1,4 @@
-//! What is known of a collection that is watched: how many rows, how far, how fast, and which rows changed last.
+//! The state of a watched collection: its number of rows, its tick, its speed, and the rows that changed last.
 
 use dataflows::Tick;
 use headwater_client::{Frame, Hello, Kind, Progress};
@@ -14,9 +14,9 @@ const RATE: Duration = Duration::from_secs(5);
 pub(super) struct Model {
     key: Vec<String>,
     is_view: bool,
-    /// `None`: it did not begin with all rows, so nobody knows how many there are.
+    /// `None`: it did not begin with all rows, so their number is unknown.
     rows: Option<i64>,
-    /// What `rows` was at the last progress.
+    /// The value of `rows` at the last progress.
     rows_then: Option<i64>,
     pub upper: Option<Tick>,
     pub state: State,
@@ -33,7 +33,7 @@ pub(super) struct Model {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Connecting,
-    /// So many rows of it have come.
+    /// The number of its rows that have come.
     Snapshot(u64),
     Live,
     /// There is no connection.
@@ -150,7 +150,7 @@ impl Model {
         }
     }
 
-    /// Those that changed last, the last first.
+    /// Returns those that changed last, the last first.
     pub(super) fn recent(&self) -> impl Iterator<Item = &Recent> {
         self.recent.values().rev()
     }

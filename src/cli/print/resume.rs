@@ -1,4 +1,4 @@
-//! Keeps the token of what has been written, so that a later run goes on after it.
+//! Keeps the token of the written lines, so that a later run goes on after them.
 
 use headwater_log::durable;
 use std::fs;
@@ -28,7 +28,7 @@ impl ResumeFile {
         }
     }
 
-    /// Whole or not at all, also when power is lost.
+    /// Replaces the file whole or not at all, also when power is lost.
     pub(super) fn write(&self, token: &str) -> io::Result<()> {
         durable::replace(&self.0, format!("{token}\n").as_bytes())
     }

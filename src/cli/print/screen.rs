@@ -4,8 +4,8 @@
 //! main: frames ──> Model <── painter: ten times a second, if something has changed ──> terminal
 //!                                     signals: give the terminal back, and end
 //! ```
-//! It lies on the terminal's second screen, so whatever was there before comes back; the last state of the table is then
-//! printed below it. The size is asked for with every picture, so nobody has to tell that it has changed.
+//! The table uses the terminal's second screen. So the earlier text comes back at the end, and the last state of the
+//! table is printed below it. Every picture asks for the size, so no signal has to announce a new one.
 
 use super::model::{Model, State};
 use super::stop::{lock_soon, on_signals};
@@ -86,7 +86,7 @@ pub(super) fn follow(wanted: Builder) -> Result<(), Error> {
                 match more {
                     Ok(true) => thread::sleep(PAINT_EVERY),
                     Ok(false) => return,
-                    // The terminal is gone, and whoever looked at it.
+                    // The terminal is gone, and its reader too.
                     Err(_) => end(0),
                 }
             }
@@ -199,7 +199,7 @@ impl Painter {
         Ok(true)
     }
 
-    /// At most `lines` lines, none wider than `columns`.
+    /// Draws at most `lines` lines, none wider than `columns`.
     fn picture(&mut self, model: &mut Model, (columns, lines): (usize, usize), now: Instant) -> Vec<String> {
         let clip = |text: &str| truncate_str(text, columns, if columns > 1 { "…" } else { "" }).into_owned();
         let totals = clip(&totals(model, now));
@@ -336,7 +336,7 @@ mod tests {
         for id in 0..100 {
             change(&mut model, id, id, 1);
         }
-        model.away("the connection was reset by somebody who is far away");
+        model.away("the connection was reset by a peer that is far away");
         for (columns, lines) in [(80, 24), (0, 0), (1, 1), (1, 5), (7, 4), (200, 3), (30, 300), (40, 10)] {
             let picture = picture(&mut painter, &mut model, (columns, lines));
             assert!(picture.len() <= lines.max(1), "{lines}: {picture:#?}");

@@ -1,4 +1,4 @@
-//! Being asked to stop by a signal: what is to be done first, and in how long.
+//! Stops on a signal: finishes the write in flight first, within a bounded time.
 
 use crate::ending::end;
 use signal_hook::iterator::Signals;
@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What is written when the signal comes may take so long, as whoever reads it may have stopped reading.
+/// The time that a write in flight may take after the signal. The reader of the output may have stopped reading.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Handles signals on a thread of its own. `handle` returns the code to exit with, or `None` to go on.

@@ -15,7 +15,7 @@ const GAP: usize = 2;
 const NARROW: usize = 8;
 /// No cell is looked at beyond this.
 const CELL_CHARS: usize = 400;
-/// What stands for what does not fit.
+/// The mark for text that does not fit.
 const MORE: &str = "…";
 
 #[derive(Debug, Default)]
@@ -71,7 +71,7 @@ impl Table {
         table
     }
 
-    /// The line of names and one for each row, none wider than `width` cells of a terminal.
+    /// Returns the line of names and one for each row, none wider than `width` cells of a terminal.
     pub(super) fn lines(&self, width: usize) -> (String, Vec<String>) {
         let size = |(at, column): (usize, &Column)| {
             let widest = self.rows.iter().map(|cells| measure_text_width(&cells[at])).max().unwrap_or(0);
@@ -97,7 +97,8 @@ impl Table {
     }
 }
 
-/// The widths of as many of the first columns as there is space for. `sizes`: the least and the whole width of each.
+/// Returns the widths of as many of the first columns as there is space for. `sizes`: the least and the whole width of
+/// each.
 fn fit(sizes: &[(usize, usize)], width: usize) -> Vec<usize> {
     let capped = |columns: &[(usize, usize)], most: usize| -> Vec<usize> {
         columns.iter().map(|(floor, natural)| most.clamp(*floor, *natural)).collect()
@@ -127,7 +128,7 @@ fn fit(sizes: &[(usize, usize)], width: usize) -> Vec<usize> {
     widths
 }
 
-/// What stands in the table for a value.
+/// Returns the text of a value in the table.
 fn cell(name: &str, value: &RawValue) -> (String, Kind) {
     let raw = value.get();
     let (text, kind) = match serde_json::from_str(raw) {
@@ -154,7 +155,7 @@ fn cell(name: &str, value: &RawValue) -> (String, Kind) {
     (text, kind)
 }
 
-/// To the second, in UTC.
+/// Returns the time to the second, in UTC.
 fn time(micros: i64) -> Option<String> {
     let time = rfc3339(EventTime::from_micros(micros)?);
     Some(time.split(['Z', '.']).next()?.replace('T', " "))

@@ -1,4 +1,4 @@
-//! What filters say of rows, and what is said of filters that are wrong.
+//! Filters choose rows, and wrong filters give errors with their place.
 
 use super::*;
 use crate::collections::sessions::{SessionRow, SessionSchema};
@@ -52,7 +52,7 @@ fn says_of_a_row_whether_it_is_wanted() {
         ("events = -3", false),
         ("events in (1, 3)", true),
         ("events <> 3", false),
-        // What is unknown is not meant, nor is the opposite of it.
+        // A filter does not choose an unknown row, and neither does its opposite.
         ("exit_page != 'x'", false),
         ("not exit_page = 'x'", false),
         ("not (exit_page = 'x' and events = 4)", true),

@@ -9,17 +9,17 @@ const DEPTH: usize = 32;
 /// Comparisons that a row or an event may take. A list takes few, however long it is.
 const WEIGHT: usize = 4096;
 
-/// What a text may name, and what that is.
+/// The names that a text may use, and their fields.
 pub trait Names {
     type Field: Clone + Ord;
 
-    /// What is named, in messages: a column, a field.
+    /// The word for a name in messages: a column, a field.
     const NOUN: &'static str;
     /// A value that is an empty text counts as absent.
     const EMPTY_IS_ABSENT: bool;
 
     /// # Errors
-    /// What is wrong with the name, and what would be right.
+    /// The mistake in the name, and a correction.
     fn find(&mut self, name: &Name) -> Result<Found<Self::Field>, String>;
 }
 
@@ -39,7 +39,7 @@ pub struct Found<F> {
     pub kind: Kind,
 }
 
-/// What values a field has.
+/// The kind of values of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Text,
@@ -50,7 +50,7 @@ pub enum Kind {
     Any,
 }
 
-/// Reads a predicate on what `names` knows.
+/// Reads a predicate on the names of `names`.
 ///
 /// # Errors
 /// Where it is wrong, and what would be right.
@@ -102,19 +102,19 @@ impl<'t, N: Names> Parser<'t, '_, N> {
         Err(PredicateError { at, bytes, message: message.into() })
     }
 
-    /// Says that the token between `at` and here should not be there.
+    /// Returns the error that the token between `at` and here should not be there.
     fn unexpected<R>(&self, expected: &str, at: usize, token: &Token<'_>) -> Result<R, PredicateError> {
         self.wrong(at..self.at.max(at), format!("expected {expected}, not {}", token.shown()))
     }
 
-    /// Goes to the next token. Returns what is left from there.
+    /// Goes to the next token. Returns the rest from there.
     fn rest(&mut self) -> &'t str {
         let rest = self.text[self.at..].trim_start();
         self.at = self.text.len() - rest.len();
         rest
     }
 
-    /// The next token and where it begins.
+    /// Returns the next token and where it begins.
     fn token(&mut self) -> Result<(usize, Token<'t>), PredicateError> {
         const SIGNS: [&str; 12] = ["<=", ">=", "!=", "<>", "==", "=", "<", ">", "(", ")", ",", "."];
         let rest = self.rest();
@@ -147,8 +147,8 @@ impl<'t, N: Names> Parser<'t, '_, N> {
         Ok((at, Token::Word(&rest[..word])))
     }
 
-    /// A text in quotes, which is next. In it a backslash takes the meaning of the quote or backslash behind it; so does a
-    /// quote of the quote behind it, as in SQL.
+    /// Reads the next text in quotes. In it a backslash takes the meaning of the quote or backslash behind it. A quote
+    /// does the same for a quote behind it, as in SQL.
     fn quoted(&mut self, quote: char) -> Result<String, PredicateError> {
         let at = self.at;
         let mut text = String::new();
@@ -233,7 +233,7 @@ impl<'t, N: Names> Parser<'t, '_, N> {
         Ok(predicate)
     }
 
-    /// The parts of a name. A part in double quotes may have any characters.
+    /// Returns the parts of a name. A part in double quotes may have any characters.
     fn name(&mut self) -> Result<(Range<usize>, Name), PredicateError> {
         let expected = format!("a {}", N::NOUN);
         let mut name = Name { text: String::new(), parts: Vec::new() };
@@ -302,7 +302,7 @@ impl<'t, N: Names> Parser<'t, '_, N> {
         }
     }
 
-    /// What begins with a word that may have `not` in front.
+    /// Reads a test that begins with a word that may have `not` in front.
     fn by_word(&mut self, field: &N::Field, kind: Kind) -> Result<Option<Predicate<N::Field>>, PredicateError> {
         let field = field.clone();
         if self.word("in")? {
@@ -367,7 +367,7 @@ impl<'t, N: Names> Parser<'t, '_, N> {
         }
     }
 
-    /// `not`: it was in front of what is neither of the words that take it.
+    /// `not`: it was in front of another word than those that take it.
     fn comparison(&mut self, field: N::Field, kind: Kind, not: bool) -> Result<Predicate<N::Field>, PredicateError> {
         let words = if matches!(kind, Kind::Text | Kind::Any) {
             "`in`, `between`, `like` or `starts_with`"
@@ -417,7 +417,7 @@ impl<'t, N: Names> Parser<'t, '_, N> {
     }
 }
 
-/// How many bytes of `text`, which begins with a digit or a minus, are meant as a number.
+/// Returns the number of bytes of `text`, which begins with a digit or a minus, that are meant as a number.
 fn number(text: &str) -> usize {
     let digits = |from: usize| {
         let rest = &text[from..];
@@ -431,7 +431,7 @@ fn number(text: &str) -> usize {
     }
 }
 
-/// Whether `text` begins with this word.
+/// Returns whether `text` begins with this word.
 fn is_word(text: &str, word: &str) -> bool {
     text.split_at_checked(word.len()).is_some_and(|(first, rest)| {
         first.eq_ignore_ascii_case(word) && !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_')

@@ -1,4 +1,5 @@
-//! The values of a list, in which a value is looked up: a list may have thousands, and is asked for every row.
+//! The values of a list, in which a value is looked up: a list may have thousands of values, and every row is looked
+//! up.
 
 use super::Literal;
 use dataflows::Decimal;
@@ -54,7 +55,7 @@ impl Values {
         self.numbers.binary_search(&number).is_ok()
     }
 
-    /// The texts, if there is nothing else.
+    /// Returns the texts, if there is nothing else.
     pub fn only_texts(&self) -> Option<&[String]> {
         (!self.null && self.numbers.is_empty()).then_some(&self.texts)
     }

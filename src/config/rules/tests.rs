@@ -1,4 +1,4 @@
-//! Rules against a slow and obvious evaluator of predicates, in both forms and with whatever tests were made before.
+//! Rules against a slow and obvious evaluator of predicates, in both forms, with any earlier tests.
 
 use crate::config::{self, Overrides};
 use crate::plan::Plan;
@@ -68,7 +68,7 @@ impl Literal {
         }
     }
 
-    /// How a value is beside it, if they can be compared.
+    /// Returns the order of a value beside it, if they can be compared.
     fn ordering(&self, value: &str) -> Option<std::cmp::Ordering> {
         match self {
             Literal::Text(text) => Some(value.cmp(text)),
@@ -101,7 +101,7 @@ impl Asked {
         }
     }
 
-    /// Whether the event is meant; `None`: unknown.
+    /// Returns whether the predicate chooses the event; `None` if that is unknown.
     fn truth(&self, event: &Value) -> Option<bool> {
         let of_values = |field: usize, fits: &dyn Fn(&str) -> bool| {
             exists(event, field).then(|| values(event, field).iter().any(|value| fits(value)))

@@ -7,7 +7,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use std::fmt;
 use toml::Spanned;
 
-/// Which events a rule is about: a predicate, or its short form.
+/// The events of a rule: a predicate, or its short form.
 #[derive(Debug)]
 pub(in crate::config) enum When {
     Text(String),
@@ -39,7 +39,7 @@ impl<'de> Deserialize<'de> for When {
     }
 }
 
-/// What a rule asks of one field.
+/// A condition of a rule on one field.
 #[derive(Debug)]
 pub(in crate::config) enum Asked {
     /// `field = value`

@@ -1,5 +1,5 @@
-//! What lies beside the log in a data folder, checked as a start checks it: whether the log is there at all, `HISTORY`,
-//! the cursors of sinks, the reserve. Tokens of the HTTP server are the configuration's, not the folder's.
+//! Checks the files beside the log as a start checks them: the existence of the log, `HISTORY`, the cursors of sinks,
+//! the reserve. Tokens of the HTTP server belong to the configuration, not to the folder.
 
 use super::Damage;
 use super::advice::RESTORE;
@@ -26,7 +26,7 @@ impl Beside {
         Beside { folder: folder.to_owned(), histories: Histories::load(folder), cursors }
     }
 
-    /// What is wrong, and whether a start is refused because of it whatever the configuration.
+    /// Returns the damages, and whether a start would be refused because of them with any configuration.
     pub fn check(self, epoch: Option<Epoch>, found: &Inspection<Control>) -> (Vec<Damage>, bool) {
         let mut damages = Vec::new();
         let upper = found.outputs.as_ref().map(|outputs| outputs.extent.next);
@@ -39,22 +39,22 @@ impl Beside {
             (histories, ..) => Ok(histories),
         });
         let histories = histories.map_err(|error| {
-            let means = "it is not known which ticks each start has given out, or the folder was put together from parts \
-                         of several times. A start is refused";
+            let means = "the ticks of each start are unknown, or the folder has parts of several times. A start is \
+                         refused";
             damages.push(damage(&self.folder.join(histories::FILE), &error.to_string(), means, RESTORE));
         });
         let mut refused = histories.is_err();
         let reserve = self.folder.join(headwater_log::reserve::NAME);
         if reserve.symlink_metadata().is_ok_and(|file| !file.is_file()) {
-            let means = "no space can be set aside. A start is refused";
+            let means = "no space can be reserved. A start is refused";
             damages.push(damage(&reserve, "this is no regular file", means, "remove it"));
             refused = true;
         }
         for cursor in self.cursors {
             if let Some(why) = cursor.problem(log, histories.as_ref().ok().and_then(Option::as_ref), upper) {
-                let means = "it is not known what the sink has handed over. A start is refused if the configuration has \
-                             the sink";
-                let to_do = "give the sink another name; or remove its folder, and it begins anew";
+                let means = "the position of the sink is unknown. A start is refused if the configuration has the \
+                             sink";
+                let to_do = "give the sink another name; or remove its folder, and it begins again";
                 damages.push(damage(cursor.file(), &why, means, to_do));
             }
         }
@@ -62,18 +62,18 @@ impl Beside {
     }
 }
 
-/// Where a start would begin; `None` if the log cannot be opened.
+/// Returns the place at which a start would begin; `None` if the log cannot be opened.
 fn place(found: &Inspection<Control>) -> Option<Place> {
     let queue = found.queue.iter().map(|part| part.map(|extent| extent.next)).collect::<Option<_>>()?;
     Some(Place { tick: found.remap.as_ref()?.extent.next, queue })
 }
 
-/// The log, or a part of it, is gone.
+/// Returns the damage of a log of which all or a part is gone.
 pub(super) fn missing(folder: &Path) -> Option<Damage> {
     // Of an `EPOCH` that is missing or cannot be read more is said elsewhere.
     epoch::last(folder).ok().flatten()?;
     let what = lost(folder).ok().flatten()?;
-    let means = "events and sessions that were here are gone. A start is refused, as it would begin with nothing";
+    let means = "the events and sessions of this folder are gone. A start is refused, as it would begin with nothing";
     Some(damage(&folder.join("log"), &what, means, ANEW))
 }
 

@@ -98,7 +98,10 @@ impl HttpOutline {
         let rate = self.rate.map_or("any number of requests".into(), |rate| format!("{rate} requests a second"));
         let body = format!("{} a request, {rate}", BinaryBytes(self.max_body as u64));
         let mut rows = vec![("listen", self.listen.clone()), ("limits", body)];
-        rows.push(("tokens", self.tokens.clone().unwrap_or_else(|| "none: whoever reaches it may post".into())));
+        rows.push((
+            "tokens",
+            self.tokens.clone().unwrap_or_else(|| "none: every client that reaches it may post".into()),
+        ));
         if !self.hosts.is_empty() {
             rows.push(("hosts", self.hosts.join(", ")));
         }
@@ -152,7 +155,7 @@ impl SourceOutline {
         table(text, &rows)
     }
 
-    /// What the files are, with how many of each if they differ.
+    /// Returns the formats of the files, with the number of each if they differ.
     fn formats(&self) -> String {
         let mut kinds: Vec<(String, usize)> = Vec::new();
         for kind in self.files.iter().map(FileOutline::kind) {

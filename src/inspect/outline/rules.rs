@@ -1,4 +1,4 @@
-//! Rules in the language of predicates, whichever form the configuration has them in.
+//! Rules in the language of predicates, from either form of the configuration.
 
 use super::RuleOutline;
 use crate::plan::Plan;
@@ -19,7 +19,7 @@ pub(crate) fn shown(plan: &Plan) -> Vec<String> {
     plan.rules.iter().map(|rule| conditions_shown(plan, &rule.when, false)).collect()
 }
 
-/// In the language of predicates. `within`: in a list, where another list is in parentheses.
+/// Writes conditions in the language of predicates. `within`: in a list, where another list is in parentheses.
 fn conditions_shown(plan: &Plan, conditions: &Conditions, within: bool) -> String {
     let (of, word) = match conditions {
         Conditions::One(condition) => return condition_shown(plan, *condition),

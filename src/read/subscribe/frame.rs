@@ -7,8 +7,9 @@
 //! {"type":"progress","upper":122,"token":"…"}
 //! {"type":"error","code":"token_expired","message":"…","oldest":90}
 //! ```
-//! The frames of a tick are a function of its rows: removals come first, then in the order of the rows' bytes, and so many
-//! to a frame. A tick of many rows comes in pieces ([`TickOutput`](headwater_log::output::TickOutput)), each in that order.
+//! The frames of a tick are a function of its rows: removals come first, then the order of the rows' bytes. A frame
+//! holds a fixed number of them. A tick of many rows comes in pieces
+//! ([`TickOutput`](headwater_log::output::TickOutput)), each in that order.
 
 use super::query::{Envelope, Query};
 use crate::collections::{Row, Schema};
@@ -21,7 +22,7 @@ use std::ops::Range;
 /// Updates of a frame.
 const UPDATES: usize = 1000;
 
-/// How frames are told apart on the wire.
+/// How frames are separated on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// JSON lines.
@@ -96,12 +97,12 @@ struct Failure<'f> {
     oldest: Option<Tick>,
 }
 
-/// After it the stream ends.
+/// Writes an error frame. After it the stream ends.
 pub fn error(encoding: Encoding, code: &str, message: &str, oldest: Option<Tick>, out: &mut Vec<u8>) {
     encoding.frame(&Failure { r#type: "error", code, message, oldest }, out);
 }
 
-/// The rows of a tick that somebody wants, dressed once however many want them.
+/// The rows of a tick that any subscriber wants, each turned into text once.
 #[derive(Default)]
 pub struct Dressed {
     json: Vec<u8>,
@@ -240,7 +241,7 @@ impl Snapshot<'_> {
     }
 }
 
-/// The columns of a row that are asked for, as an object.
+/// Returns the columns of a row that are asked for, as an object.
 fn projected(row: &Row<'_>, query: &Query, schema: &Schema) -> Vec<u8> {
     let mut json = Vec::new();
     row.json(schema, query.columns.iter().copied(), &mut json);
@@ -264,7 +265,7 @@ fn upsert(key: &[u8], value: Option<&[u8]>, out: &mut Vec<u8>) {
 /// Cuts updates into frames, and marks the last one.
 struct Frames {
     encoding: Encoding,
-    /// What every frame begins with.
+    /// The beginning of every frame.
     head: String,
     /// Updates of the open frame; `None`: no frame is open.
     open: Option<usize>,

@@ -1,8 +1,8 @@
-//! Hands each tick, as it is published, to the subscribers that keep up. A row is decoded once, and looked up among those who
-//! said which texts they want; subscribers with equal queries share their frames.
+//! Hands each tick, as it is published, to the subscribers that keep up. The hub decodes a row once, and looks up the
+//! subscribers by the texts that their filters name. Subscribers with equal queries share their frames.
 //!
-//! Nobody waits for a subscriber: one that takes too little loses its place and reads the output log instead. Nobody waits
-//! for the hub either: ticks that it has no time for are read from the log, too.
+//! No thread waits for a subscriber: one that takes too little loses its place and reads the output log instead. No
+//! thread waits for the hub either: subscribers read the ticks that it has no time for from the log.
 
 use super::frame::{self, Change, Dressed, Encoding};
 use super::query::Query;
@@ -56,21 +56,21 @@ struct State {
     closed: bool,
 }
 
-/// What frames depend on.
+/// The key of frames that subscribers share.
 type GroupKey = (Collection, [u8; 8], Encoding);
 
 /// Subscribers that get the same.
 struct Group {
     key: GroupKey,
     query: Arc<Query>,
-    /// What its rows are found by; `None`: every row has to be looked at.
+    /// The texts by which its rows are found; `None`: the hub has to check every row.
     anchors: Option<Vec<Anchor>>,
     members: Vec<Arc<Mailbox>>,
     /// Of the tick in hand: indices of its changes.
     wanted: Vec<usize>,
 }
 
-/// What waits for one subscriber.
+/// The frames that wait for one subscriber.
 pub struct Mailbox {
     state: Mutex<Waiting>,
     news: Notify,
@@ -86,7 +86,7 @@ struct Waiting {
     closed: bool,
 }
 
-/// What a subscriber finds in its mailbox.
+/// The next content of a mailbox.
 pub enum Next {
     /// Frames, and the tick after them.
     Frames(Tick, Bytes),
@@ -128,12 +128,12 @@ impl Hub {
         }
     }
 
-    /// The next tick.
+    /// Returns the next tick.
     pub fn next(&self) -> Tick {
         lock(&self.state).next
     }
 
-    /// Joins, if `from` is the tick that comes next.
+    /// Joins the hub if `from` is the next tick.
     pub fn join(&self, query: &Arc<Query>, encoding: Encoding, from: Tick) -> Option<Arc<Mailbox>> {
         let mut state = lock(&self.state);
         if state.next != from {
@@ -176,14 +176,14 @@ impl Hub {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// The next tick, if there is nothing in the mailbox: then its subscriber has everything below.
+    /// Returns the next tick, if there is nothing in the mailbox: then its subscriber has everything below.
     pub fn idle_at(&self, mailbox: &Mailbox) -> Option<Tick> {
         let state = lock(&self.state);
         let waiting = lock(&mailbox.state);
         (waiting.frames.is_empty() && !waiting.cut).then_some(state.next)
     }
 
-    /// There will be no other tick: subscribers end when they have what there is.
+    /// Records that there will be no other tick. Subscribers end when they have every tick.
     fn close(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
@@ -230,14 +230,14 @@ impl Hub {
     }
 }
 
-/// Where ticks are put in.
+/// The sending end of the hub.
 pub struct HubFeed {
     hub: Arc<Hub>,
     sender: SyncSender<Fresh>,
 }
 
 impl HubFeed {
-    /// A tick is published. Never waits.
+    /// Hands a published tick to the subscribers. Never waits.
     pub fn put(&self, fresh: Fresh) {
         if self.hub.pass(fresh.tick) {
             return;
@@ -354,7 +354,7 @@ impl State {
 }
 
 impl Mailbox {
-    /// What comes next.
+    /// Takes the next content of the mailbox.
     pub fn take(&self) -> Next {
         let mut waiting = lock(&self.state);
         if let Some((upper, frames)) = waiting.frames.pop_front() {
@@ -374,7 +374,7 @@ impl Mailbox {
         self.news.notified().await;
     }
 
-    /// Whether it is still of use.
+    /// Adds frames. Returns whether the mailbox is still in use.
     fn push(&self, upper: Tick, frames: &Bytes) -> bool {
         let mut waiting = lock(&self.state);
         let all = self.all.load(Ordering::Relaxed);
@@ -392,7 +392,7 @@ impl Mailbox {
         true
     }
 
-    /// From here on it has to be read from the log, also what waits.
+    /// Closes the mailbox: its subscriber reads the log from here on, also for the waiting ticks.
     fn cut(&self) {
         let mut waiting = lock(&self.state);
         self.all.fetch_sub(waiting.bytes, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What a reader asks for: rows of a collection that fit a filter, some of their columns, in one of the envelopes.
+//! The query of a reader: rows of a collection that fit a filter, some of their columns, in one of the envelopes.
 
 use crate::collections::filter::Filter;
 use crate::collections::{Collection, Row, Schema};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// Values of `key=`.
 const KEYS: usize = 1024;
 
-/// How a change is put.
+/// The form of an update.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Envelope {
@@ -45,7 +45,7 @@ pub struct Query {
     pub former: [u8; 8],
 }
 
-/// What is wrong with a query.
+/// The mistake of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueryError {
     /// `filter`, `columns` or `key`.
@@ -93,7 +93,7 @@ impl Query {
         self.filter.as_ref().is_none_or(|filter| filter.matches(row))
     }
 
-    /// Whether rows are shown as they are.
+    /// Returns whether rows are shown as they are.
     pub fn is_whole(&self, schema: &Schema) -> bool {
         self.envelope == Envelope::Diff && self.columns.iter().copied().eq(0..schema.columns.len())
     }
@@ -120,7 +120,8 @@ fn fingerprint(collection: Collection, parameters: &Parameters, took_unknown: bo
     [a, b, c, d, e, f, g, h]
 }
 
-/// Of the text that `Debug` printed of these values: strings, options, lists and tuples of the standard library.
+/// Returns a digest of the text that `Debug` printed of these values: strings, options, lists and tuples of the
+/// standard library.
 fn former_fingerprint(collection: Collection, parameters: &Parameters) -> [u8; 8] {
     let Parameters { filter, keys, columns, envelope } = parameters;
     let parts = (collection.name(), filter, keys, columns, *envelope == Envelope::Upsert);

@@ -1,5 +1,4 @@
-//! The rows of a view at a tick, put on disk as frames: the workers are done with it as soon as they can be, however slowly
-//! it is taken.
+//! Writes the rows of a view at a tick to disk as frames. So the workers finish early, however slowly a client reads.
 
 use super::frame::{Encoding, Snapshot};
 use super::query::Query;
@@ -15,7 +14,7 @@ use tokio::sync::watch;
 /// Bytes that are written, or read, at once.
 const CHUNK: usize = 256 << 10;
 
-/// Whose sessions a query is about, as far as they can be looked up.
+/// Returns the users whose sessions a query can be about, if they can be looked up.
 pub fn whose(query: &Query, schema: &Schema) -> Option<Whose> {
     if !matches!(query.collection.held(), Held::Sessions | Held::Closings) {
         return None;
@@ -32,7 +31,7 @@ pub fn whose(query: &Query, schema: &Schema) -> Option<Whose> {
     Some(whose)
 }
 
-/// A file that a snapshot is written to; nobody else sees it, and it is gone with the process.
+/// A file that a snapshot is written to. It has no name, so it is gone with the process.
 #[derive(Debug)]
 pub struct Spool {
     place: Arc<Place>,
@@ -96,7 +95,7 @@ pub fn spool(
 }
 
 impl Spool {
-    /// The bytes that come next; `None` after the last ones.
+    /// Returns the bytes that come next; `None` after the last ones.
     ///
     /// # Errors
     /// If the snapshot could not be written, or not be read back, or has been ended.
@@ -149,7 +148,8 @@ mod tests {
 
     const MINUTES: Duration = Duration::from_secs(300);
 
-    /// Takes a snapshot of so many rows, as fast as its reader and its bounds allow. Returns it, and who feeds it.
+    /// Takes a snapshot of `chunks` chunks, as fast as its reader and its bounds allow. Returns it, and the task that
+    /// feeds it.
     fn take(spools: &Arc<Spools>, chunks: usize) -> (Spool, tokio::task::JoinHandle<bool>) {
         let schemas = Schemas::new(&SessionSchema::default());
         let schema = schemas.of(Collection::COUNTS);

@@ -1,5 +1,5 @@
-//! The disk that snapshots on their way to readers may take: bounded for each, and for all by what is free. A reader that
-//! leaves its snapshot lying is ended before a sender finds no space.
+//! Bounds the disk of unread snapshots: for each one, and for all by the free space. A reader that does not take its
+//! snapshot is ended before a sender finds no space.
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ const SCARCE: u64 = 2;
 /// A writer without room looks around so often.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How much unread snapshots may cost.
+/// The bounds of unread snapshots.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Unread bytes of one. Then the workers wait with the rest.
@@ -108,7 +108,7 @@ impl Spools {
         Ok(Place { spools: Arc::clone(self), id, file })
     }
 
-    /// Unread bytes of all.
+    /// Returns the unread bytes of all.
     pub fn bytes(&self) -> u64 {
         self.lock().bytes
     }
@@ -139,7 +139,7 @@ impl Spools {
         self.room.notify_all();
     }
 
-    /// Free bytes of the disk.
+    /// Returns the free bytes of the disk.
     fn free(&self) -> u64 {
         // Unknown is as good as none: the reader hears of it.
         statvfs(&self.folder).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
@@ -226,7 +226,7 @@ impl State {
         held.end.clone().map_or(Ok(held), Err)
     }
 
-    /// The one that has been left for longest, if that is long.
+    /// Returns the one that has been left for longest, if that is long.
     fn idle(&self, now: Instant, patience: Duration) -> Option<u64> {
         let idle = |held: &Held| held.bytes > 0 && now.saturating_duration_since(held.taken) >= patience;
         let left = self.spools.iter().filter(|(_, held)| idle(held));

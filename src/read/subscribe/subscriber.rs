@@ -1,5 +1,5 @@
-//! One subscriber, from hello to the end: a snapshot if it wants one, what the output log has, then what the hub hands out;
-//! and back to the log whenever it is too slow for the hub.
+//! One subscriber, from hello to the end: a snapshot if it wants one, then ticks of the output log, then ticks of the
+//! hub. When it is too slow for the hub, it goes back to the log.
 
 use super::frame::{self, Change, Delta, Dressed, Encoding};
 use super::hub::{Hub, Mailbox, Next};
@@ -26,7 +26,7 @@ const READING: usize = 4;
 /// Until the hub is looked at again when it is behind.
 const BEHIND: Duration = Duration::from_millis(5);
 
-/// What all subscribers share.
+/// The state that all subscribers share.
 pub struct Subscriptions {
     pub hub: Arc<Hub>,
     pub outputs: Arc<OutputLog>,
@@ -46,7 +46,7 @@ impl Subscriptions {
     }
 }
 
-/// How a subscriber begins.
+/// The beginning of a subscription.
 pub enum Start {
     /// With all rows at the tick before this one.
     Snapshot(Tick, Spool),
@@ -80,7 +80,7 @@ enum End {
 }
 
 impl Subscriber {
-    /// Until the client has gone, or has everything that it wanted.
+    /// Runs until the client has gone, or has everything that it wanted.
     pub async fn run(self, start: Start) {
         let End::Error { code, message, oldest } = self.follow(start).await else { return };
         tracing::debug!(code, message, "a subscription ends");
@@ -230,7 +230,7 @@ impl LogReader {
         LogReader { ticks: OutputReader::new(Arc::clone(outputs), position), open: None }
     }
 
-    /// The first tick that has not been read to its end.
+    /// Returns the first tick that has not been read to its end.
     fn position(&self) -> Tick {
         self.open.as_ref().map_or(self.ticks.position(), |(tick, ..)| *tick)
     }

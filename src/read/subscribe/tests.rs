@@ -1,5 +1,5 @@
-//! Subscribers that begin anywhere and take their frames at any pace, with a hub that has time or not: each gets what an
-//! oracle makes of the rows, which evaluates its query on JSON.
+//! Subscribers begin anywhere and take their frames at any pace, with a fast or a slow hub. Each gets the frames of an
+//! oracle, which evaluates its query on JSON.
 
 use super::frame::Encoding;
 use super::hub::{Fresh, Hub};
@@ -37,7 +37,7 @@ struct World {
     sessions: BTreeMap<(u64, i64), u64>,
     /// By tick: its updates, as rows.
     history: Vec<Vec<(Value, i64)>>,
-    /// How long names are.
+    /// The length of names.
     padding: usize,
     _folder: tempfile::TempDir,
 }
@@ -142,7 +142,7 @@ impl World {
         Follower::start(pieces, pause, Rng::new(self.rng.next_u64()))
     }
 
-    /// Drops the feed when each of them has been told that it has every tick, and returns their frames.
+    /// Drops the feed when each of them has a progress for every tick, and returns their frames.
     async fn finish(&mut self, followers: impl IntoIterator<Item = Follower>) -> Vec<Vec<Value>> {
         let mut all = Vec::new();
         let began = Instant::now();
@@ -165,7 +165,7 @@ impl World {
 
 /// Takes what a subscriber gets.
 struct Follower {
-    /// The progress that it was told last.
+    /// The last progress that it got.
     upper: Arc<AtomicU64>,
     frames: tokio::task::JoinHandle<Vec<Value>>,
 }
@@ -200,7 +200,7 @@ impl Follower {
     }
 }
 
-/// What the oracle expects of a tick.
+/// Returns the updates that the oracle expects of a tick.
 fn updates(
     tick: &[(Value, i64)],
     wanted: &dyn Fn(&Value) -> bool,

@@ -1,10 +1,10 @@
-//! Resume tokens: up to where a subscriber has everything, of which program and history, and what it had asked for.
+//! Resume tokens: the tick up to which a subscriber has everything, the program, the history, and the query.
 //!
 //! ```text
 //! seal of  version 2 │ upper 8 │ program 8 │ query 8 │ start 8
 //! seal of  version 1 │ upper 8 │ program 8 │ query 8                 releases up to 0.1.0
 //! ```
-//! Tokens of version 1 hold for what those releases have computed in this folder.
+//! Tokens of version 1 hold for the ticks that those releases computed in this folder.
 
 use super::query::Query;
 use dataflows::Tick;
@@ -32,11 +32,11 @@ pub struct ResumeTokens {
 pub enum Mistaken {
     /// It is no token of this log.
     Invalid,
-    /// What it speaks of was computed by another program.
+    /// Its ticks were computed by another program.
     Program,
     /// It is of another collection, filter, envelope or other columns.
     Query,
-    /// What it speaks of happened in another copy of this folder, and not here.
+    /// Its ticks happened in another copy of this folder, and not here.
     History,
 }
 
@@ -52,18 +52,18 @@ impl ResumeTokens {
         ResumeTokens { seal, program: short(program), former_program: former_program.map(short), histories }
     }
 
-    /// Of a log that has had one start.
+    /// Makes the tokens of a log that has had one start.
     pub fn of(log: LogId, program: [u8; 32]) -> ResumeTokens {
         let histories = Histories::first(log, StartId([1; 8]), 1, Place::default());
         ResumeTokens::new(log, program, None, Arc::new(histories))
     }
 
-    /// As it is shown.
+    /// Returns the fingerprint of the program as text.
     pub fn program(&self) -> String {
         format!("{:016x}", u64::from_be_bytes(self.program))
     }
 
-    /// Of a subscriber that has everything below `upper`.
+    /// Returns the token of a subscriber that has everything below `upper`.
     pub fn encode(&self, upper: Tick, query: &Query) -> String {
         let mut content = [0; CONTENT];
         content[0] = VERSION;
@@ -74,7 +74,7 @@ impl ResumeTokens {
         self.seal.seal(&content)
     }
 
-    /// The tick to go on with.
+    /// Returns the tick to go on with.
     ///
     /// # Errors
     /// If it was not given for this query, or not in this history.

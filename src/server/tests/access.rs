@@ -1,4 +1,4 @@
-//! Who may do what, how often, and from which pages.
+//! Scopes, rates and origins.
 
 use super::{Answer, ONE, World, error};
 use crate::config::{self, Overrides};

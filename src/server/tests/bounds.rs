@@ -16,7 +16,7 @@ fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// How long it takes until the server closes.
+/// Returns the time until the server closes.
 fn until_closed(stream: &mut TcpStream) -> Duration {
     let start = Instant::now();
     let _ = stream.read_to_end(&mut Vec::new());
@@ -147,7 +147,7 @@ fn a_thousand_idle_connections_disturb_nobody() {
     drop(idle);
 }
 
-/// A connection with a request under way, whose body has not ended.
+/// Opens a connection with a request in flight, whose body has not ended.
 fn busy(world: &World) -> TcpStream {
     let mut stream = world.connect();
     write!(stream, "{HEAD}expect: 100-continue\r\ncontent-length: {}\r\n\r\n", EVENT.len()).unwrap();
@@ -221,7 +221,7 @@ fn idle_connections_make_room_for_newcomers_the_oldest_first() {
         assert_eq!(world.post(EVENT).status, 202);
     }
     assert_eq!(kept.read(&mut [0]).unwrap_or(0), 0, "others were idle for less long");
-    assert_eq!(finish(under_way), 202, "what is under way is not disturbed");
+    assert_eq!(finish(under_way), 202, "a request in flight is not disturbed");
 }
 
 /// All are busy, and one becomes idle: it goes, although others were idle for longer when there was room.
@@ -282,8 +282,8 @@ fn what_is_no_request_is_answered_in_the_form_of_all_problems() {
     assert!(answers.contains("HTTP/1.1 400") && answers.contains("\"code\":\"request\""), "{answers}");
 }
 
-/// Sends a request twice where there is room for one, which lasts. Returns the answer of the one that is told to come again,
-/// and the connection of the other, which has the room.
+/// Sends a request twice where there is room for one, which lasts. Returns the answer of the one that has to come
+/// again, and the connection of the other, which has the room.
 fn one_of_two(world: &World, request: &str) -> (Answer, TcpStream) {
     let mut streams = [world.connect(), world.connect()];
     let (sender, answered) = channel();
@@ -348,14 +348,14 @@ fn requests_under_way_finish_when_the_server_stops() {
             server.stop();
             start.elapsed()
         });
-        wait_until("nobody new is let in", || TcpStream::connect(address).is_err());
+        wait_until("no new client is let in", || TcpStream::connect(address).is_err());
         if finishes {
             assert!(!stopping.is_finished());
             drop(held);
             assert_eq!(Answer::read(&mut waiting).status, 202);
             assert!(stopping.join().unwrap() < PATIENCE);
         } else {
-            // While the disk still stands still: nobody gets an answer.
+            // While the disk still stands still: no client gets an answer.
             assert!(stopping.join().unwrap() < PATIENCE);
             assert_eq!(waiting.read(&mut [0]).unwrap_or(0), 0);
             drop(held);

@@ -1,4 +1,4 @@
-//! What is posted, what is answered, and what lies in the log then.
+//! Posts, their answers, and the log after them.
 
 use super::{Answer, NUMBER, ONE, World, error};
 use crate::observe::status::{Phase, Report};
@@ -188,7 +188,7 @@ fn a_body_is_too_large_before_or_after_it_is_decompressed() {
     let fits = format!("{EVENT}{}", " ".repeat(100_000 - EVENT.len()));
     assert_eq!(world.post(&fits).status, 202);
     assert_eq!(world.post(format!("{fits} ")).error(), error(413, "too_large"));
-    // Whoever does not say how long it is.
+    // A sender that does not say how long it is.
     let mut stream = world.connect();
     write!(
         stream,

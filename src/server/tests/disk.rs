@@ -1,4 +1,4 @@
-//! What is acknowledged is in the log, whatever the disk does.
+//! An acknowledged event is in the log, whatever the disk does.
 
 use super::{Answer, ONE, World, error, events, open};
 use crate::server::Bounds;

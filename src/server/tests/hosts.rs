@@ -1,5 +1,6 @@
-//! DNS rebinding: a page of evil.example, whose name was pointed to 127.0.0.1, read sessions, status and metrics of an engine
-//! on loopback, as its browser held the answers to be of the page's own origin. The `Host` that it sends gives it away.
+//! DNS rebinding: a page of evil.example, whose name was pointed to 127.0.0.1, read sessions, status and metrics of an
+//! engine on loopback: its browser took the answers for the page's own origin. The server recognises the page by its
+//! `Host`.
 
 use super::{Answer, ONE, World, error};
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! Receivers that answer as a script says, and write down what they were sent.
+//! Receivers that answer by a script and record their requests.
 
 use super::*;
 use crate::plan::{HeaderValue, HttpTarget};
@@ -81,7 +81,7 @@ fn a_receiver_gets_what_it_takes_in_batches() {
     let changes: Vec<Value> =
         requests.iter().flat_map(|(_, body)| body["changes"].as_array().unwrap().clone()).collect();
     let expected: Vec<Value> = in_file.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    // A file and a receiver are told the same.
+    // A file and a receiver get the same changes.
     assert_eq!(changes, expected);
     let keys: std::collections::BTreeSet<&str> = requests.iter().map(|(head, _)| key(head)).collect();
     assert_eq!(keys.len(), requests.len());
@@ -194,7 +194,7 @@ fn without_its_secret_nothing_is_sent() {
         assert!(matches!(&outcome, Outcome::Later { why, .. } if !why.contains("two")), "{outcome:?}");
     }
     assert_eq!(receiver.requests().len(), 0);
-    // It is read anew each time.
+    // It is read again each time.
     fs::write(&path, "Bearer new").unwrap();
     assert!(matches!(http.deliver(&[]), Outcome::Delivered));
 }

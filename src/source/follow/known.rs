@@ -1,4 +1,4 @@
-//! Which files have been read, and how far: the newest cursor of each, and which place on disk has that file now.
+//! The files that have been read: the newest cursor of each, and its present place on disk.
 
 use super::place::Place;
 use crate::queue::delivery::{Cursor, FileId};
@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Bytes that recognise a file, at its beginning and before a cursor. Content that agrees in so many bytes is the same
-/// content; what agrees in fewer may be two files that begin alike.
+/// Bytes that recognise a file, at its beginning and before a cursor. Content that agrees in this number of bytes is
+/// the same content. Fewer equal bytes may be two files that begin alike.
 pub const MARK_BYTES: usize = 1024;
 
-/// A cursor of fewer than [`MARK_BYTES`] goes over to another place only if that was there so soon after the old place
-/// had let go of it. A file that appears later and begins alike is a new one.
+/// A cursor of fewer than [`MARK_BYTES`] moves to another place only if that appears within this time after the old
+/// place released the cursor. A file that appears later and begins alike is a new one.
 const KINDRED: Duration = Duration::from_secs(5);
 
 pub fn hash(bytes: &[u8]) -> [u64; 2] {
@@ -20,7 +20,7 @@ pub fn hash(bytes: &[u8]) -> [u64; 2] {
     [(hash >> 64) as u64, hash as u64]
 }
 
-/// The last of `bytes` that a cursor remembers.
+/// Returns the last of `bytes` that a cursor remembers.
 pub fn tail(bytes: &[u8]) -> [u64; 2] {
     hash(&bytes[bytes.len().saturating_sub(MARK_BYTES)..])
 }
@@ -34,7 +34,7 @@ pub struct Known {
     released: BTreeMap<FileId, Released>,
 }
 
-/// How a place let go of a cursor.
+/// The release of a cursor by a place.
 #[derive(Debug)]
 struct Released {
     at: Instant,
@@ -76,7 +76,7 @@ impl Known {
         alike
     }
 
-    /// For a file that begins with `head`, and is none of those that are known.
+    /// Makes an id for a new file that begins with `head`.
     pub fn new_id(&self, head: &[u8]) -> FileId {
         let id = |twin| FileId { hash: hash(head), length: head.len() as u32, twin };
         let last = self.cursors.range(id(0)..=id(u32::MAX)).next_back();
@@ -99,8 +99,8 @@ impl Known {
         }
     }
 
-    /// Whether what was found at `place` and `path`, first seen at `since` (of this process: at its `start`), may go on
-    /// with a cursor that fits its content.
+    /// Returns whether the file at `place` and `path` may go on with a cursor that fits its content. `since` is when it
+    /// was first seen (in this process: at its `start`).
     pub fn is_free(&self, cursor: &Cursor, place: Place, path: &Path, since: Instant, start: Instant) -> bool {
         if self.holders.contains_key(&cursor.file) {
             return false;

@@ -1,4 +1,4 @@
-//! A file as the operating system knows it, and what has been seen of it.
+//! A file as the operating system knows it, and the part of it that has been read.
 
 use super::known::Known;
 use super::reader::Reader;
@@ -11,11 +11,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-/// So long nothing has to change before a file counts as complete that may still be written: one that was moved, or lies
-/// no longer where it is looked for, or is cut short in its compression, or might be the copy of another one.
+/// The time without a change after which a file counts as complete although it may still be written. This concerns a
+/// file that was moved, or that no path matches any more. It also concerns one whose compression is cut short, or that
+/// may be the copy of another one.
 pub const SETTLED: Duration = Duration::from_secs(5);
 
-/// Where a file lies, whatever it is called. The time when it was created tells it from an earlier one in the same inode.
+/// The place of a file, under any name. The time of creation separates it from an earlier file in the same inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     device: u64,
@@ -133,7 +134,7 @@ impl Followed {
         Ok(self.handle.as_ref())
     }
 
-    /// A new reader of it; it is open.
+    /// Returns a new reader of the open file.
     pub fn reader(&self) -> Result<Reader, SourceError> {
         let handle = self.handle.as_ref().ok_or(io::ErrorKind::NotFound);
         let handle = handle.map_err(|error| SourceError::io("open", &self.path, error.into()))?;
@@ -144,7 +145,7 @@ impl Followed {
         self.reading.as_ref().and_then(|reading| reading.shape.as_ref())
     }
 
-    /// What the file is like now; `None` if it does not lie here any more.
+    /// Returns the file's present metadata; `None` if it is no longer here.
     pub fn look(&self) -> Option<Metadata> {
         match &self.handle {
             Some(handle) => handle.metadata().ok(),
@@ -156,22 +157,22 @@ impl Followed {
         now >= self.changed + SETTLED
     }
 
-    /// Whether it was looked at, and holds nothing yet but the beginning of a record.
+    /// Returns whether it was looked at, and holds nothing yet but the beginning of a record.
     pub fn is_untouched(&self) -> bool {
         self.seen.is_some() && !self.done && self.reading.as_ref().is_none_or(|reading| reading.id.is_none())
     }
 
-    /// Whether it has another name than when it was found first: it was rotated.
+    /// Returns whether it has another name than when it was found first: it was rotated.
     pub fn is_renamed(&self) -> bool {
         self.path.to_string_lossy() != self.first_path
     }
 
-    /// Whether there is something to look at.
+    /// Returns whether there is something to look at.
     pub fn is_due(&self, now: Instant) -> bool {
         self.seen != Some(self.stamp) || self.again.is_some_and(|again| again <= now)
     }
 
-    /// Another file has taken its place, in the same inode.
+    /// Records that another file has taken its place, in the same inode.
     pub fn restart(&mut self, known: &mut Known, now: Instant) {
         if let Some(Reading { id: Some(id), .. }) = self.reading.take() {
             known.release(id, &self.path, now, true);

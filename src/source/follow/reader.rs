@@ -1,5 +1,4 @@
-//! Reads on in a file, and shows with each piece the bytes before it, so that it is seen if they are not those that were
-//! there before.
+//! Reads on in a file, and returns with each piece the bytes before it. So the caller notices if those have changed.
 
 use super::known::MARK_BYTES;
 use crate::source::SourceError;
@@ -40,7 +39,7 @@ impl Piece {
         &self.bytes[self.window..]
     }
 
-    /// Everything up to the end of the first `length` new bytes.
+    /// Returns everything up to the end of the first `length` new bytes.
     pub fn up_to(&self, length: usize) -> &[u8] {
         &self.bytes[..self.window + length]
     }
@@ -64,7 +63,7 @@ impl Reader {
         matches!(self, Reader::Compressed { .. })
     }
 
-    /// Whether the compression broke off at the end, in words.
+    /// Returns the reason if the compression broke off at the end.
     pub fn damage(&self) -> Option<&str> {
         match self {
             Reader::Plain { .. } => None,
@@ -99,7 +98,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Of the piece that was looked at last, `length` bytes have been used; the others come again.
+    /// Uses `length` bytes of the last piece. The others come again.
     pub fn used(&mut self, piece: &Piece, length: usize) {
         if let Reader::Compressed { content, window } = self {
             content.unread(&piece.new_bytes()[length..]);

@@ -1,4 +1,4 @@
-//! Which file a place holds that was not read in this process yet, told by its content.
+//! Recognises, by content, the file at a place that this process has not read yet.
 //!
 //! | what was found | is taken for |
 //! |---|---|
@@ -7,8 +7,8 @@
 //! | begins as a file of which nothing was delivered yet and that has gone | waits until its rest is |
 //! | anything else | a new file, from its beginning |
 //!
-//! Of several cursors that fit, the longest counts. Where a cursor is short (below [`MARK_BYTES`]), a file that appeared
-//! later or under the same name is rather read again than taken for it ([`super::known::Known::is_free`]).
+//! Of several cursors that fit, the longest counts. If a cursor is short (below [`MARK_BYTES`]), a file that appeared
+//! later or under the same name does not count as the same file. It is read again ([`super::known::Known::is_free`]).
 
 use super::known::{MARK_BYTES, hash, tail};
 use super::place::{Place, Reading, SETTLED};
@@ -18,10 +18,10 @@ use crate::queue::delivery::Cursor;
 use crate::source::SourceError;
 use std::time::{Duration, Instant};
 
-/// How often to look again whether the original of a copy has gone.
+/// The time between two checks whether the original of a copy has gone.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What is known of a file that is not recognised yet: which cursors its content fits.
+/// The knowledge about a file that is not recognised yet: the cursors that its content fits.
 pub struct Probe {
     /// The first bytes, up to [`MARK_BYTES`].
     head: Vec<u8>,
@@ -29,12 +29,12 @@ pub struct Probe {
     cursors: Vec<Cursor>,
     /// For the first of them: whether the content before its offset is the same too.
     fits: Vec<bool>,
-    /// Where the content ends before an offset, and what is before that.
+    /// The end of the content if it is before the offset, and the mark before that.
     end: Option<(u64, [u64; 2])>,
 }
 
 pub enum Found {
-    /// Cannot be told before.
+    /// Cannot be decided before this.
     Wait(Instant),
     Budget,
     /// Has gone, and what was in it is there in another file.
@@ -145,8 +145,8 @@ impl Follower {
         Ok(best.map_or(Found::New, |cursor| Found::Known(cursor.clone())))
     }
 
-    /// Whether what was found may be a copy, still growing perhaps, of what lies at `holder`. That lets go of its cursor
-    /// if it has other content by now.
+    /// Returns whether the file may be a copy, perhaps still growing, of the one at `holder`. Releases the cursor of
+    /// `holder` if that has other content by now.
     fn is_copy(
         &mut self,
         holder: Place,
@@ -182,14 +182,14 @@ impl Follower {
         })
     }
 
-    /// At the start every plain file goes on with the cursor that it fits, those first that are called as they were, so
-    /// that no copy in the making takes a cursor from its original.
+    /// Lets every plain file go on with the cursor that it fits, at the start. Files with unchanged names come first,
+    /// so that no unfinished copy takes a cursor from its original.
     pub(super) fn recognise_at_start(&mut self, now: Instant) {
         let mut places: Vec<Place> = self.files.keys().copied().collect();
         places.sort_by(|left, right| self.files[left].path.cmp(&self.files[right].path));
         for by_path in [true, false] {
             for place in &places {
-                // An error comes again when it is the file's turn, and is told then.
+                // An error comes again when it is the file's turn, and is logged then.
                 let _ = self.resume(*place, by_path, now);
             }
         }

@@ -1,4 +1,4 @@
-//! What the records of a file are like, told once there is enough of them to be sure.
+//! Recognises format and framing of a file, when there is enough of it to be sure.
 
 use super::reader::Reader;
 use crate::source::SourceError;
@@ -20,7 +20,7 @@ pub struct Shape {
     pub start: u64,
 }
 
-/// What a shape is told from.
+/// The data from which a shape is recognised.
 pub struct Question<'q> {
     pub path: &'q Path,
     pub format: Option<Format>,

@@ -20,7 +20,7 @@ struct World {
     plan: SourcePlan,
     follower: Follower,
     now: Instant,
-    /// What is durable: cursors, and records in their order.
+    /// The durable deliveries: cursors, and records in their order.
     delivered: Vec<(Cursor, Vec<String>)>,
 }
 

@@ -1,4 +1,4 @@
-//! Reads on in one file: from where it was left to its end, a delivery at a time.
+//! Reads on in one file, from the cursor to the end, a delivery at a time.
 
 use super::known::{MARK_BYTES, tail};
 use super::place::{Followed, Place, Reading, SETTLED, Stamp};
@@ -20,7 +20,7 @@ pub struct Turn {
     pub place: Place,
     pub reader: Reader,
     pub probe: Option<Probe>,
-    /// When it began, or was gone on with.
+    /// When it began, or was continued.
     stamp: Stamp,
     /// The reader stands where reading goes on.
     is_there: bool,
@@ -31,7 +31,7 @@ pub struct Turn {
 
 #[cfg(test)]
 impl Turn {
-    /// Where it stands in a record that is too large.
+    /// Returns the position in a record that is too large.
     pub fn at(&self) -> Option<u64> {
         self.large.as_ref().map(|large| large.at)
     }
@@ -46,7 +46,7 @@ struct Large {
     head: Vec<u8>,
 }
 
-/// What is delivered next. It counts once it is durable.
+/// The next delivery. It counts when it is durable.
 pub struct Parcel {
     pub place: Place,
     pub cursor: Cursor,
@@ -199,7 +199,7 @@ impl Follower {
         Ok(true)
     }
 
-    /// Whether nothing more is to be expected of a plain file.
+    /// Returns whether nothing more is to be expected of a plain file.
     fn is_complete(&self, file: &Followed, now: Instant) -> bool {
         !self.follow || file.is_settled(now) && (file.gone || file.is_renamed())
     }
@@ -338,8 +338,8 @@ impl Follower {
     }
 }
 
-/// So much of a record that is too large that decoding sees it: its last byte is none that is taken for a line end or for
-/// blanks behind a value.
+/// Returns enough of a record that is too large for the decoder to see that. The last byte is not one that counts as a
+/// line end, or as a blank behind a value.
 fn beginning(record: &[u8], limit: usize) -> &[u8] {
     let more = record[limit..].iter().position(|byte| !byte.is_ascii_whitespace());
     &record[..more.map_or(record.len(), |more| limit + more + 1)]

@@ -1,4 +1,4 @@
-//! The configuration: whatever the text, it becomes a plan that explains events, or errors that show where in the text.
+//! The configuration: any text becomes a plan that explains events, or errors with a place in the text.
 //!
 //! The input is the text itself.
 
@@ -37,7 +37,7 @@ pub fn check(data: &[u8]) {
             Err(error) => shown(error, text),
         }
     }
-    // Who names no files needs them less, and whoever has all that a replay needs has more than enough.
+    // A configuration that is enough for a replay is also enough where no files are needed.
     assert!(without_files.is_ok() || plain.is_err());
     let Ok(plan) = without_files else { return };
     if let Ok(with_file) = with_file {

@@ -1,6 +1,7 @@
-//! [`Decoder`]: whatever the bytes, each record comes to exactly one end, the same one however the bytes are cut.
+//! [`Decoder`]: for any bytes, each record comes to exactly one end, and to the same one however the bytes are cut.
 //!
-//! The first byte of the input chooses a configuration and a format; the rest is what a source would hand out.
+//! The first byte of the input chooses a configuration and a format; the rest is the bytes that a source would hand
+//! out.
 
 use dataflows::{DeadLetter, EventTime, Position, Reason, Record, UserKey};
 use headwater::config::{self, Overrides};
@@ -106,7 +107,7 @@ pub fn check(data: &[u8]) {
     }
 }
 
-/// What becomes of a block, without what is sent once only.
+/// The result of a block, without the strings that are sent only once.
 #[derive(Debug, Default, PartialEq)]
 struct Decoded {
     records: Vec<Record>,
@@ -141,7 +142,7 @@ fn decode(decoder: &mut Decoder, block: &Block) -> Decoded {
 
 type Event = (Position, Vec<u8>, Result<(), (Reason, String)>);
 
-/// What each event of a block comes to.
+/// The end of each event of a block.
 struct Ends<'b> {
     bytes: &'b [u8],
     events: Vec<Event>,
@@ -195,7 +196,7 @@ fn pieces(plan: &Arc<Plan>, block: &Block, whole: &Decoded) {
         ends.push(end);
         left = &left[..end - 1];
         if block.framing == Framing::Csv {
-            // Which lengthens a search that starts anew each time.
+            // Otherwise each later search would start again over more bytes.
             break;
         }
     }

@@ -108,7 +108,7 @@ fn by_definition(framing: Framing, bytes: &[u8]) -> impl Iterator<Item = Span<'_
     })
 }
 
-/// What a source hands out.
+/// The records that a source hands out.
 #[derive(Debug, Default, PartialEq)]
 struct Found {
     header: Option<Vec<u8>>,

@@ -1,7 +1,8 @@
-//! [`JsonReader`] against serde_json: what is accepted, and what is read of it.
+//! [`JsonReader`] against serde_json: acceptance, and the values that are read.
 //!
-//! The first byte of the input chooses limits, an array to explode, and whether the rest is a payload or choices for a
-//! document that is valid JSON. What `docs/robustness.md` lists as differences in acceptance is checked here.
+//! The first byte of the input chooses limits and an array to explode. It also chooses whether the rest is a payload,
+//! or choices for a document that is valid JSON. The differences in acceptance that `docs/robustness.md` lists are
+//! checked here.
 
 use super::Choices;
 use dataflows::{PathHash, Reason};
@@ -100,8 +101,8 @@ fn changed(payload: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-/// What serde_json says: the document, or that there is none. The two ways of asking it may differ only in what the
-/// documentation lists.
+/// Returns the document of serde_json, if it accepts the payload. Its two interfaces may differ only in the documented
+/// points.
 fn arbiter(payload: &[u8]) -> Option<Doc> {
     let value = serde_json::from_slice::<Value>(payload);
     let doc = std::str::from_utf8(payload).ok().and_then(|text| Doc::parse(text, DEPTH));
@@ -141,7 +142,7 @@ fn has_huge_number(doc: &Doc) -> bool {
     }
 }
 
-/// What has to come of a payload.
+/// The expected result of a payload.
 enum Verdict {
     /// The payload is refused, or (if it is no JSON) perhaps for its brackets.
     Refused(Reason),

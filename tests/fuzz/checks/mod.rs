@@ -1,4 +1,4 @@
-//! What has to hold of the readers for any input whatever: one check per target of `fuzz/`. Each panics where it does
+//! The properties of the readers for any input: one check per target of `fuzz/`. A check panics if its property does
 //! not hold.
 
 #![allow(clippy::unwrap_used, reason = "a check says what it expects by failing")]

@@ -1,4 +1,4 @@
-//! [`Path`]: what is a path, that one is the same however it is written, and that it is found where it leads.
+//! [`Path`]: which texts are paths, that all spellings of one are equal, and that it finds its value.
 //!
 //! The first byte of the input says whether the rest is the text of a path, or chooses its keys.
 

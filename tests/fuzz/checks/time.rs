@@ -1,7 +1,7 @@
 //! [`TimeReader`] against a slow reading that takes a text apart as text, and lets jiff do the calendar.
 //!
-//! The first byte of the input chooses a zone and the kind of the value, and whether the rest is the text or chooses an
-//! instant that is written in every form.
+//! The first byte of the input chooses a zone and the kind of the value. It also chooses whether the rest is the text,
+//! or an instant that is written in every form.
 
 use super::Choices;
 use dataflows::{EventTime, ValueKind};
@@ -258,7 +258,7 @@ fn resolve(civil: DateTime, micros: i128, suffix: Option<&str>, zone: &TimeZone)
     Some((i128::from(since.as_secs()) - offset) * 1_000_000 + micros)
 }
 
-/// What everybody writes of RFC 2822: `Wed, 01 May 2024 10:00:00 +0000`. `None` leaves it to jiff.
+/// The usual form of RFC 2822: `Wed, 01 May 2024 10:00:00 +0000`. `None` leaves it to jiff.
 fn mail(text: &str) -> Option<i128> {
     let date = match text.split_once(", ") {
         Some((weekday, date)) if ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"].contains(&weekday) => date,

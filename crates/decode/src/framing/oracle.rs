@@ -3,7 +3,7 @@
 
 use super::Framing;
 
-/// One byte after the other, by definition: the end of each record, terminator included.
+/// Returns the end of each record, terminator included, by the definition: one byte after the other.
 pub fn spans(framing: Framing, bytes: &[u8]) -> Vec<usize> {
     let mut ends = Vec::new();
     match framing {

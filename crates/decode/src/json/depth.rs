@@ -1,14 +1,15 @@
 //! The guard against deep nesting, on the raw bytes and before anything parses them.
 
-/// Whether objects and arrays lie more than `limit` deep inside each other. Of text that is not JSON this says how many
-/// brackets are open at once.
+/// Returns whether objects and arrays lie more than `limit` deep inside each other. Of text that is not JSON this says
+/// how many brackets are open at once.
 #[inline]
 pub fn exceeds(payload: &[u8], limit: usize) -> bool {
     // Nearly every record has fewer opening brackets than it may have levels, and counting them vectorises.
     opening(payload) > limit && deepest(payload) > limit
 }
 
-/// How many `{` and `[` there are. The two differ in one bit only, and no third byte becomes `{` when that bit is set.
+/// Returns the number of `{` and `[`. The two differ in one bit only, and no third byte becomes `{` when that bit is
+/// set.
 #[inline]
 fn opening(payload: &[u8]) -> usize {
     // Chunks below 256 bytes let the sum of a chunk fit into a byte, so that 16 lanes or more are added at once.

@@ -12,7 +12,7 @@ use dataflows::identity::has_dot;
 use dataflows::{PathHash, ValueKind};
 use std::ops::Range;
 
-/// What the pass over one payload finds.
+/// The result of the pass over one payload.
 #[derive(Debug, Default)]
 pub struct Descent {
     /// Of the payload itself, without what lies in exploded arrays.
@@ -98,7 +98,7 @@ impl Findings {
         self.keys = 0;
     }
 
-    /// The index of a node that is added.
+    /// Returns the index of a node that is added.
     #[inline]
     fn node(&mut self, place: Place, held: Held) -> u32 {
         let index = self.nodes.len() as u32;
@@ -106,7 +106,7 @@ impl Findings {
         index
     }
 
-    /// The index of the node of an object or an array.
+    /// Returns the index of the node of an object or an array.
     #[inline]
     fn container(&mut self, place: Place, held: Held, paths: &PathSet) -> u32 {
         let index = self.node(place, held);
@@ -117,7 +117,7 @@ impl Findings {
         index
     }
 
-    /// A scalar that lies in `bytes` of the payload.
+    /// Adds a scalar that lies in `bytes` of the payload.
     #[inline]
     fn leaf(&mut self, place: Place, kind: ValueKind, text: &str, bytes: Range<usize>, paths: &PathSet) {
         let index = self.node(place, Held::Leaf(kind));
@@ -226,7 +226,7 @@ impl Descent {
         }
     }
 
-    /// The place of the next element of an array.
+    /// Returns the place of the next element of an array.
     #[inline]
     fn element(&mut self, json: &mut Tokens, array: Frame) -> Place {
         if array.is != Container::Exploded {

@@ -1,5 +1,5 @@
-//! What follows from the keys and kinds of a document alone, whatever its values: its shape, whether a path is
-//! ambiguous, whether an object repeats a key. Documents of one log have few layouts, so the answers are remembered.
+//! The facts that follow from the keys and kinds of a document, not from its values: its shape, ambiguous paths, and
+//! repeated keys of an object. Documents of one log have few layouts, so the answers are remembered.
 
 use dataflows::{PathHash, ShapeId, ValueKind};
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ pub struct Node {
     about: u64,
 }
 
-/// What a node holds.
+/// The content of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Held {
     /// A scalar, an empty object or an empty array: a leaf of the shape.
@@ -43,7 +43,7 @@ const DOTTED: u64 = 1 << 8;
 const FRESH: u64 = 1 << 9;
 
 impl Node {
-    /// The parent of a root is the root itself.
+    /// Makes a node. The parent of a root is the root itself.
     #[inline]
     pub fn new(path: PathHash, parent: u32, reached: Reached, held: Held) -> Node {
         let held = match held {
@@ -59,13 +59,13 @@ impl Node {
         Node { path, about: u64::from(parent) << 32 | reached | held }
     }
 
-    /// The same node in a list that has its document `by` places further back (or, negative, further forward).
+    /// Returns the same node in a list that has its document `by` places further back (or, negative, further forward).
     pub fn moved(self, by: i64) -> Node {
         Node { path: self.path, about: self.about.wrapping_add((by << 32) as u64) }
     }
 
-    /// The same leaf as part of another document: it belongs to the shape there, and is compared with nothing. `None`
-    /// for what is no leaf.
+    /// Returns the same leaf as part of another document: it belongs to the shape there, and is compared with nothing.
+    /// `None` for what is no leaf.
     pub fn inherited(self) -> Option<Node> {
         Some(Node::new(self.path, 0, Reached::Fresh, Held::Leaf(self.leaf()?)))
     }
@@ -95,14 +95,14 @@ impl Node {
         self.about & DOTTED != 0
     }
 
-    /// Whether something is at the path of this node. An object is no presence: `{"a.b":1,"a":{"c":2}}` has two
+    /// Returns whether something is at the path of this node. An object is no presence: `{"a.b":1,"a":{"c":2}}` has two
     /// different paths.
     fn is_present(self) -> bool {
         self.is_array() || self.leaf().is_some_and(|kind| kind != ValueKind::Null)
     }
 }
 
-/// What follows from a layout.
+/// The facts that follow from a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     pub shape: ShapeId,
@@ -113,7 +113,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// A pure function of `nodes`.
+    /// Computes the verdict, as a pure function of `nodes`.
     pub fn of(nodes: &[Node]) -> Verdict {
         let mut leaves = nodes.iter().filter_map(|node| Some(node.path.leaf(node.leaf()?))).collect();
         // The canonical path of a key names it within its object: splitting at dots loses nothing.
@@ -126,9 +126,9 @@ impl Verdict {
     }
 }
 
-/// Which nodes of an ambiguous document do not count: dotted ones whose path has a nested value too, and all that lies
-/// below them. `has_value` tells for the index of a scalar whether its value is present (neither null nor empty): what
-/// is absent outdoes nothing.
+/// Returns the nodes of an ambiguous document that do not count: dotted ones whose path also has a nested value, and
+/// all nodes below them. `has_value` returns whether the scalar at an index has a value (neither null nor empty). An
+/// absent value does not replace another one.
 pub fn outdone(nodes: &[Node], has_value: impl Fn(usize) -> bool) -> Vec<bool> {
     let owners = owners(nodes);
     let mut nested: Vec<_> = (nodes.iter().enumerate())
@@ -144,7 +144,7 @@ pub fn outdone(nodes: &[Node], has_value: impl Fn(usize) -> bool) -> Vec<bool> {
     outdone
 }
 
-/// For each node the element or root that it belongs to.
+/// Returns for each node the element or root that it belongs to.
 fn owners(nodes: &[Node]) -> Vec<usize> {
     let mut owners = Vec::with_capacity(nodes.len());
     for (index, node) in nodes.iter().enumerate() {
@@ -173,7 +173,7 @@ pub struct Layouts {
 const REMEMBERED: usize = 1 << 18;
 
 impl Layouts {
-    /// What follows from a layout, and whether it was known already.
+    /// Returns the facts that follow from a layout, and whether the layout was known already.
     #[inline]
     pub fn verdict(&mut self, nodes: &[Node]) -> (Verdict, bool) {
         let digest = digest(nodes);

@@ -1,5 +1,5 @@
-//! The slow and obvious answer: documents as trees, with everything that a JSON text can say (order, repeated keys,
-//! the text of numbers), and what a reading of them has to be, by comparing everything with everything.
+//! The slow and obvious answer: documents as trees, with everything that a JSON text can say (order, repeated keys, the
+//! text of numbers). It computes the reading of a document by comparing everything with everything.
 //!
 //! The property tests beside this file use it, and `tests/fuzz/checks/json.rs` includes it: hence `super`.
 
@@ -55,8 +55,8 @@ pub struct Expected {
 }
 
 impl Doc {
-    /// What serde_json takes `text` for; `None` if it refuses it, or if it is nested deeper than `depth`. Level by
-    /// level: so no number is converted, no key gets lost, and nothing depends on how deep serde_json would recurse.
+    /// Parses `text` with serde_json; `None` if it refuses it, or if it is nested deeper than `depth`. Level by level:
+    /// so no number is converted, no key gets lost, and nothing depends on how deep serde_json would recurse.
     pub fn parse(text: &str, depth: usize) -> Option<Doc> {
         let raw: &RawValue = serde_json::from_str(text).ok()?;
         let text = raw.get();
@@ -79,7 +79,7 @@ impl Doc {
         })
     }
 
-    /// JSON text, with white space and escapes as `style` wants them.
+    /// Writes JSON text, with white space and escapes by `style`.
     pub fn text(&self, style: u64) -> String {
         let (mut text, mut style) = (String::new(), Style(style));
         self.write(&mut text, &mut style);
@@ -204,7 +204,7 @@ impl Doc {
                 here.around.push(items.len() - 1);
                 here.steps.push(None);
                 here.dotted = false;
-                // An element is told from all others by the array that it lies in and by its index.
+                // The array and the index identify an element.
                 here.scope.push(items.len() - 1);
                 for (index, element) in elements.iter().enumerate() {
                     let mut there = here.clone();
@@ -284,8 +284,8 @@ pub fn ambiguous(items: &[Item]) -> bool {
     })
 }
 
-/// The values at each path of `paths` that count: a dotted one does not if there is a nested one in the same place, nor
-/// does anything within a dotted array that stands beside a nested value.
+/// The values at each path of `paths` that count: a dotted one does not if there is a nested one in the same place. Nor
+/// does a value within a dotted array beside a nested value.
 pub fn values(items: &[Item], paths: &PathSet) -> Vec<Vec<(ValueKind, String)>> {
     let counts = counts(items);
     let present: Vec<_> = (0..items.len())
@@ -300,7 +300,7 @@ pub fn values(items: &[Item], paths: &PathSet) -> Vec<Vec<(ValueKind, String)>> 
     (0..paths.len()).map(at).collect()
 }
 
-/// By path of `paths`: something that counts is there, though it may have no value.
+/// Returns by path of `paths` whether something that counts is there, although it may have no value.
 pub fn exists(items: &[Item], paths: &PathSet) -> Vec<bool> {
     let counts = counts(items);
     let there = |item: &Item| match item.leaf {
@@ -315,7 +315,8 @@ pub fn exists(items: &[Item], paths: &PathSet) -> Vec<bool> {
     (0..paths.len()).map(at).collect()
 }
 
-/// Which items count: a dotted one does not if there is a nested one in the same place, nor does what lies in it.
+/// Returns the items that count. A dotted one, with its content, does not count if there is a nested one in the same
+/// place.
 fn counts(items: &[Item]) -> Vec<bool> {
     let outdone = |item: &Item| {
         let present = !item.object && item.leaf != Some(ValueKind::Null);

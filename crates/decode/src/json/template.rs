@@ -1,9 +1,10 @@
 //! Payloads of layouts that are known, without parsing their structure again.
 //!
-//! The events of one writer repeat, byte for byte, what stands between their values: `{"time": "`, `", "user": "`. So
-//! the texts between the values of payloads that were read before are kept as a tree, and the next payload is guessed to
-//! follow one of its branches: per value one comparison of bytes in place of tokens, a hash of the key and a look-up.
-//! Speculating on the structure of JSON is due to Y. Li et al., "Mison: A Fast JSON Parser for Data Analytics", VLDB 2017.
+//! The events of one writer repeat, byte for byte, what stands between their values: `{"time": "`, `", "user": "`. So a
+//! tree keeps the texts between the values of earlier payloads, and the decoder guesses that the next payload follows
+//! one of its branches. Per value that takes one comparison of bytes, instead of tokens, a hash of the key and a
+//! look-up. Speculating on the structure of JSON is due to Y. Li et al., "Mison: A Fast JSON Parser for Data
+//! Analytics", VLDB 2017.
 //!
 //! A guess is never trusted: every byte is compared or validated, and a payload that follows no branch is read from its
 //! start by [`super::descent`]. So what is remembered changes no answer, and the tree knows neither faults nor flags: only
@@ -27,7 +28,7 @@ pub struct Templates {
 /// One text and the value behind it.
 #[derive(Debug)]
 struct Step {
-    /// What stands between the value before and this one, the opening quote of a string included.
+    /// The text between the value before and this one, with the opening quote of a string.
     text: Box<[u8]>,
     /// Its first bytes, filled up with zeros, and a bit for each of them.
     head: [u8x16; 2],
@@ -46,8 +47,8 @@ enum Then {
     End(ShapeId),
 }
 
-/// Memory for all texts together, per source and worker. When it is full, everything is forgotten and learned anew: such
-/// payloads hardly repeat, and cost what they cost without templates.
+/// Memory for all texts together, per source and worker. When it is full, everything is forgotten and learned again:
+/// such payloads hardly repeat, and then cost as much as without templates.
 const REMEMBERED: usize = 4 << 20;
 
 /// Branches behind one value. They are tried one after the other, so a payload with another one is not learned.
@@ -67,7 +68,8 @@ impl Step {
         Step { text: text.into(), head, mask, then, containers: Box::default(), next: Vec::new() }
     }
 
-    /// Whether `rest` begins with the text. Nearly all texts are short, and a call to compare them would take longer.
+    /// Returns whether `rest` begins with the text. Nearly all texts are short, and a call to compare them would take
+    /// longer.
     #[inline]
     fn begins(&self, rest: &[u8]) -> bool {
         let (Some(low), Some(high)) =
@@ -80,7 +82,7 @@ impl Step {
         equal & self.mask == self.mask && (self.text.len() <= 32 || rest.starts_with(&self.text))
     }
 
-    /// Whether `rest` may go on with this step.
+    /// Returns whether `rest` may go on with this step.
     #[inline]
     fn fits(&self, rest: &[u8]) -> bool {
         if !self.begins(rest) {
@@ -147,7 +149,7 @@ impl Templates {
         }
     }
 
-    /// The step behind `at` with this text and value, a new one if need be; `None` if there is no room for it.
+    /// Returns the step behind `at` with this text and value, a new one if need be; `None` if there is no room for it.
     fn step(&mut self, at: usize, text: &[u8], then: Then) -> Option<usize> {
         let known = self.steps[at].next.iter().map(|next| *next as usize);
         let mut known = known.filter(|next| *self.steps[*next].text == *text && self.steps[*next].then == then);

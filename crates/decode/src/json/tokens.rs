@@ -1,11 +1,11 @@
-//! The tokens of a JSON text. Of a number only the text is wanted, so none is computed; strings without escapes, which are
-//! frequent, are borrowed.
+//! The tokens of a JSON text. Only the text of a number is needed, so no number is computed. Strings without escapes,
+//! which are frequent, are borrowed.
 
 use crate::fault::Fault;
 use dataflows::{Reason, ValueKind};
 use wide::u8x16;
 
-/// What is left of a text.
+/// The rest of a text.
 pub struct Tokens<'p> {
     text: &'p str,
     /// Of the next byte.
@@ -29,7 +29,7 @@ impl<'p> Tokens<'p> {
         self.at += bytes;
     }
 
-    /// The first byte after white space. It is not read, but the white space is.
+    /// Returns the first byte after white space. It is not read, but the white space is.
     #[inline]
     pub fn peek(&mut self) -> Option<u8> {
         loop {
@@ -40,7 +40,7 @@ impl<'p> Tokens<'p> {
         }
     }
 
-    /// The first byte after white space. A string, a number or a literal goes on from there.
+    /// Returns the first byte after white space. A string, a number or a literal goes on from there.
     #[inline]
     pub fn next(&mut self) -> Option<u8> {
         let byte = self.peek()?;
@@ -48,7 +48,7 @@ impl<'p> Tokens<'p> {
         Some(byte)
     }
 
-    /// The scalar whose `first` byte was the last to be read.
+    /// Returns the scalar whose `first` byte was the last to be read.
     #[inline]
     pub fn scalar<'s>(&mut self, first: u8, buffer: &'s mut String) -> Result<(ValueKind, &'s str), Fault>
     where
@@ -63,7 +63,7 @@ impl<'p> Tokens<'p> {
         })
     }
 
-    /// The rest of a string, after its opening quote; unescaped into `buffer` if it has to be.
+    /// Returns the rest of a string, after its opening quote; unescaped into `buffer` if it has to be.
     #[inline]
     pub fn string<'s>(&mut self, buffer: &'s mut String) -> Result<&'s str, Fault>
     where
@@ -79,7 +79,7 @@ impl<'p> Tokens<'p> {
         }
     }
 
-    /// The same for a string that has escapes or is faulty.
+    /// Reads a string that has escapes or is faulty.
     #[cold]
     fn escaped<'s>(&mut self, buffer: &'s mut String) -> Result<&'s str, Fault> {
         buffer.clear();
@@ -98,7 +98,7 @@ impl<'p> Tokens<'p> {
         }
     }
 
-    /// The character that an escape means, after its backslash.
+    /// Returns the character of an escape, after its backslash.
     fn escape(&mut self) -> Result<char, Fault> {
         let start = self.at - 1;
         let wrong = || no_json("a string has an invalid escape", start);
@@ -130,7 +130,7 @@ impl<'p> Tokens<'p> {
         })
     }
 
-    /// The four hexadecimal digits of the escape that begins at `start`.
+    /// Returns the four hexadecimal digits of the escape that begins at `start`.
     fn unit(&mut self, start: usize) -> Result<u32, Fault> {
         let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
         let digits = rest.iter().take(4).map_while(|byte| char::from(*byte).to_digit(16));
@@ -143,7 +143,7 @@ impl<'p> Tokens<'p> {
         }
     }
 
-    /// The text of a number whose first byte was the last to be read.
+    /// Returns the text of a number whose first byte was the last to be read.
     #[inline]
     pub fn number(&mut self) -> Result<&'p str, Fault> {
         let start = self.at - 1;
@@ -190,7 +190,7 @@ impl<'p> Tokens<'p> {
         }
     }
 
-    /// All of `literal`, whose first byte was the last to be read.
+    /// Reads all of `literal`, whose first byte was the last to be read.
     #[inline]
     pub fn literal(&mut self, literal: &'static str) -> Result<&'static str, Fault> {
         let rest = &self.text[self.at - 1..];
@@ -204,7 +204,7 @@ impl<'p> Tokens<'p> {
         }
     }
 
-    /// The fault of having `found` with [`Tokens::next`] where something else was expected.
+    /// Returns the fault of having `found` with [`Tokens::next`] where something else was expected.
     #[cold]
     pub fn unexpected(&self, found: Option<u8>, expected: &str) -> Fault {
         match found {
@@ -214,7 +214,7 @@ impl<'p> Tokens<'p> {
     }
 }
 
-/// How many bytes come before the first quote, backslash or control character, or the end.
+/// Returns the number of bytes before the first quote, backslash or control character, or before the end.
 #[inline]
 fn plain(bytes: &[u8]) -> usize {
     let (blocks, tail) = bytes.as_chunks::<16>();

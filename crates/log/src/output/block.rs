@@ -1,4 +1,4 @@
-//! What one worker publishes of one tick, in the one form that it has.
+//! The published rows of one tick, in their one canonical form.
 
 use super::blocks::{self, Contents};
 use crate::Tick;
@@ -17,7 +17,7 @@ pub type Rows = Vec<(Vec<u8>, i64)>;
 
 /// Rows of a tick that need not be in memory, in canonical order: by collection, sorted by bytes, each once, none with 0.
 pub trait Canonical {
-    /// The tick, and its clock: milliseconds since 1970-01-01T00:00:00Z.
+    /// Returns the tick, and its clock: milliseconds since 1970-01-01T00:00:00Z.
     fn tick(&self) -> (Tick, i64);
 
     /// Names of the collections that may have rows, sorted.
@@ -33,7 +33,7 @@ pub trait Canonical {
 /// Rows one by one.
 pub type RowStream<'r> = Box<dyn Iterator<Item = Result<(Vec<u8>, i64), LogError>> + 'r>;
 
-/// What the record of a tick says.
+/// The record of a tick.
 pub(super) enum Entry {
     /// The rows.
     Whole(Block),
@@ -113,7 +113,7 @@ impl Block {
         consolidated.ok_or_else(|| too_often(collection))
     }
 
-    /// The rows of several blocks of one tick.
+    /// Returns the rows of several blocks of one tick.
     ///
     /// # Errors
     /// As [`Block::add`].
@@ -124,12 +124,12 @@ impl Block {
         Ok(self)
     }
 
-    /// By name. Collections without rows are not there.
+    /// Returns the rows by name of collection. Collections without rows are absent.
     pub fn collections(&self) -> impl Iterator<Item = (&str, &[(Vec<u8>, i64)])> {
         self.collections.iter().map(|(name, rows)| (name.as_str(), rows.as_slice()))
     }
 
-    /// Of one collection.
+    /// Returns the rows of one collection.
     pub fn rows(&self, collection: &str) -> &[(Vec<u8>, i64)] {
         self.collections.get(collection).map_or(&[], Vec::as_slice)
     }
@@ -139,7 +139,7 @@ impl Block {
         self.collections.values().flatten().map(|(row, _)| row.len()).sum()
     }
 
-    /// Of the tick and all rows: what recovery compares when it computes the tick again.
+    /// Returns the digest of the tick and all rows. Recovery compares it when it computes the tick again.
     pub fn digest(&self) -> [u8; 32] {
         *blake3::hash(&self.body()).as_bytes()
     }
@@ -225,8 +225,9 @@ pub fn too_often(collection: &str) -> LogError {
     LogError::Refused(format!("a row of `{collection}` is there too often"))
 }
 
-/// What changed in one collection in one tick, over the blocks of all workers: removals first, then by bytes. The same
-/// rows are in the same order, however many workers there were. As [`super::Pieces`], of a tick that is one piece.
+/// Returns the changes of one collection in one tick, over the blocks of all workers: removals first, then by bytes.
+/// The same rows are in the same order, however many workers there were. As [`super::Pieces`], of a tick that is one
+/// piece.
 pub fn changes<'b>(blocks: &'b [Block], collection: &str) -> Vec<(&'b [u8], i64)> {
     let rows = blocks.iter().flat_map(|block| block.rows(collection));
     let mut all: Vec<(&[u8], i64)> = rows.map(|(row, diff)| (row.as_slice(), *diff)).collect();
@@ -244,7 +245,7 @@ pub fn changes<'b>(blocks: &'b [Block], collection: &str) -> Vec<(&'b [u8], i64)
     all
 }
 
-/// A record: version, BLAKE3 of the body, body.
+/// Returns a record: version, BLAKE3 of the body, body.
 pub(super) fn sealed(version: u8, body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD + body.len());
     bytes.push(version);
@@ -253,13 +254,13 @@ pub(super) fn sealed(version: u8, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The body of a record; `None` if its digest is another one.
+/// Returns the body of a record; `None` if its digest is another one.
 fn unsealed(bytes: &[u8]) -> Option<&[u8]> {
     let body = bytes.get(HEAD..)?;
     (blake3::hash(body).as_bytes()[..] == *digest_of(bytes)).then_some(body)
 }
 
-/// The digest that a record has been given.
+/// Returns the digest that a record has been given.
 pub(super) fn digest_of(bytes: &[u8]) -> &[u8] {
     &bytes[1..HEAD]
 }

@@ -1,4 +1,4 @@
-//! Large ticks: what one worker publishes of a tick, when that is too much for one record.
+//! Large ticks: the published rows of a tick that are too many for one record.
 //!
 //! ```text
 //! blocks of tick 7    ███ ███ ███ ███ █    a partition of its own, written and synced first
@@ -20,7 +20,7 @@ use std::sync::Mutex;
 
 pub(super) const VERSION: u8 = 2;
 
-/// What a worker has published of a large tick.
+/// The list of the blocks of a large tick.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Contents {
     pub tick: Tick,
@@ -132,12 +132,12 @@ impl LargeTicks {
         }
     }
 
-    /// The blocks of a tick; `None` if there are none.
+    /// Returns the blocks of a tick; `None` if there are none.
     pub fn reader(&self, tick: Tick) -> Option<Reader> {
         lock(&self.by_tick).get(&tick).map(Retired::reader)
     }
 
-    /// The segments with blocks, for retention. Each ends with its tick.
+    /// Returns the segments with blocks, for retention. Each ends with its tick.
     pub fn segments(&self) -> Vec<Full> {
         let of_tick = |(tick, blocks): (&Tick, &Retired)| {
             let end = tick + 1;

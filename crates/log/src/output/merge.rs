@@ -55,7 +55,7 @@ impl<I: Iterator<Item = Result<(Vec<u8>, i64), LogError>>> Iterator for Merge<I>
     }
 }
 
-/// What several workers have of one tick, as if it were of one.
+/// The rows of several workers for one tick, as if they were of one.
 pub struct Union<'r>(pub Vec<&'r dyn Canonical>);
 
 impl Canonical for Union<'_> {

@@ -1,4 +1,4 @@
-//! Following the output log tick by tick, at the reader's own pace.
+//! Follows the output log tick by tick, at the reader's own pace.
 
 use super::block::Entry;
 use super::tick::{TickOutput, WorkerOutput};
@@ -29,12 +29,12 @@ impl OutputReader {
         OutputReader { log, next, readers: Vec::new(), end: next, read: VecDeque::new() }
     }
 
-    /// The tick that comes next.
+    /// Returns the tick that comes next.
     pub fn position(&self) -> Tick {
         self.next
     }
 
-    /// What was published of the next tick; `None` if it is not whole yet.
+    /// Reads the published rows of the next tick; `None` if it is not whole yet.
     ///
     /// # Errors
     /// [`LogError::Gone`], [`LogError::Corrupt`], [`LogError::Read`].

@@ -1,4 +1,5 @@
-//! Which files of the output log belong together: the sets of earlier starts, their workers, and the blocks of large ticks.
+//! Finds the files of the output log that belong together: the sets of earlier starts, their writers, and the blocks of
+//! large ticks.
 
 use crate::Tick;
 use crate::error::LogError;
@@ -24,7 +25,7 @@ pub(super) struct Files {
 }
 
 impl SetName {
-    /// The partition with a record for each tick of `worker`.
+    /// Returns the partition with a record for each tick of `worker`.
     pub fn place(&self, dir: &Path, worker: u32) -> Place {
         Place {
             dir: dir.to_path_buf(),
@@ -35,7 +36,7 @@ impl SetName {
         }
     }
 
-    /// The partition with the blocks of a large tick of `worker`.
+    /// Returns the partition with the blocks of a large tick of `worker`.
     pub fn blocks(&self, dir: &Path, worker: u32, tick: Tick) -> Place {
         let prefix = format!("{}{tick:020}-", self.prefix(worker));
         Place { dir: dir.to_path_buf(), prefix, role: Role::Output, part: worker, start: 0 }
@@ -46,7 +47,7 @@ impl SetName {
         format!("{base:020}-{epoch:020}-{worker:05}of{workers:05}-")
     }
 
-    /// The set and the worker of a file, and the tick if it holds blocks of a large one.
+    /// Returns the set and the worker of a file, and the tick if it holds blocks of a large one.
     fn parse(file: &str) -> Option<(SetName, u32, Option<Tick>)> {
         let fields: Vec<&str> = file.strip_suffix(".seg")?.split('-').collect();
         let (base, epoch) = (fields.first()?.parse().ok()?, fields.get(1)?.parse().ok()?);
@@ -60,8 +61,8 @@ impl SetName {
     }
 }
 
-/// The sets that have files, with those of each worker. Removes the files of sets that have nothing but blocks: the set
-/// was removed, and a crash has brought some of its files back.
+/// Returns the sets that have files, with those of each worker. Removes the files of sets that have nothing but blocks:
+/// the set was removed, and a crash has brought some of its files back.
 pub(super) fn list(context: &Context, dir: &Path) -> Result<BTreeMap<SetName, BTreeMap<u32, Files>>, LogError> {
     let mut sets: BTreeMap<SetName, BTreeMap<u32, Files>> = BTreeMap::new();
     for file in context.vfs.list(dir).map_err(LogError::Read)? {

@@ -1,4 +1,4 @@
-//! What was published of one tick, read piece by piece.
+//! Reads the published rows of one tick, piece by piece.
 //!
 //! ```text
 //! worker 0   rows, or blocks ─┐
@@ -19,7 +19,7 @@ use std::vec::IntoIter;
 /// Blocks of a worker that are read together.
 const BLOCKS: u64 = 4;
 
-/// What all workers published of a tick.
+/// The published rows of a tick, of all workers.
 #[derive(Debug)]
 pub struct TickOutput {
     pub tick: Tick,
@@ -29,7 +29,7 @@ pub struct TickOutput {
     pub(super) piece_bytes: usize,
 }
 
-/// What one worker published of a tick.
+/// The published rows of a tick, of one writer.
 #[derive(Clone, Debug)]
 pub(super) enum WorkerOutput {
     Whole(Block),
@@ -48,14 +48,14 @@ pub struct Piece {
 }
 
 impl TickOutput {
-    /// The pieces of a collection. There is at least one; rows of the same key are in the same one.
+    /// Returns the pieces of a collection. There is at least one; rows of the same key are in the same one.
     pub fn pieces(mut self, collection: &str, same: SameKey) -> Pieces {
         let cursors = self.workers.iter_mut().map(|worker| worker.cursor(self.tick, collection)).collect();
         let merge = Merge::new(collection, cursors);
         Pieces { merge, same, limit: self.piece_bytes, head: None, begun: false, ended: false }
     }
 
-    /// The names of the collections that have rows, sorted.
+    /// Returns the names of the collections that have rows, sorted.
     pub fn collections(&self) -> BTreeSet<String> {
         let names = self.workers.iter().flat_map(|worker| match worker {
             WorkerOutput::Whole(block) => block.collections().map(|(name, _)| name.to_owned()).collect::<Vec<_>>(),
@@ -64,13 +64,13 @@ impl TickOutput {
         names.collect()
     }
 
-    /// All rows of a collection, merged over the workers.
+    /// Returns all rows of a collection, merged over the workers.
     pub fn merged(&self, collection: &str) -> Merge<impl Iterator<Item = Result<(Vec<u8>, i64), LogError>> + use<>> {
         let workers = self.workers.iter().cloned();
         Merge::new(collection, workers.map(|mut worker| worker.cursor(self.tick, collection)).collect())
     }
 
-    /// The blocks of all workers, in memory.
+    /// Returns the blocks of all workers, in memory.
     ///
     /// # Errors
     /// As [`Pieces::next`].

@@ -1,12 +1,13 @@
-//! Opening a partition: what a crash has left becomes a partition again, or an error that names file and place.
+//! Opens a partition: turns the files that a crash has left into a partition again, or into an error that names file
+//! and place.
 //!
 //! 1. Files without a header hold nothing: creating them was cut short. They are removed.
-//! 2. Every segment but the last has to end where the next one begins: its seal says so. What lies before the seal is
-//!    verified by whoever reads it. One without a seal is read as a whole.
-//! 3. The last one is read as a whole. It may end in a torn write, which is cut off; what a mark says was durable cannot
-//!    be torn.
-//! 4. The last one and the folder are synced before anything that was read is acted upon: the process may have been
-//!    killed between a write and its sync, and what it left is visible, not durable.
+//! 2. Every segment but the last has to end where the next one begins: its seal says so. A reader verifies the bytes
+//!    before the seal. A segment without a seal is read as a whole.
+//! 3. The last one is read as a whole. It may end in a torn write, which is cut off. Bytes that a mark covers were
+//!    durable and cannot be torn.
+//! 4. The last one and the folder are synced before any caller acts on what was read. The process may have been killed
+//!    between a write and its sync, so the bytes may be visible and not durable.
 //! 5. Only then are the segments below the low watermark removed.
 
 use super::{Active, Context, Partition, Place, Segment, Shared, create};
@@ -32,15 +33,15 @@ impl Partition {
         Ok(partition)
     }
 
-    /// As [`Partition::open`], with the names of the files that may be its own, sorted. Everything in them is durable
-    /// then, to the last byte.
+    /// Opens as [`Partition::open`] does, with the sorted names of the files that may belong to the partition.
+    /// Everything in them is durable then, to the last byte.
     pub(crate) fn recover(context: Context, place: Place, names: &[String]) -> Result<Partition, LogError> {
         context.poison.check()?;
         let found = find(&context, &place, names)?;
         Partition::of_segments(context, place, found)
     }
 
-    /// The partition of these segments.
+    /// Returns the partition of these segments.
     pub(super) fn of_segments(context: Context, place: Place, mut found: Vec<Found>) -> Result<Partition, LogError> {
         let Some(last) = found.pop() else {
             let (active, segment) = create(&context, &place, place.start, place.start)?;
@@ -74,7 +75,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// The seal that it ends with, if there is one.
+    /// Returns the seal that it ends with, if there is one.
     pub fn seal(&self, file: &dyn VfsFile) -> Result<Option<Seal>, LogError> {
         let Some(at) = self.size.checked_sub((HEADER + SEAL) as u64) else { return Ok(None) };
         let mut bytes = [0; SEAL];
@@ -83,7 +84,8 @@ impl Found {
     }
 }
 
-/// The segments among the files of these names that have a header, in order. Holds none of them open: there may be many.
+/// Returns the segments among the files of these names that have a header, in order. Holds none of them open: there may
+/// be many.
 pub(super) fn find(context: &Context, place: &Place, names: &[String]) -> Result<Vec<Found>, LogError> {
     let (mut found, mut empty) = (Vec::new(), Vec::new());
     for name in names {
@@ -173,7 +175,7 @@ pub(super) fn check_chain(
     Ok((garbage, segments))
 }
 
-/// A segment that another one follows, which begins with record `end`.
+/// Returns a segment that another one follows, which begins with record `end`.
 fn full(context: &Context, found: Found, end: u64) -> Result<Segment, LogError> {
     let file = context.vfs.open(&found.path).map_err(LogError::Read)?;
     let seal = found.seal(&*file)?.filter(|seal| seal.next == end);
@@ -195,8 +197,8 @@ fn full(context: &Context, found: Found, end: u64) -> Result<Segment, LogError> 
     Ok(Segment { path, base, seed, size, received_ms, index })
 }
 
-/// Cuts off the torn write and makes the rest durable. It is written once more, as a sync that failed in the process
-/// before may have left pages that are marked clean and are not on disk: another sync alone would skip them.
+/// Cuts off the torn write and makes the rest durable. The rest is written again: a failed sync of the process before
+/// may have left pages that are marked clean and are not on disk. Another sync alone would skip them.
 fn restore(context: &Context, place: &Place, mut active: Active, intact: Vec<u8>) -> Result<Active, LogError> {
     let poison = |error| context.poison.set(error);
     active.file.truncate(active.size).map_err(poison)?;

@@ -7,7 +7,7 @@ use crate::vfs::{Vfs, VfsFile};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-/// How much is read at once, unless a record is larger.
+/// The bytes of one read, unless a record is larger.
 const WINDOW_BYTES: usize = 256 << 10;
 
 /// The reading end of a partition: sees what is durable, and only that.
@@ -47,7 +47,7 @@ impl Reader {
         Reader { vfs, place, shared, window: Vec::new(), open: None, ended: None }
     }
 
-    /// The folder of its files.
+    /// Returns the folder of its files.
     pub(crate) fn dir(&self) -> &Path {
         &self.place.dir
     }
@@ -63,7 +63,7 @@ impl Reader {
     }
 
     /// Calls `each` with the records from `from` up to, not including, `upto`, in order. Their checksums are verified
-    /// once more.
+    /// again.
     ///
     /// # Errors
     /// [`LogError::Gone`] below the low watermark; [`LogError::Refused`] beyond what is durable;
@@ -81,12 +81,13 @@ impl Reader {
         Ok(())
     }
 
-    /// How far records from `from` on go that together have about `bytes`: at least one record, at most up to `upto`.
+    /// Returns the end of the records from `from` on that together have about `bytes`: at least one record, at most up
+    /// to `upto`.
     pub fn within(&self, from: u64, upto: u64, bytes: u64) -> u64 {
         let (mut end, mut left) = (from, bytes);
         while end < upto {
             if let Ok(Found { complete: false, base, .. }) = self.find(end, upto) {
-                // Where it cannot be read, whoever reads on hears why.
+                // If it cannot be read, the next read reports why.
                 let whole = self.find(base.max(self.low()), upto);
                 let _ = whole.and_then(|segment| self.clone().walk(&segment, &mut |_, _| Ok(true)));
             }
@@ -104,7 +105,7 @@ impl Reader {
         end.clamp((from + 1).min(upto), upto)
     }
 
-    /// The segment that holds record `next`.
+    /// Returns the segment that holds record `next`.
     fn find(&self, next: u64, upto: u64) -> Result<Found, LogError> {
         let shared = lock(&self.shared);
         if next < shared.low {

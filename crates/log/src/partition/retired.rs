@@ -61,7 +61,7 @@ impl Retired {
         Ok(Retired { context, place, shared })
     }
 
-    /// Offset after the last record.
+    /// Returns the offset after the last record.
     pub fn next(&self) -> u64 {
         self.shared().durable
     }
@@ -75,7 +75,7 @@ impl Retired {
         Reader::new(self.context.vfs.clone(), self.place.clone(), self.shared.clone())
     }
 
-    /// All segments, oldest first.
+    /// Returns all segments, oldest first.
     pub fn segments(&self) -> Vec<Full> {
         let shared = self.shared();
         let last = shared.segments.last().map(|last| Full {
@@ -116,8 +116,8 @@ impl Retired {
         self.context.remove(&removed)
     }
 
-    /// Removes all of it. The segment that says that the others may be missing goes last, and alone, so that whatever a
-    /// crash brings back is not taken for damage.
+    /// Removes all of it. The last segment says that the others may be missing. It is removed last, and alone, so that
+    /// segments that a crash brings back do not count as damage.
     ///
     /// # Errors
     /// As [`Partition::truncate_prefix`].

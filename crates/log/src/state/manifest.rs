@@ -64,7 +64,7 @@ impl Generation {
     }
 }
 
-/// The generation of a manifest that is there.
+/// Returns the generation of a manifest that is there.
 pub(super) fn read(context: &Context, dir: &Path, sequence: u64) -> Result<Generation, LogError> {
     let path = path(dir, sequence);
     let bytes = read_all(&*context.vfs.open(&path).map_err(LogError::Read)?).map_err(LogError::Read)?;
@@ -102,7 +102,7 @@ pub(super) fn read(context: &Context, dir: &Path, sequence: u64) -> Result<Gener
     Ok(Generation { extra: extra.to_vec(), ..generation })
 }
 
-/// What a manifest says of `runs`.
+/// Returns the entries of a manifest for `runs`.
 pub(super) fn list(runs: &Runs) -> BTreeMap<String, Vec<Listed>> {
     let listed = |(state, runs): (&String, &Vec<_>)| {
         (state.clone(), runs.iter().map(|run: &std::sync::Arc<super::Run>| run.listed).collect())
@@ -122,7 +122,8 @@ pub(super) fn draft(dir: &Path, sequence: u64) -> PathBuf {
     dir.join(format!("{}.draft", name(sequence)))
 }
 
-/// The sequence number of a manifest, a draft or a run; `None` if the file is something else, which is left alone.
+/// Returns the sequence number of a manifest, a draft or a run; `None` if the file is something else, which is left
+/// alone.
 pub(super) fn sequence(name: &str) -> Option<u64> {
     let (number, rest) = name.split_at_checked(20)?;
     let run = || rest.strip_prefix('-')?.strip_suffix(".run").filter(|state| is_state(state));

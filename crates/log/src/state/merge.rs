@@ -5,7 +5,7 @@ use crate::error::LogError;
 use crate::output::Rows;
 use std::cmp::Ordering;
 
-/// Where rows come from, sorted and each there once; stands at one of them.
+/// A source of rows, sorted and without repeats. It stands at one of them.
 pub(super) struct Source<'a> {
     rows: Origin<'a>,
     /// The first bytes of the row: settles most comparisons.
@@ -22,7 +22,7 @@ impl<'a> Source<'a> {
         Source::at(Origin::Memory(rows))
     }
 
-    /// A shard of a run.
+    /// Opens a shard of a run as a source.
     pub fn run(run: &'a Run, shard: u8) -> Result<Source<'a>, LogError> {
         Ok(Source::at(Origin::Run(run.cursor(shard)?)))
     }

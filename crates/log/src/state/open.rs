@@ -1,13 +1,13 @@
-//! Opening the snapshots: which one is taken, and what is done with the rest.
+//! Opens the snapshots: chooses one, and cleans up the rest.
 //!
-//! 1. From the newest manifest on: the first whose own bytes and whose runs are as they were written is taken. Until that
-//!    is known, nothing is changed: if none is whole, everything is left as it is found.
-//! 2. The older one that is kept besides has to be readable, and its runs to be there; they are verified when they are
+//! 1. From the newest manifest on, takes the first whose own bytes and whose runs are unchanged. Until that is known,
+//!    nothing on disk changes: if none is whole, everything stays as it is.
+//! 2. The older one that is also kept has to be readable, and its runs have to exist. They are verified when they are
 //!    needed.
 //! 3. The folder is synced: the process before may have been killed between the rename of a manifest and its sync. The
-//!    bytes of what has its name were synced before.
-//! 4. What is damaged gets another name, for whoever wants to look at it. Whatever no kept manifest lists is removed:
-//!    drafts, runs of a snapshot that was not completed, and what a crash has brought back.
+//!    bytes of a renamed file were synced before.
+//! 4. A damaged file gets another name, so that an operator can look at it. Files that no kept manifest lists are
+//!    removed: drafts, runs of a snapshot that was not completed, and files that a crash has brought back.
 
 use super::run::{MISSING, Run};
 use super::{Damage, Generation, Runs, StateStore, manifest, site};
@@ -64,7 +64,7 @@ impl StateStore {
         Ok((store, damages))
     }
 
-    /// Whether what comes after the newest snapshot can be replayed, and follows what it was taken of.
+    /// Checks that the ticks after the newest snapshot can be replayed, and that they continue its history.
     pub(crate) fn check_history(&self, remap: &Remap) -> Result<(), LogError> {
         let low = remap.low();
         let Some(Generation { sequence, tick, remap_digest, .. }) = self.newest else {
@@ -83,7 +83,7 @@ impl StateStore {
         Err(LogError::corrupt(&manifest::path(&self.dir, sequence), 0, what))
     }
 
-    /// Whether everything up to the newest snapshot has been published: it is not computed again.
+    /// Checks that everything up to the newest snapshot was published, since it is not computed again.
     pub(crate) fn check_published(&self, outputs: &OutputLog) -> Result<(), LogError> {
         let upper = outputs.upper();
         match self.newest.as_ref().map(|newest| newest.tick) {
@@ -97,8 +97,8 @@ impl StateStore {
     }
 }
 
-/// The tick of the newest snapshot in the folder `dir` whose manifest can be read; its runs are not looked at. `None` if
-/// there is none. Changes nothing.
+/// Returns the tick of the newest snapshot in the folder `dir` whose manifest can be read; its runs are not looked at.
+/// `None` if there is none. Changes nothing.
 ///
 /// # Errors
 /// As [`StateStore::open`], but not if all are damaged.
@@ -147,7 +147,7 @@ pub(crate) fn examine(context: &Context, dir: &Path) -> Result<Vec<Examined>, Lo
     Ok(all)
 }
 
-/// What is added to the name of a file that is not used. Such files are the operator's to remove.
+/// The ending of a file that is not used any more. The operator may remove such files.
 const DAMAGED: &str = ".damaged";
 
 #[derive(Default)]
@@ -197,7 +197,7 @@ fn find(context: &Context, dir: &Path, names: &BTreeSet<String>) -> Result<Found
     }
 }
 
-/// The runs of a generation, all bytes of which have been verified.
+/// Returns the runs of a generation, all bytes of which have been verified.
 fn open_runs(context: &Context, dir: &Path, generation: &Generation) -> Result<Runs, LogError> {
     let mut all = Runs::new();
     for (state, listed) in &generation.states {

@@ -8,7 +8,7 @@
 //! row      length, varint │ bytes │ what is added to its multiplicity, zigzag varint
 //! ```
 //!
-//! Checksums cover everything behind them, and start from the seed of the header: what belongs to another file is damage.
+//! Checksums cover everything behind them, and start from the seed of the header. So bytes of another file are damage.
 
 use super::{ROW_BYTES, run_path, site};
 use crate::error::LogError;
@@ -30,7 +30,7 @@ const BLOCK: usize = 16;
 const INDEX: usize = 8;
 const ENTRY: usize = 17;
 const FOOTER: usize = 24;
-/// How much is read at once to verify a file.
+/// The bytes of one read when a file is verified.
 const WINDOW_BYTES: usize = 1 << 20;
 pub(super) const MISSING: &str = "the file is missing";
 
@@ -130,8 +130,8 @@ impl Run {
         Ok(())
     }
 
-    /// The digest is wrong: where? Every byte is under a checksum, so a place is found unless the file as a whole is not
-    /// the one that is listed.
+    /// Finds the place of damage when the digest is wrong. Every byte is under a checksum, so a place is found unless
+    /// the file as a whole is not the one that is listed.
     fn locate(&self) -> LogError {
         let read = |shard: &Shard| {
             let mut cursor = self.cursor(shard.shard)?;
@@ -159,7 +159,7 @@ impl Run {
     }
 }
 
-/// What stands for the state in the header of its runs.
+/// Returns the number that stands for the state in the header of its runs.
 fn part(state: &str) -> u32 {
     crc32c::crc32c(state.as_bytes())
 }
@@ -186,7 +186,7 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// The number that `bytes` have from `at`, which is moved behind it.
+/// Returns the number that `bytes` have from `at`, which is moved behind it.
 fn take_varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {
@@ -200,7 +200,7 @@ fn take_varint(bytes: &[u8], at: &mut usize) -> Option<u64> {
     None
 }
 
-/// Small numbers of either sign become small numbers.
+/// Encodes zigzag: small numbers of either sign become small numbers.
 fn zigzag(value: i64) -> u64 {
     (value << 1 ^ value >> 63) as u64
 }

@@ -1,4 +1,4 @@
-//! Snapshots are what was handed over: compared with maps in memory, over merges, restarts and damage.
+//! Snapshots equal the rows that were handed over: compared with maps in memory, over merges, restarts and damage.
 
 mod crash;
 mod damage;
@@ -277,7 +277,7 @@ fn any_rows() -> impl Strategy<Value = Rows> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
-    /// What a worker counts by hand is what the snapshots sum, whatever is merged when.
+    /// The sums of the snapshots equal a count by hand, with any merges.
     #[test]
     fn snapshots_are_sums(
         generations in prop::collection::vec((any_rows(), any_rows(), 0..8_u8), 1..14),

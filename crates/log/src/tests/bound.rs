@@ -62,7 +62,7 @@ fn a_tick_that_is_published_has_happened_without_a_sync_of_its_own() {
     assert_eq!((binding.tick, binding.epoch), (5, 2));
     publish(&log, &binding, Some(&step));
     bound.push(binding);
-    // Without its step, nobody knows what a tick took.
+    // Without its step, the records of a tick are unknown.
     let (binding, _) = bind(&mut log).unwrap();
     publish(&log, &binding, None);
     vfs.crash(Crash::PowerClean);

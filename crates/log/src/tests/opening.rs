@@ -1,5 +1,5 @@
-//! Opening does not read what is kept, but the last of it: as much as was written since is still found to be there, and
-//! what is not as it was written is found by whoever reads it.
+//! Opening reads only the last segments. It still finds that all later bytes are there. Readers find the bytes that
+//! have changed.
 
 use super::*;
 use crate::partition::Reader;
@@ -127,7 +127,7 @@ fn segments(fs: &ModelFs, dir: &str) -> Vec<(PathBuf, Vec<u8>)> {
     fs.files().into_iter().filter(own).collect()
 }
 
-/// Where some starts have written so many ticks each.
+/// Makes a folder in which some starts have written `ticks` ticks each.
 fn written(starts: u64, ticks: u64) -> ModelFs {
     let fs = ModelFs::new(1);
     for start in 0..starts {

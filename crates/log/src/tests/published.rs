@@ -1,4 +1,4 @@
-//! What was published may be lost, as long as it is lost as a whole: it was computed from what the snapshot holds.
+//! The output log may be lost, if it is lost as a whole: the snapshot holds the state that it was computed from.
 
 use super::*;
 use std::path::PathBuf;

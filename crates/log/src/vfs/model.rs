@@ -1,5 +1,5 @@
-//! A file system in memory that forgets. It keeps apart what is visible and what is durable, for each file's bytes and for
-//! each name in a folder, and can be crashed before, in and after every operation.
+//! A file system in memory that forgets. It separates visible from durable state, for each file's bytes and for each
+//! name in a folder. A test can crash it before, in and after every operation.
 //!
 //! ```text
 //!            write            sync               kill            power loss
@@ -8,8 +8,8 @@
 //! durable    -                takes the pending  stays           takes what survives
 //! ```
 //!
-//! It is worse than disks are: changes survive in any order, and a name may be lost alone. It is part of the library, so
-//! that whatever is built on the log can be crashed as the log is.
+//! It is worse than a disk: changes survive in any order, and a name may be lost alone. It is part of the library, so
+//! that code on top of the log can be crashed in the same way.
 
 use super::{Held, LockGuard, Outcome, SyncSite, Vfs, VfsError, VfsFile};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +26,7 @@ use state::{Change, Inode, State};
 /// Unit that a disk writes or does not write.
 const SECTOR: usize = 512;
 
-/// How a process ends.
+/// The kind of a crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crash {
     /// The process is killed: what is visible stays, and what is pending stays pending.
@@ -39,7 +39,7 @@ pub enum Crash {
     PowerTorn,
 }
 
-/// What an operation that is to fail does.
+/// The effect of an operation that has to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The disk fails: writes have written a part; syncs have made nothing durable, and what was pending will not become
@@ -54,29 +54,29 @@ pub enum Fault {
 pub struct ModelFs(Arc<Mutex<State>>);
 
 impl ModelFs {
-    /// Empty. `seed` decides what survives crashes.
+    /// Makes an empty file system. `seed` decides which changes survive crashes.
     pub fn new(seed: u64) -> ModelFs {
         ModelFs(Arc::new(Mutex::new(State::new(seed))))
     }
 
-    /// A copy that goes its own way.
+    /// Returns an independent copy.
     pub fn fork(&self, seed: u64) -> ModelFs {
         let state = State { rng: Rng::new(seed), ..self.state().clone() };
         ModelFs(Arc::new(Mutex::new(state)))
     }
 
-    /// How many operations have changed something or synced.
+    /// Returns the number of operations that have changed something or synced.
     pub fn operations(&self) -> u64 {
         self.state().operations
     }
 
-    /// The process ends in operation number `at`, counted from 0: it may have happened, or in part, and all later ones
-    /// fail, until [`ModelFs::crash`].
+    /// Ends the process in operation number `at`, counted from 0. The operation may have happened, or in part. All
+    /// later ones fail, until [`ModelFs::crash`].
     pub fn crash_at(&self, at: u64) {
         self.state().crash_at = Some(at);
     }
 
-    /// Whether the operation given to [`ModelFs::crash_at`] has been reached.
+    /// Returns whether the operation given to [`ModelFs::crash_at`] has been reached.
     pub fn has_crashed(&self) -> bool {
         self.state().crashed
     }
@@ -86,29 +86,29 @@ impl ModelFs {
         self.state().fault = Some((at, fault));
     }
 
-    /// From now on, syncs at `site` do nothing, and say that they have.
+    /// Makes syncs at `site` do nothing, and report success.
     pub fn skip(&self, site: SyncSite) {
         self.state().skipped = Some(site);
     }
 
-    /// Every site that has synced.
+    /// Returns every site that has synced.
     pub fn sites(&self) -> BTreeSet<SyncSite> {
         self.state().sites.clone()
     }
 
-    /// The process ends, and another one can begin. Files that are open can no longer be used.
+    /// Ends the process, so that another one can begin. Open files can no longer be used.
     pub fn crash(&self, crash: Crash) {
         self.state().crash(crash);
     }
 
-    /// All files and their visible bytes.
+    /// Returns all files and their visible bytes.
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let state = self.state();
         let files = state.names.iter().filter_map(|(path, name)| Some((path, &state.inodes[name.current()?])));
         files.filter(|(_, inode)| !inode.folder).map(|(path, inode)| (path.into(), inode.visible.clone())).collect()
     }
 
-    /// The medium flips a bit of a file that has no pending changes there.
+    /// Flips a bit of a file that has no pending changes there.
     pub fn flip(&self, path: &Path, byte: usize, bit: u8) {
         let mut state = self.state();
         if let Some(inode) = state.find(path) {
@@ -131,10 +131,10 @@ fn error(doing: &'static str, path: &Path, kind: io::ErrorKind) -> VfsError {
     VfsError::new(doing, path, outcome, io::Error::from(kind))
 }
 
-/// What comes of an operation.
+/// The outcome of an operation.
 enum Fate {
     Happens,
-    /// It fails like this, with so many thousandths of it done.
+    /// Fails like this, with this number of thousandths done.
     Fails(VfsError, u64),
 }
 
@@ -161,7 +161,7 @@ impl State {
         }
     }
 
-    /// For operations that happen or not.
+    /// Decides the fate of an operation that happens or not.
     fn decide(&mut self, doing: &'static str, path: &Path) -> (bool, Result<(), VfsError>) {
         match self.begin(doing, path) {
             Fate::Happens => (true, Ok(())),

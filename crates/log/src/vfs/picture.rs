@@ -1,5 +1,5 @@
-//! A folder as it was when somebody looked at it. What opens a log in it sees what a start would see, and does what a
-//! start would do, in memory: nothing on disk changes.
+//! A folder as it was at one moment. Code that opens a log in the picture sees what a start would see, and does what a
+//! start would do, in memory. Nothing on disk changes.
 
 use super::{Held, LockGuard, Outcome, SyncSite, Vfs, VfsError, VfsFile};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,13 +29,13 @@ struct State {
 struct Content {
     /// The file on disk, if this is one.
     disk: Option<PathBuf>,
-    /// So many bytes of it count,
+    /// The number of its bytes that count,
     kept: u64,
     /// and these follow.
     added: Vec<u8>,
 }
 
-/// What has become of a file on disk, in memory.
+/// A change of a file on disk, made in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// The bytes from `at` on were cut off.
@@ -66,7 +66,7 @@ impl Picture {
         Ok(Picture(Arc::new(Mutex::new(state))))
     }
 
-    /// What the files on disk would have become by now.
+    /// Returns the changes that the files on disk would have by now.
     pub fn changes(&self) -> Vec<Change> {
         let state = self.lock();
         let mut changes = Vec::new();
@@ -86,7 +86,7 @@ impl Picture {
         changes
     }
 
-    /// All files that were there, with their lengths.
+    /// Returns all files that were there, with their lengths.
     pub fn files(&self) -> Vec<(PathBuf, u64)> {
         self.lock().taken.iter().map(|(file, length)| (file.clone(), *length)).collect()
     }
@@ -172,7 +172,7 @@ impl Vfs for Picture {
         Ok(())
     }
 
-    /// Always has it: a picture belongs to whoever took it.
+    /// Always gives the lock: a picture belongs to the caller that took it.
     fn lock(&self, _path: &Path) -> Result<Option<LockGuard>, VfsError> {
         Ok(Some(LockGuard { _held: std::sync::Arc::new(Nothing) }))
     }
@@ -196,7 +196,7 @@ impl VfsFile for PictureFile {
         Ok(())
     }
 
-    /// Only of bytes that are the same: opening a log writes over what is there to make it durable, not to change it.
+    /// Overwrites bytes with the same ones only: opening a log writes existing bytes again to make them durable.
     fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<(), VfsError> {
         let mut there = vec![0; bytes.len()];
         self.read_at(at, &mut there)?;

@@ -76,7 +76,7 @@ impl Vfs for RealFs {
 /// More than [`is_locked`] takes.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Whether a process has the lock that the file at `path` stands for. Nobody has it if there is no such file.
+/// Returns whether a process has the lock that the file at `path` stands for. Without such a file, no process has it.
 pub fn is_locked(path: &Path) -> io::Result<bool> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -91,7 +91,8 @@ pub fn is_locked(path: &Path) -> io::Result<bool> {
 
 impl Held for File {}
 
-/// For operations on folder entries: those that the kernel refuses have not happened, those that the disk fails may have.
+/// Maps errors of operations on folder entries. An operation that the kernel refuses has not happened. One that the
+/// disk fails may have.
 fn entry(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VfsError {
     let path = path.to_path_buf();
     move |source| {

@@ -1,13 +1,13 @@
-//! Random scripts of what a writer, its log rotation and crashes do, compared with what was written.
+//! Random scripts of a writer, its log rotation and crashes, compared with the written lines.
 
 use super::{World, gzip};
 use proptest::prelude::*;
 use std::fs;
 
-/// What a writer and its log rotation do to `log`; and what happens to the follower meanwhile.
+/// An act of a writer or its log rotation on `log`, or an event of the follower.
 #[derive(Clone, Debug)]
 enum Act {
-    /// Writes so many lines.
+    /// Writes this number of lines.
     Write(usize),
     /// Writes the beginning of a line, whose end comes with the next write or never.
     WritePart,
@@ -21,7 +21,7 @@ enum Act {
     CompressSlowly(usize, bool),
     Remove(usize),
     Later(u64),
-    /// So many deliveries are lost.
+    /// Loses this number of deliveries.
     Crash(usize),
 }
 

@@ -27,7 +27,7 @@ pub(in crate::state) struct RunWriter<'a> {
     sequence: u64,
     seed: u32,
     file: Option<Box<dyn VfsFile>>,
-    /// What is to be handed to the file system next.
+    /// The bytes that are handed to the file system next.
     out: Vec<u8>,
     /// Bytes before `out`.
     size: u64,
@@ -84,7 +84,7 @@ impl<'a> RunWriter<'a> {
         Ok(())
     }
 
-    /// The run, durable but for its name. `None` if it has no rows: then there is no file either.
+    /// Returns the run, durable but for its name. `None` if it has no rows: then there is no file either.
     pub fn finish(mut self) -> Result<Option<Run>, LogError> {
         if self.index.is_empty() {
             return Ok(None);

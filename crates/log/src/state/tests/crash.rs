@@ -31,9 +31,9 @@ struct World {
     fs: ModelFs,
     store: Option<StateStore>,
     epoch: u64,
-    /// What was written, or found; the newest last.
+    /// The snapshots that were written or found, the newest last.
     durable: Vec<Expected>,
-    /// What a write that has not returned may have made durable.
+    /// The snapshot that an unfinished write may have made durable.
     attempted: Option<Expected>,
     /// With what no snapshot has yet.
     current: Model,
@@ -81,7 +81,7 @@ impl World {
         if found.as_ref() == self.durable.last() { Ok(Ended::Done) } else { Err("another snapshot was written".into()) }
     }
 
-    /// What the store gives.
+    /// Returns the rows of the store.
     fn found(&self) -> Result<Option<Expected>, String> {
         let store = self.store.as_ref().ok_or("the store is not open")?;
         let Some(generation) = store.generation() else { return Ok(None) };
@@ -181,7 +181,7 @@ fn aftermath(mut world: World, first: Crash, seed: u64) -> Result<(), String> {
     let mut rng = Rng::new(seed);
     world.crash(first);
     if rng.below(2) == 0 {
-        // Once more, while recovering.
+        // And again, while recovering.
         world.fs.crash_at(world.fs.operations() + rng.below(8));
         let _crashed_or_not = world.open()?;
         world.crash(any_crash(&mut rng));

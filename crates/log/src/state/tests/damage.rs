@@ -1,5 +1,4 @@
-//! A medium that changes bytes: an error that names the file, or the snapshot before and a word about it. Never other
-//! rows.
+//! A medium that changes bytes: an error that names the file, or the snapshot before and a report. Never other rows.
 
 use super::*;
 use crate::state::Damage;
@@ -44,7 +43,7 @@ fn a_flipped_bit_never_gives_other_rows() {
                     let found = rows(&store).unwrap();
                     if tick == newest {
                         assert!(found == newer, "{place}");
-                        // Of the older manifest, damage is told.
+                        // Damage of the older manifest is reported.
                         assert!(store.release_tick().is_some() == damages.is_empty(), "{place}");
                         harmless += 1;
                     } else {

@@ -1,4 +1,4 @@
-//! What the model remembers, and what of it survives.
+//! The state of the model, and the part of it that survives a crash.
 
 use super::{Crash, Fault, SECTOR};
 use crate::vfs::SyncSite;
@@ -27,7 +27,7 @@ pub(super) struct State {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Name {
     durable: Option<usize>,
-    /// What it has stood for since the folder was synced.
+    /// The files that the name has stood for since the folder was synced.
     pending: Vec<Option<usize>>,
 }
 
@@ -197,7 +197,7 @@ impl State {
         self.forget_unreachable();
     }
 
-    /// What lies in a folder that is lost is lost.
+    /// Removes the files of folders that are lost.
     fn forget_unreachable(&mut self) {
         // Sorted, so that folders come before what is in them.
         let mut kept: BTreeMap<String, Name> = BTreeMap::new();
@@ -235,7 +235,7 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// Uniform below `bound`, which is not 0; biased by less than `bound` in 2^64.
+    /// Returns a number uniform below `bound`, which is not 0; biased by less than `bound` in 2^64.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next_u64() % bound
     }
