@@ -262,7 +262,7 @@ fn class(raw: &Raw, set: u8) -> String {
         3 if page => "paged".into(),
         3 if !price => "bare".into(),
         1..=3 if price => "priced".into(),
-        2 if page => "paged".into(),
+        2 => "paged or bare".into(),
         _ if raw.kind < 3 => format!("kind {}", raw.kind),
         _ => UNCLASSIFIED.into(),
     }
