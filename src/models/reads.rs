@@ -16,7 +16,8 @@ const TICKS: Tick = 4;
 
 fn bound(tick: Tick) -> Bound {
     let queue = vec![0..tick; 1];
-    Bound { tick, now_ms: tick as i64, queue, control: 0..0, digest: [0; 32], snapshot: false, at: Instant::now() }
+    let (digest, at) = ([0; 32], Instant::now());
+    Bound { tick, now_ms: tick as i64, queue, control: 0..0, digest, step: None, snapshot: false, at }
 }
 
 /// Acts like [`crate::worker`] on requests: answers with a row for the tick, and compacts as far as it may.
