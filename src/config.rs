@@ -1,4 +1,4 @@
-//! The configuration file: first as typed ([`typed`]), then as it will run ([`Plan`]). One conversion between the two
+//! The configuration file: first as typed (`typed`), then as it will run ([`Plan`]). One conversion between the two
 //! makes every check, and reports each mistake with its place.
 
 pub(crate) mod address;

@@ -5,7 +5,7 @@
 //!                        ├─ collections, changes, rows: subscribe, reads
 //!                        └─ health:  /healthz /readyz /metrics /v1/status
 //! ```
-//! Each client costs bounded memory ([`Bounds`]), whatever it does, and holds up no other client. It speaks HTTP/1.1
+//! Each client costs bounded memory (`Bounds`), whatever it does, and holds up no other client. It speaks HTTP/1.1
 //! without TLS: that is for a proxy in front.
 
 mod access;

@@ -32,7 +32,7 @@ pub struct Column {
     pub kind: Kind,
     /// The way in which a table keeps the values of a column.
     pub storage: Storage,
-    /// A row may have no value in it. Set by [`Column::nullable`].
+    /// A row may have no value in it. Set by `Column::nullable`.
     pub nullable: bool,
     /// The name as JSON, with its colon.
     pub(super) json: Vec<u8>,

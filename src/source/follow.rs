@@ -70,7 +70,7 @@ pub(crate) const EVENT_BYTES: usize = DELIVERY_BYTES - 1024;
 ///   `follow`, from every file. A record that is too large is delivered up to where that can be seen: the length of its
 ///   dead letter is a lower bound.
 /// - **Identity.** While the process lives, a file is its device, inode and time of creation, if the bytes before its
-///   cursor stay the same. Otherwise it is its content ([`recognise`]).
+///   cursor stay the same. Otherwise it is its content (`recognise`).
 /// - **Resuming.** From the newest cursor of each [`crate::queue::delivery::FileId`] in the deliveries that are durable. A
 ///   delivery that was refused is offered again, byte for byte.
 /// - **Errors.** A file that cannot be read is logged once and tried again. The others go on. Only refusals are

@@ -73,7 +73,7 @@ pub struct Settings {
 pub struct Log {
     /// By partition. Shared with the threads that append.
     pub queue: Vec<Arc<Group>>,
-    /// Payloads are [`control::Control`].
+    /// Its payloads are written and read by the owner of the log. They say what changes the computation.
     pub control: Partition,
     pub remap: Remap,
     /// Shared with the publisher and the readers.

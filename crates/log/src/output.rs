@@ -8,7 +8,7 @@
 //! epoch 1, 2 workers  ████████████▒     ticks  0..12, both workers have them; what is torn or lone is in no set
 //! epoch 2, 4 workers              ███   ticks 12..
 //! ```
-//! A tick that is too large for one block has several ([`blocks`]).
+//! A tick that is too large for one block has several (`blocks`).
 
 use super::error::LogError;
 use super::partition::{Context, Full, Partition, Reader, Retired, lock};
