@@ -6,6 +6,7 @@ mod history;
 mod killed;
 mod output;
 mod peek;
+mod post;
 mod refusals;
 mod server;
 mod sqlite;

@@ -3,7 +3,7 @@
 use super::history::{Rows, apply};
 use crate::headwater::{Folder, own_address};
 use crate::patience::PATIENCE;
-use headwater_client::{ClientError, Query, Subscription, peek};
+use headwater_client::{ClientError, Query, Subscription, peek, post};
 use headwater_log::vfs::model::Rng;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -36,17 +36,15 @@ impl Running {
         Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
     }
 
-    /// Posts events until they are taken: the ingest token.
+    /// Posts events until the server takes them. Returns the ingest token.
     fn post(&self, events: &str) -> String {
-        let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build().into();
         let began = Instant::now();
         loop {
-            let answer = agent.post(format!("{}/v1/events", self.url)).send(events);
-            if let Ok(mut answer) = answer {
-                let answer: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
-                return answer["token"].as_str().unwrap().to_owned();
+            match post(&self.url, None, None, events.as_bytes()) {
+                Ok(receipt) => return receipt.token,
+                Err(error) => assert!(error.may_succeed_later(), "{error:?}"),
             }
-            assert!(began.elapsed() < PATIENCE, "no process takes events: {answer:?}");
+            assert!(began.elapsed() < PATIENCE, "no process takes events");
             sleep(Duration::from_millis(10));
         }
     }
