@@ -6,7 +6,7 @@ use crate::patience::PATIENCE;
 use headwater_client::{ClientError, Query, Subscription, peek, post};
 use headwater_log::vfs::model::Rng;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
