@@ -36,6 +36,7 @@ fn an_error_says_whether_the_events_may_have_been_taken() {
         (answered("429 Too Many Requests", "", error), false, true),
         (answered("400 Bad Request", "", error), false, false),
         (answered("401 Unauthorized", "", error), false, false),
+        (answered("500 Internal Server Error", "", error), true, true),
         (answered("504 Gateway Timeout", "", "a proxy"), true, true),
         (answered("202 Accepted", "", "no receipt"), true, true),
         (vec![Step::Send(b"HTTP/1.1 202 Accepted\r\ncontent-length: 90\r\n\r\n{".to_vec())], true, true),

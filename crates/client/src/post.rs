@@ -40,9 +40,9 @@ pub enum PostError {
     /// Not done: the server has taken none of the events. [`PostError::may_succeed_later`] says whether to try again.
     #[error(transparent)]
     NotTaken(ClientError),
-    /// Maybe done: the request was sent, and no answer came back. Posted again, events with ids count once, others may
+    /// Maybe done: the request was sent, and no answer came back, or the server failed within the request. Posted again, events with ids count once, others may
     /// count twice.
-    #[error("{url} may have taken the events, and did not answer: {reason}")]
+    #[error("{url} may have taken the events: {reason}")]
     Unknown { url: String, reason: String },
 }
 
@@ -82,6 +82,8 @@ pub fn post(url: &str, bearer: Option<&str>, source: Option<&str>, events: &[u8]
         // A proxy between here and the server has given up: the server may not have.
         Err(Failure::Later { answered: Some((502 | 504, _)), reason, .. }) => return Err(unknown(reason)),
         Err(Failure::Later { answered: None, sent: true, reason, .. }) => return Err(unknown(reason)),
+        // The server failed within the request, maybe after it had stored the events.
+        Err(Failure::Never(ClientError::Refused { status: Some(500), message, .. })) => return Err(unknown(message)),
         Err(failure) => return Err(PostError::NotTaken(failure.into())),
     };
     serde_json::from_slice(&bytes).map_err(|error| unknown(format!("its answer is no receipt: {error}")))

@@ -136,8 +136,8 @@ impl Teller {
             users.dedup();
             let named = users.iter().map(|user| (*user, *user)).collect();
             // Any of them may be absent from the names, the first and the last too.
-            let nobody = (0..8).map(|n| UserKey::of(&format!("absent {n}")));
-            let mut asked: Vec<UserKey> = users.into_iter().chain(nobody).collect();
+            let absent = (0..8).map(|n| UserKey::of(&format!("absent {n}")));
+            let mut asked: Vec<UserKey> = users.into_iter().chain(absent).collect();
             asked.sort();
             let mut answers = Vec::new();
             engine.views().names_of(asked, |user, name| answers.push((user, UserKey::of(name))));
