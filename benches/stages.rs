@@ -12,7 +12,7 @@ use harness::sessions::{Graph, Together, exchange, run};
 use harness::table::{Table, number, thousands};
 use headwater::collections::sessions::{SessionRow, SessionSchema};
 use headwater::replay::{Options, replay, resolve};
-use headwater::tables::{self, OutputFormat, SessionWriter, Staging};
+use headwater::tables::{self, OutputFormat, Staging, TableWriter, session_table, session_values};
 use headwater::text::progress::ProgressMode;
 use headwater_decode::Decoder;
 use headwater_decode::interpret::{Batch, Interpreter, Range};
@@ -156,7 +156,7 @@ fn graph(log: &Log, runs: usize) -> GraphTook {
                 .collect();
             let clock = Clock::start();
             write(&folder.path().join("2"), &schema, |writer| {
-                rows.iter().for_each(|row| writer.write(row).unwrap());
+                rows.iter().for_each(|row| writer.write(session_values(row)).unwrap());
             });
             GraphTook { fed, resolved_and_written, written: clock.took() }
         });
@@ -172,11 +172,12 @@ fn graph(log: &Log, runs: usize) -> GraphTook {
 }
 
 /// One worker's part, put together as a table.
-fn write(out: &std::path::Path, schema: &SessionSchema, rows: impl FnOnce(&mut SessionWriter)) {
+fn write(out: &std::path::Path, schema: &SessionSchema, rows: impl FnOnce(&mut TableWriter)) {
     let staging = Staging::open(out).unwrap();
-    let mut writer = SessionWriter::new(OutputFormat::Parquet, schema, staging.scratch(), 0).unwrap();
+    let table = session_table(schema);
+    let mut writer = TableWriter::new(&table, OutputFormat::Parquet, staging.scratch(), 0).unwrap();
     rows(&mut writer);
-    tables::assemble(vec![writer.finish().unwrap()], OutputFormat::Parquet, schema, &staging).unwrap();
+    tables::assemble(vec![writer.finish().unwrap()], OutputFormat::Parquet, &table, &staging).unwrap();
 }
 
 /// A session with what its names resolve to.
@@ -271,6 +272,7 @@ fn whole(log: &Log, workers: usize, runs: usize) -> Took {
             out: out.path().to_owned(),
             format: OutputFormat::Parquet,
             progress: ProgressMode::Silent,
+            events: false,
         };
         replay(&log.plan(workers), &options).unwrap().sessions
     };

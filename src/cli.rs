@@ -71,8 +71,9 @@ Examples:
   headwater replay shop.toml --gap 5m --out five  sessions with another gap
   headwater replay shop.toml --from 2024-05-01 --to 2024-06-01 --format csv
 
-Writes sessions.parquet (or .csv, .jsonl), counts.csv and dead_letters.jsonl. A run
-that fails does not touch the output of the run before it.
+Writes the tables sessions and counts (.parquet, or as --format says), with --events
+also session_events, and dead_letters.jsonl. A run that fails does not touch the output
+of the run before it.
 
 Exit codes: 0 fine, 1 the run failed, 2 wrong usage or configuration.")]
 pub struct Replay {
@@ -90,6 +91,10 @@ pub struct Replay {
     /// The time of the replay, which decides which sessions are over [default: the largest event time]
     #[arg(long, value_name = "TIME", value_parser = time, allow_negative_numbers = true)]
     pub now: Option<EventTime>,
+
+    /// Write every event with its session, as the table session_events: reads the files twice
+    #[arg(long)]
+    pub events: bool,
 
     /// Print the summary as one JSON object, and nothing else
     #[arg(long)]
@@ -121,7 +126,7 @@ pub struct Job {
     #[arg(long, value_name = "DURATION", value_parser = gap)]
     pub gap: Option<i64>,
 
-    /// Format of the sessions
+    /// Format of the tables
     #[arg(long, value_enum, default_value_t)]
     pub format: OutputFormat,
 }

@@ -92,8 +92,13 @@ pub fn generate(workload: &Workload, progress: ProgressMode) -> Result<Generated
 fn refuse_to_replace(workload: &Workload) -> Result<(), Error> {
     let names = [workload.events_file(), CONFIG_FILE, SESSIONS_FILE, EXPECTED_FILE];
     // Sessions of a replay in any format would go, as the oracle's are put in their place.
-    let names = names.into_iter().chain(OutputFormat::ALL.map(OutputFormat::sessions_file));
-    let taken = names.map(|name| workload.out.join(name)).find(|path| path.exists());
+    let sessions = OutputFormat::ALL.map(|format| format.file("sessions"));
+    let taken = names
+        .map(str::to_owned)
+        .into_iter()
+        .chain(sessions)
+        .map(|name| workload.out.join(name))
+        .find(|path| path.exists());
     match taken {
         Some(path) if !workload.force => Err(Error::usage(
             format!("{} is there already", path.display()),

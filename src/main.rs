@@ -123,6 +123,7 @@ fn run_replay(verb: &Replay) -> Result<String, Error> {
         out: job.out.clone().unwrap_or_else(|| plan.data_dir.clone()),
         format: job.format,
         progress: ProgressMode::detect(verb.json || verb.no_progress),
+        events: verb.events,
     };
     let summary = replay::replay(&plan, &options)?;
     match verb.json {

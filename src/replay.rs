@@ -1,20 +1,21 @@
 //! `headwater replay`: finite sources through the graph, and its views as files.
 
+pub mod events;
 pub mod resolve;
 pub mod summary;
 pub mod worker;
 
-use crate::collections::sessions::SessionSchema;
 use crate::error::Error;
 use crate::observe::memory;
 use crate::plan::{Plan, SourcePlan};
 use crate::replay::summary::{Summary, Unmatched};
 use crate::source::{self, Chunking, Chunks, Part, Source};
-use crate::tables::{self, DeadLetterSpool, OutputFormat, SessionPart, SessionWriter, Staging};
+use crate::tables::{self, DeadLetterSpool, OutputFormat, Staging, Table, TableWriter};
 use crate::text::nearest::nearest;
 use crate::text::progress::{Progress, ProgressMode};
 use dataflows::classify::Class;
 use dataflows::{DeadLetter, EventTime, Position, Reason, Rule, Sessionless};
+use events::{First, Index};
 use headwater_decode::interpret::Range;
 use resolve::Totals;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,8 @@ pub struct Options {
     pub out: PathBuf,
     pub format: OutputFormat,
     pub progress: ProgressMode,
+    /// Whether to write `session_events` too.
+    pub events: bool,
 }
 
 /// Reads all sources from beginning to end. The output folder changes only when all is complete.
@@ -42,21 +45,36 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     let staging = Staging::open(&options.out).map_err(Error::run("write the output"))?;
     let limits = plan.sources.iter().map(|source| source.events.limits.event_bytes);
     let chunking = Chunking { event_bytes: limits.max().unwrap_or_default(), ..Chunking::default() };
-    let chunks = Chunks::open(parts.clone(), chunking).map_err(Error::run("read the sources"))?;
+    let open = || Chunks::open(parts.clone(), chunking).map_err(Error::run("read the sources"));
+    if options.events {
+        refuse_pipes(&parts)?;
+    }
+    let chunks = open()?;
     let bytes = chunks.progress().bytes_total;
-    let schema = plan.session_schema();
-    let mut shares = run(plan, options, &schema, &staging, chunks)?;
+    let table = tables::session_table(&plan.session_schema());
+    let mut shares = run(plan, options, &table, &staging, chunks)?;
 
     let conflicts: Vec<_> = shares.iter_mut().flat_map(|share| std::mem::take(&mut share.tally.conflicts)).collect();
+    if options.events {
+        shares[0].tally.repeats.extend(&conflicts);
+    }
     recover(plan, &parts, chunking, conflicts, &mut shares[0].spool)?;
     let mut summary = summarize(plan, options, &shares);
     (summary.files, summary.bytes) = (parts.len() as u64, bytes);
     let counts = shares.iter().flat_map(|share| &share.counts).map(|(class, hour, events)| (&**class, *hour, *events));
-    tables::write_counts(counts, &staging).map_err(Error::run("write the output"))?;
+    tables::write_counts(counts, options.format, &staging).map_err(Error::run("write the output"))?;
+    let paths: Vec<_> = parts.iter().map(|part| part.path.to_string_lossy().into_owned()).collect();
+    if options.events {
+        let indexes = shares.iter_mut().filter_map(|share| share.index.take()).collect();
+        let repeats = shares.iter_mut().flat_map(|share| std::mem::take(&mut share.tally.repeats)).collect();
+        let first = First { indexes, repeats, events: summary.events };
+        let written = events::write(plan, (options.range, options.format), &open()?, &paths, &staging, first)?;
+        let table = events::event_table(plan);
+        tables::assemble(written, options.format, &table, &staging).map_err(Error::run("write the output"))?;
+    }
     let (sessions, spools) = shares.into_iter().map(|share| (share.sessions, share.spool)).unzip();
-    tables::assemble(sessions, options.format, &schema, &staging).map_err(Error::run("write the output"))?;
-    let paths: Vec<_> = parts.iter().map(|part| part.path.to_string_lossy()).collect();
-    let resolve = |at: Position| (plan.sources[at.source as usize].name.as_str(), &*paths[at.part as usize]);
+    tables::assemble(sessions, options.format, &table, &staging).map_err(Error::run("write the output"))?;
+    let resolve = |at: Position| (plan.sources[at.source as usize].name.as_str(), paths[at.part as usize].as_str());
     tables::merge(spools, &staging, resolve).map_err(Error::run("write the output"))?;
     let written = staging.commit().map_err(Error::run("write the output"))?;
     summary.out = written.iter().map(|path| path.to_string_lossy().into_owned()).collect();
@@ -82,15 +100,27 @@ pub fn parts_of(index: u16, source: &SourcePlan) -> Result<impl Iterator<Item = 
     Ok(paths.into_iter().map(move |path| Part { source: index, path, format }))
 }
 
+/// Refuses what cannot be read twice.
+fn refuse_pipes(parts: &[Part]) -> Result<(), Error> {
+    let is_file = |part: &&Part| std::fs::metadata(&part.path).is_ok_and(|metadata| metadata.is_file());
+    let once = |part: &Part| {
+        let message = format!("--events reads its sources twice, and {} can be read once", part.path.display());
+        Error::usage(message, "write it to a file first, or leave out --events")
+    };
+    parts.iter().find(|part| !is_file(part)).map_or(Ok(()), |part| Err(once(part)))
+}
+
 /// One worker's share of the outcome.
 struct Share {
+    /// With `--events`.
+    index: Option<Index>,
     tally: Tally,
     totals: Totals,
     /// Ends of the sessions that may be open.
     open: Vec<EventTime>,
     counts: Vec<(Class, Option<EventTime>, u64)>,
     sessionless: BTreeMap<Sessionless, u64>,
-    sessions: SessionPart,
+    sessions: tables::Part,
     spool: DeadLetterSpool,
 }
 
@@ -98,7 +128,8 @@ struct Share {
 struct Shared {
     plan: Arc<Plan>,
     options: Options,
-    schema: SessionSchema,
+    /// Of sessions.
+    table: Table,
     scratch: PathBuf,
     chunks: Chunks,
     progress: Progress,
@@ -197,14 +228,14 @@ fn recover(
 fn run(
     plan: &Arc<Plan>,
     options: &Options,
-    schema: &SessionSchema,
+    table: &Table,
     staging: &Staging,
     chunks: Chunks,
 ) -> Result<Vec<Share>, Error> {
     let shared = Arc::new(Shared {
         plan: Arc::clone(plan),
         options: options.clone(),
-        schema: schema.clone(),
+        table: table.clone(),
         scratch: staging.scratch().to_owned(),
         progress: Progress::start(chunks.progress().bytes_total, options.progress),
         chunks,
@@ -225,10 +256,11 @@ fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, 
     let mut observer = Watch { shared, spool: &mut spool };
     let (tally, mut views) = worker::run(worker, &shared.plan, shared.options.range, &shared.chunks, &mut observer)?;
     let mut sessions =
-        SessionWriter::new(shared.options.format, &shared.schema, &shared.scratch, index).map_err(failed)?;
+        TableWriter::new(&shared.table, shared.options.format, &shared.scratch, index).map_err(failed)?;
     let totals = resolve::write_sessions(&mut views, &mut sessions).map_err(failed)?;
     let open = resolve::ends(&mut views, shared.options.now.or(totals.last), shared.plan.sessions.gap);
     Ok(Share {
+        index: shared.options.events.then(|| Index::read(&mut views)),
         tally,
         totals,
         open,
@@ -262,5 +294,9 @@ impl Observer for Watch<'_> {
 
     fn stopped(&self) -> bool {
         self.shared.stopped.load(Ordering::Relaxed)
+    }
+
+    fn wants_repeats(&self) -> bool {
+        self.shared.options.events
     }
 }

@@ -1,13 +1,13 @@
-//! The files of a replay: the tables `sessions` and `counts`, and the dead letters.
+//! The files of a replay: its tables, and the dead letters.
 //!
 //! ```text
-//! worker 0 ── SessionWriter ── part ─┐
-//! worker 1 ── SessionWriter ── part ─┼─ assemble ── sessions.parquet ─┐
-//! worker n ── SessionWriter ── part ─┘  write_counts ── counts.csv ───┼─ Staging::commit ── output folder
-//!         n × DeadLetterSpool ─────── merge ── dead_letters.jsonl ────┘
+//! worker 0 ── TableWriter ── part ─┐
+//! worker 1 ── TableWriter ── part ─┼─ assemble ── sessions.parquet ──┐
+//! worker n ── TableWriter ── part ─┘   …       counts, session_events ┼─ Staging::commit ── output folder
+//!         n × DeadLetterSpool ────── merge ────── dead_letters.jsonl ─┘
 //! ```
 //!
-//! Workers write at the same time, each its own part of the sessions: a contiguous range of user keys, in order. Put
+//! Workers write at the same time, each its own part of a table: a contiguous range of user keys, in order. Put
 //! together in worker order, the rows and their order do not depend on the number of workers.
 
 mod counts;
@@ -15,18 +15,20 @@ mod csv;
 mod dead_letters;
 mod jsonl;
 mod parquet;
+mod sessions;
 mod staging;
 mod text;
 
-pub use counts::{COUNTS_COLUMNS, COUNTS_FILE, write_counts};
+pub use counts::{counts_table, write_counts};
 pub use dead_letters::{DEAD_LETTERS_FILE, DeadLetterSpool, merge};
+pub use sessions::{session_table, session_values};
 pub use staging::Staging;
 
-use crate::collections::sessions::{SessionRow, SessionSchema};
+use crate::collections::{Column, Value};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// File format of the table `sessions`.
+/// File format of the tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum OutputFormat {
     #[default]
@@ -38,22 +40,33 @@ pub enum OutputFormat {
 impl OutputFormat {
     pub const ALL: [OutputFormat; 3] = [OutputFormat::Parquet, OutputFormat::Csv, OutputFormat::Jsonl];
 
-    /// Name of the sessions' file in the output folder.
-    pub fn sessions_file(self) -> &'static str {
-        match self {
-            OutputFormat::Parquet => "sessions.parquet",
-            OutputFormat::Csv => "sessions.csv",
-            OutputFormat::Jsonl => "sessions.jsonl",
-        }
+    /// Name of the file of a table in the output folder.
+    pub fn file(self, table: &str) -> String {
+        let extension = match self {
+            OutputFormat::Parquet => "parquet",
+            OutputFormat::Csv => "csv",
+            OutputFormat::Jsonl => "jsonl",
+        };
+        format!("{table}.{extension}")
     }
 }
 
-/// Writes one worker's share of `sessions` to a part file, encoded as it comes.
-pub struct SessionWriter {
+/// The names of all tables that a replay may write.
+pub const TABLES: [&str; 3] = ["sessions", "counts", "session_events"];
+
+/// The columns of one table.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// One of [`TABLES`].
+    pub name: &'static str,
+    pub columns: Vec<Column>,
+}
+
+/// Writes one worker's share of a table to a part file, encoded as it comes.
+pub struct TableWriter {
     worker: usize,
     path: PathBuf,
-    sums: usize,
-    carried: usize,
+    columns: usize,
     encoder: Encoder,
 }
 
@@ -62,50 +75,51 @@ enum Encoder {
     Text(text::Writer),
 }
 
-impl SessionWriter {
-    /// `folder` is [`Staging::scratch`]; `worker` is unique among the writers into it.
-    pub fn new(
-        format: OutputFormat,
-        schema: &SessionSchema,
-        folder: &Path,
-        worker: usize,
-    ) -> Result<SessionWriter, Error> {
-        let path = folder.join(format!("sessions-{worker}"));
+impl TableWriter {
+    /// `folder` is [`Staging::scratch`]; `worker` is unique among the writers of the table.
+    pub fn new(table: &Table, format: OutputFormat, folder: &Path, worker: usize) -> Result<TableWriter, Error> {
+        let path = folder.join(format!("{}-{worker}", table.name));
         let failed = |source| Error::new("create", &path, source);
         let file = scratch_file(&path).map_err(failed)?;
+        let columns = &table.columns;
         let encoder = match format {
             OutputFormat::Parquet => {
-                Encoder::Parquet(Box::new(parquet::Writer::new(schema, file).map_err(|error| failed(error.into()))?))
+                Encoder::Parquet(Box::new(parquet::Writer::new(columns, file).map_err(|error| failed(error.into()))?))
             }
             OutputFormat::Csv => Encoder::Text(text::Writer::new(file, text::Row::Csv)),
-            OutputFormat::Jsonl => Encoder::Text(text::Writer::new(file, text::Row::Jsonl(jsonl::Keys::new(schema)))),
+            OutputFormat::Jsonl => Encoder::Text(text::Writer::new(file, text::Row::Jsonl(jsonl::Keys::new(columns)))),
         };
-        Ok(SessionWriter { worker, path, sums: schema.sums.len(), carried: schema.carried.len(), encoder })
+        Ok(TableWriter { worker, path, columns: columns.len(), encoder })
     }
 
-    /// Rows come in the order in which they are to be read. Panics if `row` has another number of sums or carried
-    /// fields than the schema.
-    pub fn write(&mut self, row: &SessionRow) -> Result<(), Error> {
-        assert_eq!((row.sums.len(), row.carried.len()), (self.sums, self.carried), "row and schema differ");
+    /// Takes the values of a row, in the order of the columns. Rows come in the order in which they are to be read.
+    ///
+    /// # Panics
+    /// If there are more or fewer values than columns.
+    pub fn write<'v>(&mut self, row: impl Iterator<Item = Value<'v>>) -> Result<(), Error> {
+        let mut values = 0;
+        let row = row.inspect(|_| values += 1);
         match &mut self.encoder {
             Encoder::Parquet(writer) => writer.write(row).map_err(io::Error::from),
             Encoder::Text(writer) => writer.write(row),
         }
-        .map_err(|source| Error::new("write", &self.path, source))
+        .map_err(|source| Error::new("write", &self.path, source))?;
+        assert_eq!(values, self.columns, "row and table differ");
+        Ok(())
     }
 
-    pub fn finish(self) -> Result<SessionPart, Error> {
+    pub fn finish(self) -> Result<Part, Error> {
         let failed = |source| Error::new("write", &self.path, source);
         let content = match self.encoder {
             Encoder::Parquet(writer) => Content::Parquet(writer.finish().map_err(|error| failed(error.into()))?),
             Encoder::Text(writer) => Content::Text(writer.finish().map_err(failed)?),
         };
-        Ok(SessionPart { worker: self.worker, content })
+        Ok(Part { worker: self.worker, content })
     }
 }
 
-/// The output of one worker: on disk, ready to be joined with the others'.
-pub struct SessionPart {
+/// What one worker wrote of a table: on disk, ready to be joined with the parts of the others.
+pub struct Part {
     worker: usize,
     content: Content,
 }
@@ -115,16 +129,11 @@ enum Content {
     Text(std::fs::File),
 }
 
-/// Puts `parts`, all written with this format and schema, together in worker order.
-pub fn assemble(
-    mut parts: Vec<SessionPart>,
-    format: OutputFormat,
-    schema: &SessionSchema,
-    staging: &Staging,
-) -> Result<(), Error> {
+/// Puts `parts`, all written with this format and table, together in worker order.
+pub fn assemble(mut parts: Vec<Part>, format: OutputFormat, table: &Table, staging: &Staging) -> Result<(), Error> {
     parts.sort_by_key(|part| part.worker);
-    let name = format.sessions_file();
-    let file = staging.create(name)?;
+    let name = format.file(table.name);
+    let file = staging.create(&name)?;
     let (mut row_groups, mut texts) = (Vec::new(), Vec::new());
     for part in parts {
         match part.content {
@@ -133,11 +142,11 @@ pub fn assemble(
         }
     }
     match format {
-        OutputFormat::Parquet => parquet::assemble(row_groups, schema, file).map_err(io::Error::from),
-        OutputFormat::Csv => csv::header(schema).and_then(|header| text::assemble(&header, texts, file)),
+        OutputFormat::Parquet => parquet::assemble(row_groups, &table.columns, file).map_err(io::Error::from),
+        OutputFormat::Csv => text::assemble(&csv::header(&table.columns), texts, file),
         OutputFormat::Jsonl => text::assemble(&[], texts, file),
     }
-    .map_err(|source| Error::new("write", &staging.target(name), source))
+    .map_err(|source| Error::new("write", &staging.target(&name), source))
 }
 
 /// An output that could not be made. Nothing of the output folder has changed, unless the message says otherwise.
@@ -150,7 +159,7 @@ pub struct Error {
 }
 
 impl Error {
-    fn new(doing: &'static str, path: &Path, source: io::Error) -> Error {
+    pub(crate) fn new(doing: &'static str, path: &Path, source: io::Error) -> Error {
         Error { doing, path: path.to_owned(), source }
     }
 }

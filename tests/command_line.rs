@@ -4,6 +4,7 @@
 
 mod dead_letters;
 mod duplicates;
+mod events;
 mod explain;
 mod fit;
 mod help;

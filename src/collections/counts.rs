@@ -9,7 +9,7 @@ pub(super) const DEFINITION: Definition = Definition {
     key: &["class", "hour"],
     lookup: &["class"],
     columns: |_| {
-        let columns = [("class", Kind::Text), ("hour", Kind::Text), ("events", Kind::Integer)];
+        let columns = [("class", Kind::Text), ("hour", Kind::Time), ("events", Kind::Integer)];
         Column::nullable(Column::plain(columns), &["hour"])
     },
     decode,

@@ -117,7 +117,7 @@ impl Names for Columns<'_> {
     fn find(&mut self, name: &Name) -> Result<Found<Field>, String> {
         let Columns(schema) = self;
         let kind = |column: usize| match schema.columns[column].kind {
-            super::Kind::Text => Kind::Text,
+            super::Kind::Text | super::Kind::Time => Kind::Text,
             super::Kind::Integer | super::Kind::Decimal => Kind::Number,
             super::Kind::Classes => Kind::Classes,
         };

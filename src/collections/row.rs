@@ -68,11 +68,11 @@ impl<'b> Value<'b> {
     }
 
     /// Counts are of events, one by one: none comes near the limit of 2^63.
-    pub(super) fn count(count: u64) -> Value<'b> {
+    pub(crate) fn count(count: u64) -> Value<'b> {
         Value::Integer(bounded(count))
     }
 
-    pub(super) fn or_null<T>(value: Option<T>, some: impl FnOnce(T) -> Value<'b>) -> Value<'b> {
+    pub(crate) fn or_null<T>(value: Option<T>, some: impl FnOnce(T) -> Value<'b>) -> Value<'b> {
         value.map_or(Value::Null, some)
     }
 

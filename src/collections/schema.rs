@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Text,
+    /// A text: RFC 3339, in UTC. A table that has a type for it, such as Parquet, keeps an instant.
+    Time,
     Integer,
     /// An exact number with at most six digits after the point.
     Decimal,
@@ -18,7 +20,7 @@ pub enum Kind {
 impl Kind {
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Text => "string",
+            Kind::Text | Kind::Time => "string",
             Kind::Integer => "integer",
             Kind::Decimal => "decimal",
             Kind::Classes => "object",

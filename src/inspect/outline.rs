@@ -4,13 +4,12 @@
 mod render;
 mod rules;
 
-use crate::collections::sessions;
 use crate::error::Error;
 use crate::plan::{Plan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan};
 use crate::replay;
 use crate::run;
 use crate::source::{self, SourceError};
-use crate::tables::{COUNTS_COLUMNS, COUNTS_FILE, DEAD_LETTERS_FILE, OutputFormat};
+use crate::tables::{DEAD_LETTERS_FILE, OutputFormat, Table, counts_table, session_table};
 use crate::text::plural;
 use dataflows::classify::Definitions;
 use dataflows::rules::UNCLASSIFIED;
@@ -355,18 +354,17 @@ fn counted(count: usize, noun: &str) -> String {
 
 fn outputs(plan: &Plan, out: Option<&std::path::Path>, format: OutputFormat) -> Vec<OutputOutline> {
     let folder = out.unwrap_or(&plan.data_dir);
-    let columns = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let output = |name: &str, columns| {
         let path = folder.join(name);
         OutputOutline { path: path.display().to_string(), columns, exists: path.exists() }
     };
+    let table =
+        |table: Table| output(&format.file(table.name), table.columns.into_iter().map(|column| column.name).collect());
+    let dead_letters = ["source", "path", "offset", "reason", "message", "length", "payload"].map(str::to_owned);
     vec![
-        output(COUNTS_FILE, columns(&COUNTS_COLUMNS)),
-        output(DEAD_LETTERS_FILE, columns(&["source", "path", "offset", "reason", "message", "length", "payload"])),
-        output(
-            format.sessions_file(),
-            sessions::columns(&plan.session_schema()).into_iter().map(|column| column.name).collect(),
-        ),
+        table(counts_table()),
+        output(DEAD_LETTERS_FILE, dead_letters.to_vec()),
+        table(session_table(&plan.session_schema())),
     ]
 }
 

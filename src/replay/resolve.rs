@@ -1,7 +1,7 @@
 //! The views of one worker, resolved: signatures become classes, user keys become names.
 
 use crate::collections::classes::{Classes, Scratch};
-use crate::tables::{self, SessionWriter};
+use crate::tables::{self, TableWriter, session_values};
 use dataflows::classify::Class;
 use dataflows::engine::Views;
 use dataflows::{EventTime, Sessionless, UserKey};
@@ -18,7 +18,7 @@ pub struct Totals {
 }
 
 /// Writes the sessions in the order of user key and time.
-pub fn write_sessions(views: &mut Views, writer: &mut SessionWriter) -> Result<Totals, tables::Error> {
+pub fn write_sessions(views: &mut Views, writer: &mut TableWriter) -> Result<Totals, tables::Error> {
     let classes = Classes::read(views);
     let mut names = Vec::new();
     views.names(&mut |user, name| names.push((user, Arc::clone(name))));
@@ -37,7 +37,7 @@ pub fn write_sessions(views: &mut Views, writer: &mut SessionWriter) -> Result<T
         // Readers send the name of a user in the tick of the user's first event, or before.
         let name = name.map_or("", |(_, name)| name);
         if outcome.is_ok() {
-            outcome = scratch.row(user, name, session, &classes, |row| writer.write(row));
+            outcome = scratch.row(user, name, session, &classes, |row| writer.write(session_values(row)));
         }
     });
     outcome.map(|()| totals)

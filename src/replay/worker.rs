@@ -33,6 +33,9 @@ pub struct Tally {
     definitions: Definitions,
     pub duplicates: u64,
     pub duplicates_unchecked: u64,
+    /// The positions of duplicates, if [`Observer::wants_repeats`].
+    pub repeats: Vec<Position>,
+    keeps_repeats: bool,
     /// Records that another one with the same identity and another payload came before.
     pub conflicts: Vec<Position>,
 }
@@ -44,6 +47,10 @@ pub trait Observer {
     fn decoded(&mut self, events: u64);
     /// Returns whether another worker has failed, so that going on is in vain.
     fn stopped(&self) -> bool;
+    /// Returns whether the positions of duplicates are to be kept.
+    fn wants_repeats(&self) -> bool {
+        false
+    }
 }
 
 /// Runs the graph over the whole source. After an error the inputs are closed, so that no other worker waits.
@@ -60,7 +67,7 @@ pub fn run(
     if worker.index() == 0 {
         batch.input.rules.clone_from(&plan.rules);
     }
-    let mut tally = Tally::of(plan);
+    let mut tally = Tally { keeps_repeats: observer.wants_repeats(), ..Tally::of(plan) };
     let driven = drive(worker, &mut engine, &mut decoder, &mut batch, &mut tally, source, observer);
     let (views, verdicts) = engine.close(worker);
     tally.add(verdicts);
@@ -135,7 +142,10 @@ impl Tally {
     fn add(&mut self, verdicts: Vec<Verdict>) {
         for verdict in verdicts {
             match verdict {
-                Verdict::Duplicate(_) => self.duplicates += 1,
+                Verdict::Duplicate(position) => {
+                    self.duplicates += 1;
+                    self.repeats.extend(self.keeps_repeats.then_some(position));
+                }
                 Verdict::NotChecked(_) => self.duplicates_unchecked += 1,
                 Verdict::Conflict(position) => self.conflicts.push(position),
             }

@@ -1,22 +1,21 @@
 //! Comma-separated values after RFC 4180, except that lines end in a bare line feed. An absent value is an empty field.
 
-use crate::collections::Value;
-use crate::collections::sessions::{SessionRow, SessionSchema, columns};
+use crate::collections::{Column, Value};
 use std::io::{self, Write};
 
-/// Returns the first line of `sessions.csv`.
-pub(super) fn header(schema: &SessionSchema) -> io::Result<Vec<u8>> {
+/// Returns the first line of a table.
+pub(super) fn header(columns: &[Column]) -> Vec<u8> {
     let mut out = Vec::new();
-    for (index, column) in columns(schema).iter().enumerate() {
+    for (index, column) in columns.iter().enumerate() {
         separate(index, &mut out);
         field(&column.name, &mut out);
     }
     out.push(b'\n');
-    Ok(out)
+    out
 }
 
-pub(super) fn row(row: &SessionRow, out: &mut Vec<u8>) -> io::Result<()> {
-    for (index, value) in row.values().enumerate() {
+pub(super) fn row<'v>(row: impl Iterator<Item = Value<'v>>, out: &mut Vec<u8>) -> io::Result<()> {
+    for (index, value) in row.enumerate() {
         separate(index, out);
         match &value {
             Value::Null | Value::Absent => {}
@@ -43,7 +42,7 @@ fn separate(index: usize, out: &mut Vec<u8>) {
 }
 
 /// Quoted only where it must be.
-pub(super) fn field(text: &str, out: &mut Vec<u8>) {
+fn field(text: &str, out: &mut Vec<u8>) {
     if memchr::memchr3(b',', b'"', b'\n', text.as_bytes()).is_some() || text.contains('\r') {
         quoted(text.as_bytes(), out);
     } else {

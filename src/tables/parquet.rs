@@ -1,12 +1,14 @@
 //! Apache Parquet. Each worker encodes its row groups itself, into a part file. The parts are joined by copying encoded
 //! column chunks. For each worker, memory holds one batch of rows as arrays and one row group as encoded pages.
 
-use crate::collections::sessions::{SessionRow, SessionSchema, columns};
 use crate::collections::{Column, Kind, Storage, Value, bounded};
 use arrow_array::ArrayRef;
-use arrow_array::builder::{ArrayBuilder, Decimal128Builder, Int64Builder, MapBuilder, MapFieldNames, StringBuilder};
+use arrow_array::builder::{
+    ArrayBuilder, Decimal128Builder, Int64Builder, MapBuilder, MapFieldNames, StringBuilder,
+    TimestampMicrosecondBuilder,
+};
 use arrow_array::types::{Decimal128Type, DecimalType};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -49,10 +51,9 @@ pub(super) struct Part {
 }
 
 impl Writer {
-    pub(super) fn new(schema: &SessionSchema, file: File) -> Result<Writer> {
-        let columns = columns(schema);
-        let arrow = arrow_schema(&columns);
-        let part = file_writer(&columns, &arrow, file)?;
+    pub(super) fn new(columns: &[Column], file: File) -> Result<Writer> {
+        let arrow = arrow_schema(columns);
+        let part = file_writer(columns, &arrow, file)?;
         Ok(Writer {
             factory: ArrowRowGroupWriterFactory::new(&part, arrow.clone()),
             part,
@@ -65,8 +66,9 @@ impl Writer {
         })
     }
 
-    pub(super) fn write(&mut self, row: &SessionRow) -> Result<()> {
-        for (builder, value) in self.builders.iter_mut().zip(row.values()) {
+    pub(super) fn write<'v>(&mut self, row: impl Iterator<Item = Value<'v>>) -> Result<()> {
+        // The row first: one that is too long gives its next value, and is noticed.
+        for (value, builder) in row.zip(&mut self.builders) {
             builder.push(&value)?;
         }
         self.batch_rows += 1;
@@ -125,9 +127,8 @@ impl Writer {
 }
 
 /// Writes the row groups of all `parts`, in their order, as one file.
-pub(super) fn assemble(parts: Vec<Part>, schema: &SessionSchema, file: File) -> Result<()> {
-    let columns = columns(schema);
-    let mut writer = file_writer(&columns, &arrow_schema(&columns), file)?;
+pub(super) fn assemble(parts: Vec<Part>, columns: &[Column], file: File) -> Result<()> {
+    let mut writer = file_writer(columns, &arrow_schema(columns), file)?;
     for part in parts {
         for chunks in part.groups {
             let mut group = writer.next_row_group()?;
@@ -164,7 +165,7 @@ fn properties(columns: &[Column]) -> Result<WriterProperties> {
                 .set_column_bloom_filter_fpp(path.clone(), 0.01)
                 .set_column_bloom_filter_max_ndv(path, ROW_GROUP as u64),
             (Kind::Text, Storage::Category { .. }) => properties.set_column_dictionary_enabled(path, true),
-            (Kind::Integer, _) => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            (Kind::Integer | Kind::Time, _) => properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
             (Kind::Classes, _) => {
                 let leaf = |name: &str| ColumnPath::new(vec![column.name.clone(), ENTRIES.to_owned(), name.to_owned()]);
                 properties
@@ -183,19 +184,25 @@ const VALUE: &str = "value";
 
 fn arrow_schema(columns: &[Column]) -> SchemaRef {
     let field = |column: &Column| {
-        let (data_type, nullable) = match column.kind {
-            Kind::Text => (DataType::Utf8, column.storage == Storage::Category { nullable: true }),
-            Kind::Integer => (DataType::Int64, false),
-            Kind::Decimal => (DataType::Decimal128(PRECISION, SCALE), true),
+        let data_type = match column.kind {
+            Kind::Text => DataType::Utf8,
+            Kind::Integer => DataType::Int64,
+            Kind::Time => timestamp(),
+            Kind::Decimal => DataType::Decimal128(PRECISION, SCALE),
             Kind::Classes => {
                 let entry = [Field::new(KEY, DataType::Utf8, false), Field::new(VALUE, DataType::Int64, false)];
                 let entries = Field::new(ENTRIES, DataType::Struct(entry.into_iter().collect()), false);
-                (DataType::Map(Arc::new(entries), false), false)
+                DataType::Map(Arc::new(entries), false)
             }
         };
-        Field::new(&column.name, data_type, nullable)
+        Field::new(&column.name, data_type, column.nullable)
     };
     Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+}
+
+/// An instant, to which readers give a time zone for show.
+fn timestamp() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
 /// Gathers one column of a batch.
@@ -203,6 +210,7 @@ fn arrow_schema(columns: &[Column]) -> SchemaRef {
 enum ColumnBuilder {
     Text(StringBuilder),
     Integer(Int64Builder),
+    Time(TimestampMicrosecondBuilder),
     Decimal(Decimal128Builder),
     Classes(Box<MapBuilder<StringBuilder, Int64Builder>>),
 }
@@ -212,6 +220,7 @@ impl ColumnBuilder {
         match kind {
             Kind::Text => ColumnBuilder::Text(StringBuilder::new()),
             Kind::Integer => ColumnBuilder::Integer(Int64Builder::new()),
+            Kind::Time => ColumnBuilder::Time(TimestampMicrosecondBuilder::new().with_data_type(timestamp())),
             Kind::Decimal => {
                 let data_type = DataType::Decimal128(PRECISION, SCALE);
                 ColumnBuilder::Decimal(Decimal128Builder::new().with_data_type(data_type))
@@ -234,6 +243,9 @@ impl ColumnBuilder {
                 builder.append_value("");
             }
             (ColumnBuilder::Integer(builder), Value::Integer(number)) => builder.append_value(*number),
+            (ColumnBuilder::Integer(builder), Value::Null) => builder.append_null(),
+            (ColumnBuilder::Time(builder), Value::Time(time)) => builder.append_value(time.micros()),
+            (ColumnBuilder::Time(builder), Value::Null) => builder.append_null(),
             (ColumnBuilder::Decimal(builder), Value::Null) => builder.append_null(),
             (ColumnBuilder::Decimal(builder), Value::Decimal(decimal)) => {
                 Decimal128Type::validate_decimal_precision(decimal.millionths(), PRECISION, SCALE)?;
@@ -256,6 +268,7 @@ impl ColumnBuilder {
         match self {
             ColumnBuilder::Text(builder) => ArrayBuilder::finish(builder),
             ColumnBuilder::Integer(builder) => ArrayBuilder::finish(builder),
+            ColumnBuilder::Time(builder) => ArrayBuilder::finish(builder),
             ColumnBuilder::Decimal(builder) => ArrayBuilder::finish(builder),
             ColumnBuilder::Classes(builder) => ArrayBuilder::finish(&mut **builder),
         }

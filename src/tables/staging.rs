@@ -13,7 +13,7 @@
 //! next run that opens the same output folder completes it. That run also removes the files of ended processes. The
 //! kernel releases the lock of an ended process. On a file system without locks, no process counts as ended.
 
-use super::{Error, OutputFormat};
+use super::{Error, OutputFormat, TABLES};
 use headwater_log::durable::sync_folder;
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -21,6 +21,10 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 const PREFIX: &str = ".headwater-staging-";
+
+/// Among the finished files: the names of those in the output folder that they make obsolete, one on each line. They are
+/// chosen before the commit, as later some of the finished files may have been moved already.
+const OBSOLETE: &str = ".obsolete";
 
 /// The outputs of one run while they are being made. Dropping it without [`Staging::commit`] removes them.
 pub struct Staging {
@@ -73,10 +77,13 @@ impl Staging {
         self.out.join(name)
     }
 
-    /// Moves every created file into place, over those of an earlier run, and removes an earlier run's sessions in
-    /// another format. Gives the paths in alphabetical order.
+    /// Moves every created file into place, over those of an earlier run, and removes the other tables of an earlier
+    /// run. Gives the paths in alphabetical order.
     pub fn commit(self) -> Result<Vec<PathBuf>, Error> {
         let _alone = lock_folder(&self.out);
+        let obsolete = obsolete(&file_names(&self.tables)?);
+        let path = self.tables.join(OBSOLETE);
+        fs::write(&path, obsolete.join("\n")).map_err(|source| Error::new("write", &path, source))?;
         let targets = self.sync_tables()?;
         let ready = self.folder.path().join("ready");
         fs::rename(&self.tables, &ready)
@@ -101,11 +108,24 @@ impl Staging {
             if target.is_dir() {
                 return Err(Error::new("replace", &target, io::ErrorKind::IsADirectory.into()));
             }
-            targets.push(target);
+            if name != OBSOLETE {
+                targets.push(target);
+            }
         }
         sync_folder(&self.tables).map_err(|source| Error::new("write to disk", &self.tables, source))?;
         Ok(targets)
     }
+}
+
+/// Returns the files of an earlier run that would contradict these: the same table in another format, and the events of
+/// other sessions.
+fn obsolete(names: &[std::ffi::OsString]) -> Vec<String> {
+    let written = |file: &String| names.iter().any(|name| name == file.as_str());
+    let files = |table: &str| OutputFormat::ALL.map(|format| format.file(table));
+    let sessions = files("sessions").iter().any(written);
+    let tables =
+        TABLES.iter().filter(|table| sessions && **table == "session_events" || files(table).iter().any(written));
+    tables.flat_map(|table| files(table)).filter(|file| !written(file)).collect()
 }
 
 /// Completes the commits of dead processes, and removes what they left.
@@ -136,17 +156,18 @@ fn recover(out: &Path) -> Result<(), Error> {
 /// Safe to repeat after it was cut off anywhere.
 fn move_into_place(ready: &Path, out: &Path) -> Result<(), Error> {
     let names = file_names(ready)?;
-    let is_ready = |format: &OutputFormat| names.iter().any(|name| name == format.sessions_file());
-    if OutputFormat::ALL.iter().any(is_ready) {
-        // They would contradict the new tables.
-        for other in OutputFormat::ALL.iter().filter(|format| !is_ready(format)) {
-            let path = out.join(other.sessions_file());
-            if fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_dir()) {
-                fs::remove_file(&path).map_err(|source| Error::new(UNFINISHED, &path, source))?;
-            }
+    let obsolete = match fs::read_to_string(ready.join(OBSOLETE)) {
+        Ok(names) => names,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(source) => return Err(Error::new(UNFINISHED, &ready.join(OBSOLETE), source)),
+    };
+    for name in obsolete.lines() {
+        let path = out.join(name);
+        if fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_dir()) {
+            fs::remove_file(&path).map_err(|source| Error::new(UNFINISHED, &path, source))?;
         }
     }
-    for name in names {
+    for name in names.into_iter().filter(|name| name != OBSOLETE) {
         let target = out.join(&name);
         fs::rename(ready.join(&name), &target).map_err(|source| Error::new(UNFINISHED, &target, source))?;
     }
@@ -208,6 +229,12 @@ mod tests {
         assert_eq!(written, [out.join("counts.csv"), out.join("sessions.parquet")]);
         assert_eq!(names(&out), ["counts.csv", "sessions.parquet", "sessions.txt"]);
         assert_eq!([read(&out, "counts.csv"), read(&out, "sessions.parquet")], ["new", "new"]);
+        run(&out, &[("sessions.csv", "newer"), ("counts.jsonl", "newer"), ("session_events.csv", "newer")])
+            .commit()
+            .unwrap();
+        assert_eq!(names(&out), ["counts.jsonl", "session_events.csv", "sessions.csv", "sessions.txt"]);
+        run(&out, &[("sessions.csv", "newest")]).commit().unwrap();
+        assert_eq!(names(&out), ["counts.jsonl", "sessions.csv", "sessions.txt"]);
     }
 
     #[test]
@@ -256,6 +283,7 @@ mod tests {
         let out = tempfile::tempdir().unwrap();
         run(out.path(), &[("sessions.csv", "old"), ("counts.csv", "old")]).commit().unwrap();
         let dead = kill(run(out.path(), &[("sessions.jsonl", "new"), ("counts.csv", "new")]));
+        fs::write(dead.join("tables").join(OBSOLETE), "sessions.csv\ncounts.parquet").unwrap();
         fs::rename(dead.join("tables"), dead.join("ready")).unwrap();
         fs::rename(dead.join("ready/counts.csv"), out.path().join("counts.csv")).unwrap();
         drop(run(out.path(), &[]));

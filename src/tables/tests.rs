@@ -1,10 +1,10 @@
 use super::*;
-use crate::collections::sessions::columns;
+use crate::collections::sessions::{SessionRow, SessionSchema};
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ::parquet::basic::{ConvertedType, LogicalType};
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Decimal128Type, Int64Type};
+use arrow_array::types::{Decimal128Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
 use dataflows::{DeadLetter, Position, Reason, UserKey};
 use dataflows::{Decimal, EventTime, Measure, SessionId};
@@ -30,10 +30,10 @@ impl Owned {
         SessionId::of(UserKey::of(&self.user), self.start)
     }
 
-    fn write(&self, writer: &mut SessionWriter) -> Result<(), Error> {
+    fn write(&self, writer: &mut TableWriter) -> Result<(), Error> {
         let classes: Vec<_> = self.classes.iter().map(|(class, events)| (class.as_str(), *events)).collect();
         let carried: Vec<_> = self.carried.iter().map(|(entry, exit)| (entry.as_deref(), exit.as_deref())).collect();
-        writer.write(&SessionRow {
+        writer.write(session_values(&SessionRow {
             key: UserKey::of(&self.user),
             user: &self.user,
             start: self.start,
@@ -44,7 +44,7 @@ impl Owned {
             last_class: &self.ends.1,
             sums: &self.sums,
             carried: &carried,
-        })
+        }))
     }
 }
 
@@ -73,22 +73,23 @@ fn session(user: &str, start: i64, millionths: i128, numbers: u64, button: Optio
 fn write(rows: &[Owned], schema: &SessionSchema, format: OutputFormat, workers: usize) -> tempfile::TempDir {
     let out = tempfile::tempdir().unwrap();
     let staging = Staging::open(out.path()).unwrap();
+    let table = session_table(schema);
     let mut parts = Vec::new();
     for (worker, rows) in (0..workers).map(|w| (w, &rows[rows.len() * w / workers..rows.len() * (w + 1) / workers])) {
-        let mut writer = SessionWriter::new(format, schema, staging.scratch(), worker).unwrap();
+        let mut writer = TableWriter::new(&table, format, staging.scratch(), worker).unwrap();
         rows.iter().for_each(|row| row.write(&mut writer).unwrap());
         parts.push(writer.finish().unwrap());
     }
     // Workers end in any order.
     parts.reverse();
-    assemble(parts, format, schema, &staging).unwrap();
-    assert_eq!(staging.commit().unwrap(), [out.path().join(format.sessions_file())]);
+    assemble(parts, format, &table, &staging).unwrap();
+    assert_eq!(staging.commit().unwrap(), [out.path().join(format.file("sessions"))]);
     out
 }
 
 fn text(rows: &[Owned], format: OutputFormat, workers: usize) -> String {
     let out = write(rows, &schema(), format, workers);
-    fs::read_to_string(out.path().join(format.sessions_file())).unwrap()
+    fs::read_to_string(out.path().join(format.file("sessions"))).unwrap()
 }
 
 #[test]
@@ -97,10 +98,10 @@ fn csv_quotes_what_it_must() {
     let ids = rows.each_ref().map(Owned::id);
     let object = r#""{""buy"":1,""look, \""twice\"""":2}","look, ""twice""",buy"#;
     let expected = format!(
-        "session_id,user,start_us,end_us,duration_us,events,classes,first_class,last_class,\
+        "session_id,user,start,end,start_us,end_us,duration_us,events,classes,first_class,last_class,\
          revenue,revenue_not_numbers,entry_button.kind,exit_button.kind\n\
-         {},ann,0,7,7,3,{object},12.5,1,\"a,b\r\nc\",\n\
-         {},,-5,2,7,3,{object},,1,,\n",
+         {},ann,1970-01-01T00:00:00Z,1970-01-01T00:00:00.000007Z,0,7,7,3,{object},12.5,1,\"a,b\r\nc\",\n\
+         {},,1969-12-31T23:59:59.999995Z,1970-01-01T00:00:00.000002Z,-5,2,7,3,{object},,1,,\n",
         ids[0], ids[1]
     );
     for workers in 1..=3 {
@@ -115,10 +116,10 @@ fn jsonl_is_exact() {
     let middle =
         r#""events":3,"classes":{"buy":1,"look, \"twice\"":2},"first_class":"look, \"twice\"","last_class":"buy""#;
     let expected = format!(
-        "{{\"session_id\":\"{}\",\"user\":\"añn\\n\\u0001\",\"start_us\":0,\"end_us\":7,\"duration_us\":7,{middle},\
+        "{{\"session_id\":\"{}\",\"user\":\"añn\\n\\u0001\",\"start\":\"1970-01-01T00:00:00Z\",\"end\":\"1970-01-01T00:00:00.000007Z\",\"start_us\":0,\"end_us\":7,\"duration_us\":7,{middle},\
          \"revenue\":-170141183460469231731687303715884.105728,\"revenue_not_numbers\":1,\
          \"entry_button.kind\":\"Ω\",\"exit_button.kind\":null}}\n\
-         {{\"session_id\":\"{}\",\"user\":\"bob\",\"start_us\":-5,\"end_us\":2,\"duration_us\":7,{middle},\
+         {{\"session_id\":\"{}\",\"user\":\"bob\",\"start\":\"1969-12-31T23:59:59.999995Z\",\"end\":\"1970-01-01T00:00:00.000002Z\",\"start_us\":-5,\"end_us\":2,\"duration_us\":7,{middle},\
          \"revenue\":null,\"revenue_not_numbers\":1,\"entry_button.kind\":null,\"exit_button.kind\":null}}\n",
         ids[0], ids[1]
     );
@@ -130,7 +131,7 @@ fn jsonl_is_exact() {
 #[test]
 fn column_names_tell_of_clashes() {
     let schema = SessionSchema { sums: vec!["events".into()], carried: vec![] };
-    let names: Vec<_> = columns(&schema).into_iter().map(|column| column.name).collect();
+    let names: Vec<_> = session_table(&schema).columns.into_iter().map(|column| column.name).collect();
     assert_eq!(names.iter().filter(|name| *name == "events").count(), 2);
 }
 
@@ -152,31 +153,36 @@ fn read_parquet(out: &Path) -> Vec<(String, Owned)> {
         let integer = |column: usize, row: usize| batch.column(column).as_primitive::<Int64Type>().value(row);
         let sums = names.iter().filter(|name| name.ends_with("_not_numbers")).count();
         for row in 0..batch.num_rows() {
-            let entries = batch.column(6).as_map().value(row);
+            let entries = batch.column(8).as_map().value(row);
             let (keys, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_primitive::<Int64Type>());
             let class = |i: usize| (keys.value(i).to_owned(), values.value(i) as u64);
-            assert_eq!(integer(4, row), integer(3, row) - integer(2, row), "duration");
+            let instant = |column: usize| batch.column(column).as_primitive::<TimestampMicrosecondType>().value(row);
+            assert_eq!([instant(2), instant(3)], [integer(4, row), integer(5, row)], "timestamps");
+            assert_eq!(integer(6, row), integer(5, row) - integer(4, row), "duration");
             let measure = |sum: usize| {
-                let array = batch.column(9 + 2 * sum).as_primitive::<Decimal128Type>();
+                let array = batch.column(11 + 2 * sum).as_primitive::<Decimal128Type>();
                 let numbers = u64::from(array.is_valid(row));
                 let millionths = if numbers > 0 { array.value(row) } else { 0 };
                 Measure {
                     sum: Decimal::from_millionths(millionths),
                     numbers,
-                    others: integer(10 + 2 * sum, row) as u64,
+                    others: integer(12 + 2 * sum, row) as u64,
                 }
             };
             rows.push((
                 text(0, row).unwrap(),
                 Owned {
                     user: text(1, row).unwrap(),
-                    start: time(integer(2, row)),
-                    end: time(integer(3, row)),
-                    events: integer(5, row) as u64,
+                    start: time(integer(4, row)),
+                    end: time(integer(5, row)),
+                    events: integer(7, row) as u64,
                     classes: (0..entries.len()).map(class).collect(),
-                    ends: (text(7, row).unwrap(), text(8, row).unwrap()),
+                    ends: (text(9, row).unwrap(), text(10, row).unwrap()),
                     sums: (0..sums).map(measure).collect(),
-                    carried: (9 + 2 * sums..names.len()).step_by(2).map(|c| (text(c, row), text(c + 1, row))).collect(),
+                    carried: (11 + 2 * sums..names.len())
+                        .step_by(2)
+                        .map(|c| (text(c, row), text(c + 1, row)))
+                        .collect(),
                 },
             ));
         }
@@ -241,7 +247,7 @@ proptest! {
         let lines: Vec<serde_json::Value> = content.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         prop_assert_eq!(lines.len(), rows.len());
         for (line, row) in lines.iter().zip(&rows) {
-            prop_assert_eq!(line.as_object().unwrap().len(), columns(&schema).len());
+            prop_assert_eq!(line.as_object().unwrap().len(), session_table(&schema).columns.len());
             prop_assert_eq!(&line["user"], &row.user);
             prop_assert_eq!(&line["classes"], &serde_json::to_value(&row.classes).unwrap());
             for (field, (entry, exit)) in schema.carried.iter().zip(&row.carried) {
@@ -268,7 +274,7 @@ fn parquet_of_several_row_groups_keeps_the_order() {
         assert_eq!(sizes, expected);
         let starts: Vec<_> = batches(out.path())
             .iter()
-            .flat_map(|batch| batch.column(2).as_primitive::<Int64Type>().values().to_vec())
+            .flat_map(|batch| batch.column(4).as_primitive::<Int64Type>().values().to_vec())
             .collect();
         assert!(starts.iter().copied().eq(0..300_000), "{workers} workers");
     }
@@ -287,6 +293,8 @@ fn parquet_types_are_those_of_the_guide() {
         [
             "session_id Utf8",
             "user Utf8",
+            r#"start Timestamp(µs, "UTC")"#,
+            r#"end Timestamp(µs, "UTC")"#,
             "start_us Int64",
             "end_us Int64",
             "duration_us Int64",
@@ -301,26 +309,27 @@ fn parquet_types_are_those_of_the_guide() {
         ]
     );
     let schema = builder.parquet_schema();
-    assert_eq!(schema.root_schema().get_fields()[6].get_basic_info().logical_type_ref(), Some(&LogicalType::Map));
-    assert_eq!(schema.column(2).converted_type(), ConvertedType::NONE);
+    assert_eq!(schema.root_schema().get_fields()[8].get_basic_info().logical_type_ref(), Some(&LogicalType::Map));
+    assert_eq!(schema.column(4).converted_type(), ConvertedType::NONE);
     let group = builder.metadata().row_group(0);
     assert!(group.column(1).bloom_filter_offset().is_some(), "a user can be looked up");
-    assert!(group.column(2).statistics().is_some());
+    assert!(group.column(4).statistics().is_some());
 }
 
 #[test]
 fn parquet_refuses_what_no_decimal_holds() {
     let folder = tempfile::tempdir().unwrap();
-    let mut writer = SessionWriter::new(OutputFormat::Parquet, &schema(), folder.path(), 0).unwrap();
+    let mut writer = TableWriter::new(&session_table(&schema()), OutputFormat::Parquet, folder.path(), 0).unwrap();
     let error = session("ann", 0, 10_i128.pow(38), 1, None).write(&mut writer).unwrap_err();
     assert!(error.to_string().contains("sessions-0"), "{error}");
 }
 
 #[test]
-#[should_panic(expected = "row and schema differ")]
+#[should_panic(expected = "row and table differ")]
 fn a_row_of_another_schema_is_a_defect() {
     let folder = tempfile::tempdir().unwrap();
-    let mut writer = SessionWriter::new(OutputFormat::Csv, &SessionSchema::default(), folder.path(), 0).unwrap();
+    let mut writer =
+        TableWriter::new(&session_table(&SessionSchema::default()), OutputFormat::Csv, folder.path(), 0).unwrap();
     let _ = session("ann", 0, 0, 0, None).write(&mut writer);
 }
 
@@ -337,10 +346,10 @@ fn counts_are_sorted_and_merged() {
         ("a,\"b\"", Some(EventTime::MIN), 9),
         ("view", hour, 40),
     ];
-    write_counts(rows, &staging).unwrap();
+    write_counts(rows, OutputFormat::Csv, &staging).unwrap();
     staging.commit().unwrap();
     assert_eq!(
-        fs::read_to_string(out.path().join(COUNTS_FILE)).unwrap(),
+        fs::read_to_string(out.path().join("counts.csv")).unwrap(),
         "class,hour,events\n\
          \"a,\"\"b\"\"\",-009999-01-01T00:00:00Z,9\n\
          \"a,\"\"b\"\"\",9999-12-31T23:00:00Z,1\n\

@@ -1,7 +1,7 @@
 //! Parts of the text formats: rows one after the other, put together by copying.
 
 use super::{csv, jsonl};
-use crate::collections::sessions::SessionRow;
+use crate::collections::Value;
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
 
@@ -24,7 +24,7 @@ impl Writer {
         Writer { file: BufWriter::with_capacity(1 << 16, file), row, line: Vec::new() }
     }
 
-    pub(super) fn write(&mut self, row: &SessionRow) -> io::Result<()> {
+    pub(super) fn write<'v>(&mut self, row: impl Iterator<Item = Value<'v>>) -> io::Result<()> {
         self.line.clear();
         match &self.row {
             Row::Csv => csv::row(row, &mut self.line)?,

@@ -158,16 +158,14 @@ impl Published {
             rows.sort_by_key(Value::to_string);
             rows
         };
-        same("sessions", &self.rows(Collection::SESSIONS), &json_lines("sessions.jsonl"));
-        let mut counts: Vec<Value> = crate::headwater::csv(folder.read("out/counts.csv").as_bytes())
-            .into_iter()
-            .map(|row| {
-                let hour = Some(row["hour"].clone()).filter(|hour| !hour.is_empty());
-                serde_json::json!({ "class": row["class"], "hour": hour, "events": row["events"].parse::<u64>().unwrap() })
-            })
-            .collect();
-        counts.sort_by_key(Value::to_string);
-        same("counts", &self.rows(Collection::COUNTS), &counts);
+        let mut sessions = json_lines("sessions.jsonl");
+        for row in sessions.iter_mut().filter_map(Value::as_object_mut) {
+            // The table alone has the times as text, too.
+            assert!(row.remove("start").is_some() && row.remove("end").is_some());
+        }
+        sessions.sort_by_key(Value::to_string);
+        same("sessions", &self.rows(Collection::SESSIONS), &sessions);
+        same("counts", &self.rows(Collection::COUNTS), &json_lines("counts.jsonl"));
         let letters = |rows: Vec<Value>| -> Vec<(Value, Value)> {
             let mut letters: Vec<_> = rows.iter().map(|row| (row["reason"].clone(), row["payload"].clone())).collect();
             letters.sort_by_key(|letter| format!("{letter:?}"));
