@@ -11,7 +11,7 @@ use harness::job::{Arguments, Log, block};
 use harness::sessions::{Graph, Together, exchange, run};
 use harness::table::{Table, number, thousands};
 use headwater::collections::sessions::{SessionRow, SessionSchema};
-use headwater::replay::{Options, replay, resolve};
+use headwater::replay::{Options, outcome, replay};
 use headwater::tables::{self, OutputFormat, Staging, TableWriter, session_table, session_values};
 use headwater::text::progress::ProgressMode;
 use headwater_decode::Decoder;
@@ -130,7 +130,7 @@ fn graph(log: &Log, runs: usize) -> GraphTook {
             let folder = tempfile::tempdir().unwrap();
             let clock = Clock::start();
             write(&folder.path().join("1"), &schema, |writer| {
-                resolve::write_sessions(&mut views, writer).unwrap();
+                outcome::write_sessions(&mut views, writer).unwrap();
             });
             let resolved_and_written = clock.took();
             let resolved = resolved(&mut views);

@@ -9,7 +9,6 @@
 //! (`crates/log/src/output/block.rs`). A change of the bytes that tests pin is a new version of blocks, and needs code
 //! that reads this one.
 
-pub mod classes;
 pub mod closings;
 pub mod counts;
 pub mod dead_letters;
@@ -26,6 +25,7 @@ pub(crate) use row::bounded;
 pub use row::{Row, Value};
 pub use schema::{Column, Kind, Schema, Schemas, Storage};
 
+use dataflows::resolve;
 use headwater_log::output::SameKey;
 use serde::Serialize;
 use sessions::SessionSchema;
@@ -169,6 +169,17 @@ impl Hash for Collection {
 impl Debug for Collection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// Encodes a row that the graph has resolved, for the collection that it is of. `gap`: of the sessions, in microseconds.
+pub fn encode(row: &resolve::Row<'_>, gap: i64) -> (Collection, Vec<u8>) {
+    match row {
+        resolve::Row::Session(row) => (Collection::SESSIONS, sessions::encode(row)),
+        resolve::Row::Count((class, hour), events) => (Collection::COUNTS, counts::encode(class, *hour, *events)),
+        resolve::Row::Closing(user, closing) => (Collection::CLOSINGS, closings::encode(user, closing, gap)),
+        resolve::Row::Late(user, class, late) => (Collection::LATE, late::encode(user, class, late)),
+        resolve::Row::Lineage(user, lineage) => (Collection::SESSION_LINEAGE, session_lineage::encode(user, lineage)),
     }
 }
 

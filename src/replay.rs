@@ -1,7 +1,7 @@
 //! `headwater replay`: finite sources through the graph, and its views as files.
 
 pub mod events;
-pub mod resolve;
+pub mod outcome;
 pub mod summary;
 pub mod worker;
 
@@ -17,7 +17,7 @@ use dataflows::classify::Class;
 use dataflows::{DeadLetter, EventTime, Position, Reason, Rule, Sessionless};
 use events::{First, Index};
 use headwater_decode::interpret::Range;
-use resolve::Totals;
+use outcome::Totals;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -147,7 +147,7 @@ fn summarize(plan: &Plan, options: &Options, shares: &[Share]) -> Summary {
     for share in shares {
         summary.users += share.totals.users;
         summary.sessions += share.totals.sessions;
-        let open = |end: &&EventTime| now.is_some_and(|now| resolve::is_open(**end, now, plan.sessions.gap));
+        let open = |end: &&EventTime| now.is_some_and(|now| outcome::is_open(**end, now, plan.sessions.gap));
         summary.open_sessions += share.open.iter().filter(open).count() as u64;
         summary.duplicates += share.tally.duplicates;
         summary.duplicates_unchecked += share.tally.duplicates_unchecked;
@@ -257,15 +257,15 @@ fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, 
     let (tally, mut views) = worker::run(worker, &shared.plan, shared.options.range, &shared.chunks, &mut observer)?;
     let mut sessions =
         TableWriter::new(&shared.table, shared.options.format, &shared.scratch, index).map_err(failed)?;
-    let totals = resolve::write_sessions(&mut views, &mut sessions).map_err(failed)?;
-    let open = resolve::ends(&mut views, shared.options.now.or(totals.last), shared.plan.sessions.gap);
+    let totals = outcome::write_sessions(&mut views, &mut sessions).map_err(failed)?;
+    let open = outcome::ends(&mut views, shared.options.now.or(totals.last), shared.plan.sessions.gap);
     Ok(Share {
         index: shared.options.events.then(|| Index::read(&mut views)),
         tally,
         totals,
         open,
-        counts: resolve::counts(&mut views),
-        sessionless: resolve::sessionless(&mut views),
+        counts: outcome::counts(&mut views),
+        sessionless: outcome::sessionless(&mut views),
         sessions: sessions.finish().map_err(failed)?,
         spool,
     })

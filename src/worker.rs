@@ -169,9 +169,7 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
         while engine.settled() == 0 {
             Engine::wait(worker);
         }
-        if let Some(changes) = engine.changes(1).remove(&0) {
-            publish.resume(changes);
-        }
+        engine.resume();
         next = resume.tick + 1;
         engine.advance_to(next);
         // What has come back may be due before anything else happens.
@@ -203,8 +201,7 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
             answers.forget(since);
             shared.ticks.done(index, done, engine.next_deadline());
         }
-        let (classes, labelled) = publish.classes();
-        let answering = answers.turn(&mut engine, &shared.reads, classes, labelled, done);
+        let answering = answers.turn(&mut engine, &shared.reads, done);
         if next < done + IN_GRAPH {
             match shared.ticks.next(next) {
                 Next::Tick(bound) => {

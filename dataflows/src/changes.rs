@@ -26,8 +26,8 @@ pub struct Changes {
     pub sessions: Vec<((UserKey, Session), isize)>,
     /// Classes of signatures that go and that come.
     pub classes: Vec<((SignatureId, Class), isize)>,
-    /// Of the multiplicity, which is the number of events.
-    pub counts: Vec<(ClassHour, isize)>,
+    /// Numbers of events by class and hour that go and that come.
+    pub counts: Vec<((ClassHour, u64), isize)>,
     /// Sessions that were closed (1) or opened again (-1).
     pub closings: Vec<(Closing, isize)>,
     /// Events that came late.
@@ -50,7 +50,7 @@ pub(crate) struct Collector {
     changes: Rc<RefCell<BTreeMap<Tick, Changes>>>,
     /// Sums of all ticks: a view with a row for each of three reasons needs no arrangement.
     sessionless: Rc<RefCell<BTreeMap<Sessionless, isize>>>,
-    /// Of the first tick only classes and counts are collected.
+    /// Nothing of the first tick is collected.
     skip_restored: Rc<Cell<bool>>,
     /// The least tick that may still change anything, here or elsewhere.
     settled: Rc<Cell<Tick>>,
@@ -89,18 +89,18 @@ impl Collector {
                 let mut changes = changes.borrow_mut();
                 let mut to = Destination { changes: &mut changes, collect, skip_restored: skip_restored.get() };
                 sessions.for_each(|_, spans| {
-                    to.spans(spans, true, |changes, user: &UserKey, session: &Session, diff| {
+                    to.spans(spans, |changes, user: &UserKey, session: &Session, diff| {
                         changes.sessions.push(((*user, session.clone()), diff));
                     });
                 });
                 classes.for_each(|_, spans| {
-                    to.spans(spans, false, |changes, signature: &SignatureId, class: &Class, diff| {
+                    to.spans(spans, |changes, signature: &SignatureId, class: &Class, diff| {
                         changes.classes.push(((*signature, Class::clone(class)), diff));
                     });
                 });
                 counts.for_each(|_, spans| {
-                    to.spans(spans, false, |changes, row: &ClassHour, (), diff| {
-                        changes.counts.push((row.clone(), diff));
+                    to.spans(spans, |changes, row: &ClassHour, events: &u64, diff| {
+                        changes.counts.push(((row.clone(), *events), diff));
                     });
                 });
                 sums.for_each(|_, rows| {
@@ -195,13 +195,9 @@ impl Destination<'_> {
         if tick > 0 || !self.skip_restored { self.any(tick) } else { None }
     }
 
-    /// `skippable`: what was restored is left out.
-    fn spans<B>(
-        &mut self,
-        spans: &mut Vec<Span<Tick, B>>,
-        skippable: bool,
-        add: impl Fn(&mut Changes, Key<'_, B>, Val<'_, B>, isize),
-    ) where
+    /// Adds the rows of batches, if they are collected and were not restored.
+    fn spans<B>(&mut self, spans: &mut Vec<Span<Tick, B>>, add: impl Fn(&mut Changes, Key<'_, B>, Val<'_, B>, isize))
+    where
         B: Navigable,
         B::Cursor: Cursor<Time = Tick, Diff = isize>,
     {
@@ -209,7 +205,7 @@ impl Destination<'_> {
             // The first tick is a batch of its own.
             let restored = self.skip_restored && span.upper().elements() == [1];
             let Some(batch) = &span.inner else { continue };
-            if self.collect != Collect::Everything || skippable && restored {
+            if self.collect != Collect::Everything || restored {
                 continue;
             }
             each(batch, |key, value, tick, diff| add(self.changes.entry(tick).or_default(), key, value, diff));

@@ -1,29 +1,35 @@
 //! Events by class and hour of their event time: a view, maintained by signature and resolved through the classes.
 //! Beside it, how many events belong to no session and why, and on its way the events that do: one pass does it all.
+//!
+//! ```text
+//! records ─▶ tally ─ sums by class of this worker's events ─▶ (exchange) ─▶ count ─ rows with their number of events
+//! ```
 
 use crate::classify::{Class, ClassSpine};
 use crate::hashed::Hashed;
 use crate::identity::SignatureId;
 use crate::operators::trace::SpanOf;
-use crate::operators::{Capabilities, Fold, Keyed, Output, Passage, Turn, each};
+use crate::operators::{Capabilities, Fold, Keyed, Output, Own, Passage, Rows, Turn, each};
 use crate::record::{Event, Record, Sessionless};
 use crate::sessionize::Visit;
 use crate::time::{EventTime, Tick, TotalTime};
 use differential_dataflow::Hashable;
 use differential_dataflow::consolidation::consolidate;
-use differential_dataflow::operators::arrange::arrangement::arrange_core;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
-use differential_dataflow::trace::implementations::{KeyBatcher, KeySpine};
+use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 
-/// A class and the start of an hour; `None` for events without a time. The number of events is the multiplicity.
+/// A class and the start of an hour; `None` for events without a time.
 pub type ClassHour = (Class, Option<EventTime>);
 
-/// Events by class and hour.
-pub type CountTrace<T = Tick> = TraceAgent<KeySpine<ClassHour, T, isize>>;
+/// The number of events by class and hour: one row for each, and none where there are no events.
+pub type CountSpine<T = Tick> = ValSpine<ClassHour, u64, T, isize>;
+/// Reads [`CountSpine`].
+pub type CountTrace<T = Tick> = TraceAgent<CountSpine<T>>;
 
 /// A signature and the start of an hour; `None` for events without a time.
 pub type SignatureHour = (SignatureId, Option<EventTime>);
@@ -43,15 +49,15 @@ pub struct Tally<'s, T: TotalTime = Tick> {
     pub visits: Stream<'s, T, Vec<Visit>>,
     /// The number of events, as multiplicities: of this worker's events, and without what was restored.
     pub sums: Stream<'s, T, Vec<(CountedBy, T, isize)>>,
-    /// View: events by class and hour, as multiplicities.
-    pub counts: Arranged<'s, CountTrace<T>>,
+    /// The same by class, as multiplicities, with what was restored.
+    pub by_class: Stream<'s, T, Vec<(ClassHour, T, isize)>>,
 }
 
 /// Sums the events of a tick where they are, so that one update per key goes on, and not three copies of each event. The
 /// classes are whole on each worker, so the sums stay where they are until they are resolved.
 ///
 /// Of `records`, those count that [`crate::ingest`] lets through. `past` are the sums of a snapshot; they come at a tick
-/// before those of all events, and are of no output but `counts`.
+/// before those of all events, and are of no output but `by_class`.
 pub fn tally<'s, T: TotalTime>(
     records: Stream<'s, T, Vec<Record>>,
     past: Stream<'s, T, Vec<(SignatureHour, T, isize)>>,
@@ -81,17 +87,14 @@ pub fn tally<'s, T: TotalTime>(
         });
     });
     operator.build(Tallying { visits, sums, by_class, resolver: Resolver::default() });
-    // Each worker has some of the events of a class: the counts are whole at one of them.
-    let by_class = Exchange::new(|((row, ()), _, _): &((ClassHour, ()), T, isize)| row.hashed());
-    let counts = arrange_core::<_, _, KeyBatcher<_, _, _>, _>(class_stream, by_class, "Counts", KeyBatcher::new);
-    Tally { visits: visit_stream, sums: sum_stream, counts }
+    Tally { visits: visit_stream, sums: sum_stream, by_class: class_stream }
 }
 
 /// One worker's sums.
 struct Tallying<T: TotalTime> {
     visits: Passage<T, Visit>,
     sums: Output<T, (CountedBy, T, isize)>,
-    by_class: Output<T, ((ClassHour, ()), T, isize)>,
+    by_class: Output<T, (ClassHour, T, isize)>,
     resolver: Resolver,
 }
 
@@ -105,7 +108,7 @@ impl<T: TotalTime> Fold<T> for Tallying<T> {
         let reasons = by_reason.into_iter().map(|(reason, count)| (CountedBy::Reason(reason), count));
         self.sums.give(at, signatures.chain(reasons).map(|(row, count)| (row, tick.clone(), count)));
         let changes = self.resolver.tick(counts.into_iter().chain(past), classes);
-        self.by_class.give(at, changes.into_iter().map(|(row, diff)| ((row, ()), tick.clone(), diff)));
+        self.by_class.give(at, changes.into_iter().map(|(row, diff)| (row, tick.clone(), diff)));
         Turn::Done
     }
 }
@@ -174,9 +177,78 @@ impl Resolver {
     }
 }
 
+/// View: the number of events by class and hour, from the sums of all workers. A row is at one worker. When its number
+/// changes, the row with the old one goes, and the row with the new one comes.
+pub fn count<'s, T: TotalTime>(by_class: Stream<'s, T, Vec<(ClassHour, T, isize)>>) -> Arranged<'s, CountTrace<T>> {
+    let mut operator = Keyed::<T, Counting<T>>::new("Count", by_class.scope());
+    let (own, counts) = operator.arranged();
+    // Each worker has some of the events of a class.
+    let by_row = Exchange::new(|(row, _, _): &(ClassHour, T, isize)| row.hashed());
+    operator.input(by_class, by_row, |_, arrivals| {
+        arrivals.each(|waiting, _, rows| waiting.extend(rows.drain(..).map(|(row, _, diff)| (row, diff))));
+    });
+    operator.build(Counting { own, counts: Hashed::default(), rows: Rows::default() });
+    counts
+}
+
+/// One worker's rows.
+struct Counting<T: TotalTime> {
+    own: Own<CountSpine<T>>,
+    /// What its trace says so far. The rows are few, and each tick changes some: looking them up in the batches of the
+    /// trace takes longer than all else here.
+    counts: Hashed<ClassHour, u64>,
+    rows: Rows<ClassHour, u64, T>,
+}
+
+impl<T: TotalTime> Fold<T> for Counting<T> {
+    type Waiting = Vec<(ClassHour, isize)>;
+
+    fn tick(&mut self, tick: &T, sums: &mut Self::Waiting, _: &Capabilities<T>) -> Turn {
+        let mut sums = std::mem::take(sums);
+        consolidate(&mut sums);
+        let mut builder = ValBuilder::default();
+        for (row, diff) in sums {
+            let count = self.counts.or_default(ClassHour::clone(&row));
+            let changes = recount(count, diff).into_iter().flatten();
+            if *count == 0 {
+                self.counts.remove(&row);
+            }
+            let changes = changes.map(|(events, diff)| ((ClassHour::clone(&row), events), tick.clone(), diff));
+            self.rows.extend(&mut builder, changes);
+        }
+        self.own.write(self.rows.finish(builder).map(Rc::new));
+        Turn::Done
+    }
+}
+
+/// Adds events to the number of a class and hour. Returns how the row changes, in the order of the numbers; there is none
+/// for 0.
+///
+/// # Panics
+/// If more events go than there are.
+fn recount(count: &mut u64, diff: isize) -> [Option<(u64, isize)>; 2] {
+    let before = *count;
+    let after = before.checked_add_signed(diff as i64);
+    *count = after.unwrap_or_else(|| panic!("{diff} events come to {before} of a class and hour"));
+    let row = |events, diff| (events > 0).then_some((events, diff));
+    let (gone, come) = (row(before, -1), row(*count, 1));
+    if diff > 0 { [gone, come] } else { [come, gone] }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_goes_with_its_old_number_and_comes_with_the_new_one() {
+        let mut count = 0;
+        assert_eq!(recount(&mut count, 3), [None, Some((3, 1))]);
+        assert_eq!(recount(&mut count, 2), [Some((3, -1)), Some((5, 1))]);
+        // In the order of the numbers, which is the order of an arrangement.
+        assert_eq!(recount(&mut count, -4), [Some((1, 1)), Some((5, -1))]);
+        assert_eq!(recount(&mut count, -1), [None, Some((1, -1))]);
+        assert_eq!(count, 0);
+    }
 
     #[test]
     fn a_class_takes_the_sums_of_its_signatures_with_it() {

@@ -11,6 +11,7 @@ use crate::ingest::{IdRow, Verdict};
 use crate::parcel::{Parcel, Unpacked, unpack};
 use crate::pipeline::{Inputs, Outputs, Restored, Settings, pipeline};
 use crate::record::{Record, Sessionless};
+use crate::resolve::{Classes, Resolver, SessionRow, TakeRows};
 use crate::rules::{Descriptor, Rule};
 use crate::scan::{Reading, SessionScan};
 use crate::sessionize::{Session, SessionTrace};
@@ -18,6 +19,7 @@ use crate::time::{EventTime, Tick};
 use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::cursor::Cursor;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +40,7 @@ pub struct Engine {
     views: Views,
     collector: Collector,
     deadlines: Rc<Deadlines>,
+    resolver: Resolver,
 }
 
 /// What a snapshot brings back, a part of it at a time.
@@ -107,13 +110,18 @@ impl Engine {
             (views, collector, closed.map_or_else(Rc::default, |closed| closed.deadlines))
         });
         let feed = Feed { parcels, workers: worker.peers(), now_ms: None, restored: Some(restored) };
-        Engine { feed, views, collector, deadlines }
+        Engine { feed, views, collector, deadlines, resolver: Resolver::default() }
     }
 
-    /// Collects only classes and counts of the tick that a snapshot comes back at: the rest is a copy of all rows, and was
-    /// published before. Has to be called before anything is sent.
+    /// Collects nothing of the tick that a snapshot comes back at: it would be a copy of all rows, which were published
+    /// before. Has to be called before anything is sent, and [`Engine::resume`] when that tick is settled.
     pub fn skip_restored(&mut self) {
         self.collector.skip_restored();
+    }
+
+    /// Goes on from what a snapshot has brought back, of which no changes are collected.
+    pub fn resume(&mut self) {
+        self.resolver.resume(&mut self.views, 1);
     }
 
     /// Sends a part of a snapshot at the current tick.
@@ -182,6 +190,17 @@ impl Engine {
     /// Takes the changes at this worker in the ticks before `upper`, which has to be settled.
     pub fn changes(&mut self, upper: Tick) -> BTreeMap<Tick, Changes> {
         self.collector.take(upper)
+    }
+
+    /// Gives the rows that a tick changes to `take`, resolved: see [`Resolver::tick`]. `changes` are those of
+    /// [`Engine::changes`].
+    pub fn resolve(&mut self, tick: Tick, changes: Changes, take: &mut dyn TakeRows) -> ControlFlow<()> {
+        self.resolver.tick(&mut self.views, tick, changes, take)
+    }
+
+    /// Returns the classes after `tick`, which has been resolved and has not been compacted away.
+    pub fn classes(&mut self, tick: Tick) -> Arc<Classes> {
+        self.resolver.classes(&mut self.views, tick)
     }
 
     /// Returns the first time at which a tick would close a session of this worker, as far as it has come.
@@ -277,6 +296,12 @@ impl Views {
         self.sessions_before(Tick::MAX, row);
     }
 
+    /// Calls `row` with each session, resolved, in the order of user and end.
+    pub fn session_rows(&mut self, row: &mut dyn FnMut(&SessionRow<'_>)) {
+        let classes = Classes::before(self, Tick::MAX);
+        self.scan(Tick::MAX).rows(&classes, row);
+    }
+
     /// Calls `row` with each user and name, in the order of users.
     pub fn names(&mut self, row: &mut dyn FnMut(UserKey, &Arc<str>)) {
         Reading::begin(&mut self.names).rows(Tick::MAX, |user, name, _| row(*user, name));
@@ -325,8 +350,7 @@ impl Views {
 
     /// Calls `row` with class, start of the hour and number of events before `tick`, which has not been compacted away.
     pub fn counts_before(&mut self, tick: Tick, row: &mut dyn FnMut(&Arc<str>, Option<EventTime>, u64)) {
-        Reading::begin(&mut self.counts)
-            .rows(tick, |(class, hour), (), events| row(class, *hour, events.unsigned_abs() as u64));
+        Reading::begin(&mut self.counts).rows(tick, |(class, hour), events, _| row(class, *hour, *events));
     }
 
     /// Calls `row` with the sessions before `tick`, which has not been compacted away.

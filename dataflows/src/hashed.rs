@@ -7,6 +7,7 @@ use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
 /// Values by key, looked up by hash. Its hash function is fixed, and it can not be iterated over in the order of hashes.
+#[derive(Clone)]
 pub(crate) struct Hashed<K, V>(HashMap<K, V, foldhash::fast::FixedState>);
 
 impl<K, V> Default for Hashed<K, V> {
@@ -43,6 +44,11 @@ impl<K: Eq + Hash, V> Hashed<K, V> {
         }
     }
 
+    /// Removes a key.
+    pub fn remove(&mut self, key: &K) {
+        self.0.remove(key);
+    }
+
     /// Returns all keys and values in the order of keys.
     pub fn into_sorted(self) -> Vec<(K, V)>
     where
@@ -56,6 +62,11 @@ impl<K: Eq + Hash, V> Hashed<K, V> {
     /// Calls `each` with every value, which must neither depend on the order of calls nor let it out.
     pub fn values_in_no_order(&self, each: impl FnMut(&V)) {
         self.0.values().for_each(each);
+    }
+
+    /// Changes every value by `change`, which must not depend on the order of calls.
+    pub fn change_in_no_order(&mut self, change: impl FnMut(&mut V)) {
+        self.0.values_mut().for_each(change);
     }
 
     /// Keeps what `keep` says, which must neither depend on the order of calls nor let it out.

@@ -27,7 +27,7 @@
 //!                  │            sums│  │by class  ┌──┴─────────┐      │
 //!                  │                │  │(exchange)│ sessionize │      │
 //!                  │                │ ┌┴───────┐  │ sessions ▣ │      │
-//!                  │                │ │counts ▣│  └──┬───┬─────┘      │
+//!                  │                │ │count ▣ │  └──┬───┬─────┘      │
 //!                  │                │ └┬───────┘ sessions│  │entries  │
 //!                  │                │  │              │  └──▶│       │
 //!                  │                │  │           ┌──┴────┐ │       │
@@ -36,7 +36,9 @@
 //!                  ▼                ▼  ▼      closings▼      ▼
 //!                ┌──────────────────────────────────────────────┐
 //!                │ watch: changes of each settled tick          │
-//!                └──────────────────────────────────────────────┘
+//!                └──────────────────────┬───────────────────────┘
+//!                         ▣ ───────────▶ resolve ─▶ rows: names in the place of identities
+//!
 //!                ▣ an arrangement: read as of a tick, by key
 //! ```
 //!
@@ -54,6 +56,7 @@
 //! - **Signature** ([`SignatureId`]): what the rules may look at of an event, spelt out by its **descriptor**
 //!   ([`Descriptor`]). **Class** ([`classify::Class`]): the name that rules give to a signature. **Rule** ([`Rule`]): a declared
 //!   class.
+//! - **Row** ([`resolve::Row`]): what leaves, with names in the place of identities.
 //! - **View**: rows that are a function of the set of inputs. It changes by retraction: a row that is no more goes with
 //!   multiplicity -1, its successor comes with 1. **Journal**: rows that say what was seen when; they only come.
 //! - **Arrangement**: a view that is kept by key, to be read as of a tick. **Trace**: its batches. **Batch**: the changes of
@@ -128,6 +131,7 @@ pub mod operators;
 mod parcel;
 pub mod pipeline;
 pub mod record;
+pub mod resolve;
 pub mod rules;
 pub mod scan;
 pub mod sessionize;

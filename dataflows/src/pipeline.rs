@@ -2,7 +2,7 @@
 
 use crate::classify::ClassTrace;
 use crate::close::{Closed, close};
-use crate::counts::{CountTrace, CountedBy, SignatureHour, Tally, tally};
+use crate::counts::{CountTrace, CountedBy, SignatureHour, Tally, count, tally};
 use crate::describe::{Described, Fact, NameTrace, describe};
 use crate::identity::UserKey;
 use crate::ingest::{self, Dedupe, IdRow, Ingested, ingest};
@@ -58,7 +58,7 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
     pub names: NameTrace<T>,
     /// View: the class of each signature, whole on each worker.
     pub classes: Arranged<'s, ClassTrace<T>>,
-    /// View: events by class and hour.
+    /// View: the number of events by class and hour.
     pub counts: Arranged<'s, CountTrace<T>>,
     /// The sessions that are closed, if there is a clock.
     pub closed: Option<Closed<'s, T>>,
@@ -77,7 +77,8 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: Settings) -> 
     let Inputs { records, facts, replacements, clock, restored } = inputs;
     let Ingested { records, entries: ingested } = ingest(records, restored.ids, settings.dedupe);
     let Described { names, classes } = describe(facts);
-    let Tally { visits, sums, counts } = tally(records, restored.by_signature, classes.stream.clone());
+    let Tally { visits, sums, by_class } = tally(records, restored.by_signature, classes.stream.clone());
+    let counts = count(by_class);
     let Sessionized { sessions, written, entries: sessionized } =
         sessionize(visits, replacements, restored.sessions, settings.gap);
     let closed = clock.map(|clock| close(sessions.stream.clone(), written, clock, settings.gap));

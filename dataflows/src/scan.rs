@@ -5,6 +5,7 @@
 
 use crate::describe::NameTrace;
 use crate::identity::UserKey;
+use crate::resolve::{Classes, SessionResolver, SessionRow};
 use crate::sessionize::{Session, SessionTrace};
 use crate::time::Tick;
 use differential_dataflow::trace::TraceReader;
@@ -108,5 +109,12 @@ impl SessionScan {
         let name = name.map(Arc::clone).unwrap_or_default();
         self.sessions.key_rows(self.before, &mut |user, session, _| row(*user, &name, session));
         Some(user)
+    }
+
+    /// Calls back with the row of each session that is left, in the order of user and time.
+    pub fn rows(&mut self, classes: &Classes, row: &mut dyn FnMut(&SessionRow<'_>)) {
+        let mut resolver = SessionResolver::default();
+        let mut session = |user, name: &str, session: &Session| resolver.row(user, name, session, classes, &mut *row);
+        while self.step(&mut session).is_some() {}
     }
 }

@@ -1,9 +1,11 @@
 //! `sessions`: the sessions of each user, with their events by class.
 
 use super::{Column, Definition, Held, Kind, Nature, Row, Storage, Value, encoded, same_columns};
-use dataflows::{EventTime, Measure, SessionId, UserKey};
+use dataflows::{EventTime, Measure, SessionId};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+
+pub use dataflows::resolve::SessionRow;
 
 pub(super) const DEFINITION: Definition = Definition {
     name: "sessions",
@@ -15,25 +17,6 @@ pub(super) const DEFINITION: Definition = Definition {
     same_key: |one, other| same_columns(decode(one), decode(other), 1),
     held: Held::Sessions,
 };
-
-/// A session as it leaves: every name resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionRow<'a> {
-    /// Key of the user, which the id follows from.
-    pub key: UserKey,
-    pub user: &'a str,
-    pub start: EventTime,
-    pub end: EventTime,
-    pub events: u64,
-    /// Events by class: sorted by name, no repeats.
-    pub classes: &'a [(&'a str, u64)],
-    pub first_class: &'a str,
-    pub last_class: &'a str,
-    /// As many as the schema has sums.
-    pub sums: &'a [Measure],
-    /// Entry and exit value of each carried field, as many as the schema has.
-    pub carried: &'a [(Option<&'a str>, Option<&'a str>)],
-}
 
 /// The columns of `sessions` that depend on the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,19 +64,17 @@ pub fn carried_columns(field: &str) -> [String; 2] {
     [format!("entry_{field}"), format!("exit_{field}")]
 }
 
-impl<'a> SessionRow<'a> {
-    /// Returns the values in the order of [`columns`].
-    pub(crate) fn values(&self) -> impl Iterator<Item = Value<'a>> {
-        let id = Value::Id(SessionId::of(self.key, self.start));
-        values(
-            id,
-            (self.user, self.start, self.end, self.events),
-            Cow::Borrowed(self.classes),
-            [self.first_class, self.last_class],
-            self.sums.iter().copied(),
-            self.carried.iter().copied(),
-        )
-    }
+/// Returns the values of a row in the order of [`columns`].
+pub(crate) fn values_of<'a>(row: &SessionRow<'a>) -> impl Iterator<Item = Value<'a>> + use<'a> {
+    let id = Value::Id(SessionId::of(row.key, row.start));
+    values(
+        id,
+        (row.user, row.start, row.end, row.events),
+        Cow::Borrowed(row.classes),
+        [row.first_class, row.last_class],
+        row.sums.iter().copied(),
+        row.carried.iter().copied(),
+    )
 }
 
 fn values<'a>(

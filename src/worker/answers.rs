@@ -1,13 +1,13 @@
 //! Answers the readers of a worker's views, a chunk at a time between ticks.
 
 use super::by_id::ById;
-use crate::collections::classes::{Classes, Scratch};
 use crate::collections::filter::Filter;
 use crate::collections::{self, Collection, Held};
 use crate::read::reads::{Chunk, Rank, Reads, Request, Whose};
 use dataflows::changes::Changes;
 use dataflows::close::{Closing, deadline};
 use dataflows::engine::Engine;
+use dataflows::resolve::{Classes, SessionResolver};
 use dataflows::scan::SessionScan;
 use dataflows::{EventTime, Tick, UserKey};
 use std::collections::VecDeque;
@@ -40,12 +40,12 @@ pub(super) struct Answers {
     scans: VecDeque<Scan>,
     /// `None` until the first read by session id.
     by_id: Option<ById>,
-    scratch: Scratch,
+    resolver: SessionResolver,
 }
 
 impl Answers {
     pub fn new(worker: usize, gap: i64) -> Answers {
-        Answers { worker, gap, scans: VecDeque::new(), by_id: None, scratch: Scratch::default() }
+        Answers { worker, gap, scans: VecDeque::new(), by_id: None, resolver: SessionResolver::default() }
     }
 
     /// Takes what changed in a tick.
@@ -62,29 +62,16 @@ impl Answers {
         }
     }
 
-    /// Answers, and goes on with answers. `done`: ticks before it are in `classes`; the last one that changed them is
-    /// `labelled`.
-    pub fn turn(
-        &mut self,
-        engine: &mut Engine,
-        reads: &Reads,
-        classes: &Arc<Classes>,
-        labelled: Option<Tick>,
-        done: Tick,
-    ) -> Answering {
+    /// Answers, and goes on with answers. The ticks before `done` have been resolved.
+    pub fn turn(&mut self, engine: &mut Engine, reads: &Reads, done: Tick) -> Answering {
         for request in reads.requests(self.worker) {
-            let classes = if labelled.is_some_and(|labelled| labelled > request.tick) {
-                Arc::new(Classes::before(engine.views(), request.tick + 1))
-            } else {
-                Arc::clone(classes)
-            };
-            let answer = self.begin(engine, &request, classes, done);
+            let answer = self.begin(engine, &request, done);
             self.scans.extend(answer);
         }
         let mut left = TURN_ROWS;
         for _ in 0..self.scans.len() {
             let Some(mut scan) = self.scans.pop_front() else { break };
-            if scan.turn(self.gap, &mut self.scratch, &mut left) {
+            if scan.turn(self.gap, &mut self.resolver, &mut left) {
                 self.scans.push_back(scan);
             }
         }
@@ -95,7 +82,7 @@ impl Answers {
         }
     }
 
-    fn begin(&mut self, engine: &mut Engine, request: &Request, classes: Arc<Classes>, done: Tick) -> Option<Scan> {
+    fn begin(&mut self, engine: &mut Engine, request: &Request, done: Tick) -> Option<Scan> {
         let Request { collection, tick, now_ms, wanted, filter, limit, answer, .. } = request;
         let mut scan = Scan {
             rows: None,
@@ -103,7 +90,7 @@ impl Answers {
             after: wanted.after,
             left: *limit,
             collection: *collection,
-            classes,
+            classes: engine.classes(*tick),
             now: EventTime::from_micros(now_ms.div_euclid(1000).saturating_mul(1_000_000)).unwrap_or(EventTime::MIN),
             filter: filter.clone(),
             cost: 1 + filter.as_ref().map_or(0, |filter| filter.weight() / COMPARISONS),
@@ -160,7 +147,7 @@ struct Scan {
 
 impl Scan {
     /// Goes on. Returns whether there is more to be said.
-    fn turn(&mut self, gap: i64, scratch: &mut Scratch, left: &mut usize) -> bool {
+    fn turn(&mut self, gap: i64, resolver: &mut SessionResolver, left: &mut usize) -> bool {
         loop {
             if self.left == 0 {
                 self.rows = None;
@@ -183,12 +170,12 @@ impl Scan {
             if *left == 0 {
                 return true;
             }
-            self.step(gap, scratch, left);
+            self.step(gap, resolver, left);
         }
     }
 
     /// Reads the sessions of the next user.
-    fn step(&mut self, gap: i64, scratch: &mut Scratch, left: &mut usize) {
+    fn step(&mut self, gap: i64, resolver: &mut SessionResolver, left: &mut usize) {
         let Some(mut rows) = self.rows.take() else { return };
         if let Some(users) = &mut self.users {
             let Some(user) = users.pop_front() else { return };
@@ -208,7 +195,7 @@ impl Scan {
             }
             if self.collection.held() == Held::Sessions {
                 let classes = Arc::clone(&self.classes);
-                self.offer(Some(rank), || scratch.row(user, name, session, &classes, collections::sessions::encode));
+                self.offer(Some(rank), || resolver.row(user, name, session, &classes, collections::sessions::encode));
             } else if deadline(session.end, gap) <= self.now {
                 self.offer(Some(rank), || collections::closings::encode(name, &Closing::of(user, session), gap));
             }

@@ -2,11 +2,14 @@
 //! asks for names and for the sessions of the past.
 
 use super::run::{Share, Way};
-use super::seen::{Output, Said, Seen, Snapshot, sent_so_far};
+use super::seen::{Output, ResolvedSession, Said, Seen, Snapshot, sent_so_far};
 use super::steps::Input;
+use dataflows::close::Closing;
 use dataflows::engine::{self, Engine, Roots, Views};
+use dataflows::resolve::{Row, TakeRows};
 use dataflows::{Tick, UserKey};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::mpsc;
 
 /// What an engine said on its way, and what its views hold in the end.
@@ -25,7 +28,7 @@ enum Told {
     View(Output),
 }
 
-/// `inputs` are those of all ticks, with no replacements and no rules taken away. `lag`: ticks for which the past is kept.
+/// `inputs` are those of all ticks, with no replacements. `lag`: ticks for which the past is kept.
 pub fn live(start: Option<Snapshot>, inputs: &[Input], way: Way, lag: Tick) -> Lived {
     let (sender, receiver) = mpsc::channel();
     let (from, inputs) = (start.clone(), inputs.to_vec());
@@ -111,8 +114,38 @@ fn share(input: &Input, mine: Share) -> engine::Input {
         records: mine.of(&input.records).cloned().collect(),
         names: mine.of(&input.names).cloned().collect(),
         signatures: mine.of(&input.signatures).cloned().collect(),
-        rules: mine.of(&input.rules).map(|(rule, _)| rule.clone()).collect(),
-        rules_gone: Vec::new(),
+        rules: mine.of(&input.rules).filter(|(_, diff)| *diff > 0).map(|(rule, _)| rule.clone()).collect(),
+        rules_gone: mine.of(&input.rules).filter(|(_, diff)| *diff < 0).map(|(rule, _)| rule.clone()).collect(),
+    }
+}
+
+/// Tells the resolved rows of a tick.
+struct Resolving<'s> {
+    tick: Tick,
+    sender: &'s mpsc::Sender<Told>,
+}
+
+impl TakeRows for Resolving<'_> {
+    fn row(&mut self, row: Row<'_>, diff: isize) -> ControlFlow<()> {
+        let view = |row: String| Output::ResolvedOther(row, true, diff);
+        let journal = |row: String| Output::ResolvedOther(row, false, diff);
+        let output = match row {
+            Row::Session(row) => Output::Resolved(ResolvedSession::of(row), diff),
+            Row::Count((class, hour), events) => {
+                view(format!("count {:?}", (class, hour.map(|hour| hour.micros()), events)))
+            }
+            Row::Closing(user, Closing { end, start, events, .. }) => {
+                view(format!("closing {:?}", (user, start.micros(), end.micros(), events)))
+            }
+            Row::Late(user, class, late) => {
+                journal(format!("late {:?}", (user, late.time.micros(), class, late.session.micros())))
+            }
+            Row::Lineage(user, moved) => {
+                journal(format!("lineage {:?}", (user, moved.old.micros(), moved.new.micros(), moved.reason)))
+            }
+        };
+        self.sender.send(Told::Changed(self.tick, output)).unwrap();
+        ControlFlow::Continue(())
     }
 }
 
@@ -143,18 +176,20 @@ impl Teller {
             engine.views().names_of(asked, |user, name| answers.push((user, UserKey::of(name))));
             let whole = (self.taken..settled).contains(&tick);
             self.sender.send(Told::Asked { tick, whole, named, answers }).unwrap();
-            changes.sessions.into_iter().for_each(|(row, diff)| tell(Output::Session(row, diff)));
-            for ((signature, class), diff) in changes.classes {
+            changes.sessions.iter().cloned().for_each(|(row, diff)| tell(Output::Session(row, diff)));
+            for ((signature, class), diff) in changes.classes.iter().cloned() {
                 tell(Output::Class(self.mine.index, (signature, class.to_string()), diff));
             }
-            changes.counts.into_iter().for_each(|(row, diff)| tell(Output::Count(row, diff)));
-            changes.closings.into_iter().for_each(|(row, diff)| tell(Output::Closing(row, diff)));
-            changes.late.into_iter().for_each(|row| tell(Output::Late(row)));
-            changes.lineage.into_iter().for_each(|row| tell(Output::Lineage(row)));
-            changes.verdicts.into_iter().for_each(|row| tell(Output::Verdict(row)));
-            changes.ids.into_iter().for_each(|(row, diff)| tell(Output::Id(row, diff)));
-            changes.by_signature.into_iter().for_each(|(row, diff)| tell(Output::BySignature(row, diff)));
-            changes.by_reason.into_iter().for_each(|(row, diff)| tell(Output::ByReason(row, diff)));
+            changes.counts.iter().cloned().for_each(|(row, diff)| tell(Output::Count(row, diff)));
+            changes.closings.iter().copied().for_each(|(row, diff)| tell(Output::Closing(row, diff)));
+            changes.late.iter().cloned().for_each(|row| tell(Output::Late(row)));
+            changes.lineage.iter().cloned().for_each(|row| tell(Output::Lineage(row)));
+            changes.verdicts.iter().copied().for_each(|row| tell(Output::Verdict(row)));
+            changes.ids.iter().copied().for_each(|(row, diff)| tell(Output::Id(row, diff)));
+            changes.by_signature.iter().copied().for_each(|(row, diff)| tell(Output::BySignature(row, diff)));
+            changes.by_reason.iter().copied().for_each(|(row, diff)| tell(Output::ByReason(row, diff)));
+            let resolved = engine.resolve(tick, changes, &mut Resolving { tick, sender: &self.sender });
+            assert_eq!(resolved, ControlFlow::Continue(()));
         }
         self.taken = settled;
         while self.asked + lag < settled {
@@ -162,8 +197,9 @@ impl Teller {
             let tell = |output| self.sender.send(Told::SessionAt(tick, output)).unwrap();
             let sessions = &mut |user, session: &_| tell(Output::Session((user, Clone::clone(session)), 1));
             engine.views().sessions_before(tick, sessions);
-            // The next question is for the sessions before the tick after, and no older one is asked.
-            engine.compact(tick);
+            // The next question is for the sessions before the tick after, and no older one is asked. The next tick is
+            // resolved by the sessions before it.
+            engine.compact(tick.min(settled - 1));
             self.asked = tick;
         }
     }
@@ -174,7 +210,8 @@ impl Teller {
         views.names(&mut |user, name| tell(Output::Name(user, name.to_string())));
         let here = self.mine.index;
         views.classes(&mut |signature, class| tell(Output::Class(here, (signature, class.to_string()), 1)));
-        views.counts(&mut |class, hour, events| tell(Output::Count((class.clone(), hour), events as isize)));
+        views.counts(&mut |class, hour, events| tell(Output::Count(((class.clone(), hour), events), 1)));
+        views.session_rows(&mut |row| tell(Output::Resolved(ResolvedSession::of(row), 1)));
         views.sessionless(&mut |reason, events| tell(Output::Sessionless(reason, events as isize)));
     }
 }

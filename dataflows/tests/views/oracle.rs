@@ -1,13 +1,14 @@
 //! The slow, obvious answer: keep every event, and sort and split all of them again after every tick.
 
-use super::seen::{Row, Seen};
+use super::seen::{Resolved, ResolvedSession, Row, Seen};
 use super::steps::{GAP, HORIZON, Input, ORIGIN, Raw, Step, Swap, key, name, rules, time};
 use dataflows::identity::payload_hash;
 use dataflows::ingest::Verdict;
 use dataflows::rules::UNCLASSIFIED;
 use dataflows::sessionize::{Moved, Replacement};
 use dataflows::{
-    Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, SessionId, Sessionless, UserKey,
+    Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, SessionId, Sessionless, SignatureId,
+    UserKey,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -78,16 +79,59 @@ impl Oracle {
             seen.names.extend(raw.user.map(|user| (key(user), name(user))));
             seen.classes.insert((raw.signature(), class(raw, self.rules)), 1);
         }
+        let mut counts: BTreeMap<(String, Option<i64>), u64> = BTreeMap::new();
         for event in &self.events {
             let hour = event.time.map(|time| time.div_euclid(3_600_000_000) * 3_600_000_000);
-            *seen.counts.entry((class(event, self.rules), hour)).or_insert(0) += 1;
+            *counts.entry((class(event, self.rules), hour)).or_insert(0) += 1;
             match (event.user, event.time) {
                 (None, _) => *seen.sessionless.entry(Sessionless::NoUser).or_insert(0) += 1,
                 (Some(_), None) => *seen.sessionless.entry(Sessionless::NoTime).or_insert(0) += 1,
                 (Some(_), Some(_)) => {}
             }
         }
+        seen.counts = counts.into_iter().map(|((class, hour), events)| ((class, hour, events), 1)).collect();
+        seen.resolved = self.resolve(&seen);
         (input, seen)
+    }
+
+    /// What is seen, with names in the place of keys and signatures, by looking through all users and events.
+    fn resolve(&self, seen: &Seen) -> Resolved {
+        let user = |of: &UserKey| (0..3).find(|user| key(*user) == *of).map(name).unwrap();
+        let class = |of: &SignatureId| {
+            let raw = self.raws.iter().find(|raw| raw.signature() == *of);
+            class(raw.unwrap(), self.rules)
+        };
+        let session = |(row, times): (&Row, &isize)| {
+            let mut classes = BTreeMap::new();
+            for (signature, events) in &row.signatures {
+                *classes.entry(class(signature)).or_insert(0) += events;
+            }
+            let resolved = ResolvedSession {
+                user: user(&row.user),
+                start: row.start,
+                end: row.end,
+                events: row.events,
+                classes: classes.into_iter().collect(),
+                first_class: class(&row.first),
+                last_class: class(&row.last),
+                price: row.price,
+                pages: row.pages.clone(),
+            };
+            (resolved, *times)
+        };
+        let mut others = BTreeMap::new();
+        let mut add = |row: String| *others.entry(row).or_insert(0) += 1;
+        seen.counts.keys().for_each(|row| add(format!("count {row:?}")));
+        seen.closings.keys().for_each(|(of, start, end, events)| {
+            add(format!("closing {:?}", (user(of), start, end, events)));
+        });
+        seen.late.iter().for_each(|(of, time, signature, session)| {
+            add(format!("late {:?}", (user(of), time, class(signature), session)));
+        });
+        seen.lineage.iter().for_each(|(of, old, new, reason)| {
+            add(format!("lineage {:?}", (user(of), old, new, reason)));
+        });
+        Resolved { sessions: seen.sessions.iter().map(session).collect(), others }
     }
 
     /// Returns the events of the tick that count.

@@ -143,7 +143,7 @@ fn listen<'s>(scope: Scope<'s, Tick>, outputs: Outputs<'s>, worker: usize, sende
     updates(names, sender, probe, |(user, name), _| vec![Output::Name(user, name)]);
     let classes = classes.as_collection(move |signature, class| (worker, (*signature, class.to_string())));
     updates(classes, sender, probe, |(worker, row), diff| vec![Output::Class(worker, row, diff)]);
-    let counts = counts.as_collection(|row, ()| row.clone());
+    let counts = counts.as_collection(|row, events| (row.clone(), *events));
     updates(counts, sender, probe, |row, diff| vec![Output::Count(row, diff)]);
     updates(sums.as_collection(), sender, probe, |row, diff| match row {
         CountedBy::Signature(row) => vec![Output::BySignature(row, diff)],

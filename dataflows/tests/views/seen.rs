@@ -4,6 +4,7 @@ use super::steps::Input;
 use dataflows::close::Closing;
 use dataflows::counts::{ClassHour, SignatureHour};
 use dataflows::ingest::{IdRow, Verdict};
+use dataflows::resolve::SessionRow;
 use dataflows::sessionize::{Late, Lineage, Moved, Rejection, Session};
 use dataflows::{Measure, SessionId, Sessionless, SignatureId, Tick, UserKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,8 @@ pub struct Seen {
     pub names: BTreeSet<(UserKey, String)>,
     /// As each worker has them.
     pub classes: BTreeMap<(SignatureId, String), isize>,
-    pub counts: BTreeMap<(String, Option<i64>), isize>,
+    /// Class, hour, number of events.
+    pub counts: BTreeMap<(String, Option<i64>, u64), isize>,
     pub sessionless: BTreeMap<Sessionless, isize>,
     /// User, start, end, events.
     pub closings: BTreeMap<(UserKey, i64, i64, u64), isize>,
@@ -25,6 +27,46 @@ pub struct Seen {
     pub late: Vec<(UserKey, i64, SignatureId, i64)>,
     /// Start that was, start that is.
     pub lineage: Vec<(UserKey, i64, i64, Moved)>,
+    pub resolved: Resolved,
+}
+
+/// What the same views and journals hold with names in the place of identities.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolved {
+    pub sessions: BTreeMap<ResolvedSession, isize>,
+    /// Of views other than the sessions, and journals: a row as text.
+    pub others: BTreeMap<String, isize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ResolvedSession {
+    pub user: String,
+    pub start: i64,
+    pub end: i64,
+    pub events: u64,
+    pub classes: Vec<(String, u64)>,
+    pub first_class: String,
+    pub last_class: String,
+    pub price: Measure,
+    pub pages: Option<(String, String)>,
+}
+
+impl ResolvedSession {
+    pub fn of(row: &SessionRow<'_>) -> ResolvedSession {
+        assert_eq!(row.key, UserKey::of(row.user));
+        let pages = row.carried[0].0.zip(row.carried[0].1);
+        ResolvedSession {
+            user: row.user.into(),
+            start: row.start.micros(),
+            end: row.end.micros(),
+            events: row.events,
+            classes: row.classes.iter().map(|(class, events)| (String::from(*class), *events)).collect(),
+            first_class: row.first_class.into(),
+            last_class: row.last_class.into(),
+            price: row.sums[0],
+            pages: pages.map(|(entry, exit)| (entry.into(), exit.into())),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,7 +107,7 @@ pub enum Output {
     Name(UserKey, String),
     /// At this worker.
     Class(usize, (SignatureId, String), isize),
-    Count(ClassHour, isize),
+    Count((ClassHour, u64), isize),
     Sessionless(Sessionless, isize),
     Closing(Closing, isize),
     Verdict(Verdict),
@@ -75,6 +117,9 @@ pub enum Output {
     Id(IdRow, isize),
     BySignature(SignatureHour, isize),
     ByReason(Sessionless, isize),
+    Resolved(ResolvedSession, isize),
+    /// A row of another collection, resolved, and whether it is of a view.
+    ResolvedOther(String, bool, isize),
 }
 
 /// What a snapshot holds, and with it all that went in.
@@ -117,16 +162,19 @@ impl Said {
                 Output::Session((user, session), diff) => add(&mut seen.sessions, Row::of(user, &session), diff),
                 Output::Name(user, name) => drop(seen.names.insert((user, name))),
                 Output::Class(worker, row, diff) => add(&mut classes[worker], row, diff),
-                Output::Count((class, hour), diff) => {
-                    add(&mut seen.counts, (class.to_string(), hour.map(|hour| hour.micros())), diff);
+                Output::Count(((class, hour), events), diff) => {
+                    add(&mut seen.counts, (class.to_string(), hour.map(|hour| hour.micros()), events), diff);
                 }
                 Output::Sessionless(reason, diff) => add(&mut seen.sessionless, reason, diff),
                 Output::Closing(Closing { end, user, start, events }, diff) => {
                     add(&mut seen.closings, (user, start.micros(), end.micros(), events), diff);
                 }
+                Output::Resolved(row, diff) => add(&mut seen.resolved.sessions, row, diff),
+                Output::ResolvedOther(row, true, diff) => add(&mut seen.resolved.others, row, diff),
                 Output::Id(..) | Output::BySignature(..) | Output::ByReason(..) => {}
                 // Journals: only what they gained.
                 _ if *tick < after => {}
+                Output::ResolvedOther(row, false, diff) => add(&mut seen.resolved.others, row, diff),
                 Output::Verdict(verdict) => seen.verdicts.push(verdict),
                 Output::Rejection(Rejection { replacement, found }) => seen.rejected.push((replacement.user, found)),
                 Output::Late(Late { user, time, signature, session }) => {

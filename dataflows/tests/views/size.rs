@@ -62,7 +62,7 @@ fn the_graph_has_no_more_operators_and_channels_than_it_needs() {
     // An empty stream, and an input that is closed with the first tick, cost nothing later.
     let [empty, restored] = ["Empty", "Input"];
     let before = ["Input", "Unpack", empty, empty, restored, restored];
-    let stages = ["Describe", "Tally", "Counts", "Sessionize", "Close", "Watch"];
+    let stages = ["Describe", "Tally", "Count", "Sessionize", "Close", "Watch"];
     assert_eq!(graph.names(), [before, stages].concat(), "channels: {:?}", graph.channels);
     assert_eq!((graph.operators.len(), graph.channels.len()), (12, 17));
 

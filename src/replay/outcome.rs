@@ -1,10 +1,9 @@
-//! The views of one worker, resolved: signatures become classes, user keys become names.
+//! The outcome of one worker: its views, written and summed when all is done.
 
-use crate::collections::classes::{Classes, Scratch};
 use crate::tables::{self, TableWriter, session_values};
 use dataflows::classify::Class;
 use dataflows::engine::Views;
-use dataflows::{EventTime, Sessionless, UserKey};
+use dataflows::{EventTime, Sessionless};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,31 +12,20 @@ use std::sync::Arc;
 pub struct Totals {
     pub users: u64,
     pub sessions: u64,
-    /// Returns the largest end.
+    /// The largest end.
     pub last: Option<EventTime>,
 }
 
 /// Writes the sessions in the order of user key and time.
 pub fn write_sessions(views: &mut Views, writer: &mut TableWriter) -> Result<Totals, tables::Error> {
-    let classes = Classes::read(views);
-    let mut names = Vec::new();
-    views.names(&mut |user, name| names.push((user, Arc::clone(name))));
-    let mut names = names.iter();
-    let mut name: Option<&(UserKey, Arc<str>)> = None;
-    let mut scratch = Scratch::default();
-    let mut totals = Totals::default();
-    let mut outcome = Ok(());
-    views.sessions(&mut |user, session| {
-        if name.is_none_or(|(named, _)| *named != user) {
-            name = names.find(|(named, _)| *named == user);
-            totals.users += 1;
-        }
+    let (mut totals, mut outcome) = (Totals::default(), Ok(()));
+    let mut user = None;
+    views.session_rows(&mut |row| {
+        totals.users += u64::from(user.replace(row.key) != Some(row.key));
         totals.sessions += 1;
-        totals.last = totals.last.max(Some(session.end));
-        // Readers send the name of a user in the tick of the user's first event, or before.
-        let name = name.map_or("", |(_, name)| name);
+        totals.last = totals.last.max(Some(row.end));
         if outcome.is_ok() {
-            outcome = scratch.row(user, name, session, &classes, |row| writer.write(session_values(row)));
+            outcome = writer.write(session_values(row));
         }
     });
     outcome.map(|()| totals)

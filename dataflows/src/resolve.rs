@@ -1,0 +1,211 @@
+//! Changes -> resolved rows: what leaves the graph, with names in the place of identities.
+//!
+//! ```text
+//! changes of a tick ─┐
+//! views ─────────────┼─▶ Resolver ─ one row at a time ─▶ TakeRows
+//! classes ───────────┘
+//! ```
+//!
+//! A running graph is resolved tick by tick ([`Resolver::tick`]). A replay, of which the end alone is read, is resolved
+//! when it is read ([`SessionScan::rows`](crate::scan::SessionScan::rows)). Both make a row by the same function,
+//! [`SessionResolver::row`].
+//!
+//! Deliberately absent: a stream of resolved rows. A renamed class changes the rows of millions of sessions in one tick.
+//! In a stream they would all be in memory before the first one is taken. So rows are borrowed, one at a time, and the
+//! views are where they are read from.
+
+mod classes;
+mod session;
+
+pub use classes::Classes;
+pub use session::{SessionResolver, SessionRow};
+
+use crate::changes::Changes;
+use crate::classify::Class;
+use crate::close::Closing;
+use crate::counts::ClassHour;
+use crate::engine::Views;
+use crate::identity::{SignatureId, UserKey};
+use crate::sessionize::{Late, Lineage, Session};
+use crate::time::Tick;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Rows or sessions after which [`TakeRows::alive`] is called.
+const BEAT: usize = 1 << 14;
+
+/// A row of a collection, with names in the place of identities.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row<'r> {
+    /// A session of a user.
+    Session(&'r SessionRow<'r>),
+    /// Events of a class and an hour: how many there are.
+    Count(&'r ClassHour, u64),
+    /// A session that is closed, and the name of its user.
+    Closing(&'r str, &'r Closing),
+    /// An event that came late, with the names of its user and its class.
+    Late(&'r str, &'r str, &'r Late),
+    /// A session that goes on under another id, and the name of its user.
+    Lineage(&'r str, &'r Lineage),
+}
+
+/// Takes the resolved rows of a tick.
+pub trait TakeRows {
+    /// Takes a row that goes (`diff` is negative) or comes. After `Break` no other row of the tick is given.
+    fn row(&mut self, row: Row<'_>, diff: isize) -> ControlFlow<()>;
+
+    /// Is called again and again while a large tick is resolved, also when its sessions are only looked at.
+    fn alive(&mut self) {}
+}
+
+/// What one worker knows in order to resolve changes: the classes after the last tick.
+#[derive(Default)]
+pub struct Resolver {
+    classes: Arc<Classes>,
+    /// The last tick that changed them.
+    labelled: Option<Tick>,
+    sessions: SessionResolver,
+}
+
+impl Resolver {
+    /// Goes on from the views as they were before `tick`: their rows are not given.
+    pub fn resume(&mut self, views: &mut Views, tick: Tick) {
+        self.classes = Arc::new(Classes::before(views, tick));
+    }
+
+    /// Returns the classes after `tick`, which has not been compacted away.
+    pub fn classes(&self, views: &mut Views, tick: Tick) -> Arc<Classes> {
+        if self.labelled.is_some_and(|labelled| labelled > tick) {
+            Arc::new(Classes::before(views, tick + 1))
+        } else {
+            Arc::clone(&self.classes)
+        }
+    }
+
+    /// Gives the rows that a tick changes, resolved. Ticks come in order and are settled, and the sessions before the tick
+    /// have not been compacted away.
+    ///
+    /// Where a signature has another class, all sessions with it go and come: by the views before the tick, as no event
+    /// is read again. Then come the sessions that the tick itself changes, all under their new classes. So a row may go
+    /// and come again within a tick.
+    pub fn tick(
+        &mut self,
+        views: &mut Views,
+        tick: Tick,
+        changes: Changes,
+        take: &mut dyn TakeRows,
+    ) -> ControlFlow<()> {
+        let Changes { mut sessions, classes, counts, mut closings, mut late, mut lineage, .. } = changes;
+        self.relabel(views, tick, classes, take)?;
+        let Resolver { classes, sessions: resolver, .. } = self;
+        named(
+            views,
+            take,
+            &mut sessions,
+            |((user, _), _)| *user,
+            |take, name, ((user, session), diff)| {
+                resolver.row(*user, name, session, classes, |row| take.row(Row::Session(row), *diff))
+            },
+        )?;
+        counts.iter().try_for_each(|((row, events), diff)| take.row(Row::Count(row, *events), *diff))?;
+        named(
+            views,
+            take,
+            &mut closings,
+            |(closing, _)| closing.user,
+            |take, name, (closing, diff)| take.row(Row::Closing(name, closing), *diff),
+        )?;
+        named(
+            views,
+            take,
+            &mut late,
+            |late| late.user,
+            |take, name, late: &Late| take.row(Row::Late(name, classes.name(late.signature), late), 1),
+        )?;
+        named(
+            views,
+            take,
+            &mut lineage,
+            |lineage| lineage.user,
+            |take, name, lineage: &Lineage| take.row(Row::Lineage(name, lineage), 1),
+        )
+    }
+
+    /// Takes new classes. Of signatures that had another one, every session is given again; no event is read again.
+    fn relabel(
+        &mut self,
+        views: &mut Views,
+        tick: Tick,
+        changes: Vec<((SignatureId, Class), isize)>,
+        take: &mut dyn TakeRows,
+    ) -> ControlFlow<()> {
+        if changes.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        self.labelled = Some(tick);
+        let moved: BTreeSet<SignatureId> =
+            changes.iter().filter(|(_, diff)| *diff < 0).map(|((signature, _), _)| *signature).collect();
+        let before = Arc::clone(&self.classes);
+        Arc::make_mut(&mut self.classes).update(changes);
+        if moved.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        let Resolver { classes, sessions: resolver, .. } = self;
+        let (mut seen, mut taken) = (0, ControlFlow::Continue(()));
+        let mut scan = views.scan(tick);
+        let mut session = |user, name: &str, session: &Session| {
+            seen += 1;
+            if taken.is_continue() && session.counts().any(|(signature, _)| moved.contains(&signature)) {
+                let mut row = |classes: &Classes, diff| {
+                    resolver.row(user, name, session, classes, |row| take.row(Row::Session(row), diff))
+                };
+                taken = match row(&before, -1) {
+                    ControlFlow::Continue(()) => row(classes, 1),
+                    broken => broken,
+                };
+            }
+            if seen % BEAT == 0 {
+                take.alive();
+            }
+        };
+        while scan.step(&mut session).is_some() {}
+        taken
+    }
+}
+
+/// Calls `give` with every row and the name of its user, in the order of users.
+fn named<R>(
+    views: &mut Views,
+    take: &mut dyn TakeRows,
+    rows: &mut [R],
+    user: impl Fn(&R) -> UserKey,
+    mut give: impl FnMut(&mut dyn TakeRows, &str, &R) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    if rows.is_empty() {
+        return ControlFlow::Continue(());
+    }
+    let mut given = 0;
+    let mut each = |name: &str, row: &R| {
+        given += 1;
+        if given % BEAT == 0 {
+            take.alive();
+        }
+        give(take, name, row)
+    };
+    rows.sort_unstable_by_key(&user);
+    let (mut rest, mut taken) = (&*rows, ControlFlow::Continue(()));
+    let users = rows.chunk_by(|one, other| user(one) == user(other)).map(|own| user(&own[0]));
+    views.names_of(users, |named, name| {
+        let before = rest.partition_point(|row| user(row) < named);
+        let end = before + rest[before..].partition_point(|row| user(row) == named);
+        // Readers send the name of a user in the tick of the user's first event, or before: none comes without.
+        if taken.is_continue() {
+            taken =
+                rest[..end].iter().enumerate().try_for_each(|(at, row)| each(if at < before { "" } else { name }, row));
+        }
+        rest = &rest[end..];
+    });
+    taken?;
+    rest.iter().try_for_each(|row| each("", row))
+}
