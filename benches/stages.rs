@@ -4,6 +4,7 @@
 use dataflows::engine::{Input, Views};
 use dataflows::pipeline::Settings;
 use dataflows::sessionize::{Session, Visit};
+use dataflows::users::UserTotals;
 use dataflows::{Event, Record, UserKey};
 use harness::clock::{Clock, Took, median, repeat};
 use harness::graph::Feed;
@@ -12,7 +13,9 @@ use harness::sessions::{Graph, Together, exchange, run};
 use harness::table::{Table, number, thousands};
 use headwater::collections::sessions::{SessionRow, SessionSchema};
 use headwater::replay::{Options, outcome, replay};
-use headwater::tables::{self, OutputFormat, Staging, TableWriter, session_table, session_values};
+use headwater::tables::{
+    self, OutputFormat, Staging, Table, TableWriter, session_table, session_values, user_table, user_values,
+};
 use headwater::text::progress::ProgressMode;
 use headwater_decode::Decoder;
 use headwater_decode::interpret::{Batch, Interpreter, Range};
@@ -129,8 +132,8 @@ fn graph(log: &Log, runs: usize) -> GraphTook {
             let schema = SessionSchema::default();
             let folder = tempfile::tempdir().unwrap();
             let clock = Clock::start();
-            write(&folder.path().join("1"), &schema, |writer| {
-                outcome::write_sessions(&mut views, writer).unwrap();
+            write(&folder.path().join("1"), &schema, |sessions, users| {
+                outcome::write(&mut views, sessions, users).unwrap();
             });
             let resolved_and_written = clock.took();
             let resolved = resolved(&mut views);
@@ -154,9 +157,13 @@ fn graph(log: &Log, runs: usize) -> GraphTook {
                     carried: &[],
                 })
                 .collect();
+            let of_users = resolved.chunk_by(|one, other| one.user == other.user);
+            let totals = |own: &[Resolved]| UserTotals::of(own.iter().map(|row| &row.session)).unwrap();
+            let of_users: Vec<_> = of_users.map(|own| (&*own[0].name, totals(own))).collect();
             let clock = Clock::start();
-            write(&folder.path().join("2"), &schema, |writer| {
-                rows.iter().for_each(|row| writer.write(session_values(row)).unwrap());
+            write(&folder.path().join("2"), &schema, |sessions, users| {
+                rows.iter().for_each(|row| sessions.write(session_values(row)).unwrap());
+                of_users.iter().for_each(|(user, totals)| users.write(user_values(user, totals)).unwrap());
             });
             GraphTook { fed, resolved_and_written, written: clock.took() }
         });
@@ -171,13 +178,16 @@ fn graph(log: &Log, runs: usize) -> GraphTook {
     }
 }
 
-/// One worker's part, put together as a table.
-fn write(out: &std::path::Path, schema: &SessionSchema, rows: impl FnOnce(&mut TableWriter)) {
+/// One worker's parts, put together as tables.
+fn write(out: &std::path::Path, schema: &SessionSchema, rows: impl FnOnce(&mut TableWriter, &mut TableWriter)) {
     let staging = Staging::open(out).unwrap();
-    let table = session_table(schema);
-    let mut writer = TableWriter::new(&table, OutputFormat::Parquet, staging.scratch(), 0).unwrap();
-    rows(&mut writer);
-    tables::assemble(vec![writer.finish().unwrap()], OutputFormat::Parquet, &table, &staging).unwrap();
+    let tables = [session_table(schema), user_table()];
+    let writer = |table: &tables::Table| TableWriter::new(table, OutputFormat::Parquet, staging.scratch(), 0).unwrap();
+    let [mut sessions, mut users] = tables.each_ref().map(writer);
+    rows(&mut sessions, &mut users);
+    for (writer, table) in [sessions, users].into_iter().zip(&tables) {
+        tables::assemble(vec![writer.finish().unwrap()], OutputFormat::Parquet, table, &staging).unwrap();
+    }
 }
 
 /// A session with what its names resolve to.

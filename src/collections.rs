@@ -20,6 +20,7 @@ mod row;
 mod schema;
 pub mod session_lineage;
 pub mod sessions;
+pub mod users;
 
 pub(crate) use row::bounded;
 pub use row::{Row, Value};
@@ -49,6 +50,7 @@ pub struct Definition {
     /// See [`Collection::same_key`].
     pub same_key: SameKey,
     pub held: Held,
+    pub begins: Begins,
 }
 
 /// The state that workers keep of a collection, so that its rows can be read as of a tick.
@@ -58,10 +60,22 @@ pub enum Held {
     Sessions,
     /// A row for each session that the clock has closed, by user.
     Closings,
+    /// A row for each user.
+    Users,
     /// Few rows, in no order.
     Counts,
     /// Nothing: clients follow it, and do not read it.
     Nothing,
+}
+
+/// Since when the changes of a collection are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begins {
+    /// Since the first tick of the data folder.
+    WithTheFolder,
+    /// Since the tick that takes a record in the control partition. The first start of a release that knows the collection
+    /// writes the record. Collections that were added after release 0.1.0 begin like this.
+    WithARecord,
 }
 
 /// The kind of a collection.
@@ -79,6 +93,7 @@ pub struct Collection(&'static Definition);
 
 impl Collection {
     pub const SESSIONS: Collection = Collection(&sessions::DEFINITION);
+    pub const USERS: Collection = Collection(&users::DEFINITION);
     pub const COUNTS: Collection = Collection(&counts::DEFINITION);
     pub const CLOSINGS: Collection = Collection(&closings::DEFINITION);
     pub const LATE: Collection = Collection(&late::DEFINITION);
@@ -86,8 +101,9 @@ impl Collection {
     pub const DEAD_LETTERS: Collection = Collection(&dead_letters::DEFINITION);
 
     /// In the order in which they are listed.
-    pub const ALL: [Collection; 6] = [
+    pub const ALL: [Collection; 7] = [
         Collection::SESSIONS,
+        Collection::USERS,
         Collection::COUNTS,
         Collection::CLOSINGS,
         Collection::LATE,
@@ -131,6 +147,10 @@ impl Collection {
 
     pub fn held(self) -> Held {
         self.0.held
+    }
+
+    pub fn begins(self) -> Begins {
+        self.0.begins
     }
 
     /// Tells whether two encoded rows of a view have the same key. Those of a journal are events: no two belong together.
@@ -177,6 +197,7 @@ pub fn encode(row: &resolve::Row<'_>, gap: i64) -> (Collection, Vec<u8>) {
     match row {
         resolve::Row::Session(row) => (Collection::SESSIONS, sessions::encode(row)),
         resolve::Row::Count((class, hour), events) => (Collection::COUNTS, counts::encode(class, *hour, *events)),
+        resolve::Row::User(user, totals) => (Collection::USERS, users::encode(user, totals)),
         resolve::Row::Closing(user, closing) => (Collection::CLOSINGS, closings::encode(user, closing, gap)),
         resolve::Row::Late(user, class, late) => (Collection::LATE, late::encode(user, class, late)),
         resolve::Row::Lineage(user, lineage) => (Collection::SESSION_LINEAGE, session_lineage::encode(user, lineage)),

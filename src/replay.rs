@@ -10,7 +10,7 @@ use crate::observe::memory;
 use crate::plan::{Plan, SourcePlan};
 use crate::replay::summary::{Summary, Unmatched};
 use crate::source::{self, Chunking, Chunks, Part, Source};
-use crate::tables::{self, DeadLetterSpool, OutputFormat, Staging, Table, TableWriter};
+use crate::tables::{self, DeadLetterSpool, OutputFormat, Staging, Table, TableWriter, user_table};
 use crate::text::nearest::nearest;
 use crate::text::progress::{Progress, ProgressMode};
 use dataflows::classify::Class;
@@ -72,8 +72,15 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
         let table = events::event_table(plan);
         tables::assemble(written, options.format, &table, &staging).map_err(Error::run("write the output"))?;
     }
-    let (sessions, spools) = shares.into_iter().map(|share| (share.sessions, share.spool)).unzip();
-    tables::assemble(sessions, options.format, &table, &staging).map_err(Error::run("write the output"))?;
+    let (mut sessions, mut users, mut spools) = (Vec::new(), Vec::new(), Vec::new());
+    for share in shares {
+        sessions.push(share.sessions);
+        users.push(share.users);
+        spools.push(share.spool);
+    }
+    for (parts, table) in [(sessions, table), (users, user_table())] {
+        tables::assemble(parts, options.format, &table, &staging).map_err(Error::run("write the output"))?;
+    }
     let resolve = |at: Position| (plan.sources[at.source as usize].name.as_str(), paths[at.part as usize].as_str());
     tables::merge(spools, &staging, resolve).map_err(Error::run("write the output"))?;
     let written = staging.commit().map_err(Error::run("write the output"))?;
@@ -121,6 +128,7 @@ struct Share {
     counts: Vec<(Class, Option<EventTime>, u64)>,
     sessionless: BTreeMap<Sessionless, u64>,
     sessions: tables::Part,
+    users: tables::Part,
     spool: DeadLetterSpool,
 }
 
@@ -255,9 +263,9 @@ fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, 
     let mut spool = DeadLetterSpool::new(&shared.scratch, index).map_err(failed)?;
     let mut observer = Watch { shared, spool: &mut spool };
     let (tally, mut views) = worker::run(worker, &shared.plan, shared.options.range, &shared.chunks, &mut observer)?;
-    let mut sessions =
-        TableWriter::new(&shared.table, shared.options.format, &shared.scratch, index).map_err(failed)?;
-    let totals = outcome::write_sessions(&mut views, &mut sessions).map_err(failed)?;
+    let writer = |table: &Table| TableWriter::new(table, shared.options.format, &shared.scratch, index);
+    let (mut sessions, mut users) = (writer(&shared.table).map_err(failed)?, writer(&user_table()).map_err(failed)?);
+    let totals = outcome::write(&mut views, &mut sessions, &mut users).map_err(failed)?;
     let open = outcome::ends(&mut views, shared.options.now.or(totals.last), shared.plan.sessions.gap);
     Ok(Share {
         index: shared.options.events.then(|| Index::read(&mut views)),
@@ -267,6 +275,7 @@ fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, 
         counts: outcome::counts(&mut views),
         sessionless: outcome::sessionless(&mut views),
         sessions: sessions.finish().map_err(failed)?,
+        users: users.finish().map_err(failed)?,
         spool,
     })
 }

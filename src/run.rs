@@ -172,6 +172,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         readers: intake.readers(),
         sources: history.plan_index.clone(),
         definitions,
+        begins: history.begins.clone(),
         resume,
         published: Publishing::new(plan.workers, published),
         snapshots: contributed,

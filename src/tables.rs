@@ -3,7 +3,7 @@
 //! ```text
 //! worker 0 ── TableWriter ── part ─┐
 //! worker 1 ── TableWriter ── part ─┼─ assemble ── sessions.parquet ──┐
-//! worker n ── TableWriter ── part ─┘   …       counts, session_events ┼─ Staging::commit ── output folder
+//! worker n ── TableWriter ── part ─┘   …       users, counts, …       ┼─ Staging::commit ── output folder
 //!         n × DeadLetterSpool ────── merge ────── dead_letters.jsonl ─┘
 //! ```
 //!
@@ -18,11 +18,13 @@ mod parquet;
 mod sessions;
 mod staging;
 mod text;
+mod users;
 
 pub use counts::{counts_table, write_counts};
 pub use dead_letters::{DEAD_LETTERS_FILE, DeadLetterSpool, merge};
 pub use sessions::{session_table, session_values};
 pub use staging::Staging;
+pub use users::{user_table, user_values};
 
 use crate::collections::{Column, Value};
 use std::io;
@@ -52,7 +54,7 @@ impl OutputFormat {
 }
 
 /// The names of all tables that a replay may write.
-pub const TABLES: [&str; 3] = ["sessions", "counts", "session_events"];
+pub const TABLES: [&str; 4] = ["sessions", "users", "counts", "session_events"];
 
 /// The columns of one table.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@
 //! ```
 
 mod answers;
+mod begun;
 mod by_id;
 mod feed;
 mod gather;
@@ -16,6 +17,7 @@ pub mod roots;
 #[cfg(test)]
 mod tests;
 
+use crate::collections::Collection;
 use crate::error::Error;
 use crate::observe::metrics::Metrics;
 use crate::plan::Plan;
@@ -23,6 +25,7 @@ use crate::queue::delivery::Cursors;
 use crate::queue::sequencer::{Bound, Next, Ticks};
 use crate::read::reads::Reads;
 use answers::{Answering, Answers};
+use begun::Begun;
 use dataflows::engine::{Engine, Input, Roots};
 use dataflows::pipeline::Settings;
 use dataflows::{DeadLetter, Tick};
@@ -56,6 +59,8 @@ pub struct Shared {
     pub sources: Vec<Option<u16>>,
     /// The definitions of all times as plans, each with the offset in the control partition from which it holds.
     pub definitions: Vec<(u64, Arc<Plan>)>,
+    /// Offset of the record in the control partition by which a collection begins. Others begin with the folder.
+    pub begins: BTreeMap<Collection, u64>,
     pub resume: Option<Resume>,
     pub published: Publishing,
     pub snapshots: Sender<Contribution>,
@@ -163,6 +168,8 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
     let mut feed = Feed::new(shared, index, worker.peers());
     let mut publish = Publish::new(shared);
     let mut answers = Answers::new(index, shared.plan.sessions.gap);
+    let control = shared.resume.as_ref().map_or(0, |resume| resume.control);
+    let mut begun = Begun::new(shared.begins.clone(), control);
     let mut next = 0;
     if let Some(resume) = &shared.resume {
         restore(worker, &mut engine, shared, resume)?;
@@ -192,7 +199,7 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
                 let changes = changes.remove(&fed.bound.tick).unwrap_or_default();
                 kept.tick(&fed, &changes);
                 answers.tick(fed.bound.tick, &changes);
-                publish.tick(&mut engine, index, fed, changes, &mut kept, shared)?;
+                publish.tick(&mut engine, index, fed, changes, &mut begun, &mut kept, shared)?;
             }
             done = settled;
             // The sessions before the next tick may still be asked for, and those that are read.
@@ -201,7 +208,7 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
             answers.forget(since);
             shared.ticks.done(index, done, engine.next_deadline());
         }
-        let answering = answers.turn(&mut engine, &shared.reads, done);
+        let answering = answers.turn(&mut engine, &shared.reads, &begun, done);
         if next < done + IN_GRAPH {
             match shared.ticks.next(next) {
                 Next::Tick(bound) => {

@@ -11,6 +11,7 @@ use crate::pipeline::Outputs;
 use crate::record::Sessionless;
 use crate::sessionize::{self, Late, Lineage, Session};
 use crate::time::Tick;
+use crate::users::UserTotals;
 use differential_dataflow::trace::Span;
 use differential_dataflow::trace::cursor::{Cursor, Navigable};
 use std::cell::{Cell, RefCell};
@@ -28,6 +29,8 @@ pub struct Changes {
     pub classes: Vec<((SignatureId, Class), isize)>,
     /// Numbers of events by class and hour that go and that come.
     pub counts: Vec<((ClassHour, u64), isize)>,
+    /// Totals of users that go and that come.
+    pub users: Vec<((UserKey, UserTotals), isize)>,
     /// Sessions that were closed (1) or opened again (-1).
     pub closings: Vec<(Closing, isize)>,
     /// Events that came late.
@@ -80,6 +83,8 @@ impl Collector {
         let mut counts = builder.new_input(outputs.counts.stream.clone(), Pipeline);
         let mut sums = builder.new_input(outputs.sums.clone(), Pipeline);
         let mut sessionized = builder.new_input(outputs.sessionized.clone(), Pipeline);
+        let users = outputs.users.as_ref().map(|users| users.stream.clone());
+        let mut users = users.map(|users| builder.new_input(users, Pipeline));
         let ingested = outputs.ingested.clone();
         let mut ingested = ingested.map(|entries| builder.new_input(entries, Pipeline));
         let closed = outputs.closed.as_ref().map(|closed| closed.closings.clone());
@@ -103,6 +108,13 @@ impl Collector {
                         changes.counts.push(((row.clone(), *events), diff));
                     });
                 });
+                if let Some(users) = &mut users {
+                    users.for_each(|_, spans| {
+                        to.spans(spans, |changes, user: &UserKey, totals: &UserTotals, diff| {
+                            changes.users.push(((*user, *totals), diff));
+                        });
+                    });
+                }
                 sums.for_each(|_, rows| {
                     for (row, tick, diff) in rows.drain(..) {
                         if let CountedBy::Reason(reason) = row {

@@ -11,11 +11,12 @@ use crate::ingest::{IdRow, Verdict};
 use crate::parcel::{Parcel, Unpacked, unpack};
 use crate::pipeline::{Inputs, Outputs, Restored, Settings, pipeline};
 use crate::record::{Record, Sessionless};
-use crate::resolve::{Classes, Resolver, SessionRow, TakeRows};
+use crate::resolve::{Classes, Resolver, Row, TakeRows};
 use crate::rules::{Descriptor, Rule};
-use crate::scan::{Reading, SessionScan};
+use crate::scan::{Reading, SessionScan, UserScan};
 use crate::sessionize::{Session, SessionTrace};
 use crate::time::{EventTime, Tick};
+use crate::users::UserTrace;
 use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::cursor::Cursor;
 use std::collections::BTreeMap;
@@ -98,12 +99,13 @@ impl Engine {
             let outputs = pipeline(inputs, settings);
             let collect = if settings.clock { Collect::Everything } else { Collect::Verdicts };
             let collector = Collector::watch(&outputs, collect);
-            let Outputs { sessions, names, classes, counts, closed, .. } = outputs;
+            let Outputs { sessions, names, classes, counts, users, closed, .. } = outputs;
             let views = Views {
                 sessions: sessions.trace,
                 names,
                 classes: classes.trace,
                 counts: counts.trace,
+                users: users.map(|users| users.trace),
                 restored_sessionless: BTreeMap::new(),
                 collector: collector.clone(),
             };
@@ -198,6 +200,11 @@ impl Engine {
         self.resolver.tick(&mut self.views, tick, changes, take)
     }
 
+    /// Gives the totals of all users after `tick`: see [`Resolver::begin_users`].
+    pub fn begin_users(&mut self, tick: Tick, take: &mut dyn TakeRows) -> ControlFlow<()> {
+        self.resolver.begin_users(&mut self.views, tick, take)
+    }
+
     /// Returns the classes after `tick`, which has been resolved and has not been compacted away.
     pub fn classes(&mut self, tick: Tick) -> Arc<Classes> {
         self.resolver.classes(&mut self.views, tick)
@@ -286,6 +293,8 @@ pub struct Views {
     names: NameTrace,
     classes: ClassTrace,
     counts: CountTrace,
+    /// With a clock.
+    users: Option<UserTrace>,
     restored_sessionless: BTreeMap<Sessionless, isize>,
     collector: Collector,
 }
@@ -296,8 +305,9 @@ impl Views {
         self.sessions_before(Tick::MAX, row);
     }
 
-    /// Calls `row` with each session, resolved, in the order of user and end.
-    pub fn session_rows(&mut self, row: &mut dyn FnMut(&SessionRow<'_>)) {
+    /// Calls `row` with the resolved rows of the views by user, in the order of users: the sessions of a user in the order
+    /// of time, and behind them the user's totals.
+    pub fn rows(&mut self, row: &mut dyn FnMut(Row<'_>)) {
         let classes = Classes::before(self, Tick::MAX);
         self.scan(Tick::MAX).rows(&classes, row);
     }
@@ -343,6 +353,12 @@ impl Views {
         SessionScan::begin(&mut self.sessions, &mut self.names, tick)
     }
 
+    /// Begins to read the totals of users before `tick`, which has not been compacted away. `None`: there is no
+    /// clock, see [`Views::rows`].
+    pub fn scan_users(&mut self, tick: Tick) -> Option<UserScan> {
+        self.users.as_mut().map(|users| UserScan::begin(users, &mut self.names, tick))
+    }
+
     /// Calls `row` with the class of each signature before `tick`, which has not been compacted away.
     pub fn classes_before(&mut self, tick: Tick, row: &mut dyn FnMut(SignatureId, &Arc<str>)) {
         Reading::begin(&mut self.classes).rows(tick, |signature, class, _| row(*signature, class));
@@ -363,6 +379,7 @@ impl Views {
         allow(&mut self.names, since, settled);
         allow(&mut self.classes, since, settled);
         allow(&mut self.counts, since, settled);
+        self.users.iter_mut().for_each(|users| allow(users, since, settled));
     }
 }
 

@@ -136,6 +136,7 @@ pub mod rules;
 pub mod scan;
 pub mod sessionize;
 pub mod time;
+pub mod users;
 
 pub use dead_letter::{DeadLetter, Reason};
 pub use decimal::Decimal;

@@ -9,6 +9,7 @@ use crate::ingest::{self, Dedupe, IdRow, Ingested, ingest};
 use crate::record::Record;
 use crate::sessionize::{self, Replacement, Session, SessionTrace, Sessionized, sessionize};
 use crate::time::{Tick, TotalTime};
+use crate::users::{UserTrace, users};
 use differential_dataflow::operators::arrange::Arranged;
 use timely::dataflow::Stream;
 
@@ -60,6 +61,8 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
     pub classes: Arranged<'s, ClassTrace<T>>,
     /// View: the number of events by class and hour.
     pub counts: Arranged<'s, CountTrace<T>>,
+    /// View: totals of each user, if there is a clock: without one the end alone is read, and the sessions say it.
+    pub users: Option<Arranged<'s, UserTrace<T>>>,
     /// The sessions that are closed, if there is a clock.
     pub closed: Option<Closed<'s, T>>,
     /// Journal of records that did not simply count, and with the sessions and sums what snapshots are made of; `None`:
@@ -81,6 +84,7 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: Settings) -> 
     let counts = count(by_class);
     let Sessionized { sessions, written, entries: sessionized } =
         sessionize(visits, replacements, restored.sessions, settings.gap);
+    let users = clock.is_some().then(|| users(sessions.clone(), written.clone()));
     let closed = clock.map(|clock| close(sessions.stream.clone(), written, clock, settings.gap));
-    Outputs { sessions, names, classes, counts, closed, ingested, sessionized, sums }
+    Outputs { sessions, names, classes, counts, users, closed, ingested, sessionized, sums }
 }

@@ -28,6 +28,7 @@ use crate::engine::Views;
 use crate::identity::{SignatureId, UserKey};
 use crate::sessionize::{Late, Lineage, Session};
 use crate::time::Tick;
+use crate::users::UserTotals;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub enum Row<'r> {
     Session(&'r SessionRow<'r>),
     /// Events of a class and an hour: how many there are.
     Count(&'r ClassHour, u64),
+    /// The name of a user, and what there is of the user.
+    User(&'r str, &'r UserTotals),
     /// A session that is closed, and the name of its user.
     Closing(&'r str, &'r Closing),
     /// An event that came late, with the names of its user and its class.
@@ -96,7 +99,7 @@ impl Resolver {
         changes: Changes,
         take: &mut dyn TakeRows,
     ) -> ControlFlow<()> {
-        let Changes { mut sessions, classes, counts, mut closings, mut late, mut lineage, .. } = changes;
+        let Changes { mut sessions, classes, counts, mut users, mut closings, mut late, mut lineage, .. } = changes;
         self.relabel(views, tick, classes, take)?;
         let Resolver { classes, sessions: resolver, .. } = self;
         named(
@@ -109,6 +112,13 @@ impl Resolver {
             },
         )?;
         counts.iter().try_for_each(|((row, events), diff)| take.row(Row::Count(row, *events), *diff))?;
+        named(
+            views,
+            take,
+            &mut users,
+            |((user, _), _)| *user,
+            |take, name, ((_, totals), diff)| take.row(Row::User(name, totals), *diff),
+        )?;
         named(
             views,
             take,
@@ -130,6 +140,24 @@ impl Resolver {
             |lineage| lineage.user,
             |take, name, lineage: &Lineage| take.row(Row::Lineage(name, lineage), 1),
         )
+    }
+
+    /// Gives the totals of all users after `tick`, as rows that come: for the tick at which the view begins to be said.
+    /// Those of the tick's changes are then not to be given.
+    pub fn begin_users(&mut self, views: &mut Views, tick: Tick, take: &mut dyn TakeRows) -> ControlFlow<()> {
+        let Some(mut scan) = views.scan_users(tick + 1) else { return ControlFlow::Continue(()) };
+        let (mut seen, mut taken) = (0, ControlFlow::Continue(()));
+        let mut totals = |_, name: &str, totals: &UserTotals| {
+            seen += 1;
+            if taken.is_continue() {
+                taken = take.row(Row::User(name, totals), 1);
+            }
+            if seen % BEAT == 0 {
+                take.alive();
+            }
+        };
+        while scan.step(&mut totals).is_some() {}
+        taken
     }
 
     /// Takes new classes. Of signatures that had another one, every session is given again; no event is read again.

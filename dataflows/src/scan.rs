@@ -5,9 +5,10 @@
 
 use crate::describe::NameTrace;
 use crate::identity::UserKey;
-use crate::resolve::{Classes, SessionResolver, SessionRow};
+use crate::resolve::{Classes, Row, SessionResolver};
 use crate::sessionize::{Session, SessionTrace};
 use crate::time::Tick;
+use crate::users::{UserTotals, UserTrace};
 use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::cursor::{Cursor, CursorList, Navigable, cursor_list};
 use std::sync::Arc;
@@ -77,44 +78,112 @@ where
     }
 }
 
-/// The sessions of one worker before a tick, with the names of their users.
-pub struct SessionScan {
-    sessions: Reading<SessionTrace>,
+/// A view by user, of one worker and before a tick, with the names of the users.
+struct Scan<Tr: TraceReader>
+where
+    Tr::Batch: Navigable,
+{
+    rows: Reading<Tr>,
     names: Reading<NameTrace>,
     before: Tick,
 }
 
-impl SessionScan {
-    pub(crate) fn begin(sessions: &mut SessionTrace, names: &mut NameTrace, before: Tick) -> SessionScan {
-        SessionScan { sessions: Reading::begin(sessions), names: Reading::begin(names), before }
+impl<Tr: TraceReader<Time = Tick>> Scan<Tr>
+where
+    Tr::Batch: Navigable,
+    <Tr::Batch as Navigable>::Cursor:
+        for<'a> Cursor<Storage = Tr::Batch, Key<'a> = &'a UserKey, Time = Tick, Diff = isize>,
+{
+    fn begin(rows: &mut Tr, names: &mut NameTrace, before: Tick) -> Scan<Tr> {
+        Scan { rows: Reading::begin(rows), names: Reading::begin(names), before }
     }
 
-    /// Goes on with this user, or the first one after. Users may only be asked for in order.
-    pub fn seek(&mut self, user: UserKey) {
-        self.sessions.cursor.seek_key(&self.sessions.storage, &user);
+    fn seek(&mut self, user: UserKey) {
+        self.rows.cursor.seek_key(&self.rows.storage, &user);
     }
 
-    /// The user that comes next.
-    pub fn user(&self) -> Option<UserKey> {
-        self.sessions.cursor.get_key(&self.sessions.storage).copied()
+    fn user(&self) -> Option<UserKey> {
+        self.rows.cursor.get_key(&self.rows.storage).copied()
     }
 
-    /// Calls back with each session of the next user, in the order of time; `None` if there is no other one.
-    pub fn step(&mut self, row: &mut dyn FnMut(UserKey, &str, &Session)) -> Option<UserKey> {
-        let user = self.user()?;
+    fn name(&mut self, user: UserKey) -> Arc<str> {
         self.names.cursor.seek_key(&self.names.storage, &user);
         let named = self.names.cursor.get_key(&self.names.storage) == Some(&user);
         let name = self.names.cursor.get_val(&self.names.storage).filter(|_| named);
         // Readers send the name of a user in the tick of the user's first event, or before.
-        let name = name.map(Arc::clone).unwrap_or_default();
-        self.sessions.key_rows(self.before, &mut |user, session, _| row(*user, &name, session));
-        Some(user)
+        name.map(Arc::clone).unwrap_or_default()
     }
 
-    /// Calls back with the row of each session that is left, in the order of user and time.
-    pub fn rows(&mut self, classes: &Classes, row: &mut dyn FnMut(&SessionRow<'_>)) {
+    fn step(
+        &mut self,
+        mut row: impl FnMut(UserKey, &str, <<Tr::Batch as Navigable>::Cursor as Cursor>::Val<'_>),
+    ) -> Option<UserKey> {
+        let user = self.user()?;
+        let name = self.name(user);
+        self.rows.key_rows(self.before, &mut |user, value, _| row(*user, &name, value));
+        Some(user)
+    }
+}
+
+/// The sessions of one worker before a tick, with the names of their users.
+pub struct SessionScan(Scan<SessionTrace>);
+
+impl SessionScan {
+    pub(crate) fn begin(sessions: &mut SessionTrace, names: &mut NameTrace, before: Tick) -> SessionScan {
+        SessionScan(Scan::begin(sessions, names, before))
+    }
+
+    /// Goes on with this user, or the first one after. Users may only be asked for in order.
+    pub fn seek(&mut self, user: UserKey) {
+        self.0.seek(user);
+    }
+
+    /// The user that comes next.
+    pub fn user(&self) -> Option<UserKey> {
+        self.0.user()
+    }
+
+    /// Calls back with each session of the next user, in the order of time; `None` if there is no other one.
+    pub fn step(&mut self, row: &mut dyn FnMut(UserKey, &str, &Session)) -> Option<UserKey> {
+        self.0.step(row)
+    }
+
+    /// Calls back with the row of each session that is left, in the order of user and time, and behind those of a user
+    /// with the row of the user's totals.
+    pub fn rows(&mut self, classes: &Classes, row: &mut dyn FnMut(Row<'_>)) {
         let mut resolver = SessionResolver::default();
-        let mut session = |user, name: &str, session: &Session| resolver.row(user, name, session, classes, &mut *row);
-        while self.step(&mut session).is_some() {}
+        while let Some(user) = self.user() {
+            let name = self.0.name(user);
+            let mut totals = None;
+            self.0.rows.key_rows(self.0.before, &mut |_, session: &Session, _| {
+                totals = Some(UserTotals::with(totals, session));
+                resolver.row(user, &name, session, classes, |session| row(Row::Session(session)));
+            });
+            totals.iter().for_each(|totals| row(Row::User(&name, totals)));
+        }
+    }
+}
+
+/// The totals of one worker's users before a tick, with their names.
+pub struct UserScan(Scan<UserTrace>);
+
+impl UserScan {
+    pub(crate) fn begin(users: &mut UserTrace, names: &mut NameTrace, before: Tick) -> UserScan {
+        UserScan(Scan::begin(users, names, before))
+    }
+
+    /// Goes on with this user, or the first one after. Users may only be asked for in order.
+    pub fn seek(&mut self, user: UserKey) {
+        self.0.seek(user);
+    }
+
+    /// The user that comes next.
+    pub fn user(&self) -> Option<UserKey> {
+        self.0.user()
+    }
+
+    /// Calls back with the totals of the next user, if there are any at the tick; `None` if there is no other user.
+    pub fn step(&mut self, row: &mut dyn FnMut(UserKey, &str, &UserTotals)) -> Option<UserKey> {
+        self.0.step(row)
     }
 }

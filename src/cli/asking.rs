@@ -36,7 +36,7 @@ the last frames again.
 
 Exit codes: 0 ended as asked, 1 it cannot go on, 2 wrong usage.")]
 pub struct Subscribe {
-    /// The collection: sessions, counts, closings, late, session_lineage, dead_letters
+    /// The collection: sessions, users, counts, closings, late, session_lineage, dead_letters
     pub collection: String,
 
     #[command(flatten)]
@@ -104,7 +104,7 @@ tick. If reading them takes longer than the tick is kept, it fails with a messag
 
 Exit codes: 0 fine, 1 they cannot be read, 2 wrong usage.")]
 pub struct Peek {
-    /// The collection: sessions, counts, closings
+    /// The collection: sessions, users, counts, closings
     pub collection: String,
 
     #[command(flatten)]

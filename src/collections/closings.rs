@@ -1,6 +1,6 @@
 //! `closings`: the sessions whose gap has passed.
 
-use super::{Column, Definition, Held, Kind, Nature, Row, Value, encoded, same_columns};
+use super::{Begins, Column, Definition, Held, Kind, Nature, Row, Value, encoded, same_columns};
 use dataflows::EventTime;
 use dataflows::close::{Closing, deadline};
 
@@ -22,6 +22,7 @@ pub(super) const DEFINITION: Definition = Definition {
     decode,
     same_key: |one, other| same_columns(decode(one), decode(other), 1),
     held: Held::Closings,
+    begins: Begins::WithTheFolder,
 };
 
 /// `gap`: of the sessions, in microseconds.

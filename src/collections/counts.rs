@@ -1,6 +1,6 @@
 //! `counts`: events by class and hour of their event time.
 
-use super::{Column, Definition, Held, Kind, Nature, Row, Value, encoded, same_columns};
+use super::{Begins, Column, Definition, Held, Kind, Nature, Row, Value, encoded, same_columns};
 use dataflows::EventTime;
 
 pub(super) const DEFINITION: Definition = Definition {
@@ -15,6 +15,7 @@ pub(super) const DEFINITION: Definition = Definition {
     decode,
     same_key: |one, other| same_columns(decode(one), decode(other), 2),
     held: Held::Counts,
+    begins: Begins::WithTheFolder,
 };
 
 /// `hour`: its start; `None` for events without a time.

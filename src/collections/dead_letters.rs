@@ -1,7 +1,7 @@
 //! `dead_letters`: records that could not become events, with the reasons.
 
 use super::place::place;
-use super::{Column, Definition, Held, Kind, Nature, Row, Value, encoded, no_key};
+use super::{Begins, Column, Definition, Held, Kind, Nature, Row, Value, encoded, no_key};
 use dataflows::DeadLetter;
 
 pub(super) const DEFINITION: Definition = Definition {
@@ -26,6 +26,7 @@ pub(super) const DEFINITION: Definition = Definition {
     decode,
     same_key: no_key,
     held: Held::Nothing,
+    begins: Begins::WithTheFolder,
 };
 
 /// `letter` lies in a delivery: see [`place`].

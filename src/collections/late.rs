@@ -1,6 +1,6 @@
 //! `late`: events that changed a session other than their user's last one, or moved a session's start back.
 
-use super::{Column, Definition, Held, Kind, Nature, Row, Value, encoded, no_key};
+use super::{Begins, Column, Definition, Held, Kind, Nature, Row, Value, encoded, no_key};
 use dataflows::sessionize::Late;
 
 pub(super) const DEFINITION: Definition = Definition {
@@ -19,6 +19,7 @@ pub(super) const DEFINITION: Definition = Definition {
     decode,
     same_key: no_key,
     held: Held::Nothing,
+    begins: Begins::WithTheFolder,
 };
 
 pub fn encode(user: &str, class: &str, late: &Late) -> Vec<u8> {

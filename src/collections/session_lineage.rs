@@ -1,6 +1,6 @@
 //! `session_lineage`: sessions that go on under another id.
 
-use super::{Column, Definition, Held, Kind, Nature, Row, Value, encoded, no_key};
+use super::{Begins, Column, Definition, Held, Kind, Nature, Row, Value, encoded, no_key};
 use dataflows::sessionize::Lineage;
 
 pub(super) const DEFINITION: Definition = Definition {
@@ -14,6 +14,7 @@ pub(super) const DEFINITION: Definition = Definition {
     decode,
     same_key: no_key,
     held: Held::Nothing,
+    begins: Begins::WithTheFolder,
 };
 
 pub fn encode(user: &str, lineage: &Lineage) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! `sessions`: the sessions of each user, with their events by class.
 
-use super::{Column, Definition, Held, Kind, Nature, Row, Storage, Value, encoded, same_columns};
+use super::{Begins, Column, Definition, Held, Kind, Nature, Row, Storage, Value, encoded, same_columns};
 use dataflows::{EventTime, Measure, SessionId};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -16,6 +16,7 @@ pub(super) const DEFINITION: Definition = Definition {
     decode,
     same_key: |one, other| same_columns(decode(one), decode(other), 1),
     held: Held::Sessions,
+    begins: Begins::WithTheFolder,
 };
 
 /// The columns of `sessions` that depend on the configuration.
@@ -65,7 +66,7 @@ pub fn carried_columns(field: &str) -> [String; 2] {
 }
 
 /// Returns the values of a row in the order of [`columns`].
-pub(crate) fn values_of<'a>(row: &SessionRow<'a>) -> impl Iterator<Item = Value<'a>> + use<'a> {
+pub fn values_of<'a>(row: &SessionRow<'a>) -> impl Iterator<Item = Value<'a>> + use<'a> {
     let id = Value::Id(SessionId::of(row.key, row.start));
     values(
         id,

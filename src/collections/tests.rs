@@ -5,6 +5,7 @@ use super::*;
 use crate::fingerprint::hex;
 use dataflows::close::Closing;
 use dataflows::sessionize::{Late, Lineage, Moved};
+use dataflows::users::UserTotals;
 use dataflows::{DeadLetter, Decimal, EventTime, Measure, Position, Reason, SignatureId, UserKey};
 
 /// Output logs hold these bytes: they are what version 1 and 2 of blocks mean.
@@ -27,6 +28,7 @@ fn a_row_of_each_collection_is_pinned() {
     let closed = Closing { end: at(2_000_000), user: key, start: at(1_000_000), events: 3 };
     let came = Late { user: key, time: at(1_000_000), signature: SignatureId(5), session: at(-1_000_000) };
     let moved = Lineage { user: key, old: at(2_000_000), new: at(1_000_000), reason: Moved::Merged };
+    let of_user = UserTotals { first_seen: at(-1_000_000), last_seen: at(2_000_000), sessions: 3, events: 300 };
     let letter = DeadLetter {
         position: Position { source: 0, part: 3, offset: 70_000 },
         reason: Reason::NoJson,
@@ -42,6 +44,7 @@ fn a_row_of_each_collection_is_pinned() {
         ),
         (Collection::COUNTS, counts::encode("a", Some(at(3_600_000_000)), 300), "01610180909de91aac02"),
         (Collection::COUNTS, counts::encode("a", None, 1), "01610001"),
+        (Collection::USERS, users::encode(user, &of_user), "02c3bcff897a8092f40103ac02"),
         (Collection::CLOSINGS, closings::encode(user, &closed, 2_000_000), "02c3bc80897a8092f4010380ade204"),
         (Collection::LATE, late::encode(user, "a", &came), "02c3bc80897a0161ff887a"),
         (Collection::SESSION_LINEAGE, session_lineage::encode(user, &moved), "02c3bc8092f40180897a066d6572676564"),

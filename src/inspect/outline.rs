@@ -9,7 +9,7 @@ use crate::plan::{Plan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan}
 use crate::replay;
 use crate::run;
 use crate::source::{self, SourceError};
-use crate::tables::{DEAD_LETTERS_FILE, OutputFormat, Table, counts_table, session_table};
+use crate::tables::{DEAD_LETTERS_FILE, OutputFormat, Table, counts_table, session_table, user_table};
 use crate::text::plural;
 use dataflows::classify::Definitions;
 use dataflows::rules::UNCLASSIFIED;
@@ -365,6 +365,7 @@ fn outputs(plan: &Plan, out: Option<&std::path::Path>, format: OutputFormat) -> 
         table(counts_table()),
         output(DEAD_LETTERS_FILE, dead_letters.to_vec()),
         table(session_table(&plan.session_schema())),
+        table(user_table()),
     ]
 }
 

@@ -24,6 +24,8 @@ pub enum Control {
     Source { source: u16, name: String },
     /// From here on these tests are made, and these rules hold.
     Definitions { definitions: Definitions },
+    /// From here on the changes of this collection are published, beginning with all of its rows.
+    Collection { name: String },
 }
 
 impl Control {
@@ -60,6 +62,8 @@ mod tests {
         assert_eq!(Control::decode(&source.encode()), Ok(source));
         let generation = Control::Generation { epoch: 7, program: [9; 32] };
         assert_eq!(Control::decode(&generation.encode()), Ok(generation));
+        let collection = Control::Collection { name: "users".into() };
+        assert_eq!(Control::decode(&collection.encode()), Ok(collection));
         for unknown in [&b""[..], b"\x03{}", b"\x01{\"kind\":\"rule\"}", b"\x01{\"kind\":\"source\",\"source\":1}"] {
             assert!(Control::decode(unknown).is_err());
         }
@@ -73,6 +77,7 @@ mod tests {
         for json in [
             r#"{"kind":"source","source":0,"name":"collector"}"#.to_owned(),
             format!(r#"{{"kind":"generation","epoch":1,"program":[{digits}]}}"#),
+            r#"{"kind":"collection","name":"users"}"#.to_owned(),
             r#"{"kind":"definitions","definitions":{"tests":[{"field":"price","candidates":["price"],"predicate":{"Range":{"min":1.0,"max":null}}}],"rules":[{"name":"purchase","priority":0,"order":0,"when":[{"test":0,"answer":true}]}]}}"#.to_owned(),
             r#"{"kind":"definitions","definitions":{"tests":[{"field":"p","candidates":["p"],"predicate":{"OneOf":["a","b"]}},{"field":"p","candidates":["p"],"predicate":{"Prefix":"/"}},{"field":"p","candidates":["p"],"predicate":"Exists"}],"rules":[]}}"#.to_owned(),
         ] {

@@ -1,8 +1,9 @@
 //! The outcome of one worker: its views, written and summed when all is done.
 
-use crate::tables::{self, TableWriter, session_values};
+use crate::tables::{self, TableWriter, session_values, user_values};
 use dataflows::classify::Class;
 use dataflows::engine::Views;
+use dataflows::resolve::Row;
 use dataflows::{EventTime, Sessionless};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,16 +17,25 @@ pub struct Totals {
     pub last: Option<EventTime>,
 }
 
-/// Writes the sessions in the order of user key and time.
-pub fn write_sessions(views: &mut Views, writer: &mut TableWriter) -> Result<Totals, tables::Error> {
+/// Writes the sessions in the order of user key and time, and the users in the order of their keys.
+pub fn write(views: &mut Views, sessions: &mut TableWriter, users: &mut TableWriter) -> Result<Totals, tables::Error> {
     let (mut totals, mut outcome) = (Totals::default(), Ok(()));
-    let mut user = None;
-    views.session_rows(&mut |row| {
-        totals.users += u64::from(user.replace(row.key) != Some(row.key));
-        totals.sessions += 1;
-        totals.last = totals.last.max(Some(row.end));
-        if outcome.is_ok() {
-            outcome = writer.write(session_values(row));
+    views.rows(&mut |row| {
+        let written = match row {
+            Row::Session(session) => {
+                totals.sessions += 1;
+                totals.last = totals.last.max(Some(session.end));
+                outcome.is_ok().then(|| sessions.write(session_values(session)))
+            }
+            Row::User(user, of_user) => {
+                totals.users += 1;
+                outcome.is_ok().then(|| users.write(user_values(user, of_user)))
+            }
+            // Not by user.
+            Row::Count(..) | Row::Closing(..) | Row::Late(..) | Row::Lineage(..) => None,
+        };
+        if let Some(Err(error)) = written {
+            outcome = Err(error);
         }
     });
     outcome.map(|()| totals)

@@ -2,6 +2,7 @@
 //! programs. Decides whether this program can go on from there.
 
 use super::program::{check_states, former_program_of, program_of, states_of};
+use crate::collections::{Begins, Collection};
 use crate::error::Error;
 use crate::plan::{Plan, SourceKind};
 use crate::queue::control::Control;
@@ -30,6 +31,8 @@ pub struct History {
     /// The definitions of all times, each with the offset in the control partition from which it holds. The last one is
     /// in force.
     pub definitions: Vec<(u64, Definitions)>,
+    /// Offset of the record in the control partition by which a collection begins.
+    pub begins: BTreeMap<Collection, u64>,
     /// The cursors of followed files.
     pub cursors: Cursors,
 }
@@ -74,10 +77,21 @@ impl History {
         };
         let mut known: BTreeMap<String, u16> = BTreeMap::new();
         let mut last = None;
-        let mut definitions = Vec::new();
+        let (mut definitions, mut begins) = (Vec::new(), BTreeMap::new());
         for (offset, record) in records {
             match record {
                 Control::Definitions { definitions: defined } => definitions.push((offset, defined)),
+                Control::Collection { name } => {
+                    let collection = Collection::named(&name).ok_or_else(|| {
+                        Error::usage(
+                            format!(
+                                "the data folder publishes a collection `{name}`, which this program does not know"
+                            ),
+                            "start the later version of headwater that wrote it",
+                        )
+                    })?;
+                    begins.insert(collection, offset);
+                }
                 Control::Source { source, name } => drop(known.insert(name, source)),
                 Control::Generation { program, .. } => last = Some(program),
             }
@@ -94,6 +108,11 @@ impl History {
         }
         if last != Some(program) {
             fresh.push(Control::Generation { epoch, program });
+        }
+        let later = Collection::ALL.into_iter().filter(|collection| collection.begins() == Begins::WithARecord);
+        for collection in later.filter(|collection| !begins.contains_key(collection)).collect::<Vec<_>>() {
+            begins.insert(collection, log.control.next() + fresh.len() as u64);
+            fresh.push(Control::Collection { name: collection.name().to_owned() });
         }
         let known_definitions = definitions.last().map(|(_, definitions)| definitions);
         let wanted = known_definitions.cloned().unwrap_or_default().followed_by(plan);
@@ -114,7 +133,7 @@ impl History {
         if plan.sources.iter().any(|source| matches!(source.kind, SourceKind::File { .. })) {
             add_delivered(log, snapshot, &mut cursors)?;
         }
-        Ok(History { numbers, plan_index, program, former_program, same_program, memory, definitions, cursors })
+        Ok(History { numbers, plan_index, program, former_program, same_program, memory, definitions, begins, cursors })
     }
 }
 

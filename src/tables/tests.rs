@@ -6,6 +6,7 @@ use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, RecordBatch};
+use dataflows::users::UserTotals;
 use dataflows::{DeadLetter, Position, Reason, UserKey};
 use dataflows::{Decimal, EventTime, Measure, SessionId};
 use proptest::prelude::*;
@@ -90,6 +91,40 @@ fn write(rows: &[Owned], schema: &SessionSchema, format: OutputFormat, workers: 
 fn text(rows: &[Owned], format: OutputFormat, workers: usize) -> String {
     let out = write(rows, &schema(), format, workers);
     fs::read_to_string(out.path().join(format.file("sessions"))).unwrap()
+}
+
+/// Users have the same formats, and their file is another one.
+#[test]
+fn users_are_a_table_of_their_own() {
+    let of_user = UserTotals { first_seen: time(-5), last_seen: time(7), sessions: 2, events: 3 };
+    let times = ["1969-12-31T23:59:59.999995Z", "1970-01-01T00:00:00.000007Z"];
+    let csv = format!(
+        "user,first_seen,last_seen,first_seen_us,last_seen_us,sessions,events\n\
+         \"a,b\",{0},{1},-5,7,2,3\nann,{0},{1},-5,7,2,3\n",
+        times[0], times[1]
+    );
+    let object = |user| {
+        format!(
+            "{{\"user\":\"{user}\",\"first_seen\":\"{}\",\"last_seen\":\"{}\",\"first_seen_us\":-5,\
+             \"last_seen_us\":7,\"sessions\":2,\"events\":3}}\n",
+            times[0], times[1]
+        )
+    };
+    let jsonl = object("a,b") + &object("ann");
+    for (format, expected) in [(OutputFormat::Csv, csv), (OutputFormat::Jsonl, jsonl)] {
+        let out = tempfile::tempdir().unwrap();
+        let staging = Staging::open(out.path()).unwrap();
+        let part = |(worker, user)| {
+            let mut writer = TableWriter::new(&user_table(), format, staging.scratch(), worker).unwrap();
+            writer.write(user_values(user, &of_user)).unwrap();
+            writer.finish().unwrap()
+        };
+        let parts = [(1, "ann"), (0, "a,b")].map(part).into();
+        assemble(parts, format, &user_table(), &staging).unwrap();
+        let written = staging.commit().unwrap();
+        assert_eq!(written, [out.path().join(format.file("users"))]);
+        assert_eq!(fs::read_to_string(&written[0]).unwrap(), expected);
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Answers the readers of a worker's views, a chunk at a time between ticks.
 
+use super::begun::Begun;
 use super::by_id::ById;
 use crate::collections::filter::Filter;
 use crate::collections::{self, Collection, Held};
@@ -8,7 +9,7 @@ use dataflows::changes::Changes;
 use dataflows::close::{Closing, deadline};
 use dataflows::engine::Engine;
 use dataflows::resolve::{Classes, SessionResolver};
-use dataflows::scan::SessionScan;
+use dataflows::scan::{SessionScan, UserScan};
 use dataflows::{EventTime, Tick, UserKey};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -63,10 +64,10 @@ impl Answers {
     }
 
     /// Answers, and goes on with answers. The ticks before `done` have been resolved.
-    pub fn turn(&mut self, engine: &mut Engine, reads: &Reads, done: Tick) -> Answering {
+    pub fn turn(&mut self, engine: &mut Engine, reads: &Reads, begun: &Begun, done: Tick) -> Answering {
         for request in reads.requests(self.worker) {
-            let answer = self.begin(engine, &request, done);
-            self.scans.extend(answer);
+            let scan = self.begin(engine, &request, begun, done);
+            self.scans.push_back(scan);
         }
         let mut left = TURN_ROWS;
         for _ in 0..self.scans.len() {
@@ -82,7 +83,7 @@ impl Answers {
         }
     }
 
-    fn begin(&mut self, engine: &mut Engine, request: &Request, done: Tick) -> Option<Scan> {
+    fn begin(&mut self, engine: &mut Engine, request: &Request, begun: &Begun, done: Tick) -> Scan {
         let Request { collection, tick, now_ms, wanted, filter, limit, answer, .. } = request;
         let mut scan = Scan {
             rows: None,
@@ -98,6 +99,17 @@ impl Answers {
             answer: answer.clone(),
         };
         match collection.held() {
+            _ if !begun.has(*collection, *tick) => {}
+            Held::Users => {
+                if let Some(mut rows) = engine.views().scan_users(tick + 1) {
+                    if let Some(Whose { users, .. }) = &wanted.of {
+                        scan.users = Some(sorted(users.clone(), wanted.after));
+                    } else if let Some((user, _)) = wanted.after {
+                        rows.seek(user);
+                    }
+                    scan.rows = Some(Rows::Users(rows));
+                }
+            }
             Held::Sessions | Held::Closings => {
                 let mut rows = engine.views().scan(tick + 1);
                 if let Some(Whose { users, ids }) = &wanted.of {
@@ -106,28 +118,55 @@ impl Answers {
                         let by_id = self.by_id.get_or_insert_with(|| ById::new(engine, [tick + 1, done]));
                         users.extend(ids.iter().flat_map(|id| by_id.users(*id)));
                     }
-                    users.retain(|user| wanted.after.is_none_or(|(after, _)| after <= *user));
-                    users.sort_unstable();
-                    users.dedup();
-                    scan.users = Some(users.into());
+                    scan.users = Some(sorted(users, wanted.after));
                 } else if let Some((user, _)) = wanted.after {
                     rows.seek(user);
                 }
-                scan.rows = Some(rows);
+                scan.rows = Some(Rows::Sessions(rows));
             }
             Held::Counts => engine.views().counts_before(tick + 1, &mut |class, hour, events| {
                 scan.offer(None, || collections::counts::encode(class, hour, events));
             }),
             Held::Nothing => {}
         }
-        Some(scan)
+        scan
+    }
+}
+
+/// Returns those of users that may have rows behind `after`, in the order in which they are read.
+fn sorted(mut users: Vec<UserKey>, after: Option<Rank>) -> VecDeque<UserKey> {
+    users.retain(|user| after.is_none_or(|(after, _)| after <= *user));
+    users.sort_unstable();
+    users.dedup();
+    users.into()
+}
+
+/// Rows that are read user by user.
+enum Rows {
+    Sessions(SessionScan),
+    Users(UserScan),
+}
+
+impl Rows {
+    fn seek(&mut self, user: UserKey) {
+        match self {
+            Rows::Sessions(rows) => rows.seek(user),
+            Rows::Users(rows) => rows.seek(user),
+        }
+    }
+
+    fn user(&self) -> Option<UserKey> {
+        match self {
+            Rows::Sessions(rows) => rows.user(),
+            Rows::Users(rows) => rows.user(),
+        }
     }
 }
 
 /// An answer that is being given.
 struct Scan {
     /// `None` once all rows have been read.
-    rows: Option<SessionScan>,
+    rows: Option<Rows>,
     /// Those that are wanted; `None`: all.
     users: Option<VecDeque<UserKey>>,
     /// Rows up to this one are not wanted.
@@ -174,7 +213,7 @@ impl Scan {
         }
     }
 
-    /// Reads the sessions of the next user.
+    /// Reads the rows of the next user.
     fn step(&mut self, gap: i64, resolver: &mut SessionResolver, left: &mut usize) {
         let Some(mut rows) = self.rows.take() else { return };
         if let Some(users) = &mut self.users {
@@ -187,19 +226,33 @@ impl Scan {
             }
         }
         let mut looked = 1;
-        let more = rows.step(&mut |user, name, session| {
-            looked += 1;
-            let rank = (user, session.start);
-            if self.after.is_some_and(|after| rank <= after) {
-                return;
-            }
-            if self.collection.held() == Held::Sessions {
-                let classes = Arc::clone(&self.classes);
-                self.offer(Some(rank), || resolver.row(user, name, session, &classes, collections::sessions::encode));
-            } else if deadline(session.end, gap) <= self.now {
-                self.offer(Some(rank), || collections::closings::encode(name, &Closing::of(user, session), gap));
-            }
-        });
+        let after = self.after;
+        let behind = move |rank| after.is_none_or(|after| rank > after);
+        let more = match &mut rows {
+            Rows::Sessions(rows) => rows.step(&mut |user, name, session| {
+                looked += 1;
+                let rank = (user, session.start);
+                if !behind(rank) {
+                    return;
+                }
+                if self.collection.held() == Held::Sessions {
+                    let classes = Arc::clone(&self.classes);
+                    let row = || resolver.row(user, name, session, &classes, collections::sessions::encode);
+                    self.offer(Some(rank), row);
+                } else if deadline(session.end, gap) <= self.now {
+                    let row = || collections::closings::encode(name, &Closing::of(user, session), gap);
+                    self.offer(Some(rank), row);
+                }
+            }),
+            Rows::Users(rows) => rows.step(&mut |user, name, totals| {
+                looked += 1;
+                // A user has one row.
+                let rank = (user, EventTime::MIN);
+                if behind(rank) {
+                    self.offer(Some(rank), || collections::users::encode(name, totals));
+                }
+            }),
+        };
         *left = left.saturating_sub(looked * self.cost);
         self.rows = more.map(|_| rows);
     }

@@ -1,5 +1,6 @@
 //! Changes of a tick -> published rows: encodes what the graph resolves, and brings the rows into canonical form.
 
+use super::begun::{Begun, Says};
 use super::gather::{Gather, Output, Overflow};
 use super::{Contribution, Fed, Kept, Published, Shared};
 use crate::collections::place::place;
@@ -42,6 +43,7 @@ impl Publish {
         worker: usize,
         mut fed: Fed,
         changes: Changes,
+        begun: &mut Begun,
         kept: &mut Kept,
         shared: &Shared,
     ) -> Result<(), Error> {
@@ -57,7 +59,7 @@ impl Publish {
             }
         }
         let arrivals = std::mem::take(&mut fed.arrivals);
-        let output = self.output(engine, &fed, changes, shared).map_err(Error::run("publish"))?;
+        let output = self.output(engine, &fed, changes, begun, shared).map_err(Error::run("publish"))?;
         shared.published.put(Published { worker, bound: Arc::clone(&bound), output, arrivals })?;
         if bound.snapshot {
             let Kept { dirty, cursors } = std::mem::take(kept);
@@ -67,14 +69,28 @@ impl Publish {
         Ok(())
     }
 
-    fn output(&self, engine: &mut Engine, fed: &Fed, changes: Changes, shared: &Shared) -> Result<Output, LogError> {
+    fn output(
+        &self,
+        engine: &mut Engine,
+        fed: &Fed,
+        mut changes: Changes,
+        begun: &mut Begun,
+        shared: &Shared,
+    ) -> Result<Output, LogError> {
         let mut rows = Encode {
             out: Gather::new(fed.bound.tick, fed.bound.now_ms, &self.overflow),
             gap: shared.plan.sessions.gap,
             ticks: &shared.ticks,
             failed: None,
         };
-        let taken = engine.resolve(fed.bound.tick, changes, &mut rows);
+        let says = begun.tick(Collection::USERS, &fed.bound);
+        if says != Says::Changes {
+            changes.users.clear();
+        }
+        let mut taken = engine.resolve(fed.bound.tick, changes, &mut rows);
+        if says == Says::Whole && taken.is_continue() {
+            taken = engine.begin_users(fed.bound.tick, &mut rows);
+        }
         let Encode { mut out, failed, .. } = rows;
         if taken.is_break() {
             failed.map_or(Ok(()), Err)?;

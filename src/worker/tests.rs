@@ -50,6 +50,7 @@ fn however_long_a_restore_takes_the_watchdog_hears_that_it_makes_progress() {
         readers: Vec::new(),
         sources: Vec::new(),
         definitions: Vec::new(),
+        begins: BTreeMap::new(),
         resume: Some(Resume { tick: 7, now_ms: 8, control: 0, read: Box::new(read) }),
         published: Publishing::new(1, published),
         snapshots,

@@ -5,6 +5,7 @@ use super::client::Client;
 use super::events::{Event, PAST_MS, lines};
 use super::full::{Disk, batch};
 use super::process::{Process, Restart};
+use super::published::users_of;
 use super::receiver::{Answer, Receiver};
 use super::{MEANING, folder, run_toml};
 use crate::headwater::Folder;
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-const VIEWS: [&str; 3] = ["sessions", "counts", "closings"];
+const VIEWS: [&str; 4] = ["sessions", "users", "counts", "closings"];
 const JOURNALS: [&str; 3] = ["late", "session_lineage", "dead_letters"];
 const SINK: &str = "[[sink]]\nname = 'file'\nkind = 'file'\npath = 'changes.jsonl'\ncollection = 'sessions'\n\
                     changes = 'all'\nfrom = 'start'\n";
@@ -144,11 +145,16 @@ fn goes_on(release: &Path, workers: usize) {
     assert_eq!(report.code(), 0, "{}", report.stdout());
     let process = Process::start(&folder, "data", workers, Restart::No);
     let address = process.ready();
+    let before = expected["sessions"].as_array().unwrap();
     for (name, rows) in rows(address) {
-        let mut expected: Vec<String> = expected[name].as_array().unwrap().iter().map(Value::to_string).collect();
+        let expected = expected[name].as_array().cloned();
+        // Releases up to 0.1.0 had no users: what is known of them follows from the sessions.
+        let expected = expected.unwrap_or_else(|| users_of(before));
+        let mut expected: Vec<String> = expected.iter().map(Value::to_string).collect();
         expected.sort();
         assert_eq!(rows, expected, "{name} with {workers} workers");
     }
+    check_users(address);
     let text = |key: &str| expected[key].as_str().unwrap();
     let resume = format!("/v1/collections/sessions/changes?until=caught_up&token={}", text("resume_token"));
     match expected["resumes"] == true {
@@ -177,6 +183,7 @@ fn goes_on(release: &Path, workers: usize) {
     let process = Process::start(&folder, "data", 4 - workers, Restart::No);
     let address = process.ready();
     assert_eq!(rows(address), after, "from a snapshot of this release");
+    check_users(address);
     frames(address, &format!("/v1/collections/sessions/changes?until=caught_up&token={token}"));
     if let Some(before) = expected["received"].as_array() {
         // A receiver goes on where it was, in the middle of a tick: it gets the changes that the file has, each once.
@@ -189,6 +196,25 @@ fn goes_on(release: &Path, workers: usize) {
     }
     process.drain();
     assert_eq!(folder.headwater(["doctor", "data"]).code(), 0);
+}
+
+/// The published changes of users add up to the rows, which are those of the sessions: also in a folder of a release that
+/// had none.
+fn check_users(address: SocketAddr) {
+    let mut sum: BTreeMap<String, i64> = BTreeMap::new();
+    for frame in frames(address, "/v1/collections/users/changes?from=0&until=caught_up") {
+        for update in frame["updates"].as_array().into_iter().flatten() {
+            let times = sum.entry(update["row"].to_string()).or_insert(0);
+            *times += update["diff"].as_i64().unwrap();
+            assert!((0..=1).contains(times), "{update}");
+        }
+    }
+    sum.retain(|_, times| *times != 0);
+    let rows = rows(address);
+    assert!(!rows["users"].is_empty());
+    assert_eq!(sum.into_keys().collect::<Vec<_>>(), rows["users"]);
+    let sessions: Vec<Value> = rows["sessions"].iter().map(|row| serde_json::from_str(row).unwrap()).collect();
+    assert_eq!(rows["users"], users_of(&sessions).iter().map(Value::to_string).collect::<Vec<_>>());
 }
 
 /// A second process was refused at the lock, and had removed the reserve and raised `EPOCH` by then.

@@ -103,6 +103,7 @@ impl Published {
         }
         let published = Published { ticks: Vec::new(), upper, now_ms: clock, sum, schemas: schemas(data) };
         published.check_closings();
+        same("users", &published.rows(Collection::USERS), &users_of(&published.rows(Collection::SESSIONS)));
         published
     }
 
@@ -158,6 +159,12 @@ impl Published {
             rows.sort_by_key(Value::to_string);
             rows
         };
+        let mut users = json_lines("users.jsonl");
+        for row in users.iter_mut().filter_map(Value::as_object_mut) {
+            assert!(row.remove("first_seen").is_some() && row.remove("last_seen").is_some());
+        }
+        users.sort_by_key(Value::to_string);
+        same("users", &self.rows(Collection::USERS), &users);
         let mut sessions = json_lines("sessions.jsonl");
         for row in sessions.iter_mut().filter_map(Value::as_object_mut) {
             // The table alone has the times as text, too.
@@ -186,6 +193,26 @@ impl Published {
         closed.sort();
         same("closings", &closed, &due.collect::<Vec<_>>());
     }
+}
+
+/// The rows of users that rows of sessions add up to, in the order of their text.
+pub fn users_of(sessions: &[Value]) -> Vec<Value> {
+    let mut users: BTreeMap<&str, [i64; 4]> = BTreeMap::new();
+    for row in sessions {
+        let number = |key: &str| row[key].as_i64().unwrap();
+        let (start, end) = (number("start_us"), number("end_us"));
+        let [first, last, count, events] = users.entry(row["user"].as_str().unwrap()).or_insert([start, end, 0, 0]);
+        (*first, *last) = (start.min(*first), end.max(*last));
+        (*count, *events) = (*count + 1, *events + number("events"));
+    }
+    let row = |(user, [first, last, sessions, events]): (&str, [i64; 4])| {
+        serde_json::json!({
+            "user": user, "first_seen_us": first, "last_seen_us": last, "sessions": sessions, "events": events,
+        })
+    };
+    let mut rows: Vec<Value> = users.into_iter().map(row).collect();
+    rows.sort_by_key(Value::to_string);
+    rows
 }
 
 /// Opens the log as the next process would.

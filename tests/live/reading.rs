@@ -4,7 +4,7 @@
 use super::client::{Client, Outcome};
 use super::events::{Event, PAST_MS, lines};
 use super::process::{Process, Restart};
-use super::published::{Published, same};
+use super::published::{Published, same, users_of};
 use super::subscriber::{Subscriber, Truth};
 use super::{MEANING, folder, run_toml};
 use crate::patience::{PATIENCE, wait_until};
@@ -90,12 +90,27 @@ fn rows_are_those_of_one_tick_and_have_ones_own_writes() {
         }
         assert!(whole.len() > 1);
         same("pages of a user", &paged, &whole);
+        // The users: one by name, those of a filter, and page by page.
+        let users = rows(&mut client, "users/rows?limit=10000");
+        assert_eq!(rows(&mut client, "users/rows?key=user%201"), [users_of(&whole).remove(0)]);
+        let busy = rows(&mut client, "users/rows?limit=10000&filter=sessions%20%3E%201");
+        let many = |row: &&Value| row["sessions"].as_i64().unwrap() > 1;
+        assert_eq!(busy, users.iter().filter(many).cloned().collect::<Vec<_>>());
+        let (mut paged, mut next) = (Vec::new(), String::new());
+        loop {
+            let page = get(&mut client, &format!("users/rows?limit=3{next}")).1;
+            paged.extend(page["rows"].as_array().unwrap().iter().cloned());
+            let Some(after) = page["next"].as_str() else { break };
+            next = format!("&after={after}");
+        }
+        assert!(!busy.is_empty() && users.len() > 3);
+        same("pages of users", &paged, &users);
         let all = |client: &mut Client, name: &str| {
             let mut all = rows(client, &format!("{name}/rows?limit=10000"));
             all.sort_by_key(Value::to_string);
             all
         };
-        let views = [Collection::SESSIONS, Collection::COUNTS, Collection::CLOSINGS];
+        let views = [Collection::SESSIONS, Collection::USERS, Collection::COUNTS, Collection::CLOSINGS];
         let read = views.map(|view| all(&mut client, view.name()));
         process.drain();
         let published = Published::read(&folder.path("data"));
@@ -112,7 +127,7 @@ fn what_is_ready_can_be_read_also_before_the_first_event() {
     let folder = folder("tick = \"10s\"");
     let process = Process::start(&folder, "data", 2, Restart::No);
     let mut client = Client::new(process.ready());
-    for view in ["sessions", "counts", "closings"] {
+    for view in ["sessions", "users", "counts", "closings"] {
         assert_eq!(rows(&mut client, &format!("{view}/rows")), Vec::<Value>::new());
         let changes = fetch(client.address, &format!("/v1/collections/{view}/changes?until=caught_up"));
         assert!(changes.contains("\"type\":\"progress\",\"upper\":"), "{changes}");

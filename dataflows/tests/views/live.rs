@@ -134,6 +134,7 @@ impl TakeRows for Resolving<'_> {
             Row::Count((class, hour), events) => {
                 view(format!("count {:?}", (class, hour.map(|hour| hour.micros()), events)))
             }
+            Row::User(user, totals) => view(format!("user {:?}", (user, totals))),
             Row::Closing(user, Closing { end, start, events, .. }) => {
                 view(format!("closing {:?}", (user, start.micros(), end.micros(), events)))
             }
@@ -181,6 +182,7 @@ impl Teller {
                 tell(Output::Class(self.mine.index, (signature, class.to_string()), diff));
             }
             changes.counts.iter().cloned().for_each(|(row, diff)| tell(Output::Count(row, diff)));
+            changes.users.iter().copied().for_each(|(row, diff)| tell(Output::User(row, diff)));
             changes.closings.iter().copied().for_each(|(row, diff)| tell(Output::Closing(row, diff)));
             changes.late.iter().cloned().for_each(|row| tell(Output::Late(row)));
             changes.lineage.iter().cloned().for_each(|row| tell(Output::Lineage(row)));
@@ -211,7 +213,19 @@ impl Teller {
         let here = self.mine.index;
         views.classes(&mut |signature, class| tell(Output::Class(here, (signature, class.to_string()), 1)));
         views.counts(&mut |class, hour, events| tell(Output::Count(((class.clone(), hour), events), 1)));
-        views.session_rows(&mut |row| tell(Output::Resolved(ResolvedSession::of(row), 1)));
+        views.rows(&mut |row| match row {
+            Row::Session(row) => tell(Output::Resolved(ResolvedSession::of(row), 1)),
+            Row::User(user, totals) => tell(Output::User((UserKey::of(user), *totals), 1)),
+            row => panic!("{row:?} is not by user"),
+        });
+        if let Some(mut users) = views.scan_users(Tick::MAX) {
+            while users
+                .step(&mut |_, user, totals| {
+                    tell(Output::ResolvedOther(format!("user {:?}", (user, totals)), true, 1));
+                })
+                .is_some()
+            {}
+        }
         views.sessionless(&mut |reason, events| tell(Output::Sessionless(reason, events as isize)));
     }
 }

@@ -6,6 +6,7 @@ use dataflows::identity::payload_hash;
 use dataflows::ingest::Verdict;
 use dataflows::rules::UNCLASSIFIED;
 use dataflows::sessionize::{Moved, Replacement};
+use dataflows::users::UserTotals;
 use dataflows::{
     Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, SessionId, Sessionless, SignatureId,
     UserKey,
@@ -75,6 +76,7 @@ impl Oracle {
             }
             *seen.sessions.entry(row).or_insert(0) += 1;
         }
+        seen.users = self.users().into_iter().map(|row| (row, 1)).collect();
         for raw in &self.raws {
             seen.names.extend(raw.user.map(|user| (key(user), name(user))));
             seen.classes.insert((raw.signature(), class(raw, self.rules)), 1);
@@ -92,6 +94,19 @@ impl Oracle {
         seen.counts = counts.into_iter().map(|((class, hour), events)| ((class, hour, events), 1)).collect();
         seen.resolved = self.resolve(&seen);
         (input, seen)
+    }
+
+    /// The totals of each user, from all visits.
+    fn users(&self) -> Vec<(UserKey, UserTotals)> {
+        let mut users = Vec::new();
+        for (user, groups) in self.groups() {
+            let times = || groups.iter().flatten().filter_map(|raw| raw.time).map(time);
+            if let (Some(first_seen), Some(last_seen)) = (times().min(), times().max()) {
+                let (sessions, events) = (groups.len() as u64, times().count() as u64);
+                users.push((key(user), UserTotals { first_seen, last_seen, sessions, events }));
+            }
+        }
+        users
     }
 
     /// What is seen, with names in the place of keys and signatures, by looking through all users and events.
@@ -122,6 +137,7 @@ impl Oracle {
         let mut others = BTreeMap::new();
         let mut add = |row: String| *others.entry(row).or_insert(0) += 1;
         seen.counts.keys().for_each(|row| add(format!("count {row:?}")));
+        seen.users.keys().for_each(|(of, totals)| add(format!("user {:?}", (user(of), totals))));
         seen.closings.keys().for_each(|(of, start, end, events)| {
             add(format!("closing {:?}", (user(of), start, end, events)));
         });

@@ -136,7 +136,7 @@ impl Share {
 type Heard = mpsc::Sender<(Tick, Output)>;
 
 fn listen<'s>(scope: Scope<'s, Tick>, outputs: Outputs<'s>, worker: usize, sender: &Heard, probe: &ProbeHandle<Tick>) {
-    let Outputs { sessions, mut names, classes, counts, closed, ingested, sessionized, sums } = outputs;
+    let Outputs { sessions, mut names, classes, counts, users, closed, ingested, sessionized, sums } = outputs;
     let sessions = sessions.as_collection(|user, session| (*user, session.clone()));
     updates(sessions, sender, probe, |row, diff| vec![Output::Session(row, diff)]);
     let names = names.import(scope).as_collection(|user, name| (*user, name.to_string()));
@@ -145,6 +145,10 @@ fn listen<'s>(scope: Scope<'s, Tick>, outputs: Outputs<'s>, worker: usize, sende
     updates(classes, sender, probe, |(worker, row), diff| vec![Output::Class(worker, row, diff)]);
     let counts = counts.as_collection(|row, events| (row.clone(), *events));
     updates(counts, sender, probe, |row, diff| vec![Output::Count(row, diff)]);
+    if let Some(users) = users {
+        let users = users.as_collection(|user, totals| (*user, *totals));
+        updates(users, sender, probe, |row, diff| vec![Output::User(row, diff)]);
+    }
     updates(sums.as_collection(), sender, probe, |row, diff| match row {
         CountedBy::Signature(row) => vec![Output::BySignature(row, diff)],
         CountedBy::Reason(reason) => vec![Output::ByReason(reason, diff), Output::Sessionless(reason, diff)],

@@ -6,6 +6,7 @@ use dataflows::counts::{ClassHour, SignatureHour};
 use dataflows::ingest::{IdRow, Verdict};
 use dataflows::resolve::SessionRow;
 use dataflows::sessionize::{Late, Lineage, Moved, Rejection, Session};
+use dataflows::users::UserTotals;
 use dataflows::{Measure, SessionId, Sessionless, SignatureId, Tick, UserKey};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,7 @@ pub struct Seen {
     /// Class, hour, number of events.
     pub counts: BTreeMap<(String, Option<i64>, u64), isize>,
     pub sessionless: BTreeMap<Sessionless, isize>,
+    pub users: BTreeMap<(UserKey, UserTotals), isize>,
     /// User, start, end, events.
     pub closings: BTreeMap<(UserKey, i64, i64, u64), isize>,
     pub verdicts: Vec<Verdict>,
@@ -109,6 +111,7 @@ pub enum Output {
     Class(usize, (SignatureId, String), isize),
     Count((ClassHour, u64), isize),
     Sessionless(Sessionless, isize),
+    User((UserKey, UserTotals), isize),
     Closing(Closing, isize),
     Verdict(Verdict),
     Rejection(Rejection),
@@ -166,6 +169,7 @@ impl Said {
                     add(&mut seen.counts, (class.to_string(), hour.map(|hour| hour.micros()), events), diff);
                 }
                 Output::Sessionless(reason, diff) => add(&mut seen.sessionless, reason, diff),
+                Output::User(row, diff) => add(&mut seen.users, row, diff),
                 Output::Closing(Closing { end, user, start, events }, diff) => {
                     add(&mut seen.closings, (user, start.micros(), end.micros(), events), diff);
                 }

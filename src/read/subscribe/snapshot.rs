@@ -16,7 +16,7 @@ const CHUNK: usize = 256 << 10;
 
 /// Returns the users whose sessions a query can be about, if they can be looked up.
 pub fn whose(query: &Query, schema: &Schema) -> Option<Whose> {
-    if !matches!(query.collection.held(), Held::Sessions | Held::Closings) {
+    if !matches!(query.collection.held(), Held::Sessions | Held::Closings | Held::Users) {
         return None;
     }
     let mut whose = Whose::default();
