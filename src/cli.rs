@@ -5,8 +5,9 @@ pub mod print;
 
 pub use asking::{Envelope, Peek, Server, Status, Subscribe};
 
-use crate::config::{Overrides, WORKERS};
+use crate::config::{self, Argument, ConfigError, Overrides, WORKERS};
 use crate::generate::workload::Workload;
+use crate::plan;
 use crate::tables::OutputFormat;
 use crate::text::units;
 use clap::error::ErrorKind;
@@ -27,6 +28,8 @@ use std::path::PathBuf;
 Examples:
   headwater explain shop.toml event.json            how one event is read
   headwater plan shop.toml                          what a replay or a run would do
+  headwater replay events.jsonl access.log.gz       logs without a configuration
+  headwater init events.jsonl > headwater.toml      a configuration for them, to be edited
   headwater replay shop.toml --out result           sessions, counts and dead letters
   headwater run shop.toml --workers 2               sessions of events as they come
   headwater subscribe sessions                      sessions as they change
@@ -58,6 +61,7 @@ pub enum Verb {
     Doctor(Doctor),
     Plan(Plan),
     Explain(Explain),
+    Init(Init),
     Generate(Box<Workload>),
     Completions(Completions),
 }
@@ -66,6 +70,7 @@ pub enum Verb {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  headwater replay events.jsonl access.log.gz     logs without a configuration
   headwater replay shop.toml                      the files of the configuration
   headwater replay shop.toml logs/*.jsonl.gz      these files instead
   headwater replay shop.toml --gap 5m --out five  sessions with another gap
@@ -108,7 +113,7 @@ pub struct Replay {
 /// What to read, how, and where the result goes: the same for doing it and for showing what would be done
 #[derive(Debug, Args)]
 pub struct Job {
-    /// The configuration file (TOML)
+    /// The configuration file (TOML), or a log to be read without one
     pub config: PathBuf,
 
     /// Files, folders or globs, read in place of the `paths` of the sources
@@ -235,6 +240,23 @@ pub struct Explain {
     pub source: Option<String>,
 }
 
+/// Looks into files, and prints a configuration for them
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headwater init events.jsonl > headwater.toml
+  headwater init logs/*.gz exports > headwater.toml
+
+It reads the beginning of each file. The configuration has the formats, the paths of users,
+times and types that it found with their shares, a gap, and the classes as remarks.
+
+Exit codes: 0 fine, 1 a file cannot be read, 2 wrong usage.")]
+pub struct Init {
+    /// Files, folders or globs
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+}
+
 /// Prints the completion script of a shell
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -272,6 +294,19 @@ impl Job {
             gap: self.gap,
             files: self.files.clone(),
             ..Overrides::default()
+        }
+    }
+}
+
+impl Job {
+    /// Returns the plan: that of the configuration, or the built-in one if the first argument is a log.
+    ///
+    /// # Errors
+    /// As [`config::load`].
+    pub fn plan(&self, overrides: &Overrides) -> Result<plan::Plan, ConfigError> {
+        match config::argument(&self.config)? {
+            Argument::Config => config::load(&self.config, overrides),
+            Argument::Logs => config::built_in(&self.config, overrides),
         }
     }
 }

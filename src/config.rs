@@ -2,6 +2,7 @@
 //! makes every check, and reports each mistake with its place.
 
 pub(crate) mod address;
+mod argument;
 mod error;
 mod events;
 mod expression;
@@ -11,10 +12,12 @@ mod log;
 mod rules;
 mod sessions;
 mod sinks;
+pub mod sketch;
 mod sources;
 pub mod tokens;
 mod typed;
 
+pub use argument::{Argument, argument};
 pub use error::{ConfigError, Invalid, Problem};
 pub use http::check_listen;
 
@@ -51,6 +54,9 @@ pub struct Overrides {
 
 /// Reads and checks a configuration file. Relative paths in it are meant in its folder.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Plan, ConfigError> {
+    if argument(path)? == Argument::Logs {
+        return Err(ConfigError::IsLog { path: path.to_owned() });
+    }
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let absolute = std::path::absolute(path).map_err(unreadable)?;
@@ -58,6 +64,23 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Plan, ConfigError> {
     let folder = absolute.parent().unwrap_or(Path::new("/"));
     parse(&path.to_string_lossy(), &text, folder, overrides)
 }
+
+/// The folder for the output of a replay without a configuration.
+const DEFAULT_OUT: &str = "headwater-out";
+
+/// Makes the plan that reads `first` and the files of `overrides` with the built-in candidates.
+///
+/// # Errors
+/// As [`parse`].
+pub fn built_in(first: &Path, overrides: &Overrides) -> Result<Plan, ConfigError> {
+    let files = std::iter::once(first.to_owned()).chain(overrides.files.iter().cloned()).collect();
+    let here = std::env::current_dir().unwrap_or_default();
+    let overrides = Overrides { files, ..overrides.clone() };
+    Ok(Plan { data_dir: here.join(DEFAULT_OUT), ..parse(BUILT_IN, "", &here, &overrides)? })
+}
+
+/// The name of the configuration that is not in a file.
+pub const BUILT_IN: &str = "the built-in configuration";
 
 /// Checks the text of a configuration. `name` stands for it in errors; `folder` is where its relative paths begin.
 pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Result<Plan, ConfigError> {

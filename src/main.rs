@@ -1,11 +1,12 @@
 //! The thin binary: parses the command line, runs a verb, prints its outcome.
 
+use dataflows::EventTime;
 use headwater::cli::{self, Cli, Explain, Replay, Verb};
 use headwater::config::Overrides;
 use headwater::error::{self, Error};
 use headwater::generate::{generate, workload::Workload};
 use headwater::inspect::outline::Outline;
-use headwater::inspect::{doctor, explain};
+use headwater::inspect::{doctor, explain, init};
 use headwater::observe::status::{Phase, Report};
 use headwater::plan::Plan;
 use headwater::run::{self, supervise};
@@ -16,6 +17,7 @@ use headwater_decode::interpret::Range;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::sync::{Arc, Once};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 #[global_allocator]
 static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Verb::Doctor(verb) => return reported(run_doctor(verb)),
         Verb::Plan(verb) => run_plan(verb),
         Verb::Explain(verb) => run_explain(verb),
+        Verb::Init(verb) => run_init(verb),
         Verb::Generate(workload) => run_generate(workload),
         Verb::Completions(verb) => Ok(verb.script()),
     };
@@ -116,10 +119,11 @@ fn run_doctor(verb: &cli::Doctor) -> Result<(String, bool), Error> {
 
 fn run_replay(verb: &Replay) -> Result<String, Error> {
     let job = &verb.job;
-    let plan = Arc::new(config::load(&job.config, &job.overrides())?);
+    let plan = Arc::new(job.plan(&job.overrides())?);
     let options = replay::Options {
         range: Range { from: verb.from, to: verb.to },
         now: verb.now,
+        latest: tomorrow(),
         out: job.out.clone().unwrap_or_else(|| plan.data_dir.clone()),
         format: job.format,
         progress: ProgressMode::detect(verb.json || verb.no_progress),
@@ -132,15 +136,29 @@ fn run_replay(verb: &Replay) -> Result<String, Error> {
     }
 }
 
+/// Returns the latest event time that can be expected: a day from now.
+fn tomorrow() -> Option<EventTime> {
+    const DAY: u64 = 86_400;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    EventTime::from_micros(i64::try_from((now + Duration::from_secs(DAY)).as_micros()).ok()?)
+}
+
 fn run_plan(verb: &cli::Plan) -> Result<String, Error> {
     let job = &verb.job;
     // What only a run could read is shown too.
-    let plan = config::load(&job.config, &Overrides { live: true, ..job.overrides() })?;
+    let plan = job.plan(&Overrides { live: true, ..job.overrides() })?;
     let outline = Outline::of(&plan, !job.files.is_empty(), job.out.as_deref(), job.format)?;
     match verb.json {
         true => outline.json().map(json).map_err(Error::run("print the plan")),
         false => Ok(outline.render(text::wants_color())),
     }
+}
+
+fn run_init(verb: &cli::Init) -> Result<String, Error> {
+    let (first, others) = verb.files.split_first().ok_or_else(|| Error::usage("no files", "name at least one"))?;
+    let plan = config::built_in(first, &Overrides { files: others.to_vec(), ..Overrides::default() })?;
+    let given: Vec<String> = verb.files.iter().map(|file| file.to_string_lossy().into_owned()).collect();
+    init::init(&plan, &given)
 }
 
 fn run_generate(workload: &Workload) -> Result<String, Error> {

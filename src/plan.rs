@@ -53,6 +53,10 @@ impl Plan {
             sources: self.sources.iter().map(|source| source.events.clone()).collect(),
             fields: self.fields.clone(),
             tests: self.tests.clone(),
+            rules: match self.rules.iter().all(|rule| rule.sessions) {
+                true => Vec::new(),
+                false => self.rules.clone(),
+            },
             sums: self.sessions.sums.iter().map(|(_, field)| *field).collect(),
             carry: self.sessions.carry.clone(),
         }

@@ -3,8 +3,11 @@
 pub mod events;
 pub mod outcome;
 pub mod summary;
+pub mod survey;
+pub mod told;
 pub mod worker;
 
+use crate::config;
 use crate::error::Error;
 use crate::observe::memory;
 use crate::plan::{Plan, SourcePlan};
@@ -23,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
+use told::Findings;
 use worker::{Observer, Tally};
 
 /// The options of the command line, beside the plan.
@@ -31,6 +35,8 @@ pub struct Options {
     pub range: Range,
     /// By default the largest event time.
     pub now: Option<EventTime>,
+    /// Event times after this one are hard to believe: a day after the clock of the command.
+    pub latest: Option<EventTime>,
     pub out: PathBuf,
     pub format: OutputFormat,
     pub progress: ProgressMode,
@@ -60,6 +66,7 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     }
     recover(plan, &parts, chunking, conflicts, &mut shares[0].spool)?;
     let mut summary = summarize(plan, options, &shares);
+    tell(plan, &parts, &shares, &mut summary)?;
     (summary.files, summary.bytes) = (parts.len() as u64, bytes);
     let counts = shares.iter().flat_map(|share| &share.counts).map(|(class, hour, events)| (&**class, *hour, *events));
     tables::write_counts(counts, options.format, &staging).map_err(Error::run("write the output"))?;
@@ -178,6 +185,24 @@ fn summarize(plan: &Plan, options: &Options, shares: &[Share]) -> Summary {
     summary
 }
 
+/// Adds what was read from where, and what looks wrong.
+fn tell(plan: &Plan, parts: &[Part], shares: &[Share], summary: &mut Summary) -> Result<(), Error> {
+    let usage = told::usage_of(shares);
+    let (mut totals, mut sessionless) = (Totals::default(), BTreeMap::new());
+    for share in shares {
+        totals.add(&share.totals);
+        share.sessionless.iter().for_each(|(reason, events)| *sessionless.entry(*reason).or_default() += events);
+    }
+    summary.read = told::read_from(plan, &usage);
+    if plan.config.as_os_str() == config::BUILT_IN {
+        summary.configuration =
+            Some(told::configuration(plan, parts, &usage).map_err(Error::run("look into the files"))?);
+    }
+    let findings = Findings::new(plan, parts, &usage, &totals, &sessionless);
+    summary.notices = findings.notices().map_err(Error::run("look at the sources again"))?;
+    Ok(())
+}
+
 /// Returns the rules that no event fits, each with its fields that no event has.
 fn unmatched(plan: &Plan, shares: &[Share]) -> Vec<Unmatched> {
     let met = |rule: &Rule| shares.iter().any(|share| share.tally.rules.contains(&rule.order));
@@ -262,7 +287,8 @@ fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, 
     let failed = |error| Error::run("write the output")(error);
     let mut spool = DeadLetterSpool::new(&shared.scratch, index).map_err(failed)?;
     let mut observer = Watch { shared, spool: &mut spool };
-    let (tally, mut views) = worker::run(worker, &shared.plan, shared.options.range, &shared.chunks, &mut observer)?;
+    let (tally, mut views) =
+        worker::run(worker, &shared.plan, shared.options.range, shared.options.latest, &shared.chunks, &mut observer)?;
     let writer = |table: &Table| TableWriter::new(table, shared.options.format, &shared.scratch, index);
     let (mut sessions, mut users) = (writer(&shared.table).map_err(failed)?, writer(&user_table()).map_err(failed)?);
     let totals = outcome::write(&mut views, &mut sessions, &mut users).map_err(failed)?;

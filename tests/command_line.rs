@@ -12,12 +12,16 @@ mod inputs;
 mod outputs;
 mod ranges;
 
-/// An event of `user` at `time` in epoch seconds, as the built-in candidates read it.
+/// The first second of 2020, from which the times of [`event`] and [`session`] count: 0 stands for no time.
+const START: i64 = 1_577_836_800;
+
+/// An event of `user` at `time` in seconds, as the built-in candidates read it.
 fn event(user: &str, time: i64, kind: &str) -> String {
+    let time = START + time;
     format!(r#"{{"user_id":"{user}","timestamp":{time},"event_type":"{kind}"}}"#)
 }
 
 /// Returns the session of [`event`]s of one user at these seconds, in the form of `Replay::rows`.
 fn session(user: &str, start: i64, end: i64, events: u64) -> crate::headwater::Row {
-    (user.to_string(), start * 1000, end * 1000, events)
+    (user.to_string(), (START + start) * 1000, (START + end) * 1000, events)
 }

@@ -42,6 +42,12 @@ impl Folder {
         Run(command.args(arguments).current_dir(self.0.path()).env_remove("NO_COLOR").output().unwrap())
     }
 
+    /// Runs `headwater ARGUMENTS` in this folder, where the system is in a time zone.
+    pub fn headwater_in<A: AsRef<OsStr>>(&self, zone: &str, arguments: impl IntoIterator<Item = A>) -> Run {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
+        Run(command.args(arguments).current_dir(self.0.path()).env("TZ", zone).output().unwrap())
+    }
+
     /// Runs `headwater replay CONFIG --out out --format csv --json MORE`, which has to succeed.
     pub fn replay<A: AsRef<OsStr>>(&self, config: impl AsRef<OsStr>, more: impl IntoIterator<Item = A>) -> Replay {
         let fixed = [OsStr::new("replay"), config.as_ref()].map(OsStr::to_os_string).into_iter();

@@ -17,3 +17,4 @@ mod live;
 mod outline;
 mod patience;
 mod reader;
+mod values;

@@ -44,7 +44,7 @@ impl Feed<'_> {
     /// A rule that claims what answers the only test with yes.
     pub fn relabel(&mut self, name: &str) {
         let when = [dataflows::Condition { test: 0, answer: true }].into_iter().collect();
-        let rule = Rule { name: name.to_owned(), priority: self.tick as i64, order: 0, when };
+        let rule = Rule { name: name.to_owned(), priority: self.tick as i64, order: 0, when, sessions: true };
         let rules = if self.worker.index() == 0 { vec![rule] } else { Vec::new() };
         self.tick([Input { rules, ..Input::default() }]);
     }

@@ -147,7 +147,7 @@ mod tests {
 
     fn rule(name: &str, priority: i64, order: u32, when: &[(u32, bool)]) -> Rule {
         let when = when.iter().map(|&(test, answer)| Condition { test, answer }).collect();
-        Rule { name: name.into(), priority, order, when }
+        Rule { name: name.into(), priority, order, when, sessions: true }
     }
 
     fn descriptor(kind: Option<&str>, answers: &[bool]) -> Descriptor {

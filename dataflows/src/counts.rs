@@ -126,7 +126,7 @@ impl Sums {
     /// Counts an event, and returns it as a visit if it can belong to a session.
     #[inline]
     fn event(&mut self, event: Event) -> Option<Visit> {
-        let hour = event.time.ok().map(EventTime::hour);
+        let hour = event.at().map(EventTime::hour);
         *self.by_signature.or_default((event.signature, hour)) += 1;
         let visit = Visit::of(event);
         visit.map_err(|reason| *self.by_reason.entry(reason).or_insert(0) += 1).ok()

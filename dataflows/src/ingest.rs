@@ -200,7 +200,7 @@ impl Ids {
             bits.cmp(other_bits).then_with(rest)
         });
         for (_, of_record, identity) in records {
-            let (counts, said) = self.admit(&identity, of_record.time.ok());
+            let (counts, said) = self.admit(&identity, of_record.at());
             if counts {
                 event(of_record);
             }

@@ -48,13 +48,26 @@ pub struct Event {
     pub details: Option<Box<Details>>,
 }
 
-/// Why an event has no time.
+impl Event {
+    /// Returns when it happened, also if its class is kept out of sessions.
+    #[inline]
+    pub fn at(&self) -> Option<EventTime> {
+        match self.time {
+            Ok(time) | Err(NoTime::Apart(time)) => Some(time),
+            Err(NoTime::Absent | NoTime::Unreadable) => None,
+        }
+    }
+}
+
+/// Why an event has no time that makes it part of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum NoTime {
     /// There is no value at any of the paths.
     Absent,
     /// There is one, but it is no time.
     Unreadable,
+    /// It is this one, and its class is kept out of sessions.
+    Apart(EventTime),
 }
 
 /// Why an event belongs to no session. [`Sessionless::code`] is part of the interface.
@@ -66,11 +79,14 @@ pub enum Sessionless {
     NoTime,
     /// It has a user, and a value where the time should be that is no time.
     UnreadableTime,
+    /// It has a user and a time, and a rule keeps its class out of sessions.
+    Apart,
 }
 
 impl Sessionless {
     /// Every reason, in the order of declaration.
-    pub const ALL: [Sessionless; 3] = [Sessionless::NoUser, Sessionless::NoTime, Sessionless::UnreadableTime];
+    pub const ALL: [Sessionless; 4] =
+        [Sessionless::NoUser, Sessionless::NoTime, Sessionless::UnreadableTime, Sessionless::Apart];
 
     /// Returns the stable name of this reason in outputs.
     pub fn code(self) -> &'static str {
@@ -78,6 +94,7 @@ impl Sessionless {
             Sessionless::NoUser => "no_user",
             Sessionless::NoTime => "no_time",
             Sessionless::UnreadableTime => "unreadable_time",
+            Sessionless::Apart => "class_apart",
         }
     }
 }

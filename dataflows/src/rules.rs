@@ -6,6 +6,10 @@
 //! of signatures is bounded by the tests and the types, whatever values the fields take, and a changed rule relabels
 //! signatures without reading one event again. A rule that needs a test which no signature answered is a replay.
 
+mod text;
+
+pub use text::{Pattern, Place, TextTest};
+
 use crate::decimal::{Decimal, Exact};
 use crate::identity::ShapeId;
 use serde::{Deserialize, Serialize};
@@ -57,6 +61,10 @@ pub enum Predicate {
         /// The upper one.
         max: Bound<String>,
     },
+    /// The text of a value has one of these somewhere.
+    Texts(TextTest),
+    /// Some part of the text of a value matches.
+    Matches(Pattern),
 }
 
 impl Predicate {
@@ -78,6 +86,8 @@ impl Predicate {
                 let within = (min.as_ref().map(String::as_str), max.as_ref().map(String::as_str));
                 RangeBounds::<&str>::contains(&within, &value)
             }
+            Predicate::Texts(texts) => texts.holds(value),
+            Predicate::Matches(pattern) => pattern.matches(value),
         }
     }
 
@@ -124,6 +134,8 @@ pub struct Rule {
     pub order: u32,
     /// The answers that it wants.
     pub when: Conditions,
+    /// Events of the class are part of sessions. Readers of records heed it: the graph does not look at it.
+    pub sessions: bool,
 }
 
 /// Wanted answers, combined. There is no `not`: it is a condition that wants the other answer.

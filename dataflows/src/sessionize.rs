@@ -54,6 +54,7 @@ impl Visit {
             (None, _) => Err(Sessionless::NoUser),
             (Some(_), Err(NoTime::Absent)) => Err(Sessionless::NoTime),
             (Some(_), Err(NoTime::Unreadable)) => Err(Sessionless::UnreadableTime),
+            (Some(_), Err(NoTime::Apart(_))) => Err(Sessionless::Apart),
         }
     }
 }

@@ -55,10 +55,9 @@ impl Filter {
                 Some(compare(&value, Op::AtLeast, low)? && compare(&value, Op::AtMost, high)?)
             }
             Filter::In(field, values) => has(values, &field.value(row)),
-            Filter::StartsWith(field, prefix) => match &*field.value(row) {
-                Value::Null | Value::Absent => None,
-                value => Some(value.text().is_some_and(|text| text.starts_with(prefix.as_str()))),
-            },
+            Filter::StartsWith(field, prefix) => of_text(&field.value(row), |text| text.starts_with(prefix.as_str())),
+            Filter::Texts(field, texts) => of_text(&field.value(row), |text| texts.holds(text)),
+            Filter::Matches(field, pattern) => of_text(&field.value(row), |text| pattern.matches(text)),
             Filter::Has(field, class) => {
                 let (Field::Column(column) | Field::Class(column, _)) = field;
                 Some(events(row.value(*column), class) > 0)
@@ -89,6 +88,14 @@ impl Filter {
     /// true.
     pub fn took_unknown(&self, schema: &Schema) -> bool {
         self.negates(&|field: &Field| matches!(field, Field::Column(column) if schema.columns[*column].nullable))
+    }
+}
+
+/// Returns whether a test of a text holds; `None` if there is no value.
+fn of_text(value: &Value<'_>, test: impl FnOnce(&str) -> bool) -> Option<bool> {
+    match value {
+        Value::Null | Value::Absent => None,
+        value => Some(value.text().is_some_and(|text| test(&text))),
     }
 }
 

@@ -5,15 +5,18 @@
 //! all   = one ("and" one)*
 //! one   = "not" one | "(" any ")" | FIELD test
 //! test  = op VALUE | "is" ["not"] "null" | ["not"] "in" "(" VALUE ("," VALUE)* ")"
-//!       | ["not"] "between" VALUE "and" VALUE | ["not"] "like" 'TEXT%' | ["not"] "starts_with" TEXT
-//!       | "has" TEXT
+//!       | ["not"] "between" VALUE "and" VALUE | ["not"] "like" 'TEXT%' | ["not"] place texts ["nocase"]
+//!       | ["not"] "matches" EXPRESSION | "has" TEXT
+//! place = "starts_with" | "ends_with" | "contains"
+//! texts = TEXT | "(" TEXT ("," TEXT)* ")"
 //! op    = "=" | "<>" | "<" | "<=" | ">" | ">="     also == and !=
 //! FIELD = of rows a column, or classes.NAME: how many events of a class a session has; of events a field, or a path
 //! VALUE = 'text' | "text" | 12 | -1.5 | true | false | null
 //! ```
 //! A strict subset of SQL, with the same meaning. A comparison with a field that is null or absent is *unknown*, and so
 //! is `not` of it. A predicate chooses a row or an event only if it is true. Beside SQL there are `has`, which asks
-//! whether a session has an event of a class, `starts_with`, and texts in double quotes. `= null` means `is null`, also
+//! whether a session has an event of a class, the tests of a part of a text, and texts in double quotes. `nocase` behind
+//! texts makes upper and lower case the same, also behind those of `=` and `in`. `= null` means `is null`, also
 //! in a list.
 //!
 //! The tree knows neither rows nor events: `F` is a field of either. [`super::filter`] evaluates it on rows. For events
@@ -26,6 +29,7 @@ pub use parse::{Found, Kind, Name, Names, parse};
 pub use values::Values;
 
 use dataflows::Decimal;
+use dataflows::rules::{Pattern, TextTest};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -52,6 +56,10 @@ pub enum Predicate<F> {
     /// One of these.
     In(F, Values),
     StartsWith(F, String),
+    /// Has one of some texts somewhere.
+    Texts(F, TextTest),
+    /// Matches a regular expression.
+    Matches(F, Pattern),
     /// A column of classes has this one.
     Has(F, String),
 }
@@ -123,7 +131,12 @@ impl<F> Predicate<F> {
             Predicate::All(of) | Predicate::Any(of) => of.iter().map(Predicate::weight).sum(),
             Predicate::Not(predicate) => predicate.weight(),
             Predicate::In(_, values) => values.weight(),
-            Predicate::Compare(..) | Predicate::Between(..) | Predicate::StartsWith(..) | Predicate::Has(..) => 1,
+            Predicate::Texts(_, texts) => texts.texts.len(),
+            Predicate::Compare(..)
+            | Predicate::Between(..)
+            | Predicate::StartsWith(..)
+            | Predicate::Matches(..)
+            | Predicate::Has(..) => 1,
         }
     }
 
@@ -142,6 +155,8 @@ impl<F> Predicate<F> {
             | Predicate::Between(field, ..)
             | Predicate::In(field, _)
             | Predicate::StartsWith(field, _)
+            | Predicate::Texts(field, _)
+            | Predicate::Matches(field, _)
             | Predicate::Has(field, _) => inside && asked(field),
         }
     }

@@ -13,6 +13,14 @@ pub enum ConfigError {
     #[error("cannot read the configuration {}", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },
 
+    #[error("{} is {what}: it is neither a configuration nor a log that headwater reads", path.display())]
+    #[diagnostic(help("{help}"))]
+    Neither { path: PathBuf, what: &'static str, help: &'static str },
+
+    #[error("{} is a log, not a configuration", path.display())]
+    #[diagnostic(help("make a configuration with `headwater init {} > headwater.toml`", path.display()))]
+    IsLog { path: PathBuf },
+
     #[error("cannot read the file of tokens {}: {source}", path.display())]
     #[diagnostic(help("make it as cluster/tokens.toml.example says, or name another one with `tokens` of [cluster]"))]
     UnreadableTokens { path: PathBuf, source: std::io::Error },
@@ -61,6 +69,10 @@ pub(super) struct Problems(Vec<Problem>);
 impl Problems {
     pub(super) fn push(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         self.0.push(Problem { message: message.into(), span, help: help.into() });
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -1,11 +1,14 @@
 //! `[events]` and `[source.events]`: how to read an event.
 
 use super::error::Problems;
-use super::typed::{self, Candidates, Duration, OneOrMany, Size};
+use super::typed::{self, Candidates, Duration, Entries, Entry, OneOrMany, PathTable, Size};
 use crate::text::nearest::nearest;
 use crate::text::units;
+use dataflows::rules::Pattern;
 use headwater_decode::path::Path;
 use headwater_decode::spec::{Candidate, EventsPlan, Limits};
+use headwater_decode::time::{TimeReader, TimeUnit};
+use headwater_decode::transform::Transform;
 use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
 
@@ -26,6 +29,9 @@ pub(super) struct Keys {
     id: Option<Vec<Candidate>>,
     join: Option<String>,
     zone: Option<String>,
+    time_unit: Option<TimeUnit>,
+    time_formats: Option<Vec<String>>,
+    absent: Option<Vec<String>>,
     dedupe: Option<Dedupe>,
     max_future: Option<i64>,
     explode: Option<Path>,
@@ -50,6 +56,11 @@ impl Keys {
             id: typed.id.as_ref().map(|id| candidates(id, problems)),
             join: typed.join.clone(),
             zone: typed.zone.as_ref().and_then(|name| zone(name, problems)),
+            time_unit: typed.time_unit.as_ref().and_then(|name| time_unit(name, problems)),
+            time_formats: typed.time_format.as_ref().map(|formats| {
+                texts(formats).into_iter().filter_map(|(text, span)| time_format(text, span, problems)).collect()
+            }),
+            absent: typed.absent.as_ref().map(|words| texts(words).into_iter().map(|(word, _)| word.clone()).collect()),
             dedupe: typed.dedupe.as_ref().and_then(|dedupe| {
                 let horizon = match dedupe.get_ref().0.as_str() {
                     "off" => None,
@@ -58,7 +69,7 @@ impl Keys {
                 Some(Dedupe { span: dedupe.span(), horizon })
             }),
             max_future: typed.max_future.as_ref().and_then(|skew| duration(skew, problems)),
-            explode: typed.explode.as_ref().and_then(|text| path(text.get_ref(), text.span(), problems)),
+            explode: typed.explode.as_ref().and_then(|text| plain(text, problems)),
             event_bytes: typed.max_bytes.as_ref().and_then(|typed| size(typed, EVENT_BYTES, problems)),
             depth: typed.max_depth.as_ref().and_then(|depth| within(depth, DEPTH, problems)),
             keys: typed.max_keys.as_ref().and_then(|keys| within(keys, KEYS, problems)),
@@ -96,6 +107,9 @@ impl Keys {
             id,
             join: self.join.or_else(|| base.join.clone()).unwrap_or_else(|| "/".into()),
             zone: self.zone.or_else(|| base.zone.clone()).unwrap_or_else(|| "UTC".into()),
+            time_unit: self.time_unit.or(base.time_unit),
+            time_formats: self.time_formats.or_else(|| base.time_formats.clone()).unwrap_or_default(),
+            absent: self.absent.or_else(|| base.absent.clone()),
             max_future: self.max_future.or(base.max_future).unwrap_or(DAY),
             explode: self.explode.or_else(|| base.explode.clone()),
             limits: Limits {
@@ -126,24 +140,24 @@ pub(super) fn duration(text: &Spanned<Duration>, problems: &mut Problems) -> Opt
 }
 
 /// Returns the paths of a list of candidates for a single value, none of them composed.
-pub(super) fn paths(typed: &Spanned<OneOrMany<Spanned<String>>>, problems: &mut Problems) -> Vec<Path> {
+pub(super) fn paths(typed: &Spanned<Entries<Spanned<Entry>>>, problems: &mut Problems) -> Vec<Path> {
     match typed.get_ref() {
-        OneOrMany::One(text) => path(text, typed.span(), problems).into_iter().collect(),
-        OneOrMany::Many(texts) => {
-            if texts.is_empty() {
+        Entries::One(one) => entry(one, typed.span(), problems).into_iter().collect(),
+        Entries::Many(list) => {
+            if list.is_empty() {
                 empty(typed.span(), problems);
             }
-            texts.iter().filter_map(|text| path(text.get_ref(), text.span(), problems)).collect()
+            list.iter().filter_map(|one| entry(one.get_ref(), one.span(), problems)).collect()
         }
     }
 }
 
 fn candidates(typed: &Spanned<Candidates>, problems: &mut Problems) -> Vec<Candidate> {
     match typed.get_ref() {
-        OneOrMany::One(text) => {
-            path(text, typed.span(), problems).map(|path| Candidate { parts: vec![path] }).into_iter().collect()
+        Entries::One(one) => {
+            entry(one, typed.span(), problems).map(|path| Candidate { parts: vec![path] }).into_iter().collect()
         }
-        OneOrMany::Many(list) => {
+        Entries::Many(list) => {
             if list.is_empty() {
                 empty(typed.span(), problems);
             }
@@ -152,12 +166,108 @@ fn candidates(typed: &Spanned<Candidates>, problems: &mut Problems) -> Vec<Candi
     }
 }
 
+/// Returns a path and its transforms.
+fn entry(entry: &Entry, span: Range<usize>, problems: &mut Problems) -> Option<Path> {
+    let table = match entry {
+        Entry::Text(text) => return path(text, span, problems),
+        Entry::Table(table) => table,
+    };
+    let PathTable { path: text, transforms, regex, map } = &**table;
+    let path = path(text.get_ref(), text.span(), problems);
+    let mut all = Vec::new();
+    if let Some(regex) = regex {
+        match Pattern::new(regex.get_ref()) {
+            Ok(pattern) => all.push(Transform::Regex(pattern)),
+            Err(wrong) => problems.push(regex.span(), wrong, "write one with a group, such as \"^user-(.*)$\""),
+        }
+    }
+    for (name, span) in transforms.iter().flat_map(texts) {
+        match Transform::named(name) {
+            Some(transform) => all.push(transform),
+            None => {
+                let known: Vec<&str> = Transform::names().collect();
+                let help = match nearest(name, known.iter().copied()) {
+                    Some(near) => format!("did you mean \"{near}\"?"),
+                    None => format!("known here: {}; `map` and `regex` are keys of their own", known.join(", ")),
+                };
+                problems.push(span, format!("unknown transform `{name}`"), help);
+            }
+        }
+    }
+    if let Some(map) = map {
+        let pairs = map.get_ref().iter().map(|(from, to)| (from.get_ref().clone(), to.get_ref().clone()));
+        all.push(Transform::Map(pairs.collect()));
+    }
+    Some(path?.through(all))
+}
+
+/// Returns a checked path that one pass over a payload finds.
+fn plain(text: &Spanned<String>, problems: &mut Problems) -> Option<Path> {
+    let found = path(text.get_ref(), text.span(), problems)?;
+    if !found.is_plain() {
+        let help = "write keys and [] only, such as \"batch\" or \"resourceLogs[].scopeLogs[].logRecords\"";
+        problems.push(text.span(), "only an array of the record itself can be exploded", help);
+        return None;
+    }
+    Some(found)
+}
+
+/// Returns each text of a list, and its place.
+fn texts(list: &Spanned<OneOrMany<Spanned<String>>>) -> Vec<(&String, Range<usize>)> {
+    match list.get_ref() {
+        OneOrMany::One(text) => vec![(text, list.span())],
+        OneOrMany::Many(texts) => texts.iter().map(|text| (text.get_ref(), text.span())).collect(),
+    }
+}
+
+fn time_unit(name: &Spanned<String>, problems: &mut Problems) -> Option<TimeUnit> {
+    let unit = TimeUnit::ALL.into_iter().find(|unit| unit.name() == name.get_ref());
+    if unit.is_none() {
+        let help = "write \"s\", \"ms\", \"us\" or \"ns\"";
+        problems.push(name.span(), format!("unknown unit of time `{}`", name.get_ref()), help);
+    }
+    unit
+}
+
+/// Checks a format by writing a time in it, and reading that.
+fn time_format(format: &str, span: Range<usize>, problems: &mut Problems) -> Option<String> {
+    use jiff::fmt::strtime;
+    const HELP: &str = "write it as strftime does, such as \"%d/%m/%Y %H:%M:%S\"";
+    let example = jiff::Timestamp::from_second(1_714_558_830).ok()?.to_zoned_datetime(jiff::tz::TimeZone::UTC);
+    let written = strtime::format(format, &example).map_err(|error| error.to_string());
+    let read = written.and_then(|text| strtime::parse(format, text).map_err(|error| error.to_string()));
+    match read {
+        Err(error) => problems.push(span, format!("`{format}` is no format of time: {error}"), HELP),
+        Ok(read) if read.to_date().is_err() && read.to_timestamp().is_err() => {
+            problems.push(span, format!("`{format}` has no year, month and day"), HELP);
+        }
+        Ok(_) => return Some(format.to_owned()),
+    }
+    None
+}
+
 fn empty(span: Range<usize>, problems: &mut Problems) {
     problems.push(span, "no candidates: the list is empty", "name at least one path, or leave the key out");
 }
 
 fn zone(name: &Spanned<String>, problems: &mut Problems) -> Option<String> {
     let text = name.get_ref().as_str();
+    if text == "local" {
+        // Resolved here, so that everything behind the configuration sees a name. A system that names none is in UTC.
+        let zone = jiff::tz::TimeZone::system();
+        let local = if zone.is_unknown() { Some("UTC") } else { zone.iana_name() }.map(str::to_owned);
+        if local.is_none() {
+            problems.push(name.span(), "the time zone of the system has no name", "write its IANA name");
+        }
+        return local;
+    }
+    if text.starts_with(['+', '-']) {
+        let known = TimeReader::new(text).is_ok();
+        if !known {
+            problems.push(name.span(), format!("`{text}` is no offset of a time zone"), "write one such as \"+02:00\"");
+        }
+        return known.then(|| text.to_owned());
+    }
     match jiff::tz::TimeZone::get(text) {
         // The database takes any case; the plan has its spelling.
         Ok(zone) => Some(zone.iana_name().unwrap_or(text).to_owned()),

@@ -4,7 +4,7 @@ use crate::collections::predicate::PredicateError;
 use std::ops::Range;
 
 pub(super) const HELP: &str = "a condition is field = 'text' or 1.5, <>, <, <=, >, >=, in ('a', 'b'), between 1 and 2, like 'x%', \
-                               is null; combine them with and, or, not";
+                               contains 'x', matches 'x', is null; combine them with and, or, not";
 
 /// Returns the place of an error within a text of TOML that is at `literal` in the file, with its quotes.
 pub(super) fn place(file: &str, literal: Range<usize>, error: &PredicateError) -> Range<usize> {

@@ -2,7 +2,7 @@
 
 use super::error::Problems;
 use super::events::{path, paths};
-use super::typed::{self, Named, OneOrMany};
+use super::typed::{self, Entries, Entry, Named};
 use crate::collections::predicate::{Found, Kind, Name, Names};
 use dataflows::PathHash;
 use headwater_decode::path::Path;
@@ -42,7 +42,7 @@ impl Names for Fields {
 }
 
 impl Fields {
-    pub(super) fn check(typed: &Named<Spanned<OneOrMany<Spanned<String>>>>, problems: &mut Problems) -> Fields {
+    pub(super) fn check(typed: &Named<Spanned<Entries<Spanned<Entry>>>>, problems: &mut Problems) -> Fields {
         let mut fields = Fields { plan: Vec::new(), by_name: HashMap::new(), by_path: HashMap::new() };
         for (name, candidates) in typed::in_order(typed) {
             if name.get_ref().is_empty() {

@@ -7,12 +7,12 @@ use super::fields::Fields;
 use super::typed::{self, Asked, Class, Number, Predicates, Scalar, When};
 use crate::collections::predicate::{self, Literal, Op, Predicate};
 use dataflows::Decimal;
-use dataflows::rules::{self, Condition, Conditions, Rule, Test};
+use dataflows::rules::{self, Condition, Conditions, Pattern, Place, Rule, Test, TextTest};
 use std::ops::{Bound, Range};
 use toml::Spanned;
 
 const ASKED_HELP: &str = "write a value, or a table such as { in = [\"a\", \"b\"] }, { prefix = \"a\" }, \
-                          { exists = true } or { min = 1, max = 2 }";
+                          { contains = \"a\" }, { exists = true } or { min = 1, max = 2 }";
 
 const WHEN_HELP: &str =
     "say which events are meant, such as when = { page = \"checkout\" } or when = \"page like '/p/%'\"";
@@ -64,7 +64,7 @@ pub(super) fn compile(
         };
         if let Some(predicate) = predicate {
             let when = flat(tests.conditions(&predicate, true));
-            rules.push(Rule { name, priority: typed.priority, order, when });
+            rules.push(Rule { name, priority: typed.priority, order, when, sessions: typed.sessions.unwrap_or(true) });
         }
     }
     (tests.0, rules)
@@ -122,6 +122,8 @@ impl Tests {
                 if wanted { Conditions::Any(each) } else { Conditions::All(each) }
             }
             Predicate::StartsWith(field, prefix) => self.value(*field, Asked::Prefix(prefix.clone()), wanted),
+            Predicate::Texts(field, texts) => self.value(*field, Asked::Texts(texts.clone()), wanted),
+            Predicate::Matches(field, pattern) => self.value(*field, Asked::Matches(pattern.clone()), wanted),
             // The parser takes it of columns of classes only, and an event has none.
             Predicate::Has(..) => Conditions::Any(Vec::new()),
         }
@@ -217,10 +219,10 @@ fn ask_all(
     problems: &mut Problems,
     all: &mut Vec<Predicate<usize>>,
 ) {
-    let Predicates { one_of, prefix, exists, min, max } = table;
-    if one_of.is_none() && prefix.is_none() && exists.is_none() && min.is_none() && max.is_none() {
-        problems.push(span, "no predicate: the table is empty", ASKED_HELP);
-    }
+    let Predicates { one_of, prefix, suffix, contains, matches, nocase, not, exists, min, max } = table;
+    let before = all.len();
+    let faults = problems.len();
+    let fold = nocase.as_ref().is_some_and(|fold| *fold.get_ref());
     if let Some(list) = one_of {
         if list.get_ref().is_empty() {
             problems.push(list.span(), "no event is one of an empty list", "name at least one value");
@@ -237,13 +239,53 @@ fn ask_all(
                 texts.extend(literal(scalar.get_ref(), scalar.span(), problems));
             }
         }
-        all.push(Predicate::In(field, texts.into_iter().collect()));
+        all.push(if fold {
+            let texts = texts.into_iter().filter_map(|literal| match literal {
+                Literal::Text(text) => Some(text),
+                _ => None,
+            });
+            Predicate::Texts(field, TextTest::new(Place::Whole, texts, true))
+        } else {
+            Predicate::In(field, texts.into_iter().collect())
+        });
     }
-    if let Some(prefix) = prefix {
-        if prefix.get_ref().is_empty() {
-            problems.push(prefix.span(), "every text begins with an empty prefix", "write { exists = true }");
+    for (place, texts) in [(Place::Start, prefix), (Place::End, suffix), (Place::Within, contains)] {
+        let Some(typed) = texts else { continue };
+        let texts: Vec<(&String, Range<usize>)> = match typed.get_ref() {
+            typed::OneOrMany::One(text) => vec![(text, typed.span())],
+            typed::OneOrMany::Many(texts) => texts.iter().map(|text| (text.get_ref(), text.span())).collect(),
+        };
+        if texts.is_empty() {
+            problems.push(typed.span(), "no text is one of an empty list", "name at least one text");
         }
-        all.push(Predicate::StartsWith(field, prefix.get_ref().clone()));
+        for (_, span) in texts.iter().filter(|(text, _)| text.is_empty()) {
+            problems.push(span.clone(), "every text has an empty one", "write { exists = true }");
+        }
+        all.push(match (place, fold, texts.as_slice()) {
+            (Place::Start, false, [(prefix, _)]) => Predicate::StartsWith(field, (*prefix).clone()),
+            _ => {
+                let texts = texts.into_iter().map(|(text, _)| text.clone());
+                Predicate::Texts(field, TextTest::new(place, texts, fold))
+            }
+        });
+    }
+    if let Some(typed) = matches {
+        let text = typed.get_ref();
+        match Pattern::new(&if fold { format!("(?i){text}") } else { text.clone() }) {
+            Ok(pattern) => all.push(Predicate::Matches(field, pattern)),
+            Err(wrong) => problems.push(typed.span(), wrong, "write one such as \"(?i)bot|spider\""),
+        }
+    }
+    if let Some(not) = not {
+        let mut inner = Vec::new();
+        match not.get_ref() {
+            Asked::Equals(scalar) => {
+                let literal = literal(scalar, not.span(), problems);
+                inner.extend(literal.map(|literal| Predicate::Compare(field, Op::Equal, literal)));
+            }
+            Asked::All(predicates) => ask_all(field, predicates, not.span(), problems, &mut inner),
+        }
+        all.push(Predicate::Not(Box::new(Predicate::All(inner))));
     }
     if let Some(exists) = exists {
         let op = if *exists { Op::NotEqual } else { Op::Equal };
@@ -272,6 +314,16 @@ fn ask_all(
         (None, Some((max, _))) => Some(Predicate::Compare(field, Op::AtMost, Literal::Number(max))),
         (None, None) => None,
     });
+    if all.len() == before && problems.len() == faults {
+        match nocase {
+            Some(nocase) => problems.push(
+                nocase.span(),
+                "`nocase` with no text beside it",
+                "add what is compared, such as { contains = \"bot\", nocase = true }",
+            ),
+            None => problems.push(span, "no predicate: the table is empty", ASKED_HELP),
+        }
+    }
 }
 
 /// Returns the meaning of a value of the short form: a number with a point is compared as a number, everything else by

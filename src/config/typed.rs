@@ -2,8 +2,10 @@
 //! keys. The conversion to a [`crate::plan::Plan`] makes every other check.
 
 mod conditions;
+mod entries;
 
 pub(super) use conditions::{Asked, Number, Predicates, Scalar, When};
+pub(super) use entries::{Entries, Entry, PathTable};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -18,7 +20,7 @@ pub(super) struct File {
     pub cluster: Cluster,
     pub http: Http,
     pub events: Events,
-    pub fields: Named<Spanned<OneOrMany<Spanned<String>>>>,
+    pub fields: Named<Spanned<Entries<Spanned<Entry>>>>,
     pub source: Tables<Source>,
     pub sessions: Sessions,
     pub class: Tables<Class>,
@@ -60,6 +62,9 @@ pub(super) struct Events {
     pub id: Option<Spanned<Candidates>>,
     pub join: Option<String>,
     pub zone: Option<Spanned<String>>,
+    pub time_unit: Option<Spanned<String>>,
+    pub time_format: Option<Spanned<OneOrMany<Spanned<String>>>>,
+    pub absent: Option<Spanned<OneOrMany<Spanned<String>>>>,
     pub dedupe: Option<Spanned<Duration>>,
     pub max_future: Option<Spanned<Duration>>,
     pub explode: Option<Spanned<String>>,
@@ -95,6 +100,7 @@ pub(super) struct Class {
     pub name: Option<Spanned<String>>,
     pub priority: i64,
     pub when: Option<Spanned<When>>,
+    pub sessions: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -127,7 +133,7 @@ pub(super) fn in_order<T>(table: &Named<T>) -> Vec<(&Spanned<String>, &T)> {
 }
 
 /// Paths of which the first that is present wins; an inner list composes one value from several.
-pub(super) type Candidates = OneOrMany<Spanned<OneOrMany<Spanned<String>>>>;
+pub(super) type Candidates = Entries<Spanned<Entries<Spanned<Entry>>>>;
 
 /// A string, or a list.
 #[derive(Debug)]
@@ -331,6 +337,9 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
             "id",
             "join",
             "zone",
+            "time_unit",
+            "time_format",
+            "absent",
             "dedupe",
             "max_future",
             "explode",
@@ -341,7 +350,7 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ),
     ("[[source]]", &["name", "kind", "paths", "format", "follow", "brokers", "topics", "events"]),
     ("[sessions]", &["gap", "sum", "carry"]),
-    ("[[class]]", &["name", "priority", "when"]),
+    ("[[class]]", &["name", "priority", "when", "sessions"]),
     (
         "[[sink]]",
         &["name", "collection", "when", "changes", "from", "kind", "batch", "path", "url", "headers", "allow_private"],

@@ -136,6 +136,7 @@ fn event(plan: &Plan, interpreter: &mut Interpreter, reading: &Reading, definiti
     sheet.add("shape", &descriptor.shape.to_string(), "");
     sheet.add("signature", &interpreter.signature_id(reading, kind).to_string(), "");
     let (class, why) = definitions.classify(&descriptor);
+    let is_apart = matches!(why, Why::Rule(rule) if !rule.sessions);
     let why = match why {
         Why::Rule(rule) => format!("by rule {} of {}, priority {}", rule.order + 1, plan.rules.len(), rule.priority),
         Why::Kind => "the type, as no rule claims it".into(),
@@ -144,11 +145,14 @@ fn event(plan: &Plan, interpreter: &mut Interpreter, reading: &Reading, definiti
     };
     sheet.add("class", class, &why);
     let user = user.map(|user| UserKey::of(&user));
-    let session = match (user, interpreter.time(reading, chosen[Role::Time as usize])) {
+    let time = interpreter.time(reading, chosen[Role::Time as usize]);
+    let time = time.and_then(|time| if is_apart { Err(NoTime::Apart(time)) } else { Ok(time) });
+    let session = match (user, time) {
         (Some(user), Ok(_)) => return sheet.add("session", "yes", &format!("of user key {user:?}")),
         (None, _) => Sessionless::NoUser,
         (_, Err(NoTime::Absent)) => Sessionless::NoTime,
         (_, Err(NoTime::Unreadable)) => Sessionless::UnreadableTime,
+        (_, Err(NoTime::Apart(_))) => Sessionless::Apart,
     };
     sheet.add("session", "no", &format!("{}: it counts by class, but belongs to no session", session.code()));
 }

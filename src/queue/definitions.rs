@@ -58,6 +58,13 @@ mod written {
         priority: i64,
         order: u32,
         when: When,
+        /// Written only if it is false, so that other rules are as releases up to 0.1.0 wrote them.
+        #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+        sessions: bool,
+    }
+
+    fn yes() -> bool {
+        true
     }
 
     #[derive(Serialize, Deserialize)]
@@ -87,17 +94,21 @@ mod written {
     }
 
     pub(super) fn serialize<S: Serializer>(rules: &[Rule], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(rules.iter().map(|Rule { name, priority, order, when }| Written {
+        serializer.collect_seq(rules.iter().map(|Rule { name, priority, order, when, sessions }| Written {
             name: name.clone(),
             priority: *priority,
             order: *order,
             when: When::of(when),
+            sessions: *sessions,
         }))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Rule>, D::Error> {
         let rules = Vec::<Written>::deserialize(deserializer)?;
-        let read = |Written { name, priority, order, when }| Rule { name, priority, order, when: when.read() };
+        let read = |Written { name, priority, order, when, sessions }| {
+            let when = when.read();
+            Rule { name, priority, order, when, sessions }
+        };
         Ok(rules.into_iter().map(read).collect())
     }
 }
@@ -125,11 +136,13 @@ impl Definitions {
     /// Returns whether releases up to 0.1.0 can read them.
     pub fn are_former(&self) -> bool {
         let former = |test: &NamedTest| {
-            !matches!(test.predicate, Predicate::Numbers(_) | Predicate::Number { .. } | Predicate::Text { .. })
+            let since =
+                matches!(test.predicate, Predicate::Numbers(_) | Predicate::Number { .. } | Predicate::Text { .. });
+            !since && !matches!(test.predicate, Predicate::Texts(_) | Predicate::Matches(_))
         };
         let one = |conditions: &Conditions| matches!(conditions, Conditions::One(_));
         let list = |rule: &Rule| matches!(&rule.when, Conditions::All(all) if all.iter().all(one));
-        self.tests.iter().all(former) && self.rules.iter().all(list)
+        self.tests.iter().all(former) && self.rules.iter().all(|rule| list(rule) && rule.sessions)
     }
 
     /// Returns the plan, with these definitions in place of its own.

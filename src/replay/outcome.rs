@@ -5,16 +5,50 @@ use dataflows::classify::Class;
 use dataflows::engine::Views;
 use dataflows::resolve::Row;
 use dataflows::{EventTime, Sessionless};
+use headwater_decode::transform;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The totals of one worker's sessions.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Totals {
     pub users: u64,
     pub sessions: u64,
     /// The largest end.
     pub last: Option<EventTime>,
+    /// Events of all sessions.
+    pub visits: u64,
+    /// The user with the most events, and how many.
+    pub largest: Option<(u64, String)>,
+    /// Users that are an address with a port.
+    pub ports: u64,
+    /// Users that are a list of addresses.
+    pub lists: u64,
+}
+
+impl Totals {
+    /// Adds the totals of other users.
+    pub fn add(&mut self, other: &Totals) {
+        self.users += other.users;
+        self.sessions += other.sessions;
+        self.last = self.last.max(other.last);
+        self.visits += other.visits;
+        self.largest = self.largest.take().max(other.largest.clone());
+        self.ports += other.ports;
+        self.lists += other.lists;
+    }
+
+    fn user(&mut self, name: &str, events: u64) {
+        self.users += 1;
+        self.visits += events;
+        if events > self.largest.as_ref().map_or(0, |(most, _)| *most) {
+            self.largest = Some((events, name.to_owned()));
+        }
+        self.ports += u64::from(transform::has_port(name));
+        let first = name.split_once(',').map(|(first, _)| first.trim());
+        self.lists += u64::from(first.is_some_and(|first| first.parse::<IpAddr>().is_ok()));
+    }
 }
 
 /// Writes the sessions in the order of user key and time, and the users in the order of their keys.
@@ -28,7 +62,7 @@ pub fn write(views: &mut Views, sessions: &mut TableWriter, users: &mut TableWri
                 outcome.is_ok().then(|| sessions.write(session_values(session)))
             }
             Row::User(user, of_user) => {
-                totals.users += 1;
+                totals.user(user, of_user.events);
                 outcome.is_ok().then(|| users.write(user_values(user, of_user)))
             }
             // Not by user.

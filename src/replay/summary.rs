@@ -1,7 +1,8 @@
 //! The summary of a replay: [`Summary`], as one JSON object or as text for a person.
 
+use super::told::{Given, Notice, ReadFrom};
 use crate::text::rfc3339;
-use crate::text::{COLUMNS, DIM, Text, plural, printable, span, wrap};
+use crate::text::{COLUMNS, DIM, Text, plural, printable, printable_lines, span, wrap};
 use dataflows::{EventTime, Reason, Sessionless};
 use indicatif::{DecimalBytes, HumanCount};
 use serde::{Serialize, Serializer};
@@ -34,6 +35,13 @@ pub struct Summary {
     pub dead_letter_reasons: BTreeMap<String, u64>,
     /// Rules that no event fits.
     pub unmatched: Vec<Unmatched>,
+    /// By source and format: which candidates gave the values.
+    pub read: Vec<ReadFrom>,
+    /// What looks wrong.
+    pub notices: Vec<Notice>,
+    /// The configuration that was used, if there is none in a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
     /// Events with a class but without a session.
     pub sessionless: BTreeMap<String, u64>,
     /// Input files, and their bytes as stored.
@@ -118,6 +126,7 @@ impl Summary {
             table.some("open", self.open_sessions, &format!("may go on after {}", rfc3339(now)))?;
         }
 
+        self.write_read(table)?;
         self.write_classes(table)?;
         self.write_unmatched(table)?;
         table.reasons(
@@ -132,6 +141,16 @@ impl Summary {
             &self.sessionless,
             sessionless_meaning,
         )?;
+
+        if !self.notices.is_empty() {
+            table.blank()?;
+            writeln!(table.text.out, "look at")?;
+            for Notice { message, .. } in &self.notices {
+                for (number, line) in wrap(&printable(message), COLUMNS - 4).into_iter().enumerate() {
+                    writeln!(table.text.out, "{}{line}", if number == 0 { "  - " } else { "    " })?;
+                }
+            }
+        }
 
         table.blank()?;
         let rate = HumanCount(self.events_per_s.round() as u64);
@@ -148,6 +167,53 @@ impl Summary {
             let act = if self.sinks == 1 { "acts" } else { "act" };
             let sinks = plural(self.sinks, "sink");
             writeln!(table.text.out, "{} {sinks} {act} in `headwater run` only", HumanCount(self.sinks))?;
+        }
+        if let Some(configuration) = &self.configuration {
+            writeln!(
+                table.text.out,
+                "\nread without a configuration; this one reads the same:\n\n{}",
+                printable_lines(configuration, false).trim_end()
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Writes which candidates gave users, times, types and ids: of all sources together.
+    fn write_read(&self, table: &mut Table) -> fmt::Result {
+        if self.read.is_empty() {
+            return Ok(());
+        }
+        table.blank()?;
+        let roles: [(&str, fn(&ReadFrom) -> &[Given]); 4] = [
+            ("user", |read| &read.user),
+            ("time", |read| &read.time),
+            ("type", |read| &read.kind),
+            ("id", |read| &read.id),
+        ];
+        for (label, of) in roles {
+            let mut paths: BTreeMap<&str, u64> = BTreeMap::new();
+            for given in self.read.iter().flat_map(of) {
+                if let Some(path) = &given.path {
+                    *paths.entry(path).or_default() += given.events;
+                }
+            }
+            if paths.is_empty() && label == "id" {
+                continue;
+            }
+            let mut paths: Vec<_> = paths.into_iter().collect();
+            paths.sort_by_key(|(path, events)| (std::cmp::Reverse(*events), *path));
+            let shown: Vec<String> = match paths.as_slice() {
+                [] => vec!["from none of the paths".into()],
+                [(only, _)] => vec![format!("from {}", printable(only))],
+                several => several
+                    .iter()
+                    .enumerate()
+                    .map(|(number, (path, events))| {
+                        format!("{}{} {}", if number == 0 { "from " } else { "" }, printable(path), HumanCount(*events))
+                    })
+                    .collect(),
+            };
+            table.count(label, paths.iter().map(|(_, events)| events).sum(), &shown.join(", "))?;
         }
         Ok(())
     }
@@ -306,6 +372,7 @@ fn sessionless_meaning(code: &str) -> &'static str {
         Some(Sessionless::NoUser) => "no value at the user paths",
         Some(Sessionless::NoTime) => "no value at the time paths",
         Some(Sessionless::UnreadableTime) => "the value at the time path is no time",
+        Some(Sessionless::Apart) => "a class with sessions = false",
         None => "",
     }
 }

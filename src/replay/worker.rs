@@ -6,8 +6,9 @@ use crate::source::{Chunk, Next, Source};
 use dataflows::classify::{Definitions, Why};
 use dataflows::engine::{Engine, Views};
 use dataflows::ingest::Verdict;
-use dataflows::{DeadLetter, Descriptor, Position, SignatureId, Tick};
+use dataflows::{DeadLetter, Descriptor, EventTime, Position, SignatureId, Tick};
 use headwater_decode::interpret::{Batch, Range};
+use headwater_decode::usage::Usage;
 use headwater_decode::{Block, Decoder};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub struct Tally {
     pub texts_cut: u64,
     /// Fields of rules that some event has, by index in the plan.
     pub fields: BTreeSet<usize>,
+    /// What was used of the configuration.
+    pub usage: Usage,
     /// Rules that give some event its class: by their order.
     pub rules: BTreeSet<u32>,
     definitions: Definitions,
@@ -58,11 +61,12 @@ pub fn run(
     worker: &mut Worker,
     plan: &Arc<Plan>,
     range: Range,
+    latest: Option<EventTime>,
     source: &impl Source,
     observer: &mut impl Observer,
 ) -> Result<(Tally, Views), Error> {
     let mut engine = Engine::new(worker, plan.graph());
-    let mut decoder = Decoder::new(plan.spec(), range);
+    let mut decoder = Decoder::new(plan.spec(), range).expecting(latest);
     let mut batch = Batch::default();
     if worker.index() == 0 {
         batch.input.rules.clone_from(&plan.rules);
@@ -72,7 +76,7 @@ pub fn run(
     let (views, verdicts) = engine.close(worker);
     tally.add(verdicts);
     (tally.ambiguous, tally.outside, tally.texts_cut) = (batch.ambiguous, batch.outside, batch.texts_cut);
-    tally.fields = batch.met;
+    (tally.fields, tally.usage) = (batch.met, batch.usage);
     driven.map(|()| (tally, views))
 }
 

@@ -6,7 +6,7 @@ use headwater_decode::spec::{Candidate, EventsPlan, FieldPlan, Limits};
 
 /// Changes when the same events would be computed otherwise than before. Published ticks are then not compared with what
 /// is computed again, and resume tokens of before are refused.
-const SEMANTICS: u64 = 2;
+const SEMANTICS: u64 = 3;
 
 /// Changes when the rows of root states mean something else than before: data folders of before are then refused, unless
 /// their rows are translated.
@@ -78,7 +78,8 @@ fn field(to: &mut Canonical, field: &FieldPlan) {
 fn source(to: &mut Canonical, source: &SourcePlan) {
     // Where events come from does not matter to what they mean.
     let SourcePlan { name, kind: _, paths: _, format, events } = source;
-    let EventsPlan { user, time, kind, id, join, zone, dedupe, max_future, explode, limits } = events;
+    let EventsPlan { user, time, kind, id, join, zone, dedupe, max_future, explode, limits, .. } = events;
+    let EventsPlan { time_unit, time_formats, absent, .. } = events;
     let Limits { event_bytes, depth, keys } = limits;
     to.text(name).option(*format, |to, format| {
         to.text(format.name());
@@ -99,6 +100,21 @@ fn source(to: &mut Canonical, source: &SourcePlan) {
     [event_bytes, depth, keys].into_iter().for_each(|limit| {
         to.number(*limit as u64);
     });
+    // Behind all others, and only where they are set, so that fingerprints of before stay.
+    if let Some(unit) = time_unit {
+        to.text("time_unit").text(unit.name());
+    }
+    let texts = |to: &mut Canonical, name: &str, texts: &[String]| {
+        to.text(name).list(texts, |to, text| {
+            to.text(text);
+        });
+    };
+    if !time_formats.is_empty() {
+        texts(to, "time_format", time_formats);
+    }
+    if let Some(absent) = absent {
+        texts(to, "absent", absent);
+    }
 }
 
 fn candidates(to: &mut Canonical, candidates: &[Candidate]) {

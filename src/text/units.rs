@@ -38,6 +38,14 @@ pub fn duration(text: &str) -> Result<i64, String> {
         .ok_or_else(|| format!("`{text}` is longer than 10,000 years"))
 }
 
+/// Returns a duration in microseconds as a configuration has it: in the largest unit that divides it.
+pub(crate) fn typed(micros: i64) -> String {
+    const UNITS: [(&str, i64); 5] =
+        [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1000)];
+    let unit = UNITS.iter().find(|(_, length)| micros != 0 && micros % length == 0);
+    unit.map_or_else(|| format!("{micros}us"), |(name, length)| format!("{}{name}", micros / length))
+}
+
 /// Parses a size into bytes: `1MiB`, `64KiB`, `2MB`, `512B`, or a bare number.
 ///
 /// Errors say, in words for the user, what is wrong with the text; [`SIZE_HELP`] says what to write.

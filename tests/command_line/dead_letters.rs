@@ -86,7 +86,7 @@ fn json_cases() -> Vec<Case> {
         bad("not_an_object", "42"),
         bad("not_an_object", r#"["u",1]"#),
         bad("not_an_object", "null"),
-        bad("duplicate_key", r#"{"user_id":"u","timestamp":1,"user_id":"v"}"#),
+        bad("duplicate_key", r#"{"user_id":"u","timestamp":1577836801,"user_id":"v"}"#),
         bad("duplicate_key", r#"{"user_id":"u","user\u005fid":"v"}"#),
         good(3),
         (huge.into_bytes(), Some(("too_large", 1024))),
@@ -94,8 +94,8 @@ fn json_cases() -> Vec<Case> {
         bad("too_deep", format!(r#"{{"a":{}1{}}}"#, "[".repeat(5), "]".repeat(5))),
         bad("too_many_keys", format!("{{{}}}", keys(9))),
         // Just within the limits.
-        (format!(r#"{{"user_id":"u","timestamp":5,{}}}"#, keys(6)).into(), None),
-        (format!(r#"{{"user_id":"u","timestamp":5,"a":{}1{}}}"#, "[".repeat(4), "]".repeat(4)).into(), None),
+        (format!(r#"{{"user_id":"u","timestamp":1577836805,{}}}"#, keys(6)).into(), None),
+        (format!(r#"{{"user_id":"u","timestamp":1577836805,"a":{}1{}}}"#, "[".repeat(4), "]".repeat(4)).into(), None),
     ]
 }
 
@@ -181,12 +181,12 @@ fn events_without_user_or_time_have_a_class_and_no_session() {
     folder.write("headwater.toml", "");
     let lines = [
         event("u", 0, "a"),
-        r#"{"timestamp":1,"event_type":"b"}"#.into(),
-        r#"{"user_id":"","timestamp":1,"event_type":"b"}"#.into(),
+        r#"{"timestamp":1577836801,"event_type":"b"}"#.into(),
+        r#"{"user_id":"","timestamp":1577836801,"event_type":"b"}"#.into(),
         r#"{"user_id":"u","event_type":"c"}"#.into(),
         r#"{"user_id":"u","timestamp":"soon","event_type":"c"}"#.into(),
         r#"{"event_type":"c"}"#.into(),
-        r#"{"user_id":"u","timestamp":2}"#.into(),
+        r#"{"user_id":"u","timestamp":1577836802}"#.into(),
     ];
     folder.write("events.jsonl", lines.join("\n"));
     let replay = folder.replay("headwater.toml", ["events.jsonl"]);
@@ -198,9 +198,9 @@ fn events_without_user_or_time_have_a_class_and_no_session() {
     let wanted = [("no_time", 1), ("no_user", 3), ("unreadable_time", 1)];
     assert_eq!(sessionless, wanted.map(|(reason, n)| (reason.to_string(), n)));
     let hours = "class,hour,events\n\
-        a,1970-01-01T00:00:00Z,1\n\
-        b,1970-01-01T00:00:00Z,2\n\
+        a,2020-01-01T00:00:00Z,1\n\
+        b,2020-01-01T00:00:00Z,2\n\
         c,,3\n\
-        unclassified,1970-01-01T00:00:00Z,1\n";
+        unclassified,2020-01-01T00:00:00Z,1\n";
     assert_eq!(replay.counts, hours);
 }

@@ -1,15 +1,15 @@
 //! One event id counts once: equal payloads quietly, unequal ones with a dead letter that holds the losing bytes.
 
-use super::session;
+use super::{START, session};
 use crate::headwater::Folder;
 use crate::patience::PATIENCE;
 use std::time::Instant;
 
-const FIRST: &str = r#"{"id":"e1","user_id":"u","timestamp":10,"event_type":"a"}"#;
-const OTHER: &str = r#"{"id":"e1","user_id":"u","timestamp":20,"event_type":"a"}"#;
-const NEXT: &str = r#"{"id":"e2","user_id":"u","timestamp":30,"event_type":"a"}"#;
+const FIRST: &str = r#"{"id":"e1","user_id":"u","timestamp":1577836810,"event_type":"a"}"#;
+const OTHER: &str = r#"{"id":"e1","user_id":"u","timestamp":1577836820,"event_type":"a"}"#;
+const NEXT: &str = r#"{"id":"e2","user_id":"u","timestamp":1577836830,"event_type":"a"}"#;
 /// The id of another user's event is another id.
-const STRANGER: &str = r#"{"id":"e1","user_id":"v","timestamp":10,"event_type":"a"}"#;
+const STRANGER: &str = r#"{"id":"e1","user_id":"v","timestamp":1577836810,"event_type":"a"}"#;
 
 #[test]
 fn equal_payloads_count_once_and_the_first_of_conflicting_ones_counts() {
@@ -57,7 +57,7 @@ fn a_conflicting_element_of_an_array_keeps_its_own_bytes() {
 #[test]
 fn many_conflicting_elements_of_one_array_take_no_time() {
     const ELEMENTS: usize = 40_000;
-    let elements: Vec<_> = (0..ELEMENTS).map(|at| format!("{{\"timestamp\":{}}}", 1000 + at)).collect();
+    let elements: Vec<_> = (0..ELEMENTS as i64).map(|at| format!("{{\"timestamp\":{}}}", START + 1000 + at)).collect();
     let folder = Folder::new();
     folder.write("headwater.toml", "[events]\nid = \"id\"\nexplode = \"events\"\n");
     folder.write("a.jsonl", format!("{{\"user_id\":\"u\",\"id\":1,\"events\":[{}]}}", elements.join(",")));

@@ -30,7 +30,7 @@ fn check(run: &Run, code: i32, shown: bool) {
 fn names_of_files_do_not_steer_the_terminal() {
     let folder = Folder::new();
     folder.write("headwater.toml", "");
-    let event = r#"{"user_id":"ann","timestamp":0,"action":"login"}"#;
+    let event = r#"{"user_id":"ann","timestamp":1577836800,"action":"login"}"#;
     folder.write(&format!("logs/{EVIL}.jsonl"), format!("{event}\n{event}\n{event}\nno event\n"));
     let headwater = |arguments: &[&str]| folder.headwater(arguments);
     for format in [&[][..], &["--json"]] {
@@ -57,8 +57,8 @@ fn values_of_events_and_names_of_classes_do_not_steer_the_terminal() {
         "headwater.toml",
         format!("[[class]]\nname = \"{WRITTEN}\"\nwhen = {{ page = \"{WRITTEN}\" }}\n[fields]\npage = ['page']\n"),
     );
-    let event = format!(r#"{{"user_id":"{WRITTEN}","timestamp":0,"action":"{WRITTEN}","page":"{WRITTEN}"}}"#);
-    let other = format!(r#"{{"user_id":"{WRITTEN}","timestamp":0,"action":"{WRITTEN}"}}"#);
+    let event = format!(r#"{{"user_id":"{WRITTEN}","timestamp":1577836800,"action":"{WRITTEN}","page":"{WRITTEN}"}}"#);
+    let other = format!(r#"{{"user_id":"{WRITTEN}","timestamp":1577836800,"action":"{WRITTEN}"}}"#);
     folder.write("events.jsonl", format!("{event}\n{other}\n"));
     for format in [&[][..], &["--json"]] {
         let replay = ["replay", "headwater.toml", "events.jsonl", "--out", "out"];

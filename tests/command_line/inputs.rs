@@ -1,6 +1,6 @@
 //! The same events in every form that a log takes on disk give the same sessions.
 
-use super::{event, session};
+use super::{START, event, session};
 use crate::headwater::{Folder, Row};
 use std::io::Write as _;
 
@@ -83,7 +83,7 @@ fn arrays_in_arrays() {
 #[test]
 fn arrays_inside_objects() {
     let of = |user: &str, times: &[i64]| {
-        let events: Vec<String> = times.iter().map(|time| format!(r#"{{"ts":{time},"type":"a"}}"#)).collect();
+        let events: Vec<String> = times.iter().map(|time| format!(r#"{{"ts":{},"type":"a"}}"#, START + time)).collect();
         format!(r#"{{"user_id":"{user}","batch":{{"events":[{}]}}}}"#, events.join(","))
     };
     let config = "[events]\nexplode = \"batch.events\"\n";
@@ -101,7 +101,7 @@ fn delimited_rows() {
 #[test]
 fn access_log_lines() {
     let line = |(host, time): (&str, &str)| {
-        format!("{host} - - [01/Jan/1970:{time} +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"curl/8\"")
+        format!("{host} - - [01/Jan/2020:{time} +0000] \"GET / HTTP/1.1\" 200 1 \"-\" \"curl/8\"")
     };
     let lines: Vec<String> =
         [("u", "00:00:00"), ("v", "00:00:05"), ("u", "00:01:00"), ("u", "02:00:00")].map(line).into();
@@ -152,7 +152,7 @@ fn several_sources_share_their_users() {
     "#;
     folder.write("shop/headwater.toml", config);
     folder.write("shop/app/1.jsonl", [event("u", 0, "a"), event("v", 5, "b")].join("\n"));
-    folder.write("shop/web.csv", "visitor,seen,page\nu,1970-01-01 00:01:00,b\nu,x\nv,1970-01-01 00:00:08,a\n");
+    folder.write("shop/web.csv", "visitor,seen,page\nu,2020-01-01 00:01:00,b\nu,x\nv,2020-01-01 00:00:08,a\n");
     let replay = folder.replay("shop/headwater.toml", [""; 0]);
     assert_eq!(replay.rows(), [session("u", 0, 60, 2), session("v", 5, 8, 2)]);
     assert_eq!(replay.dead_letters()[0]["source"], "web");

@@ -22,7 +22,7 @@ use memchr::memchr2_iter;
 use std::borrow::Cow;
 
 /// The names of the columns, in the order in which a line has them.
-const COLUMNS: [&str; 11] =
+pub const COLUMNS: [&str; 11] =
     ["host", "ident", "user", "time", "method", "path", "protocol", "status", "bytes", "referrer", "agent"];
 
 /// Reads lines of access logs.

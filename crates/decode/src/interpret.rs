@@ -4,6 +4,12 @@
 //! Strings do not travel with the records. Each reader keeps bounded caches of the strings that it has sent. It sends
 //! the string behind a key only when the key is new to it. A repeat does no harm.
 
+mod batch;
+mod choose;
+
+pub use batch::{Batch, BatchMark};
+
+use crate::absent::{self, Absent};
 use crate::defaults;
 use crate::longest::{LONGEST, bounded};
 use crate::names::Names;
@@ -11,13 +17,13 @@ use crate::path::Path;
 use crate::reading::{PathSet, Reading, Slot, Value};
 use crate::spec::{Candidate, EventsPlan, FieldPlan, Format, Spec};
 use crate::time::TimeReader;
-use crate::{Harvest, Read};
-use dataflows::engine::Input;
+use crate::usage::Used;
+use dataflows::classify::{Definitions, Why};
 use dataflows::identity::payload_hash;
 use dataflows::rules::{Predicate, Test};
 use dataflows::{
-    DeadLetter, Decimal, Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Reason,
-    Record, ShapeId, SignatureId,
+    Decimal, Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, ShapeId,
+    SignatureId,
 };
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -29,86 +35,6 @@ use std::sync::Arc;
 const REMEMBERED: usize = 1 << 18;
 
 type Seen<K> = HashSet<K, foldhash::fast::FixedState>;
-
-/// The output of decoding, reused from block to block.
-#[derive(Default)]
-pub struct Batch {
-    /// For the graph.
-    pub input: Input,
-    pub dead_letters: Vec<DeadLetter>,
-    /// Events that held one path both dotted and nested.
-    pub ambiguous: u64,
-    /// Events outside of the asked range of event time.
-    pub outside: u64,
-    /// Events whose time was too far in the future, and counts as that of reception.
-    pub skewed: u64,
-    /// Users, types and carried texts that were longer than [`LONGEST`] and were cut.
-    pub texts_cut: u64,
-    /// The fields that tests ask for and that some event has.
-    pub met: BTreeSet<usize>,
-}
-
-/// The lengths of a [`Batch`] at one moment.
-pub struct BatchMark {
-    records: usize,
-    names: usize,
-    signatures: usize,
-    dead_letters: usize,
-    ambiguous: u64,
-    outside: u64,
-    skewed: u64,
-    texts_cut: u64,
-}
-
-/// Each event becomes a record, a dead letter, or is outside of the asked range.
-impl Harvest for Batch {
-    type Mark = BatchMark;
-
-    fn event(&mut self, interpreter: &mut Interpreter, read: Read<'_>, position: Position, payload: &[u8]) {
-        let fault = match read {
-            Ok(reading) => return interpreter.record(reading, position, payload, self),
-            Err(fault) => fault,
-        };
-        let length = payload.len();
-        let kept = match fault.reason {
-            Reason::TooLarge => length.min(interpreter.events().limits.event_bytes),
-            _ => length,
-        };
-        self.dead_letters.push(DeadLetter {
-            position,
-            reason: fault.reason,
-            message: fault.message,
-            payload: payload[..kept].to_vec(),
-            length: length as u64,
-        });
-    }
-
-    fn finish(&mut self, interpreter: &mut Interpreter) {
-        interpreter.finish(self);
-    }
-
-    fn mark(&self) -> BatchMark {
-        BatchMark {
-            records: self.input.records.len(),
-            names: self.input.names.len(),
-            signatures: self.input.signatures.len(),
-            dead_letters: self.dead_letters.len(),
-            ambiguous: self.ambiguous,
-            outside: self.outside,
-            skewed: self.skewed,
-            texts_cut: self.texts_cut,
-        }
-    }
-
-    fn back_to(&mut self, mark: BatchMark) {
-        self.input.records.truncate(mark.records);
-        self.input.names.truncate(mark.names);
-        self.input.signatures.truncate(mark.signatures);
-        self.dead_letters.truncate(mark.dead_letters);
-        (self.ambiguous, self.outside) = (mark.ambiguous, mark.outside);
-        (self.skewed, self.texts_cut) = (mark.skewed, mark.texts_cut);
-    }
-}
 
 /// Half-open range of event time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -154,10 +80,16 @@ impl Role {
 pub struct Interpreter {
     spec: Arc<Spec>,
     source: u16,
+    format: Format,
     /// By role: its candidates, each with the slots of its parts.
     candidates: [Vec<Vec<Slot>>; 4],
     /// By slot and role: the index of the first candidate that begins with it.
     ranks: Vec<[u16; 4]>,
+    absent: Absent,
+    /// Where the day may stand beside a time of day, if the times are the built-in ones.
+    days: Vec<Slot>,
+    /// Every value is a text, whatever it was where it came from.
+    is_text: bool,
     /// By field: the slots of its candidates.
     fields: Vec<Vec<Slot>>,
     time: TimeReader,
@@ -165,14 +97,21 @@ pub struct Interpreter {
     range: Range,
     names: Names,
     signatures: Seen<SignatureId>,
+    /// The rules, if one of them keeps its class out of sessions; and the signatures of such classes.
+    rules: Option<Definitions>,
+    apart: Seen<SignatureId>,
     texts: Seen<Arc<str>>,
     /// Scratch.
     joined: String,
     encoded: Vec<u8>,
     /// Texts that were cut since [`Interpreter::texts_cut`] was asked last.
     cut: Cell<u64>,
-    /// Fields that tests ask for and that no event had so far.
-    not_met: Vec<usize>,
+    /// Since the last block was finished.
+    used: Used,
+    /// Slots of configured paths at which no event had anything so far.
+    unseen: Vec<Slot>,
+    /// Event times after this one are counted.
+    pub latest: Option<EventTime>,
     /// When the records at hand were received, if that is known.
     pub received: Option<EventTime>,
 }
@@ -191,32 +130,47 @@ impl Interpreter {
                 .collect::<Vec<Vec<_>>>()
         });
         let slots = |field: &FieldPlan| field.candidates.iter().map(|path| paths.add(path)).collect();
-        let fields = spec.fields.iter().map(slots).collect();
+        let fields: Vec<Vec<Slot>> = spec.fields.iter().map(slots).collect();
+        let days = match events.time {
+            None => defaults::days().iter().map(|path| paths.add(path)).collect(),
+            Some(_) => Vec::new(),
+        };
+        let own = [events.user.is_some(), events.time.is_some(), events.kind.is_some(), true];
+        let configured = candidates.iter().zip(own).filter(|(_, own)| *own).flat_map(|(all, _)| all.iter().flatten());
+        let mut unseen: Vec<Slot> = configured.chain(fields.iter().flatten()).copied().collect();
+        unseen.sort_unstable();
+        unseen.dedup();
         let mut ranks = vec![[NO_RANK; 4]; paths.len()];
         for (role, candidates) in candidates.iter().enumerate() {
             for (rank, parts) in candidates.iter().enumerate().rev() {
                 ranks[parts[0] as usize][role] = rank as u16;
             }
         }
-        let mut not_met: Vec<usize> = spec.tests.iter().map(|test| test.field).collect();
-        not_met.sort_unstable();
-        not_met.dedup();
-        let time = TimeReader::new(&events.zone).expect("the zone was checked when the specification was made");
+        let time = TimeReader::of(&events.times()).expect("the zone was checked when the specification was made");
+        let used = Used::new(std::array::from_fn(|role| candidates[role].len()), paths.len());
         Interpreter {
             source,
+            format,
             candidates,
             ranks,
+            absent: Absent::new(events.absent.as_deref()),
+            days,
+            is_text: format != Format::Json,
             fields,
             time,
             paths: Arc::new(paths),
             range,
             names: Names::default(),
             signatures: Seen::default(),
+            rules: (!spec.rules.is_empty()).then(|| Definitions::new(spec.rules.clone(), &BTreeSet::new())),
+            apart: Seen::default(),
             texts: Seen::default(),
             joined: String::new(),
             encoded: Vec::new(),
             cut: Cell::new(0),
-            not_met,
+            used,
+            unseen,
+            latest: None,
             received: None,
             spec,
         }
@@ -227,6 +181,11 @@ impl Interpreter {
         &self.spec.sources[self.source as usize]
     }
 
+    /// Returns the slot of a path of the configuration.
+    pub fn slot(&self, path: &Path) -> Option<Slot> {
+        self.paths.of(path)
+    }
+
     /// Returns the paths that a format is to look for.
     pub fn paths(&self) -> &Arc<PathSet> {
         &self.paths
@@ -234,25 +193,20 @@ impl Interpreter {
 
     /// Puts the event that was read at `position` into the batch, which is complete after [`Interpreter::finish`].
     pub fn record(&mut self, reading: &Reading, position: Position, payload: &[u8], batch: &mut Batch) {
-        let chosen = self.choose(reading);
-        let time = self.effective(self.time(reading, chosen[Role::Time as usize]), batch);
+        let mut chosen = self.best(reading);
+        let stated = self.settle(reading, &mut chosen[Role::Time as usize]);
+        let time = self.effective(stated, batch);
         if !self.range.contains(time) {
             batch.outside += 1;
             return;
         }
         batch.ambiguous += u64::from(reading.ambiguous);
-        if !self.not_met.is_empty() {
-            let mut not_met = std::mem::take(&mut self.not_met);
-            not_met.retain(|field| {
-                let exists = self.exists(reading, *field);
-                if exists {
-                    batch.met.insert(*field);
-                }
-                !exists
-            });
-            self.not_met = not_met;
-        }
+        self.count(reading, &chosen, stated);
         let signature = self.signature(reading, chosen[Role::Kind as usize], batch);
+        let time = match time {
+            Ok(time) if self.apart.contains(&signature) => Err(NoTime::Apart(time)),
+            time => time,
+        };
         let details = self.details(reading);
         let mut record = Record { event: Event { user: None, time, signature, details }, identity: None };
         let mut joined = std::mem::take(&mut self.joined);
@@ -290,6 +244,30 @@ impl Interpreter {
     /// Completes the records of a batch, before it is sent.
     pub fn finish(&mut self, batch: &mut Batch) {
         self.names.resolve(&mut batch.input);
+        let Used { roles, seen, .. } = &self.used;
+        let empty = Used::new(std::array::from_fn(|role| roles[role].len() - 1), seen.len());
+        let used = std::mem::replace(&mut self.used, empty);
+        for test in &self.spec.tests {
+            if self.fields[test.field].iter().any(|slot| used.has_seen(*slot)) {
+                batch.met.insert(test.field);
+            }
+        }
+        batch.usage.entry((self.source, self.format)).or_default().add(&used);
+    }
+
+    /// Counts what was used of an event.
+    #[inline]
+    fn count(&mut self, reading: &Reading, chosen: &[Option<usize>; 4], stated: Result<EventTime, NoTime>) {
+        self.used.event(chosen);
+        if let Ok(time) = stated {
+            self.used.early += u64::from(absent::is_early(time));
+            self.used.late += u64::from(self.latest.is_some_and(|latest| time > latest));
+        }
+        if !self.unseen.is_empty() {
+            let seen = &mut self.used.seen;
+            reading.slots().chain(reading.containers().iter().copied()).for_each(|slot| seen[slot as usize] = true);
+            self.unseen.retain(|slot| !seen[*slot as usize]);
+        }
     }
 
     /// Returns the candidate that gives the id of an event, and the horizon of its duplicates in microseconds. `None`
@@ -298,51 +276,9 @@ impl Interpreter {
         Some((id?, self.events().dedupe?))
     }
 
-    /// Returns by role the index of the first candidate that is present.
-    pub fn choose(&self, reading: &Reading) -> [Option<usize>; 4] {
-        let mut best = [NO_RANK; 4];
-        for slot in reading.slots() {
-            let ranks = &self.ranks[slot as usize];
-            best.iter_mut().zip(ranks).for_each(|(best, rank)| *best = (*best).min(*rank));
-        }
-        best.map(|rank| (rank != NO_RANK).then_some(rank as usize))
-    }
-
     /// Returns the number of texts that were cut since the last call.
     pub fn texts_cut(&self) -> u64 {
         self.cut.take()
-    }
-
-    /// Returns the text of a candidate; several parts are joined into `joined`, without those that are absent. One that
-    /// is kept, that of a user or a type, is bounded.
-    pub fn text<'a>(
-        &self,
-        reading: &'a Reading,
-        role: Role,
-        candidate: usize,
-        joined: &'a mut String,
-    ) -> Option<Value<'a>> {
-        let parts = &self.candidates[role as usize][candidate];
-        let first = reading.first(parts[0])?;
-        let kept = matches!(role, Role::User | Role::Kind);
-        if parts.len() == 1 {
-            if !kept || first.text.len() <= LONGEST {
-                return Some(first);
-            }
-            joined.clear();
-            joined.push_str(&self.bounded(first.text));
-            return Some(Value { kind: first.kind, text: joined });
-        }
-        joined.clear();
-        joined.push_str(first.text);
-        for value in parts[1..].iter().filter_map(|slot| reading.first(*slot)) {
-            joined.push_str(&self.events().join);
-            joined.push_str(value.text);
-        }
-        if kept && joined.len() > LONGEST {
-            *joined = self.bounded(joined).into_owned();
-        }
-        Some(Value { kind: dataflows::ValueKind::String, text: joined })
     }
 
     fn bounded<'t>(&self, text: &'t str) -> Cow<'t, str> {
@@ -360,12 +296,6 @@ impl Interpreter {
         self.fields[field].iter().copied().find(|slot| reading.first(*slot).is_some())
     }
 
-    pub fn time(&self, reading: &Reading, candidate: Option<usize>) -> Result<EventTime, NoTime> {
-        let mut joined = String::new();
-        let value = candidate.and_then(|candidate| self.text(reading, Role::Time, candidate, &mut joined));
-        value.map_or(Err(NoTime::Absent), |value| self.time.read(value).ok_or(NoTime::Unreadable))
-    }
-
     fn signature(&mut self, reading: &Reading, kind: Option<usize>, batch: &mut Batch) -> SignatureId {
         let mut joined = std::mem::take(&mut self.joined);
         let kind = kind.and_then(|candidate| self.text(reading, Role::Kind, candidate, &mut joined));
@@ -373,9 +303,16 @@ impl Interpreter {
         if !self.signatures.contains(&signature) {
             if self.signatures.len() >= REMEMBERED {
                 self.signatures.clear();
+                self.apart.clear();
             }
             self.signatures.insert(signature);
-            batch.input.signatures.push((signature, self.descriptor(reading, kind)));
+            let descriptor = self.descriptor(reading, kind);
+            if let Some(rules) = &self.rules
+                && matches!(rules.classify(&descriptor).1, Why::Rule(rule) if !rule.sessions)
+            {
+                self.apart.insert(signature);
+            }
+            batch.input.signatures.push((signature, descriptor));
         }
         self.joined = joined;
         signature
@@ -443,7 +380,7 @@ fn shape(reading: &Reading) -> ShapeId {
 }
 
 /// Returns the configured candidates, else the built-in ones of the format.
-fn candidates(events: &EventsPlan, format: Format, role: Role) -> Vec<Candidate> {
+pub fn candidates(events: &EventsPlan, format: Format, role: Role) -> Vec<Candidate> {
     match role {
         Role::User => events.user.clone().unwrap_or_else(|| defaults::user(format)),
         Role::Time => events.time.clone().unwrap_or_else(|| defaults::time(format)),

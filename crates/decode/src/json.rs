@@ -12,7 +12,7 @@ mod depth;
 mod descent;
 mod layout;
 mod template;
-mod tokens;
+pub(crate) mod tokens;
 
 use crate::fault::Fault;
 use crate::path::Path;
@@ -81,7 +81,7 @@ impl JsonReader {
         &mut self,
         payload: &'p [u8],
         reading: &mut Reading,
-        mut each: impl FnMut(Part<'p>, Result<&Reading, Fault>),
+        mut each: impl FnMut(Part<'p>, Result<&mut Reading, Fault>),
     ) {
         let whole = Part { offset: 0, bytes: payload };
         match self.read_whole(payload, reading) {
@@ -91,7 +91,7 @@ impl JsonReader {
                 for index in 0..self.found.spans.len() {
                     let span = self.found.spans[index].clone();
                     let part = Part { offset: span.bytes.start, bytes: &payload[span.bytes.clone()] };
-                    each(part, self.read_element(&span, reading).map(|()| &*reading));
+                    each(part, self.read_element(&span, reading).map(|()| &mut *reading));
                 }
             }
         }
@@ -195,7 +195,7 @@ impl JsonReader {
         for index in 0..whole.values.len() {
             let (slot, value) = whole.values.nth(index);
             if (0..own_values).all(|own| reading.nth(own).0 != slot) {
-                reading.push(slot, value.kind, value.text);
+                reading.push_of(slot, value.kind, value.text, true);
             }
         }
         whole.values.containers().iter().for_each(|slot| reading.contain(*slot));

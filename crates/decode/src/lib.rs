@@ -5,9 +5,11 @@
 //! block --framing--> payloads --json|csv|clf--> Reading (values at paths, shape) --interpret--> Record
 //! ```
 
+pub mod absent;
 pub mod clf;
 pub mod csv;
 pub mod defaults;
+mod derived;
 pub mod detect;
 pub mod fault;
 pub mod framing;
@@ -26,6 +28,8 @@ pub mod reading;
 pub mod spec;
 pub mod tabular;
 pub mod time;
+pub mod transform;
+pub mod usage;
 
 use crate::guard::guarded;
 use clf::ClfReader;
@@ -58,6 +62,8 @@ pub struct Block<'b> {
 pub struct Decoder {
     spec: Arc<Spec>,
     range: interpret::Range,
+    /// Event times after this one are counted.
+    latest: Option<EventTime>,
     /// By source: the format that it was last seen in.
     sources: Vec<Option<SourceDecoder>>,
     reading: Reading,
@@ -78,7 +84,13 @@ enum Reader {
 impl Decoder {
     pub fn new(spec: Spec, range: interpret::Range) -> Decoder {
         let sources = spec.sources.iter().map(|_| None).collect();
-        Decoder { spec: Arc::new(spec), range, sources, reading: Reading::default() }
+        Decoder { spec: Arc::new(spec), range, latest: None, sources, reading: Reading::default() }
+    }
+
+    /// Returns the decoder that counts event times after `latest` as hard to believe.
+    #[must_use]
+    pub fn expecting(self, latest: Option<EventTime>) -> Decoder {
+        Decoder { latest, ..self }
     }
 
     /// Reads every record of the block into the harvest; one that makes this panic is [`Reason::Poison`], and the others
@@ -126,11 +138,12 @@ impl Decoder {
 
     /// Returns the decoder that reads the block.
     fn source(&mut self, block: &Block<'_>) -> (&mut SourceDecoder, &mut Reading) {
-        let Decoder { spec, range, sources, reading } = self;
+        let Decoder { spec, range, latest, sources, reading } = self;
         let source = &mut sources[block.position.source as usize];
         let kept = source.take().filter(|source| source.format == block.format);
         let source = source.insert(kept.unwrap_or_else(|| SourceDecoder::new(spec, block, *range)));
         source.interpreter.received = block.received;
+        source.interpreter.latest = *latest;
         source.follow(block);
         (source, reading)
     }
@@ -184,6 +197,8 @@ impl SourceDecoder {
     /// passes them. Of a followed file only the beginning of such a record comes here.
     fn record(&mut self, reading: &mut Reading, position: Position, payload: &[u8], harvest: &mut impl Harvest) {
         let interpreter = &mut self.interpreter;
+        let paths = Arc::clone(interpreter.paths());
+        let derived = paths.derived();
         let limit = interpreter.events().limits.event_bytes;
         if payload.len() > limit {
             let fault = Fault::too_large(payload.len() as u64, limit);
@@ -192,7 +207,14 @@ impl SourceDecoder {
         let read = match &mut self.reader {
             Reader::Json(reader) => {
                 // One payload may hold several events.
-                return reader.read(payload, reading, |part, read| {
+                return reader.read(payload, reading, |part, mut read| {
+                    if !derived.is_empty()
+                        && let Ok(reading) = &mut read
+                    {
+                        let around = (part.bytes.len() < payload.len()).then_some(payload);
+                        derived.fill(Some(part.bytes), around, reading);
+                    }
+                    let read = read.map(|reading| &*reading);
                     harvest.event(interpreter, read, position.behind(part.offset), part.bytes);
                 });
             }
@@ -200,6 +222,9 @@ impl SourceDecoder {
             Reader::Csv { reader: Err(fault), .. } => Err(fault.clone()),
             Reader::Clf(reader) => reader.read(payload, reading),
         };
+        if read.is_ok() && !derived.is_empty() {
+            derived.fill(None, None, reading);
+        }
         harvest.event(interpreter, read.map(|()| &*reading), position, payload);
     }
 }

@@ -1,6 +1,9 @@
 //! Paths into an event, as the configuration writes them (docs/guide/reading-any-log.md): dots descend, `[]` is any
 //! array element, a quoted segment is literal (`meta."a b".x`). A dotted key and a nested path are the same path.
+//!
+//! `[key=x]` is the element whose `key` is `x`, and `{}` reads a text as JSON. Transforms follow behind ` | `.
 
+use crate::transform::Transform;
 use dataflows::PathHash;
 use std::fmt;
 
@@ -10,6 +13,7 @@ use std::fmt;
 pub struct Path {
     text: String,
     steps: Vec<Step>,
+    transforms: Vec<Transform>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +22,17 @@ pub enum Step {
     Key(String),
     /// Any element of an array.
     Element,
+    /// Any element of an array that has this text at this key.
+    Entry { key: String, text: String },
+    /// The value of a text that is JSON.
+    Parsed,
+}
+
+impl Step {
+    /// Returns whether one pass over a payload finds it.
+    fn is_plain(&self) -> bool {
+        matches!(self, Step::Key(_) | Step::Element)
+    }
 }
 
 impl Path {
@@ -32,12 +47,32 @@ impl Path {
             return Err("a path is empty; write the name of a field, as in `user.id`".into());
         }
         let mut steps = Vec::new();
+        let mut transforms = Vec::new();
         let mut rest = text;
         loop {
             rest = if rest.starts_with("[]") && steps.is_empty() { rest } else { segment(text, rest, &mut steps)? };
-            while let Some(after) = rest.strip_prefix("[]") {
-                steps.push(Step::Element);
+            loop {
+                rest = if let Some(after) = rest.strip_prefix("[]") {
+                    steps.push(Step::Element);
+                    after
+                } else if let Some(after) = rest.strip_prefix("{}") {
+                    steps.push(Step::Parsed);
+                    after
+                } else if let Some((step, after)) = entry(rest) {
+                    steps.push(step);
+                    after
+                } else {
+                    break;
+                };
+            }
+            while let Some(after) = rest.strip_prefix(PIPE) {
+                let (transform, after) = Transform::parse(after)
+                    .map_err(|wrong| format!("the path `{text}` has a wrong transform behind `|`: {wrong}"))?;
+                transforms.push(transform);
                 rest = after;
+                if !(rest.is_empty() || rest.starts_with(PIPE)) {
+                    return Err(stray(text, rest));
+                }
             }
             rest = match rest.as_bytes().first() {
                 None => break,
@@ -45,7 +80,45 @@ impl Path {
                 Some(_) => return Err(stray(text, rest)),
             };
         }
-        Ok(Path { text: print(&steps), steps })
+        Ok(Path::of(steps, transforms))
+    }
+
+    fn of(steps: Vec<Step>, transforms: Vec<Transform>) -> Path {
+        Path { text: print(&steps, &transforms), steps, transforms }
+    }
+
+    /// Returns the path whose values go through these transforms, too.
+    #[must_use]
+    pub fn through(self, more: impl IntoIterator<Item = Transform>) -> Path {
+        let Path { steps, mut transforms, .. } = self;
+        transforms.extend(more);
+        Path::of(steps, transforms)
+    }
+
+    /// Returns the path of the values before the transforms.
+    #[must_use]
+    pub fn without_transforms(&self) -> Path {
+        Path::of(self.steps.clone(), Vec::new())
+    }
+
+    /// Returns whether one pass over a payload finds its values.
+    pub fn is_plain(&self) -> bool {
+        self.transforms.is_empty() && self.steps.iter().all(Step::is_plain)
+    }
+
+    /// Returns the part that one pass finds, and the steps behind it. No part: they begin at the event.
+    pub fn parts(&self) -> (Option<Path>, &[Step]) {
+        let plain = self.steps.iter().take_while(|step| step.is_plain()).count();
+        let (base, rest) = self.steps.split_at(plain);
+        // An entry has to be found within the array itself, which no pass keeps.
+        match rest.first() {
+            Some(Step::Entry { .. }) => (None, &self.steps),
+            _ => ((!base.is_empty()).then(|| Path::of(base.to_vec(), Vec::new())), rest),
+        }
+    }
+
+    pub fn transforms(&self) -> &[Transform] {
+        &self.transforms
     }
 
     pub fn steps(&self) -> &[Step] {
@@ -54,10 +127,14 @@ impl Path {
 
     /// Returns the hash that descending gives ([`PathHash::key`], [`PathHash::element`]).
     pub fn hash(&self) -> PathHash {
-        self.steps.iter().fold(PathHash::ROOT, |path, step| match step {
+        let path = self.steps.iter().fold(PathHash::ROOT, |path, step| match step {
             Step::Key(key) => path.segment(key.as_bytes()),
             Step::Element => path.element(),
-        })
+            // No text of a payload gives these: they only tell paths of a configuration apart.
+            Step::Entry { key, text } => path.segment(b"\0[").segment(key.as_bytes()).segment(text.as_bytes()),
+            Step::Parsed => path.segment(b"\0{"),
+        });
+        self.transforms.iter().fold(path, |path, transform| path.segment(format!("\0|{transform}").as_bytes()))
     }
 }
 
@@ -82,13 +159,25 @@ fn segment<'a>(text: &str, rest: &'a str, steps: &mut Vec<Step>) -> Result<&'a s
         return Ok(after);
     }
     let end = rest.find(['.', '[', ']', '"']).unwrap_or(rest.len());
-    let (key, after) = rest.split_at(end);
+    let end = end.min(rest.find(PIPE).unwrap_or(end));
+    let key = &rest[..end];
+    // Behind a key, `{}` is a step.
+    let key_only = key.trim_end_matches("{}");
+    if !key_only.is_empty() && key_only.len() < key.len() {
+        return plain(text, rest, key_only, steps);
+    }
+    plain(text, rest, key, steps)
+}
+
+/// Takes `key` from the front of `rest` and returns what follows it.
+fn plain<'a>(text: &str, rest: &'a str, key: &str, steps: &mut Vec<Step>) -> Result<&'a str, String> {
+    let after = &rest[key.len()..];
     if after.starts_with('"') {
         return Err(format!(
             "the path `{text}` has a quote inside a segment; quote the whole segment, as in `meta.\"a b\".x`"
         ));
     }
-    if after.starts_with(']') || (after.starts_with('[') && !after.starts_with("[]")) {
+    if after.starts_with(']') || (after.starts_with('[') && !after.starts_with("[]") && entry(after).is_none()) {
         return Err(stray(text, after));
     }
     if key.is_empty() {
@@ -103,6 +192,31 @@ fn segment<'a>(text: &str, rest: &'a str, steps: &mut Vec<Step>) -> Result<&'a s
     }
     steps.push(Step::Key(key.into()));
     Ok(after)
+}
+
+/// What stands before each transform.
+const PIPE: &str = " | ";
+
+/// Reads `[key=text]` from the front of `rest`.
+fn entry(rest: &str) -> Option<(Step, &str)> {
+    let inside = rest.strip_prefix('[')?;
+    let (key, inside) = word(inside, '=')?;
+    let (text, after) = word(inside, ']')?;
+    Some((Step::Entry { key, text }, after))
+}
+
+/// Reads a word, in quotes or up to `end`, and `end`.
+fn word(rest: &str, end: char) -> Option<(String, &str)> {
+    if let Some(quoted) = rest.strip_prefix('"') {
+        let (word, after) = unquote(quoted)?;
+        return Some((word, after.strip_prefix(end)?));
+    }
+    let (word, after) = rest.split_once(end)?;
+    (!word.is_empty() && !word.contains(['[', ']', '"'])).then(|| (word.to_owned(), after))
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\""))
 }
 
 /// Returns the literal before the closing quote, and what follows that quote. `None` if there is no closing quote.
@@ -134,24 +248,36 @@ fn stray(text: &str, rest: &str) -> String {
     }
 }
 
-fn print(steps: &[Step]) -> String {
+fn print(steps: &[Step], transforms: &[Transform]) -> String {
     let mut text = String::new();
     for (index, step) in steps.iter().enumerate() {
         match step {
             Step::Element => text.push_str("[]"),
+            Step::Parsed => text.push_str("{}"),
+            Step::Entry { key, text: value } => {
+                let word = |word: &str| {
+                    let odd =
+                        word.is_empty() || word.contains(['[', ']', '"', '=']) || word.contains(char::is_whitespace);
+                    if odd { quoted(word) } else { word.to_owned() }
+                };
+                text.push_str(&format!("[{}={}]", word(key), word(value)));
+            }
             Step::Key(key) => {
                 if index > 0 {
                     text.push('.');
                 }
-                if key.is_empty() || key.contains(['"', '[', ']']) || key.contains(char::is_whitespace) {
-                    text.push('"');
-                    text.push_str(&key.replace('\\', r"\\").replace('"', "\\\""));
-                    text.push('"');
+                let odd = key.is_empty() || key.contains(['"', '[', ']']) || key.contains(char::is_whitespace);
+                if odd || key.ends_with("{}") {
+                    text.push_str(&quoted(key));
                 } else {
                     text.push_str(key);
                 }
             }
         }
+    }
+    for transform in transforms {
+        text.push_str(PIPE);
+        text.push_str(&transform.to_string());
     }
     text
 }
@@ -167,6 +293,8 @@ mod tests {
         let words = path.steps().iter().map(|step| match step {
             Step::Key(key) => format!("<{key}>"),
             Step::Element => "*".into(),
+            Step::Entry { key, text } => format!("?{key}={text}?"),
+            Step::Parsed => "!".into(),
         });
         words.collect()
     }
@@ -191,6 +319,15 @@ mod tests {
             (r#""say \"hi\" \\ \n""#, r#"<say "hi" \ \n>"#),
             (r#"a."".b"#, "<a><><b>"),
             (r#""id.orig_h""#, "<id><orig_h>"),
+            ("event_params[key=ga_session_id].value.int_value", "<event_params>?key=ga_session_id?<value><int_value>"),
+            (r#"a[].b["k 1"="x]"][]"#, "<a>*<b>?k 1=x]?*"),
+            ("log{}.user.id", "<log>!<user><id>"),
+            ("a[]{}[].b{}{}", "<a>*!*<b>!!"),
+            (r#""a b"{}"#, "<a b>!"),
+            (r#""a{}""#, "<a{}>"),
+            ("{}", "<{}>"),
+            ("xff | first_of_list | ip", "<xff>"),
+            (r#"user | regex "^(a | b)\\." | lower"#, "<user>"),
         ] {
             assert_eq!(steps(text), expected, "{text}");
         }
@@ -220,6 +357,10 @@ mod tests {
             ("a[]b", "put a dot between"),
             (r#""a"b"#, "put a dot between"),
             ("a .b", "space at the end"),
+            ("a[=x]", "means any element"),
+            ("a | upper", "no transform `upper`"),
+            ("a | ip.b", "goes on"),
+            (r#"a | regex "(""#, "wrong transform"),
         ] {
             let error = Path::parse(text).expect_err(text);
             assert!(error.contains(expected), "{text}: {error}");
@@ -228,7 +369,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parsing_never_panics_and_what_is_printed_parses_to_the_same_path(text in r#"[ab."\[\]\\ é]{0,12}"#) {
+        fn parsing_never_panics_and_what_is_printed_parses_to_the_same_path(text in r#"[ab."\[\]\\ é={}]{0,12}( \| (ip|trim|regex "a"))?"#) {
             if let Ok(path) = Path::parse(&text) {
                 prop_assert_eq!(Path::parse(&path.to_string()), Ok(path));
             }

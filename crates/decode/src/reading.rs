@@ -1,6 +1,7 @@
 //! The result of one pass over a payload: the values at the wanted paths, and the shape of the whole. The formats
 //! (json, csv, clf) fill it, and interpretation turns it into a record.
 
+use crate::derived::Derived;
 use crate::path::Path;
 use dataflows::{PathHash, ShapeId, ValueKind};
 use std::collections::HashMap;
@@ -13,16 +14,45 @@ pub type Slot = u32;
 pub struct PathSet {
     paths: Vec<Path>,
     slots: HashMap<u64, Slot, foldhash::fast::FixedState>,
+    /// Of paths that no pass over a payload finds.
+    derived_slots: HashMap<u64, Slot, foldhash::fast::FixedState>,
+    derived: Derived,
 }
 
 impl PathSet {
     /// Returns the slot of `path`, the same one if it was asked for before.
     pub fn add(&mut self, path: &Path) -> Slot {
+        if !path.is_plain() {
+            return self.add_derived(path);
+        }
         let paths = &mut self.paths;
         *self.slots.entry(path.hash().bits()).or_insert_with(|| {
             paths.push(path.clone());
             (paths.len() - 1) as Slot
         })
+    }
+
+    fn add_derived(&mut self, path: &Path) -> Slot {
+        if let Some(slot) = self.derived_slots.get(&path.hash().bits()) {
+            return *slot;
+        }
+        let base = path.parts().0.map(|base| self.add(&base));
+        self.paths.push(path.clone());
+        let slot = (self.paths.len() - 1) as Slot;
+        self.derived_slots.insert(path.hash().bits(), slot);
+        self.derived.add(slot, base, path);
+        slot
+    }
+
+    /// Returns the slot of a path that was added.
+    pub fn of(&self, path: &Path) -> Option<Slot> {
+        let slots = if path.is_plain() { &self.slots } else { &self.derived_slots };
+        slots.get(&path.hash().bits()).copied()
+    }
+
+    /// Returns the paths whose values are derived from those of others.
+    pub fn derived(&self) -> &Derived {
+        &self.derived
     }
 
     #[inline]
@@ -75,6 +105,8 @@ pub struct Reading {
 struct Found {
     slot: Slot,
     kind: ValueKind,
+    /// Of an element: it lies around it.
+    inherited: bool,
     start: u32,
     end: u32,
 }
@@ -100,12 +132,40 @@ impl Reading {
     /// stay below 4 GiB; formats ensure it by the size of the payload.
     #[inline]
     pub fn push(&mut self, slot: Slot, kind: ValueKind, text: &str) {
+        self.push_of(slot, kind, text, false);
+    }
+
+    /// Keeps a scalar. `inherited`: the event is an element of an array, and the scalar lies around that.
+    #[inline]
+    pub fn push_of(&mut self, slot: Slot, kind: ValueKind, text: &str, inherited: bool) {
         if text.is_empty() || kind == ValueKind::Null {
             return;
         }
         let start = self.text.len() as u32;
         self.text.push_str(text);
-        self.found.push(Found { slot, kind, start, end: self.text.len() as u32 });
+        self.found.push(Found { slot, kind, inherited, start, end: self.text.len() as u32 });
+    }
+
+    /// Keeps the value of an index at another slot, too.
+    pub fn push_same(&mut self, slot: Slot, index: usize) {
+        self.found.push(Found { slot, ..self.found[index] });
+    }
+
+    /// Returns the slot of the value of an index.
+    #[inline]
+    pub fn slot_of(&self, index: usize) -> Slot {
+        self.found[index].slot
+    }
+
+    /// Returns whether the value of an index lies around the element that was read.
+    pub fn is_inherited(&self, index: usize) -> bool {
+        self.found[index].inherited
+    }
+
+    /// Returns each value with its slot, and whether it is inherited, in their order.
+    #[inline]
+    pub fn values(&self) -> impl Iterator<Item = (Slot, Value<'_>, bool)> {
+        self.found.iter().map(|found| (found.slot, self.value(found), found.inherited))
     }
 
     /// Notes that there is an object or an array.

@@ -2,7 +2,8 @@
 //! tests. It is plain data, already checked.
 
 use super::path::Path;
-use dataflows::rules::Test;
+use super::time::{TimeSpec, TimeUnit};
+use dataflows::rules::{Rule, Test};
 
 /// Everything that decoders read of a configuration.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct Spec {
     pub fields: Vec<FieldPlan>,
     /// Made of every event, in this order.
     pub tests: Vec<Test>,
+    /// The rules, if one of them keeps its class out of sessions.
+    pub rules: Vec<Rule>,
     /// The fields that are summed.
     pub sums: Vec<usize>,
     /// The fields whose first and last value a session keeps.
@@ -26,7 +29,7 @@ pub struct FieldPlan {
     pub candidates: Vec<Path>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Format {
     /// JSON Lines, JSON arrays, concatenated JSON objects.
     Json,
@@ -60,14 +63,27 @@ pub struct EventsPlan {
     pub id: Vec<Candidate>,
     /// Joins the parts of a composed candidate.
     pub join: String,
-    /// For times that carry none: an IANA name, checked. `"UTC"` by default.
+    /// For times that carry none: an IANA name or an offset, checked. `"UTC"` by default.
     pub zone: String,
+    /// Of epochs; `None`: by their magnitude.
+    pub time_unit: Option<TimeUnit>,
+    /// Formats of strftime, checked. They are tried before the forms that are recognised.
+    pub time_formats: Vec<String>,
+    /// Texts that stand for no user, time or id; `None`: [`super::absent::WORDS`].
+    pub absent: Option<Vec<String>>,
     /// De-duplication horizon in microseconds; `None`: every position counts.
     pub dedupe: Option<i64>,
     /// Largest skew of an event time after its received time, in microseconds.
     pub max_future: i64,
     pub explode: Option<Path>,
     pub limits: Limits,
+}
+
+impl EventsPlan {
+    /// Returns how times are written.
+    pub fn times(&self) -> TimeSpec {
+        TimeSpec { zone: self.zone.clone(), unit: self.time_unit, formats: self.time_formats.clone() }
+    }
 }
 
 /// Guards against hostile or broken records. Reaching one makes the record a dead letter.

@@ -3,57 +3,120 @@
 //! | form | example |
 //! |---|---|
 //! | epoch: a number or its text, told apart by magnitude | `1457741907.959400112`, `1659304800025`, `1.4577e9` |
+//! | the digits of a date, in the years 1990 to 2100 | `20240501`, `202405011000`, `20240501100000`, `20240501100000123` |
 //! | RFC 3339 and its neighbours in ISO 8601 | `2024-03-13T10:21:14.5Z`, `2024-03-13 10:21`, `2024-03-13` |
 //! | Common Log Format, also in brackets | `17/May/2015:10:05:03 +0000` |
 //! | RFC 2822 | `Sun, 17 May 2015 10:05:03 +0000` |
+//! | what has one meaning only ([`forms`]) | `Wed May  1 10:00:00 2024`, `20240501T100000Z`, `1-May-2024 9:00 PM` |
 //!
 //! - **Epochs**: below 10^11 in magnitude seconds (until the year 5138), below 10^14 milliseconds, below 10^17
-//!   microseconds, else nanoseconds. So digits alone are always an epoch, never a date such as `20240313`.
+//!   microseconds, else nanoseconds. 8, 12, 14 or 17 digits that are a date of the years 1990 to 2100 are that date: as
+//!   an epoch they would be none of these years. A configured unit ([`TimeSpec::unit`]) makes every number an epoch.
 //! - **Fractions** may follow `.` or `,` and have any number of digits. What is finer than a microsecond is floored,
 //!   before 1970 too.
 //! - **Zones** are `Z`, `UTC`, `GMT`, `+01:00`, `+0100` or `+01`, after an optional blank. A time without one is in the
 //!   configured zone. In a gap it moves forward by the length of the gap. In a fold it is the first of the two (the
 //!   rule "compatible" of RFC 5545). A date alone is its midnight.
 //! - **Leap seconds**: `:60` is read as `:59`, with its fraction, as jiff does: it stays in its minute, hour and day.
-//! - Deliberately absent: other orders of day and month, names of other zones, week and ordinal dates, hour 24.
+//! - Deliberately absent: orders of day and month that are a guess (`05/01/2024`), years that are left out, week and
+//!   ordinal dates. For these a configuration names the format.
+
+mod forms;
+
+pub use forms::is_time_of_day;
 
 use crate::reading::Value;
 use dataflows::decimal::{Digits, Rest};
 use dataflows::{EventTime, ValueKind};
 use jiff::civil::DateTime;
-use jiff::fmt::rfc2822;
+use jiff::fmt::{rfc2822, strtime};
 use jiff::tz::{self, AmbiguousOffset, TimeZone};
+
+/// Unit of the epochs of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeUnit {
+    Seconds,
+    Millis,
+    Micros,
+    Nanos,
+}
+
+impl TimeUnit {
+    pub const ALL: [TimeUnit; 4] = [TimeUnit::Seconds, TimeUnit::Millis, TimeUnit::Micros, TimeUnit::Nanos];
+
+    /// Returns its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            TimeUnit::Seconds => "s",
+            TimeUnit::Millis => "ms",
+            TimeUnit::Micros => "us",
+            TimeUnit::Nanos => "ns",
+        }
+    }
+
+    /// Returns the power of ten by which one of them is more than a microsecond.
+    fn places(self) -> i64 {
+        match self {
+            TimeUnit::Seconds => 6,
+            TimeUnit::Millis => 3,
+            TimeUnit::Micros => 0,
+            TimeUnit::Nanos => -3,
+        }
+    }
+}
+
+/// How the times of a source are written, beyond what can be recognised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeSpec {
+    /// Of times that carry none: an IANA name, `UTC`, or an offset such as `+02:00`.
+    pub zone: String,
+    /// Of epochs; `None`: by their magnitude.
+    pub unit: Option<TimeUnit>,
+    /// Formats of strftime, tried before everything else.
+    pub formats: Vec<String>,
+}
+
+impl Default for TimeSpec {
+    fn default() -> TimeSpec {
+        TimeSpec { zone: "UTC".into(), unit: None, formats: Vec::new() }
+    }
+}
 
 /// Reads times; those without a zone in the zone that it was made for.
 #[derive(Clone, Debug)]
 pub struct TimeReader {
     /// `None`: UTC, which needs no lookup.
     zone: Option<TimeZone>,
+    unit: Option<TimeUnit>,
+    formats: Vec<String>,
 }
 
 impl TimeReader {
-    /// `zone` is an IANA name, in any case, or `UTC`. Errors say, in words for the user, what to write instead.
+    /// `zone` is an IANA name, in any case, `UTC`, or an offset. Errors say, in words for the user, what to write
+    /// instead.
     pub fn new(zone: &str) -> Result<TimeReader, String> {
-        if zone.eq_ignore_ascii_case("UTC") {
-            return Ok(TimeReader { zone: None });
-        }
-        TimeZone::get(zone).map(|zone| TimeReader { zone: Some(zone) }).map_err(|_| {
-            let similarity = |name: &str| strsim::jaro_winkler(&name.to_lowercase(), &zone.to_lowercase());
-            let names = tz::db().available().map(|name| name.to_string());
-            match names.max_by(|a, b| similarity(a).total_cmp(&similarity(b))) {
-                Some(nearest) if similarity(&nearest) > 0.85 => {
-                    format!("there is no time zone `{zone}`: did you mean `{nearest}`?")
-                }
-                _ => format!("there is no time zone `{zone}`: write an IANA name such as `Europe/Berlin`, or `UTC`"),
-            }
-        })
+        TimeReader::of(&TimeSpec { zone: zone.into(), ..TimeSpec::default() })
+    }
+
+    /// Makes the reader of a source.
+    ///
+    /// # Errors
+    /// If the zone is unknown, in words for the user.
+    pub fn of(spec: &TimeSpec) -> Result<TimeReader, String> {
+        let zone = zone(&spec.zone)?;
+        Ok(TimeReader { zone, unit: spec.unit, formats: spec.formats.clone() })
     }
 
     /// `None` when `value` is no time in any known form, or outside of [`EventTime`]'s range.
     #[inline]
     pub fn read(&self, value: Value<'_>) -> Option<EventTime> {
+        if !self.formats.is_empty()
+            && let Some(time) = self.formatted(value)
+        {
+            return Some(time);
+        }
         match value.kind {
-            ValueKind::Number => epoch(value.text.as_bytes()),
+            ValueKind::Number => self.number(value.text.as_bytes()),
             ValueKind::String => self.read_text(value.text.trim_ascii()),
             _ => None,
         }
@@ -61,12 +124,71 @@ impl TimeReader {
 
     fn read_text(&self, text: &str) -> Option<EventTime> {
         let bytes = text.as_bytes();
-        match bytes {
+        let known = match bytes {
             [_, _, _, _, b'-', _, _, b'-', ..] => self.iso(bytes),
             [b'[', inside @ .., b']'] => self.common_log(inside),
             [_, _, b'/', ..] => self.common_log(bytes),
-            _ => epoch(bytes).or_else(|| rfc_2822(text)),
+            _ => self.number(bytes),
+        };
+        known.or_else(|| forms::read(self, text))
+    }
+
+    /// Reads a number: an epoch, or the digits of a date.
+    #[inline]
+    fn number(&self, text: &[u8]) -> Option<EventTime> {
+        match self.unit {
+            Some(unit) => epoch(text, Some(unit)),
+            None if may_be_date(text) => self.calendar(text).or_else(|| epoch(text, None)),
+            None => epoch(text, None),
         }
+    }
+
+    /// Reads 8, 12, 14 or 17 digits that are a date of the years 1990 to 2100, and a time of day. A fraction may follow
+    /// seconds, and zeros a date.
+    fn calendar(&self, text: &[u8]) -> Option<EventTime> {
+        let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+        let (digits, rest) = text.split_at(end);
+        let after = match rest {
+            [] => 0,
+            [b'.', rest @ ..] => match fraction(rest)? {
+                (micros, []) if micros == 0 || digits.len() == 14 => micros,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let (&[y1, y2, y3, y4, m1, m2, d1, d2], time) = digits.split_first_chunk()?;
+        let year = number([y1, y2, y3, y4]).filter(|year| (1990..=2100).contains(year))?;
+        let date = Date::new(year, number([m1, m2])?, number([d1, d2])?)?;
+        let mut clock = match *time {
+            [] => Clock::default(),
+            [h1, h2, m1, m2] => Clock::new(number([h1, h2])?, number([m1, m2])?, 0, 0)?,
+            [h1, h2, m1, m2, s1, s2] => Clock::new(number([h1, h2])?, number([m1, m2])?, number([s1, s2])?, 0)?,
+            [h1, h2, m1, m2, s1, s2, ref millis @ ..] if millis.len() == 3 => {
+                Clock::new(number([h1, h2])?, number([m1, m2])?, number([s1, s2])?, fraction(millis)?.0)?
+            }
+            _ => return None,
+        };
+        clock.micros += after;
+        self.resolve(date, clock, Zone::Absent)
+    }
+
+    /// Reads a text in one of the configured formats.
+    #[cold]
+    fn formatted(&self, value: Value<'_>) -> Option<EventTime> {
+        let text = value.text.trim_ascii();
+        self.formats.iter().find_map(|format| {
+            let parsed = strtime::parse(format, text).ok()?;
+            if let Ok(instant) = parsed.to_timestamp() {
+                return EventTime::from_micros(i64::try_from(instant.as_nanosecond().div_euclid(1000)).ok()?);
+            }
+            let date = parsed.to_date().ok()?;
+            // A format without a time of day says midnight.
+            let time = if parsed.hour().is_some() { parsed.to_time().ok()? } else { jiff::civil::Time::midnight() };
+            let date = Date::new(date.year().into(), date.month().into(), date.day().into())?;
+            let micros = i64::from(time.subsec_nanosecond()) / 1000;
+            let clock = Clock::new(time.hour().into(), time.minute().into(), time.second().into(), micros)?;
+            self.resolve(date, clock, parsed.offset().map_or(Zone::Absent, |at| Zone::Offset(at.seconds().into())))
+        })
     }
 
     fn iso(&self, text: &[u8]) -> Option<EventTime> {
@@ -92,8 +214,8 @@ impl TimeReader {
     }
 
     fn resolve(&self, date: Date, clock: Clock, zone: Zone) -> Option<EventTime> {
-        let seconds = match (zone, &self.zone) {
-            (Zone::Absent, Some(zone)) => {
+        let seconds = match (&zone, &self.zone) {
+            (Zone::Absent, Some(zone)) | (Zone::Named(zone), _) => {
                 // By offset, as jiff's own instants end a day before the year 9999 does.
                 let offset = match zone.to_ambiguous_timestamp(civil(date, clock)?).offset() {
                     AmbiguousOffset::Unambiguous { offset } => offset,
@@ -108,15 +230,22 @@ impl TimeReader {
     }
 }
 
+/// Returns whether a number has as many digits before the point as a date. Most epochs have 10, 13, 16 or 19.
+#[inline]
+fn may_be_date(text: &[u8]) -> bool {
+    matches!(text.len(), 8 | 12 | 14 | 17) || [8, 12, 14].into_iter().any(|at| text.get(at) == Some(&b'.'))
+}
+
 /// Parses an epoch. The module's documentation has the units.
 #[inline]
-fn epoch(text: &[u8]) -> Option<EventTime> {
+fn epoch(text: &[u8], unit: Option<TimeUnit>) -> Option<EventTime> {
     let number = Digits::parse(text)?;
-    let places = match number.magnitude {
-        ..=11 => 6,
-        12..=14 => 3,
-        15..=17 => 0,
-        _ => -3,
+    let places = match (unit, number.magnitude) {
+        (Some(unit), _) => unit.places(),
+        (None, ..=11) => 6,
+        (None, 12..=14) => 3,
+        (None, 15..=17) => 0,
+        (None, _) => -3,
     };
     let (whole, rest) = number.scaled(places)?;
     let micros = i64::try_from(whole).ok()?;
@@ -171,6 +300,11 @@ struct Clock {
 }
 
 impl Clock {
+    fn new(hour: i64, minute: i64, second: i64, micros: i64) -> Option<Clock> {
+        let clock = Clock { hour, minute, second: second.min(59), micros };
+        (hour < 24 && minute < 60 && second <= 60).then_some(clock)
+    }
+
     /// `HH:MM`, `HH:MM:SS` or `HH:MM:SS.fraction`, and what follows.
     fn parse(text: &[u8]) -> Option<(Clock, &[u8])> {
         let (&[h1, h2, b':', m1, m2], rest) = text.split_first_chunk()? else { return None };
@@ -183,8 +317,7 @@ impl Clock {
             [b'.' | b',', rest @ ..] => fraction(rest)?,
             _ => (0, rest),
         };
-        let clock = Clock { hour, minute, second: second.min(59), micros };
-        (hour < 24 && minute < 60 && second <= 60).then_some((clock, rest))
+        Some((Clock::new(hour, minute, second, micros)?, rest))
     }
 
     /// Returns the seconds since midnight, without the fraction.
@@ -197,6 +330,8 @@ enum Zone {
     Absent,
     /// Seconds east of UTC.
     Offset(i64),
+    /// A text named it.
+    Named(TimeZone),
 }
 
 impl Zone {
@@ -220,6 +355,28 @@ impl Zone {
             _ => None,
         }
     }
+}
+
+/// Returns the zone of this name; `None` for UTC.
+fn zone(name: &str) -> Result<Option<TimeZone>, String> {
+    if name.eq_ignore_ascii_case("UTC") {
+        return Ok(None);
+    }
+    if let Some(Zone::Offset(seconds)) = name.starts_with(['+', '-']).then(|| Zone::parse(name.as_bytes())).flatten()
+        && let Ok(offset) = i32::try_from(seconds).map_err(drop).and_then(|s| tz::Offset::from_seconds(s).map_err(drop))
+    {
+        return Ok(Some(offset.to_time_zone()));
+    }
+    TimeZone::get(name).map(Some).map_err(|_| {
+        let similarity = |known: &str| strsim::jaro_winkler(&known.to_lowercase(), &name.to_lowercase());
+        let names = tz::db().available().map(|known| known.to_string());
+        match names.max_by(|a, b| similarity(a).total_cmp(&similarity(b))) {
+            Some(nearest) if similarity(&nearest) > 0.85 => {
+                format!("there is no time zone `{name}`: did you mean `{nearest}`?")
+            }
+            _ => format!("there is no time zone `{name}`: write an IANA name such as `Europe/Berlin`, or `UTC`"),
+        }
+    })
 }
 
 fn civil(date: Date, clock: Clock) -> Option<DateTime> {
@@ -263,222 +420,4 @@ fn month(name: [u8; 3]) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use jiff::Timestamp;
-    use proptest::prelude::*;
-
-    fn read(zone: &str, kind: ValueKind, text: &str) -> Option<i64> {
-        TimeReader::new(zone).unwrap().read(Value { kind, text }).map(EventTime::micros)
-    }
-
-    fn utc(text: &str) -> Option<i64> {
-        read("UTC", ValueKind::String, text)
-    }
-
-    /// Computes the microseconds with jiff, which shares no code with our own parsers.
-    fn micros(rfc_3339: &str) -> i64 {
-        rfc_3339.parse::<Timestamp>().unwrap().as_microsecond()
-    }
-
-    #[test]
-    fn epochs() {
-        let cases = [
-            ("0", 0),
-            ("-0.0", 0),
-            ("1457741907", 1_457_741_907_000_000),
-            ("1457741907.959400112", 1_457_741_907_959_400),
-            ("1659304800025.5", 1_659_304_800_025_500),
-            ("1659304800025", 1_659_304_800_025_000),
-            ("1659304800025123", 1_659_304_800_025_123),
-            ("1659304800025123999", 1_659_304_800_025_123),
-            ("1.4577e9", 1_457_700_000_000_000),
-            ("1.659304800025E12", 1_659_304_800_025_000),
-            // The thresholds, from both sides.
-            ("99999999999", 99_999_999_999_000_000),
-            ("99999999999.999999999", 99_999_999_999_999_999),
-            ("100000000000", 100_000_000_000_000),
-            ("1e11", 100_000_000_000_000),
-            ("99999999999999", 99_999_999_999_999_000),
-            ("100000000000000", 100_000_000_000_000),
-            ("99999999999999999", 99_999_999_999_999_999),
-            ("100000000000000000", 100_000_000_000_000),
-            // Floored before 1970 too.
-            ("-1.5", -1_500_000),
-            ("-0.0000001", -1),
-            ("-1659304800025123999", -1_659_304_800_025_124),
-            ("000000000000000000001", 1_000_000),
-            ("2015", 2_015_000_000),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(utc(text), Some(expected), "{text}");
-            assert_eq!(read("Europe/Berlin", ValueKind::Number, text), Some(expected), "{text}");
-        }
-    }
-
-    #[test]
-    fn forms() {
-        let cases = [
-            ("2015-05-17T10:05:03Z", "2015-05-17T10:05:03Z"),
-            ("2015-05-17t10:05:03z", "2015-05-17T10:05:03Z"),
-            (" 2015-05-17 10:05:03 ", "2015-05-17T10:05:03Z"),
-            ("2015-05-17 10:05:03 UTC", "2015-05-17T10:05:03Z"),
-            ("2015-05-17 10:05:03GMT", "2015-05-17T10:05:03Z"),
-            ("2015-05-17T10:05:03 +0100", "2015-05-17T09:05:03Z"),
-            ("2015-05-17T10:05:03+01:00", "2015-05-17T09:05:03Z"),
-            ("2015-05-17T10:05:03+01", "2015-05-17T09:05:03Z"),
-            ("2015-05-17T10:05:03-09:30", "2015-05-17T19:35:03Z"),
-            ("2015-05-17T10:05:03-00:00", "2015-05-17T10:05:03Z"),
-            ("2015-05-17T10:05:03.1Z", "2015-05-17T10:05:03.1Z"),
-            ("2015-05-17T10:05:03,123Z", "2015-05-17T10:05:03.123Z"),
-            ("2015-05-17T10:05:03.123456999999999999999999+00:00", "2015-05-17T10:05:03.123456Z"),
-            ("1969-12-31T23:59:59.9999999Z", "1969-12-31T23:59:59.999999Z"),
-            ("2015-05-17T10:05", "2015-05-17T10:05:00Z"),
-            ("2015-05-17 10:05+02:00", "2015-05-17T08:05:00Z"),
-            ("2015-05-17", "2015-05-17T00:00:00Z"),
-            ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59Z"),
-            ("2016-12-31T23:59:60.25Z", "2016-12-31T23:59:59.25Z"),
-            ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00Z"),
-            ("17/May/2015:10:05:03 +0000", "2015-05-17T10:05:03Z"),
-            ("[17/may/2015:10:05:03 -0700]", "2015-05-17T17:05:03Z"),
-            ("17/May/2015:10:05:03.5 +0000", "2015-05-17T10:05:03.5Z"),
-            ("17/May/2015:10:05:03", "2015-05-17T10:05:03Z"),
-            ("Sun, 17 May 2015 10:05:03 +0000", "2015-05-17T10:05:03Z"),
-            ("Sat, 17 May 2015 10:05:03 +0000", "2015-05-17T10:05:03Z"),
-            ("Sun, 17 May 2015 10:05:03 GMT", "2015-05-17T10:05:03Z"),
-            ("7 May 2015 10:05 +0200", "2015-05-07T08:05:00Z"),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(utc(text), Some(micros(expected)), "{text}");
-        }
-    }
-
-    #[test]
-    fn no_times() {
-        let no_times = "
-            abc|NaN|true|-|12:30|2015-05|2015-5-7|17/05/2015|May 17, 2015|yesterday|+015-05-17|[]
-            2015-02-29|2015-13-01|2015-00-10|2015-04-31T00:00:00Z|2015-05-17Z|2015-05-17_10:05:03|2015-05-17T10
-            2015-05-17T24:00:00Z|2015-05-17T10:60:00Z|2015-05-17T10:05:61Z|2015-05-17T10:05:03.Z|2015-05-17T1\u{664}:05
-            2015-05-17T10:05:03+24:00|2015-05-17T10:05:03+01:60|2015-05-17T10:05:03  Z|2015-05-17T10:05:03 CEST
-            2015-05-17T10:05:03/01:00|17/Mai/2015:10:05:03 +0000|[17/May/2015:10:05:03 +0000|17/May/2015";
-        for text in no_times.split(['|', '\n']) {
-            assert_eq!(utc(text), None, "{text:?}");
-        }
-        assert_eq!(read("UTC", ValueKind::Number, "2015-05-17"), None);
-        assert_eq!(read("UTC", ValueKind::Bool, "1"), None);
-    }
-
-    #[test]
-    fn every_february_ends_where_jiff_ends_it() {
-        for year in 0..=9998 {
-            for date in [format!("{year:04}-02-29"), format!("{year:04}-03-01")] {
-                let midnight = |date: jiff::civil::Date| micros(&format!("{date}T00:00:00Z"));
-                assert_eq!(utc(&date), date.parse().ok().map(midnight), "{date}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_time_without_zone_is_in_the_configured_one() {
-        let berlin = |text| read("Europe/Berlin", ValueKind::String, text);
-        assert_eq!(berlin("2024-01-10 12:00:00.5"), Some(micros("2024-01-10T11:00:00.5Z")));
-        assert_eq!(berlin("2024-07-10"), Some(micros("2024-07-09T22:00:00Z")));
-        assert_eq!(berlin("10/Jul/2024:12:00:00"), Some(micros("2024-07-10T10:00:00Z")));
-        assert_eq!(berlin("2024-07-10T12:00:00Z"), Some(micros("2024-07-10T12:00:00Z")));
-        // A gap: as far behind its end as the text is behind its start.
-        assert_eq!(berlin("2024-03-31 02:30:00"), Some(micros("2024-03-31T01:30:00Z")));
-        // A fold: the first of the two.
-        assert_eq!(berlin("2024-10-27 02:30:00"), Some(micros("2024-10-27T00:30:00Z")));
-    }
-
-    #[test]
-    fn the_range_ends_with_the_year_9999() {
-        assert_eq!(utc("9999-12-31T23:59:59.9999999Z"), Some(EventTime::MAX.micros()));
-        assert_eq!(utc("253402300799999999999"), Some(EventTime::MAX.micros()));
-        // In a zone too: SQL databases write the first one for "never".
-        let berlin = |text| read("Europe/Berlin", ValueKind::String, text);
-        assert_eq!(berlin("9999-12-31"), Some(EventTime::MAX.micros() + 1 - 25 * 3_600_000_000));
-        assert_eq!(berlin("9999-12-31 23:59:59"), Some(EventTime::MAX.micros() + 1 - 3_601_000_000));
-        assert_eq!(read("America/New_York", ValueKind::String, "9999-12-31 23:59:59"), None);
-        for beyond in ["9999-12-31T23:59:59-01:00", "253402300800000000000", "-377705116800000000001", "1e30", "1e400"]
-        {
-            assert_eq!(utc(beyond), None, "{beyond}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_zone_is_explained() {
-        assert!(TimeReader::new("utc").is_ok() && TimeReader::new("europe/berlin").is_ok());
-        let error = |zone| TimeReader::new(zone).unwrap_err();
-        assert_eq!(error("Europe/Berln"), "there is no time zone `Europe/Berln`: did you mean `Europe/Berlin`?");
-        assert!(error("zzz").ends_with("write an IANA name such as `Europe/Berlin`, or `UTC`"));
-    }
-
-    proptest! {
-        /// `mantissa / 10^places` against plain integer arithmetic, as decimals and with an exponent.
-        #[test]
-        fn epochs_agree_with_integer_arithmetic(
-            mantissa in prop_oneof![-10_i128.pow(12)..10_i128.pow(12), -10_i128.pow(23)..10_i128.pow(23)],
-            places in 0..14_u32,
-        ) {
-            let one = 10_i128.pow(places);
-            let below = |digits| mantissa.abs() < 10_i128.pow(digits) * one;
-            let floor = if below(11) {
-                (mantissa * 1_000_000).div_euclid(one)
-            } else if below(14) {
-                (mantissa * 1_000).div_euclid(one)
-            } else if below(17) {
-                mantissa.div_euclid(one)
-            } else {
-                mantissa.div_euclid(one * 1_000)
-            };
-            let expected = i64::try_from(floor).ok().and_then(EventTime::from_micros).map(EventTime::micros);
-            let sign = if mantissa < 0 { "-" } else { "" };
-            let (integer, fraction) = (mantissa.abs() / one, mantissa.abs() % one);
-            let decimals = if places == 0 { String::new() } else { format!(".{fraction:0width$}", width = places as usize) };
-            prop_assert_eq!(utc(&format!("{sign}{integer}{decimals}")), expected);
-            prop_assert_eq!(read("UTC", ValueKind::Number, &format!("{mantissa}e-{places}")), expected);
-        }
-
-        /// Civil times, good ones and impossible ones, in several zones.
-        #[test]
-        fn civil_times_agree_with_jiff(
-            (year, month, day) in (prop_oneof![0..=9998_i16, 1960..2040_i16], 0..=13_u8, 0..=32_u8),
-            (hour, minute, second) in (0..=24_u8, 0..=60_u8, 0..=61_u8),
-            nanos in 0..1_000_000_000_u32,
-            digits in 0..=9_usize,
-            separator in prop_oneof!["T", "t", " "],
-            zone in prop_oneof!["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Africa/Monrovia"],
-            suffix in prop_oneof!["", "Z", "z", "\\+05:45", "-0930", "\\+01"],
-        ) {
-            let fraction = if digits == 0 { String::new() } else { format!(".{}", &format!("{nanos:09}")[..digits]) };
-            let local = format!("{year:04}-{month:02}-{day:02}{separator}{hour:02}:{minute:02}:{second:02}{fraction}");
-            let text = format!("{local}{suffix}");
-            let parsed = if suffix.is_empty() {
-                let zone = TimeZone::get(&zone).unwrap();
-                local.parse::<DateTime>().ok().and_then(|civil| zone.to_timestamp(civil).ok())
-            } else {
-                text.parse::<Timestamp>().ok()
-            };
-            let floor = |instant: Timestamp| i64::try_from(instant.as_nanosecond().div_euclid(1000)).unwrap();
-            let expected = parsed.map(floor);
-            prop_assert_eq!(read(&zone, ValueKind::String, &text), expected, "{}", text);
-        }
-
-        /// The same instant in Common Log Format and RFC 2822, as jiff prints them.
-        #[test]
-        fn other_forms_agree_with_jiff(second in 0..253_000_000_000_i64, offset in -14..=14_i8) {
-            let zoned = Timestamp::from_second(second).unwrap().to_zoned_datetime(tz::offset(offset).to_time_zone());
-            let expected = Some(second * 1_000_000);
-            prop_assert_eq!(utc(&zoned.strftime("%d/%b/%Y:%H:%M:%S %z").to_string()), expected);
-            prop_assert_eq!(utc(&rfc2822::to_string(&zoned).unwrap()), expected);
-        }
-
-        #[test]
-        fn no_text_panics(text in "[-+0-9TZ:./,\\[\\] eJan]{0,40}|\\PC*") {
-            let reader = TimeReader::new("Europe/Berlin").unwrap();
-            let time = reader.read(Value { kind: ValueKind::String, text: &text });
-            prop_assert!(time.is_none_or(|time| EventTime::MIN <= time && time <= EventTime::MAX));
-        }
-    }
-}
+mod tests;

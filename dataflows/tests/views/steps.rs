@@ -81,6 +81,7 @@ pub fn rules(set: u8) -> Vec<Rule> {
         priority,
         order,
         when: when.iter().map(|&(test, answer)| Condition { test, answer }).collect(),
+        sessions: true,
     };
     match set {
         0 => vec![],

@@ -2,6 +2,7 @@
 
 use super::{Literal, Op, Predicate, PredicateError};
 use dataflows::Decimal;
+use dataflows::rules::{Pattern, Place, TextTest};
 use std::ops::Range;
 
 /// Parentheses and `not`s within each other.
@@ -312,6 +313,9 @@ impl<'t, N: Names> Parser<'t, '_, N> {
                 literals.push(self.literal(kind)?);
             }
             self.expect(")")?;
+            if let Some(texts) = self.nocase(&literals)? {
+                return Ok(Some(Predicate::Texts(field, texts)));
+            }
             return Ok(Some(Predicate::In(field, literals.into_iter().collect())));
         }
         if self.word("between")? {
@@ -337,9 +341,20 @@ impl<'t, N: Names> Parser<'t, '_, N> {
             };
         }
         if matches!(kind, Kind::Text | Kind::Any) {
-            if self.word("starts_with")? {
-                let (_, prefix) = self.prefix("a text in quotes")?;
-                return Ok(Some(Predicate::StartsWith(field, prefix)));
+            if self.word("matches")? {
+                return match self.token()? {
+                    (at, Token::Text(text)) => match Pattern::new(&text) {
+                        Ok(pattern) => Ok(Some(Predicate::Matches(field, pattern))),
+                        Err(wrong) => self.wrong(at..self.at, wrong),
+                    },
+                    (at, token) => self.unexpected("a regular expression in quotes", at, &token),
+                };
+            }
+            for (word, place) in [("starts_with", Place::Start), ("ends_with", Place::End), ("contains", Place::Within)]
+            {
+                if self.word(word)? {
+                    return self.texts(field, place).map(Some);
+                }
             }
             if self.word("like")? {
                 let (place, pattern) = self.prefix("a text in quotes, such as 'x%'")?;
@@ -357,10 +372,46 @@ impl<'t, N: Names> Parser<'t, '_, N> {
         Ok(None)
     }
 
+    /// Reads what is looked for at a place in a text: a text or a list of them, and whether case matters.
+    fn texts(&mut self, field: N::Field, place: Place) -> Result<Predicate<N::Field>, PredicateError> {
+        let mut texts = Vec::new();
+        if self.sign("(")? {
+            texts.push(self.prefix("a text in quotes")?.1);
+            while self.sign(",")? {
+                texts.push(self.prefix("a text in quotes")?.1);
+            }
+            self.expect(")")?;
+        } else {
+            texts.push(self.prefix("a text in quotes, or several in parentheses")?.1);
+        }
+        let fold = self.word("nocase")?;
+        Ok(match (place, fold, texts.as_slice()) {
+            (Place::Start, false, [prefix]) => Predicate::StartsWith(field, prefix.clone()),
+            _ => Predicate::Texts(field, TextTest::new(place, texts, fold)),
+        })
+    }
+
+    /// Reads `nocase` behind texts.
+    fn nocase(&mut self, literals: &[Literal]) -> Result<Option<TextTest>, PredicateError> {
+        self.rest();
+        let at = self.at;
+        if !self.word("nocase")? {
+            return Ok(None);
+        }
+        let texts = literals.iter().map(|literal| match literal {
+            Literal::Text(text) => Some(text.clone()),
+            _ => None,
+        });
+        match texts.collect::<Option<Vec<String>>>() {
+            Some(texts) => Ok(Some(TextTest::new(Place::Whole, texts, true))),
+            None => self.wrong(at..self.at, "`nocase` stands behind texts only"),
+        }
+    }
+
     fn prefix(&mut self, expected: &str) -> Result<(Range<usize>, String), PredicateError> {
         match self.token()? {
             (at, Token::Text(text)) if N::EMPTY_IS_ABSENT && (text.is_empty() || text == "%") => {
-                self.wrong(at..self.at, "every text begins with an empty one: write `is not null`")
+                self.wrong(at..self.at, "every text has an empty one: write `is not null`")
             }
             (at, Token::Text(text)) => Ok((at..self.at, text)),
             (at, token) => self.unexpected(expected, at, &token),
@@ -370,7 +421,7 @@ impl<'t, N: Names> Parser<'t, '_, N> {
     /// `not`: it was in front of another word than those that take it.
     fn comparison(&mut self, field: N::Field, kind: Kind, not: bool) -> Result<Predicate<N::Field>, PredicateError> {
         let words = if matches!(kind, Kind::Text | Kind::Any) {
-            "`in`, `between`, `like` or `starts_with`"
+            "`in`, `between`, `like`, `starts_with`, `ends_with`, `contains` or `matches`"
         } else {
             "`in` or `between`"
         };
@@ -384,7 +435,14 @@ impl<'t, N: Names> Parser<'t, '_, N> {
             (_, Token::Sign(">=")) => Op::AtLeast,
             (at, token) => return self.unexpected(&format!("=, <>, <, <=, >, >=, `is null`, {words}"), at, &token),
         };
-        Ok(Predicate::Compare(field, op, self.literal(kind)?))
+        let literal = self.literal(kind)?;
+        if matches!(op, Op::Equal | Op::NotEqual)
+            && let Some(texts) = self.nocase(std::slice::from_ref(&literal))?
+        {
+            let equal = Predicate::Texts(field, texts);
+            return Ok(if op == Op::Equal { equal } else { Predicate::Not(Box::new(equal)) });
+        }
+        Ok(Predicate::Compare(field, op, literal))
     }
 
     fn literal(&mut self, kind: Kind) -> Result<Literal, PredicateError> {

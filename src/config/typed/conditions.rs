@@ -1,6 +1,6 @@
 //! What `when` of a rule may be: a text, or a table of what is asked of each field.
 
-use super::Named;
+use super::{Named, OneOrMany};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -53,7 +53,13 @@ pub(in crate::config) enum Asked {
 pub(in crate::config) struct Predicates {
     #[serde(rename = "in")]
     pub one_of: Option<Spanned<Vec<Spanned<Scalar>>>>,
-    pub prefix: Option<Spanned<String>>,
+    pub prefix: Option<Spanned<OneOrMany<Spanned<String>>>>,
+    pub suffix: Option<Spanned<OneOrMany<Spanned<String>>>>,
+    pub contains: Option<Spanned<OneOrMany<Spanned<String>>>>,
+    #[serde(alias = "regex")]
+    pub matches: Option<Spanned<String>>,
+    pub nocase: Option<Spanned<bool>>,
+    pub not: Option<Box<Spanned<Asked>>>,
     pub exists: Option<bool>,
     pub min: Option<Spanned<Number>>,
     pub max: Option<Spanned<Number>>,
@@ -135,7 +141,7 @@ impl<'de> Deserialize<'de> for Asked {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(
                     "a string, a number, true, false, or a table such as { in = [\"a\", \"b\"] }, \
-                     { prefix = \"a\" }, { exists = true } or { min = 1, max = 2 }",
+                     { prefix = \"a\" }, { contains = \"a\" }, { exists = true } or { min = 1, max = 2 }",
                 )
             }
 

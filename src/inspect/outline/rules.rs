@@ -2,7 +2,7 @@
 
 use super::RuleOutline;
 use crate::plan::Plan;
-use dataflows::rules::{Condition, Conditions, Predicate, Rule};
+use dataflows::rules::{Condition, Conditions, Place, Predicate, Rule};
 use std::ops::Bound;
 
 pub(super) fn outline(plan: &Plan, rule: &Rule) -> RuleOutline {
@@ -52,6 +52,19 @@ fn asked(field: &str, predicate: &Predicate) -> String {
         Predicate::OneOf(texts) => one_of(texts.iter().map(text).collect()),
         Predicate::Numbers(numbers) => one_of(numbers.iter().map(ToString::to_string).collect()),
         Predicate::Prefix(prefix) => format!("{field} starts_with {}", text(prefix)),
+        Predicate::Texts(texts) => {
+            let of: Vec<_> = texts.texts.iter().map(text).collect();
+            let of = if let [only] = of.as_slice() { only.clone() } else { format!("({})", of.join(", ")) };
+            let word = match texts.place {
+                Place::Whole if texts.texts.len() == 1 => "=",
+                Place::Whole => "in",
+                Place::Start => "starts_with",
+                Place::End => "ends_with",
+                Place::Within => "contains",
+            };
+            format!("{field} {word} {of}{}", if texts.fold { " nocase" } else { "" })
+        }
+        Predicate::Matches(pattern) => format!("{field} matches {}", text(&pattern.as_str().to_owned())),
         Predicate::Range { min, max } => {
             let bound =
                 |bound: &Option<f64>| bound.map_or(Bound::Unbounded, |number| Bound::Included(number.to_string()));

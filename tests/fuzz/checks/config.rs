@@ -73,7 +73,8 @@ fn consistent(plan: &Plan) {
         assert!(events.user.as_ref().is_none_or(|candidates| !candidates.is_empty()));
         assert!(events.dedupe.is_none_or(|horizon| horizon >= 0) && (events.dedupe.is_none() || !events.id.is_empty()));
         assert!(events.max_future >= 0 && events.limits.event_bytes >= 1 && events.limits.event_bytes <= 1 << 30);
-        assert!(headwater_decode::time::TimeReader::new(&events.zone).is_ok());
+        assert!(headwater_decode::time::TimeReader::of(&events.times()).is_ok());
+        assert!(events.explode.as_ref().is_none_or(headwater_decode::path::Path::is_plain));
     }
 }
 

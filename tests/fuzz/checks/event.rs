@@ -52,6 +52,17 @@ const CONFIGURATIONS: [&str; 4] = [
         [events]
         explode = "a[].e"
         id = ["i", "a[].i"]
+        user = [{ path = "u", as = ["trim", "first_of_list", "without_port", "ip"] }, "k[a=b].v", "s{}.u", "host"]
+        time_format = "%d/%m/%Y"
+        absent = ["x", "0"]
+        [fields]
+        f = { path = "k", regex = "(a+)b?", map = { a = "c" } }
+        [sessions]
+        carry = "f"
+        [[class]]
+        name = "out"
+        sessions = false
+        when = { f = { contains = ["c", "B"], nocase = true }, "s{}.t" = { not = { matches = "^x" } } }
     "#,
 ];
 

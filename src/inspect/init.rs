@@ -1,0 +1,289 @@
+//! `headwater init`: looks into files, and proposes a configuration for them.
+
+use crate::config::sketch::{Role as RoleSketch, Sketch, SourceSketch};
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::replay::parts_of;
+use crate::replay::survey::{Survey, survey};
+use crate::source::{self, Chunk, Chunking, Chunks, Next, Part, Source};
+use dataflows::{EventTime, Position, SignatureId, UserKey};
+use headwater_decode::interpret::{self, Batch, Range, Role};
+use headwater_decode::path::Path;
+use headwater_decode::reading::Value;
+use headwater_decode::spec::{Candidate, Format};
+use headwater_decode::time::TimeReader;
+use headwater_decode::usage::Used;
+use headwater_decode::{Block, Decoder};
+use indicatif::{DecimalBytes, HumanCount};
+use std::collections::BTreeMap;
+
+/// Chunks of 1 MiB that are read of each file.
+const CHUNKS: usize = 8;
+/// Files of one format that are read: the others are of the same kind.
+const FILES: usize = 20;
+/// Classes that are listed.
+const CLASSES: usize = 20;
+
+/// Proposes a configuration for the files of a plan without one. `given` is how the command line names them.
+///
+/// # Errors
+/// If a file cannot be read, or is of no known format.
+pub fn init(plan: &Plan, given: &[String]) -> Result<String, Error> {
+    let parts: Vec<Part> = parts_of(0, &plan.sources[0])?.collect();
+    let mut by_format: BTreeMap<Format, Vec<Part>> = BTreeMap::new();
+    let mut bytes = 0;
+    for part in parts {
+        let event_bytes = plan.sources[0].events.limits.event_bytes;
+        let probed = source::probe(&part, event_bytes).map_err(Error::run("look into the files"))?;
+        bytes += probed.bytes;
+        if let Some(content) = probed.content {
+            by_format.entry(content.format).or_default().push(part);
+        }
+    }
+    let files: usize = by_format.values().map(Vec::len).sum();
+    let mut sketch = Sketch::default();
+    let mut seen = Seen::default();
+    let one = by_format.len() == 1;
+    for (format, parts) in by_format {
+        let paths = match one {
+            true => given.to_vec(),
+            false => parts.iter().map(|part| shown(&part.path, given)).collect(),
+        };
+        let read = &parts[..parts.len().min(FILES)];
+        sketch.sources.push(look(plan, format, paths, read, &mut seen).map_err(Error::run("look into the files"))?);
+    }
+    sketch.head = vec![
+        format!(
+            "Made by `headwater init` from {} files, {}: {} events were looked at.",
+            HumanCount(files as u64),
+            DecimalBytes(bytes),
+            HumanCount(seen.events)
+        ),
+        "Edit it, and replay with `headwater replay headwater.toml`.".into(),
+    ];
+    let (gap, share) = seen.gap();
+    sketch.gap = gap.into();
+    sketch.gap_remark = match share {
+        Some(share) => format!("{share:.0}% of the pauses of a user are not longer"),
+        None => "the usual gap of web analytics".into(),
+    };
+    sketch.tail = seen.classes();
+    Ok(sketch.text())
+}
+
+/// Returns how to name a file: as the command line does, if it does.
+fn shown(path: &std::path::Path, given: &[String]) -> String {
+    let absolute = |name: &String| std::path::absolute(name).is_ok_and(|known| known == path);
+    given.iter().find(|name| absolute(name)).cloned().unwrap_or_else(|| path.to_string_lossy().into_owned())
+}
+
+/// What the events have that were looked at.
+#[derive(Default)]
+struct Seen {
+    events: u64,
+    times: BTreeMap<UserKey, Vec<i64>>,
+    classes: BTreeMap<String, u64>,
+}
+
+fn look(
+    plan: &Plan,
+    format: Format,
+    paths: Vec<String>,
+    parts: &[Part],
+    seen: &mut Seen,
+) -> Result<SourceSketch, source::SourceError> {
+    let survey = survey(plan, parts)?.remove(&0).unwrap_or_default();
+    let mut plan = plan.clone();
+    let mut used = read(&plan, format, parts, None)?;
+    let none =
+        |used: &Used, role: Role| used.roles[role as usize].last() == Some(&used.roles[role as usize].iter().sum());
+    let mut explode = None;
+    // A record without a time that holds an array of objects holds events.
+    if none(&used, Role::Time)
+        && let Some((array, _)) =
+            survey.arrays.iter().max_by_key(|(array, records)| (**records, std::cmp::Reverse(array.len())))
+        && let Ok(path) = Path::parse(array)
+    {
+        plan.sources[0].events.explode = Some(path);
+        explode = Some(array.clone());
+        used = read(&plan, format, parts, None)?;
+    }
+    // Beside the built-in names, those that look like one.
+    let mut guesses = [false; 4];
+    for role in [Role::User, Role::Time] {
+        if none(&used, role)
+            && let Some(guess) = guess(&survey, role, explode.as_deref())
+        {
+            let candidates = Some(vec![Candidate { parts: vec![guess] }]);
+            match role {
+                Role::User => plan.sources[0].events.user = candidates,
+                _ => plan.sources[0].events.time = candidates,
+            }
+            guesses[role as usize] = true;
+        }
+    }
+    used = read(&plan, format, parts, Some(seen))?;
+    let role = |role: Role| {
+        let candidates = interpret::candidates(&plan.sources[0].events, format, role);
+        let counts = &used.roles[role as usize];
+        let total: u64 = counts.iter().sum();
+        let share = |count: u64| 100.0 * count as f64 / total.max(1) as f64;
+        let mut given: Vec<(u64, &Candidate)> =
+            counts.iter().copied().zip(&candidates).filter(|(count, _)| *count > 0).collect();
+        // Where a few events have another name, that is another kind of event.
+        given.retain(|(count, _)| share(*count) >= 0.1);
+        let shares: Vec<String> = given
+            .iter()
+            .map(|(count, candidate)| format!("{} {:.1}%", candidate.parts[0].without_transforms(), share(*count)))
+            .collect();
+        let remark = match (given.is_empty(), guesses[role as usize]) {
+            (true, _) => {
+                let keys: Vec<&str> = survey.nearest(role.name()).into_iter().take(8).collect();
+                format!("none of the built-in names is there; the records have {}", keys.join(", "))
+            }
+            (_, true) => format!("a guess by its name and values: {}", shares.join(", ")),
+            _ => shares.join(", "),
+        };
+        RoleSketch { candidates: given.into_iter().map(|(_, candidate)| candidate.clone()).collect(), remark }
+    };
+    Ok(SourceSketch {
+        name: format.name().into(),
+        paths,
+        format,
+        explode,
+        user: role(Role::User),
+        time: role(Role::Time),
+        kind: role(Role::Kind),
+    })
+}
+
+/// Decodes the beginning of each file. Returns what was used, and adds the events to `seen`.
+fn read(plan: &Plan, format: Format, parts: &[Part], mut seen: Option<&mut Seen>) -> Result<Used, source::SourceError> {
+    let mut decoder = Decoder::new(plan.spec(), Range::default());
+    let mut batch = Batch::default();
+    let mut kinds: BTreeMap<SignatureId, Option<String>> = BTreeMap::new();
+    let event_bytes = plan.sources[0].events.limits.event_bytes;
+    for part in parts {
+        let chunks = Chunks::open(vec![part.clone()], Chunking { event_bytes, ..Chunking::default() })?;
+        let mut chunk = Chunk::default();
+        for _ in 0..CHUNKS {
+            if chunks.next(u64::MAX, &mut chunk)? != Next::Chunk {
+                break;
+            }
+            let Chunk { format, framing, header, bytes, .. } = &chunk;
+            let position = Position { source: 0, part: 0, offset: 0 };
+            let block =
+                Block { position, format: *format, framing: *framing, header: header.as_ref(), received: None, bytes };
+            decoder.read(&block, &mut batch);
+            for (signature, descriptor) in batch.input.signatures.drain(..) {
+                kinds.insert(signature, descriptor.kind.map(|kind| kind.to_string()));
+            }
+            for record in batch.input.records.drain(..) {
+                let Some(seen) = &mut seen else { continue };
+                seen.events += 1;
+                if let (Some(user), Ok(time)) = (record.event.user, record.event.time) {
+                    seen.times.entry(user).or_default().push(time.micros());
+                }
+                if let Some(Some(kind)) = kinds.get(&record.event.signature) {
+                    *seen.classes.entry(kind.clone()).or_default() += 1;
+                }
+            }
+            batch.input.names.clear();
+            batch.dead_letters.clear();
+        }
+    }
+    let used = batch.usage.remove(&(0, format));
+    let counts = |role| interpret::candidates(&plan.sources[0].events, format, role).len();
+    Ok(used.unwrap_or_else(|| Used::new(Role::ALL.map(counts), 0)))
+}
+
+/// Returns the path that looks most like a user or a time.
+fn guess(survey: &Survey, role: Role, explode: Option<&str>) -> Option<Path> {
+    const USERS: [&str; 12] = [
+        "user", "visitor", "customer", "client", "member", "account", "person", "session", "case", "uid", "device",
+        "login",
+    ];
+    const TIMES: [&str; 6] = ["time", "date", "timestamp", "when", "created", "ts"];
+    let reader = TimeReader::new("UTC").ok()?;
+    let is_time = |text: &str| {
+        let kind = dataflows::ValueKind::String;
+        let time = reader.read(Value { kind, text }).map(EventTime::micros);
+        time.is_some_and(|micros| (631_152_000_000_000..4_102_444_800_000_000).contains(&micros))
+    };
+    let mut best: Option<(usize, usize, Path)> = None;
+    for (key, values) in &survey.keys {
+        // Of an array, the keys of its elements.
+        let key = explode.and_then(|array| key.strip_prefix(&format!("{array}[]."))).unwrap_or(key);
+        let Ok(path) = Path::parse(key) else { continue };
+        let last = key.rsplit('.').next().unwrap_or_default().to_lowercase();
+        let place = match role {
+            Role::User => USERS.iter().position(|word| last.contains(word)),
+            _ => TIMES.iter().position(|word| last.contains(word)),
+        };
+        let times = values.distinct.iter().filter(|text| is_time(text)).count();
+        let fits = match role {
+            Role::User => times < values.distinct.len(),
+            _ => !values.distinct.is_empty() && times == values.distinct.len(),
+        };
+        let place = match (role, place) {
+            (_, Some(place)) => place,
+            (Role::Time, None) => TIMES.len(),
+            _ => continue,
+        };
+        if fits
+            && path.is_plain()
+            && best.as_ref().is_none_or(|(known, length, _)| (place, key.len()) < (*known, *length))
+        {
+            best = Some((place, key.len(), path));
+        }
+    }
+    best.map(|(_, _, path)| path)
+}
+
+impl Seen {
+    /// Returns the gap that suits the pauses, and the percentage of pauses that are not longer.
+    fn gap(&mut self) -> (&'static str, Option<f64>) {
+        const MINUTE: i64 = 60_000_000;
+        const GAPS: [(&str, i64); 6] = [
+            ("30m", 30 * MINUTE),
+            ("1h", 60 * MINUTE),
+            ("4h", 240 * MINUTE),
+            ("12h", 720 * MINUTE),
+            ("1d", 1440 * MINUTE),
+            ("7d", 10_080 * MINUTE),
+        ];
+        let mut pauses = Vec::new();
+        for times in self.times.values_mut() {
+            times.sort_unstable();
+            pauses.extend(times.windows(2).map(|pair| pair[1] - pair[0]));
+        }
+        if pauses.is_empty() {
+            return ("30m", None);
+        }
+        pauses.sort_unstable();
+        let within = |gap: i64| pauses.partition_point(|pause| *pause <= gap) as f64 / pauses.len() as f64;
+        // The usual one, unless it would cut most users into single events.
+        let fits = GAPS.iter().find(|(_, gap)| within(*gap) >= 0.5).unwrap_or(&GAPS[0]);
+        (fits.0, Some(100.0 * within(fits.1)))
+    }
+
+    /// Returns the classes as lines of a remark.
+    fn classes(&self) -> Vec<String> {
+        let total: u64 = self.classes.values().sum();
+        let mut classes: Vec<_> = self.classes.iter().collect();
+        classes.sort_by_key(|(name, events)| (std::cmp::Reverse(**events), *name));
+        let mut lines = Vec::new();
+        if !classes.is_empty() {
+            lines.push(format!("Each type is a class. The events that were looked at have {}:", classes.len()));
+        }
+        for (class, events) in classes.iter().take(CLASSES) {
+            let share = 100.0 * **events as f64 / total.max(1) as f64;
+            lines.push(format!("  {} {share:.1}%", class.chars().take(60).collect::<String>()));
+        }
+        lines.push("A rule gives a class of your own:".into());
+        lines.push("[[class]]".into());
+        lines.push("name = \"purchase\"".into());
+        lines.push("when = \"price >= 0.01\"".into());
+        lines
+    }
+}

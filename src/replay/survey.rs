@@ -1,0 +1,246 @@
+//! A look at the first records of each source: the keys that they have, and the values that could not be read. A replay
+//! takes it only if it has something to explain.
+
+use crate::plan::Plan;
+use crate::source::{Chunk, Chunking, Chunks, Next, Part, Source, SourceError};
+use csv_core::ReadFieldResult;
+use dataflows::{NoTime, Position};
+use headwater_decode::interpret::{Interpreter, Range, Role};
+use headwater_decode::path::Path;
+use headwater_decode::spec::{FieldPlan, Format};
+use headwater_decode::{Block, Decoder, Harvest, Read, clf, csv};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Bytes that are looked at of each source.
+const BYTES: usize = 256 << 10;
+/// Events that are looked at of each source.
+const EVENTS: u64 = 200;
+/// Keys that are kept of each source: a record may have any number.
+const KEYS: usize = 500;
+
+/// What the first records of a source have.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    pub records: u64,
+    /// By path: the values there.
+    pub keys: BTreeMap<String, Values>,
+    /// Paths of arrays that hold objects.
+    pub arrays: BTreeMap<String, u64>,
+    /// A value at the time path that is no time.
+    pub unreadable: Option<String>,
+    /// The columns of the file at hand, as fields from this one on.
+    columns: Vec<String>,
+    first_field: usize,
+}
+
+/// The values at one path.
+#[derive(Clone, Debug, Default)]
+pub struct Values {
+    pub records: u64,
+    /// The first of them.
+    pub distinct: BTreeSet<String>,
+}
+
+/// Values that are kept of each path.
+const DISTINCT: usize = 32;
+
+impl Values {
+    fn add(&mut self, text: &str) {
+        self.records += 1;
+        if self.distinct.len() < DISTINCT {
+            self.distinct.insert(text.chars().take(60).collect());
+        }
+    }
+}
+
+/// Looks at each source of the plan that has a file.
+///
+/// # Errors
+/// As a replay.
+pub fn survey(plan: &Plan, parts: &[Part]) -> Result<BTreeMap<u16, Survey>, SourceError> {
+    let mut surveys: BTreeMap<u16, Survey> = BTreeMap::new();
+    for part in parts {
+        let survey = surveys.entry(part.source).or_default();
+        if survey.records < EVENTS {
+            look(plan, part, survey)?;
+        }
+    }
+    Ok(surveys)
+}
+
+fn look(plan: &Plan, part: &Part, survey: &mut Survey) -> Result<(), SourceError> {
+    let is_file = std::fs::metadata(&part.path).is_ok_and(|metadata| metadata.is_file());
+    if !is_file {
+        return Ok(());
+    }
+    let event_bytes = plan.sources[usize::from(part.source)].events.limits.event_bytes;
+    let chunking = Chunking { chunk_bytes: BYTES, event_bytes, ..Chunking::default() };
+    let chunks = Chunks::open(vec![part.clone()], chunking)?;
+    let mut chunk = Chunk::default();
+    if chunks.next(0, &mut chunk)? != Next::Chunk {
+        return Ok(());
+    }
+    let Chunk { format, framing, header, bytes, .. } = &chunk;
+    let mut length = bytes.len();
+    if *format == Format::Json {
+        for (number, (offset, record)) in framing.records(bytes).enumerate() {
+            if number as u64 == EVENTS {
+                length = offset;
+                break;
+            }
+            survey.records += 1;
+            if let Ok(value) = serde_json::from_slice::<Value>(record) {
+                survey.value(&mut Vec::new(), &value);
+            }
+        }
+    } else {
+        survey.records += framing.records(bytes).take(EVENTS as usize).count() as u64;
+        let names: Vec<String> = match header {
+            Some(header) => columns(header),
+            None => clf::COLUMNS.map(str::to_owned).to_vec(),
+        };
+        survey.columns = names.iter().take(KEYS).map(|name| quoted(std::slice::from_ref(name))).collect();
+        survey.columns.iter().for_each(|name| _ = survey.keys.entry(name.clone()).or_default());
+    }
+    let position = Position { source: part.source, part: 0, offset: 0 };
+    let block = Block {
+        position,
+        format: *format,
+        framing: *framing,
+        header: header.as_ref(),
+        received: None,
+        bytes: &bytes[..length],
+    };
+    let mut spec = plan.spec();
+    survey.first_field = spec.fields.len();
+    let path = |name: &String| Some(FieldPlan { name: name.clone(), candidates: vec![Path::parse(name).ok()?] });
+    let fields: Vec<FieldPlan> = survey.columns.iter().filter_map(path).collect();
+    survey.columns = fields.iter().map(|field| field.name.clone()).collect();
+    spec.fields.extend(fields);
+    Decoder::new(spec, Range::default()).read(&block, survey);
+    survey.columns.clear();
+    Ok(())
+}
+
+impl Survey {
+    /// Notes the keys of a record.
+    fn value(&mut self, path: &mut Vec<String>, value: &Value) {
+        if self.keys.len() >= KEYS {
+            return;
+        }
+        match value {
+            Value::Object(members) => {
+                for (key, value) in members {
+                    path.push(key.clone());
+                    self.value(path, value);
+                    path.pop();
+                }
+            }
+            Value::Array(elements) => {
+                if elements.iter().any(Value::is_object) {
+                    *self.arrays.entry(quoted(path)).or_default() += 1;
+                }
+                path.push("[]".into());
+                if let Some(first) = elements.first() {
+                    self.value(path, first);
+                }
+                path.pop();
+            }
+            Value::Null => {}
+            Value::String(text) => self.keys.entry(quoted(path)).or_default().add(text),
+            other => self.keys.entry(quoted(path)).or_default().add(&other.to_string()),
+        }
+    }
+
+    /// Returns the keys that are like `wanted` first, then the most frequent.
+    pub fn nearest(&self, wanted: &str) -> Vec<&str> {
+        let likeness = |key: &str| {
+            let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_lowercase();
+            let whole = strsim::normalized_damerau_levenshtein(&wanted.to_lowercase(), &key.to_lowercase());
+            (whole.max(strsim::normalized_damerau_levenshtein(&last(wanted), &last(key))) * 1000.0) as u64
+        };
+        let mut keys: Vec<_> =
+            self.keys.iter().map(|(key, values)| (likeness(key), values.records, key.as_str())).collect();
+        keys.sort_by(|one, other| {
+            let alike = |likeness: u64| if likeness >= 500 { likeness } else { 0 };
+            (alike(other.0), other.1).cmp(&(alike(one.0), one.1)).then(one.2.cmp(other.2))
+        });
+        keys.into_iter().map(|(_, _, key)| key).collect()
+    }
+}
+
+/// Finds the first time that cannot be read.
+impl Harvest for Survey {
+    type Mark = ();
+
+    fn event(&mut self, interpreter: &mut Interpreter, read: Read<'_>, _: Position, _: &[u8]) {
+        let Ok(reading) = read else { return };
+        for (index, column) in self.columns.iter().enumerate() {
+            let slot = interpreter.field(reading, self.first_field + index);
+            if let Some(value) = slot.and_then(|slot| reading.first(slot)) {
+                self.keys.entry(column.clone()).or_default().add(value.text);
+            }
+        }
+        if self.unreadable.is_some() {
+            return;
+        }
+        let chosen = interpreter.choose(reading)[Role::Time as usize];
+        if interpreter.time(reading, chosen) == Err(NoTime::Unreadable)
+            && let Some(candidate) = chosen
+        {
+            let mut joined = String::new();
+            let text = interpreter.text(reading, Role::Time, candidate, &mut joined);
+            self.unreadable = text.map(|value| value.text.chars().take(60).collect());
+        }
+    }
+
+    fn mark(&self) {}
+
+    fn back_to(&mut self, (): ()) {}
+}
+
+/// Returns a path as the configuration writes it. `[]` stands for an element.
+fn quoted(segments: &[String]) -> String {
+    let mut text = String::new();
+    for segment in segments {
+        if segment == "[]" {
+            text.push_str("[]");
+            continue;
+        }
+        if !text.is_empty() {
+            text.push('.');
+        }
+        let is_plain = Path::parse(segment).is_ok_and(|path| path.is_plain() && path.to_string() == *segment);
+        match is_plain {
+            true => text.push_str(segment),
+            false => text.push_str(&format!("\"{}\"", segment.replace('\\', r"\\").replace('"', "\\\""))),
+        }
+    }
+    text
+}
+
+/// Returns the names in a header row.
+fn columns(header: &[u8]) -> Vec<String> {
+    let mut reader = csv_core::ReaderBuilder::new().delimiter(csv::delimiter(header)).build();
+    let mut names = Vec::new();
+    let mut name = vec![0; header.len() + 1];
+    let mut rest = header.strip_prefix(b"\xef\xbb\xbf").unwrap_or(header);
+    let mut written = 0;
+    loop {
+        let (result, read, wrote) = reader.read_field(rest, &mut name[written..]);
+        rest = &rest[read..];
+        written += wrote;
+        match result {
+            ReadFieldResult::Field { record_end } => {
+                names.push(String::from_utf8_lossy(&name[..written]).into_owned());
+                written = 0;
+                if record_end {
+                    return names;
+                }
+            }
+            ReadFieldResult::InputEmpty => {}
+            ReadFieldResult::OutputFull | ReadFieldResult::End => return names,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A log is read without a configuration, and `init` writes one that reads the same.
+
+use super::START;
+use crate::headwater::Folder;
+use serde_json::Value;
+
+const EVENTS: &str = "{\"user_id\":\"ann\",\"ts\":1714557600,\"action\":\"search\"}\n\
+                      {\"user_id\":\"bob\",\"ts\":1714557660,\"action\":\"login\"}\n\
+                      {\"anonymous_id\":\"x y\",\"ts\":1714557700,\"action\":\"buy\"}\n";
+const LINES: &str = "::ffff:203.0.113.5 - - [01/May/2024:10:00:00 +0000] \"GET /a HTTP/1.1\" 200 5 \"-\" \"curl\"\n\
+                     203.0.113.5 - - [01/May/2024:10:00:09 +0000] \"GET /b HTTP/1.1\" 200 5 \"-\" \"curl\"\n";
+
+fn folder() -> Folder {
+    let folder = Folder::new();
+    folder.write("events.jsonl", EVENTS);
+    folder.write("more/access.log", LINES);
+    folder
+}
+
+/// Returns the outputs of a replay of these arguments.
+fn outputs(folder: &Folder, arguments: &[&str]) -> (String, String) {
+    let fixed = ["--out", "out", "--format", "csv"];
+    let run = folder.headwater([&["replay"], arguments, &fixed].concat());
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    (folder.read("out/sessions.csv"), run.stdout())
+}
+
+#[test]
+fn logs_are_read_without_a_configuration_which_is_printed() {
+    let folder = folder();
+    let (sessions, text) = outputs(&folder, &["events.jsonl", "more"]);
+    assert_eq!(sessions.lines().count(), 5, "{sessions}");
+    let (_, configuration) = text.split_once("this one reads the same:\n\n").unwrap_or_else(|| panic!("{text}"));
+    folder.write("used.toml", configuration);
+    assert_eq!(outputs(&folder, &["used.toml"]).0, sessions, "{configuration}");
+    assert!(configuration.contains("user = [\"user_id\", \"anonymous_id\"]"), "{configuration}");
+    assert!(configuration.contains("user = { path = \"host\", as = [\"ip\"] }"), "{configuration}");
+    let run = folder.headwater(["replay", "events.jsonl", "--json", "--out", "out"]);
+    let summary: Value = serde_json::from_str(&run.stdout()).unwrap();
+    assert!(summary["configuration"].as_str().unwrap().contains("time = \"ts\""));
+    // By default, the output lies beside neither the logs nor an earlier configuration.
+    assert_eq!(folder.headwater(["replay", "events.jsonl"]).code(), 0);
+    assert!(folder.path("headwater-out/sessions.parquet").exists());
+}
+
+#[test]
+fn init_writes_a_configuration_that_reads_the_same() {
+    let folder = folder();
+    let (sessions, _) = outputs(&folder, &["events.jsonl", "more"]);
+    let run = folder.headwater(["init", "events.jsonl", "more/access.log"]);
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    let text = run.stdout();
+    for part in
+        ["# Made by `headwater init` from 2 files", "user_id 66.7%, anonymous_id 33.3%", "gap = \"30m\"", "#   buy"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    folder.write("headwater.toml", &text);
+    assert_eq!(outputs(&folder, &["headwater.toml"]).0, sessions, "{text}");
+}
+
+#[test]
+fn init_finds_arrays_of_events_and_names_that_look_right() {
+    let folder = Folder::new();
+    let record = |session: u64| {
+        format!("{{\"session\":{session},\"events\":[{{\"aid\":7,\"ts\":{START}000,\"type\":\"clicks\"}}]}}\n")
+    };
+    folder.write("nested.jsonl", (0..5).map(record).collect::<String>());
+    folder.write("headwater.toml", folder.headwater(["init", "nested.jsonl"]).stdout());
+    let text = folder.read("headwater.toml");
+    assert!(text.contains("explode = \"events\"") && text.contains("user = \"session\"   # a guess"), "{text}");
+    let replay = folder.replay("headwater.toml", [""; 0]);
+    assert_eq!((replay.number("users"), replay.number("events")), (5, 5));
+}
+
+#[test]
+fn a_wrong_argument_is_named() {
+    let folder = folder();
+    folder.write("a.zip", b"PK\x03\x04rest");
+    folder.write("a.yaml", "user: 1\n");
+    folder.write("a.xes", "<?xml version=\"1.0\"?>\n<log xes.version=\"1.0\"></log>\n");
+    for (argument, what) in [("a.zip", "zip archive"), ("a.yaml", "YAML"), ("a.xes", "XES")] {
+        let run = folder.headwater(["replay", argument]);
+        assert_eq!(run.code(), 2);
+        assert!(run.stderr().contains(what), "{argument}: {}", run.stderr());
+    }
+    let run = folder.headwater(["explain", "events.jsonl", "events.jsonl"]);
+    assert!(run.code() == 2 && run.stderr().contains("headwater init"), "{}", run.stderr());
+}
