@@ -72,7 +72,7 @@ fn the_text_shows_everything_within_80_columns() {
         "  dedupe       an id again within 7 d of event time is a duplicate",
         "source web",
         "  format       clf, lines of a web server (told by the content)",
-        "  user         host (built-in)",
+        "  user         host | ip (built-in)",
         "  type         method + \" \" + status (configured)",
         "  limits       1.00 MiB a record, 64 levels, 4,096 keys",
         "  button       event_details.button_type, button_type",

@@ -23,7 +23,7 @@ const LARGEST: u64 = 1 << 20;
 pub fn argument(path: &Path) -> Result<Argument, ConfigError> {
     let name = path.to_string_lossy();
     let extension = path.extension().map(|extension| extension.to_ascii_lowercase()).unwrap_or_default();
-    if path.is_dir() || (!path.exists() && name.contains(['*', '?', '['])) {
+    if path.is_dir() || (!path.exists() && name.contains(['*', '?'])) {
         return Ok(Argument::Logs);
     }
     // Looking into a pipe would take from it.

@@ -173,7 +173,13 @@ fn entry(entry: &Entry, span: Range<usize>, problems: &mut Problems) -> Option<P
         Entry::Table(table) => table,
     };
     let PathTable { path: text, transforms, regex, map } = &**table;
-    let path = path(text.get_ref(), text.span(), problems);
+    let path = match text {
+        Some(text) => path(text.get_ref(), text.span(), problems),
+        None => {
+            problems.push(span, "a table without `path`", "name the path whose value it is");
+            None
+        }
+    };
     let mut all = Vec::new();
     if let Some(regex) = regex {
         match Pattern::new(regex.get_ref()) {

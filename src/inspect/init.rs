@@ -6,7 +6,9 @@ use crate::plan::Plan;
 use crate::replay::parts_of;
 use crate::replay::survey::{Survey, survey};
 use crate::source::{self, Chunk, Chunking, Chunks, Next, Part, Source};
+use crate::text::plural;
 use dataflows::{EventTime, Position, SignatureId, UserKey};
+use headwater_decode::defaults::{self, Meaning};
 use headwater_decode::interpret::{self, Batch, Range, Role};
 use headwater_decode::path::Path;
 use headwater_decode::reading::Value;
@@ -54,8 +56,9 @@ pub fn init(plan: &Plan, given: &[String]) -> Result<String, Error> {
     }
     sketch.head = vec![
         format!(
-            "Made by `headwater init` from {} files, {}: {} events were looked at.",
+            "Made by `headwater init` from {} {}, {}: {} events were looked at.",
             HumanCount(files as u64),
+            plural(files as u64, "file"),
             DecimalBytes(bytes),
             HumanCount(seen.events)
         ),
@@ -132,6 +135,16 @@ fn look(
             counts.iter().copied().zip(&candidates).filter(|(count, _)| *count > 0).collect();
         // Where a few events have another name, that is another kind of event.
         given.retain(|(count, _)| share(*count) >= 0.1);
+        let mut left_out = String::new();
+        if role == Role::User
+            && let Some(meaning) = main_meaning(&given)
+        {
+            let is_other = |candidate: &Candidate| meaning_of(candidate) != Some(meaning);
+            let others: Vec<String> =
+                given.iter().filter(|(_, one)| is_other(one)).map(|(_, one)| one.parts[0].to_string()).collect();
+            given.retain(|(_, candidate)| !is_other(candidate));
+            left_out = format!("; also there, of another meaning: {}", others.join(", "));
+        }
         let shares: Vec<String> = given
             .iter()
             .map(|(count, candidate)| format!("{} {:.1}%", candidate.parts[0].without_transforms(), share(*count)))
@@ -142,7 +155,7 @@ fn look(
                 format!("none of the built-in names is there; the records have {}", keys.join(", "))
             }
             (_, true) => format!("a guess by its name and values: {}", shares.join(", ")),
-            _ => shares.join(", "),
+            _ => shares.join(", ") + &left_out,
         };
         RoleSketch { candidates: given.into_iter().map(|(_, candidate)| candidate.clone()).collect(), remark }
     };
@@ -155,6 +168,21 @@ fn look(
         time: role(Role::Time),
         kind: role(Role::Kind),
     })
+}
+
+fn meaning_of(candidate: &Candidate) -> Option<Meaning> {
+    defaults::meaning(&candidate.parts[0].to_string())
+}
+
+/// Returns the meaning of nearly all users, if a few of them have another one: they would be other users.
+fn main_meaning(given: &[(u64, &Candidate)]) -> Option<Meaning> {
+    let mut events: BTreeMap<Meaning, u64> = BTreeMap::new();
+    for (count, candidate) in given {
+        *events.entry(meaning_of(candidate)?).or_default() += count;
+    }
+    let total: u64 = events.values().sum();
+    let (meaning, most) = events.iter().max_by_key(|(_, count)| **count)?;
+    (events.len() > 1 && *most as f64 > 0.8 * total as f64).then_some(*meaning)
 }
 
 /// Decodes the beginning of each file. Returns what was used, and adds the events to `seen`.
@@ -197,6 +225,9 @@ fn read(plan: &Plan, format: Format, parts: &[Part], mut seen: Option<&mut Seen>
     Ok(used.unwrap_or_else(|| Used::new(Role::ALL.map(counts), 0)))
 }
 
+/// How little a key looks like what is wanted: its word, whether it is no name, its different values, its length.
+type Likeness = (usize, bool, std::cmp::Reverse<usize>, usize);
+
 /// Returns the path that looks most like a user or a time.
 fn guess(survey: &Survey, role: Role, explode: Option<&str>) -> Option<Path> {
     const USERS: [&str; 12] = [
@@ -210,7 +241,7 @@ fn guess(survey: &Survey, role: Role, explode: Option<&str>) -> Option<Path> {
         let time = reader.read(Value { kind, text }).map(EventTime::micros);
         time.is_some_and(|micros| (631_152_000_000_000..4_102_444_800_000_000).contains(&micros))
     };
-    let mut best: Option<(usize, usize, Path)> = None;
+    let mut best: Option<(Likeness, Path)> = None;
     for (key, values) in &survey.keys {
         // Of an array, the keys of its elements.
         let key = explode.and_then(|array| key.strip_prefix(&format!("{array}[]."))).unwrap_or(key);
@@ -230,14 +261,13 @@ fn guess(survey: &Survey, role: Role, explode: Option<&str>) -> Option<Path> {
             (Role::Time, None) => TIMES.len(),
             _ => continue,
         };
-        if fits
-            && path.is_plain()
-            && best.as_ref().is_none_or(|(known, length, _)| (place, key.len()) < (*known, *length))
-        {
-            best = Some((place, key.len(), path));
+        let is_name = ["id", "name", "key"].iter().any(|end| last.ends_with(end));
+        let likeness = (place, !is_name, std::cmp::Reverse(values.distinct.len()), key.len());
+        if fits && path.is_plain() && best.as_ref().is_none_or(|(known, _)| likeness < *known) {
+            best = Some((likeness, path));
         }
     }
-    best.map(|(_, _, path)| path)
+    best.map(|(_, path)| path)
 }
 
 impl Seen {

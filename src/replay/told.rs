@@ -251,7 +251,7 @@ impl<'a> Findings<'a> {
             let first = self.plan.fields[field].candidates.first().map(Path::to_string).unwrap_or_default();
             notices.push(self.missing(source, &first, &format!("{of}: at {}", paths.join(", ")))?);
         }
-        for (test, _) in self.plan.tests.iter().zip(0..).filter(|(test, _)| fields[test.field]) {
+        for test in self.plan.tests.iter().filter(|test| fields[test.field]) {
             let name = &self.plan.fields[test.field].name;
             let first = self.plan.fields[test.field].candidates.first().map(Path::to_string).unwrap_or_default();
             let notice = self.missing(source, &first, &format!("`{name}` of a rule"))?;
@@ -265,7 +265,6 @@ impl<'a> Findings<'a> {
     fn missing(&self, source: u16, path: &str, what: &str) -> Result<Notice, SourceError> {
         let keys = self.keys(source, path)?;
         let source = &self.plan.sources[usize::from(source)].name;
-        let what = what.to_owned();
         Ok(Notice {
             code: "missing_path",
             message: format!("no event of source `{source}` has a value for {what}{keys}"),
@@ -286,7 +285,8 @@ impl<'a> Findings<'a> {
                     let arrays: Vec<String> = survey.arrays.keys().map(|array| format!("`{array}`")).collect();
                     let has = if arrays.is_empty() { "none".to_owned() } else { arrays.join(", ") };
                     let message = format!(
-                        "the first records of source `{name}` have no array of objects at `{path}` to explode; of arrays they have {has}"
+                        "the first records of source `{name}` have no array of objects at `{path}` to explode; of \
+                         arrays they have {has}"
                     );
                     notices.push(Notice { code: "missing_path", message });
                 }
@@ -299,7 +299,8 @@ impl<'a> Findings<'a> {
                     let most = |(_, records): &(&String, &u64)| **records as f64 >= MOST * survey.records as f64;
                     if let Some((array, _)) = survey.arrays.iter().filter(most).max_by_key(|(_, records)| **records) {
                         let message = format!(
-                            "each record of source `{name}` holds an array `{array}`: if its elements are the events, write explode = \"{array}\""
+                            "each record of source `{name}` holds an array `{array}`: if its elements are the \
+                             events, write explode = \"{array}\""
                         );
                         notices.push(Notice { code: "not_exploded", message });
                     }
@@ -316,7 +317,8 @@ impl<'a> Findings<'a> {
                 let example = self.survey(source)?.and_then(|survey| survey.unreadable.clone());
                 if let Some(example) = example {
                     let message = format!(
-                        "{} {} a time in a form that is not known, such as `{example}`; write its format, such as time_format = \"%d/%m/%Y %H:%M:%S\"",
+                        "{} {} a time in a form that is not known, such as `{example}`; write its format, such as \
+                         time_format = \"%d/%m/%Y %H:%M:%S\"",
                         HumanCount(*events),
                         if *events == 1 { "event has" } else { "events have" },
                     );
@@ -365,7 +367,8 @@ impl<'a> Findings<'a> {
                 })
                 .collect();
             let message = format!(
-                "users of source `{}` come from values that mean different things: {}; one person may count as several: name one path with user = \"…\"",
+                "users of source `{}` come from values that mean different things: {}; one person may count as \
+                 several: name one path with user = \"…\"",
                 of.name,
                 shown.join(", ")
             );
@@ -387,7 +390,8 @@ impl<'a> Findings<'a> {
             if outlandish {
                 let name: String = name.chars().take(60).collect();
                 let message = format!(
-                    "the user `{name}` has {:.0}% of all events in sessions ({} of {}); if it stands for no user, or for a proxy, name another path, or absent = [\"{name}\"]",
+                    "the user `{name}` has {:.0}% of all events in sessions ({} of {}); if it stands for no user, \
+                     or for a proxy, name another path, or absent = [\"{name}\"]",
                     100.0 * share,
                     HumanCount(*events),
                     HumanCount(*visits),

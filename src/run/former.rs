@@ -155,7 +155,9 @@ mod tests {
         for text in [SMALL, LARGE] {
             let plan = plan(text);
             for (events, field) in plan.sources.iter().map(|source| &source.events).zip(&plan.fields) {
-                assert_eq!(format!("{:?}", EventsPlan::of(events)), format!("{events:?}"));
+                // Settings that came later: a configuration of before has none of them.
+                let now = format!("{events:?}").replace("time_unit: None, time_formats: [], absent: None, ", "");
+                assert_eq!(format!("{:?}", EventsPlan::of(events)), now);
                 assert_eq!(format!("{:?}", FieldPlan::of(field)), format!("{field:?}"));
             }
         }

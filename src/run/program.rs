@@ -171,11 +171,11 @@ carry = ["page", "price"]
             [of(SMALL), of(LARGE)],
             [
                 pinned(
-                    "67fc92d2eae6ad6478f7a903a27015385610e47dd3b9789b263824901027eebd",
+                    "4dd8265c551507abaa6d18ae7a438a5c6c951ba06967a3691625681a6a2f411d",
                     "v2-ef3eb90b0f40a1d8ad8750d03fbc8535abb0cacc0b223656bc20669e6bcbc928"
                 ),
                 pinned(
-                    "2d0512c70ca3177dec520ff2ac8332d79f2b9d029ee5823076aaac25277926fe",
+                    "1848da1f80097396f89838a203482f840d9b669405b6ea7cfc869cd57ae95444",
                     "v2-a47e8cccf63c21527028b6131d74e0376b343302770dd6e77eace57644432ace"
                 )
             ]
@@ -193,6 +193,10 @@ carry = ["page", "price"]
             ("\"b c\"", "\"b d\""),
             ("[\"a\", ", "[\"a\"], ["),
             ("type = [\"kind\"]", ""),
+            ("zone = ", "time_unit = \"ms\"\nzone = "),
+            ("zone = ", "time_format = \"%d/%m/%Y\"\nzone = "),
+            ("zone = ", "absent = []\nzone = "),
+            ("[\"kind\"]", "{ path = \"kind\", as = \"lower\" }"),
             ("\\n\"", "\\r\""),
             ("Vienna", "Berlin"),
             ("7d", "8d"),

@@ -24,7 +24,7 @@ fn load(folder: &Folder) -> Vec<(Option<String>, Option<i64>, String)> {
     };
     for n in 0..140_000 {
         let user = (n % 97 != 0).then(|| format!("u{}", random(3000)));
-        let time = (n % 89 != 0).then(|| random(500_000) as i64 / 10);
+        let time = (n % 89 != 0).then(|| super::START + random(500_000) as i64 / 10);
         let line = if n % 3 == 0 {
             let (user, time) =
                 (user.clone().unwrap_or_default(), time.map(|time| time.to_string()).unwrap_or_default());
@@ -113,7 +113,7 @@ fn the_range_and_the_format_are_those_of_the_sessions() {
         let run = folder.headwater([&["replay", "headwater.toml", "events.jsonl", "--out", "out"], more].concat());
         assert_eq!(run.code(), 0, "{}", run.stderr());
     };
-    replay(&["--events", "--format", "jsonl", "--from", "120", "--to", "300"]);
+    replay(&["--events", "--format", "jsonl", "--from", "1577836920", "--to", "1577837100"]);
     assert_eq!(folder.read("out/session_events.jsonl").lines().count(), 3);
     replay(&["--events"]);
     assert!(folder.path("out/session_events.parquet").exists() && !folder.path("out/session_events.jsonl").exists());

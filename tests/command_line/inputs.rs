@@ -92,7 +92,8 @@ fn arrays_inside_objects() {
 
 #[test]
 fn delimited_rows() {
-    let rows = ["u,0,a", "v,5,b", "u,60,b", "u,7200,a"].join("\r\n");
+    let row = |(user, time, kind): (&str, i64, &str)| format!("{user},{},{kind}", START + time);
+    let rows = [("u", 0, "a"), ("v", 5, "b"), ("u", 60, "b"), ("u", 7200, "a")].map(row).join("\r\n");
     check("", "rows.csv", format!("user_id,timestamp,event\r\n{rows}\r\n"));
     check("", "semicolons.csv", format!("user_id,timestamp,event\n{rows}").replace(',', ";"));
     check("", "tabs.tsv.zst", zstd(&format!("user_id,timestamp,event\n{rows}").replace(',', "\t")));

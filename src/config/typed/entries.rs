@@ -18,7 +18,7 @@ pub(in crate::config) enum Entry {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct PathTable {
-    pub path: Spanned<String>,
+    pub path: Option<Spanned<String>>,
     #[serde(rename = "as")]
     pub transforms: Option<Spanned<OneOrMany<Spanned<String>>>>,
     pub regex: Option<Spanned<String>>,
