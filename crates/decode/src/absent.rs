@@ -38,6 +38,8 @@ pub struct Absent {
     words: Vec<String>,
     /// By byte: some word begins with it.
     begins: [bool; 256],
+    /// Bytes of the longest word.
+    longest: usize,
     /// Times that stand for none are absent.
     never: bool,
 }
@@ -53,7 +55,8 @@ impl Absent {
         for byte in words.iter().filter_map(|word| word.bytes().next()).chain(*b" \t\n\r") {
             begins[usize::from(byte)] = !words.is_empty();
         }
-        Absent { never: !words.is_empty(), words, begins }
+        let longest = words.iter().map(String::len).max().unwrap_or_default();
+        Absent { never: !words.is_empty(), words, begins, longest }
     }
 
     /// Returns whether a text, which is not empty, stands for no value.
@@ -63,8 +66,8 @@ impl Absent {
     }
 
     fn is_word(&self, text: &str) -> bool {
-        let text = text.trim();
-        text.is_empty() || self.words.iter().any(|word| word == text)
+        let text = text.trim_ascii();
+        text.is_empty() || (text.len() <= self.longest && self.words.iter().any(|word| word == text))
     }
 
     /// Returns whether a time stands for none. 0 is a time where the unit of epochs is known.

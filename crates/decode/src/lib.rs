@@ -39,7 +39,7 @@ use fault::Fault;
 use framing::Framing;
 use interpret::Interpreter;
 use json::JsonReader;
-use reading::Reading;
+use reading::{PathSet, Reading};
 use spec::{EventsPlan, Format, Spec};
 use std::ops::Range;
 use std::sync::Arc;
@@ -72,6 +72,8 @@ pub struct Decoder {
 struct SourceDecoder {
     format: Format,
     interpreter: Interpreter,
+    /// Those of the interpreter.
+    paths: Arc<PathSet>,
     reader: Reader,
 }
 
@@ -181,7 +183,8 @@ impl SourceDecoder {
             Format::Csv => csv_reader(block, &interpreter),
             Format::Clf => Reader::Clf(ClfReader::new(interpreter.paths())),
         };
-        SourceDecoder { format: block.format, interpreter, reader }
+        let paths = Arc::clone(interpreter.paths());
+        SourceDecoder { format: block.format, interpreter, paths, reader }
     }
 
     /// Another part may have another header.
@@ -196,15 +199,14 @@ impl SourceDecoder {
     /// Does not look into records above the size limit. Posted records have not been through the cutter of files, which
     /// passes them. Of a followed file only the beginning of such a record comes here.
     fn record(&mut self, reading: &mut Reading, position: Position, payload: &[u8], harvest: &mut impl Harvest) {
-        let interpreter = &mut self.interpreter;
-        let paths = Arc::clone(interpreter.paths());
+        let SourceDecoder { interpreter, reader, paths, .. } = self;
         let derived = paths.derived();
         let limit = interpreter.events().limits.event_bytes;
         if payload.len() > limit {
             let fault = Fault::too_large(payload.len() as u64, limit);
             return harvest.event(interpreter, Err(fault), position, payload);
         }
-        let read = match &mut self.reader {
+        let read = match reader {
             Reader::Json(reader) => {
                 // One payload may hold several events.
                 return reader.read(payload, reading, |part, mut read| {

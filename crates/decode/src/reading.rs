@@ -94,6 +94,8 @@ pub struct Reading {
     /// Of the objects and arrays that are there, empty ones too, and of the objects that keys with dots stand for. They
     /// have no value, but they exist.
     containers: Vec<Slot>,
+    /// Values before the first that is inherited; `None`: none is.
+    own: Option<usize>,
     /// Of the whole payload; `None` until a format has read one.
     pub shape: Option<ShapeId>,
     /// Some path was present both as a dotted key and nested, in the same object or array element. Of their values,
@@ -124,6 +126,7 @@ impl Reading {
         self.found.clear();
         self.text.clear();
         self.containers.clear();
+        self.own = None;
         self.shape = None;
         self.ambiguous = false;
     }
@@ -143,6 +146,9 @@ impl Reading {
         }
         let start = self.text.len() as u32;
         self.text.push_str(text);
+        if inherited && self.own.is_none() {
+            self.own = Some(self.found.len());
+        }
         self.found.push(Found { slot, kind, inherited, start, end: self.text.len() as u32 });
     }
 
@@ -162,10 +168,10 @@ impl Reading {
         self.found[index].inherited
     }
 
-    /// Returns each value with its slot, and whether it is inherited, in their order.
+    /// Returns the number of values before the first that is inherited.
     #[inline]
-    pub fn values(&self) -> impl Iterator<Item = (Slot, Value<'_>, bool)> {
-        self.found.iter().map(|found| (found.slot, self.value(found), found.inherited))
+    pub fn own(&self) -> usize {
+        self.own.unwrap_or(self.found.len())
     }
 
     /// Notes that there is an object or an array.

@@ -45,7 +45,7 @@ pub(in crate::config) enum Asked {
     /// `field = value`
     Equals(Scalar),
     /// `field = { … }`: all of them have to hold.
-    All(Predicates),
+    All(Box<Predicates>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -162,7 +162,7 @@ impl<'de> Deserialize<'de> for Asked {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Asked, A::Error> {
-                Predicates::deserialize(MapAccessDeserializer::new(table)).map(Asked::All)
+                Predicates::deserialize(MapAccessDeserializer::new(table)).map(|predicates| Asked::All(Box::new(predicates)))
             }
         }
         deserializer.deserialize_any(Any)

@@ -21,18 +21,16 @@ impl Interpreter {
     #[inline]
     pub(super) fn best(&self, reading: &Reading) -> [Option<usize>; 4] {
         let mut best = Best::default();
-        let mut around = false;
-        for (slot, value, inherited) in reading.values() {
-            if inherited {
-                around = true;
-            } else {
-                self.rank(slot, value, &mut best);
-            }
+        let own = reading.own();
+        for index in 0..own {
+            self.rank(reading, index, &mut best);
         }
-        if around {
+        if own < reading.len() {
             let mut outer = Best::default();
-            let inherited = reading.values().filter(|(_, _, inherited)| *inherited);
-            inherited.for_each(|(slot, value, _)| self.rank(slot, value, &mut outer));
+            for index in own..reading.len() {
+                let best = if reading.is_inherited(index) { &mut outer } else { &mut best };
+                self.rank(reading, index, best);
+            }
             best.or(outer);
         }
         let Best { mut ranks, weak } = best;
@@ -44,15 +42,16 @@ impl Interpreter {
 
     /// Notes the candidates that begin with a value.
     #[inline]
-    fn rank(&self, slot: Slot, value: Value<'_>, best: &mut Best) {
-        let mut ranks = self.ranks[slot as usize];
+    fn rank(&self, reading: &Reading, index: usize, best: &mut Best) {
+        let mut ranks = self.ranks[reading.slot_of(index) as usize];
         if ranks == [NO_RANK; 4] {
             return;
         }
-        if self.absent.has(value.text) {
+        let text = reading.nth(index).1.text;
+        if self.absent.has(text) {
             // A type may be any text.
             ranks = std::array::from_fn(|role| if role == Role::Kind as usize { ranks[role] } else { NO_RANK });
-        } else if absent::is_weak(value.text) {
+        } else if absent::is_weak(text) {
             best.weak = best.weak.min(ranks[Role::User as usize]);
             ranks[Role::User as usize] = NO_RANK;
         }

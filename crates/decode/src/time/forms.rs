@@ -311,7 +311,7 @@ fn clock(rest: &mut Rest<'_>) -> Option<Clock> {
         rest.eat(b".");
         rest.eat(b"mM")?;
         rest.eat(b".");
-        (!rest.0.first().is_some_and(u8::is_ascii_alphabetic)).then_some(first.to_ascii_lowercase() == b'p')
+        (!rest.0.first().is_some_and(u8::is_ascii_alphabetic)).then_some(first.eq_ignore_ascii_case(&b'p'))
     });
     let hour = match half {
         // An hour alone may be anything.
