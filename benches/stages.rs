@@ -14,7 +14,7 @@ use harness::table::{Table, number, thousands};
 use headwater::collections::sessions::{SessionRow, SessionSchema};
 use headwater::replay::{Options, outcome, replay};
 use headwater::tables::{
-    self, OutputFormat, Staging, Table, TableWriter, session_table, session_values, user_table, user_values,
+    self, OutputFormat, Staging, TableWriter, session_table, session_values, user_table, user_values,
 };
 use headwater::text::progress::ProgressMode;
 use headwater_decode::Decoder;
@@ -278,6 +278,7 @@ fn whole(log: &Log, workers: usize, runs: usize) -> Took {
         let out = tempfile::tempdir().unwrap();
         let options = Options {
             range: Range::default(),
+            latest: None,
             now: None,
             out: out.path().to_owned(),
             format: OutputFormat::Parquet,

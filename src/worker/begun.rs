@@ -58,6 +58,7 @@ impl Begun {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ops::Range;
     use std::time::Instant;
 
     #[test]
@@ -68,8 +69,9 @@ mod tests {
         };
         let offsets = BTreeMap::from([(Collection::USERS, 5)]);
         let mut begun = Begun::new(offsets.clone(), 3);
-        let mut says = |tick, control| {
-            let says = [Collection::USERS, Collection::SESSIONS].map(|of| begun.tick(of, &bound(tick, control)));
+        let mut says = |tick, control: Range<u64>| {
+            let says =
+                [Collection::USERS, Collection::SESSIONS].map(|of| begun.tick(of, &bound(tick, control.clone())));
             (says, begun.has(Collection::USERS, tick), begun.has(Collection::SESSIONS, tick))
         };
         assert_eq!(says(7, 3..5), ([Says::Nothing, Says::Changes], false, true));

@@ -63,7 +63,7 @@ fn the_graph_has_no_more_operators_and_channels_than_it_needs() {
     let [empty, restored] = ["Empty", "Input"];
     let before = ["Input", "Unpack", empty, empty, restored, restored];
     let stages = ["Describe", "Tally", "Count", "Sessionize", "Users", "Close", "Watch"];
-    assert_eq!(graph.names(), [before, stages].concat(), "channels: {:?}", graph.channels);
+    assert_eq!(graph.names(), [&before[..], &stages].concat(), "channels: {:?}", graph.channels);
     assert_eq!((graph.operators.len(), graph.channels.len()), (13, 19));
 
     let dedupe = Some(Dedupe { ids: EventId::SHARDS });

@@ -162,7 +162,8 @@ impl<'de> Deserialize<'de> for Asked {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Asked, A::Error> {
-                Predicates::deserialize(MapAccessDeserializer::new(table)).map(|predicates| Asked::All(Box::new(predicates)))
+                Predicates::deserialize(MapAccessDeserializer::new(table))
+                    .map(|predicates| Asked::All(Box::new(predicates)))
             }
         }
         deserializer.deserialize_any(Any)
