@@ -25,7 +25,6 @@ use crate::queue::delivery::Cursors;
 use crate::queue::sequencer::{Bound, Next, Ticks};
 use crate::read::reads::Reads;
 use answers::{Answering, Answers};
-use begun::Begun;
 use dataflows::engine::{Engine, Input, Roots};
 use dataflows::pipeline::Settings;
 use dataflows::{DeadLetter, Tick};
@@ -168,8 +167,6 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
     let mut feed = Feed::new(shared, index, worker.peers());
     let mut publish = Publish::new(shared);
     let mut answers = Answers::new(index, shared.plan.sessions.gap);
-    let control = shared.resume.as_ref().map_or(0, |resume| resume.control);
-    let mut begun = Begun::new(shared.begins.clone(), control);
     let mut next = 0;
     if let Some(resume) = &shared.resume {
         restore(worker, &mut engine, shared, resume)?;
@@ -199,7 +196,7 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
                 let changes = changes.remove(&fed.bound.tick).unwrap_or_default();
                 kept.tick(&fed, &changes);
                 answers.tick(fed.bound.tick, &changes);
-                publish.tick(&mut engine, index, fed, changes, &mut begun, &mut kept, shared)?;
+                publish.tick(&mut engine, index, fed, changes, &mut kept, shared)?;
             }
             done = settled;
             // The sessions before the next tick may still be asked for, and those that are read.
@@ -208,7 +205,7 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), Error> {
             answers.forget(since);
             shared.ticks.done(index, done, engine.next_deadline());
         }
-        let answering = answers.turn(&mut engine, &shared.reads, &begun, done);
+        let answering = answers.turn(&mut engine, &shared.reads, publish.begun(), done);
         if next < done + IN_GRAPH {
             match shared.ticks.next(next) {
                 Next::Tick(bound) => {

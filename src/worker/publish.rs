@@ -20,13 +20,16 @@ use std::sync::Arc;
 
 /// One worker's way of publishing.
 pub(super) struct Publish {
+    begun: Begun,
     overflow: Overflow,
     readers: Vec<Reader>,
 }
 
 impl Publish {
     pub fn new(shared: &Shared) -> Publish {
+        let control = shared.resume.as_ref().map_or(0, |resume| resume.control);
         Publish {
+            begun: Begun::new(shared.begins.clone(), control),
             overflow: Overflow {
                 folder: shared.plan.data_dir.clone(),
                 reserve: Arc::clone(&shared.reserve),
@@ -36,6 +39,11 @@ impl Publish {
         }
     }
 
+    /// Returns which collections have begun, as of the last tick.
+    pub fn begun(&self) -> &Begun {
+        &self.begun
+    }
+
     /// Publishes a tick that is settled, and contributes to its snapshot.
     pub fn tick(
         &mut self,
@@ -43,7 +51,6 @@ impl Publish {
         worker: usize,
         mut fed: Fed,
         changes: Changes,
-        begun: &mut Begun,
         kept: &mut Kept,
         shared: &Shared,
     ) -> Result<(), Error> {
@@ -59,7 +66,7 @@ impl Publish {
             }
         }
         let arrivals = std::mem::take(&mut fed.arrivals);
-        let output = self.output(engine, &fed, changes, begun, shared).map_err(Error::run("publish"))?;
+        let output = self.output(engine, &fed, changes, shared).map_err(Error::run("publish"))?;
         shared.published.put(Published { worker, bound: Arc::clone(&bound), output, arrivals })?;
         if bound.snapshot {
             let Kept { dirty, cursors } = std::mem::take(kept);
@@ -70,20 +77,19 @@ impl Publish {
     }
 
     fn output(
-        &self,
+        &mut self,
         engine: &mut Engine,
         fed: &Fed,
         mut changes: Changes,
-        begun: &mut Begun,
         shared: &Shared,
     ) -> Result<Output, LogError> {
+        let says = self.begun.tick(Collection::USERS, &fed.bound);
         let mut rows = Encode {
             out: Gather::new(fed.bound.tick, fed.bound.now_ms, &self.overflow),
             gap: shared.plan.sessions.gap,
             ticks: &shared.ticks,
             failed: None,
         };
-        let says = begun.tick(Collection::USERS, &fed.bound);
         if says != Says::Changes {
             changes.users.clear();
         }
