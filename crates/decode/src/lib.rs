@@ -18,6 +18,7 @@ pub mod interpret;
 pub mod json;
 mod lately;
 pub mod longest;
+pub mod messages;
 mod names;
 pub mod path;
 #[cfg(test)]
@@ -39,6 +40,7 @@ use fault::Fault;
 use framing::Framing;
 use interpret::Interpreter;
 use json::JsonReader;
+use messages::{Beside, Message};
 use reading::{PathSet, Reading};
 use spec::{EventsPlan, Format, Spec};
 use std::ops::Range;
@@ -75,6 +77,15 @@ struct SourceDecoder {
     /// Those of the interpreter.
     paths: Arc<PathSet>,
     reader: Reader,
+    beside: Beside,
+}
+
+/// A framed record of a block, and the message that it is of, if it came in one.
+#[derive(Clone, Copy)]
+struct Framed<'b> {
+    offset: usize,
+    payload: &'b [u8],
+    message: Option<&'b Message<'b>>,
 }
 
 enum Reader {
@@ -98,15 +109,34 @@ impl Decoder {
     /// Reads every record of the block into the harvest; one that makes this panic is [`Reason::Poison`], and the others
     /// are as if it were not there.
     pub fn read<H: Harvest>(&mut self, block: &Block<'_>, harvest: &mut H) {
-        let records = || block.framing.records(block.bytes);
+        let framed = |(offset, payload)| Framed { offset, payload, message: None };
+        self.read_framed(block, || block.framing.records(block.bytes).map(framed), harvest);
+    }
+
+    /// As [`Decoder::read`], of a block of [`messages`], whose values are framed as the block says. A value that is above
+    /// the size limit is one record. False if these are no messages.
+    pub fn read_messages<H: Harvest>(&mut self, block: &Block<'_>, harvest: &mut H) -> bool {
+        let Some(messages) = messages::read(block.bytes) else { return false };
+        let limit = self.spec.sources[block.position.source as usize].limits.event_bytes;
+        let records = || messages.iter().flat_map(|(at, message)| message.records(*at, block.framing, limit));
+        self.read_framed(block, records, harvest);
+        true
+    }
+
+    fn read_framed<'b, H: Harvest, I: Iterator<Item = Framed<'b>>>(
+        &mut self,
+        block: &Block<'_>,
+        records: impl Fn() -> I,
+        harvest: &mut H,
+    ) {
         if self.attempt(block, records(), harvest).is_ok() {
             return;
         }
-        for (offset, payload) in records() {
-            if let Err(panic) = self.attempt(block, std::iter::once((offset, payload)), harvest) {
+        for record in records() {
+            if let Err(panic) = self.attempt(block, std::iter::once(record), harvest) {
                 let fault = Fault::new(Reason::Poison, format!("a defect of the decoder: {panic}"));
                 let interpreter = &mut self.source(block).0.interpreter;
-                harvest.event(interpreter, Err(fault), block.position.behind(offset), payload);
+                harvest.event(interpreter, Err(fault), block.position.behind(record.offset), record.payload);
             }
         }
     }
@@ -119,14 +149,14 @@ impl Decoder {
     fn attempt<'b, H: Harvest>(
         &mut self,
         block: &Block<'_>,
-        records: impl Iterator<Item = (usize, &'b [u8])>,
+        records: impl Iterator<Item = Framed<'b>>,
         harvest: &mut H,
     ) -> Result<(), String> {
         let mark = harvest.mark();
         let outcome = guarded(|| {
             let (source, reading) = self.source(block);
-            for (offset, payload) in records {
-                source.record(reading, block.position.behind(offset), payload, harvest);
+            for record in records {
+                source.record(reading, block.position.behind(record.offset), record, harvest);
             }
             harvest.finish(&mut source.interpreter);
         });
@@ -184,7 +214,8 @@ impl SourceDecoder {
             Format::Clf => Reader::Clf(ClfReader::new(interpreter.paths())),
         };
         let paths = Arc::clone(interpreter.paths());
-        SourceDecoder { format: block.format, interpreter, paths, reader }
+        let beside = Beside::new(&paths);
+        SourceDecoder { format: block.format, interpreter, paths, reader, beside }
     }
 
     /// Another part may have another header.
@@ -198,9 +229,13 @@ impl SourceDecoder {
 
     /// Does not look into records above the size limit. Posted records have not been through the cutter of files, which
     /// passes them. Of a followed file only the beginning of such a record comes here.
-    fn record(&mut self, reading: &mut Reading, position: Position, payload: &[u8], harvest: &mut impl Harvest) {
-        let SourceDecoder { interpreter, reader, paths, .. } = self;
+    fn record(&mut self, reading: &mut Reading, position: Position, record: Framed<'_>, harvest: &mut impl Harvest) {
+        let SourceDecoder { interpreter, reader, paths, beside, .. } = self;
         let derived = paths.derived();
+        let Framed { payload, message, .. } = record;
+        if let Some(time_ms) = message.and_then(|message| message.time_ms) {
+            interpreter.received = EventTime::from_micros(time_ms.saturating_mul(1000)).or(interpreter.received);
+        }
         let limit = interpreter.events().limits.event_bytes;
         if payload.len() > limit {
             let fault = Fault::too_large(payload.len() as u64, limit);
@@ -209,14 +244,15 @@ impl SourceDecoder {
         let read = match reader {
             Reader::Json(reader) => {
                 // One payload may hold several events.
-                return reader.read(payload, reading, |part, mut read| {
-                    if !derived.is_empty()
-                        && let Ok(reading) = &mut read
-                    {
-                        let around = (part.bytes.len() < payload.len()).then_some(payload);
-                        derived.fill(Some(part.bytes), around, reading);
-                    }
-                    let read = read.map(|reading| &*reading);
+                return reader.read(payload, reading, |part, read| {
+                    let read = read.map(|reading| {
+                        let reading = with_beside(beside, message, reading);
+                        if !derived.is_empty() {
+                            let around = (part.bytes.len() < payload.len()).then_some(payload);
+                            derived.fill(Some(part.bytes), around, reading);
+                        }
+                        &*reading
+                    });
                     harvest.event(interpreter, read, position.behind(part.offset), part.bytes);
                 });
             }
@@ -224,10 +260,36 @@ impl SourceDecoder {
             Reader::Csv { reader: Err(fault), .. } => Err(fault.clone()),
             Reader::Clf(reader) => reader.read(payload, reading),
         };
-        if read.is_ok() && !derived.is_empty() {
-            derived.fill(None, None, reading);
-        }
-        harvest.event(interpreter, read.map(|()| &*reading), position, payload);
+        let read = read.map(|()| {
+            let reading = with_beside(beside, message, reading);
+            if !derived.is_empty() {
+                derived.fill(None, None, reading);
+            }
+            &*reading
+        });
+        harvest.event(interpreter, read, position, payload);
+    }
+}
+
+/// Adds to a reading what is beside the value of its message, if it came in one.
+fn with_beside<'r>(
+    beside: &'r mut Beside,
+    message: Option<&Message<'_>>,
+    reading: &'r mut Reading,
+) -> &'r mut Reading {
+    match message {
+        Some(message) => beside.add(message, reading),
+        None => reading,
+    }
+}
+
+impl Message<'_> {
+    /// Returns the records in the value, which lies at `at`.
+    fn records(&self, at: usize, framing: Framing, limit: usize) -> impl Iterator<Item = Framed<'_>> {
+        let whole = self.value.len() > limit;
+        let framed = (!whole).then(|| framing.records(self.value)).into_iter().flatten();
+        let all = whole.then_some((0, self.value)).into_iter().chain(framed);
+        all.map(move |(offset, payload)| Framed { offset: at + offset, payload, message: Some(self) })
     }
 }
 

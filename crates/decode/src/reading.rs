@@ -121,6 +121,22 @@ pub struct Value<'a> {
     pub text: &'a str,
 }
 
+impl Clone for Reading {
+    fn clone(&self) -> Reading {
+        let mut clone = Reading::default();
+        clone.clone_from(self);
+        clone
+    }
+
+    /// Allocates nothing once warm.
+    fn clone_from(&mut self, other: &Reading) {
+        self.found.clone_from(&other.found);
+        self.text.clone_from(&other.text);
+        self.containers.clone_from(&other.containers);
+        (self.shape, self.ambiguous) = (other.shape, other.ambiguous);
+    }
+}
+
 impl Reading {
     pub fn clear(&mut self) {
         self.found.clear();
@@ -192,6 +208,12 @@ impl Reading {
             number += 1;
             keep(number - 1)
         });
+    }
+
+    /// Drops everything at the slots that `at` names.
+    pub fn remove(&mut self, at: impl Fn(Slot) -> bool) {
+        self.found.retain(|found| !at(found.slot));
+        self.containers.retain(|slot| !at(*slot));
     }
 
     /// Keeps each slot of [`Reading::containers`] once: an array may hold very many objects.
