@@ -6,7 +6,9 @@
 //! ```
 
 pub mod control;
+pub mod cursor;
 pub mod definitions;
 pub mod delivery;
 pub mod intake;
+pub mod numbers;
 pub mod sequencer;

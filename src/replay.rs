@@ -7,12 +7,13 @@ pub mod survey;
 pub mod told;
 pub mod worker;
 
+use crate::collections::place::SourceIndex;
 use crate::config;
 use crate::error::Error;
 use crate::observe::memory;
 use crate::plan::{Plan, SourcePlan};
 use crate::replay::summary::{Summary, Unmatched};
-use crate::source::{self, Chunking, Chunks, Part, Source};
+use crate::source::{self, Chunking, Chunks, Part};
 use crate::tables::{self, DeadLetterSpool, OutputFormat, Staging, Table, TableWriter, user_table};
 use crate::text::nearest::nearest;
 use crate::text::progress::{Progress, ProgressMode};
@@ -101,14 +102,14 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
 fn parts(plan: &Plan) -> Result<Vec<Part>, Error> {
     let mut parts = Vec::new();
     // The plan has checked that there are at most 2^16 sources.
-    for (index, source) in (0..).zip(&plan.sources) {
+    for (index, source) in (0..).map(SourceIndex).zip(&plan.sources) {
         parts.extend(parts_of(index, source)?);
     }
     Ok(parts)
 }
 
 /// Returns the files of the source of this index, in log order. What is posted to a running cluster is in none.
-pub fn parts_of(index: u16, source: &SourcePlan) -> Result<impl Iterator<Item = Part>, Error> {
+pub fn parts_of(index: SourceIndex, source: &SourcePlan) -> Result<impl Iterator<Item = Part>, Error> {
     let doing = format!("find the files of source `{}`", source.name);
     let (paths, format) = (source::expand(&source.paths).map_err(Error::run(doing))?, source.format);
     Ok(paths.into_iter().map(move |path| Part { source: index, path, format }))

@@ -2,7 +2,7 @@
 //! starts the threads, and stops them again.
 //!
 //! ```text
-//! server, followers ─▶ intake ─▶ sequencer ─▶ workers ─▶ publisher ─▶ output log
+//! server, sources ─▶ intake ─▶ sequencer ─▶ workers ─▶ publisher ─▶ output log
 //!                                    ▲             └────▶ snapshots ─▶ state
 //!                                    └──── release ───────────┘
 //!                         reads ◀─▶ workers     publisher ─▶ hub ─▶ subscribers
@@ -11,6 +11,7 @@
 
 mod bounds;
 mod checks;
+mod feeds;
 mod former;
 mod history;
 pub(crate) mod opening;
@@ -110,7 +111,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         reads: Arc::clone(&reads),
         subscriptions,
         epoch: epoch.number,
-        sources: history.numbers.clone(),
+        sources: Arc::clone(&history.numbers),
     })?;
     status.enter(Phase::Recovering);
     let sequencer = Sequencer::recover(
@@ -162,7 +163,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     watch::space(Arc::clone(&reserve));
     watch::signals(&status, &intake)?;
     watch::ready(&ticks, recovered, &reads, &status, started);
-    let followers = watch::follow(plan, &history, &intake, &status)?;
+    let feeds = feeds::start(plan, &history, &intake, &status)?;
 
     let shared = Arc::new(Shared {
         plan: Arc::clone(plan),
@@ -170,7 +171,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         metrics,
         reads,
         readers: intake.readers(),
-        sources: history.plan_index.clone(),
+        sources: Arc::clone(&history.numbers),
         definitions,
         begins: history.begins.clone(),
         resume,
@@ -192,7 +193,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let outcomes = guards.map_err(Error::run("start the workers"))?.join();
     outcomes.into_iter().try_for_each(|outcome| outcome.map_err(Error::run("run a worker")))?;
     let panicked = |_| Error::run("stop")("a thread has panicked");
-    for thread in [publisher, snapshots].into_iter().chain(followers) {
+    for thread in [publisher, snapshots].into_iter().chain(feeds) {
         thread.join().map_err(panicked)?;
     }
     outbox.stop();

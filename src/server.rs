@@ -35,6 +35,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::status::Status;
 use crate::plan::Plan;
 use crate::queue::intake::Intake;
+use crate::queue::numbers::Numbers;
 use crate::read::reads::Reads;
 use crate::read::subscribe::spools::{self, Spools};
 use crate::read::subscribe::subscriber::Subscriptions;
@@ -69,7 +70,7 @@ pub struct Services {
     pub subscriptions: Arc<Subscriptions>,
     pub epoch: u64,
     /// By index of the plan's sources: the number that deliveries carry.
-    pub sources: Vec<u16>,
+    pub sources: Arc<Numbers>,
 }
 
 /// The bounds on the cost of clients.
@@ -161,7 +162,7 @@ pub fn start(services: Services) -> Result<Server, Error> {
 fn start_within(services: Services, bounds: Bounds) -> Result<Server, Error> {
     let plan = Arc::clone(&services.plan);
     let tokens = plan.http.tokens.as_ref().map(|path| tokens::load(path, &plan.sources)).transpose()?;
-    assert_eq!(services.sources.len(), plan.sources.len(), "each source of the plan has its number");
+    assert_eq!(services.sources.count(), plan.sources.len(), "each source of the plan has its number");
     let log = services.intake.parts()[0].partition().log();
     let shared = Arc::new(Shared {
         access: Access::new(tokens, &plan.http),

@@ -1,14 +1,21 @@
-//! The contract that every source of raw records keeps, and the types that cross it. A source knows how bytes are
-//! stored and how records are framed, never their meaning.
+//! The places that raw records come from. A source knows how bytes are stored and how records are framed, never their
+//! meaning. [`Source`] is the contract of those that feed a run; [`Chunks`] are the files of a replay.
 //!
 //! ```text
-//! expand: what the user wrote -> paths            file: parts in order, ticks, workers
-//! content: path -> decompressed bytes             payloads: positions -> the records that lie there
-//! cutter: decompressed bytes -> chunks of whole records
-//! follow: files that grow -> deliveries to the durable queue
+//! of a run     follow: files that grow -> deliveries to the durable queue
+//! of a replay  file: parts in order, ticks, workers    payloads: positions -> the records that lie there
+//! of both      expand: what the user wrote -> paths    content: path -> decompressed bytes
+//!              cutter: decompressed bytes -> chunks of whole records
 //! ```
 
+use crate::collections::place::SourceIndex;
+use crate::plan::{SourceKind, SourcePlan};
+use crate::queue::cursor::Cursor;
+use crate::queue::delivery::Delivery;
+use crate::queue::intake::Refusal;
+use crate::queue::numbers::SourceNumber;
 use dataflows::{DeadLetter, Tick};
+use follow::Follower;
 use headwater_decode::framing::Framing;
 use headwater_decode::spec::Format;
 use std::io;
@@ -30,31 +37,61 @@ pub use file::Chunks;
 pub use payloads::payloads;
 pub use probe::{Probed, probe};
 
-/// A log of raw records that all workers of a process read together, a chunk at a time.
+/// A source that feeds a run: it is polled by a thread of its own ([`crate::run`]), and hands deliveries to the queue.
 ///
-/// - **Order.** Chunks are handed out in log order: parts in their order, offsets ascending within a part. Workers take
-///   them as they come free, so the order in which chunks are *worked on* is not the log's; [`Chunk::tick`] and the
-///   position of each record say what it is.
-/// - **Once.** Each byte of the log is in at most one chunk, and each record is whole in exactly one. A framed record
-///   that cannot be handed out (too large, damaged) is in exactly one [`Chunk::dead_letters`]. A source does not
-///   recognise duplicates: two records with equal bytes have two positions.
-/// - **Positions.** `(source, part, offset)` of a record names the same bytes whenever the log is read again, with any
-///   number of workers and any chunking; an offset counts decompressed bytes. A position is no promise of progress: a
-///   record that was handed out need not have had its effect yet.
-/// - **Ticks.** The tick of a chunk is a function of the log and the chunking alone. Ticks start at 0 and never fall.
-/// - **Resuming.** A source keeps no memory beyond the process. What was in flight when the process ended is read again
-///   from the positions that the remap binds; a finite source is read again from its start.
-/// - **Errors** are final: every later call, of any worker, returns the same one. Bad content is no error but data.
-pub trait Source: Sync {
-    /// Takes the next chunk into `chunk`, whose buffers are reused. [`Next::Wait`] leaves it as it was: the next chunk
-    /// belongs to a tick after `limit`, and the caller has to let the dataflow catch up (back-pressure).
-    fn next(&self, limit: Tick, chunk: &mut Chunk) -> Result<Next, SourceError>;
+/// - **Partitions.** A source has any number of partitions, which come and go: files, or the partitions of topics. The
+///   records of a partition are delivered in its order. There is no order between partitions.
+/// - **Positions.** A delivery carries the [`Cursor`] of each partition that it has records of: where to go on behind
+///   them. Both become durable together. A cursor may also come without records, so that a beginning is remembered.
+/// - **Once.** So each record is delivered once, after any crash, as long as what was read stays what it was. What a
+///   source cannot promise, its own page says.
+/// - **Resuming.** A source is opened with the furthest cursor of each partition, whatever configuration or release made
+///   it. It keeps no other memory.
+/// - **Back-pressure.** A refused delivery is not durable. The source returns the refusal, and the next poll begins with
+///   the same delivery, byte for byte. The driver pauses this source, and no other one.
+/// - **Received time.** The queue records when a delivery came. A source whose records carry a time of their own
+///   reception puts it beside each record.
+/// - **End.** A finite source ends when everything is delivered, and starts again with nothing left. Others never end.
+/// - **Errors.** What a source cannot read is logged once, tried again, and keeps no other source waiting. Only refusals
+///   are returned. Bad content is data.
+/// - **Stopping.** A poll returns within a second or so unless a delivery waits for the disk, and is not called again
+///   when the intake is drained.
+///
+/// Clients that post are no source of this kind. They keep their own place, and the answer 202 says that it may move.
+pub trait Source: Send {
+    /// Delivers what is new, or some of it.
+    ///
+    /// # Errors
+    /// Those of `deliver`.
+    fn poll(&mut self, deliver: &mut Deliver<'_>) -> Result<Polled, Refusal>;
+}
 
-    /// Returns a tick that no chunk to come is before: a worker that holds no chunk may advance to it.
-    fn tick(&self) -> Tick;
+/// Returns when the delivery is durable.
+pub type Deliver<'d> = dyn FnMut(&Delivery<'_>) -> Result<(), Refusal> + 'd;
 
-    /// Returns the progress of reading. Never waits.
-    fn progress(&self) -> Progress;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Polled {
+    /// There was something, or there is more: no reason to wait before the next poll.
+    More,
+    Nothing,
+    /// Everything has been delivered, and nothing will be added.
+    End,
+}
+
+/// Opens a source for a run, to go on behind `cursors`. `None` if clients post to it.
+///
+/// # Errors
+/// What no later poll could mend.
+pub fn open(
+    number: SourceNumber,
+    plan: &SourcePlan,
+    cursors: Vec<Cursor>,
+) -> Result<Option<Box<dyn Source>>, SourceError> {
+    Ok(match plan.kind {
+        SourceKind::File { .. } => Some(Box::new(Follower::new(number, plan, cursors)?)),
+        SourceKind::Http => None,
+    })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,8 +110,7 @@ pub struct Chunk {
     pub tick: Tick,
     /// Index of the part; [`dataflows::Position::part`] of its records.
     pub part: usize,
-    /// Index of the source in the plan.
-    pub source: u16,
+    pub source: SourceIndex,
     pub format: Format,
     pub framing: Framing,
     /// Of CSV: the header row, without line end. Shared by all chunks of a part.
@@ -93,7 +129,7 @@ impl Default for Chunk {
         Chunk {
             tick: 0,
             part: 0,
-            source: 0,
+            source: SourceIndex(0),
             format: Format::Json,
             framing: Framing::Lines,
             header: None,
@@ -107,8 +143,7 @@ impl Default for Chunk {
 /// One file of a replay.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// Index of the source in the plan.
-    pub source: u16,
+    pub source: SourceIndex,
     pub path: PathBuf,
     /// As configured; detected from the content when absent.
     pub format: Option<Format>,

@@ -21,7 +21,8 @@ use crate::collections::Collection;
 use crate::error::Error;
 use crate::observe::metrics::Metrics;
 use crate::plan::Plan;
-use crate::queue::delivery::Cursors;
+use crate::queue::cursor::Cursors;
+use crate::queue::numbers::Numbers;
 use crate::queue::sequencer::{Bound, Next, Ticks};
 use crate::read::reads::Reads;
 use answers::{Answering, Answers};
@@ -54,8 +55,7 @@ pub struct Shared {
     pub reads: Arc<Reads>,
     /// By part of the queue.
     pub readers: Vec<Reader>,
-    /// By the number that deliveries carry: the index of the source in the plan.
-    pub sources: Vec<Option<u16>>,
+    pub sources: Arc<Numbers>,
     /// The definitions of all times as plans, each with the offset in the control partition from which it holds.
     pub definitions: Vec<(u64, Arc<Plan>)>,
     /// Offset of the record in the control partition by which a collection begins. Others begin with the folder.
@@ -139,7 +139,7 @@ pub struct Arrival {
 pub struct Contribution {
     pub bound: Arc<Bound>,
     pub dirty: Dirty,
-    /// The cursors of followed files.
+    /// How far sources had been read at the end of the tick, as far as the worker has seen.
     pub cursors: Cursors,
 }
 

@@ -4,6 +4,7 @@
 use crate::headwater::Folder;
 use crate::patience::wait_until;
 use headwater::queue::control::Control;
+use headwater::queue::numbers::SourceNumber;
 use headwater_log::epoch;
 use headwater_log::error::LogError;
 use headwater_log::output::Block;
@@ -29,7 +30,7 @@ fn open(data: &Path) -> Result<Log, LogError> {
 /// Ten ticks of ten records each, published, with snapshots of ticks 3 and 6, then a record that no tick has taken.
 fn write(data: &Path) {
     let mut log = open(data).unwrap();
-    log.control.append(1, &Control::Source { source: 0, name: "clicks".into() }.encode()).unwrap();
+    log.control.append(1, &Control::Source { source: SourceNumber(0), name: "clicks".into() }.encode()).unwrap();
     log.control.append(1, &Control::Generation { epoch: 1, program: [9; 32] }.encode()).unwrap();
     log.control.sync().unwrap();
     let (mut store, damages) = log.state_store().unwrap();

@@ -3,11 +3,12 @@
 use clap::Parser;
 use dataflows::engine::Input;
 use dataflows::{Position, Tick};
+use headwater::collections::place::SourceIndex;
 use headwater::config::{Overrides, parse};
 use headwater::generate::generate;
 use headwater::generate::workload::Workload;
 use headwater::plan::Plan;
-use headwater::source::{Chunk, Chunking, Chunks, Next, Part, Source};
+use headwater::source::{Chunk, Chunking, Chunks, Next, Part};
 use headwater::text::progress::ProgressMode;
 use headwater_decode::interpret::{Batch, Range};
 use headwater_decode::spec::Format;
@@ -62,7 +63,7 @@ impl Log {
 
     /// Calls `each` for every chunk, as a worker gets them.
     pub fn chunks(&self, mut each: impl FnMut(&Chunk)) {
-        let part = Part { source: 0, path: self.path.clone(), format: Some(Format::Json) };
+        let part = Part { source: SourceIndex(0), path: self.path.clone(), format: Some(Format::Json) };
         let chunks = Chunks::open(vec![part], Chunking::default()).unwrap();
         let mut chunk = Chunk::default();
         while chunks.next(Tick::MAX, &mut chunk).unwrap() == Next::Chunk {
@@ -85,7 +86,7 @@ impl Log {
 }
 
 pub fn block(chunk: &Chunk) -> Block<'_> {
-    let position = Position { source: chunk.source, part: chunk.part as u32, offset: chunk.offset };
+    let position = Position { source: chunk.source.0, part: chunk.part as u32, offset: chunk.offset };
     let Chunk { format, framing, header, bytes, .. } = chunk;
     Block { position, format: *format, framing: *framing, header: header.as_ref(), received: None, bytes }
 }

@@ -3,6 +3,11 @@
 
 use dataflows::Position;
 
+/// The index of a source in the configuration at hand, which [`Position::source`] names. What is durable has the source's
+/// number instead ([`crate::queue::numbers::SourceNumber`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceIndex(pub u16);
+
 /// Bits of an offset in a [`Position`] that are for the place of an event in its delivery. The others are the record's.
 const PLACE_BITS: u32 = 24;
 
@@ -10,8 +15,8 @@ const PLACE_BITS: u32 = 24;
 pub const DELIVERY_BYTES: usize = (1 << PLACE_BITS) - 1;
 
 /// Returns the position of the record that begins at `byte` of a delivery.
-pub fn position(source: u16, part: u32, record: u64, byte: usize) -> Position {
-    Position { source, part, offset: record << PLACE_BITS | byte as u64 }
+pub fn position(source: SourceIndex, part: u32, record: u64, byte: usize) -> Position {
+    Position { source: source.0, part, offset: record << PLACE_BITS | byte as u64 }
 }
 
 /// Returns the record and the byte of the offset of such a position.

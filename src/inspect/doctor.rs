@@ -268,7 +268,7 @@ fn fill(report: &mut Report, found: &Inspection<Control>) {
     report.control = found.control.map(|extent| of(0, extent));
     for record in &found.records {
         match record {
-            Control::Source { source, name } => report.sources.push(Source { number: *source, name: name.clone() }),
+            Control::Source { source, name } => report.sources.push(Source { number: source.0, name: name.clone() }),
             Control::Generation { epoch, program } => {
                 report.programs.push(Program { epoch: *epoch, program: hex(program) })
             }

@@ -4,6 +4,7 @@
 mod render;
 mod rules;
 
+use crate::collections::place::SourceIndex;
 use crate::error::Error;
 use crate::plan::{Plan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan};
 use crate::replay;
@@ -183,7 +184,8 @@ impl Outline {
             checked => checked.err().map(|error| error.to_string()),
         };
         let posted = plan.sources.iter().filter(|source| source.kind == SourceKind::Http).count();
-        let sources = (0..).zip(&plan.sources).map(|(index, source)| source_outline(index, source, posted > 1));
+        let sources =
+            (0..).map(SourceIndex).zip(&plan.sources).map(|(index, source)| source_outline(index, source, posted > 1));
         let sources: Vec<SourceOutline> = sources.collect::<Result<_, _>>()?;
         let paths = |candidates: &[Path]| candidates.iter().map(Path::to_string).collect();
         let name = |field: usize| plan.fields[field].name.clone();
@@ -226,7 +228,7 @@ impl Outline {
 }
 
 /// `named`: requests have to say which source their events are of.
-fn source_outline(index: u16, source: &SourcePlan, named: bool) -> Result<SourceOutline, Error> {
+fn source_outline(index: SourceIndex, source: &SourcePlan, named: bool) -> Result<SourceOutline, Error> {
     let events = &source.events;
     let mut files = Vec::new();
     for part in parts_of(index, source)? {
@@ -300,7 +302,7 @@ fn source_outline(index: u16, source: &SourcePlan, named: bool) -> Result<Source
 }
 
 /// Returns the files of a source. Of one that is followed, none has to be there yet.
-fn parts_of(index: u16, source: &SourcePlan) -> Result<Vec<source::Part>, Error> {
+fn parts_of(index: SourceIndex, source: &SourcePlan) -> Result<Vec<source::Part>, Error> {
     match source::expand(&source.paths) {
         Err(SourceError::NoMatch { .. }) if source.kind == SourceKind::File { follow: true } => Ok(Vec::new()),
         _ => Ok(replay::parts_of(index, source)?.collect()),

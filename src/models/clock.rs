@@ -8,6 +8,7 @@ use crate::observe::status::Status;
 use crate::plan::LogPlan;
 use crate::queue::delivery::Delivery;
 use crate::queue::intake::{Intake, Refusal};
+use crate::queue::numbers::SourceNumber;
 use crate::queue::sequencer::{Bound, Next, Sequencer, Ticks};
 use crate::sync::thread;
 use dataflows::Tick;
@@ -67,7 +68,14 @@ fn what_is_acknowledged_is_in_one_tick_and_each_worker_gets_it() {
                 for _ in 0..2 {
                     let (format, framing) = (Format::Json, Framing::Lines);
                     let events = b"{}";
-                    let delivery = Delivery { source: 0, format, framing, header: None, cursor: None, events };
+                    let delivery = Delivery {
+                        source: SourceNumber(0),
+                        format,
+                        framing,
+                        header: None,
+                        cursors: Vec::new(),
+                        events,
+                    };
                     // One is a task, as those of the server are.
                     let handed_in = match sender {
                         0 => shuttle::future::block_on(intake.deliver(&delivery)),

@@ -3,6 +3,7 @@
 //! Deliberately absent: labels and deletions.
 
 use crate::queue::definitions::Definitions;
+use crate::queue::numbers::SourceNumber;
 use serde::{Deserialize, Serialize};
 
 /// Version of the encoding, in its first byte. A kind may be added without a new one: programs that do not know it
@@ -21,7 +22,7 @@ pub enum Control {
         program: [u8; 32],
     },
     /// From here on, `source` in positions and in the remap means the source of this name.
-    Source { source: u16, name: String },
+    Source { source: SourceNumber, name: String },
     /// From here on these tests are made, and these rules hold.
     Definitions { definitions: Definitions },
     /// From here on the changes of this collection are published, beginning with all of its rows.
@@ -58,7 +59,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_refused_and_not_skipped() {
-        let source = Control::Source { source: 3, name: "clicks".into() };
+        let source = Control::Source { source: SourceNumber(3), name: "clicks".into() };
         assert_eq!(Control::decode(&source.encode()), Ok(source));
         let generation = Control::Generation { epoch: 7, program: [9; 32] };
         assert_eq!(Control::decode(&generation.encode()), Ok(generation));

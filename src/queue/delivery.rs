@@ -2,87 +2,34 @@
 //! framing is fixed here, so a later configuration does not change it.
 
 use crate::collections::place::DELIVERY_BYTES;
+use crate::queue::cursor::Cursor;
+use crate::queue::numbers::SourceNumber;
 use headwater_decode::framing::Framing;
+use headwater_decode::messages;
 use headwater_decode::spec::Format;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
-const VERSION: u8 = 1;
+/// With at most one cursor. What needs no more is written like this, so that earlier releases read it too.
+const ONE_CURSOR: u8 = 1;
+/// With a list of cursors, and perhaps messages.
+const CURSORS: u8 = 2;
+/// Flags of a delivery. Version 1 has the first one alone.
+const HEADER: u8 = 1;
+const MESSAGES: u8 = 2;
 
 /// Whole events of one source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery<'a> {
-    /// The source, by the number that a `Source` record of the control partition gives it.
-    pub source: u16,
+    pub source: SourceNumber,
     pub format: Format,
     pub framing: Framing,
+    /// The events are the values of [`messages`], each to be split by `framing`.
+    pub messages: bool,
     /// Of CSV: the header row.
     pub header: Option<&'a [u8]>,
-    /// The cursor of a followed file after these events.
-    pub cursor: Option<Cursor>,
-    /// To be split by `framing`.
+    /// Where to go on after these events, in each partition that they are of. None if the sender keeps its own place.
+    pub cursors: Vec<Cursor>,
+    /// To be split by `framing`, or messages.
     pub events: &'a [u8],
-}
-
-/// How far a followed file has been read: the newest one of a file says where to go on.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Cursor {
-    /// Identifies the file, under any name.
-    pub file: FileId,
-    /// Where it was found first.
-    pub path: String,
-    /// Decompressed bytes before this offset have been delivered.
-    pub offset: u64,
-    /// XXH3-128 of the last of these bytes, up to 1024: files that begin alike rarely go on alike.
-    pub tail: [u64; 2],
-}
-
-/// The newest cursor of each file, by the number of its source.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Vec<(u16, Cursor)>", into = "Vec<(u16, Cursor)>")]
-pub struct Cursors(BTreeMap<(u16, FileId), Cursor>);
-
-impl Cursors {
-    /// Adds a cursor. If there are several of a file, the furthest one counts.
-    pub fn add(&mut self, source: u16, cursor: Cursor) {
-        let known = self.0.entry((source, cursor.file)).or_insert_with(|| cursor.clone());
-        if known.offset < cursor.offset {
-            *known = cursor;
-        }
-    }
-
-    pub fn merge(&mut self, others: Cursors) {
-        others.0.into_iter().for_each(|((source, _), cursor)| self.add(source, cursor));
-    }
-
-    /// Returns those of one source.
-    pub fn of(&self, source: u16) -> impl Iterator<Item = &Cursor> {
-        self.0.iter().filter(move |((of, _), _)| *of == source).map(|(_, cursor)| cursor)
-    }
-}
-
-impl From<Vec<(u16, Cursor)>> for Cursors {
-    fn from(all: Vec<(u16, Cursor)>) -> Cursors {
-        let mut cursors = Cursors::default();
-        all.into_iter().for_each(|(source, cursor)| cursors.add(source, cursor));
-        cursors
-    }
-}
-
-impl From<Cursors> for Vec<(u16, Cursor)> {
-    fn from(cursors: Cursors) -> Vec<(u16, Cursor)> {
-        cursors.0.into_iter().map(|((source, _), cursor)| (source, cursor)).collect()
-    }
-}
-
-/// A file by its content: the first bytes of a log never change, its name and place on disk do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct FileId {
-    /// XXH3-128 of the first `length` decompressed bytes: up to 1024, as many as were delivered first.
-    pub hash: [u64; 2],
-    pub length: u32,
-    /// Tells files apart that begin alike; 0 for the first.
-    pub twin: u32,
 }
 
 impl<'a> Delivery<'a> {
@@ -92,14 +39,17 @@ impl<'a> Delivery<'a> {
     /// If `events` has more than [`DELIVERY_BYTES`].
     pub fn encode(&self) -> Vec<u8> {
         assert!(self.events.len() <= DELIVERY_BYTES, "a delivery of {} bytes", self.events.len());
-        let cursor = self
-            .cursor
-            .as_ref()
-            .map_or(Vec::new(), |cursor| serde_json::to_vec(cursor).expect("text and numbers are always JSON"));
+        let (version, cursors) = match self.cursors.as_slice() {
+            several if self.messages => (CURSORS, serde_json::to_vec(several)),
+            [] => (ONE_CURSOR, Ok(Vec::new())),
+            [one] => (ONE_CURSOR, serde_json::to_vec(one)),
+            several => (CURSORS, serde_json::to_vec(several)),
+        };
+        let cursors = cursors.expect("text and numbers are always JSON");
         let header = self.header.unwrap_or_default();
-        let mut bytes = Vec::with_capacity(14 + header.len() + cursor.len() + self.events.len());
-        bytes.push(VERSION);
-        bytes.extend_from_slice(&self.source.to_le_bytes());
+        let mut bytes = Vec::with_capacity(14 + header.len() + cursors.len() + self.events.len());
+        bytes.push(version);
+        bytes.extend_from_slice(&self.source.0.to_le_bytes());
         bytes.push(match self.format {
             Format::Json => 0,
             Format::Csv => 1,
@@ -110,8 +60,8 @@ impl<'a> Delivery<'a> {
             Framing::Csv => 1,
             Framing::JsonValues => 2,
         });
-        bytes.push(u8::from(self.header.is_some()));
-        for field in [header, &cursor] {
+        bytes.push(u8::from(self.header.is_some()) * HEADER | u8::from(self.messages) * MESSAGES);
+        for field in [header, &cursors] {
             bytes.extend_from_slice(&(field.len() as u32).to_le_bytes());
             bytes.extend_from_slice(field);
         }
@@ -122,7 +72,8 @@ impl<'a> Delivery<'a> {
     /// `None` if this is no delivery that this program knows.
     pub fn decode(payload: &'a [u8]) -> Option<Delivery<'a>> {
         let (head, mut rest) = payload.split_first_chunk::<6>()?;
-        if head[0] != VERSION {
+        let version = head[0];
+        if !matches!(version, ONE_CURSOR | CURSORS) {
             return None;
         }
         let format = [Format::Json, Format::Csv, Format::Clf].get(usize::from(head[3])).copied()?;
@@ -133,57 +84,64 @@ impl<'a> Delivery<'a> {
             rest = after;
             Some(field)
         };
-        let (header, cursor) = (field()?, field()?);
+        let (header, cursors) = (field()?, field()?);
+        let known = if version == ONE_CURSOR { HEADER } else { HEADER | MESSAGES };
+        let cursors = match version {
+            _ if head[5] & !known != 0 => return None,
+            ONE_CURSOR if cursors.is_empty() => Vec::new(),
+            ONE_CURSOR => vec![serde_json::from_slice(cursors).ok()?],
+            _ => serde_json::from_slice(cursors).ok()?,
+        };
         Some(Delivery {
-            source: u16::from_le_bytes([head[1], head[2]]),
+            source: SourceNumber(u16::from_le_bytes([head[1], head[2]])),
             format,
             framing,
-            header: (head[5] == 1).then_some(header),
-            cursor: if cursor.is_empty() { None } else { Some(serde_json::from_slice(cursor).ok()?) },
+            messages: head[5] & MESSAGES != 0,
+            header: (head[5] & HEADER != 0).then_some(header),
+            cursors,
             events: rest,
         })
+    }
+
+    /// Returns the record in which `byte` of the events lies, with where it begins. Of a message above `limit` that is the
+    /// whole value.
+    pub fn record_at(&self, byte: usize, limit: usize) -> Option<(usize, &'a [u8])> {
+        let within = |(start, record): &(usize, &[u8])| (*start..start + record.len()).contains(&byte);
+        if !self.messages {
+            return self.framing.records(self.events).find(within);
+        }
+        let messages = messages::read(self.events)?.into_iter();
+        let (at, value) = messages.map(|(at, message)| (at, message.value)).find(within)?;
+        match value.len() > limit {
+            true => Some((at, value)),
+            false => self.framing.records(value).map(|(start, record)| (at + start, record)).find(within),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collections::place::{place, position};
+    use crate::collections::place::{SourceIndex, place, position};
+    use crate::queue::cursor::{FileCursor, FileId};
 
     #[test]
     fn a_position_is_a_record_and_a_byte_of_it_in_that_order() {
-        let at = |record, byte| position(1, 2, record, byte);
+        let at = |record, byte| position(SourceIndex(1), 2, record, byte);
         assert_eq!(place(at(7, DELIVERY_BYTES).offset), (7, DELIVERY_BYTES));
         assert!(at(7, DELIVERY_BYTES) < at(8, 0) && at(7, 0) < at(7, 1));
-    }
-
-    #[test]
-    fn the_cursor_that_is_further_counts_whichever_came_first() {
-        let cursor = |length, offset| Cursor {
-            file: FileId { hash: [1, 2], length, twin: 0 },
-            path: "log".into(),
-            offset,
-            tail: [0; 2],
-        };
-        let all = vec![(0, cursor(5, 9)), (0, cursor(5, 7)), (0, cursor(6, 3)), (1, cursor(5, 1))];
-        let cursors = Cursors::from(all);
-        assert_eq!(cursors.of(0).map(|cursor| cursor.offset).collect::<Vec<_>>(), [9, 3]);
-        let json = serde_json::to_string(&cursors).unwrap();
-        assert_eq!(serde_json::from_str::<Cursors>(&json).unwrap(), cursors);
-        let mut merged = Cursors::from(vec![(0, cursor(5, 8)), (1, cursor(5, 2))]);
-        merged.merge(cursors);
-        assert_eq!(Vec::from(merged), [(0, cursor(5, 9)), (0, cursor(6, 3)), (1, cursor(5, 2))]);
     }
 
     /// Queues hold these bytes.
     #[test]
     fn the_encoding_of_version_1_is_pinned() {
         let delivery = Delivery {
-            source: 258,
+            source: SourceNumber(258),
             format: Format::Csv,
             framing: Framing::Csv,
+            messages: false,
             header: Some(b"u,t"),
-            cursor: None,
+            cursors: Vec::new(),
             events: b"a,1\n",
         };
         let bytes = b"\x01\x02\x01\x01\x01\x01\x03\0\0\0u,t\0\0\0\0a,1\n";
@@ -193,25 +151,35 @@ mod tests {
 
     #[test]
     fn what_is_encoded_is_decoded() {
-        let file = FileId { hash: [1, u64::MAX], length: 9, twin: 0 };
-        let cursor = Cursor { file, path: "/var/log/ü.csv".into(), offset: 77, tail: [2, 3] };
+        let cursor = |length| {
+            let file = FileId { hash: [1, u64::MAX], length, twin: 0 };
+            Cursor::File(FileCursor { file, path: "/var/log/ü.csv".into(), offset: 77, tail: [2, 3] })
+        };
         let csv = Delivery {
-            source: 3,
+            source: SourceNumber(3),
             format: Format::Csv,
             framing: Framing::Csv,
+            messages: false,
             header: Some(b"user,time"),
-            cursor: Some(cursor),
+            cursors: vec![cursor(9)],
             events: b"a,1\n",
         };
-        let json =
-            Delivery { format: Format::Json, framing: Framing::JsonValues, header: None, cursor: None, ..csv.clone() };
+        let json = Delivery {
+            format: Format::Json,
+            framing: Framing::JsonValues,
+            header: None,
+            cursors: Vec::new(),
+            ..csv.clone()
+        };
+        let several = Delivery { cursors: vec![cursor(9), cursor(10)], ..csv.clone() };
+        let messages = Delivery { messages: true, header: None, cursors: Vec::new(), ..csv.clone() };
         let clf = Delivery { format: Format::Clf, framing: Framing::Lines, header: None, events: b"", ..csv.clone() };
-        for delivery in [csv, json, clf] {
+        for delivery in [csv, json, clf, several, messages] {
             let bytes = delivery.encode();
             assert_eq!(Delivery::decode(&bytes), Some(delivery.clone()));
             let whole = bytes.len() - delivery.events.len();
             assert!((0..whole).all(|length| Delivery::decode(&bytes[..length]).is_none()));
         }
-        assert_eq!(Delivery::decode(b"\x02\0\0\0\0\0\0\0\0\0\0\0\0\0"), None);
+        assert_eq!(Delivery::decode(b"\x03\0\0\0\0\0\0\0\0\0\0\0\0\0"), None);
     }
 }

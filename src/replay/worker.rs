@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::source::{Chunk, Next, Source};
+use crate::source::{Chunk, Chunks, Next};
 use dataflows::classify::{Definitions, Why};
 use dataflows::engine::{Engine, Views};
 use dataflows::ingest::Verdict;
@@ -62,7 +62,7 @@ pub fn run(
     plan: &Arc<Plan>,
     range: Range,
     latest: Option<EventTime>,
-    source: &impl Source,
+    source: &Chunks,
     observer: &mut impl Observer,
 ) -> Result<(Tally, Views), Error> {
     let mut engine = Engine::new(worker, plan.graph());
@@ -87,7 +87,7 @@ fn drive(
     decoder: &mut Decoder,
     batch: &mut Batch,
     tally: &mut Tally,
-    source: &impl Source,
+    source: &Chunks,
     observer: &mut impl Observer,
 ) -> Result<(), Error> {
     let mut chunk = Chunk::default();
@@ -100,7 +100,7 @@ fn drive(
         match source.next(limit, &mut chunk).map_err(Error::run("read the sources"))? {
             Next::Chunk => {
                 engine.advance_to(chunk.tick);
-                let position = Position { source: chunk.source, part: chunk.part as u32, offset: chunk.offset };
+                let position = Position { source: chunk.source.0, part: chunk.part as u32, offset: chunk.offset };
                 let Chunk { format, framing, header, bytes, .. } = &chunk;
                 let block = Block {
                     position,

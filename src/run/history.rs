@@ -6,22 +6,23 @@ use crate::collections::{Begins, Collection};
 use crate::error::Error;
 use crate::plan::{Plan, SourceKind};
 use crate::queue::control::Control;
+use crate::queue::cursor::Cursors;
 use crate::queue::definitions::Definitions;
-use crate::queue::delivery::{Cursors, Delivery};
+use crate::queue::delivery::Delivery;
+use crate::queue::numbers::{Numbers, SourceNumber};
 use headwater_log::error::LogError;
 use headwater_log::state::Generation;
 use headwater_log::{Log, QUEUE};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Version of the rows of root states ([`crate::worker::roots`]) that this program writes and reads.
 const ROWS: u32 = 1;
 
 pub struct History {
-    /// By index of the plan's sources: the number of each.
-    pub numbers: Vec<u16>,
-    /// By number: the index in the plan.
-    pub plan_index: Vec<Option<u16>>,
+    /// Of the plan's sources.
+    pub numbers: Arc<Numbers>,
     pub program: [u8; 32],
     /// As releases up to 0.1.0 wrote it, where the program is still the same.
     pub former_program: Option<[u8; 32]>,
@@ -33,7 +34,7 @@ pub struct History {
     pub definitions: Vec<(u64, Definitions)>,
     /// Offset of the record in the control partition by which a collection begins.
     pub begins: BTreeMap<Collection, u64>,
-    /// The cursors of followed files.
+    /// Where the sources go on.
     pub cursors: Cursors,
 }
 
@@ -75,7 +76,7 @@ impl History {
             Some(snapshot) => remembered(&snapshot.extra, plan)?,
             None => Memory { states: states_of(plan), rows: ROWS, ..Memory::default() },
         };
-        let mut known: BTreeMap<String, u16> = BTreeMap::new();
+        let mut known: BTreeMap<String, SourceNumber> = BTreeMap::new();
         let mut last = None;
         let (mut definitions, mut begins) = (Vec::new(), BTreeMap::new());
         for (offset, record) in records {
@@ -100,7 +101,7 @@ impl History {
         let same_program = last == Some(program) || last.is_some() && last == former_program;
         let mut fresh = Vec::new();
         for source in &plan.sources {
-            let next = known.len() as u16;
+            let next = SourceNumber(known.len() as u16);
             if !known.contains_key(&source.name) {
                 known.insert(source.name.clone(), next);
                 fresh.push(Control::Source { source: next, name: source.name.clone() });
@@ -124,16 +125,12 @@ impl History {
             log.control.append(crate::queue::intake::wall_ms(), &record.encode()).map_err(failed)?;
         }
         log.control.sync().map_err(failed)?;
-        let numbers: Vec<u16> = plan.sources.iter().map(|source| known[&source.name]).collect();
-        let mut plan_index = vec![None; known.len()];
-        for (index, number) in (0..).zip(&numbers) {
-            plan_index[usize::from(*number)] = Some(index);
-        }
+        let numbers = Arc::new(Numbers::new(plan.sources.iter().map(|source| known[&source.name]).collect()));
         let mut cursors = memory.cursors.clone();
-        if plan.sources.iter().any(|source| matches!(source.kind, SourceKind::File { .. })) {
+        if plan.sources.iter().any(|source| source.kind != SourceKind::Http) {
             add_delivered(log, snapshot, &mut cursors)?;
         }
-        Ok(History { numbers, plan_index, program, former_program, same_program, memory, definitions, begins, cursors })
+        Ok(History { numbers, program, former_program, same_program, memory, definitions, begins, cursors })
     }
 }
 
@@ -160,9 +157,8 @@ fn add_delivered(log: &Log, snapshot: Option<&Generation>, cursors: &mut Cursors
         let taken = taken.as_ref().and_then(|binding| binding.uppers.get(&(QUEUE, number))).copied();
         let (from, durable) = (taken.unwrap_or(0).max(reader.low()), reader.durable());
         let read = reader.read(from, durable, |record| {
-            let delivery = Delivery::decode(record.payload);
-            if let Some((source, cursor)) = delivery.and_then(|delivery| Some((delivery.source, delivery.cursor?))) {
-                cursors.add(source, cursor);
+            if let Some(Delivery { source, cursors: behind, .. }) = Delivery::decode(record.payload) {
+                behind.into_iter().for_each(|cursor| cursors.add(source, cursor));
             }
         });
         read.map_err(failed())?;

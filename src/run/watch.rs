@@ -1,26 +1,19 @@
-//! The threads that watch the others: signals, progress, readiness, and followed files.
+//! The threads that watch the others: signals, progress, space, and readiness.
 
-use super::history::History;
 use super::spawn;
 use crate::ending::end;
 use crate::error::{EXIT_AGAIN, Error};
 use crate::observe::status::{Phase, Status};
-use crate::plan::{Plan, SourceKind};
-use crate::queue::intake::{Intake, Refusal};
+use crate::queue::intake::Intake;
 use crate::queue::sequencer::Ticks;
 use crate::read::reads::Reads;
-use crate::source::follow::Follower;
 use dataflows::Tick;
-use headwater_log::error::LogError;
 use headwater_log::reserve::Reserve;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::sync::Arc;
-use std::thread::{JoinHandle, sleep};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
-
-/// The time between two looks at followed files.
-const POLL: Duration = Duration::from_millis(200);
 
 /// Ends the process when a tick is not done for longer than `stuck` and no worker gives a sign of life. Its supervisor
 /// then starts it again.
@@ -121,46 +114,6 @@ pub(super) fn ready(ticks: &Arc<Ticks>, recovered: Tick, reads: &Arc<Reads>, sta
         tracing::info!(tick = recovered, ms = started.elapsed().as_millis() as u64, "ready");
         Ok(())
     });
-}
-
-/// Starts a thread for each source of files. It delivers new records until the intake is drained.
-pub(super) fn follow(
-    plan: &Plan,
-    history: &History,
-    intake: &Arc<Intake>,
-    status: &Arc<Status>,
-) -> Result<Vec<JoinHandle<()>>, Error> {
-    let mut threads = Vec::new();
-    for (source, number) in plan.sources.iter().zip(&history.numbers) {
-        let SourceKind::File { .. } = source.kind else { continue };
-        let own = history.cursors.of(*number).cloned();
-        let failed = Error::run(format!("follow the files of source `{}`", source.name));
-        let mut follower = Follower::new(*number, source, own.collect()).map_err(failed)?;
-        let (intake, status, number) = (Arc::clone(intake), Arc::clone(status), u32::from(*number));
-        threads.push(spawn("follower", move || {
-            while status.phase() == Phase::Recovering || status.phase() == Phase::Starting {
-                sleep(Duration::from_millis(10));
-            }
-            // One part for a source, so that its records keep their order.
-            let part = number % intake.parts().len() as u32;
-            while !intake.is_draining() && !follower.finished() {
-                let polled = follower.poll(&mut |delivery| intake.append_to(part, delivery).map(|_| ()));
-                match polled {
-                    Ok(true) => {}
-                    Ok(false) => sleep(POLL),
-                    Err(Refusal::Log(error)) if !matches!(error, LogError::Full(_)) => {
-                        return Err(Error::run("deliver what was read from files")(error));
-                    }
-                    Err(refusal) => {
-                        tracing::warn!(%refusal, "files are read later");
-                        sleep(POLL);
-                    }
-                }
-            }
-            Ok(())
-        }));
-    }
-    Ok(threads)
 }
 
 #[cfg(test)]

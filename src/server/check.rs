@@ -1,6 +1,7 @@
 //! Finds the good events of a body with the decoder of the graph. So a rejection has the reason of the later dead
 //! letter.
 
+use crate::collections::place::SourceIndex;
 use crate::plan::Plan;
 use dataflows::Position;
 use headwater_decode::detect::{HEAD_BYTES, framing, is_object};
@@ -53,8 +54,8 @@ pub(super) fn framing_of(lines: bool, body: &[u8]) -> Framing {
 }
 
 /// Reads every event of a body of the plan's source number `source`.
-pub(super) fn check(decoder: &mut Decoder, source: u16, framing: Framing, body: &[u8]) -> Verdict {
-    let position = Position { source, part: 0, offset: 0 };
+pub(super) fn check(decoder: &mut Decoder, source: SourceIndex, framing: Framing, body: &[u8]) -> Verdict {
+    let position = Position { source: source.0, part: 0, offset: 0 };
     let block = Block { position, format: Format::Json, framing, header: None, received: None, bytes: body };
     let mut tally = Tally::default();
     decoder.read(&block, &mut tally);

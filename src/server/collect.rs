@@ -8,7 +8,7 @@ use super::access::Caller;
 use super::body::{self, Encoding, Held};
 use super::check::{Rejections, Verdict, check, framing_of};
 use super::problem::Problem;
-use crate::collections::place::DELIVERY_BYTES;
+use crate::collections::place::{DELIVERY_BYTES, SourceIndex};
 use crate::ending::end;
 use crate::error::EXIT_AGAIN;
 use crate::observe::metrics::Stage;
@@ -90,19 +90,19 @@ async fn take(shared: &Arc<Shared>, parts: &Parts, body: &mut axum::body::Body) 
     let storing = Storing { shared: Arc::clone(shared), source, encoding, lines, sent, arrived, _turn: turn };
     let stored = tokio::spawn(storing.store()).await.unwrap_or_else(|error| Err(failed(&error)));
     if let Ok(Receipt { accepted, rejected, .. }) = &stored {
-        let (source, token) = (shared.services.plan.sources[source].name.as_str(), caller.name());
+        let (source, token) = (shared.services.plan.sources[usize::from(source.0)].name.as_str(), caller.name());
         tracing::debug!(source, token, accepted, rejected = rejected.total, "events are durable");
     }
     stored
 }
 
-/// Returns the plan's number of the source that is posted to, if the caller may.
+/// Returns the index of the source that is posted to, if the caller may.
 ///
 /// # Errors
 /// 400, 403, 404.
-fn source(shared: &Shared, uri: &Uri, caller: &Caller) -> Result<usize, Problem> {
+fn source(shared: &Shared, uri: &Uri, caller: &Caller) -> Result<SourceIndex, Problem> {
     let sources = || {
-        let sources = shared.services.plan.sources.iter().enumerate();
+        let sources = (0..).map(SourceIndex).zip(&shared.services.plan.sources);
         sources.filter(|(_, source)| source.kind == SourceKind::Http)
     };
     let names = || sources().map(|(_, source)| format!("`{}`", source.name)).collect::<Vec<_>>().join(", ");
@@ -130,7 +130,7 @@ fn source(shared: &Shared, uri: &Uri, caller: &Caller) -> Result<usize, Problem>
 /// A body that has been read.
 struct Storing {
     shared: Arc<Shared>,
-    source: usize,
+    source: SourceIndex,
     encoding: Encoding,
     lines: bool,
     sent: Held,
@@ -177,9 +177,17 @@ impl Checked {
         &self.body.bytes[self.from..]
     }
 
-    fn delivery(&self, shared: &Shared, source: usize) -> Delivery<'_> {
-        let (source, framing) = (shared.services.sources[source], self.framing);
-        Delivery { source, format: Format::Json, framing, header: None, cursor: None, events: self.events() }
+    fn delivery(&self, shared: &Shared, source: SourceIndex) -> Delivery<'_> {
+        let (source, framing) = (shared.services.sources.number(source), self.framing);
+        Delivery {
+            source,
+            format: Format::Json,
+            framing,
+            messages: false,
+            header: None,
+            cursors: Vec::new(),
+            events: self.events(),
+        }
     }
 
     /// Returns the answer, as the events are durable or refused.
@@ -205,7 +213,7 @@ fn failed(error: &JoinError) -> Problem {
 fn checked(
     shared: &Shared,
     decoder: &mut Decoder,
-    source: usize,
+    source: SourceIndex,
     encoding: Encoding,
     lines: bool,
     sent: Held,
@@ -218,7 +226,7 @@ fn checked(
         return Err(Problem::new(StatusCode::BAD_REQUEST, "empty", "the body is empty"));
     }
     let framing = framing_of(lines, events);
-    let verdict = check(decoder, source as u16, framing, events);
+    let verdict = check(decoder, source, framing, events);
     if verdict.accepted == 0 {
         let message = match verdict.rejected.total {
             0 => "the body holds no events",

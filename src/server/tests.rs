@@ -10,6 +10,7 @@ use crate::patience::PATIENCE;
 use crate::plan::Plan;
 use crate::queue::delivery::Delivery;
 use crate::queue::intake::{Intake, Ticket};
+use crate::queue::numbers::{Numbers, SourceNumber};
 use crate::read::reads::Reads;
 use crate::read::subscribe::hub::Hub;
 use crate::read::subscribe::subscriber::Subscriptions;
@@ -82,7 +83,7 @@ impl World {
             metrics: Arc::clone(&metrics),
             status: Arc::clone(&status),
             epoch: 3,
-            sources: (NUMBER..).take(plan.sources.len()).collect(),
+            sources: Arc::new(Numbers::new((NUMBER..).map(SourceNumber).take(plan.sources.len()).collect())),
         };
         let server = start_within(services, bounds).unwrap();
         World { server, intake, metrics, status, plan, log, _folder: folder }

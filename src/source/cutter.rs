@@ -2,6 +2,7 @@
 
 use super::content::Content;
 use super::{Chunk, Chunking, Part, SourceError};
+use crate::collections::place::SourceIndex;
 use dataflows::{DeadLetter, Position, Reason};
 use headwater_decode::detect::{self, Detected, HEAD_BYTES};
 use headwater_decode::fault::Fault;
@@ -16,7 +17,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 pub struct Cutter {
     content: Content,
     part: usize,
-    source: u16,
+    source: SourceIndex,
     format: Format,
     framing: Framing,
     header: Option<Arc<[u8]>>,
@@ -178,7 +179,7 @@ impl Cutter {
 
     fn position(&self, offset: u64) -> Position {
         // A greater number of parts does not fit into memory.
-        Position { source: self.source, part: self.part as u32, offset }
+        Position { source: self.source.0, part: self.part as u32, offset }
     }
 }
 

@@ -1,17 +1,27 @@
 //! Finite files, read once from start to end: the source of a replay.
 
 use super::cutter::Cutter;
-use super::{Chunk, Chunking, Next, Part, Progress, Source, SourceError};
+use super::{Chunk, Chunking, Next, Part, Progress, SourceError};
 use dataflows::Tick;
 use std::fs::{self, File};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// All parts of a replay, handed out in log order.
+/// All parts of a replay, which the workers of a process read together, a chunk at a time.
 ///
-/// Shared by all workers. Each call of `next` takes one chunk under a lock. So reading and decompressing by one worker
-/// overlaps with the work of the others on their chunks. The tick of a chunk is the number of decompressed bytes before
-/// it, divided by [`Chunking::tick_bytes`]. These are counted at the end of the chunk before.
+/// - **Order.** Chunks are handed out in log order: parts in their order, offsets ascending within a part. Workers take
+///   them as they come free, so the order in which chunks are *worked on* is not the log's; [`Chunk::tick`] and the
+///   position of each record say what it is.
+/// - **Once.** Each byte of the log is in at most one chunk, and each record is whole in exactly one. A framed record
+///   that cannot be handed out (too large, damaged) is in exactly one [`Chunk::dead_letters`]. Duplicates are not
+///   recognised: two records with equal bytes have two positions.
+/// - **Positions.** `(source, part, offset)` of a record names the same bytes whenever the log is read again, with any
+///   number of workers and any chunking; an offset counts decompressed bytes.
+/// - **Ticks.** The tick of a chunk is the number of decompressed bytes before it, divided by [`Chunking::tick_bytes`].
+///   These are counted at the end of the chunk before. Ticks start at 0 and never fall.
+/// - **Sharing.** Each call of `next` takes one chunk under a lock. So reading and decompressing by one worker overlaps
+///   with the work of the others on their chunks.
+/// - **Errors** are final: every later call, of any worker, returns the same one. Bad content is no error but data.
 pub struct Chunks {
     parts: Vec<Part>,
     chunking: Chunking,
@@ -63,10 +73,10 @@ impl Chunks {
             parts_read: AtomicUsize::new(0),
         })
     }
-}
 
-impl Source for Chunks {
-    fn next(&self, limit: Tick, chunk: &mut Chunk) -> Result<Next, SourceError> {
+    /// Takes the next chunk into `chunk`, whose buffers are reused. [`Next::Wait`] leaves it as it was: the next chunk
+    /// belongs to a tick after `limit`, and the caller has to let the dataflow catch up (back-pressure).
+    pub fn next(&self, limit: Tick, chunk: &mut Chunk) -> Result<Next, SourceError> {
         // Poisoned only if another worker panicked while reading: what it left half-read must not be handed out.
         let mut reader = self.reader.lock().expect("a worker panicked while it was reading");
         if let Some(error) = &reader.failed {
@@ -83,11 +93,13 @@ impl Source for Chunks {
         next
     }
 
-    fn tick(&self) -> Tick {
+    /// Returns a tick that no chunk to come is before: a worker that holds no chunk may advance to it.
+    pub fn tick(&self) -> Tick {
         self.tick.load(Ordering::Acquire)
     }
 
-    fn progress(&self) -> Progress {
+    /// Returns the progress of reading. Never waits.
+    pub fn progress(&self) -> Progress {
         Progress {
             bytes_read: self.bytes_read.load(Ordering::Relaxed),
             bytes_total: self.ends.last().copied().unwrap_or(0),
@@ -95,9 +107,7 @@ impl Source for Chunks {
             parts_total: self.parts.len(),
         }
     }
-}
 
-impl Chunks {
     fn advance(&self, reader: &mut Reader, chunk: &mut Chunk) -> Result<Next, SourceError> {
         while let Some(part) = self.parts.get(reader.part) {
             let cutter = match &mut reader.open {

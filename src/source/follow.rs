@@ -6,11 +6,13 @@
 //! ```
 
 use super::expand::expand_some;
-use super::{SourceError, expand};
+use super::{Deliver, Polled, Source, SourceError, expand};
 use crate::collections::place::DELIVERY_BYTES;
 use crate::plan::{SourceKind, SourcePlan};
-use crate::queue::delivery::{Cursor, Delivery};
+use crate::queue::cursor::{Cursor, FileCursor};
+use crate::queue::delivery::Delivery;
 use crate::queue::intake::Refusal;
+use crate::queue::numbers::SourceNumber;
 use headwater_decode::spec::Format;
 use known::Known;
 use place::{Followed, Place, SETTLED};
@@ -71,7 +73,7 @@ pub(crate) const EVENT_BYTES: usize = DELIVERY_BYTES - 1024;
 ///   dead letter is a lower bound.
 /// - **Identity.** While the process lives, a file is its device, inode and time of creation, if the bytes before its
 ///   cursor stay the same. Otherwise it is its content (`recognise`).
-/// - **Resuming.** From the newest cursor of each [`crate::queue::delivery::FileId`] in the deliveries that are durable. A
+/// - **Resuming.** From the newest cursor of each [`crate::queue::cursor::FileId`] in the deliveries that are durable. A
 ///   delivery that was refused is offered again, byte for byte.
 /// - **Errors.** A file that cannot be read is logged once and tried again. The others go on. Only refusals are
 ///   returned.
@@ -86,7 +88,7 @@ pub(crate) const EVENT_BYTES: usize = DELIVERY_BYTES - 1024;
 /// Also a file below 1 KiB, if another one with the same beginning vanished within the same few seconds under another
 /// name. The unterminated rest of a file that was never seen under another name waits for its end.
 pub struct Follower {
-    source: u16,
+    source: SourceNumber,
     paths: Vec<PathBuf>,
     format: Option<Format>,
     event_bytes: usize,
@@ -107,13 +109,26 @@ pub struct Follower {
     told: BTreeMap<PathBuf, String>,
 }
 
+impl Source for Follower {
+    /// Looks once at all files and delivers what is new; or goes on where the poll before stopped, as it reads no more
+    /// than 8 MiB.
+    fn poll(&mut self, deliver: &mut Deliver<'_>) -> Result<Polled, Refusal> {
+        Ok(match self.poll_at(Instant::now(), deliver)? {
+            true => Polled::More,
+            false if self.finished() => Polled::End,
+            false => Polled::Nothing,
+        })
+    }
+}
+
 impl Follower {
-    /// `source` is its number in deliveries; `cursors` are those of its deliveries.
+    /// `cursors`: those of its deliveries. Those of other kinds of sources are of no use here.
     ///
     /// # Errors
     /// A malformed pattern; records that fit into no delivery; without `follow`, a path that nothing was ever found at.
-    pub fn new(source: u16, plan: &SourcePlan, cursors: Vec<Cursor>) -> Result<Follower, SourceError> {
+    pub fn new(source: SourceNumber, plan: &SourcePlan, cursors: Vec<Cursor>) -> Result<Follower, SourceError> {
         let follow = plan.kind == SourceKind::File { follow: true };
+        let cursors: Vec<FileCursor> = cursors.into_iter().map(|Cursor::File(cursor)| cursor).collect();
         if follow || !cursors.is_empty() {
             expand_some(&plan.paths, |_| {})?;
         } else {
@@ -141,18 +156,6 @@ impl Follower {
         })
     }
 
-    /// Looks once at all files and delivers what is new; or goes on where the poll before stopped, as it reads no more
-    /// than 8 MiB. True if there was something, or there is more: there is no need to wait before the next poll.
-    ///
-    /// `deliver` returns when the delivery is durable, and may block. If it fails, the delivery does not count, and the
-    /// next poll begins with it.
-    ///
-    /// # Errors
-    /// Those of `deliver`.
-    pub fn poll(&mut self, deliver: &mut Deliver<'_>) -> Result<bool, Refusal> {
-        self.poll_at(Instant::now(), deliver)
-    }
-
     /// Returns whether all content of the start was delivered. With `follow` this never happens, nor while a file
     /// cannot be read or recognised.
     pub fn finished(&self) -> bool {
@@ -164,10 +167,11 @@ impl Follower {
     }
 
     /// Returns the newest of each file.
-    pub fn cursors(&self) -> impl Iterator<Item = &Cursor> {
+    pub fn cursors(&self) -> impl Iterator<Item = &FileCursor> {
         self.known.cursors()
     }
 
+    /// As [`Source::poll`]; returns whether there was something, or there is more.
     fn poll_at(&mut self, now: Instant, deliver: &mut Deliver<'_>) -> Result<bool, Refusal> {
         let mut any = false;
         if let Some(parcel) = self.refused.take() {
@@ -210,8 +214,9 @@ impl Follower {
             source: self.source,
             format: shape.format,
             framing: shape.framing,
+            messages: false,
             header: shape.header.as_deref(),
-            cursor: Some(parcel.cursor.clone()),
+            cursors: vec![Cursor::File(parcel.cursor.clone())],
             events: &parcel.events,
         };
         if let Err(refusal) = deliver(&delivery) {
@@ -378,6 +383,3 @@ impl Follower {
         }
     }
 }
-
-/// Returns when the delivery is durable.
-pub type Deliver<'d> = dyn FnMut(&Delivery<'_>) -> Result<(), Refusal> + 'd;

@@ -26,7 +26,7 @@ impl Files {
     fn with(mut self, format: impl Into<Option<Format>>, stored: &[u8]) -> Files {
         let path = self.folder.path().join(format!("part-{}", self.parts.len()));
         fs::write(&path, stored).unwrap();
-        self.parts.push(Part { source: 7, path, format: format.into() });
+        self.parts.push(Part { source: SourceIndex(7), path, format: format.into() });
         self
     }
 
@@ -58,7 +58,7 @@ struct Replay {
 
 impl Replay {
     fn take(&mut self, chunk: &Chunk) {
-        assert_eq!(chunk.source, 7);
+        assert_eq!(chunk.source, SourceIndex(7));
         for (at, record) in chunk.framing.records(&chunk.bytes) {
             let place = (chunk.part, chunk.offset + at as u64);
             assert!(self.records.insert(place, record.to_vec()).is_none(), "twice: {place:?}");

@@ -4,7 +4,8 @@ use super::{Arrival, Fed, Shared};
 use crate::collections::place::position;
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::queue::delivery::{Cursors, Delivery};
+use crate::queue::cursor::Cursors;
+use crate::queue::delivery::Delivery;
 use crate::queue::sequencer::Bound;
 use dataflows::EventTime;
 use dataflows::engine::{Engine, Input};
@@ -63,8 +64,7 @@ impl<'s> Feed<'s> {
                     wrong.get_or_insert(format!("record {} of part {part} is no delivery", record.offset));
                     return;
                 };
-                let number = usize::from(delivery.source);
-                let Some(source) = shared.sources.get(number).copied().flatten() else {
+                let Some(source) = shared.sources.index(delivery.source) else {
                     wrong.get_or_insert(
                         "there are events of a source that is no longer in the configuration and have not been \
                          processed: put it back until they are"
@@ -84,13 +84,16 @@ impl<'s> Feed<'s> {
                     bytes: delivery.events,
                 };
                 let before = batch.input.records.len();
-                decoder.read(&block, batch);
+                if !delivery.messages {
+                    decoder.read(&block, batch);
+                } else if !decoder.read_messages(&block, batch) {
+                    wrong.get_or_insert(format!("record {} of part {part} is no list of messages", record.offset));
+                    return;
+                }
                 let times = batch.input.records[before..].iter().filter_map(|record| record.event.time.ok());
                 let newest_ms = times.max().map(|time| time.micros().div_euclid(1000));
                 fed.arrivals.push(Arrival { received_ms: record.received_ms, newest_ms });
-                if let Some(cursor) = delivery.cursor {
-                    fed.cursors.add(delivery.source, cursor);
-                }
+                delivery.cursors.into_iter().for_each(|cursor| fed.cursors.add(delivery.source, cursor));
             });
             read.map_err(Error::run("read the log"))?;
             fed.dead_letters.append(&mut batch.dead_letters);

@@ -117,9 +117,7 @@ impl Publish {
         let mut payload = Vec::new();
         let read = self.readers[position.part as usize].read(record, record + 1, |record| {
             let Some(delivery) = Delivery::decode(record.payload) else { return };
-            let records = delivery.framing.records(delivery.events);
-            let found = records.into_iter().find(|(start, bytes)| (*start..start + bytes.len()).contains(&byte));
-            let Some((start, bytes)) = found else { return };
+            let Some((start, bytes)) = delivery.record_at(byte, events.limits.event_bytes) else { return };
             let parts = headwater_decode::events_of(events, bytes);
             let part = parts.into_iter().find(|part| part.start == byte - start);
             payload.extend_from_slice(part.map_or(bytes, |part| &bytes[part]));

@@ -48,7 +48,7 @@ fn however_long_a_restore_takes_the_watchdog_hears_that_it_makes_progress() {
         metrics: Arc::new(Metrics::new()),
         reads: Reads::new(1, Some((7, 8)), Vec::new()),
         readers: Vec::new(),
-        sources: Vec::new(),
+        sources: Arc::default(),
         definitions: Vec::new(),
         begins: BTreeMap::new(),
         resume: Some(Resume { tick: 7, now_ms: 8, control: 0, read: Box::new(read) }),

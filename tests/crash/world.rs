@@ -3,6 +3,7 @@
 use super::check;
 use super::expected::{Expected, Low, Records, block, payload};
 use headwater::queue::control::Control;
+use headwater::queue::numbers::SourceNumber;
 use headwater_log::error::LogError;
 use headwater_log::output::Retention;
 use headwater_log::partition::{Limits, Partition};
@@ -207,7 +208,7 @@ impl World {
     }
 
     fn control(&mut self) -> Result<Ended, String> {
-        let record = Control::Source { source: self.rng.below(9) as u16, name: "clicks".repeat(4) };
+        let record = Control::Source { source: SourceNumber(self.rng.below(9) as u16), name: "clicks".repeat(4) };
         let control = &mut open(&mut self.log).control;
         if append(control, &mut self.expected.control, self.now_ms, record.encode())? == Ended::Stopped {
             return Ok(Ended::Stopped);

@@ -4,6 +4,7 @@ use super::{Answer, ONE, World, error};
 use crate::config::{self, Overrides};
 use crate::error::Error;
 use crate::patience::{eventually, wait_until};
+use crate::queue::numbers::{Numbers, SourceNumber};
 use crate::server::{Bounds, Services, start};
 use headwater_log::vfs::RealFs;
 use sha2::{Digest, Sha256};
@@ -148,7 +149,7 @@ fn a_wrong_file_of_tokens_or_address_is_an_error_at_start() {
     let begin = |config: &str| {
         let overrides = Overrides { without_files: true, ..Overrides::default() };
         let plan = Arc::new(config::parse("headwater.toml", config, folder.path(), &overrides).unwrap());
-        let sources = vec![0; plan.sources.len()];
+        let sources = Arc::new(Numbers::new((0..).map(SourceNumber).take(plan.sources.len()).collect()));
         let (intake, metrics, status) = (world.intake.clone(), world.metrics.clone(), world.status.clone());
         let (reads, subscriptions) = super::reading(&plan, &world.log);
         start(Services { plan, intake, metrics, status, reads, subscriptions, epoch: 1, sources }).err().unwrap()

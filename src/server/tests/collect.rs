@@ -3,6 +3,7 @@
 use super::{Answer, NUMBER, ONE, World, error};
 use crate::observe::status::{Phase, Report};
 use crate::queue::delivery::Delivery;
+use crate::queue::numbers::SourceNumber;
 use dataflows::Position;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -45,11 +46,12 @@ fn what_is_acknowledged_lies_in_the_log_as_it_came() {
         assert_eq!(answer.json()["accepted"], accepted, "{body}: {answer:?}");
         let stored = world.stored(&answer.token());
         let expected = Delivery {
-            source: NUMBER,
+            source: SourceNumber(NUMBER),
             format: Format::Json,
             framing,
+            messages: false,
             header: None,
-            cursor: None,
+            cursors: Vec::new(),
             events: body.as_bytes(),
         };
         assert_eq!(Delivery::decode(&stored), Some(expected), "{body}");
@@ -242,8 +244,11 @@ fn the_source_is_the_only_one_or_named() {
         assert_eq!(to(query).error(), error(404, "source"), "{query}");
     }
     assert_eq!(to("?source=app&source=app").error(), error(400, "query"));
-    for (query, number) in [("?source=app", NUMBER + 1), ("?source=a%20b", NUMBER + 2), ("?x=1&source=a+b", NUMBER + 2)]
-    {
+    for (query, number) in [
+        ("?source=app", SourceNumber(NUMBER + 1)),
+        ("?source=a%20b", SourceNumber(NUMBER + 2)),
+        ("?x=1&source=a+b", SourceNumber(NUMBER + 2)),
+    ] {
         assert_eq!(Delivery::decode(&world.stored(&to(query).token())).unwrap().source, number);
     }
     assert_eq!(World::new("source = [{ name = 'files', kind = 'file' }]").post(EVENT).error(), error(404, "source"));

@@ -1,7 +1,7 @@
 //! The files that have been read: the newest cursor of each, and its present place on disk.
 
 use super::place::Place;
-use crate::queue::delivery::{Cursor, FileId};
+use crate::queue::cursor::{FileCursor, FileId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ pub fn tail(bytes: &[u8]) -> [u64; 2] {
 
 #[derive(Debug, Default)]
 pub struct Known {
-    cursors: BTreeMap<FileId, Cursor>,
+    cursors: BTreeMap<FileId, FileCursor>,
     /// Of all ids.
     lengths: BTreeSet<u32>,
     holders: BTreeMap<FileId, Place>,
@@ -45,7 +45,7 @@ struct Released {
 }
 
 impl Known {
-    pub fn new(cursors: Vec<Cursor>) -> Known {
+    pub fn new(cursors: Vec<FileCursor>) -> Known {
         let mut known = Known::default();
         for cursor in cursors {
             if known.cursors.get(&cursor.file).is_none_or(|older| older.offset <= cursor.offset) {
@@ -55,23 +55,23 @@ impl Known {
         known
     }
 
-    pub fn cursors(&self) -> impl Iterator<Item = &Cursor> {
+    pub fn cursors(&self) -> impl Iterator<Item = &FileCursor> {
         self.cursors.values()
     }
 
-    pub fn advance(&mut self, cursor: Cursor) {
+    pub fn advance(&mut self, cursor: FileCursor) {
         self.lengths.insert(cursor.file.length);
         self.cursors.insert(cursor.file, cursor);
     }
 
     /// Cursors of files that begin with `head`, as far as that was read at first; ascending by offset.
-    pub fn alike(&self, head: &[u8]) -> Vec<Cursor> {
+    pub fn alike(&self, head: &[u8]) -> Vec<FileCursor> {
         let ids = self.lengths.range(..=head.len() as u32).flat_map(|length| {
             let hash = hash(&head[..*length as usize]);
             let id = |twin| FileId { hash, length: *length, twin };
             self.cursors.range(id(0)..=id(u32::MAX))
         });
-        let mut alike: Vec<Cursor> = ids.map(|(_, cursor)| cursor.clone()).collect();
+        let mut alike: Vec<FileCursor> = ids.map(|(_, cursor)| cursor.clone()).collect();
         alike.sort_by_key(|cursor| cursor.offset);
         alike
     }
@@ -101,7 +101,7 @@ impl Known {
 
     /// Returns whether the file at `place` and `path` may go on with a cursor that fits its content. `since` is when it
     /// was first seen (in this process: at its `start`).
-    pub fn is_free(&self, cursor: &Cursor, place: Place, path: &Path, since: Instant, start: Instant) -> bool {
+    pub fn is_free(&self, cursor: &FileCursor, place: Place, path: &Path, since: Instant, start: Instant) -> bool {
         if self.holders.contains_key(&cursor.file) {
             return false;
         }

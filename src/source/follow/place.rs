@@ -3,7 +3,7 @@
 use super::known::Known;
 use super::reader::Reader;
 use super::shape::Shape;
-use crate::queue::delivery::FileId;
+use crate::queue::cursor::FileId;
 use crate::source::SourceError;
 use std::fs::{self, File, Metadata};
 use std::io;

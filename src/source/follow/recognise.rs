@@ -14,7 +14,7 @@ use super::known::{MARK_BYTES, hash, tail};
 use super::place::{Place, Reading, SETTLED};
 use super::reader::{Piece, Reached, Reader};
 use super::{Follower, Turn};
-use crate::queue::delivery::Cursor;
+use crate::queue::cursor::FileCursor;
 use crate::source::SourceError;
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ pub struct Probe {
     /// The first bytes, up to [`MARK_BYTES`].
     head: Vec<u8>,
     /// Of files that begin alike, ascending by offset.
-    cursors: Vec<Cursor>,
+    cursors: Vec<FileCursor>,
     /// For the first of them: whether the content before its offset is the same too.
     fits: Vec<bool>,
     /// The end of the content if it is before the offset, and the mark before that.
@@ -40,7 +40,7 @@ pub enum Found {
     /// Has gone, and what was in it is there in another file.
     Copy,
     /// The file of this cursor.
-    Known(Cursor),
+    Known(FileCursor),
     New,
 }
 
@@ -118,7 +118,7 @@ impl Follower {
             Some((size, tail(self.piece.window())))
         };
         let (path, since) = (file.path.clone(), file.since);
-        let mut best: Option<&Cursor> = None;
+        let mut best: Option<&FileCursor> = None;
         let fits = std::mem::take(&mut probe.fits);
         for (cursor, fits) in probe.cursors.iter().zip(&fits) {
             if let Some(holder) = self.known.holder(&cursor.file) {
@@ -134,7 +134,7 @@ impl Follower {
             if !fits && is_cut && !is_settled {
                 return Ok(Found::Wait(settles));
             }
-            let is_better = |best: &Cursor| {
+            let is_better = |best: &FileCursor| {
                 cursor.offset > best.offset || cursor.path == path.to_string_lossy() && cursor.offset == best.offset
             };
             let start = self.started.unwrap_or(now);
@@ -150,7 +150,7 @@ impl Follower {
     fn is_copy(
         &mut self,
         holder: Place,
-        cursor: &Cursor,
+        cursor: &FileCursor,
         fits: bool,
         end: Option<(u64, [u64; 2])>,
         is_compressed: bool,
@@ -220,10 +220,10 @@ impl Follower {
         Ok(())
     }
 
-    pub(super) fn go_on(&mut self, place: Place, cursor: Cursor) {
+    pub(super) fn go_on(&mut self, place: Place, cursor: FileCursor) {
         if let Some(file) = self.files.get_mut(&place) {
             self.known.hold(cursor.file, place);
-            let Cursor { file: id, path, offset, tail } = cursor;
+            let FileCursor { file: id, path, offset, tail } = cursor;
             file.first_path = path;
             file.reading = Some(Reading { id: Some(id), offset, tail, head: Vec::new(), shape: None });
         }

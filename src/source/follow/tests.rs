@@ -1,7 +1,7 @@
 //! Files that are written, rotated and truncated on a real disk, polled on a clock that the tests move.
 
 use super::*;
-use crate::queue::delivery::FileId;
+use crate::queue::cursor::FileId;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use headwater_decode::framing::Framing;
@@ -21,7 +21,7 @@ struct World {
     follower: Follower,
     now: Instant,
     /// The durable deliveries: cursors, and records in their order.
-    delivered: Vec<(Cursor, Vec<String>)>,
+    delivered: Vec<(FileCursor, Vec<String>)>,
 }
 
 impl World {
@@ -33,7 +33,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let plan = plan(folder.path().join("*log*"), follow, format, event_bytes);
         let plan_of_none = SourcePlan { kind: SourceKind::File { follow: true }, ..plan.clone() };
-        let follower = Follower::new(3, &plan_of_none, Vec::new()).unwrap();
+        let follower = Follower::new(SourceNumber(3), &plan_of_none, Vec::new()).unwrap();
         let follower = Follower { follow, ..follower };
         World { folder, plan, follower, now: Instant::now(), delivered: Vec::new() }
     }
@@ -92,16 +92,17 @@ impl World {
     /// The process ends, and the last `lost` deliveries are not durable.
     fn crash(&mut self, lost: usize) {
         self.delivered.truncate(self.delivered.len().saturating_sub(lost));
-        let cursors = self.delivered.iter().map(|(cursor, _)| cursor.clone()).collect();
-        self.follower = Follower::new(3, &self.plan, cursors).unwrap();
+        let cursors = self.delivered.iter().map(|(cursor, _)| Cursor::File(cursor.clone())).collect();
+        self.follower = Follower::new(SourceNumber(3), &self.plan, cursors).unwrap();
     }
 }
 
-fn take(delivery: &Delivery<'_>) -> (Cursor, Vec<String>) {
-    assert_eq!(delivery.source, 3);
+fn take(delivery: &Delivery<'_>) -> (FileCursor, Vec<String>) {
+    assert_eq!(delivery.source, SourceNumber(3));
     let records = delivery.framing.records(delivery.events);
     let records = records.map(|(_, record)| String::from_utf8(record.to_vec()).unwrap()).collect();
-    (delivery.cursor.clone().unwrap(), records)
+    let [Cursor::File(cursor)] = delivery.cursors.as_slice() else { panic!("{:?}", delivery.cursors) };
+    (cursor.clone(), records)
 }
 
 fn plan(path: PathBuf, follow: bool, format: Option<Format>, event_bytes: usize) -> SourcePlan {
@@ -212,11 +213,12 @@ fn without_follow_everything_is_read_to_its_end_once() {
 
 #[test]
 fn patterns_are_checked_at_the_start() {
-    let open = |path: &str, follow| Follower::new(0, &plan(path.into(), follow, None, 1 << 20), Vec::new());
+    let open =
+        |path: &str, follow| Follower::new(SourceNumber(0), &plan(path.into(), follow, None, 1 << 20), Vec::new());
     assert!(matches!(open("[", true), Err(SourceError::Pattern { .. })));
     assert!(open("/nowhere/*.log", true).is_ok());
     assert!(matches!(open("/nowhere/*.log", false), Err(SourceError::NoMatch { .. })));
-    let large = Follower::new(0, &plan("log".into(), true, None, 1 << 24), Vec::new());
+    let large = Follower::new(SourceNumber(0), &plan("log".into(), true, None, 1 << 24), Vec::new());
     assert!(matches!(large, Err(SourceError::LargeRecords { .. })));
 }
 

@@ -6,7 +6,7 @@ use super::reader::{Piece, Reached, Reader};
 use super::recognise::{Found, Probe};
 use super::shape::{Question, Shape};
 use super::{Follower, RETRY, TURN_BYTES, TURNS};
-use crate::queue::delivery::Cursor;
+use crate::queue::cursor::FileCursor;
 use crate::source::SourceError;
 use crate::source::cutter::Survey;
 use headwater_decode::framing::Scanner;
@@ -49,7 +49,7 @@ struct Large {
 /// The next delivery. It counts when it is durable.
 pub struct Parcel {
     pub place: Place,
-    pub cursor: Cursor,
+    pub cursor: FileCursor,
     pub events: Vec<u8>,
 }
 
@@ -332,9 +332,9 @@ impl Follower {
     }
 
     /// `head`: the first bytes before `offset`.
-    fn cursor(&self, file: &Followed, reading: &Reading, offset: u64, tail: [u64; 2], head: &[u8]) -> Cursor {
+    fn cursor(&self, file: &Followed, reading: &Reading, offset: u64, tail: [u64; 2], head: &[u8]) -> FileCursor {
         let id = reading.id.unwrap_or_else(|| self.known.new_id(head));
-        Cursor { file: id, path: file.first_path.clone(), offset, tail }
+        FileCursor { file: id, path: file.first_path.clone(), offset, tail }
     }
 }
 

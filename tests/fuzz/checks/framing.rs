@@ -6,7 +6,8 @@
 use dataflows::{DeadLetter, Position, Reason};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use headwater::source::{Chunk, Chunking, Chunks, Next, Part, Source, SourceError, payloads};
+use headwater::collections::place::SourceIndex;
+use headwater::source::{Chunk, Chunking, Chunks, Next, Part, SourceError, payloads};
 use headwater_decode::detect;
 use headwater_decode::framing::Framing;
 use headwater_decode::spec::Format;
@@ -207,7 +208,7 @@ fn whole(content: &[u8], format: Format, limit: usize) -> Option<Found> {
 }
 
 fn part(path: &Path, format: Option<Format>) -> Vec<Part> {
-    vec![Part { source: 3, path: path.to_owned(), format }]
+    vec![Part { source: SourceIndex(3), path: path.to_owned(), format }]
 }
 
 fn read(path: &Path, format: Option<Format>, chunking: Chunking) -> Result<Found, SourceError> {
@@ -221,7 +222,7 @@ fn read(path: &Path, format: Option<Format>, chunking: Chunking) -> Result<Found
             Next::Wait => panic!("there is nothing to wait for"),
             Next::End => break,
         }
-        assert!(chunk.tick >= tick && chunk.offset >= offset && (chunk.part, chunk.source) == (0, 3));
+        assert!(chunk.tick >= tick && chunk.offset >= offset && (chunk.part, chunk.source) == (0, SourceIndex(3)));
         (tick, offset) = (chunk.tick, chunk.offset + chunk.bytes.len() as u64);
         // Memory is bounded by the chunk and the largest record, as buffers grow by doubling.
         assert!(chunk.bytes.capacity() <= 4 * (chunking.chunk_bytes + chunking.event_bytes.min(1 << 16) + 4));

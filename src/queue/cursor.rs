@@ -1,0 +1,130 @@
+//! How far each partition of each source has been read. A cursor becomes durable in the delivery whose records it is
+//! behind; snapshots hold the furthest of each partition; a start gives them back to the sources.
+
+use crate::queue::numbers::SourceNumber;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The place in a partition up to which its records have been delivered. Data folders hold it as JSON: a kind of cursor
+/// may be added, and is told from the others by its fields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Cursor {
+    File(FileCursor),
+}
+
+/// A part of a source whose records have one order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Partition {
+    File(FileId),
+}
+
+impl Cursor {
+    pub fn partition(&self) -> Partition {
+        match self {
+            Cursor::File(cursor) => Partition::File(cursor.file),
+        }
+    }
+
+    /// Returns whether this cursor is before another one of its partition.
+    fn is_before(&self, other: &Cursor) -> bool {
+        match (self, other) {
+            (Cursor::File(own), Cursor::File(other)) => own.offset < other.offset,
+        }
+    }
+}
+
+/// How far a file has been read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileCursor {
+    /// Identifies the file, under any name.
+    pub file: FileId,
+    /// Where it was found first.
+    pub path: String,
+    /// Decompressed bytes before this offset have been delivered.
+    pub offset: u64,
+    /// XXH3-128 of the last of these bytes, up to 1024: files that begin alike rarely go on alike.
+    pub tail: [u64; 2],
+}
+
+/// A file by its content: the first bytes of a log never change, its name and place on disk do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FileId {
+    /// XXH3-128 of the first `length` decompressed bytes: up to 1024, as many as were delivered first.
+    pub hash: [u64; 2],
+    pub length: u32,
+    /// Tells files apart that begin alike; 0 for the first.
+    pub twin: u32,
+}
+
+/// The furthest cursor of each partition of each source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<(SourceNumber, Cursor)>", into = "Vec<(SourceNumber, Cursor)>")]
+pub struct Cursors(BTreeMap<(SourceNumber, Partition), Cursor>);
+
+impl Cursors {
+    /// Adds a cursor. If there are several of a partition, the furthest one counts.
+    pub fn add(&mut self, source: SourceNumber, cursor: Cursor) {
+        let known = self.0.entry((source, cursor.partition())).or_insert_with(|| cursor.clone());
+        if known.is_before(&cursor) {
+            *known = cursor;
+        }
+    }
+
+    pub fn merge(&mut self, others: Cursors) {
+        others.0.into_iter().for_each(|((source, _), cursor)| self.add(source, cursor));
+    }
+
+    /// Returns those of one source.
+    pub fn of(&self, source: SourceNumber) -> impl Iterator<Item = &Cursor> {
+        self.0.iter().filter(move |((of, _), _)| *of == source).map(|(_, cursor)| cursor)
+    }
+}
+
+impl From<Vec<(SourceNumber, Cursor)>> for Cursors {
+    fn from(all: Vec<(SourceNumber, Cursor)>) -> Cursors {
+        let mut cursors = Cursors::default();
+        all.into_iter().for_each(|(source, cursor)| cursors.add(source, cursor));
+        cursors
+    }
+}
+
+impl From<Cursors> for Vec<(SourceNumber, Cursor)> {
+    fn from(cursors: Cursors) -> Vec<(SourceNumber, Cursor)> {
+        cursors.0.into_iter().map(|((source, _), cursor)| (source, cursor)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(length: u32, offset: u64) -> Cursor {
+        let file = FileId { hash: [1, 2], length, twin: 0 };
+        Cursor::File(FileCursor { file, path: "log".into(), offset, tail: [3, 4] })
+    }
+
+    #[test]
+    fn the_cursor_that_is_further_counts_whichever_came_first() {
+        let [first, second] = [SourceNumber(0), SourceNumber(1)];
+        let all = vec![(first, file(5, 9)), (first, file(5, 7)), (first, file(6, 3)), (second, file(5, 1))];
+        let cursors = Cursors::from(all);
+        assert_eq!(cursors.of(first).cloned().collect::<Vec<_>>(), [file(5, 9), file(6, 3)]);
+        let json = serde_json::to_string(&cursors).unwrap();
+        assert_eq!(serde_json::from_str::<Cursors>(&json).unwrap(), cursors);
+        let mut merged = Cursors::from(vec![(first, file(5, 8)), (second, file(5, 2))]);
+        merged.merge(cursors);
+        assert_eq!(Vec::from(merged), [(first, file(5, 9)), (first, file(6, 3)), (second, file(5, 2))]);
+    }
+
+    /// Deliveries and snapshots hold these bytes, written by release 0.1.0.
+    #[test]
+    fn the_encoding_of_cursors_is_pinned() {
+        let one = r#"{"file":{"hash":[1,2],"length":5,"twin":0},"path":"log","offset":9,"tail":[3,4]}"#;
+        assert_eq!(serde_json::to_string(&file(5, 9)).unwrap(), one);
+        assert_eq!(serde_json::from_str::<Cursor>(one).unwrap(), file(5, 9));
+        let all = Cursors::from(vec![(SourceNumber(7), file(5, 9))]);
+        assert_eq!(serde_json::to_string(&all).unwrap(), format!("[[7,{one}]]"));
+    }
+}
