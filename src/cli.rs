@@ -167,6 +167,10 @@ pub struct Run {
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
 
+    /// A source of Kafka that goes on although records are gone that it has not read; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub accept_gap: Vec<String>,
+
     /// Log lines as JSON objects
     #[arg(long)]
     pub log_json: bool,
@@ -317,6 +321,7 @@ impl Run {
         Overrides {
             workers: self.workers.map(usize::from),
             listen: self.listen.clone(),
+            accept_gap: self.accept_gap.clone(),
             live: true,
             run: true,
             ..Overrides::default()

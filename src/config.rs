@@ -8,6 +8,7 @@ mod events;
 mod expression;
 mod fields;
 mod http;
+mod kafka;
 mod log;
 mod rules;
 mod sessions;
@@ -48,6 +49,8 @@ pub struct Overrides {
     pub live: bool,
     /// The plan will be run, whatever its sources are: what only a run refuses is a mistake.
     pub run: bool,
+    /// Sources of Kafka that go on behind a gap.
+    pub accept_gap: Vec<String>,
     /// Nothing will be read from the sources, so it is fine if they name no files.
     pub without_files: bool,
 }
@@ -111,13 +114,14 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     }
 
     sources::assign(&overrides.files, &mut sources)?;
+    sources::accept_gaps(&overrides.accept_gap, &mut sources)?;
     let reads = |source: &SourcePlan| match source.kind {
         SourceKind::File { .. } => !source.paths.is_empty(),
-        SourceKind::Http => overrides.live,
+        SourceKind::Http | SourceKind::Kafka => overrides.live,
     };
     if needs_paths && !sources.iter().any(reads) {
         let config = name.into();
-        return Err(match sources.iter().any(|source| source.kind == SourceKind::Http) {
+        return Err(match sources.iter().any(|source| matches!(source.kind, SourceKind::Http | SourceKind::Kafka)) {
             true => ConfigError::OnlyPosted { config },
             false => ConfigError::NothingToRead { config },
         });

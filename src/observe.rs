@@ -2,4 +2,5 @@
 
 pub mod memory;
 pub mod metrics;
+pub mod sources;
 pub mod status;

@@ -75,6 +75,8 @@ pub struct SourcePlan {
     /// Files, folders and globs, as absolute as they can be made. None for a source that has none of the files that the
     /// command line gives.
     pub paths: Vec<PathBuf>,
+    /// Of kind [`SourceKind::Kafka`].
+    pub kafka: Option<KafkaPlan>,
     /// Detected from the content when absent.
     pub format: Option<Format>,
     pub events: EventsPlan,
@@ -83,7 +85,7 @@ pub struct SourcePlan {
 impl SourcePlan {
     /// Returns whether only a run reads all of it.
     pub fn is_of_run(&self) -> bool {
-        matches!(self.kind, SourceKind::Http | SourceKind::File { follow: true })
+        self.kind != SourceKind::File { follow: false }
     }
 }
 
@@ -93,6 +95,44 @@ pub enum SourceKind {
     File { follow: bool },
     /// The events that clients post to a run. A replay has none of them.
     Http,
+    /// The records of topics, which a run reads. A replay has none of them.
+    Kafka,
+}
+
+/// The topics of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaPlan {
+    /// Addresses, with commas between them.
+    pub brokers: String,
+    /// Names, and patterns with `*`, `?` or `[`.
+    pub topics: Vec<String>,
+    pub start: KafkaStart,
+    pub gaps: Gaps,
+    /// Of CSV: the header row that the values do not have.
+    pub header: Option<String>,
+    /// Of librdkafka, checked.
+    pub settings: Vec<(String, String)>,
+    /// Settings of librdkafka, and the files that have their values.
+    pub secrets: Vec<(String, PathBuf)>,
+}
+
+/// Where a source of Kafka begins at its first start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KafkaStart {
+    Earliest,
+    Latest,
+    /// With the first record that is not before this time, in milliseconds since 1970-01-01T00:00:00Z.
+    Time(i64),
+}
+
+/// What a source of Kafka does when records are gone that it has not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gaps {
+    Halt,
+    /// Goes on behind a gap that is there when it begins to read, and halts before others.
+    AcceptAtStart,
+    /// Goes on behind each gap.
+    Accept,
 }
 
 /// The settings for the log of a run: ticks, snapshots, segments and retention.

@@ -163,7 +163,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     watch::space(Arc::clone(&reserve));
     watch::signals(&status, &intake)?;
     watch::ready(&ticks, recovered, &reads, &status, started);
-    let feeds = feeds::start(plan, &history, &intake, &status)?;
+    let feeds = feeds::start(plan, &history, &intake, &status, &metrics)?;
 
     let shared = Arc::new(Shared {
         plan: Arc::clone(plan),

@@ -3,12 +3,14 @@
 //!
 //! ```text
 //! of a run     follow: files that grow -> deliveries to the durable queue
+//!              kafka: topics -> deliveries of messages
 //! of a replay  file: parts in order, ticks, workers    payloads: positions -> the records that lie there
 //! of both      expand: what the user wrote -> paths    content: path -> decompressed bytes
 //!              cutter: decompressed bytes -> chunks of whole records
 //! ```
 
 use crate::collections::place::SourceIndex;
+use crate::observe::sources::SourceStatus;
 use crate::plan::{SourceKind, SourcePlan};
 use crate::queue::cursor::Cursor;
 use crate::queue::delivery::Delivery;
@@ -18,6 +20,7 @@ use dataflows::{DeadLetter, Tick};
 use follow::Follower;
 use headwater_decode::framing::Framing;
 use headwater_decode::spec::Format;
+use kafka::KafkaSource;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +30,7 @@ mod cutter;
 mod expand;
 mod file;
 pub mod follow;
+pub mod kafka;
 mod payloads;
 mod probe;
 #[cfg(test)]
@@ -87,11 +91,17 @@ pub fn open(
     number: SourceNumber,
     plan: &SourcePlan,
     cursors: Vec<Cursor>,
+    status: &Arc<SourceStatus>,
 ) -> Result<Option<Box<dyn Source>>, SourceError> {
-    Ok(match plan.kind {
+    let source: Option<Box<dyn Source>> = match plan.kind {
         SourceKind::File { .. } => Some(Box::new(Follower::new(number, plan, cursors)?)),
         SourceKind::Http => None,
-    })
+        SourceKind::Kafka => {
+            let open = |kafka| KafkaSource::new(number, plan, kafka, cursors, Arc::clone(status));
+            plan.kafka.as_ref().map(|kafka| -> Box<dyn Source> { Box::new(open(kafka)) })
+        }
+    };
+    Ok(source)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

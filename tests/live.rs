@@ -10,6 +10,7 @@ mod events;
 mod folders;
 mod full;
 mod journals;
+mod kafka;
 mod kill;
 mod large;
 mod logs;

@@ -33,9 +33,13 @@ pub enum ConfigError {
     #[diagnostic(help("add FILES to the command line, or a [[source]] with `paths` to {}", config.display()))]
     NothingToRead { config: PathBuf },
 
-    #[error("nothing to read: the sources of the configuration are posted to, and no files were given")]
+    #[error("nothing to read: the sources of the configuration are for a run, and no files were given")]
     #[diagnostic(help("take events as they come with `headwater run {}`, or add FILES to the command line", config.display()))]
     OnlyPosted { config: PathBuf },
+
+    #[error("no source of kind \"kafka\" has the name `{name}`, which --accept-gap names")]
+    #[diagnostic(help("those sources are: {sources}"))]
+    NoGap { name: String, sources: String },
 
     #[error("{} belongs to no source: it fits none of their `paths`", file.display())]
     #[diagnostic(help("the sources are: {sources}"))]

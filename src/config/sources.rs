@@ -2,9 +2,10 @@
 
 use super::error::{ConfigError, Problems};
 use super::events::Keys;
+use super::kafka;
 use super::typed::{File, OneOrMany, Source};
-use crate::plan::{SourceKind, SourcePlan};
-use crate::source::follow;
+use crate::plan::{Gaps, SourceKind, SourcePlan};
+use crate::source::{follow, kafka as topics};
 use crate::text::nearest::nearest;
 use glob::{MatchOptions, Pattern};
 use headwater_decode::spec::Format;
@@ -15,7 +16,12 @@ use toml::Spanned;
 const KINDS: [&str; 5] = ["file", "kafka", "http", "landing", "generator"];
 /// A format that is specified, and not read yet.
 const PARQUET: &str = "parquet";
-const READS: &str = "this version reads kind = \"file\" with `paths`, and kind = \"http\"";
+const READS: &str =
+    "this version reads kind = \"file\" with `paths`, kind = \"http\", and kind = \"kafka\" with `topics`";
+/// A format of records of Kafka that asks for a registry of schemas.
+const AVRO: &str = "avro";
+const AVRO_HELP: &str = "let the producer write JSON, or let a connector convert the topic into another one, and write \
+                         format = \"json\"";
 const READABLE: &str = "this version reads json, csv and clf, plain or compressed with gzip or zstd";
 
 /// Name of the source that a configuration without `[[source]]` has.
@@ -33,7 +39,8 @@ pub(super) fn check(
         base.check_dedupe(base.has_id(), problems);
         let events = Keys::default().over(base);
         let kind = SourceKind::File { follow: false };
-        return vec![SourcePlan { name: FILES.into(), kind, paths: Vec::new(), format: None, events }];
+        let (paths, kafka, format) = (Vec::new(), None, None);
+        return vec![SourcePlan { name: FILES.into(), kind, paths, kafka, format, events }];
     }
     let mut names = HashSet::new();
     let mut any_id = base.has_id();
@@ -45,15 +52,25 @@ pub(super) fn check(
         let name = name(source, &mut names, problems);
         let kind = kind(source, problems);
         let format = source.get_ref().format.as_ref().and_then(|typed| {
-            let format = check_format(typed, problems);
+            let format = check_format(typed, kind, problems);
             if kind == SourceKind::Http && format.is_some_and(|format| format != Format::Json) {
                 problems.push(typed.span(), "events are posted as JSON only", "leave `format` out");
             }
             format
         });
+        let kafka = match kind {
+            SourceKind::Kafka => Some(kafka::check(source, format, folder, problems)),
+            _ => {
+                kafka::refuse(source.get_ref(), problems);
+                None
+            }
+        };
+        // What a message holds is not recognised: there is no file that would stay as it is.
+        let format = format.or((kind == SourceKind::Kafka).then_some(Format::Json));
         sources.push(SourcePlan {
             name,
             kind,
+            kafka,
             paths: paths(source, folder, needs_paths, problems),
             format,
             events: keys.over(base),
@@ -76,11 +93,13 @@ pub(super) fn check_for_run(typed: &File, sources: &[SourcePlan], problems: &mut
     let own = typed.source.0.iter().map(|source| source.get_ref().events.max_bytes.as_ref());
     for (plan, own) in sources.iter().zip(own.chain(std::iter::once(None))) {
         let Some(max_bytes) = own.or(typed.events.max_bytes.as_ref()) else { continue };
-        if matches!(plan.kind, SourceKind::File { .. })
-            && plan.events.limits.event_bytes > follow::EVENT_BYTES
-            && told.insert(max_bytes.span().start)
-        {
-            let message = format!("a run takes at most {} bytes a record from files", follow::EVENT_BYTES);
+        let (limit, of) = match plan.kind {
+            SourceKind::File { .. } => (follow::EVENT_BYTES, "files"),
+            SourceKind::Kafka => (topics::EVENT_BYTES, "topics"),
+            SourceKind::Http => continue,
+        };
+        if plan.events.limits.event_bytes > limit && told.insert(max_bytes.span().start) {
+            let message = format!("a run takes at most {limit} bytes a record from {of}");
             problems.push(max_bytes.span(), message, "write at most \"15MiB\"");
         }
     }
@@ -114,6 +133,16 @@ fn kind(source: &Spanned<Source>, problems: &mut Problems) -> SourceKind {
             }
             SourceKind::Http
         }
+        Some(("kafka", _)) => {
+            if let Some(follow) = follow {
+                problems.push(
+                    follow.span(),
+                    "only files can be followed",
+                    "leave `follow` out: a run always goes on with what is added to topics",
+                );
+            }
+            SourceKind::Kafka
+        }
         Some((kind, span)) => {
             if KINDS.contains(&kind) {
                 problems.push(span, format!("a source of kind `{kind}` cannot be read"), READS);
@@ -125,10 +154,12 @@ fn kind(source: &Spanned<Source>, problems: &mut Problems) -> SourceKind {
     }
 }
 
-fn check_format(format: &Spanned<String>, problems: &mut Problems) -> Option<Format> {
+fn check_format(format: &Spanned<String>, kind: SourceKind, problems: &mut Problems) -> Option<Format> {
     let name = format.get_ref().as_str();
     let known = Format::ALL.into_iter().find(|known| known.name() == name);
-    if known.is_none() && name == PARQUET {
+    if known.is_none() && name == AVRO && kind == SourceKind::Kafka {
+        problems.push(format.span(), "records of format `avro` cannot be read", AVRO_HELP);
+    } else if known.is_none() && name == PARQUET {
         problems.push(format.span(), "files of format `parquet` cannot be read", READABLE);
     } else if known.is_none() {
         let names = Format::ALL.map(Format::name);
@@ -211,6 +242,22 @@ pub(super) fn assign(files: &[PathBuf], sources: &mut [SourcePlan]) -> Result<()
                 let sources = named(&mut several.iter().copied());
                 return Err(ConfigError::AmbiguousFile { file, sources });
             }
+        }
+    }
+    Ok(())
+}
+
+/// Lets the sources of these names go on behind a gap.
+pub(super) fn accept_gaps(names: &[String], sources: &mut [SourcePlan]) -> Result<(), ConfigError> {
+    for name in names {
+        let found = sources.iter_mut().find(|source| source.name == *name).and_then(|source| source.kafka.as_mut());
+        let Some(kafka) = found else {
+            let of_kafka = sources.iter().filter(|source| source.kind == SourceKind::Kafka);
+            let sources = of_kafka.map(|source| format!("`{}`", source.name)).collect::<Vec<_>>().join(", ");
+            return Err(ConfigError::NoGap { name: name.clone(), sources });
+        };
+        if kafka.gaps == Gaps::Halt {
+            kafka.gaps = Gaps::AcceptAtStart;
         }
     }
     Ok(())

@@ -81,8 +81,12 @@ pub(super) struct Source {
     pub paths: Option<Spanned<OneOrMany<Spanned<String>>>>,
     pub format: Option<Spanned<String>>,
     pub follow: Option<Spanned<bool>>,
-    pub brokers: Option<IgnoredAny>,
-    pub topics: Option<IgnoredAny>,
+    pub brokers: Option<Spanned<OneOrMany<Spanned<String>>>>,
+    pub topics: Option<Spanned<OneOrMany<Spanned<String>>>>,
+    pub start: Option<Spanned<String>>,
+    pub on_gap: Option<Spanned<String>>,
+    pub header: Option<Spanned<String>>,
+    pub kafka: Option<Spanned<Named<Spanned<Setting>>>>,
     pub events: Events,
 }
 
@@ -279,6 +283,47 @@ impl<'de> Deserialize<'de> for HeaderValue {
     }
 }
 
+/// A setting of librdkafka, as its text; or a table, where a name with dots was written without quotes.
+#[derive(Debug)]
+pub(super) enum Setting {
+    Value(String),
+    Table(Named<Spanned<Setting>>),
+}
+
+impl<'de> Deserialize<'de> for Setting {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Setting;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string, a number, true or false")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Setting, E> {
+                Ok(Setting::Value(text.into()))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Setting, E> {
+                Ok(Setting::Value(number.to_string()))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Setting, E> {
+                Ok(Setting::Value(number.to_string()))
+            }
+
+            fn visit_bool<E>(self, truth: bool) -> Result<Setting, E> {
+                Ok(Setting::Value(truth.to_string()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Setting, A::Error> {
+                Named::deserialize(MapAccessDeserializer::new(table)).map(Setting::Table)
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
+
 /// A number of bytes, or a text with a unit.
 #[derive(Debug)]
 pub(super) enum Size {
@@ -348,7 +393,13 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
             "max_keys",
         ],
     ),
-    ("[[source]]", &["name", "kind", "paths", "format", "follow", "brokers", "topics", "events"]),
+    (
+        "[[source]]",
+        &[
+            "name", "kind", "paths", "format", "follow", "brokers", "topics", "start", "on_gap", "header", "kafka",
+            "events",
+        ],
+    ),
     ("[sessions]", &["gap", "sum", "carry"]),
     ("[[class]]", &["name", "priority", "when", "sessions"]),
     (

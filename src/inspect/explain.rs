@@ -30,6 +30,7 @@ pub fn explain(plan: &Arc<Plan>, source: Option<&str>, bytes: &[u8]) -> Result<S
     let format = match plan.sources[index].kind {
         // Whatever is posted is read as JSON.
         SourceKind::Http => Some(Format::Json),
+        SourceKind::Kafka => plan.sources[index].format,
         SourceKind::File { .. } => plan.sources[index].format.or(detected.map(|detected| detected.format)),
     };
     let format =

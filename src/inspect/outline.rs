@@ -77,6 +77,9 @@ pub struct SourceOutline {
     pub posted_to: Option<String>,
     /// Files, folders and globs.
     pub paths: Vec<String>,
+    /// Of a source of Kafka.
+    pub brokers: Option<String>,
+    pub topics: Vec<String>,
     /// As configured; `None`: told from the content of each file.
     pub format: Option<&'static str>,
     pub bytes: u64,
@@ -259,7 +262,9 @@ fn source_outline(index: SourceIndex, source: &SourcePlan, named: bool) -> Resul
         }
         (true, SourceKind::Http) => formats = vec![Format::Json],
         // It can still become any.
-        (true, SourceKind::File { .. }) => formats.retain(|format| source.format.is_none_or(|only| only == *format)),
+        (true, SourceKind::File { .. } | SourceKind::Kafka) => {
+            formats.retain(|format| source.format.is_none_or(|only| only == *format))
+        }
     }
     let candidates = |configured: &Option<Vec<Candidate>>, built_in: fn(Format) -> Vec<Candidate>| match configured {
         Some(configured) => chosen("configured", [(ANY, texts(configured, events))]),
@@ -277,6 +282,7 @@ fn source_outline(index: SourceIndex, source: &SourcePlan, named: bool) -> Resul
         kind: match source.kind {
             SourceKind::File { .. } => "file",
             SourceKind::Http => "http",
+            SourceKind::Kafka => "kafka",
         },
         follow: source.kind == SourceKind::File { follow: true },
         posted_to: (source.kind == SourceKind::Http).then(|| match named {
@@ -284,6 +290,8 @@ fn source_outline(index: SourceIndex, source: &SourcePlan, named: bool) -> Resul
             false => "/v1/events".into(),
         }),
         paths: source.paths.iter().map(|path| path.display().to_string()).collect(),
+        brokers: source.kafka.as_ref().map(|kafka| kafka.brokers.clone()),
+        topics: source.kafka.as_ref().map_or(Vec::new(), |kafka| kafka.topics.clone()),
         format: source.format.map(Format::name),
         bytes: files.iter().map(|file| file.bytes).sum(),
         user: candidates(&events.user, defaults::user),

@@ -68,6 +68,60 @@ pub struct SinkMetrics {
     pub lag_ticks: Gauge,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySource {
+    source: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySourceState {
+    source: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BySourceReason {
+    source: String,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPartition {
+    source: String,
+    partition: String,
+}
+
+/// The metrics of one source that a run reads.
+#[derive(Clone, Debug)]
+pub struct SourceMetrics {
+    source: String,
+    /// Records of a broker that are durable.
+    pub records: Counter,
+    /// How often it began to fail.
+    pub failures: Counter,
+    /// Gaps that were accepted.
+    pub gaps: Counter,
+    passed: Family<BySourceReason, Counter>,
+    states: Family<BySourceState, Gauge>,
+    lags: Family<ByPartition, Gauge>,
+}
+
+impl SourceMetrics {
+    /// Counts a record, or a part of one, that will be in no event.
+    pub fn passed(&self, reason: &'static str) {
+        self.passed.get_or_create(&BySourceReason { source: self.source.clone(), reason }).inc();
+    }
+
+    pub fn state(&self, state: &'static str, is_so: bool) {
+        self.states.get_or_create(&BySourceState { source: self.source.clone(), state }).set(i64::from(is_so));
+    }
+
+    pub fn lag(&self, partition: &str, lag: i64) {
+        let of = ByPartition { source: self.source.clone(), partition: partition.to_owned() };
+        self.lags.get_or_create(&of).set(lag);
+    }
+}
+
 /// The metrics of one process. Cheap to write from any thread.
 pub struct Metrics {
     registry: Registry,
@@ -103,6 +157,12 @@ pub struct Metrics {
     sinks_dead_letters: Family<BySink, Counter>,
     sinks_lost_ticks: Family<BySink, Counter>,
     sinks_lag_ticks: Family<BySink, Gauge>,
+    sources_records: Family<BySource, Counter>,
+    sources_failures: Family<BySource, Counter>,
+    sources_gaps: Family<BySource, Counter>,
+    sources_passed: Family<BySourceReason, Counter>,
+    sources_states: Family<BySourceState, Gauge>,
+    sources_lags: Family<ByPartition, Gauge>,
 }
 
 impl Default for Metrics {
@@ -139,6 +199,12 @@ impl Metrics {
             sinks_dead_letters: Family::default(),
             sinks_lost_ticks: Family::default(),
             sinks_lag_ticks: Family::default(),
+            sources_records: Family::default(),
+            sources_failures: Family::default(),
+            sources_gaps: Family::default(),
+            sources_passed: Family::default(),
+            sources_states: Family::default(),
+            sources_lags: Family::default(),
         };
         metrics.register();
         metrics.begin();
@@ -197,6 +263,15 @@ impl Metrics {
         registry.register("sink_lost_ticks", help, self.sinks_lost_ticks.clone());
         let help = "Ticks that are published and not handed over";
         registry.register("sink_lag_ticks", help, self.sinks_lag_ticks.clone());
+        let help = "Records of brokers that are durable here";
+        registry.register("source_records", help, self.sources_records.clone());
+        registry.register("source_failures", "How often a source began to fail", self.sources_failures.clone());
+        registry.register("source_gaps", "Gaps in a source that were accepted", self.sources_gaps.clone());
+        let help = "Records of brokers, or parts of them, that are in no event";
+        registry.register("source_passed", help, self.sources_passed.clone());
+        registry.register("source_state", "1 for the present state of a source", self.sources_states.clone());
+        let help = "Offsets between the position and the end of a partition, some of which may have no record";
+        registry.register("source_lag", help, self.sources_lags.clone());
     }
 
     pub fn took(&self, stage: Stage, seconds: f64) {
@@ -220,6 +295,20 @@ impl Metrics {
             dead_letters: self.sinks_dead_letters.get_or_create(&sink).clone(),
             lost_ticks: self.sinks_lost_ticks.get_or_create(&sink).clone(),
             lag_ticks: self.sinks_lag_ticks.get_or_create(&sink).clone(),
+        }
+    }
+
+    /// Returns those of the source with this name, from now on in the text.
+    pub fn source(&self, name: &str) -> SourceMetrics {
+        let source = BySource { source: name.to_owned() };
+        SourceMetrics {
+            source: name.to_owned(),
+            records: self.sources_records.get_or_create(&source).clone(),
+            failures: self.sources_failures.get_or_create(&source).clone(),
+            gaps: self.sources_gaps.get_or_create(&source).clone(),
+            passed: self.sources_passed.clone(),
+            states: self.sources_states.clone(),
+            lags: self.sources_lags.clone(),
         }
     }
 

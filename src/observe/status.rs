@@ -1,5 +1,6 @@
 //! The status of a running process: its phase, and its ticks.
 
+use crate::observe::sources::{SourceReport, Sources};
 use dataflows::Tick;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
@@ -29,6 +30,8 @@ pub struct Status {
     pub published: AtomicU64,
     /// `now_ms` of the last tick that can be read.
     pub now_ms: AtomicI64,
+    /// Those that have a thread of their own.
+    pub sources: Sources,
 }
 
 /// The answer of `GET /v1/status`.
@@ -47,6 +50,9 @@ pub struct Report {
     pub backlog_bytes: u64,
     pub resident_bytes: u64,
     pub uptime_s: u64,
+    /// Those that the process reads; clients that post are in none.
+    #[serde(default)]
+    pub sources: Vec<SourceReport>,
 }
 
 impl Status {
@@ -87,13 +93,21 @@ impl Report {
         };
         let Report { version, epoch, workers, bound, published, backlog_bytes, resident_bytes, uptime_s, .. } = self;
         let version = crate::text::printable(version);
-        format!(
+        let mut text = format!(
             "headwater {version}: {phase}, {workers} workers, epoch {epoch}, up {uptime_s} s\n\
              ticks    {bound} bound, {published} published\n\
              waiting  {:.1} MB\n\
              memory   {:.0} MB\n",
             *backlog_bytes as f64 / 1e6,
             *resident_bytes as f64 / 1e6,
-        )
+        );
+        for SourceReport { name, state, why, partitions } in &self.sources {
+            let printable = crate::text::printable;
+            let lag: i64 = partitions.iter().map(|partition| partition.lag).sum();
+            let lag = if partitions.is_empty() { String::new() } else { format!(", at most {lag} records behind") };
+            let why = why.as_ref().map_or(String::new(), |why| format!(": {}", printable(why)));
+            text += &format!("source   {}: {}{lag}{why}\n", printable(name), state.name());
+        }
+        text
     }
 }

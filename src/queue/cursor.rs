@@ -5,24 +5,29 @@ use crate::queue::numbers::SourceNumber;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The place in a partition up to which its records have been delivered. Data folders hold it as JSON: a kind of cursor
-/// may be added, and is told from the others by its fields.
+/// The place in a partition up to which its records have been delivered. Data folders hold it as JSON: its fields show
+/// the kind, and a kind may be added.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Cursor {
     File(FileCursor),
+    Kafka(KafkaCursor),
 }
 
 /// A part of a source whose records have one order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Partition {
     File(FileId),
+    Kafka { topic: String, partition: i32 },
 }
 
 impl Cursor {
     pub fn partition(&self) -> Partition {
         match self {
             Cursor::File(cursor) => Partition::File(cursor.file),
+            Cursor::Kafka(KafkaCursor { topic, partition, .. }) => {
+                Partition::Kafka { topic: topic.clone(), partition: *partition }
+            }
         }
     }
 
@@ -30,6 +35,10 @@ impl Cursor {
     fn is_before(&self, other: &Cursor) -> bool {
         match (self, other) {
             (Cursor::File(own), Cursor::File(other)) => own.offset < other.offset,
+            // Behind a gap, offsets may begin again.
+            (Cursor::Kafka(own), Cursor::Kafka(other)) => (own.gaps, own.offset) < (other.gaps, other.offset),
+            // Of other partitions.
+            _ => false,
         }
     }
 }
@@ -46,6 +55,18 @@ pub struct FileCursor {
     pub offset: u64,
     /// XXH3-128 of the last of these bytes, up to 1024: files that begin alike rarely go on alike.
     pub tail: [u64; 2],
+}
+
+/// How far a partition of a topic has been read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaCursor {
+    pub topic: String,
+    pub partition: i32,
+    /// The offset behind the last record that was delivered.
+    pub offset: i64,
+    /// How often a gap was accepted. Of two cursors, the one behind more gaps is further.
+    pub gaps: u32,
 }
 
 /// A file by its content: the first bytes of a log never change, its name and place on disk do.
@@ -116,6 +137,19 @@ mod tests {
         let mut merged = Cursors::from(vec![(first, file(5, 8)), (second, file(5, 2))]);
         merged.merge(cursors);
         assert_eq!(Vec::from(merged), [(first, file(5, 9)), (first, file(6, 3)), (second, file(5, 2))]);
+    }
+
+    #[test]
+    fn behind_an_accepted_gap_a_lower_offset_is_further() {
+        let kafka = |offset, gaps| Cursor::Kafka(KafkaCursor { topic: "orders".into(), partition: 3, offset, gaps });
+        let source = SourceNumber(1);
+        let all = vec![(source, kafka(9, 0)), (source, kafka(0, 1)), (source, kafka(100, 0)), (source, file(1, 1))];
+        let cursors = Cursors::from(all);
+        assert_eq!(cursors.of(source).cloned().collect::<Vec<_>>(), [file(1, 1), kafka(0, 1)]);
+        let json = serde_json::to_string(&cursors).unwrap();
+        assert_eq!(serde_json::from_str::<Cursors>(&json).unwrap(), cursors);
+        let pinned = r#"{"topic":"orders","partition":3,"offset":0,"gaps":1}"#;
+        assert!(json.contains(pinned), "{json}");
     }
 
     /// Deliveries and snapshots hold these bytes, written by release 0.1.0.

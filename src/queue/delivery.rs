@@ -60,7 +60,8 @@ impl<'a> Delivery<'a> {
             Framing::Csv => 1,
             Framing::JsonValues => 2,
         });
-        bytes.push(u8::from(self.header.is_some()) * HEADER | u8::from(self.messages) * MESSAGES);
+        let flags = [(self.header.is_some(), HEADER), (self.messages, MESSAGES)];
+        bytes.push(flags.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
         for field in [header, &cursors] {
             bytes.extend_from_slice(&(field.len() as u32).to_le_bytes());
             bytes.extend_from_slice(field);
@@ -147,6 +148,42 @@ mod tests {
         let bytes = b"\x01\x02\x01\x01\x01\x01\x03\0\0\0u,t\0\0\0\0a,1\n";
         assert_eq!(delivery.encode(), bytes);
         assert_eq!(Delivery::decode(bytes), Some(delivery));
+    }
+
+    #[test]
+    fn a_record_is_found_by_any_of_its_bytes() {
+        let message = |value| messages::Message {
+            topic: "t",
+            partition: 0,
+            offset: 1,
+            time_ms: None,
+            key: Some(b"key"),
+            headers: messages::Headers::of(b"\0"),
+            value,
+        };
+        let mut writer = messages::Writer::default();
+        let large = "x".repeat(31);
+        [br#"[{"a":1}, {"a":2}]"#.as_slice(), large.as_bytes()].iter().for_each(|value| writer.push(&message(value)));
+        let events = writer.finish();
+        let (format, framing, header) = (Format::Json, Framing::JsonValues, None);
+        let delivery = |messages, events| Delivery {
+            source: SourceNumber(0),
+            format,
+            framing,
+            messages,
+            header,
+            cursors: Vec::new(),
+            events,
+        };
+        let in_messages = delivery(true, &events);
+        for record in [r#"{"a":1}"#, r#"{"a":2}"#, &large] {
+            let start = events.windows(record.len()).position(|window| window == record.as_bytes()).unwrap();
+            for byte in start..start + record.len() {
+                assert_eq!(in_messages.record_at(byte, 30), Some((start, record.as_bytes())));
+            }
+        }
+        assert_eq!(in_messages.record_at(0, 30), None);
+        assert_eq!(delivery(false, br#"{"a":1}"#).record_at(3, 30), Some((0, br#"{"a":1}"#.as_slice())));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::config::tokens;
 use crate::error::Error;
 use crate::plan::{Plan, SinkTarget, SourceKind};
-use crate::source::follow;
+use crate::source::{follow, kafka};
 
 /// Makes the checks of a start that need no data folder. Touches nothing.
 ///
@@ -15,9 +15,13 @@ pub fn check(plan: &Plan) -> Result<(), Error> {
         tokens::load(path, &plan.sources)?;
     }
     for source in &plan.sources {
-        let limit = follow::EVENT_BYTES;
-        if matches!(source.kind, SourceKind::File { .. }) && source.events.limits.event_bytes > limit {
-            let message = format!("a run takes at most {limit} bytes a record from the files of `{}`", source.name);
+        let (limit, of) = match source.kind {
+            SourceKind::File { .. } => (follow::EVENT_BYTES, "files"),
+            SourceKind::Kafka => (kafka::EVENT_BYTES, "topics"),
+            SourceKind::Http => continue,
+        };
+        if source.events.limits.event_bytes > limit {
+            let message = format!("a run takes at most {limit} bytes a record from the {of} of `{}`", source.name);
             return Err(Error::usage(message, "write `max_bytes` of at most \"15MiB\""));
         }
     }

@@ -5,8 +5,10 @@ use super::history::History;
 use super::spawn;
 use crate::collections::place::SourceIndex;
 use crate::error::Error;
+use crate::observe::metrics::Metrics;
+use crate::observe::sources::{SourceState, SourceStatus};
 use crate::observe::status::{Phase, Status};
-use crate::plan::Plan;
+use crate::plan::{Plan, SourceKind};
 use crate::queue::delivery::Delivery;
 use crate::queue::intake::{Intake, Refusal};
 use crate::source::{self, Deliver, Polled, Source};
@@ -24,13 +26,19 @@ pub(super) fn start(
     history: &History,
     intake: &Arc<Intake>,
     status: &Arc<Status>,
+    metrics: &Metrics,
 ) -> Result<Vec<JoinHandle<()>>, Error> {
     let mut threads = Vec::new();
     for (index, of) in (0..).map(SourceIndex).zip(&plan.sources) {
         let number = history.numbers.number(index);
         let cursors = history.cursors.of(number).cloned().collect();
         let failed = Error::run(format!("read the source `{}`", of.name));
-        let Some(mut source) = source::open(number, of, cursors).map_err(failed)? else { continue };
+        if of.kind == SourceKind::Http {
+            continue;
+        }
+        let own = Arc::new(SourceStatus::new(&of.name, metrics));
+        let Some(mut source) = source::open(number, of, cursors, &own).map_err(failed)? else { continue };
+        status.sources.add(Arc::clone(&own));
         let (name, intake, status) = (of.name.clone(), Arc::clone(intake), Arc::clone(status));
         threads.push(spawn("source", move || {
             while status.phase() == Phase::Recovering || status.phase() == Phase::Starting {
@@ -39,7 +47,7 @@ pub(super) fn start(
             // One part for a source, so that its deliveries keep their order.
             let part = u32::from(number.0) % intake.parts().len() as u32;
             let mut deliver = |delivery: &Delivery<'_>| intake.append_to(part, delivery).map(|_| ());
-            let driven = drive(&name, &mut *source, &mut deliver, || intake.is_draining(), sleep);
+            let driven = drive(&name, &mut *source, &own, &mut deliver, || intake.is_draining(), sleep);
             driven.map_err(Error::run(format!("deliver what was read from the source `{name}`")))
         }));
     }
@@ -53,6 +61,7 @@ pub(super) fn start(
 fn drive(
     name: &str,
     source: &mut dyn Source,
+    status: &SourceStatus,
     deliver: &mut Deliver<'_>,
     draining: impl Fn() -> bool,
     pause: impl Fn(Duration),
@@ -62,12 +71,16 @@ fn drive(
         match source.poll(deliver) {
             Ok(polled) => {
                 if refused.take().is_some() {
+                    status.enter(SourceState::Reading, None);
                     tracing::info!(source = name, "the source goes on");
                 }
                 match polled {
                     Polled::More => {}
                     Polled::Nothing => pause(PAUSE),
-                    Polled::End => return Ok(()),
+                    Polled::End => {
+                        status.enter(SourceState::Ended, None);
+                        return Ok(());
+                    }
                 }
             }
             Err(Refusal::Log(error)) if !matches!(error, LogError::Full(_)) => return Err(error),
@@ -75,6 +88,7 @@ fn drive(
                 // Once for each reason: a source may be refused for hours.
                 let why = refusal.to_string();
                 if refused.as_ref() != Some(&why) {
+                    status.enter(SourceState::Paused, Some(why.clone()));
                     tracing::warn!(source = name, %refusal, "the source pauses");
                     refused = Some(why);
                 }
@@ -135,7 +149,8 @@ mod tests {
         };
         let mut source = Records { left: left.to_vec() };
         let draining = || durable.borrow().len() >= drained;
-        let ended = drive("test", &mut source, &mut deliver, draining, |_| pauses.set(pauses.get() + 1));
+        let status = SourceStatus::new("test", &Metrics::new());
+        let ended = drive("test", &mut source, &status, &mut deliver, draining, |_| pauses.set(pauses.get() + 1));
         (durable.into_inner(), pauses.get(), ended)
     }
 

@@ -77,7 +77,7 @@ fn field(to: &mut Canonical, field: &FieldPlan) {
 /// Names every field: a new one does not compile until this function handles it.
 fn source(to: &mut Canonical, source: &SourcePlan) {
     // Where events come from does not matter to what they mean.
-    let SourcePlan { name, kind: _, paths: _, format, events } = source;
+    let SourcePlan { name, kind: _, paths: _, kafka: _, format, events } = source;
     let EventsPlan { user, time, kind, id, join, zone, dedupe, max_future, explode, limits, .. } = events;
     let EventsPlan { time_unit, time_formats, absent, .. } = events;
     let Limits { event_bytes, depth, keys } = limits;

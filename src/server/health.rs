@@ -62,6 +62,7 @@ pub(super) async fn status(
         backlog_bytes: services.intake.backlog(),
         resident_bytes: rss_bytes().unwrap_or_default(),
         uptime_s: shared.started.elapsed().as_secs(),
+        sources: services.status.sources.reports(),
     };
     Ok(([(CACHE_CONTROL, "no-store")], Json(report)))
 }

@@ -128,7 +128,13 @@ impl Follower {
     /// A malformed pattern; records that fit into no delivery; without `follow`, a path that nothing was ever found at.
     pub fn new(source: SourceNumber, plan: &SourcePlan, cursors: Vec<Cursor>) -> Result<Follower, SourceError> {
         let follow = plan.kind == SourceKind::File { follow: true };
-        let cursors: Vec<FileCursor> = cursors.into_iter().map(|Cursor::File(cursor)| cursor).collect();
+        let cursors: Vec<FileCursor> = cursors
+            .into_iter()
+            .filter_map(|cursor| match cursor {
+                Cursor::File(cursor) => Some(cursor),
+                Cursor::Kafka(_) => None,
+            })
+            .collect();
         if follow || !cursors.is_empty() {
             expand_some(&plan.paths, |_| {})?;
         } else {

@@ -63,9 +63,21 @@ impl Process {
         restart: Restart,
         bounds: Option<&str>,
     ) -> Process {
+        Process::start_with(folder, data, workers, restart, bounds, &[])
+    }
+
+    /// As [`Process::start_bounded`], with more arguments.
+    pub fn start_with(
+        folder: &Folder,
+        data: impl AsRef<Path>,
+        workers: usize,
+        restart: Restart,
+        bounds: Option<&str>,
+        more: &[&str],
+    ) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
         let listen = SocketAddr::new(own_address(), 0).to_string();
-        command.args(["run", "run.toml", "--listen", &listen, "--log-json"]);
+        command.args(["run", "run.toml", "--listen", &listen, "--log-json"]).args(more);
         command.arg("--data-dir").arg(folder.path(data)).args(["--workers", &workers.to_string()]);
         if restart == Restart::No {
             command.arg("--no-restart");

@@ -305,6 +305,11 @@ fn readable<'t>(bytes: Option<&'t [u8]>, text: &'t mut String) -> &'t str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::framing::Framing;
+    use crate::interpret::{Batch, Range};
+    use crate::spec::{Candidate, EventsPlan, Format, Limits, Spec};
+    use crate::{Block, Decoder};
+    use dataflows::{EventTime, Position, Reason};
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -371,6 +376,63 @@ mod tests {
             let whole = |read: Vec<(usize, Message<'_>)>| read.len() < all.len();
             prop_assert!(read(&bytes[..cut]).is_none_or(whole));
         }
+    }
+
+    #[test]
+    fn values_become_events_with_what_is_beside_them_and_their_own_received_time() {
+        let candidates = |texts: &[&str]| {
+            let one = |text: &&str| Candidate { parts: vec![Path::parse(text).unwrap()] };
+            Some(texts.iter().map(one).collect())
+        };
+        let events = EventsPlan {
+            user: candidates(&["user", "kafka.key"]),
+            time: candidates(&["t", "kafka.timestamp"]),
+            kind: None,
+            id: Vec::new(),
+            join: "/".into(),
+            zone: "UTC".into(),
+            dedupe: None,
+            max_future: 0,
+            explode: None,
+            limits: Limits { event_bytes: 60, ..Limits::default() },
+        };
+        let (fields, tests, sums, carry) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let spec = Spec { sources: vec![events], fields, tests, sums, carry };
+        let mut decoder = Decoder::new(spec, Range::default());
+        let value = |key: Option<&str>, time_ms: i64, value: &str| -> Own {
+            ("t".into(), 0, 0, Some(time_ms), key.map(|key| key.as_bytes().to_vec()), Vec::new(), value.into())
+        };
+        let long = "x".repeat(61);
+        // The last but one says that it happened after it was received.
+        let bytes = written(&[
+            value(Some("bob"), 5, r#"{"user":"ann"}"#),
+            value(Some("bob"), 6, r#"[{"a":1},{"a":2}]"#),
+            value(None, 7, &long),
+            value(Some("bob"), 8, r#"{"t":"2030-01-01T00:00:00Z"}"#),
+            value(None, 9, r#"{"t":"#),
+        ]);
+        let block = Block {
+            position: Position { source: 0, part: 0, offset: 0 },
+            format: Format::Json,
+            framing: Framing::JsonValues,
+            header: None,
+            received: EventTime::from_micros(1),
+            bytes: &bytes,
+        };
+        let mut batch = Batch::default();
+        assert!(decoder.read_messages(&block, &mut batch));
+        let times = batch.input.records.iter().map(|record| record.event.time.unwrap().micros());
+        assert_eq!(times.collect::<Vec<_>>(), [5000, 6000, 6000, 8000]);
+        assert_eq!(batch.skewed, 1);
+        let mut names: Vec<_> = batch.input.names.iter().map(|(_, name)| name.to_string()).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names, ["ann", "bob"]);
+        let letters: Vec<_> =
+            batch.dead_letters.iter().map(|letter| (letter.reason, letter.position.offset as usize)).collect();
+        let at = |text: &str| bytes.windows(text.len()).rposition(|window| window == text.as_bytes()).unwrap();
+        assert_eq!(letters, [(Reason::TooLarge, at(&long)), (Reason::NoJson, at(r#"{"t":"#))]);
+        assert!(!decoder.read_messages(&Block { bytes: b"\x01", ..block }, &mut batch));
     }
 
     /// Queues hold these bytes.

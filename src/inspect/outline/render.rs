@@ -119,12 +119,15 @@ impl SourceOutline {
         let files = format!("{} {}, {}", HumanCount(count), plural(count, "file"), DecimalBytes(self.bytes));
         let mut rows = vec![("kind", self.kind.to_owned())];
         rows.extend(self.posted_to.iter().map(|path| ("posted to", format!("POST {path}"))));
+        if let Some(brokers) = &self.brokers {
+            rows.extend([("brokers", brokers.clone()), ("topics", self.topics.join(", "))]);
+        }
         if self.follow {
             rows.push(("follow", "a run goes on with what is added to its files".to_owned()));
         }
         match (count, self.follow) {
             (0, true) => rows.push(("files", "none yet".to_owned())),
-            (0, false) if self.posted_to.is_some() => {}
+            (0, false) if self.posted_to.is_some() || self.brokers.is_some() => {}
             _ => rows.push(("files", files)),
         }
         rows.extend(self.files.iter().take(FILES_SHOWN).map(|file| ("", file.line())));

@@ -121,7 +121,14 @@ fn plan(path: PathBuf, follow: bool, format: Option<Format>, event_bytes: usize)
         explode: None,
         limits: Limits { event_bytes, ..Limits::default() },
     };
-    SourcePlan { name: "logs".into(), kind: SourceKind::File { follow }, paths: vec![path], format, events }
+    SourcePlan {
+        name: "logs".into(),
+        kind: SourceKind::File { follow },
+        paths: vec![path],
+        kafka: None,
+        format,
+        events,
+    }
 }
 
 fn gzip(content: &[u8]) -> Vec<u8> {

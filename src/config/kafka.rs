@@ -1,0 +1,192 @@
+//! The keys of a `[[source]]` of kind `kafka`, and `[source.kafka]`: settings of librdkafka.
+
+use super::error::Problems;
+use super::typed::{self, Named, OneOrMany, Setting, Source};
+use crate::plan::{Gaps, KafkaPlan, KafkaStart};
+use crate::source::kafka::{client, settings};
+use glob::Pattern;
+use headwater_decode::reading::Value;
+use headwater_decode::spec::Format;
+use headwater_decode::time::TimeReader;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+
+const BROKERS_HELP: &str = "name one or more, such as brokers = \"localhost:9092\"";
+const TOPICS_HELP: &str = "name them, or patterns, such as topics = [\"orders\", \"clicks-*\"]";
+const START_HELP: &str = "write \"earliest\", \"latest\", or a time such as \"2024-05-01T12:00:00Z\"";
+/// Kafka's own limit of a name.
+const TOPIC_CHARS: usize = 249;
+
+/// `format`: of the source, if it says one.
+pub(super) fn check(
+    table: &Spanned<Source>,
+    format: Option<Format>,
+    folder: &Path,
+    problems: &mut Problems,
+) -> KafkaPlan {
+    let typed = table.get_ref();
+    let brokers = match &typed.brokers {
+        None => {
+            problems.push(table.span(), "a [[source]] of kind \"kafka\" without `brokers`", BROKERS_HELP);
+            String::new()
+        }
+        Some(brokers) => {
+            let all = texts(brokers);
+            for (text, span) in &all {
+                for broker in text.split(',') {
+                    let port = broker
+                        .trim()
+                        .rsplit_once(':')
+                        .and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten());
+                    if port.is_none() {
+                        problems.push(span.clone(), format!("`{broker}` is no address of a broker"), BROKERS_HELP);
+                    }
+                }
+            }
+            all.iter().map(|(text, _)| *text).collect::<Vec<_>>().join(",")
+        }
+    };
+    let topics = topics(table, problems);
+    let start = typed.start.as_ref().and_then(|typed| {
+        let start = start(typed.get_ref());
+        if start.is_none() {
+            problems.push(typed.span(), format!("`{}` is no place to begin", typed.get_ref()), START_HELP);
+        }
+        start
+    });
+    let gaps = match typed.on_gap.as_ref().map(|typed| (typed.get_ref().as_str(), typed.span())) {
+        None | Some(("halt", _)) => Gaps::Halt,
+        Some(("accept", _)) => Gaps::Accept,
+        Some((other, span)) => {
+            let message = format!("`{other}` is nothing that `on_gap` can be");
+            problems.push(span, message, "write \"halt\" or \"accept\"");
+            Gaps::Halt
+        }
+    };
+    let header = typed.header.as_ref().map(|typed| typed.get_ref().clone());
+    match (&typed.header, format) {
+        (None, Some(Format::Csv)) => problems.push(
+            typed.format.as_ref().map_or(table.span(), Spanned::span),
+            "rows of Kafka have no header row, so it is not clear what their columns are",
+            "name the columns, such as header = \"user,time,page\"",
+        ),
+        (Some(header), format) if format != Some(Format::Csv) => {
+            problems.push(header.span(), "only CSV has a header", "leave `header` out, or write format = \"csv\"");
+        }
+        _ => {}
+    }
+    let (settings, secrets) = passed(&typed.kafka, folder, problems);
+    KafkaPlan { brokers, topics, start: start.unwrap_or(KafkaStart::Earliest), gaps, header, settings, secrets }
+}
+
+/// Reports keys that only a source of Kafka has.
+pub(super) fn refuse(source: &Source, problems: &mut Problems) {
+    // The keys of a kind that is not known may be right.
+    if source.kind.as_ref().is_some_and(|kind| !matches!(kind.get_ref().as_str(), "file" | "http")) {
+        return;
+    }
+    let keys = [
+        ("brokers", source.brokers.as_ref().map(Spanned::span)),
+        ("topics", source.topics.as_ref().map(Spanned::span)),
+        ("start", source.start.as_ref().map(Spanned::span)),
+        ("on_gap", source.on_gap.as_ref().map(Spanned::span)),
+        ("header", source.header.as_ref().map(Spanned::span)),
+        ("kafka", source.kafka.as_ref().map(Spanned::span)),
+    ];
+    for (key, span) in keys {
+        if let Some(span) = span {
+            let message = format!("only a source of kind \"kafka\" has `{key}`");
+            problems.push(span, message, format!("leave `{key}` out, or write kind = \"kafka\""));
+        }
+    }
+}
+
+fn texts(typed: &Spanned<OneOrMany<Spanned<String>>>) -> Vec<(&str, Range<usize>)> {
+    match typed.get_ref() {
+        OneOrMany::One(text) => vec![(text.as_str(), typed.span())],
+        OneOrMany::Many(texts) => texts.iter().map(|text| (text.get_ref().as_str(), text.span())).collect(),
+    }
+}
+
+fn topics(table: &Spanned<Source>, problems: &mut Problems) -> Vec<String> {
+    let Some(typed) = &table.get_ref().topics else {
+        problems.push(table.span(), "a [[source]] of kind \"kafka\" without `topics`", TOPICS_HELP);
+        return Vec::new();
+    };
+    let all = texts(typed);
+    if all.is_empty() {
+        problems.push(typed.span(), "no topics: the list is empty", TOPICS_HELP);
+    }
+    for (text, span) in &all {
+        let is_of_name = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-');
+        if client::is_pattern(text) {
+            if let Err(wrong) = Pattern::new(text) {
+                problems.push(span.clone(), format!("`{text}` is no pattern: {}", wrong.msg), TOPICS_HELP);
+            }
+        } else if text.is_empty() || text.len() > TOPIC_CHARS || !text.chars().all(is_of_name) {
+            let help = format!("names of topics have at most {TOPIC_CHARS} letters, digits, dots, `_` and `-`");
+            problems.push(span.clone(), format!("`{text}` is no name of a topic"), help);
+        }
+    }
+    all.iter().map(|(text, _)| (*text).to_owned()).collect()
+}
+
+fn start(text: &str) -> Option<KafkaStart> {
+    match text {
+        "earliest" => Some(KafkaStart::Earliest),
+        "latest" => Some(KafkaStart::Latest),
+        time => {
+            let reader = TimeReader::new("UTC").ok()?;
+            let value = Value { kind: dataflows::ValueKind::String, text: time };
+            // A number alone is more likely to be meant as an offset.
+            let time = reader.read(value).filter(|_| time.contains('-'))?;
+            Some(KafkaStart::Time(time.micros().div_euclid(1000)))
+        }
+    }
+}
+
+type Settings = (Vec<(String, String)>, Vec<(String, PathBuf)>);
+
+/// Returns the settings that are passed to librdkafka, and the files that have the values of others.
+fn passed(table: &Option<Spanned<Named<Spanned<Setting>>>>, folder: &Path, problems: &mut Problems) -> Settings {
+    let (mut settings, mut secrets) = (Vec::new(), Vec::new());
+    let mut flat = Vec::new();
+    if let Some(table) = table {
+        flatten("", table.get_ref(), &mut flat);
+    }
+    for (key, value, span) in flat {
+        if let Some(of) = key.strip_suffix(settings::FILE).filter(|of| settings::is_secret(of)) {
+            if value.is_empty() {
+                problems.push(span, "an empty path", "name the file that has the secret");
+            }
+            secrets.push((of.to_owned(), folder.join(value)));
+            continue;
+        }
+        if let Some((what, help)) = settings::refusal(&key, &value) {
+            problems.push(span, what, help);
+        } else if let Err(what) = settings::check(&key, &value) {
+            let tls =
+                key.starts_with("ssl.") || key == "security.protocol" && value.to_ascii_lowercase().contains("ssl");
+            let help = match tls && !cfg!(feature = "kafka-ssl") {
+                true => "this build has no TLS: build headwater with `--features kafka-ssl`",
+                false => "the settings are those of librdkafka 2.12: leave it out, or see its CONFIGURATION.md",
+            };
+            problems.push(span, format!("librdkafka does not take `{key}`: {what}"), help);
+        } else {
+            settings.push((key, value));
+        }
+    }
+    (settings, secrets)
+}
+
+/// TOML reads `sasl.username = …` as a table in a table. To librdkafka it is one name.
+fn flatten(before: &str, table: &Named<Spanned<Setting>>, flat: &mut Vec<(String, String, Range<usize>)>) {
+    for (name, value) in typed::in_order(table) {
+        let key = format!("{before}{}", name.get_ref());
+        match value.get_ref() {
+            Setting::Value(text) => flat.push((key, text.clone(), value.span())),
+            Setting::Table(inner) => flatten(&format!("{key}."), inner, flat),
+        }
+    }
+}
