@@ -1,11 +1,12 @@
 //! `headwater init`: looks into files, and proposes a configuration for them.
 
+use crate::collections::place::SourceIndex;
 use crate::config::sketch::{Role as RoleSketch, Sketch, SourceSketch};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::replay::parts_of;
 use crate::replay::survey::{Survey, survey};
-use crate::source::{self, Chunk, Chunking, Chunks, Next, Part, Source};
+use crate::source::{self, Chunk, Chunking, Chunks, Next, Part};
 use crate::text::plural;
 use dataflows::{EventTime, Position, SignatureId, UserKey};
 use headwater_decode::defaults::{self, Meaning};
@@ -31,7 +32,7 @@ const CLASSES: usize = 20;
 /// # Errors
 /// If a file cannot be read, or is of no known format.
 pub fn init(plan: &Plan, given: &[String]) -> Result<String, Error> {
-    let parts: Vec<Part> = parts_of(0, &plan.sources[0])?.collect();
+    let parts: Vec<Part> = parts_of(SourceIndex(0), &plan.sources[0])?.collect();
     let mut by_format: BTreeMap<Format, Vec<Part>> = BTreeMap::new();
     let mut bytes = 0;
     for part in parts {

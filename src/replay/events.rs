@@ -12,7 +12,7 @@ mod spool;
 use crate::collections::{Column, Kind, Storage, Value};
 use crate::error::Error;
 use crate::plan::Plan;
-use crate::source::{Chunk, Chunks, Next, Source};
+use crate::source::{Chunk, Chunks, Next};
 use crate::tables::{self, OutputFormat, Part, Staging, Table, TableWriter};
 use dataflows::engine::Views;
 use dataflows::{EventTime, Position, Record, SessionId, SignatureId, Tick, UserKey};
@@ -171,7 +171,7 @@ fn read(plan: &Plan, range: Range, chunks: &Chunks, repeats: &HashSet<Position>,
     let mut decoder = Decoder::new(plan.spec(), range);
     let (mut events, mut writer, mut chunk) = (Events::default(), Writer::new(spool), Chunk::default());
     while chunks.next(Tick::MAX, &mut chunk).map_err(Error::run("read the sources"))? == Next::Chunk {
-        let position = Position { source: chunk.source, part: chunk.part as u32, offset: chunk.offset };
+        let position = Position { source: chunk.source.0, part: chunk.part as u32, offset: chunk.offset };
         let Chunk { format, framing, header, bytes, .. } = &chunk;
         let block =
             Block { position, format: *format, framing: *framing, header: header.as_ref(), received: None, bytes };

@@ -2,7 +2,7 @@
 //! takes it only if it has something to explain.
 
 use crate::plan::Plan;
-use crate::source::{Chunk, Chunking, Chunks, Next, Part, Source, SourceError};
+use crate::source::{Chunk, Chunking, Chunks, Next, Part, SourceError};
 use csv_core::ReadFieldResult;
 use dataflows::{NoTime, Position};
 use headwater_decode::interpret::{Interpreter, Range, Role};
@@ -61,7 +61,7 @@ impl Values {
 pub fn survey(plan: &Plan, parts: &[Part]) -> Result<BTreeMap<u16, Survey>, SourceError> {
     let mut surveys: BTreeMap<u16, Survey> = BTreeMap::new();
     for part in parts {
-        let survey = surveys.entry(part.source).or_default();
+        let survey = surveys.entry(part.source.0).or_default();
         if survey.records < EVENTS {
             look(plan, part, survey)?;
         }
@@ -74,7 +74,7 @@ fn look(plan: &Plan, part: &Part, survey: &mut Survey) -> Result<(), SourceError
     if !is_file {
         return Ok(());
     }
-    let event_bytes = plan.sources[usize::from(part.source)].events.limits.event_bytes;
+    let event_bytes = plan.sources[usize::from(part.source.0)].events.limits.event_bytes;
     let chunking = Chunking { chunk_bytes: BYTES, event_bytes, ..Chunking::default() };
     let chunks = Chunks::open(vec![part.clone()], chunking)?;
     let mut chunk = Chunk::default();
@@ -103,7 +103,7 @@ fn look(plan: &Plan, part: &Part, survey: &mut Survey) -> Result<(), SourceError
         survey.columns = names.iter().take(KEYS).map(|name| quoted(std::slice::from_ref(name))).collect();
         survey.columns.iter().for_each(|name| _ = survey.keys.entry(name.clone()).or_default());
     }
-    let position = Position { source: part.source, part: 0, offset: 0 };
+    let position = Position { source: part.source.0, part: 0, offset: 0 };
     let block = Block {
         position,
         format: *format,

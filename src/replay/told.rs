@@ -80,10 +80,10 @@ pub fn read_from(plan: &Plan, usage: &Usage) -> Vec<ReadFrom> {
 pub fn configuration(plan: &Plan, parts: &[Part], usage: &Usage) -> Result<String, SourceError> {
     let mut paths: BTreeMap<(u16, Format), Vec<String>> = BTreeMap::new();
     for part in parts {
-        let event_bytes = plan.sources[usize::from(part.source)].events.limits.event_bytes;
+        let event_bytes = plan.sources[usize::from(part.source.0)].events.limits.event_bytes;
         if let Some(content) = source::probe(part, event_bytes)?.content {
             let path = part.path.to_string_lossy().into_owned();
-            paths.entry((part.source, content.format)).or_default().push(path);
+            paths.entry((part.source.0, content.format)).or_default().push(path);
         }
     }
     let mut sketch = Sketch { gap: units::typed(plan.sessions.gap), ..Sketch::default() };

@@ -272,11 +272,7 @@ impl SourceDecoder {
 }
 
 /// Adds to a reading what is beside the value of its message, if it came in one.
-fn with_beside<'r>(
-    beside: &'r mut Beside,
-    message: Option<&Message<'_>>,
-    reading: &'r mut Reading,
-) -> &'r mut Reading {
+fn with_beside<'r>(beside: &'r mut Beside, message: Option<&Message<'_>>, reading: &'r mut Reading) -> &'r mut Reading {
     match message {
         Some(message) => beside.add(message, reading),
         None => reading,

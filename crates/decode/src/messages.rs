@@ -226,10 +226,11 @@ enum Field {
 }
 
 impl Field {
+    /// `None` also of a path that is derived from one of these: its value follows from that of the other.
     fn of(path: &Path) -> Option<Field> {
         let names = path.steps().iter().map(|step| match step {
-            Step::Key(key) => Some(key.as_str()),
-            Step::Element => None,
+            Step::Key(key) if path.is_plain() => Some(key.as_str()),
+            _ => None,
         });
         match names.collect::<Option<Vec<_>>>()?.as_slice() {
             [ROOT, "topic"] => Some(Field::Topic),
@@ -391,13 +392,22 @@ mod tests {
             id: Vec::new(),
             join: "/".into(),
             zone: "UTC".into(),
+            time_unit: None,
+            time_formats: Vec::new(),
+            absent: None,
             dedupe: None,
             max_future: 0,
             explode: None,
             limits: Limits { event_bytes: 60, ..Limits::default() },
         };
-        let (fields, tests, sums, carry) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let spec = Spec { sources: vec![events], fields, tests, sums, carry };
+        let spec = Spec {
+            sources: vec![events],
+            fields: Vec::new(),
+            tests: Vec::new(),
+            rules: Vec::new(),
+            sums: Vec::new(),
+            carry: Vec::new(),
+        };
         let mut decoder = Decoder::new(spec, Range::default());
         let value = |key: Option<&str>, time_ms: i64, value: &str| -> Own {
             ("t".into(), 0, 0, Some(time_ms), key.map(|key| key.as_bytes().to_vec()), Vec::new(), value.into())
@@ -472,15 +482,15 @@ mod tests {
         reading.push(user, ValueKind::String, "u1");
         let mut beside = Beside::new(&paths);
         let text = |reading: &Reading, slot| reading.all(slot).map(|value| value.text.to_owned()).collect::<Vec<_>>();
-        let both = beside.add(&message, &reading);
+        let both = beside.add(&message, &mut reading);
         let found = [key, trace, time, offset, partition, topic, missing, user].map(|slot| text(both, slot).join(","));
         assert_eq!(found, ["ann", "last", "1700000000123", "77", "2", "orders", "", "u1"]);
         assert_eq!(both.first(time).unwrap().kind, ValueKind::Number);
         // A key that is absent is absent, whatever the value has there; one that is no text comes in hexadecimal.
         let none = Message { key: None, time_ms: None, ..message };
-        assert_eq!(text(beside.add(&none, &reading), key), Vec::<String>::new());
-        assert_eq!(text(beside.add(&none, &reading), time), Vec::<String>::new());
+        assert_eq!(text(beside.add(&none, &mut reading), key), Vec::<String>::new());
+        assert_eq!(text(beside.add(&none, &mut reading), time), Vec::<String>::new());
         let binary = Message { key: Some(&[0, 255]), ..message };
-        assert_eq!(text(beside.add(&binary, &reading), key), ["0x00ff"]);
+        assert_eq!(text(beside.add(&binary, &mut reading), key), ["0x00ff"]);
     }
 }
