@@ -15,6 +15,7 @@ mod sessions;
 mod sinks;
 pub mod sketch;
 mod sources;
+mod syntax;
 pub mod tokens;
 mod typed;
 
@@ -104,6 +105,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     let mut sessions = sessions::check(&typed.sessions, &mut fields, problems);
     let (tests, rules) = rules::compile(text, &typed.class.0, &mut fields, problems);
     let fields = fields.into_plan();
+    sources::want(&mut sources, &fields);
     let schemas = Schemas::new(&sessions.schema(&fields));
     let sinks = sinks::check(text, &typed.sink.0, &schemas, folder, problems);
     if overrides.run || (overrides.live && overrides.files.is_empty() && sources.iter().any(SourcePlan::is_of_run)) {

@@ -8,8 +8,10 @@ use dataflows::ingest::Dedupe;
 use dataflows::pipeline::Settings;
 use dataflows::rules::{Rule, Test};
 use headwater_decode::spec::{EventsPlan, FieldPlan, Format, Spec};
+use headwater_decode::syntax::Syntax;
 use headwater_log::output::Retention;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Memory for the ids of all workers together. When it is full, the ids of the oldest events are forgotten, and
@@ -51,6 +53,7 @@ impl Plan {
     pub fn spec(&self) -> Spec {
         Spec {
             sources: self.sources.iter().map(|source| source.events.clone()).collect(),
+            syntaxes: self.sources.iter().map(|source| Arc::clone(&source.syntax)).collect(),
             fields: self.fields.clone(),
             tests: self.tests.clone(),
             rules: match self.rules.iter().all(|rule| rule.sessions) {
@@ -79,6 +82,7 @@ pub struct SourcePlan {
     pub kafka: Option<KafkaPlan>,
     /// Detected from the content when absent.
     pub format: Option<Format>,
+    pub syntax: Arc<Syntax>,
     pub events: EventsPlan,
 }
 
@@ -108,8 +112,6 @@ pub struct KafkaPlan {
     pub topics: Vec<String>,
     pub start: KafkaStart,
     pub gaps: Gaps,
-    /// Of CSV: the header row that the values do not have.
-    pub header: Option<String>,
     /// Of librdkafka, checked.
     pub settings: Vec<(String, String)>,
     /// Settings of librdkafka, and the files that have their values.

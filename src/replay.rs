@@ -12,7 +12,7 @@ use crate::config;
 use crate::error::Error;
 use crate::observe::memory;
 use crate::plan::{Plan, SourcePlan};
-use crate::replay::summary::{Summary, Unmatched};
+use crate::replay::summary::{Note, Skips, Summary, Unmatched};
 use crate::source::{self, Chunking, Chunks, Part};
 use crate::tables::{self, DeadLetterSpool, OutputFormat, Staging, Table, TableWriter, user_table};
 use crate::text::nearest::nearest;
@@ -20,6 +20,7 @@ use crate::text::progress::{Progress, ProgressMode};
 use dataflows::classify::Class;
 use dataflows::{DeadLetter, EventTime, Position, Reason, Rule, Sessionless};
 use events::{First, Index};
+use headwater_decode::account::{Account, Skip};
 use headwater_decode::interpret::Range;
 use outcome::Totals;
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,7 +60,7 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     let chunks = open()?;
     let bytes = chunks.progress().bytes_total;
     let table = tables::session_table(&plan.session_schema());
-    let mut shares = run(plan, options, &table, &staging, chunks)?;
+    let (mut shares, notes) = run(plan, options, &table, &staging, chunks)?;
 
     let conflicts: Vec<_> = shares.iter_mut().flat_map(|share| std::mem::take(&mut share.tally.conflicts)).collect();
     if options.events {
@@ -69,6 +70,7 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     let mut summary = summarize(plan, options, &shares);
     tell(plan, &parts, &shares, &mut summary)?;
     (summary.files, summary.bytes) = (parts.len() as u64, bytes);
+    summary.notes = notes;
     let counts = shares.iter().flat_map(|share| &share.counts).map(|(class, hour, events)| (&**class, *hour, *events));
     tables::write_counts(counts, options.format, &staging).map_err(Error::run("write the output"))?;
     let paths: Vec<_> = parts.iter().map(|part| part.path.to_string_lossy().into_owned()).collect();
@@ -112,7 +114,8 @@ fn parts(plan: &Plan) -> Result<Vec<Part>, Error> {
 pub fn parts_of(index: SourceIndex, source: &SourcePlan) -> Result<impl Iterator<Item = Part>, Error> {
     let doing = format!("find the files of source `{}`", source.name);
     let (paths, format) = (source::expand(&source.paths).map_err(Error::run(doing))?, source.format);
-    Ok(paths.into_iter().map(move |path| Part { source: index, path, format }))
+    let syntax = &source.syntax;
+    Ok(paths.into_iter().map(move |path| Part { source: index, path, format, syntax: Arc::clone(syntax) }))
 }
 
 /// Refuses what cannot be read twice.
@@ -160,7 +163,10 @@ fn summarize(plan: &Plan, options: &Options, shares: &[Share]) -> Summary {
     let mut summary =
         Summary { workers: plan.workers as u64, gap_s: plan.sessions.gap as f64 / 1e6, now, ..Summary::default() };
     summary.sinks = plan.sinks.len() as u64;
+    let mut account = Account::default();
     for share in shares {
+        account.add(&share.tally.account);
+        summary.repaired += share.tally.repaired;
         summary.users += share.totals.users;
         summary.sessions += share.totals.sessions;
         let open = |end: &&EventTime| now.is_some_and(|now| outcome::is_open(**end, now, plan.sessions.gap));
@@ -183,6 +189,10 @@ fn summarize(plan: &Plan, options: &Options, shares: &[Share]) -> Summary {
         }
     }
     summary.unmatched = unmatched(plan, shares);
+    (summary.bytes_read, summary.bytes_events) = (account.total(), account.events);
+    summary.bytes_dead_letters = account.dead_letters;
+    let skipped = Skip::ALL.map(|skip| (skip.code().to_owned(), Skips::of(account.of(skip))));
+    summary.skipped = skipped.into_iter().filter(|(_, skips)| skips.bytes > 0).collect();
     summary
 }
 
@@ -265,7 +275,7 @@ fn run(
     table: &Table,
     staging: &Staging,
     chunks: Chunks,
-) -> Result<Vec<Share>, Error> {
+) -> Result<(Vec<Share>, Vec<Note>), Error> {
     let shared = Arc::new(Shared {
         plan: Arc::clone(plan),
         options: options.clone(),
@@ -277,10 +287,16 @@ fn run(
         stopped: AtomicBool::new(false),
     });
     let config = timely::Config::process(plan.workers);
+    let of_all = Arc::clone(&shared);
     let guards = timely::execute(config, move |worker| share(worker, &shared));
     let guards = guards.map_err(Error::run("start the workers"))?;
     let outcomes = guards.join().into_iter().map(|outcome| outcome.map_err(Error::run("run a worker")).flatten());
-    outcomes.collect()
+    let shares = outcomes.collect::<Result<_, _>>()?;
+    let note = |(message, (files, first)): (String, (u64, PathBuf))| {
+        let path = first.to_string_lossy().into_owned();
+        Note { message, files, path }
+    };
+    Ok((shares, of_all.chunks.notes().into_iter().map(note).collect()))
 }
 
 fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, Error> {

@@ -18,8 +18,10 @@ use crate::queue::intake::Refusal;
 use crate::queue::numbers::SourceNumber;
 use dataflows::{DeadLetter, Tick};
 use follow::Follower;
+use headwater_decode::account::Account;
 use headwater_decode::framing::Framing;
 use headwater_decode::spec::Format;
+use headwater_decode::syntax::Syntax;
 use kafka::KafkaSource;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -30,11 +32,14 @@ mod cutter;
 mod expand;
 mod file;
 pub mod follow;
+mod foreign;
+mod gzip;
 pub mod kafka;
 mod payloads;
 mod probe;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use expand::expand;
 pub use file::Chunks;
@@ -131,6 +136,8 @@ pub struct Chunk {
     pub bytes: Vec<u8>,
     /// Bytes up to here that are not records, as dead letters.
     pub dead_letters: Vec<DeadLetter>,
+    /// Where the bytes went that are not in `bytes`: those before this chunk and since the one before.
+    pub account: Account,
 }
 
 impl Default for Chunk {
@@ -146,6 +153,7 @@ impl Default for Chunk {
             offset: 0,
             bytes: Vec::new(),
             dead_letters: Vec::new(),
+            account: Account::default(),
         }
     }
 }
@@ -157,6 +165,8 @@ pub struct Part {
     pub path: PathBuf,
     /// As configured; detected from the content when absent.
     pub format: Option<Format>,
+    /// As configured.
+    pub syntax: Arc<Syntax>,
 }
 
 /// Sizes in bytes of decompressed content.
@@ -201,11 +211,10 @@ pub enum SourceError {
         path: PathBuf,
         source: Arc<io::Error>,
     },
-    #[error(
-        "cannot detect the format of `{}`: set `format = \"json\"`, `\"csv\"` or `\"clf\"` for its source",
-        path.display()
-    )]
-    UnknownFormat { path: PathBuf },
+    #[error("cannot detect the format of `{}`: {advice}", path.display())]
+    UnknownFormat { path: PathBuf, advice: String },
+    #[error("cannot read `{}`: {what}; {advice}", path.display())]
+    Foreign { path: PathBuf, what: &'static str, advice: &'static str },
     #[error("cannot read the header of `{}`: its first row has more than {limit} bytes; is it CSV?", path.display())]
     LongHeader { path: PathBuf, limit: usize },
     #[error("cannot follow the files of `{name}`: `max_bytes` is more than {limit}")]
@@ -214,7 +223,15 @@ pub enum SourceError {
     Changed { path: PathBuf, offset: u64 },
 }
 
+/// The advice on a file of which nothing is known.
+const ADVICE: &str =
+    "set `format` for its source, to `\"json\"`, `\"csv\"`, `\"clf\"`, `\"log\"`, `\"ltsv\"` or `\"logfmt\"`";
+
 impl SourceError {
+    fn unknown(path: &Path, advice: Option<String>) -> SourceError {
+        SourceError::UnknownFormat { path: path.to_path_buf(), advice: advice.unwrap_or_else(|| ADVICE.into()) }
+    }
+
     fn io(doing: &'static str, path: &Path, source: io::Error) -> SourceError {
         SourceError::Io { doing, path: path.to_path_buf(), source: Arc::new(source) }
     }

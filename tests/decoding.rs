@@ -4,7 +4,7 @@ use dataflows::{DeadLetter, UserKey};
 use dataflows::{EventTime, Position, Reason};
 use headwater::config::{self, Overrides};
 use headwater::plan::Plan;
-use headwater_decode::framing::Framing;
+use headwater_decode::framing::{Dialect, Framing};
 use headwater_decode::interpret::{self, Interpreter};
 use headwater_decode::spec::Format;
 use headwater_decode::{Block, Decoder, Harvest, Read};
@@ -26,7 +26,7 @@ fn a_record_above_the_limit_of_its_source_is_a_dead_letter_with_its_first_bytes_
     for (format, framing, large, small) in [
         (Format::Json, Framing::Lines, format!("{{\"user\":\"{long}\"}}"), "{\"user\":\"a\"}"),
         (Format::Json, Framing::JsonValues, format!("{{\"user\":\n\"{long}\"}}"), "{\"user\":\n\"a\"}"),
-        (Format::Csv, Framing::Csv, format!("{long},1"), "a,1"),
+        (Format::Csv, Framing::Rows(Dialect::default()), format!("{long},1"), "a,1"),
         (Format::Clf, Framing::Lines, format!("- - {long}"), ""),
     ] {
         let bytes = format!("{small}\n{large}\n{small}\n");
@@ -37,7 +37,10 @@ fn a_record_above_the_limit_of_its_source_is_a_dead_letter_with_its_first_bytes_
         let expected = DeadLetter {
             position: Position { offset: 100 + small.len() as u64 + 1, ..position },
             reason: Reason::TooLarge,
-            message: format!("the record has {} bytes, more than the limit of 20", large.len()),
+            message: format!(
+                "the record has {} bytes, more than the limit of 20 (`max_bytes` of [events])",
+                large.len()
+            ),
             payload: large.as_bytes()[..20].to_vec(),
             length: large.len() as u64,
         };
@@ -97,7 +100,7 @@ fn a_record_that_breaks_the_decoder_is_a_dead_letter_and_all_others_are_as_if_it
         let decoder = || Decoder::new(plan.spec(), interpret::Range::default());
         let lines = |users: &[&str]| users.iter().map(|user| make(user) + "\n").collect::<String>();
         let read = |decoder: &mut Decoder, bytes: &str, poison| {
-            let framing = if format == Format::Csv { Framing::Csv } else { Framing::Lines };
+            let framing = if format == Format::Csv { Framing::Rows(Dialect::default()) } else { Framing::Lines };
             let mut fragile = Fragile { batch: Batch::default(), poison };
             decoder.read(&Block { position, format, framing, header, received, bytes: bytes.as_bytes() }, &mut fragile);
             fragile.batch

@@ -36,4 +36,4 @@ macro_rules! targets {
     )*};
 }
 
-targets! { json csv clf time path config framing event }
+targets! { json csv clf time path config framing event log }

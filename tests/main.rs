@@ -13,6 +13,7 @@ mod fuzz;
 mod generate;
 mod guides;
 mod headwater;
+mod kinds;
 mod live;
 mod outline;
 mod patience;

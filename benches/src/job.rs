@@ -63,7 +63,12 @@ impl Log {
 
     /// Calls `each` for every chunk, as a worker gets them.
     pub fn chunks(&self, mut each: impl FnMut(&Chunk)) {
-        let part = Part { source: SourceIndex(0), path: self.path.clone(), format: Some(Format::Json) };
+        let part = Part {
+            source: SourceIndex(0),
+            path: self.path.clone(),
+            format: Some(Format::Json),
+            syntax: Arc::default(),
+        };
         let chunks = Chunks::open(vec![part], Chunking::default()).unwrap();
         let mut chunk = Chunk::default();
         while chunks.next(Tick::MAX, &mut chunk).unwrap() == Next::Chunk {

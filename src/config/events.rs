@@ -34,7 +34,7 @@ pub(super) struct Keys {
     absent: Option<Vec<String>>,
     dedupe: Option<Dedupe>,
     max_future: Option<i64>,
-    explode: Option<Path>,
+    pub(super) explode: Option<Path>,
     event_bytes: Option<usize>,
     depth: Option<usize>,
     keys: Option<usize>,

@@ -1,7 +1,7 @@
 //! The keys of a `[[source]]` of kind `kafka`, and `[source.kafka]`: settings of librdkafka.
 
 use super::error::Problems;
-use super::typed::{self, Named, OneOrMany, Setting, Source};
+use super::typed::{self, Header, Named, OneOrMany, Setting, Source};
 use crate::plan::{Gaps, KafkaPlan, KafkaStart};
 use crate::source::kafka::{client, settings};
 use glob::Pattern;
@@ -64,20 +64,23 @@ pub(super) fn check(
             Gaps::Halt
         }
     };
-    let header = typed.header.as_ref().map(|typed| typed.get_ref().clone());
-    match (&typed.header, format) {
-        (None, Some(Format::Csv)) => problems.push(
-            typed.format.as_ref().map_or(table.span(), Spanned::span),
+    let at = || typed.format.as_ref().map_or(table.span(), Spanned::span);
+    let names = matches!(typed.header.as_ref().map(Spanned::get_ref), Some(Header::Names(_)));
+    match format {
+        Some(Format::Csv) if !names => problems.push(
+            at(),
             "rows of Kafka have no header row, so it is not clear what their columns are",
-            "name the columns, such as header = \"user,time,page\"",
+            "name the columns, such as header = [\"user\", \"time\", \"page\"]",
         ),
-        (Some(header), format) if format != Some(Format::Csv) => {
-            problems.push(header.span(), "only CSV has a header", "leave `header` out, or write format = \"csv\"");
-        }
+        Some(Format::Log) if typed.layout.is_none() => problems.push(
+            at(),
+            "the layout of log lines is not recognised in Kafka, where there is no file that stays as it is",
+            "name it, such as layout = \"combined\"",
+        ),
         _ => {}
     }
     let (settings, secrets) = passed(&typed.kafka, folder, problems);
-    KafkaPlan { brokers, topics, start: start.unwrap_or(KafkaStart::Earliest), gaps, header, settings, secrets }
+    KafkaPlan { brokers, topics, start: start.unwrap_or(KafkaStart::Earliest), gaps, settings, secrets }
 }
 
 /// Reports keys that only a source of Kafka has.
@@ -91,7 +94,6 @@ pub(super) fn refuse(source: &Source, problems: &mut Problems) {
         ("topics", source.topics.as_ref().map(Spanned::span)),
         ("start", source.start.as_ref().map(Spanned::span)),
         ("on_gap", source.on_gap.as_ref().map(Spanned::span)),
-        ("header", source.header.as_ref().map(Spanned::span)),
         ("kafka", source.kafka.as_ref().map(Spanned::span)),
     ];
     for (key, span) in keys {

@@ -3,14 +3,17 @@
 use super::error::{ConfigError, Problems};
 use super::events::Keys;
 use super::kafka;
+use super::syntax;
 use super::typed::{File, OneOrMany, Source};
 use crate::plan::{Gaps, SourceKind, SourcePlan};
 use crate::source::{follow, kafka as topics};
 use crate::text::nearest::nearest;
 use glob::{MatchOptions, Pattern};
-use headwater_decode::spec::Format;
+use headwater_decode::spec::{FieldPlan, Format};
+use headwater_decode::syntax::{Syntax, Wanted};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use toml::Spanned;
 
 const KINDS: [&str; 5] = ["file", "kafka", "http", "landing", "generator"];
@@ -22,7 +25,7 @@ const READS: &str =
 const AVRO: &str = "avro";
 const AVRO_HELP: &str = "let the producer write JSON, or let a connector convert the topic into another one, and write \
                          format = \"json\"";
-const READABLE: &str = "this version reads json, csv and clf, plain or compressed with gzip or zstd";
+const READABLE: &str = "this version reads json, csv, clf, log, ltsv and logfmt, plain or compressed with gzip or zstd";
 
 /// Name of the source that a configuration without `[[source]]` has.
 const FILES: &str = "files";
@@ -39,8 +42,8 @@ pub(super) fn check(
         base.check_dedupe(base.has_id(), problems);
         let events = Keys::default().over(base);
         let kind = SourceKind::File { follow: false };
-        let (paths, kafka, format) = (Vec::new(), None, None);
-        return vec![SourcePlan { name: FILES.into(), kind, paths, kafka, format, events }];
+        let (paths, kafka, format, syntax) = (Vec::new(), None, None, Arc::default());
+        return vec![SourcePlan { name: FILES.into(), kind, paths, kafka, format, syntax, events }];
     }
     let mut names = HashSet::new();
     let mut any_id = base.has_id();
@@ -67,12 +70,16 @@ pub(super) fn check(
         };
         // What a message holds is not recognised: there is no file that would stay as it is.
         let format = format.or((kind == SourceKind::Kafka).then_some(Format::Json));
+        if let (Some(unwrap), Some(_)) = (&source.get_ref().unwrap, &keys.explode) {
+            problems.push(unwrap.span(), "a source has `unwrap` or `explode`, not both", "leave one of them out");
+        }
         sources.push(SourcePlan {
             name,
             kind,
             kafka,
             paths: paths(source, folder, needs_paths, problems),
             format,
+            syntax: Arc::new(syntax::check(source.get_ref(), format, problems)),
             events: keys.over(base),
         });
     }
@@ -167,6 +174,14 @@ fn check_format(format: &Spanned<String>, kind: SourceKind, problems: &mut Probl
         problems.push(format.span(), format!("unknown format `{name}`"), choose(name, &names, READABLE));
     }
     known
+}
+
+/// Adds what the settings of each source and the fields ask for: a row that names none of it is no header.
+pub(super) fn want(sources: &mut [SourcePlan], fields: &[FieldPlan]) {
+    for source in sources {
+        let wanted = Wanted::new(&source.events, fields);
+        source.syntax = Arc::new(Syntax { wanted, ..(*source.syntax).clone() });
+    }
 }
 
 pub(super) fn choose(word: &str, known: &[&str], otherwise: &str) -> String {

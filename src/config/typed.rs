@@ -80,12 +80,21 @@ pub(super) struct Source {
     pub kind: Option<Spanned<String>>,
     pub paths: Option<Spanned<OneOrMany<Spanned<String>>>>,
     pub format: Option<Spanned<String>>,
+    pub delimiter: Option<Spanned<String>>,
+    pub quote: Option<Spanned<String>>,
+    pub escape: Option<Spanned<String>>,
+    pub header: Option<Spanned<Header>>,
+    pub skip: Option<Spanned<i64>>,
+    pub comment: Option<Spanned<String>>,
+    pub encoding: Option<Spanned<String>>,
+    pub layout: Option<Spanned<String>>,
+    pub prefix: Option<Spanned<String>>,
+    pub unwrap: Option<Spanned<String>>,
     pub follow: Option<Spanned<bool>>,
     pub brokers: Option<Spanned<OneOrMany<Spanned<String>>>>,
     pub topics: Option<Spanned<OneOrMany<Spanned<String>>>>,
     pub start: Option<Spanned<String>>,
     pub on_gap: Option<Spanned<String>>,
-    pub header: Option<Spanned<String>>,
     pub kafka: Option<Spanned<Named<Spanned<Setting>>>>,
     pub events: Events,
 }
@@ -201,6 +210,39 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Tables<T> {
             }
         }
         deserializer.deserialize_any(Rows(PhantomData))
+    }
+}
+
+/// The names of columns, or whether the first row has them.
+#[derive(Debug)]
+pub(super) enum Header {
+    First(bool),
+    Names(Vec<Spanned<String>>),
+}
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Header;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("false, or a list of names such as [\"user_id\", \"time\", \"event\"]")
+            }
+
+            fn visit_bool<E>(self, first: bool) -> Result<Header, E> {
+                Ok(Header::First(first))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Header, A::Error> {
+                let mut names = Vec::new();
+                while let Some(name) = list.next_element()? {
+                    names.push(name);
+                }
+                Ok(Header::Names(names))
+            }
+        }
+        deserializer.deserialize_any(Either)
     }
 }
 
@@ -396,7 +438,26 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     (
         "[[source]]",
         &[
-            "name", "kind", "paths", "format", "follow", "brokers", "topics", "start", "on_gap", "header", "kafka",
+            "name",
+            "kind",
+            "paths",
+            "format",
+            "delimiter",
+            "quote",
+            "escape",
+            "header",
+            "skip",
+            "comment",
+            "encoding",
+            "layout",
+            "prefix",
+            "unwrap",
+            "follow",
+            "brokers",
+            "topics",
+            "start",
+            "on_gap",
+            "kafka",
             "events",
         ],
     ),

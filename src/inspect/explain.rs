@@ -6,6 +6,7 @@ use crate::text::printable;
 use crate::text::rfc3339;
 use dataflows::classify::{Definitions, Why};
 use dataflows::{NoTime, Position, Sessionless, UserKey, ValueKind};
+use headwater_decode::detect::{Opened, Refused};
 use headwater_decode::fault::Fault;
 use headwater_decode::interpret::{Interpreter, Range, Role};
 use headwater_decode::path::Path;
@@ -26,27 +27,22 @@ pub fn explain(plan: &Arc<Plan>, source: Option<&str>, bytes: &[u8]) -> Result<S
     let wrong = |message: &str, help: &str| Error::usage(message, help);
     let which = || format!("--source with one of: {}", names());
     let index = index.ok_or_else(|| wrong("it is not clear which source the event is of", &which()))?;
-    let detected = detect::detect(bytes);
-    let format = match plan.sources[index].kind {
+    let source = &plan.sources[index];
+    let configured = match source.kind {
         // Whatever is posted is read as JSON.
         SourceKind::Http => Some(Format::Json),
-        SourceKind::Kafka => plan.sources[index].format,
-        SourceKind::File { .. } => plan.sources[index].format.or(detected.map(|detected| detected.format)),
+        SourceKind::Kafka | SourceKind::File { .. } => source.format,
     };
-    let format =
-        format.ok_or_else(|| wrong("cannot tell the format of the event", "set `format` in its [[source]]"))?;
-    let framing = detect::framing(format, bytes);
-    let (header, offset, body) = match format {
-        Format::Csv => {
-            let row = framing
-                .records(bytes)
-                .next()
-                .ok_or_else(|| wrong("there is no header row", "give a CSV header and a row"))?;
-            let end = row.0 + row.1.len();
-            (Some(Arc::from(row.1)), end, &bytes[end..])
-        }
-        _ => (None, 0, bytes),
-    };
+    let opened = detect::open(bytes, configured, &source.syntax, source.events.limits.event_bytes, true);
+    let opened = opened.map_err(|refused| {
+        let help = match refused {
+            Refused::Unknown(Some(advice)) => advice,
+            _ => "set `format` in its [[source]]".into(),
+        };
+        wrong("cannot tell the format of the event", &help)
+    })?;
+    let Opened { format, framing, header, start: offset, .. } = opened;
+    let body = &bytes[offset..];
     let position = Position { source: index as u16, part: 0, offset: offset as u64 };
     let block = Block { position, format, framing, header: header.as_ref(), received: None, bytes: body };
     let definitions = Definitions::new(plan.rules.clone(), &BTreeSet::new());

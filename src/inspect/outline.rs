@@ -404,9 +404,9 @@ fn sink_outline(sink: &SinkPlan) -> SinkOutline {
 
 fn framing_name(framing: Framing) -> &'static str {
     match framing {
-        Framing::Lines => "lines",
+        Framing::Lines | Framing::CrLines => "lines",
         Framing::JsonValues => "values",
-        Framing::Csv => "rows",
+        Framing::Rows(_) => "rows",
     }
 }
 

@@ -132,6 +132,8 @@ pub struct Metrics {
     pub duplicates: Counter,
     /// Users, types and carried texts that were too long, and were cut.
     pub texts_cut: Counter,
+    /// Events of which something unreadable was mended.
+    pub repaired: Counter,
     pub ticks: Counter,
     /// Rows that were published, added or removed.
     pub updates: Counter,
@@ -179,6 +181,7 @@ impl Metrics {
             bytes: Counter::default(),
             duplicates: Counter::default(),
             texts_cut: Counter::default(),
+            repaired: Counter::default(),
             ticks: Counter::default(),
             updates: Counter::default(),
             // From 1 ms to 12 days.
@@ -232,6 +235,8 @@ impl Metrics {
         registry.register("duplicates", "Events that had been taken before", self.duplicates.clone());
         let help = "Users, types and carried texts above 1 KiB, which were cut";
         registry.register("texts_cut", help, self.texts_cut.clone());
+        let help = "Events of which something unreadable was mended";
+        registry.register("repaired", help, self.repaired.clone());
         registry.register("dead_letters", "Records that could not become events", self.dead_letters.clone());
         registry.register("requests", "Answers of the HTTP server", self.requests.clone());
         registry.register("ticks", "Ticks that were bound", self.ticks.clone());

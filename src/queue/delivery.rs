@@ -4,7 +4,8 @@
 use crate::collections::place::DELIVERY_BYTES;
 use crate::queue::cursor::Cursor;
 use crate::queue::numbers::SourceNumber;
-use headwater_decode::framing::Framing;
+use headwater_decode::csv;
+use headwater_decode::framing::{Dialect, Framing};
 use headwater_decode::messages;
 use headwater_decode::spec::Format;
 
@@ -46,7 +47,11 @@ impl<'a> Delivery<'a> {
             several => (CURSORS, serde_json::to_vec(several)),
         };
         let cursors = cursors.expect("text and numbers are always JSON");
-        let header = self.header.unwrap_or_default();
+        // Up to release 0.1.0 the dialect of rows followed from their header. It stands before the header now.
+        let header = match self.framing {
+            Framing::Rows(dialect) => [&dialect.encode()[..], self.header.unwrap_or_default()].concat(),
+            _ => self.header.unwrap_or_default().to_vec(),
+        };
         let mut bytes = Vec::with_capacity(14 + header.len() + cursors.len() + self.events.len());
         bytes.push(version);
         bytes.extend_from_slice(&self.source.0.to_le_bytes());
@@ -54,15 +59,19 @@ impl<'a> Delivery<'a> {
             Format::Json => 0,
             Format::Csv => 1,
             Format::Clf => 2,
+            Format::Log => 3,
+            Format::Ltsv => 4,
+            Format::Logfmt => 5,
         });
         bytes.push(match self.framing {
             Framing::Lines => 0,
-            Framing::Csv => 1,
             Framing::JsonValues => 2,
+            Framing::Rows(_) => 3,
+            Framing::CrLines => 4,
         });
         let flags = [(self.header.is_some(), HEADER), (self.messages, MESSAGES)];
         bytes.push(flags.into_iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum());
-        for field in [header, &cursors] {
+        for field in [&header, &cursors] {
             bytes.extend_from_slice(&(field.len() as u32).to_le_bytes());
             bytes.extend_from_slice(field);
         }
@@ -77,21 +86,32 @@ impl<'a> Delivery<'a> {
         if !matches!(version, ONE_CURSOR | CURSORS) {
             return None;
         }
-        let format = [Format::Json, Format::Csv, Format::Clf].get(usize::from(head[3])).copied()?;
-        let framing = [Framing::Lines, Framing::Csv, Framing::JsonValues].get(usize::from(head[4])).copied()?;
+        let format = Format::ALL.get(usize::from(head[3])).copied()?;
         let mut field = || {
             let (length, after) = rest.split_first_chunk::<4>()?;
             let (field, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize)?;
             rest = after;
             Some(field)
         };
-        let (header, cursors) = (field()?, field()?);
+        let (mut header, cursors) = (field()?, field()?);
         let known = if version == ONE_CURSOR { HEADER } else { HEADER | MESSAGES };
         let cursors = match version {
             _ if head[5] & !known != 0 => return None,
             ONE_CURSOR if cursors.is_empty() => Vec::new(),
             ONE_CURSOR => vec![serde_json::from_slice(cursors).ok()?],
             _ => serde_json::from_slice(cursors).ok()?,
+        };
+        let framing = match head[4] {
+            0 => Framing::Lines,
+            1 => former_rows(header),
+            2 => Framing::JsonValues,
+            3 => {
+                let (dialect, after) = header.split_first_chunk()?;
+                header = after;
+                Framing::Rows(Dialect::decode(dialect)?)
+            }
+            4 => Framing::CrLines,
+            _ => return None,
         };
         Some(Delivery {
             source: SourceNumber(u16::from_le_bytes([head[1], head[2]])),
@@ -120,6 +140,13 @@ impl<'a> Delivery<'a> {
     }
 }
 
+/// Returns the framing of rows as releases up to 0.1.0 delivered them.
+fn former_rows(header: &[u8]) -> Framing {
+    let dialect = Dialect { delimiter: csv::delimiter(header), ..Dialect::default() };
+    let fields = csv::names(header, dialect).map_or(0, |names| names.len());
+    Framing::Rows(Dialect { fields: fields as u32, ..dialect })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,13 +166,15 @@ mod tests {
         let delivery = Delivery {
             source: SourceNumber(258),
             format: Format::Csv,
-            framing: Framing::Csv,
+            framing: Framing::Rows(Dialect { fields: 2, ..Dialect::default() }),
             messages: false,
             header: Some(b"u,t"),
             cursors: Vec::new(),
             events: b"a,1\n",
         };
-        let bytes = b"\x01\x02\x01\x01\x01\x01\x03\0\0\0u,t\0\0\0\0a,1\n";
+        let former = b"\x01\x02\x01\x01\x01\x01\x03\0\0\0u,t\0\0\0\0a,1\n";
+        assert_eq!(Delivery::decode(former), Some(delivery.clone()));
+        let bytes = b"\x01\x02\x01\x01\x03\x01\x13\0\0\0,\x01\"\0\0\n\0\0\x02\0\0\0\0\0\x10\0u,t\0\0\0\0a,1\n";
         assert_eq!(delivery.encode(), bytes);
         assert_eq!(Delivery::decode(bytes), Some(delivery));
     }
@@ -195,7 +224,7 @@ mod tests {
         let csv = Delivery {
             source: SourceNumber(3),
             format: Format::Csv,
-            framing: Framing::Csv,
+            framing: Framing::Rows(Dialect { spaced: true, ..Dialect::default() }),
             messages: false,
             header: Some(b"user,time"),
             cursors: vec![cursor(9)],
@@ -210,7 +239,7 @@ mod tests {
         };
         let several = Delivery { cursors: vec![cursor(9), cursor(10)], ..csv.clone() };
         let messages = Delivery { messages: true, header: None, cursors: Vec::new(), ..csv.clone() };
-        let clf = Delivery { format: Format::Clf, framing: Framing::Lines, header: None, events: b"", ..csv.clone() };
+        let clf = Delivery { format: Format::Clf, framing: Framing::CrLines, header: None, events: b"", ..csv.clone() };
         for delivery in [csv, json, clf, several, messages] {
             let bytes = delivery.encode();
             assert_eq!(Delivery::decode(&bytes), Some(delivery.clone()));

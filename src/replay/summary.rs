@@ -4,6 +4,7 @@ use super::told::{Given, Notice, ReadFrom};
 use crate::text::rfc3339;
 use crate::text::{COLUMNS, DIM, Text, plural, printable, printable_lines, span, wrap};
 use dataflows::{EventTime, Reason, Sessionless};
+use headwater_decode::account::{Skip, Skipped};
 use indicatif::{DecimalBytes, HumanCount};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ pub struct Summary {
     pub outside: u64,
     /// Users, types and carried texts that were too long, and were cut.
     pub texts_cut: u64,
+    /// Events of which something unreadable was mended: a byte that is no UTF-8, half of a pair, a repeated key.
+    pub repaired: u64,
     pub classes: BTreeMap<String, u64>,
     /// By [`Reason::code`].
     pub dead_letter_reasons: BTreeMap<String, u64>,
@@ -47,6 +50,15 @@ pub struct Summary {
     /// Input files, and their bytes as stored.
     pub files: u64,
     pub bytes: u64,
+    /// Bytes that were read, decompressed and with padding: those of records that gave events, those of records that
+    /// gave dead letters only, and those that were skipped.
+    pub bytes_read: u64,
+    pub bytes_events: u64,
+    pub bytes_dead_letters: u64,
+    /// By [`Skip::code`].
+    pub skipped: BTreeMap<String, Skips>,
+    /// How files were read, where that may not be expected.
+    pub notes: Vec<Note>,
     pub workers: u64,
     pub gap_s: f64,
     /// The time at which the replay ends; `None` if no event had one.
@@ -60,6 +72,30 @@ pub struct Summary {
     pub out: Vec<String>,
     /// Sinks of the configuration, none of which was written to: they act in a run only.
     pub sinks: u64,
+}
+
+/// How files were read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    pub message: String,
+    /// How many.
+    pub files: u64,
+    /// The first of them.
+    pub path: String,
+}
+
+/// What was skipped for one reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Skips {
+    /// Lines, marks, objects, or runs of bytes.
+    pub times: u64,
+    pub bytes: u64,
+}
+
+impl Skips {
+    pub fn of(Skipped { times, bytes }: Skipped) -> Skips {
+        Skips { times, bytes }
+    }
 }
 
 /// A rule that no event fits, or that other rules precede for every event that fits.
@@ -119,6 +155,7 @@ impl Summary {
         table.some("not checked", self.duplicates_unchecked, "for duplicates beyond the horizon")?;
         table.some("ambiguous", self.ambiguous, "a path both dotted and nested; nested counts")?;
         table.some("out of range", self.outside, "outside --from and --to; left out")?;
+        table.some("repaired", self.repaired, "something in it was unreadable; U+FFFD")?;
         table.some("texts cut", self.texts_cut, "users, types, carried: over 1 KiB")?;
         table.count("users", self.users, "")?;
         table.count("sessions", self.sessions, &format!("split where a gap exceeds {}", span(self.gap_s)))?;
@@ -129,6 +166,8 @@ impl Summary {
         self.write_read(table)?;
         self.write_classes(table)?;
         self.write_unmatched(table)?;
+        self.write_skipped(table)?;
+        self.write_notes(table)?;
         table.reasons(
             "dead letters",
             "records that could not become events",
@@ -259,6 +298,53 @@ impl Summary {
         if more > 0 { table.count(&format!("  {} more", HumanCount(more)), 0, "") } else { Ok(()) }
     }
 
+    fn write_notes(&self, table: &mut Table) -> fmt::Result {
+        if self.notes.is_empty() {
+            return Ok(());
+        }
+        table.blank()?;
+        for Note { message, files, path } in self.notes.iter().take(CLASSES_SHOWN) {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            let more = match files - 1 {
+                0 => String::new(),
+                more => format!(" and {} more", HumanCount(more)),
+            };
+            for line in wrap(&format!("{}{more}: {message}", printable(name)), COLUMNS) {
+                writeln!(table.text.out, "{line}")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Line ends are part of every file, so that they say nothing.
+    fn skipped(&self) -> impl Iterator<Item = (Skip, Skips)> {
+        let skips = Skip::ALL.into_iter().filter(|skip| *skip != Skip::Separator);
+        skips.filter_map(|skip| Some((skip, *self.skipped.get(skip.code())?)))
+    }
+
+    fn write_skipped(&self, table: &mut Table) -> fmt::Result {
+        let bytes: u64 = self.skipped().map(|(_, skips)| skips.bytes).sum();
+        if bytes == 0 {
+            return Ok(());
+        }
+        table.blank()?;
+        table.count("skipped bytes", bytes, "of the input, that belong to no record")?;
+        for (skip, Skips { times, bytes }) in self.skipped() {
+            let meaning = match skip {
+                Skip::Separator => "line ends",
+                Skip::Blank => "blank lines",
+                Skip::Header => "rows that name the columns",
+                Skip::Comment => "lines that are comments",
+                Skip::Above => "lines above the first record",
+                Skip::Mark => "byte order marks",
+                Skip::Padding => "runs of NUL bytes",
+                Skip::NoElements => "objects with an empty array of events",
+            };
+            table.some(skip.code(), bytes, &format!("{} {meaning}", HumanCount(times)))?;
+        }
+        Ok(())
+    }
+
     /// Returns the classes by falling number of events, then by name.
     fn largest_classes(&self) -> Vec<(&str, u64)> {
         let mut classes: Vec<_> = self.classes.iter().map(|(class, events)| (class.as_str(), *events)).collect();
@@ -271,7 +357,8 @@ impl Summary {
         let classes = classes.iter().take(CLASSES_SHOWN).map(|(class, _)| shorten(class).chars().count());
         let reasons = self.dead_letter_reasons.keys().chain(self.sessionless.keys()).map(|code| code.chars().count());
         let unmatched = self.unmatched.iter().take(CLASSES_SHOWN).map(|rule| shorten(&rule.class).chars().count());
-        let indented = classes.chain(reasons).chain(unmatched).map(|width| width + 2);
+        let skipped = self.skipped().map(|(skip, _)| skip.code().len());
+        let indented = classes.chain(reasons).chain(unmatched).chain(skipped).map(|width| width + 2);
         indented.chain([WIDEST_LABEL.len()]).max().unwrap_or_default()
     }
 
@@ -288,6 +375,8 @@ impl Summary {
             self.classes.values().sum(),
             self.dead_letter_reasons.values().sum(),
             self.sessionless.values().sum(),
+            self.repaired,
+            self.skipped().map(|(_, skips)| skips.bytes).sum(),
         ];
         counts.iter().map(|count| HumanCount(*count).to_string().len()).max().unwrap_or_default()
     }
@@ -355,12 +444,12 @@ fn dead_letter_meaning(code: &str) -> &'static str {
         Reason::NotUtf8 => "not valid UTF-8",
         Reason::NoJson => "not valid JSON, or cut short",
         Reason::NotAnObject => "JSON, but not an object",
-        Reason::DuplicateKey => "an object or a header names a key twice",
+        Reason::DuplicateKey => "an object names a key twice",
         Reason::TooLarge => "more bytes than the limit",
         Reason::TooDeep => "nested deeper than the limit",
         Reason::TooManyKeys => "more keys than the limit",
         Reason::WrongFieldCount => "a row with more or fewer fields than the header",
-        Reason::NoLogLine => "not in Common or Combined Log Format",
+        Reason::NoLogLine => "not in the layout of its log",
         Reason::DamagedInput => "the rest of the input could not be read",
         Reason::ConflictingDuplicate => "an id seen before, with another payload",
         Reason::Poison => "a defect of the decoder: please report it",

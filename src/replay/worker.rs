@@ -7,6 +7,7 @@ use dataflows::classify::{Definitions, Why};
 use dataflows::engine::{Engine, Views};
 use dataflows::ingest::Verdict;
 use dataflows::{DeadLetter, Descriptor, EventTime, Position, SignatureId, Tick};
+use headwater_decode::account::Account;
 use headwater_decode::interpret::{Batch, Range};
 use headwater_decode::usage::Usage;
 use headwater_decode::{Block, Decoder};
@@ -27,6 +28,10 @@ pub struct Tally {
     pub outside: u64,
     /// Users, types and carried texts that were cut.
     pub texts_cut: u64,
+    /// Events of which something unreadable was mended.
+    pub repaired: u64,
+    /// Where the bytes of the input went.
+    pub account: Account,
     /// Fields of rules that some event has, by index in the plan.
     pub fields: BTreeSet<usize>,
     /// What was used of the configuration.
@@ -76,6 +81,8 @@ pub fn run(
     let (views, verdicts) = engine.close(worker);
     tally.add(verdicts);
     (tally.ambiguous, tally.outside, tally.texts_cut) = (batch.ambiguous, batch.outside, batch.texts_cut);
+    tally.repaired = batch.repaired;
+    tally.account.add(&batch.account);
     (tally.fields, tally.usage) = (batch.met, batch.usage);
     driven.map(|()| (tally, views))
 }
@@ -111,6 +118,7 @@ fn drive(
                     bytes,
                 };
                 decoder.read(&block, batch);
+                tally.account.add(&chunk.account);
                 observer.decoded(batch.input.records.len() as u64);
                 for letter in chunk.dead_letters.drain(..).chain(batch.dead_letters.drain(..)) {
                     observer.dead_letter(&letter)?;

@@ -63,6 +63,8 @@ enum Format {
     Json,
     Csv,
     Clf,
+    /// Later than those releases: nothing that they wrote is equal.
+    Later,
 }
 
 impl Format {
@@ -71,6 +73,7 @@ impl Format {
             spec::Format::Json => Format::Json,
             spec::Format::Csv => Format::Csv,
             spec::Format::Clf => Format::Clf,
+            spec::Format::Log | spec::Format::Ltsv | spec::Format::Logfmt => Format::Later,
         }
     }
 }

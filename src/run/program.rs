@@ -3,6 +3,7 @@
 use crate::fingerprint::{Canonical, hex};
 use crate::plan::{Plan, SourcePlan};
 use headwater_decode::spec::{Candidate, EventsPlan, FieldPlan, Limits};
+use headwater_decode::syntax::Encoding;
 
 /// Changes when the same events would be computed otherwise than before. Published ticks are then not compared with what
 /// is computed again, and resume tokens of before are refused.
@@ -77,7 +78,7 @@ fn field(to: &mut Canonical, field: &FieldPlan) {
 /// Names every field: a new one does not compile until this function handles it.
 fn source(to: &mut Canonical, source: &SourcePlan) {
     // Where events come from does not matter to what they mean.
-    let SourcePlan { name, kind: _, paths: _, kafka: _, format, events } = source;
+    let SourcePlan { name, kind: _, paths: _, kafka: _, format, syntax, events } = source;
     let EventsPlan { user, time, kind, id, join, zone, dedupe, max_future, explode, limits, .. } = events;
     let EventsPlan { time_unit, time_formats, absent, .. } = events;
     let Limits { event_bytes, depth, keys } = limits;
@@ -114,6 +115,10 @@ fn source(to: &mut Canonical, source: &SourcePlan) {
     }
     if let Some(absent) = absent {
         texts(to, "absent", absent);
+    }
+    // Deliveries say how their records are framed. Only what they do not say changes how they are read.
+    if syntax.encoding != Encoding::Utf8 {
+        to.text(syntax.encoding.name());
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::collections::place::SourceIndex;
 use crate::plan::Plan;
 use dataflows::Position;
-use headwater_decode::detect::{HEAD_BYTES, framing, is_object};
+use headwater_decode::detect::{HEAD_BYTES, framing_of_json, is_object};
 use headwater_decode::fault::Fault;
 use headwater_decode::framing::Framing;
 use headwater_decode::interpret::{Interpreter, Range};
@@ -50,7 +50,7 @@ pub(super) fn framing_of(lines: bool, body: &[u8]) -> Framing {
     if lines || (is_object(first) && is_object(last)) {
         return Framing::Lines;
     }
-    framing(Format::Json, &body[..body.len().min(HEAD_BYTES)])
+    framing_of_json(&body[..body.len().min(HEAD_BYTES)])
 }
 
 /// Reads every event of a body of the plan's source number `source`.

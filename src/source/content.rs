@@ -1,7 +1,10 @@
-//! The decompressed content of one file, read forward. Compression is recognised by content, never by name.
+//! The decompressed content of one file as UTF-8, read forward. Compression is recognised by content, never by name, and
+//! UTF-16 by its mark. What is written in another encoding stays as it is.
 
 use super::SourceError;
-use flate2::bufread::MultiGzDecoder;
+use super::gzip::Members;
+use super::text::{Utf16, order};
+use headwater_decode::syntax::Encoding;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -29,54 +32,97 @@ pub struct Content {
     offset: u64,
     ended: bool,
     damage: Option<String>,
+    /// What happened to the first bytes when they were looked at.
+    failed: Option<io::Error>,
+    /// NUL bytes in the stored file that are not part of the content.
+    padding: Arc<AtomicU64>,
 }
 
 enum Decoder {
     Plain(Stored),
-    Compressed { name: &'static str, decoded: BufReader<Box<dyn Read + Send>> },
+    Decoded {
+        /// `gzip` or `zstd`.
+        compression: Option<&'static str>,
+        decoded: Decoded,
+    },
 }
+
+type Decoded = BufReader<Box<dyn Read + Send>>;
+
+/// A file that was compressed twice is read. More often is no accident.
+const LAYERS: usize = 2;
 
 /// The content of the file: the first bytes, which were inspected, and the rest.
 type Stored = BufReader<Chain<Cursor<Vec<u8>>, Counted>>;
 
 impl Content {
     /// Opens the content of a file. Stored bytes are counted in `stored` as they are read.
-    pub fn open(path: &Path, stored: Arc<AtomicU64>) -> Result<Content, SourceError> {
+    pub fn open(path: &Path, encoding: Encoding, stored: Arc<AtomicU64>) -> Result<Content, SourceError> {
         let file = File::open(path).map_err(|error| SourceError::io("open", path, error))?;
-        Content::new(path, file, stored)
+        Content::new(path, file, encoding, stored)
     }
 
     /// Opens the content of a file that is open already, at its start. Errors name it `path`.
-    pub fn new(path: &Path, file: File, stored: Arc<AtomicU64>) -> Result<Content, SourceError> {
+    pub fn new(path: &Path, file: File, encoding: Encoding, stored: Arc<AtomicU64>) -> Result<Content, SourceError> {
         let failed = |error| SourceError::io("open", path, error);
         let mut file = Counted { file, stored };
         let mut magic = Vec::new();
         file.by_ref().take(4).read_to_end(&mut magic).map_err(|error| SourceError::io("read", path, origin(error)))?;
-        let compression = compression(&magic);
+        let padding = Arc::<AtomicU64>::default();
+        let name = compression(&magic);
+        let mut head = magic.clone();
         let stored = BufReader::with_capacity(STORED_BLOCK, Cursor::new(magic).chain(file));
-        let compressed = |name, decoder: Box<dyn Read + Send>| Decoder::Compressed {
-            name,
-            decoded: BufReader::with_capacity(DECODED_BLOCK, decoder),
-        };
-        let decoder = match compression {
-            Some(name @ GZIP) => compressed(name, Box::new(MultiGzDecoder::new(stored))),
-            Some(name) => compressed(name, Box::new(zstd::Decoder::with_buffer(stored).map_err(failed)?)),
+        let mut error = None;
+        let mut decoder = match name {
+            Some(_) => {
+                let mut decoded = decoded(name, stored, &padding).map_err(failed)?;
+                for layer in 1.. {
+                    // An error comes again when it is the turn of these bytes.
+                    head = decoded.fill_buf().map_or_else(|failure| failure_of(failure, &mut error), <[u8]>::to_vec);
+                    let Some(inner) = compression(&head).filter(|_| layer < LAYERS) else { break };
+                    decoded = self::decoded(Some(inner), decoded, &padding).map_err(failed)?;
+                }
+                Decoder::Decoded { compression: name, decoded }
+            }
             None => Decoder::Plain(stored),
         };
-        let path = path.to_path_buf();
-        Ok(Content { path, decoder, unread: Vec::new(), taken: 0, offset: 0, ended: false, damage: None })
-    }
-
-    pub fn path(&self) -> &Path {
-        &self.path
+        let unit = match encoding {
+            Encoding::Utf16Le => Some(u16::from_le_bytes as fn([u8; 2]) -> u16),
+            Encoding::Utf16Be => Some(u16::from_be_bytes as fn([u8; 2]) -> u16),
+            Encoding::Utf8 => order(&head),
+            Encoding::Latin1 | Encoding::Windows1252 => None,
+        };
+        if let Some(unit) = unit {
+            let units: Box<dyn Read + Send> = match decoder {
+                Decoder::Plain(stored) => Box::new(stored),
+                Decoder::Decoded { decoded, .. } => Box::new(decoded),
+            };
+            decoder = Decoder::Decoded { compression: name, decoded: buffered(Box::new(Utf16::new(units, unit))) };
+        }
+        Ok(Content {
+            path: path.to_path_buf(),
+            decoder,
+            unread: Vec::new(),
+            taken: 0,
+            offset: 0,
+            ended: false,
+            damage: None,
+            failed: error,
+            padding,
+        })
     }
 
     /// `gzip` or `zstd`.
     pub fn compression(&self) -> Option<&'static str> {
         match &self.decoder {
             Decoder::Plain(_) => None,
-            Decoder::Compressed { name, .. } => Some(name),
+            Decoder::Decoded { compression, .. } => *compression,
         }
+    }
+
+    /// Returns the number of NUL bytes that are stored, and are not part of the content, so far.
+    pub fn padding(&self) -> u64 {
+        self.padding.load(Ordering::Relaxed)
     }
 
     /// Returns the offset of the next byte in the decompressed content.
@@ -131,7 +177,10 @@ impl Content {
         let (name, result) = match &mut self.decoder {
             // Straight into `into` when that is large.
             Decoder::Plain(stored) => ("", stored.read(into)),
-            Decoder::Compressed { name, decoded } => (*name, copy(decoded, into)),
+            Decoder::Decoded { compression, decoded } => {
+                let result = self.failed.take().map_or_else(|| copy(decoded, into), Err);
+                (compression.unwrap_or_default(), result)
+            }
         };
         match result {
             Ok(length) => {
@@ -148,6 +197,33 @@ impl Content {
             }
         }
     }
+}
+
+fn buffered(decoder: Box<dyn Read + Send>) -> Decoded {
+    BufReader::with_capacity(DECODED_BLOCK, decoder)
+}
+
+/// Returns what decompresses `stored`.
+fn decoded(name: Option<&str>, stored: impl BufRead + Send + 'static, padding: &Arc<AtomicU64>) -> io::Result<Decoded> {
+    Ok(buffered(match name {
+        Some(GZIP) => Box::new(Members::new(stored, Arc::clone(padding))),
+        _ => Box::new(zstd::Decoder::with_buffer(stored)?),
+    }))
+}
+
+fn failure_of(failure: io::Error, failed: &mut Option<io::Error>) -> Vec<u8> {
+    *failed = Some(failure);
+    Vec::new()
+}
+
+/// Returns whether a file has to be decoded that begins with `magic` (four bytes): it is compressed, or in UTF-16.
+pub fn is_decoded(magic: &[u8], encoding: Encoding) -> bool {
+    compression(magic).is_some()
+        || match encoding {
+            Encoding::Utf8 => order(magic).is_some(),
+            Encoding::Utf16Le | Encoding::Utf16Be => true,
+            Encoding::Latin1 | Encoding::Windows1252 => false,
+        }
 }
 
 /// Returns the compression of a file whose first four bytes are `magic`: the magic numbers of RFC 1952 and RFC 8878 (a

@@ -48,6 +48,17 @@ pub fn expand_some(paths: &[PathBuf], mut failed: impl FnMut(SourceError)) -> Re
     Ok(files.into_iter().collect())
 }
 
+/// Returns whether a file of this name is no log: hidden files, checksums, and what Spark, Hadoop and Hive leave beside
+/// the files that they write. Such a file has to be asked for by name.
+fn is_aside(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 4] = [b"_SUCCESS", b"_metadata", b"_common_metadata", b"_temporary"];
+    name.starts_with(b".")
+        || name.starts_with(b"_committed_")
+        || name.starts_with(b"_started_")
+        || name.ends_with(b".crc")
+        || NAMES.contains(&name)
+}
+
 /// Called with what cannot be listed: to end the search with it, or go on without.
 type Failed<'f> = dyn FnMut(SourceError) -> Result<(), SourceError> + 'f;
 
@@ -58,6 +69,12 @@ fn search(path: &Path, failed: &mut Failed<'_>) -> Result<Vec<PathBuf>, SourceEr
     } else {
         for entry in matches(path)? {
             match entry {
+                // A pattern that spells such a name asks for it.
+                Ok(entry) if entry.file_name().is_some_and(|name| is_aside(name.as_encoded_bytes())) => {
+                    if path.file_name().is_some_and(|name| is_aside(name.as_encoded_bytes())) {
+                        gather(&entry, &mut found, failed)?;
+                    }
+                }
                 Ok(entry) => gather(&entry, &mut found, failed)?,
                 Err(error) => failed(error)?,
             }
@@ -101,7 +118,7 @@ fn gather(path: &Path, files: &mut Vec<PathBuf>, failed: &mut Failed<'_>) -> Res
                 continue;
             }
         };
-        if below.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+        if below.file_name().is_none_or(|name| is_aside(name.as_encoded_bytes())) {
             continue;
         }
         if kind.is_dir() {
@@ -123,7 +140,18 @@ mod tests {
 
     fn folder() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["b.log", "a.log", "sub/c.log", "sub/.hidden.log", ".git/d.log", "sub/deep/e.gz", "odd[1].log"] {
+        for name in [
+            "b.log",
+            "a.log",
+            "sub/c.log",
+            "sub/.hidden.log",
+            ".git/d.log",
+            "sub/deep/e.gz",
+            "odd[1].log",
+            "sub/_SUCCESS",
+            "sub/_committed_7",
+            "sub/c.log.crc",
+        ] {
             let path = folder.path().join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, name).unwrap();
@@ -148,6 +176,9 @@ mod tests {
         check(&["s*"], &["sub/c.log", "sub/deep/e.gz"]);
         check(&["odd[1].log"], &["odd[1].log"]);
         check(&["sub/.hidden.log"], &["sub/.hidden.log"]);
+        check(&["sub/*"], &["sub/c.log", "sub/deep/e.gz"]);
+        check(&["sub/_committed_*"], &["sub/_committed_7"]);
+        check(&["sub/_SUCCESS"], &["sub/_SUCCESS"]);
         check(&["b.log", "sub/../b.log"], &["b.log"]);
     }
 

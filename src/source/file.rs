@@ -3,9 +3,11 @@
 use super::cutter::Cutter;
 use super::{Chunk, Chunking, Next, Part, Progress, SourceError};
 use dataflows::Tick;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// All parts of a replay, which the workers of a process read together, a chunk at a time.
 ///
@@ -32,6 +34,8 @@ pub struct Chunks {
     tick: AtomicU64,
     bytes_read: Arc<AtomicU64>,
     parts_read: AtomicUsize,
+    /// By what is worth telling: of how many parts, and the first of them.
+    notes: Mutex<BTreeMap<String, (u64, PathBuf)>>,
 }
 
 struct Reader {
@@ -71,7 +75,13 @@ impl Chunks {
             tick: AtomicU64::new(0),
             bytes_read: Arc::default(),
             parts_read: AtomicUsize::new(0),
+            notes: Mutex::default(),
         })
+    }
+
+    /// Returns what is worth telling a user about the parts that were read: of how many of them, and the first one.
+    pub fn notes(&self) -> BTreeMap<String, (u64, PathBuf)> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Takes the next chunk into `chunk`, whose buffers are reused. [`Next::Wait`] leaves it as it was: the next chunk
@@ -112,7 +122,14 @@ impl Chunks {
         while let Some(part) = self.parts.get(reader.part) {
             let cutter = match &mut reader.open {
                 Some(cutter) => cutter,
-                closed => closed.insert(Cutter::open(reader.part, part, self.chunking, self.bytes_read.clone())?),
+                closed => {
+                    let cutter = Cutter::open(reader.part, part, self.chunking, self.bytes_read.clone())?;
+                    let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+                    for note in cutter.notes() {
+                        notes.entry(note.clone()).or_insert_with(|| (0, part.path.clone())).0 += 1;
+                    }
+                    closed.insert(cutter)
+                }
             };
             if cutter.next(chunk)? {
                 chunk.tick = reader.tick;

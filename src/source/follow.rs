@@ -14,6 +14,7 @@ use crate::queue::delivery::Delivery;
 use crate::queue::intake::Refusal;
 use crate::queue::numbers::SourceNumber;
 use headwater_decode::spec::Format;
+use headwater_decode::syntax::Syntax;
 use known::Known;
 use place::{Followed, Place, SETTLED};
 use reader::Piece;
@@ -21,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use turn::{Parcel, Step, Turn};
 
@@ -91,6 +93,7 @@ pub struct Follower {
     source: SourceNumber,
     paths: Vec<PathBuf>,
     format: Option<Format>,
+    syntax: Arc<Syntax>,
     event_bytes: usize,
     follow: bool,
     known: Known,
@@ -148,6 +151,7 @@ impl Follower {
             source,
             paths: plan.paths.clone(),
             format: plan.format,
+            syntax: Arc::clone(&plan.syntax),
             event_bytes,
             follow,
             known: Known::new(cursors),
@@ -221,13 +225,16 @@ impl Follower {
             format: shape.format,
             framing: shape.framing,
             messages: false,
-            header: shape.header.as_deref(),
+            header: parcel.header.as_deref().or(shape.header.as_deref()),
             cursors: vec![Cursor::File(parcel.cursor.clone())],
             events: &parcel.events,
         };
         if let Err(refusal) = deliver(&delivery) {
             self.refused = Some(parcel);
             return Err(refusal);
+        }
+        if let (Some(shape), true) = (&mut reading.shape, parcel.header.is_some()) {
+            shape.header.clone_from(&parcel.header);
         }
         reading.id = Some(parcel.cursor.file);
         (reading.offset, reading.tail, reading.head) = (parcel.cursor.offset, parcel.cursor.tail, Vec::new());
@@ -307,7 +314,8 @@ impl Follower {
     fn see(&mut self, place: Place, path: PathBuf, metadata: &fs::Metadata, now: Instant) {
         let Some(file) = self.files.get_mut(&place) else {
             let since = self.scanned.unwrap_or(now);
-            self.files.insert(place, Followed { since, ..Followed::new(place, path, metadata, now) });
+            self.files
+                .insert(place, Followed { since, ..Followed::new(place, path, metadata, self.syntax.encoding, now) });
             return;
         };
         file.note(metadata, now);

@@ -14,9 +14,11 @@ use crate::queue::delivery::Delivery;
 use crate::queue::intake::Refusal;
 use crate::queue::numbers::SourceNumber;
 use client::{Consumer, Context, Extent, Look, Looker, Place, connect};
-use headwater_decode::framing::Framing;
+use headwater_decode::framing::{Dialect, Framing};
 use headwater_decode::messages::{Headers, HeadersWriter, Message, Writer};
 use headwater_decode::spec::Format;
+use headwater_decode::syntax::Header;
+use headwater_decode::{csv, detect};
 use merge::Merge;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -71,6 +73,9 @@ pub struct KafkaSource {
     plan: KafkaPlan,
     name: String,
     format: Format,
+    /// Of each value.
+    framing: Framing,
+    header: Option<Vec<u8>>,
     event_bytes: usize,
     status: Arc<SourceStatus>,
     /// That are durable.
@@ -163,11 +168,15 @@ impl KafkaSource {
             Cursor::Kafka(cursor) => Some((place_of(&cursor), cursor)),
             Cursor::File(_) => None,
         });
+        let format = plan.format.unwrap_or(Format::Json);
+        let (framing, header) = framing(format, plan);
         KafkaSource {
             number,
             plan: kafka.clone(),
             name: plan.name.clone(),
-            format: plan.format.unwrap_or(Format::Json),
+            format,
+            framing,
+            header,
             event_bytes: plan.events.limits.event_bytes,
             status,
             cursors: own.collect(),
@@ -414,13 +423,9 @@ impl KafkaSource {
         let delivery = Delivery {
             source: self.number,
             format: self.format,
-            framing: match self.format {
-                Format::Json => Framing::JsonValues,
-                Format::Csv => Framing::Csv,
-                Format::Clf => Framing::Lines,
-            },
+            framing: self.framing,
             messages: true,
-            header: self.plan.header.as_deref().map(str::as_bytes),
+            header: self.header.as_deref(),
             cursors: parcel.cursors.iter().cloned().map(Cursor::Kafka).collect(),
             events: &parcel.messages,
         };
@@ -432,6 +437,32 @@ impl KafkaSource {
         self.status.metrics.records.inc_by(parcel.records);
         self.cursors.extend(parcel.cursors.into_iter().map(|cursor| (place_of(&cursor), cursor)));
         Ok(())
+    }
+}
+
+/// Returns how the records of a value are framed, and what says how they are written. The configuration has to say all of
+/// it, as it is not recognised.
+fn framing(format: Format, plan: &SourcePlan) -> (Framing, Option<Vec<u8>>) {
+    let syntax = &plan.syntax;
+    match &syntax.header {
+        Header::Names(names) if format == Format::Csv => {
+            let dialect = Dialect {
+                delimiter: syntax.delimiter.unwrap_or(b','),
+                quote: syntax.quote.unwrap_or(Some(b'"')),
+                escape: syntax.escape,
+                comment: syntax.comment,
+                fields: names.len() as u32,
+                ..Dialect::default()
+            };
+            (Framing::Rows(dialect), Some(csv::header(names, dialect)))
+        }
+        _ => match detect::open(b"", Some(format), syntax, plan.events.limits.event_bytes, true) {
+            // A value may be an object over several lines, or some of them.
+            Ok(opened) if format == Format::Json && opened.header.is_none() => (Framing::JsonValues, None),
+            Ok(opened) => (opened.framing, opened.header.map(|header| header.to_vec())),
+            // The configuration was checked: a layout of lines is named.
+            Err(_) => (Framing::Lines, None),
+        },
     }
 }
 

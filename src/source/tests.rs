@@ -4,7 +4,7 @@ use super::*;
 use dataflows::{Position, Reason};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use headwater_decode::framing::Scanner;
+use headwater_decode::detect;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,7 +26,7 @@ impl Files {
     fn with(mut self, format: impl Into<Option<Format>>, stored: &[u8]) -> Files {
         let path = self.folder.path().join(format!("part-{}", self.parts.len()));
         fs::write(&path, stored).unwrap();
-        self.parts.push(Part { source: SourceIndex(7), path, format: format.into() });
+        self.parts.push(Part { source: SourceIndex(7), path, format: format.into(), syntax: Arc::default() });
         self
     }
 
@@ -405,12 +405,12 @@ proptest! {
             let content = format!("{start}{text}");
             let head = content.as_bytes();
             let first = head.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(head.len());
-            let framing = headwater_decode::detect::framing(format, &head[first..]);
+            let opened = detect::open(&head[first..], Some(format), &Syntax::default(), event_bytes, true).unwrap();
+            let framing = opened.framing;
             let (mut records, mut large) = (BTreeMap::new(), Vec::new());
-            let mut scanner = Scanner::new(framing);
             let mut at = header;
             while at < head.len() {
-                let span = &head[at..at + scanner.end(&head[at..]).unwrap_or(head.len() - at)];
+                let span = &head[at..at + framing.end(&head[at..], true).unwrap_or(head.len() - at)];
                 let start = (at + framing.separators(span)) as u64;
                 let length = span.len() - framing.separators(span) - framing.terminator(span);
                 // A first line of blanks is skipped, not a record that is too large.

@@ -101,6 +101,7 @@ impl<'s> Feed<'s> {
             fed.signatures.extend_from_slice(&batch.input.signatures);
             shared.metrics.events.inc_by(batch.input.records.len() as u64);
             shared.metrics.texts_cut.inc_by(std::mem::take(&mut batch.texts_cut));
+            shared.metrics.repaired.inc_by(std::mem::take(&mut batch.repaired));
             engine.send(&mut batch.input);
         }
         match wrong {

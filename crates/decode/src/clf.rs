@@ -10,8 +10,10 @@
 //! - A quote that is followed by something other than a blank belongs to the text: not every server escapes it.
 //! - A last quoted field after the size may lack its closing quote: it goes to the end of the line.
 //! - A request of another form than `METHOD path PROTOCOL` or `METHOD /path` is all path.
-//! - Servers are often configured to append fields. The decoder ignores everything behind the agent, or behind the size
-//!   if no quote follows it.
+//! - Servers are often configured to append fields. What is behind the agent, or behind the size if no quote follows
+//!   it, is `extra_1`, `extra_2` and so on. If the first of them that is in quotes has addresses, it is `forwarded_for`
+//!   too.
+//! - A time may have fractions of a second, lack its zone, or be in the form of RFC 3339.
 //! - A user may contain blanks if the ident is absent, as it is everywhere but in lines that begin with a virtual host.
 
 use crate::fault::Fault;
@@ -20,10 +22,15 @@ use crate::tabular::Columns;
 use dataflows::Reason;
 use memchr::memchr2_iter;
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 /// The names of the columns, in the order in which a line has them.
 pub const COLUMNS: [&str; 11] =
     ["host", "ident", "user", "time", "method", "path", "protocol", "status", "bytes", "referrer", "agent"];
+
+/// Behind them: what a server was configured to append.
+const FORWARDED: &str = "forwarded_for";
+const EXTRAS: usize = crate::log::layout::EXTRAS;
 
 /// Reads lines of access logs.
 #[derive(Debug)]
@@ -34,7 +41,9 @@ pub struct ClfReader {
 impl ClfReader {
     /// `paths` must be complete, as for [`Columns::new`].
     pub fn new(paths: &PathSet) -> ClfReader {
-        ClfReader { columns: Columns::new(COLUMNS, paths) }
+        let extras = (1..=EXTRAS).map(|number| format!("extra_{number}"));
+        let names = COLUMNS.into_iter().chain([FORWARDED]).map(str::to_owned).chain(extras);
+        ClfReader { columns: Columns::new(names, paths) }
     }
 
     /// Replaces what `reading` holds by `line`, with or without its line end. After a fault (not UTF-8, no log line)
@@ -49,7 +58,7 @@ impl ClfReader {
             plain(line.host),
             plain(line.ident),
             plain(line.user),
-            plain(line.time),
+            time(line.time),
             quoted(request.method),
             quoted(request.path),
             quoted(request.protocol),
@@ -58,9 +67,50 @@ impl ClfReader {
             quoted(line.referrer),
             quoted(line.agent),
         ];
-        self.columns.read(cells.iter().map(|cell| cell.as_ref()), reading);
+        if line.rest.is_empty() {
+            self.columns.read(cells.iter().map(|cell| cell.as_ref()), reading);
+            return Ok(());
+        }
+        let mut all = Vec::with_capacity(COLUMNS.len() + 1 + EXTRAS);
+        all.extend(cells);
+        all.push(Cow::Borrowed(""));
+        extras(line.rest, EXTRAS, &mut all);
+        let forwarded = Quoted::parse(line.rest).map_or("", |first| first.text);
+        if is_addresses(forwarded) {
+            all[COLUMNS.len()] = Cow::Borrowed(forwarded);
+        }
+        self.columns.read(all.iter().map(|cell| cell.as_ref()), reading);
         Ok(())
     }
+}
+
+/// Returns whether a line is one of such a log.
+pub(crate) fn is_line(line: &str) -> bool {
+    let is_time = |time: &str| time.len() >= 19 && time.bytes().filter(u8::is_ascii_digit).count() >= 12;
+    Line::parse(line).is_ok_and(|line| is_time(line.time))
+}
+
+/// Returns where the address of the client is among what stands before the time of a line, if that begins with a
+/// virtual host: 1 if the ident and the user follow it, 2 if only the user does.
+pub(crate) fn place_of_host(line: &str) -> Option<usize> {
+    let (before, _) = line.split_once(" [")?;
+    let mut words = before.split(' ').filter(|word| !word.is_empty());
+    let (first, second) = (words.next()?, words.next()?);
+    let rest = words.count();
+    (!is_address(first) && is_address(second)).then_some(())?;
+    match rest {
+        1 => Some(2),
+        2.. => Some(1),
+        0 => None,
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<IpAddr>().is_ok()
+}
+
+fn is_addresses(text: &str) -> bool {
+    !text.is_empty() && text.split(',').all(|one| is_address(one.trim()))
 }
 
 /// The fields as they are written, without brackets and quotes. Fields that a line ends before are empty.
@@ -75,6 +125,8 @@ struct Line<'a> {
     bytes: &'a str,
     referrer: &'a str,
     agent: &'a str,
+    /// What was appended.
+    rest: &'a str,
 }
 
 impl<'a> Line<'a> {
@@ -87,10 +139,21 @@ impl<'a> Line<'a> {
             return Err("the time in brackets does not follow host, ident and user");
         }
         let (time, rest) = rest.split_once("] ").ok_or("nothing follows a time in brackets")?;
-        let request = Quoted::parse(rest).ok_or("the time is not followed by a request in quotes")?;
+        let mut request = Quoted::parse(rest).ok_or("the time is not followed by a request in quotes")?;
+        // A server that does not escape leaves quotes in a request: that before the status closes it.
+        while let Some(after) = request.rest
+            && !is_status(word(after).0)
+            && let Some(longer) = request.longer(rest)
+        {
+            request = longer;
+        }
+        let request = match request.rest {
+            Some(after) if is_status(word(after).0) => request,
+            _ => Quoted::parse(rest).unwrap_or(request),
+        };
         let rest = request.rest.ok_or("the quote of the request is never closed")?;
         let (status, rest) = word(rest);
-        if !(status == "-" || (status.len() == 3 && is_number(status))) {
+        if !is_status(status) {
             return Err("the request is not followed by a status of three digits");
         }
         let (bytes, rest) = word(rest);
@@ -98,20 +161,21 @@ impl<'a> Line<'a> {
             return Err("the status is not followed by a size in bytes");
         }
         let line = Line { host, ident, user, time, request: request.text, status, bytes, ..Line::default() };
-        let Some(referrer) = Quoted::parse(rest) else { return Ok(line) };
-        let agent = referrer.rest.and_then(Quoted::parse).map_or("", |agent| agent.text);
-        Ok(Line { referrer: referrer.text, agent, ..line })
+        let Some(referrer) = Quoted::parse(rest) else { return Ok(Line { rest, ..line }) };
+        let agent = referrer.rest.and_then(Quoted::parse);
+        let rest = agent.as_ref().map_or(referrer.rest, |agent| agent.rest).unwrap_or_default();
+        Ok(Line { referrer: referrer.text, agent: agent.map_or("", |agent| agent.text), rest, ..line })
     }
 }
 
-struct Request<'a> {
-    method: &'a str,
-    path: &'a str,
-    protocol: &'a str,
+pub(crate) struct Request<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    pub protocol: &'a str,
 }
 
 impl<'a> Request<'a> {
-    fn parse(request: &'a str) -> Request<'a> {
+    pub fn parse(request: &'a str) -> Request<'a> {
         Request::split(request).unwrap_or(Request { method: "", path: request, protocol: "" })
     }
 
@@ -139,7 +203,7 @@ fn is_protocol(text: &str) -> bool {
 }
 
 /// A field in quotes at the beginning of a text.
-struct Quoted<'a> {
+pub(crate) struct Quoted<'a> {
     text: &'a str,
     /// The text behind the closing quote and its blanks; `None` if there is no closing quote.
     rest: Option<&'a str>,
@@ -148,20 +212,83 @@ struct Quoted<'a> {
 impl<'a> Quoted<'a> {
     fn parse(text: &'a str) -> Option<Quoted<'a>> {
         let text = text.strip_prefix('"')?;
+        Some(Quoted::up_to(text, Quoted::end(text)))
+    }
+
+    /// Returns the same field up to a later quote.
+    fn longer(&self, text: &'a str) -> Option<Quoted<'a>> {
+        let text = text.strip_prefix('"')?;
+        let from = self.text.len() + 1;
+        Some(Quoted::up_to(text, Some(from + Quoted::end(text.get(from..)?)?)))
+    }
+
+    fn up_to(text: &'a str, end: Option<usize>) -> Quoted<'a> {
+        match end {
+            // Both sides of a quote are boundaries of characters.
+            Some(end) => Quoted { text: &text[..end], rest: Some(text[end + 1..].trim_start_matches(' ')) },
+            None => Quoted { text, rest: None },
+        }
+    }
+
+    /// Returns the place of the first quote that is not escaped and that a blank or the end follows.
+    pub fn end(text: &str) -> Option<usize> {
         let bytes = text.as_bytes();
         let mut escaped = None;
-        for index in memchr2_iter(b'"', b'\\', bytes) {
-            if escaped == Some(index) {
-                continue;
+        memchr2_iter(b'"', b'\\', bytes).find(|index| {
+            if escaped == Some(*index) {
+                return false;
             }
-            if bytes[index] == b'\\' {
-                escaped = Some(index + 1);
-            } else if matches!(bytes.get(index + 1), None | Some(b' ')) {
-                // Both sides of a quote are boundaries of characters.
-                return Some(Quoted { text: &text[..index], rest: Some(text[index + 1..].trim_start_matches(' ')) });
+            if bytes[*index] == b'\\' {
+                escaped = Some(*index + 1);
+                return false;
+            }
+            matches!(bytes.get(*index + 1), None | Some(b' '))
+        })
+    }
+}
+
+fn is_status(text: &str) -> bool {
+    text == "-" || text.len() == 3 && is_number(text)
+}
+
+/// Returns the text of a time. One that lacks its zone, or has fractions of a second, is turned into RFC 3339.
+pub(crate) fn time(text: &str) -> Cow<'_, str> {
+    // As nearly all are written: `17/May/2015:10:05:03 +0000`.
+    if text.len() == 26 && text.as_bytes()[20] == b' ' || text.as_bytes().get(2) != Some(&b'/') {
+        return plain(text);
+    }
+    rewritten(text).map_or_else(|| plain(text), Cow::Owned)
+}
+
+#[cold]
+fn rewritten(text: &str) -> Option<String> {
+    const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+    let (day, rest) = text.split_once('/')?;
+    let (month, rest) = rest.split_once('/')?;
+    let month = month.to_ascii_lowercase();
+    let month = 1 + MONTHS.iter().position(|known| *known == month)?;
+    let (year, clock) = rest.split_once([':', ' '])?;
+    let (clock, zone) = clock.split_once(' ').unwrap_or((clock, ""));
+    Some(format!("{year}-{month:02}-{day:0>2}T{clock}{zone}"))
+}
+
+/// Adds up to `most` fields of the rest of a line.
+pub(crate) fn extras<'l>(mut rest: &'l str, most: usize, cells: &mut Vec<Cow<'l, str>>) {
+    for _ in 0..most {
+        if rest.is_empty() {
+            break;
+        }
+        match Quoted::parse(rest) {
+            Some(field) => {
+                cells.push(quoted(field.text));
+                rest = field.rest.unwrap_or_default();
+            }
+            None => {
+                let (text, after) = word(rest);
+                cells.push(plain(text));
+                rest = after;
             }
         }
-        Some(Quoted { text, rest: None })
     }
 }
 
@@ -174,13 +301,13 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn plain(text: &str) -> Cow<'_, str> {
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     // Apache writes a user whose name is empty as two quotes.
     Cow::Borrowed(if text == "-" || text == "\"\"" { "" } else { text })
 }
 
 /// Returns a text from inside quotes, with its escapes decoded.
-fn quoted(text: &str) -> Cow<'_, str> {
+pub(crate) fn quoted(text: &str) -> Cow<'_, str> {
     if text == "-" {
         return Cow::Borrowed("");
     }

@@ -3,6 +3,7 @@
 //! Framing decides where a row ends: a row comes here as its exact bytes.
 
 use crate::fault::Fault;
+use crate::framing::{DELIMITERS, Dialect, MARK};
 use crate::reading::{PathSet, Reading};
 use crate::spec::Limits;
 use crate::tabular::Columns;
@@ -19,28 +20,18 @@ pub struct CsvReader {
 
 impl CsvReader {
     /// `header` is the first row, with or without a byte order mark and a line end; a column without a name is called
-    /// `column_N`, counted from 1. `delimiter` is an ASCII character, see [`delimiter`].
+    /// `column_N`, counted from 1, and one whose name is taken `NAME_2`. What is no UTF-8 in it becomes U+FFFD.
     ///
-    /// A header is at fault when it is not UTF-8, names a column twice, or names more columns than `limits.keys`.
-    pub fn new(header: &[u8], delimiter: u8, paths: &PathSet, limits: &Limits) -> Result<CsvReader, Fault> {
-        let header = header.strip_prefix(b"\xef\xbb\xbf").unwrap_or(header);
-        let most = 1 + header.iter().filter(|byte| **byte == delimiter).count();
-        let mut fields = Fields::new(delimiter, most);
-        let count = fields.split(header)?;
+    /// A header is at fault when it names more columns than `limits.keys`.
+    pub fn new(header: &[u8], dialect: Dialect, paths: &PathSet, limits: &Limits) -> Result<CsvReader, Fault> {
+        let names = names(header, dialect)?;
+        let count = names.len();
         if count > limits.keys {
             let message = format!("the header names {count} columns, more than the limit of {}", limits.keys);
             return Err(Fault::new(Reason::TooManyKeys, message));
         }
-        let mut names = Vec::with_capacity(count);
-        let mut unique = HashSet::new();
-        for (index, name) in fields.texts(count)?.enumerate() {
-            let name = if name.is_empty() { format!("column_{}", index + 1) } else { name.to_owned() };
-            if !unique.insert(name.clone()) {
-                return Err(Fault::new(Reason::DuplicateKey, format!("the header names the column `{name}` twice")));
-            }
-            names.push(name);
-        }
-        Ok(CsvReader { columns: Columns::new(&names, paths), fields: Fields::new(delimiter, count) })
+        let names = unique(names);
+        Ok(CsvReader { columns: Columns::new(&names, paths), fields: Fields::new(dialect, count) })
     }
 
     /// Replaces what `reading` holds by `row`: one row's exact bytes, with or without its line end. After a fault
@@ -58,26 +49,82 @@ impl CsvReader {
     }
 }
 
+/// Returns the names in a header as they are written, in order. One without a name is `column_N`.
+pub fn names(header: &[u8], dialect: Dialect) -> Result<Vec<String>, Fault> {
+    let header = header.strip_prefix(MARK).unwrap_or(header);
+    let header = String::from_utf8_lossy(header);
+    let most = 1 + header.bytes().filter(|byte| *byte == dialect.delimiter).count();
+    let mut fields = Fields::new(dialect, most);
+    let count = fields.split(header.as_bytes())?;
+    let name = |(index, name): (usize, &str)| match name {
+        "" => format!("column_{}", index + 1),
+        name => name.to_owned(),
+    };
+    Ok(fields.texts(count)?.enumerate().map(name).collect())
+}
+
+/// Returns the names, with a number behind each that another column has already.
+pub fn unique(names: Vec<String>) -> Vec<String> {
+    let mut taken = HashSet::new();
+    names.into_iter().map(|name| renamed(name, &mut taken)).collect()
+}
+
+/// Returns the name, or one that is not taken yet.
+fn renamed(name: String, taken: &mut HashSet<String>) -> String {
+    let mut free = name.clone();
+    let mut number = 1;
+    while !taken.insert(free.clone()) {
+        number += 1;
+        free = format!("{name}_{number}");
+    }
+    free
+}
+
+/// Returns a header row of these names, or of `column_1` and so on.
+pub fn header(names: &[String], dialect: Dialect) -> Vec<u8> {
+    let mut row = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        if index > 0 {
+            row.push(dialect.delimiter);
+        }
+        let is_plain =
+            |byte: &u8| *byte != dialect.delimiter && Some(*byte) != dialect.quote && !b"\r\n".contains(byte);
+        match dialect.quote {
+            Some(quote) if !name.bytes().all(|byte| is_plain(&byte)) => {
+                row.push(quote);
+                for byte in name.bytes() {
+                    row.extend(std::iter::repeat_n(byte, if byte == quote { 2 } else { 1 }));
+                }
+                row.push(quote);
+            }
+            _ => row.extend_from_slice(name.as_bytes()),
+        }
+    }
+    row
+}
+
 /// Returns the most frequent of `,` `;` tab and `|` outside of quotes in a header; the first of them if there is none.
 pub fn delimiter(header_line: &[u8]) -> u8 {
-    const CANDIDATES: [u8; 4] = [b',', b';', b'\t', b'|'];
-    let mut counts = [0_usize; CANDIDATES.len()];
+    let mut counts = [0_usize; DELIMITERS.len()];
     let mut quoted = false;
     for byte in header_line {
         quoted ^= *byte == b'"';
-        if let Some(index) = CANDIDATES.iter().position(|candidate| !quoted && candidate == byte) {
+        if let Some(index) = DELIMITERS.iter().position(|candidate| !quoted && candidate == byte) {
             counts[index] += 1;
         }
     }
     // The first one wins a tie, so a later one has to be strictly more frequent.
-    let best = (1..CANDIDATES.len()).fold(0, |best, index| if counts[index] > counts[best] { index } else { best });
-    CANDIDATES[best]
+    let best = (1..DELIMITERS.len()).fold(0, |best, index| if counts[index] > counts[best] { index } else { best });
+    DELIMITERS[best]
 }
 
 /// Splits one row after the other into unquoted fields. Reused: no allocation once warm.
 #[derive(Debug)]
 struct Fields {
     core: Reader,
+    dialect: Dialect,
+    /// A row without the blanks behind its delimiters.
+    tight: Vec<u8>,
     /// The texts of the fields, one after the other, in the first `written` bytes.
     text: Vec<u8>,
     written: usize,
@@ -86,10 +133,17 @@ struct Fields {
 }
 
 impl Fields {
-    fn new(delimiter: u8, expected: usize) -> Fields {
+    fn new(dialect: Dialect, expected: usize) -> Fields {
         // The line end is not part of the rows, so a carriage return inside of one is data.
-        let core = ReaderBuilder::new().delimiter(delimiter).terminator(Terminator::Any(b'\n')).build();
-        let mut fields = Fields { core, text: Vec::new(), written: 0, ends: vec![0; expected + 1] };
+        let mut core = ReaderBuilder::new();
+        core.delimiter(dialect.delimiter).terminator(Terminator::Any(b'\n')).escape(dialect.escape);
+        match dialect.quote {
+            Some(quote) => core.quote(quote),
+            None => core.quoting(false),
+        };
+        let core = core.build();
+        let (tight, text) = (Vec::new(), Vec::new());
+        let mut fields = Fields { core, dialect, tight, text, written: 0, ends: vec![0; expected + 1] };
         fields.reset();
         fields
     }
@@ -101,6 +155,17 @@ impl Fields {
         }
         let row = row.strip_suffix(b"\n").unwrap_or(row);
         let row = row.strip_suffix(b"\r").unwrap_or(row);
+        if self.dialect.spaced {
+            let mut tight = std::mem::take(&mut self.tight);
+            tighten(row, self.dialect, &mut tight);
+            let count = self.split_tight(&tight);
+            self.tight = tight;
+            return count;
+        }
+        self.split_tight(row)
+    }
+
+    fn split_tight(&mut self, row: &[u8]) -> Result<usize, Fault> {
         self.written = 0;
         // To csv-core an empty line is no row at all.
         match row.first() {
@@ -160,6 +225,23 @@ impl Fields {
     }
 }
 
+/// Copies a row without the blanks on both sides of its delimiters.
+fn tighten(row: &[u8], dialect: Dialect, tight: &mut Vec<u8>) {
+    tight.clear();
+    let mut quoted = false;
+    for (at, byte) in row.iter().enumerate() {
+        quoted ^=
+            Some(*byte) == dialect.quote && (at == 0 || dialect.escape.is_none_or(|escape| row[at - 1] != escape));
+        let is_outer = |rest: &[u8]| rest.first().is_none_or(|byte| *byte == dialect.delimiter);
+        let is_blank = *byte == b' '
+            && !quoted
+            && (tight.last().is_none_or(|last| *last == dialect.delimiter) || is_outer(row[at..].trim_ascii_start()));
+        if !is_blank {
+            tight.push(*byte);
+        }
+    }
+}
+
 fn line_break() -> Fault {
     Fault::new(Reason::WrongFieldCount, "the row has a line break outside of quotes")
 }
@@ -171,7 +253,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn reader(header: &str) -> Result<CsvReader, Fault> {
-        CsvReader::new(header.as_bytes(), b',', &path_set(&["a", "b", "c.d"]), &Limits { keys: 4, ..Limits::default() })
+        let limits = Limits { keys: 4, ..Limits::default() };
+        CsvReader::new(header.as_bytes(), Dialect::default(), &path_set(&["a", "b", "c.d"]), &limits)
     }
 
     #[test]
@@ -230,18 +313,53 @@ mod tests {
     #[test]
     fn faults_of_headers() {
         let cases = [
-            ("a,b,a", Reason::DuplicateKey, "the header names the column `a` twice"),
-            ("column_2,", Reason::DuplicateKey, "the header names the column `column_2` twice"),
             ("a,b,c,d,e", Reason::TooManyKeys, "the header names 5 columns, more than the limit of 4"),
             ("a,\"b", Reason::WrongFieldCount, "a quote in the row is never closed"),
         ];
         for (header, reason, message) in cases {
             assert_eq!(reader(header).err(), Some(Fault::new(reason, message)), "{header:?}");
         }
-        let not_utf8 = CsvReader::new(b"a,\xff", b',', &PathSet::default(), &Limits::default());
-        assert_eq!(not_utf8.unwrap_err().reason, Reason::NotUtf8);
-        let cut = CsvReader::new("é".as_bytes(), 0xa9, &PathSet::default(), &Limits::default());
+        let cut = Dialect { delimiter: 0xa9, ..Dialect::default() };
+        let cut = CsvReader::new("é".as_bytes(), cut, &PathSet::default(), &Limits::default());
         assert_eq!(cut.unwrap_err().reason, Reason::NotUtf8);
+    }
+
+    #[test]
+    fn names_that_are_taken_or_no_utf_8_are_mended() {
+        let mut reading = Reading::default();
+        let read = |header: &[u8], reading: &mut Reading| {
+            let paths = path_set(&["a"]);
+            let mut reader = CsvReader::new(header, Dialect::default(), &paths, &Limits::default()).unwrap();
+            reader.read(b"1,2,3", reading).unwrap();
+        };
+        read(b"a,b,a", &mut reading);
+        assert_eq!((reading.shape, texts(&reading, &path_set(&["a"]))), (shape_of(&["a", "b", "a_2"]), vec!["1"]));
+        read(b"column_2,,x", &mut reading);
+        assert_eq!(reading.shape, shape_of(&["column_2", "column_2_2", "x"]));
+        read(b"a,st\xe4dt,x", &mut reading);
+        assert_eq!(reading.shape, shape_of(&["a", "st\u{fffd}dt", "x"]));
+    }
+
+    #[test]
+    fn dialects() {
+        let cases = [
+            (Dialect { spaced: true, ..Dialect::default() }, "a, b, c.d", "1, \"2, x\" ,3 4 ", ["1", "2, x", "3 4"]),
+            (
+                Dialect { escape: Some(b'\\'), ..Dialect::default() },
+                "a,b,c.d",
+                r#""{\"x\":1}","",3"#,
+                [r#"{"x":1}"#, "", "3"],
+            ),
+            (Dialect { quote: None, ..Dialect::default() }, "a,b,c.d", "\"1,2\",3", ["\"1", "2\"", "3"]),
+            (Dialect { quote: Some(b'\''), ..Dialect::default() }, "a,b,c.d", "'1,2','x''y',3", ["1,2", "x'y", "3"]),
+        ];
+        for (dialect, header, row, expected) in cases {
+            let paths = path_set(&["a", "b", "c.d"]);
+            let mut reading = Reading::default();
+            let mut reader = CsvReader::new(header.as_bytes(), dialect, &paths, &Limits::default()).unwrap();
+            reader.read(row.as_bytes(), &mut reading).unwrap();
+            assert_eq!(texts(&reading, &paths), expected, "{row}");
+        }
     }
 
     #[test]
@@ -272,7 +390,11 @@ mod tests {
         ) {
             let paths = path_set(&["a", "b", "c"]);
             let header = ["a", "b", "c"].join(&delimiter.to_string());
-            let mut reader = CsvReader::new(header.as_bytes(), delimiter as u8, &paths, &Limits::default()).unwrap();
+            let dialect = Dialect { delimiter: delimiter as u8, ..Dialect::default() };
+            let mut reader = CsvReader::new(header.as_bytes(), dialect, &paths, &Limits::default()).unwrap();
+            let written: Vec<String> = ["a", "b;\"", ""].map(str::to_owned).into();
+            let again = super::names(&super::header(&written, dialect), dialect);
+            prop_assert_eq!(again.unwrap(), ["a", "b;\"", "column_3"]);
             let mut reading = Reading::default();
             for (cells, broken, line_end) in &rows {
                 let write = |(cell, quote): &(String, bool)| match *quote || cell.contains([delimiter, '"', '\r', '\n']) {
@@ -287,8 +409,9 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic(header: Vec<u8>, rows: Vec<Vec<u8>>, delimiter: u8) {
-            let Ok(mut reader) = CsvReader::new(&header, delimiter, &PathSet::default(), &Limits::default()) else {
+        fn no_bytes_panic(header: Vec<u8>, rows: Vec<Vec<u8>>, delimiter: u8, spaced: bool) {
+            let dialect = Dialect { delimiter, spaced, ..Dialect::default() };
+            let Ok(mut reader) = CsvReader::new(&header, dialect, &PathSet::default(), &Limits::default()) else {
                 return Ok(());
             };
             let mut reading = Reading::default();

@@ -233,27 +233,37 @@ const CLF_USER: &[&str] = &["host | ip"];
 const CLF_TIME: &[&str] = &["time"];
 const CLF_KIND: &[&str] = &["method"];
 
+/// Of log lines in other layouts: the names that layouts here give, then those of the W3C format.
+const LOG_USER: &[&str] = &["host", "c-ip", "client_ip", "user"];
+const LOG_TIME: &[&str] = &["datetime", "time", "timestamp"];
+const LOG_KIND: &[&str] = &["method", "cs-method", "operation", "type"];
+
 /// Candidates for the user of an event.
 pub fn user(format: Format) -> Vec<Candidate> {
     match format {
-        Format::Json | Format::Csv => USER.iter().flat_map(|(_, paths)| candidates(paths)).collect(),
+        Format::Json | Format::Csv | Format::Ltsv | Format::Logfmt => {
+            USER.iter().flat_map(|(_, paths)| candidates(paths)).collect()
+        }
         Format::Clf => candidates(CLF_USER),
+        Format::Log => candidates(LOG_USER),
     }
 }
 
 /// Candidates for the time of an event.
 pub fn time(format: Format) -> Vec<Candidate> {
     match format {
-        Format::Json | Format::Csv => candidates(TIME),
+        Format::Json | Format::Csv | Format::Ltsv | Format::Logfmt => candidates(TIME),
         Format::Clf => candidates(CLF_TIME),
+        Format::Log => candidates(LOG_TIME),
     }
 }
 
 /// Candidates for the type of an event.
 pub fn kind(format: Format) -> Vec<Candidate> {
     match format {
-        Format::Json | Format::Csv => candidates(KIND),
+        Format::Json | Format::Csv | Format::Ltsv | Format::Logfmt => candidates(KIND),
         Format::Clf => candidates(CLF_KIND),
+        Format::Log => candidates(LOG_KIND),
     }
 }
 
@@ -284,7 +294,7 @@ mod tests {
 
     #[test]
     fn all_are_paths_and_none_is_repeated() {
-        for format in [Format::Json, Format::Csv, Format::Clf] {
+        for format in Format::ALL {
             for candidates in [user(format), time(format), kind(format)] {
                 let paths: HashSet<&Path> = candidates.iter().flat_map(|candidate| &candidate.parts).collect();
                 assert_eq!(paths.len(), candidates.len());

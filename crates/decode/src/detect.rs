@@ -1,8 +1,20 @@
-//! Recognises the format of a file by the first part of its content, never by its name.
+//! Recognises how a file is written by the first part of its content, never by its name: its format, how its records
+//! are framed, and what stands above the first of them.
 
-use crate::framing::{DELIMITERS, Framing};
+mod rows;
+
+use crate::account::Account;
+use crate::clf;
+use crate::framing::Framing;
+use crate::log::named::{self, Named};
+use crate::log::{FIELDS, Heading};
+use crate::pairs::Pairs;
+use crate::path::Path;
+use crate::prefix::Prefix;
 use crate::spec::Format;
+use crate::syntax::{Header, Syntax};
 use memchr::{memchr, memchr_iter};
+use std::sync::Arc;
 
 /// Bytes of content that are worth looking at: enough lines for a majority, small beside any chunk.
 pub const HEAD_BYTES: usize = 64 << 10;
@@ -13,36 +25,218 @@ pub struct Detected {
     pub framing: Framing,
 }
 
-/// Returns the format of a file that begins with `head` (decompressed, without byte order mark; the last record may be
-/// cut).
-///
-/// By majority, so that a bad first line does not mislead. `None` if the format cannot be recognised safely: binary
-/// data, XML, prose, rows without a header.
-pub fn detect(head: &[u8]) -> Option<Detected> {
-    if memchr(0, head).is_some() {
-        return None;
-    }
-    if most(whole_lines(head), is_log_line) {
-        return Some(Detected { format: Format::Clf, framing: Framing::Lines });
-    }
-    if let Some(framing) = json(head) {
-        return Some(Detected { format: Format::Json, framing });
-    }
-    has_header(head).then_some(Detected { format: Format::Csv, framing: Framing::Csv })
+/// What a file is, and where its records begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    pub format: Format,
+    pub framing: Framing,
+    /// Of rows: the header, without line end.
+    pub header: Option<Arc<[u8]>>,
+    /// Offset of the first record.
+    pub start: usize,
+    /// What the bytes before it are.
+    pub above: Account,
+    /// What is worth telling a user about it, in words.
+    pub notes: Vec<String>,
 }
 
-/// Returns the framing of a file whose format is configured.
-pub fn framing(format: Format, head: &[u8]) -> Framing {
-    match format {
-        Format::Json => json(head).unwrap_or(Framing::Lines),
-        Format::Csv => Framing::Csv,
-        Format::Clf => Framing::Lines,
+/// Why it is not known what a file is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Its format is not recognised. In words: what could help, if anything is clear about it.
+    Unknown(Option<String>),
+    /// There is not enough of it.
+    More,
+}
+
+/// Returns what a file is that begins with `head` (decompressed, without marks and blank lines; the last record may be
+/// cut, unless `is_whole`). `format`: as configured. `limit`: of the bytes of a record.
+///
+/// By majority, so that a bad first line does not mislead.
+///
+/// # Errors
+/// If the format cannot be recognised safely (binary data, XML, prose, rows without a header), or if a header is longer
+/// than `head`.
+pub fn open(
+    head: &[u8],
+    format: Option<Format>,
+    syntax: &Syntax,
+    limit: usize,
+    is_whole: bool,
+) -> Result<Opened, Refused> {
+    let headed = |format, framing, heading: Option<Heading>| {
+        let notes = heading.iter().filter(|_| syntax.layout.is_none()).filter_map(|heading| note(format, heading));
+        let notes = notes.collect();
+        let header = heading.map(|heading| Arc::from(heading.text().into_bytes()));
+        Opened { format, framing, header, start: 0, above: Account::default(), notes }
+    };
+    let opened = |format, framing| headed(format, framing, None);
+    let with_prefix =
+        |prefix: &Option<Prefix>| prefix.as_ref().map(|_| Heading { layout: String::new(), prefix: prefix.clone() });
+    let of_json = |framing, prefix: Option<Prefix>| {
+        let path = syntax.unwrap.as_ref().map(Path::to_string);
+        let path = path.or_else(|| is_of_docker(framing, head).then(|| DOCKER.to_owned()));
+        let heading =
+            (path.is_some() || prefix.is_some()).then(|| Heading { layout: path.unwrap_or_default(), prefix });
+        headed(Format::Json, framing, heading)
+    };
+    let line_end = line_end(head);
+    let lines = if line_end == b'\r' { Framing::CrLines } else { Framing::Lines };
+    // Only rows have a header.
+    let format = format.or((syntax.header != Header::First).then_some(Format::Csv));
+    let format = format.or(syntax.layout.is_some().then_some(Format::Log));
+    if matches!(format, None | Some(Format::Csv | Format::Log))
+        && syntax.layout.as_ref().is_none_or(|layout| layout == W3C)
+        && let Some(fields) = fields(lines, head)
+    {
+        return Ok(headed(Format::Log, lines, Some(Heading { layout: fields, prefix: None })));
     }
+    let log = || {
+        let (named, prefix) = named::recognise(whole(lines, head))?;
+        let prefix = syntax.prefix.clone().or(prefix);
+        Some(match (named, &prefix) {
+            (Named::Combined | Named::Common, None) => opened(Format::Clf, lines),
+            _ => headed(Format::Log, lines, Some(Heading { layout: named.name().into(), prefix })),
+        })
+    };
+    match format {
+        Some(Format::Json) if syntax.prefix.is_some() => {
+            return Ok(of_json(lines, syntax.prefix.clone()));
+        }
+        Some(Format::Json) => return Ok(of_json(json(head).unwrap_or(Framing::Lines), None)),
+        Some(Format::Clf) => return Ok(log().unwrap_or_else(|| opened(Format::Clf, lines))),
+        Some(format @ (Format::Ltsv | Format::Logfmt)) => {
+            return Ok(headed(format, lines, with_prefix(&syntax.prefix)));
+        }
+        Some(Format::Csv) => return rows::open(head, syntax, limit, line_end, is_whole),
+        Some(Format::Log) => {
+            if let Some(layout) = &syntax.layout {
+                if layout == W3C {
+                    return Err(Refused::Unknown(Some("it does not begin with a line of `#Fields:`".into())));
+                }
+                let heading = Heading { layout: layout.clone(), prefix: syntax.prefix.clone() };
+                return Ok(headed(Format::Log, lines, Some(heading)));
+            }
+            return log().ok_or_else(|| Refused::Unknown(Some(LAYOUT.into())));
+        }
+        None => {}
+    }
+    if is_binary(head) {
+        return Err(Refused::Unknown(None));
+    }
+    if let Some(opened) = log() {
+        return Ok(opened);
+    }
+    if let Some(framing) = json(head) {
+        return Ok(of_json(framing, None));
+    }
+    // A line of objects only, behind whatever a collector wrote before them.
+    let prefixes = syntax.prefix.iter().chain(if syntax.prefix.is_none() { &Prefix::NAMED[..] } else { &[] });
+    let behind = |prefix: &Prefix, fits: &dyn Fn(&[u8]) -> bool| {
+        most(whole(lines, head), |line| prefix.of_line(line).is_some_and(|length| fits(&line[length..])))
+    };
+    if let Some(prefix) = prefixes.clone().find(|prefix| behind(prefix, &is_object)) {
+        return Ok(of_json(lines, Some(prefix.clone())));
+    }
+    if most(whole(lines, head), is_log_line) {
+        return Err(Refused::Unknown(Some(LAYOUT.into())));
+    }
+    let unknown = match rows::recognise(head, syntax, limit, line_end, is_whole) {
+        Err(unknown @ Refused::Unknown(_)) => unknown,
+        opened => return opened,
+    };
+    for (format, pairs) in [(Format::Ltsv, Pairs::Ltsv), (Format::Logfmt, Pairs::Logfmt)] {
+        let fits = |line: &[u8]| std::str::from_utf8(line).is_ok_and(|line| pairs.fits(line));
+        let names = |line: &[u8]| {
+            let line = String::from_utf8_lossy(line);
+            pairs.of(&line).any(|(name, _)| syntax.wanted.has(name))
+        };
+        if most(whole(lines, head), fits) && most(whole(lines, head), names) {
+            return Ok(opened(format, lines));
+        }
+        if let Some(prefix) = prefixes.clone().find(|prefix| behind(prefix, &|line| fits(line) && names(line))) {
+            return Ok(headed(format, lines, with_prefix(&Some(prefix.clone()))));
+        }
+    }
+    Err(unknown)
+}
+
+/// The layout that a file names itself.
+pub const W3C: &str = "w3c";
+
+/// Returns what was recognised, if a user may not expect it.
+fn note(format: Format, heading: &Heading) -> Option<String> {
+    let mut parts = Vec::new();
+    match (format, heading.layout.as_str()) {
+        (_, "") => {}
+        (Format::Log, layout) if layout.starts_with(FIELDS) => return None,
+        (Format::Log, layout) => parts.push(format!("its lines are in the layout `{layout}`")),
+        (_, path) => parts.push(format!("its events are texts in the field `{path}` of other objects")),
+    }
+    if let Some(prefix) = &heading.prefix {
+        parts.push(format!("`{}` stands before each record", prefix.name()));
+    }
+    (!parts.is_empty()).then(|| parts.join(", and "))
+}
+
+/// The field of Docker's `json-file` logs that has what a container wrote.
+const DOCKER: &str = "log";
+
+/// Returns whether most objects are those of Docker's `json-file` driver, each with a line that a container wrote.
+fn is_of_docker(framing: Framing, head: &[u8]) -> bool {
+    let is_wrapped = |object: &[u8]| {
+        let object: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(object).ok();
+        object.is_some_and(|object| {
+            let known = |key: &String| ["log", "stream", "time", "attrs"].contains(&key.as_str());
+            let text = object.get(DOCKER).and_then(|log| log.as_str()).unwrap_or_default();
+            let is_event = text.starts_with('{') || clf::is_line(text.trim_end());
+            object.contains_key("stream") && object.contains_key("time") && object.keys().all(known) && is_event
+        })
+    };
+    most(whole(framing, head).take(64), is_wrapped)
+}
+
+/// The advice on log lines in a layout that has no name.
+const LAYOUT: &str = "its lines look like those of a server's log, in a layout that is not known: set `format = \"log\"` \
+                      and `layout` to the directives of the server's configuration, such as \
+                      `layout = '%v %h %l %u %t \"%r\" %>s %b'` or `'$remote_addr [$time_local] \"$request\" $status'`";
+
+/// Returns the line that names the fields of a W3C log, if directives are all that stands before it.
+fn fields(lines: Framing, head: &[u8]) -> Option<String> {
+    let mut directives = lines.records(head).map(|(_, line)| line).take_while(|line| line.starts_with(b"#"));
+    let line = directives.find(|line| line.starts_with(FIELDS.as_bytes()))?;
+    Some(String::from_utf8_lossy(line).trim_end().to_owned())
+}
+
+/// Returns the format and framing of a file that begins with `head`; `None` if they are not recognised.
+pub fn detect(head: &[u8]) -> Option<Detected> {
+    let opened = open(head, None, &Syntax::default(), usize::MAX >> 1, true).ok()?;
+    Some(Detected { format: opened.format, framing: opened.framing })
+}
+
+/// Returns the framing of JSON.
+pub fn framing_of_json(head: &[u8]) -> Framing {
+    json(head).unwrap_or(Framing::Lines)
+}
+
+/// Returns the byte that ends lines: a carriage return, if there is no line feed.
+fn line_end(head: &[u8]) -> u8 {
+    if memchr(b'\n', head).is_none() && memchr(b'\r', head).is_some() { b'\r' } else { b'\n' }
+}
+
+/// Returns whether there are NUL bytes other than those that framing skips.
+fn is_binary(head: &[u8]) -> bool {
+    // Runs are passed in large steps.
+    let Some(first) = memchr(0, head) else { return false };
+    let lone = head[first..].chunk_by(|left, right| (*left == 0) == (*right == 0));
+    let lone = lone.filter(|chunk| chunk[0] == 0 && chunk.len() < crate::framing::RUN).count();
+    let lines = 1 + memchr_iter(b'\n', head).count();
+    lone > lines
 }
 
 /// `None` if most of it is no JSON.
 fn json(head: &[u8]) -> Option<Framing> {
-    if most(whole_lines(head), is_object) {
+    if most(whole(Framing::Lines, head), is_object) {
         return Some(Framing::Lines);
     }
     let text = head.trim_ascii();
@@ -82,39 +276,6 @@ fn is_log_line(line: &[u8]) -> bool {
             })
         })
     })
-}
-
-/// Returns whether the first row names columns and most of the others have as many cells, for one of the delimiters; if
-/// all of the names are single words, it is enough that one other row has. Names do not begin with digits (rows without
-/// a header, lines of a log) or with markup.
-fn has_header(head: &[u8]) -> bool {
-    let rows = || whole(Framing::Csv, head);
-    let Some(header) = rows().next() else { return false };
-    DELIMITERS.into_iter().any(|delimiter| {
-        let names = || header.split(|byte| *byte == delimiter).map(<[u8]>::trim_ascii);
-        let count = cells(header, delimiter);
-        let is_name = |name: &[u8]| !matches!(name, [b'0'..=b'9' | b'<' | b'{' | b'[', ..]);
-        let is_word = |name: &[u8]| !name.is_empty() && !name.iter().any(u8::is_ascii_whitespace);
-        let fits = |row: &[u8]| cells(row, delimiter) == count;
-        let mut others = rows().skip(1).peekable();
-        count > 1
-            && names().all(is_name)
-            && (others.peek().is_none() || most(others, fits) || (names().all(is_word) && rows().skip(1).any(fits)))
-    })
-}
-
-/// Returns the number of cells of a row. Delimiters inside quotes do not separate cells.
-fn cells(row: &[u8], delimiter: u8) -> usize {
-    let mut quoted = false;
-    let separates = |byte: &&u8| {
-        quoted ^= **byte == b'"';
-        !quoted && **byte == delimiter
-    };
-    1 + row.iter().filter(separates).count()
-}
-
-fn whole_lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
-    whole(Framing::Lines, head)
 }
 
 /// Returns the records of `head` but the last one if it may be cut, unless it is all there is.
@@ -160,12 +321,12 @@ mod tests {
             ("{\"a\":1}{\"a\":2}", VALUES),
             ("\u{1e}{\"a\":1}\n\u{1e}{\"a\":2}\n", VALUES),
             ("rubbish\n[\n{\n\"a\":1\n},\n{\n\"a\":2\n}]", VALUES),
-            ("user,time\nu1,2024-01-01\nu2,\"2024,01\n02\"\n", "Csv Csv"),
-            ("user;time\nu1;1,5\nu2;2,5\n", "Csv Csv"),
-            ("\ta\tb\n0\tx\ty\n", "Csv Csv"),
-            ("user|time\n", "Csv Csv"),
-            ("\"user\",\"time\"\r\nu1,1\r\noops\r\nu2,2\r\nu3,", "Csv Csv"),
-            ("user,payload\nu1,\"{\"\"a\"\":1}\"\nu2,\"{\"\"a\"\":2}\"\n", "Csv Csv"),
+            ("user,time\nu1,2024-01-01\nu2,\"2024,01\n02\"\n", "Csv"),
+            ("user;time\nu1;1,5\nu2;2,5\n", "Csv"),
+            ("\tuser\tb\n0\tx\ty\n", "Csv"),
+            ("user|time\n", "Csv"),
+            ("\"user\",\"time\"\r\nu1,1\r\noops\r\nu2,2\r\nu3,", "Csv"),
+            ("user,payload\nu1,\"{\"\"a\"\":1}\"\nu2,\"{\"\"a\"\":2}\"\n", "Csv"),
             (&log, "Clf Lines"),
             (&bad_log, "Clf Lines"),
             ("<?xml version=\"1.0\"?>\n<log a=\"1\", b=\"2\">\n<event/>\n", "none"),
@@ -179,6 +340,7 @@ mod tests {
         ];
         for (head, expected) in cases {
             let found = match detect(head.as_bytes()) {
+                Some(Detected { format: Format::Csv, .. }) => "Csv".to_string(),
                 Some(Detected { format, framing }) => format!("{format:?} {framing:?}"),
                 None => "none".to_string(),
             };
@@ -187,10 +349,30 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_format_is_believed() {
-        assert_eq!(framing(Format::Json, b"rubbish"), Framing::Lines);
-        assert_eq!(framing(Format::Json, b"[{\"a\":1}]"), Framing::JsonValues);
-        assert_eq!(framing(Format::Csv, b"{}"), Framing::Csv);
-        assert_eq!(framing(Format::Clf, b"{}"), Framing::Lines);
+    fn rows_are_told_by_what_their_header_names() {
+        let open = |head: &str, format| {
+            let opened = open(head.as_bytes(), format, &Syntax::default(), 1 << 20, true)?;
+            let Framing::Rows(dialect) = opened.framing else { panic!("{head} is no table") };
+            let header = String::from_utf8(opened.header.unwrap().to_vec()).unwrap();
+            Ok((header, dialect, opened.start, opened.above.total()))
+        };
+        let rows = "user_id,ts\nu1,1\nu2,2\n";
+        let is_rows = |head: &str| open(head, None).map(|(header, _, start, above)| (header, start, above));
+        assert_eq!(is_rows(rows), Ok(("user_id,ts".into(), 11, 11)));
+        assert_eq!(is_rows(&format!("sep=,\n# note\n{rows}")), Ok(("user_id,ts".into(), 24, 24)));
+        assert_eq!(is_rows(&format!("#{rows}")), Ok(("user_id,ts".into(), 12, 12)));
+        // What names nothing is no header.
+        let data = "u1,2024-05-01,a\nu2,2024-05-01,b\n";
+        assert!(matches!(is_rows(data), Err(Refused::Unknown(Some(advice))) if advice.contains("3 fields")));
+        assert!(matches!(is_rows("a, b\nprose, and more\n"), Err(Refused::Unknown(None))));
+        let (header, dialect, start, _) = open(data, Some(Format::Csv)).unwrap();
+        assert_eq!((header.as_str(), dialect.fields, start), ("column_1,column_2,column_3", 3, 0));
+        let (header, ..) = open("a,b\n1,2\n", Some(Format::Csv)).unwrap();
+        assert_eq!(header, "a,b");
+        // A header that is cut.
+        let cut = super::open(b"user_id,\"ts", None, &Syntax::default(), 1 << 20, false);
+        assert_eq!(cut, Err(Refused::Unknown(None)));
+        let cut = super::open(b"user_id,\"ts", Some(Format::Csv), &Syntax::default(), 1 << 20, false);
+        assert_eq!(cut, Err(Refused::More));
     }
 }

@@ -16,6 +16,9 @@ impl Fault {
 
     /// Returns the fault of a record of `length` bytes where `limit` are allowed.
     pub fn too_large(length: u64, limit: usize) -> Fault {
-        Fault::new(Reason::TooLarge, format!("the record has {length} bytes, more than the limit of {limit}"))
+        Fault::new(
+            Reason::TooLarge,
+            format!("the record has {length} bytes, more than the limit of {limit} (`max_bytes` of [events])"),
+        )
     }
 }

@@ -114,6 +114,8 @@ pub struct Interpreter {
     pub latest: Option<EventTime>,
     /// When the records at hand were received, if that is known.
     pub received: Option<EventTime>,
+    /// Something in the record at hand was mended before it was read.
+    pub repaired: bool,
 }
 
 /// No candidate begins with this slot.
@@ -172,6 +174,7 @@ impl Interpreter {
             unseen,
             latest: None,
             received: None,
+            repaired: false,
             spec,
         }
     }

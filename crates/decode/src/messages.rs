@@ -402,6 +402,7 @@ mod tests {
         };
         let spec = Spec {
             sources: vec![events],
+            syntaxes: Vec::new(),
             fields: Vec::new(),
             tests: Vec::new(),
             rules: Vec::new(),

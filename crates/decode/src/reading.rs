@@ -130,10 +130,11 @@ impl Clone for Reading {
 
     /// Allocates nothing once warm.
     fn clone_from(&mut self, other: &Reading) {
-        self.found.clone_from(&other.found);
-        self.text.clone_from(&other.text);
-        self.containers.clone_from(&other.containers);
-        (self.shape, self.ambiguous) = (other.shape, other.ambiguous);
+        let Reading { found, text, containers, own, shape, ambiguous } = other;
+        self.found.clone_from(found);
+        self.text.clone_from(text);
+        self.containers.clone_from(containers);
+        (self.own, self.shape, self.ambiguous) = (*own, *shape, *ambiguous);
     }
 }
 

@@ -2,14 +2,18 @@
 //! tests. It is plain data, already checked.
 
 use super::path::Path;
+use super::syntax::Syntax;
 use super::time::{TimeSpec, TimeUnit};
 use dataflows::rules::{Rule, Test};
+use std::sync::Arc;
 
 /// Everything that decoders read of a configuration.
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// By source.
     pub sources: Vec<EventsPlan>,
+    /// By source; the default where there is none.
+    pub syntaxes: Vec<Arc<Syntax>>,
     /// The values that tests, sums and carried fields name by index.
     pub fields: Vec<FieldPlan>,
     /// Made of every event, in this order.
@@ -37,10 +41,15 @@ pub enum Format {
     Csv,
     /// Common and Combined Log Format.
     Clf,
+    /// Log lines in a layout that has a name, that is configured, or that the file names.
+    Log,
+    /// Labeled Tab-separated Values.
+    Ltsv,
+    Logfmt,
 }
 
 impl Format {
-    pub const ALL: [Format; 3] = [Format::Json, Format::Csv, Format::Clf];
+    pub const ALL: [Format; 6] = [Format::Json, Format::Csv, Format::Clf, Format::Log, Format::Ltsv, Format::Logfmt];
 
     /// Returns its name in the configuration.
     pub fn name(self) -> &'static str {
@@ -48,6 +57,9 @@ impl Format {
             Format::Json => "json",
             Format::Csv => "csv",
             Format::Clf => "clf",
+            Format::Log => "log",
+            Format::Ltsv => "ltsv",
+            Format::Logfmt => "logfmt",
         }
     }
 }

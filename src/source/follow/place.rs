@@ -5,6 +5,7 @@ use super::reader::Reader;
 use super::shape::Shape;
 use crate::queue::cursor::FileId;
 use crate::source::SourceError;
+use headwater_decode::syntax::Encoding;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -73,6 +74,8 @@ pub struct Followed {
     pub head: Option<(usize, [u64; 2])>,
     /// `None`: it is not known yet which file this is.
     pub reading: Option<Reading>,
+    /// Of its source.
+    pub encoding: Encoding,
 }
 
 /// How far it has been read.
@@ -89,7 +92,7 @@ pub struct Reading {
 }
 
 impl Followed {
-    pub fn new(place: Place, path: PathBuf, metadata: &Metadata, now: Instant) -> Followed {
+    pub fn new(place: Place, path: PathBuf, metadata: &Metadata, encoding: Encoding, now: Instant) -> Followed {
         Followed {
             place,
             first_path: path.to_string_lossy().into_owned(),
@@ -105,6 +108,7 @@ impl Followed {
             done: false,
             head: None,
             reading: None,
+            encoding,
         }
     }
 
@@ -138,7 +142,7 @@ impl Followed {
     pub fn reader(&self) -> Result<Reader, SourceError> {
         let handle = self.handle.as_ref().ok_or(io::ErrorKind::NotFound);
         let handle = handle.map_err(|error| SourceError::io("open", &self.path, error.into()))?;
-        Reader::new(&self.path, handle)
+        Reader::new(&self.path, handle, self.encoding)
     }
 
     pub fn shape(&self) -> Option<&Shape> {

@@ -2,7 +2,8 @@
 
 use super::known::MARK_BYTES;
 use crate::source::SourceError;
-use crate::source::content::{Content, compression};
+use crate::source::content::{Content, is_decoded};
+use headwater_decode::syntax::Encoding;
 use std::fs::File;
 use std::io::{self, Seek};
 use std::os::unix::fs::FileExt;
@@ -14,7 +15,7 @@ pub enum Reader {
         file: File,
         path: Arc<Path>,
     },
-    /// `window`: the last bytes before the content's offset.
+    /// Or in UTF-16. `window`: the last bytes before the content's offset.
     Compressed {
         content: Box<Content>,
         window: Vec<u8>,
@@ -46,16 +47,16 @@ impl Piece {
 }
 
 impl Reader {
-    pub fn new(path: &Path, file: &File) -> Result<Reader, SourceError> {
+    pub fn new(path: &Path, file: &File, encoding: Encoding) -> Result<Reader, SourceError> {
         let failed = |error| SourceError::io("read", path, error);
         let mut magic = [0; 4];
         let length = read_at(file, &mut magic, 0).map_err(failed)?;
         let mut file = file.try_clone().map_err(failed)?;
-        if compression(&magic[..length]).is_none() {
+        if !is_decoded(&magic[..length], encoding) {
             return Ok(Reader::Plain { file, path: path.into() });
         }
         file.rewind().map_err(failed)?;
-        let content = Box::new(Content::new(path, file, Arc::default())?);
+        let content = Box::new(Content::new(path, file, encoding, Arc::default())?);
         Ok(Reader::Compressed { content, window: Vec::new() })
     }
 

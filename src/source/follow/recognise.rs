@@ -160,7 +160,7 @@ impl Follower {
         let was_open = original.handle.is_some();
         let path = original.path.clone();
         let Some(handle) = original.open()? else { return Ok(false) };
-        let mut reader = Reader::new(&path, handle)?;
+        let mut reader = Reader::new(&path, handle, self.syntax.encoding)?;
         if !was_open {
             original.handle = None;
         }
@@ -199,7 +199,7 @@ impl Follower {
         let Some(file) = self.files.get_mut(&place).filter(|file| file.reading.is_none()) else { return Ok(()) };
         let (was_open, path) = (file.handle.is_some(), file.path.clone());
         let Some(handle) = file.open()? else { return Ok(()) };
-        let mut reader = Reader::new(&path, handle)?;
+        let mut reader = Reader::new(&path, handle, self.syntax.encoding)?;
         if !was_open {
             file.handle = None;
         }

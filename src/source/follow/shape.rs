@@ -2,11 +2,12 @@
 
 use super::reader::Reader;
 use crate::source::SourceError;
-use crate::source::cutter::head;
-use headwater_decode::detect::{self, Detected, HEAD_BYTES};
-use headwater_decode::framing::{Framing, Scanner};
+use crate::source::cutter::{self, Fields, Head};
+use headwater_decode::detect::{HEAD_BYTES, Opened};
+use headwater_decode::framing::Framing;
 use headwater_decode::spec::Format;
-use memchr::memchr;
+use headwater_decode::syntax::Syntax;
+use memchr::{memchr, memmem, memrchr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub struct Shape {
 pub struct Question<'q> {
     pub path: &'q Path,
     pub format: Option<Format>,
+    pub syntax: &'q Syntax,
     pub event_bytes: usize,
     /// Nothing has been added for some time.
     pub is_settled: bool,
@@ -40,62 +42,85 @@ impl Shape {
     /// As [`crate::source::cutter::Cutter::open`].
     pub fn tell(question: &Question<'_>, reader: &mut Reader) -> Result<Option<Shape>, SourceError> {
         let mut read = 0;
-        let mut head = head(|into| reader.fill(&mut read, into))?;
-        let is_final =
-            question.is_final || head.len() == HEAD_BYTES || question.is_compressed && reader.damage().is_none();
-        let Some(Detected { format, framing }) = recognise(&head, question, is_final) else {
-            if is_final && !head.is_empty() || question.is_settled && memchr(b'\n', &head).is_some() {
-                return Err(SourceError::UnknownFormat { path: question.path.to_path_buf() });
-            }
+        let mut head = Head::read(question.syntax, |into| reader.fill(&mut read, into))?;
+        let mut ended = head.bytes.len() < HEAD_BYTES;
+        let is_final = question.is_final || !ended || question.is_compressed && reader.damage().is_none();
+        if head.bytes.is_empty() {
             return Ok(None);
-        };
-        let mut header = None;
-        let mut length = 0;
-        if framing == Framing::Csv {
-            let limit = question.event_bytes;
-            let mut ended = head.len() < HEAD_BYTES;
-            let mut end = Scanner::new(Framing::Csv).end(&head);
-            while end.is_none() && !ended && head.len() <= limit + 2 {
-                let filled = head.len();
-                head.resize(2 * filled, 0);
-                let more = reader.fill(&mut read, &mut head[filled..])?;
-                ended = more < filled;
-                head.truncate(filled + more);
-                end = Scanner::new(Framing::Csv).end(&head);
-            }
-            length = match end {
-                None if ended && !question.is_final => return Ok(None),
-                end => end.unwrap_or(head.len()),
-            };
-            let row = &head[..length - Framing::Csv.terminator(&head[..length])];
-            if row.len() > limit {
-                return Err(SourceError::LongHeader { path: question.path.to_path_buf(), limit });
-            }
-            header = Some(Arc::from(row));
         }
-        Ok(Some(Shape { format, framing, header, start: read - head.len() as u64 + length as u64 }))
+        let Question { path, format, syntax, event_bytes, .. } = *question;
+        let asked = cutter::Question { path, format, syntax, event_bytes };
+        loop {
+            match asked.answer(&head, ended) {
+                // More of it may tell.
+                Err(SourceError::UnknownFormat { .. })
+                    if !(is_final || question.is_settled && memchr(b'\n', &head.bytes).is_some()) =>
+                {
+                    return Ok(None);
+                }
+                Err(error) => return Err(error),
+                Ok(Some(opened)) if is_final || is_sure(&head.bytes, &opened, question) => {
+                    let Opened { format, framing, header, start, .. } = opened;
+                    let start = read - head.bytes.len() as u64 + start as u64;
+                    return Ok(Some(Shape { format, framing, header, start }));
+                }
+                Ok(Some(_)) => return Ok(None),
+                Ok(None) => {
+                    let filled = head.bytes.len();
+                    head.bytes.resize(2 * filled, 0);
+                    let more = reader.fill(&mut read, &mut head.bytes[filled..])?;
+                    ended = more < filled;
+                    head.bytes.truncate(filled + more);
+                }
+            }
+        }
     }
 }
 
-/// `None` if the head is of no known format, or what follows may still show that it is another one: `{` may begin a line
-/// or an object of many lines, and a line of prose looks like a header.
-fn recognise(head: &[u8], question: &Question<'_>, is_final: bool) -> Option<Detected> {
-    let detected = match question.format {
-        Some(format) => Detected { format, framing: detect::framing(format, head) },
-        None => detect::detect(head)?,
-    };
-    if is_final {
-        return Some(detected);
+impl Shape {
+    /// Takes the header that holds at `offset`: in a W3C log it may be another one than at first. `reader` is new.
+    pub fn go_to(&mut self, offset: u64, reader: &mut Reader) -> Result<(), SourceError> {
+        let is_of_fields = |header: &Arc<[u8]>| self.format == Format::Log && header.starts_with(Fields::BEGIN);
+        if !self.header.as_ref().is_some_and(is_of_fields) {
+            return Ok(());
+        }
+        let (mut at, mut lines) = (0, Vec::new());
+        while at < offset {
+            let from = lines.len();
+            let wanted = (offset - at).min(STEP);
+            lines.resize(from + wanted as usize, 0);
+            let filled = reader.fill(&mut at, &mut lines[from..])?;
+            lines.truncate(from + filled);
+            let whole = memrchr(b'\n', &lines).map_or(0, |at| at + 1);
+            let begins = memmem::rfind_iter(&lines[..whole], Fields::BEGIN);
+            if let Some(last) = begins.into_iter().find(|at| *at == 0 || lines[at - 1] == b'\n') {
+                self.header = Some(Arc::from(Fields::line(&lines[last..])));
+            }
+            lines.drain(..whole);
+            if filled == 0 {
+                break;
+            }
+        }
+        Ok(())
     }
-    let mut records = detected.framing.records(&head[..detected.framing.boundary(head)?]).map(|(_, record)| record);
+}
+
+/// Bytes that are looked through at once.
+const STEP: u64 = 256 << 10;
+
+/// Returns whether nothing that follows can show that it is of another format: `{` may begin a line or an object of many
+/// lines, and a line of prose looks like a header.
+fn is_sure(head: &[u8], opened: &Opened, question: &Question<'_>) -> bool {
+    let Some(boundary) = opened.framing.boundary(&head[opened.start..]) else { return false };
+    let mut records = opened.framing.records(&head[opened.start..opened.start + boundary]).map(|(_, record)| record);
     let is_object = |record: &[u8]| {
         record.starts_with(b"{") && Framing::JsonValues.boundary(record) == Some(record.trim_ascii_end().len())
     };
-    let is_sure = question.is_settled
-        || match detected.format {
+    question.is_settled
+        || match opened.format {
             Format::Json => records.any(is_object),
-            Format::Csv => records.nth(1).is_some(),
-            Format::Clf => true,
-        };
-    is_sure.then_some(detected)
+            Format::Csv => records.next().is_some(),
+            Format::Clf | Format::Log => true,
+            Format::Ltsv | Format::Logfmt => records.nth(1).is_some(),
+        }
 }

@@ -8,8 +8,9 @@ use super::shape::{Question, Shape};
 use super::{Follower, RETRY, TURN_BYTES, TURNS};
 use crate::queue::cursor::FileCursor;
 use crate::source::SourceError;
-use crate::source::cutter::Survey;
+use crate::source::cutter::{Fields, Survey};
 use headwater_decode::framing::Scanner;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Of a delivery with more than one record.
@@ -51,6 +52,8 @@ pub struct Parcel {
     pub place: Place,
     pub cursor: FileCursor,
     pub events: Vec<u8>,
+    /// From here on, records have another header.
+    pub header: Option<Arc<[u8]>>,
 }
 
 pub enum Step {
@@ -97,7 +100,7 @@ impl Follower {
             }
             Some(turn) => Turn { stamp, ..turn },
             None => {
-                let reader = Reader::new(&path, handle)?;
+                let reader = Reader::new(&path, handle, self.syntax.encoding)?;
                 Turn { place, reader, probe: None, stamp, is_there: false, left: TURN_BYTES, large: None }
             }
         };
@@ -175,12 +178,16 @@ impl Follower {
         let question = Question {
             path: &file.path,
             format: self.format,
+            syntax: &self.syntax,
             event_bytes: self.event_bytes,
             is_settled: file.is_settled(now),
             is_final,
             is_compressed: turn.reader.is_compressed(),
         };
-        let Some(shape) = Shape::tell(&question, &mut reader)? else { return Ok(false) };
+        let Some(mut shape) = Shape::tell(&question, &mut reader)? else { return Ok(false) };
+        if let Some(reading) = &file.reading {
+            shape.go_to(reading.offset, &mut file.reader()?)?;
+        }
         let mut started = None;
         if file.reading.is_none() {
             let mut head = vec![0; shape.start.min(MARK_BYTES as u64) as usize];
@@ -286,7 +293,12 @@ impl Follower {
                 if end.is_some() || takes_rest {
                     let Some(large) = turn.large.take() else { continue };
                     let cursor = self.cursor(file, reading, large.at, large.tail, &large.head);
-                    return Ok(Read::Step(Step::Parcel(Parcel { place: turn.place, cursor, events: large.beginning })));
+                    return Ok(Read::Step(Step::Parcel(Parcel {
+                        place: turn.place,
+                        cursor,
+                        events: large.beginning,
+                        header: None,
+                    })));
                 }
                 if ended {
                     return Ok(Read::End { rest: true });
@@ -322,12 +334,16 @@ impl Follower {
             if length == 0 {
                 return Ok(Read::End { rest: false });
             }
+            let Fields { header, end } = Fields::of(shape.format, shape.header.as_ref(), &new[..length]);
+            let length = end.unwrap_or(length);
             turn.reader.used(piece, length);
             let mut head = reading.head.clone();
             extend(&mut head, &new[..length]);
             let cursor = self.cursor(file, reading, at + length as u64, tail(piece.up_to(length)), &head);
-            let events = new[..length].to_vec();
-            return Ok(Read::Step(Step::Parcel(Parcel { place: turn.place, cursor, events })));
+            // What a truncation left behind may be longer than all that was ever written.
+            let nuls = new[..length].iter().take_while(|byte| **byte == 0).count();
+            let events = new[nuls..length].to_vec();
+            return Ok(Read::Step(Step::Parcel(Parcel { place: turn.place, cursor, events, header })));
         }
     }
 

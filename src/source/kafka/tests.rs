@@ -46,7 +46,15 @@ fn plan_of_source() -> SourcePlan {
         explode: None,
         limits,
     };
-    SourcePlan { name: "test".into(), kind: SourceKind::Kafka, paths: Vec::new(), kafka: None, format: None, events }
+    SourcePlan {
+        name: "test".into(),
+        kind: SourceKind::Kafka,
+        paths: Vec::new(),
+        kafka: None,
+        format: None,
+        syntax: Arc::default(),
+        events,
+    }
 }
 
 impl World {
@@ -57,7 +65,7 @@ impl World {
         let producer = ClientConfig::new().set("bootstrap.servers", &brokers).set("linger.ms", "0").create().unwrap();
         let topics = vec![TOPIC.to_owned()];
         let (settings, secrets) = (Vec::new(), Vec::new());
-        let plan = KafkaPlan { brokers, topics, start, gaps: Gaps::Halt, header: None, settings, secrets };
+        let plan = KafkaPlan { brokers, topics, start, gaps: Gaps::Halt, settings, secrets };
         let metrics = Metrics::new();
         let status = Arc::new(SourceStatus::new("test", &metrics));
         let source = KafkaSource::new(SourceNumber(5), &plan_of_source(), &plan, Vec::new(), Arc::clone(&status));

@@ -12,6 +12,10 @@ use headwater_decode::reading::{PathSet, Reading};
 const COLUMNS: [&str; 11] =
     ["host", "ident", "user", "time", "method", "path", "protocol", "status", "bytes", "referrer", "agent"];
 
+/// Behind them: what was appended to a line.
+const APPENDED: [&str; 9] =
+    ["forwarded_for", "extra_1", "extra_2", "extra_3", "extra_4", "extra_5", "extra_6", "extra_7", "extra_8"];
+
 type Fields = [String; COLUMNS.len()];
 
 pub fn check(data: &[u8]) {
@@ -27,7 +31,7 @@ pub fn check(data: &[u8]) {
     if let Ok(fields) = &expected {
         // Without escapes, nothing is read that is not written there.
         let line = std::str::from_utf8(rest).unwrap();
-        assert!(line.contains('\\') || fields.iter().all(|field| line.contains(field.as_str())));
+        assert!(line.contains('\\') || fields.iter().all(|field| *field == fields[3] || line.contains(field.as_str())));
         assert_eq!(
             &read(format!("\u{feff}{}\r\n", line.strip_prefix('\u{feff}').unwrap_or(line)).as_bytes()),
             &expected
@@ -37,7 +41,7 @@ pub fn check(data: &[u8]) {
 
 fn read(line: &[u8]) -> Result<Fields, Reason> {
     let mut paths = PathSet::default();
-    COLUMNS.iter().for_each(|name| _ = paths.add(&Path::parse(name).unwrap()));
+    COLUMNS.iter().chain(&APPENDED).for_each(|name| _ = paths.add(&Path::parse(name).unwrap()));
     let mut reader = ClfReader::new(&paths);
     let mut reading = Reading::default();
     // What was read before is gone, whatever comes of this line.
@@ -54,7 +58,10 @@ fn read(line: &[u8]) -> Result<Fields, Reason> {
         first.map(|(_, text)| text.to_owned()).unwrap_or_default()
     });
     let present = COLUMNS.iter().zip(&fields).filter(|(_, field)| !field.is_empty());
-    let mut leaves = present.map(|(name, _)| PathHash::ROOT.key(name).leaf(ValueKind::String)).collect();
+    let appended = (0..).zip(&APPENDED).filter(|(slot, _)| reading.first(COLUMNS.len() as u32 + slot).is_some());
+    let appended = appended.map(|(_, name)| PathHash::ROOT.key(name).leaf(ValueKind::String));
+    let mut leaves =
+        present.map(|(name, _)| PathHash::ROOT.key(name).leaf(ValueKind::String)).chain(appended).collect();
     assert_eq!(reading.shape, Some(ShapeId::of(&mut leaves)));
     Ok(fields)
 }
@@ -137,10 +144,36 @@ fn slow(line: &str) -> Option<Fields> {
         return None;
     }
     let time = cursor.until(']', ' ')?;
-    let (request, true) = cursor.quoted()? else { return None };
-    let (status, bytes) = (cursor.word(), cursor.word());
     let all_digits = |text: &str| !text.is_empty() && text.chars().all(|char| char.is_ascii_digit());
-    if status != "-" && !(status.len() == 3 && all_digits(&status)) || bytes != "-" && !all_digits(&bytes) {
+    let is_status = |text: &str| text == "-" || text.len() == 3 && all_digits(text);
+    // The first quote behind which a status stands closes the request.
+    let request = loop {
+        let start = cursor.1;
+        let mut request = String::new();
+        let closed = loop {
+            let Some((text, closed)) = cursor.quoted() else { break false };
+            request += &text;
+            let behind = cursor.1;
+            if !closed || is_status(&cursor.word()) {
+                cursor.1 = behind;
+                break closed;
+            }
+            // It belongs to the request.
+            request.push('"');
+            cursor.1 = behind;
+            while cursor.0[cursor.1 - 1] == ' ' {
+                cursor.1 -= 1;
+            }
+            cursor.1 -= 1;
+        };
+        if closed {
+            break request;
+        }
+        cursor.1 = start;
+        return None;
+    };
+    let (status, bytes) = (cursor.word(), cursor.word());
+    if !is_status(&status) || bytes != "-" && !all_digits(&bytes) {
         return None;
     }
     let mut rest = || cursor.quoted().map(|(text, _)| text).unwrap_or_default();
@@ -152,7 +185,7 @@ fn slow(line: &str) -> Option<Fields> {
         bare(host),
         bare(ident),
         bare(user),
-        bare(time),
+        bare(rewritten(&time).unwrap_or(time)),
         decoded(method),
         decoded(path),
         decoded(protocol),
@@ -161,6 +194,20 @@ fn slow(line: &str) -> Option<Fields> {
         decoded(referrer),
         decoded(agent),
     ])
+}
+
+/// Times without a zone, or with fractions of a second, are turned into RFC 3339.
+fn rewritten(time: &str) -> Option<String> {
+    let bytes = time.as_bytes();
+    if bytes.len() == 26 && bytes[20] == b' ' || bytes.get(2) != Some(&b'/') {
+        return None;
+    }
+    let [day, month, rest] = time.splitn(3, '/').collect::<Vec<_>>()[..] else { return None };
+    let months = "jan feb mar apr may jun jul aug sep oct nov dec";
+    let month = 1 + months.split(' ').position(|known| month.eq_ignore_ascii_case(known))?;
+    let at = rest.find([':', ' '])?;
+    let (year, clock) = (&rest[..at], rest[at + 1..].replacen(' ', "", 1));
+    Some(format!("{year}-{month:02}-{day:0>2}T{clock}"))
 }
 
 fn split(request: &str) -> (String, String, String) {

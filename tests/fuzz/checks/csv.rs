@@ -1,10 +1,10 @@
-//! Rows: [`Framing::Csv`] and [`CsvReader`] against a parser that goes through a file character by character.
+//! Rows: [`Framing::Rows`] and [`CsvReader`] against a parser that goes through a file character by character.
 //!
 //! The first byte of the input chooses the delimiter and limits, and whether the rest keeps delimiters of other kinds.
 
 use dataflows::{PathHash, Reason, ShapeId, ValueKind};
 use headwater_decode::csv::{CsvReader, delimiter};
-use headwater_decode::framing::Framing;
+use headwater_decode::framing::{Dialect, Framing};
 use headwater_decode::path::Path;
 use headwater_decode::reading::{PathSet, Reading};
 use headwater_decode::spec::Limits;
@@ -22,8 +22,11 @@ pub fn check(data: &[u8]) {
         file.iter_mut().filter(|byte| DELIMITERS.contains(byte) && **byte != separator).for_each(|byte| *byte = b'x');
     }
     let limits = Limits { keys: if options & TIGHT != 0 { 3 } else { 64 }, ..Limits::default() };
-    let rows: Vec<(usize, &[u8])> = Framing::Csv.records(&file).collect();
-    assert_eq!(rows, split(&file));
+    // What framing skips before rows is checked beside the other framings.
+    file.iter_mut().filter(|byte| matches!(**byte, 0 | 0xef)).for_each(|byte| *byte = b'x');
+    let dialect = |delimiter| Dialect { delimiter, ..Dialect::default() };
+    let rows: Vec<(usize, &[u8])> = Framing::Rows(dialect(separator)).records(&file).collect();
+    assert_eq!(rows, split(&file, separator));
 
     let Some(((_, header), rows)) = rows.split_first() else { return };
     if options & GUESS != 0 {
@@ -33,7 +36,7 @@ pub fn check(data: &[u8]) {
     let names = match names(bare(header), separator, limits.keys) {
         Ok(names) => names,
         Err(reason) => {
-            let refused = CsvReader::new(header, separator, &PathSet::default(), &limits).map(|_| ());
+            let refused = CsvReader::new(header, dialect(separator), &PathSet::default(), &limits).map(|_| ());
             assert_eq!(refused.map_err(|fault| fault.reason), Err(reason));
             return;
         }
@@ -43,7 +46,7 @@ pub fn check(data: &[u8]) {
         let quoted = format!("\"{}\"", name.replace('\\', r"\\").replace('"', "\\\""));
         assert_eq!(paths.add(&Path::parse(&quoted).unwrap()) as usize, slot);
     }
-    let mut reader = CsvReader::new(header, separator, &paths, &limits).unwrap();
+    let mut reader = CsvReader::new(header, dialect(separator), &paths, &limits).unwrap();
     let mut reading = Reading::default();
     for (index, (_, row)) in rows.iter().enumerate() {
         let behind = rows.get(index + 1).map_or(&b""[..], |(_, row)| row);
@@ -74,7 +77,8 @@ pub fn check(data: &[u8]) {
     }
     if options & (ONE_DELIMITER | GUESS) == ONE_DELIMITER && std::str::from_utf8(&file).is_ok() {
         // With one delimiter, framing and reading mean the same quotes: only the end of the file may break a row.
-        let broken = |row: &[u8]| cells(row, separator).is_err();
+        // A field that spans lines is closed by what can close one only; the reader takes any quote.
+        let broken = |row: &[u8]| !row.contains(&b'\n') && cells(row, separator).is_err();
         let whole = rows.split_last().map_or(rows, |(_, whole)| whole);
         assert!(!whole.iter().any(|(_, row)| broken(row)));
     }
@@ -86,26 +90,36 @@ fn bare(row: &[u8]) -> &[u8] {
     row.strip_suffix(b"\r").unwrap_or(row)
 }
 
-/// The rows of a file that are not blank, without line ends: by definition, one byte after the other. A quote opens a
-/// field behind any delimiter, as the framing does not know which one it is.
-fn split(file: &[u8]) -> Vec<(usize, &[u8])> {
+/// The rows of a file that are not blank, without line ends: by definition, one byte after the other.
+fn split(file: &[u8], separator: u8) -> Vec<(usize, &[u8])> {
     let mut rows = Vec::new();
     let (mut start, mut quoted, mut field_start) = (0, false, true);
-    let mut at = 0;
+    let (mut at, mut lines) = (0, 0);
     while at < file.len() {
         let byte = file[at];
         at += 1;
         if quoted {
-            // Of two quotes the second opens the field again.
-            quoted = byte != b'"';
-            if !quoted && file.get(at) == Some(&b'"') {
-                (quoted, at) = (true, at + 1);
-            }
             field_start = false;
+            lines += usize::from(byte == b'\n');
+            if byte != b'"' {
+                continue;
+            }
+            // Of two quotes the second belongs to the field.
+            if file.get(at) == Some(&b'"') {
+                at += 1;
+                continue;
+            }
+            // Once a field spans lines, what follows has to show that it ends.
+            let closes = match &file[at..] {
+                [] | [b'\n', ..] | [b'\r', b'\n', ..] | [b'\r'] => true,
+                [next, ..] => *next == separator,
+            };
+            quoted = lines > 0 && !closes;
             continue;
         }
         quoted = byte == b'"' && field_start;
-        field_start = byte == b'\n' || DELIMITERS.contains(&byte);
+        lines = 0;
+        field_start = byte == b'\n' || byte == separator;
         if byte == b'\n' {
             rows.push((start, &file[start..at - 1]));
             start = at;
@@ -121,8 +135,7 @@ fn split(file: &[u8]) -> Vec<(usize, &[u8])> {
 }
 
 fn names(header: &[u8], separator: u8, most: usize) -> Result<Vec<String>, Reason> {
-    let header = header.strip_prefix(b"\xef\xbb\xbf").unwrap_or(header);
-    let mut names = cells(header, separator)?;
+    let mut names = cells(String::from_utf8_lossy(header).as_bytes(), separator)?;
     if names.len() > most {
         return Err(Reason::TooManyKeys);
     }
@@ -130,8 +143,11 @@ fn names(header: &[u8], separator: u8, most: usize) -> Result<Vec<String>, Reaso
         if names[index].is_empty() {
             names[index] = format!("column_{}", index + 1);
         }
-        if names[..index].contains(&names[index]) {
-            return Err(Reason::DuplicateKey);
+        let name = names[index].clone();
+        let mut number = 1;
+        while names[..index].contains(&names[index]) {
+            number += 1;
+            names[index] = format!("{name}_{number}");
         }
     }
     Ok(names)

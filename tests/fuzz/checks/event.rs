@@ -11,6 +11,7 @@ use headwater_decode::framing::Framing;
 use headwater_decode::interpret::{Batch, Interpreter, Range};
 use headwater_decode::longest::LONGEST;
 use headwater_decode::spec::Format;
+use headwater_decode::syntax::{Encoding, Syntax};
 use headwater_decode::{Block, Decoder, Harvest, Read, detect, events_of};
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -77,12 +78,13 @@ const PART: Position = Position { source: 0, part: 2, offset: 1000 };
 pub fn check(data: &[u8]) {
     let Some((options, bytes)) = data.split_first() else { return };
     let plan = &PLANS[usize::from(options % 4)];
-    let format = [Format::Json, Format::Csv, Format::Clf][usize::from(options >> 2) % 4 % 3];
-    let framing = detect::framing(format, bytes);
-    let header: Option<Arc<[u8]>> = match format {
-        // With a column that is there, so that rows are more than wrong.
-        Format::Csv => Some(framing.records(bytes).next().map_or(Arc::default(), |(_, row)| Arc::from(row))),
-        Format::Json | Format::Clf => None,
+    let format = Format::ALL[usize::from(options >> 2) % 8 % 6];
+    let syntax = Syntax { encoding: Encoding::ALL[usize::from(options >> 5) % 5], ..Syntax::default() };
+    let limit = plan.sources[0].events.limits.event_bytes;
+    let (framing, header) = match detect::open(bytes, Some(format), &syntax, limit, true) {
+        Ok(opened) => (opened.framing, opened.header),
+        // Lines of logs whose layout is not known: in one that is.
+        Err(_) => (Framing::Lines, Some(Arc::from(&b"$host [$time] \"$request\" $status"[..]))),
     };
     let block = Block { position: PART, format, framing, header: header.as_ref(), received: None, bytes };
 
@@ -206,7 +208,7 @@ fn pieces(plan: &Arc<Plan>, block: &Block, whole: &Decoded) {
     while let Some(end) = block.framing.boundary(left).filter(|_| ends.len() < 8) {
         ends.push(end);
         left = &left[..end - 1];
-        if block.framing == Framing::Csv {
+        if matches!(block.framing, Framing::Rows(_)) {
             // Otherwise each later search would start again over more bytes.
             break;
         }

@@ -9,6 +9,7 @@ pub mod csv;
 pub mod event;
 pub mod framing;
 pub mod json;
+pub mod log;
 pub mod path;
 pub mod time;
 

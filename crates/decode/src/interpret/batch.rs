@@ -1,6 +1,7 @@
 //! The output of decoding: records for the graph, dead letters, and counts.
 
 use super::Interpreter;
+use crate::account::Account;
 use crate::usage::Usage;
 use crate::{Harvest, Read};
 use dataflows::engine::Input;
@@ -21,6 +22,10 @@ pub struct Batch {
     pub skewed: u64,
     /// Users, types and carried texts that were longer than [`LONGEST`] and were cut.
     pub texts_cut: u64,
+    /// Events of which something unreadable was mended.
+    pub repaired: u64,
+    /// Where the bytes of the input went.
+    pub account: Account,
     /// The fields that tests ask for and that some event has.
     pub met: BTreeSet<usize>,
     /// What was used of the configuration.
@@ -37,6 +42,7 @@ pub struct BatchMark {
     outside: u64,
     skewed: u64,
     texts_cut: u64,
+    repaired: u64,
 }
 
 /// Each event becomes a record, a dead letter, or is outside of the asked range.
@@ -45,7 +51,10 @@ impl Harvest for Batch {
 
     fn event(&mut self, interpreter: &mut Interpreter, read: Read<'_>, position: Position, payload: &[u8]) {
         let fault = match read {
-            Ok(reading) => return interpreter.record(reading, position, payload, self),
+            Ok(reading) => {
+                self.repaired += u64::from(interpreter.repaired);
+                return interpreter.record(reading, position, payload, self);
+            }
             Err(fault) => fault,
         };
         let length = payload.len();
@@ -62,6 +71,10 @@ impl Harvest for Batch {
         });
     }
 
+    fn account(&mut self, account: &Account) {
+        self.account.add(account);
+    }
+
     fn finish(&mut self, interpreter: &mut Interpreter) {
         interpreter.finish(self);
     }
@@ -76,6 +89,7 @@ impl Harvest for Batch {
             outside: self.outside,
             skewed: self.skewed,
             texts_cut: self.texts_cut,
+            repaired: self.repaired,
         }
     }
 
@@ -85,6 +99,6 @@ impl Harvest for Batch {
         self.input.signatures.truncate(mark.signatures);
         self.dead_letters.truncate(mark.dead_letters);
         (self.ambiguous, self.outside) = (mark.ambiguous, mark.outside);
-        (self.skewed, self.texts_cut) = (mark.skewed, mark.texts_cut);
+        (self.skewed, self.texts_cut, self.repaired) = (mark.skewed, mark.texts_cut, mark.repaired);
     }
 }

@@ -200,7 +200,10 @@ fn guards() {
         (br#"{"a":1,"b":2,"c":3,"d":{"e":4}}"#, Some((Reason::TooManyKeys, "5 keys are more than the limit of 4"))),
         (br#"{"a":[[[1]]]}"#, Some((Reason::TooDeep, "nested deeper than the limit of 3 levels"))),
         (br#"[[[[ no json"#, Some((Reason::TooDeep, "nested deeper than the limit of 3 levels"))),
-        (&[b' '; 61], Some((Reason::TooLarge, "the record has 61 bytes, more than the limit of 60"))),
+        (
+            &[b' '; 61],
+            Some((Reason::TooLarge, "the record has 61 bytes, more than the limit of 60 (`max_bytes` of [events])")),
+        ),
         (b"{\"a\":\"\xff\"}", Some((Reason::NotUtf8, "not UTF-8 at byte 6"))),
         (b"", Some((Reason::NoJson, "ends before the JSON value is complete"))),
         (b" \n", Some((Reason::NoJson, "ends before the JSON value is complete"))),

@@ -1,0 +1,134 @@
+//! Layouts that have a name, and which of them the lines of a file have.
+
+use super::layout::Layout;
+use crate::clf;
+use crate::prefix::Prefix;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    Common,
+    Combined,
+    VhostCombined,
+    /// The virtual host without its port, then the address and the user: `%v %h %u %t …`.
+    VhostUser,
+    S3,
+    Elb,
+    Alb,
+    HaProxy,
+}
+
+impl Named {
+    pub const ALL: [Named; 8] = [
+        Named::Common,
+        Named::Combined,
+        Named::VhostCombined,
+        Named::VhostUser,
+        Named::S3,
+        Named::Elb,
+        Named::Alb,
+        Named::HaProxy,
+    ];
+
+    /// Returns its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Named::Common => "common",
+            Named::Combined => "combined",
+            Named::VhostCombined => "vhost_combined",
+            Named::VhostUser => "vhost_user",
+            Named::S3 => "s3",
+            Named::Elb => "elb",
+            Named::Alb => "alb",
+            Named::HaProxy => "haproxy",
+        }
+    }
+
+    /// Returns the layout of this name.
+    pub fn of(name: &str) -> Option<Named> {
+        // Names that others have for the same lines.
+        let name = match name {
+            "nginx" | "apache" | "http.server" | "python" => "combined",
+            "vhost_common" => "vhost_combined",
+            name => name,
+        };
+        Named::ALL.into_iter().find(|known| known.name() == name)
+    }
+
+    /// Returns its directives, in the notation of nginx.
+    fn directives(self) -> &'static str {
+        match self {
+            Named::Common => r#"$remote_addr $ident $user [$time] "$request" $status $bytes"#,
+            Named::Combined => r#"$remote_addr $ident $user [$time] "$request" $status $bytes "$referrer" "$agent""#,
+            Named::VhostCombined => {
+                r#"$vhost $remote_addr $ident $user [$time] "$request" $status $bytes "$referrer" "$agent""#
+            }
+            Named::VhostUser => r#"$vhost $remote_addr $user [$time] "$request" $status $bytes "$referrer" "$agent""#,
+            // https://docs.aws.amazon.com/AmazonS3/latest/userguide/LogFormat.html
+            Named::S3 => {
+                r#"$bucket_owner $bucket [$time] $remote_addr $requester $request_id $operation $key "$request" $status $error_code $bytes $object_size $total_time $turn_around_time "$referrer" "$agent" $version_id $host_id $signature_version $cipher_suite $authentication_type $host_header $tls_version"#
+            }
+            // https://docs.aws.amazon.com/elasticloadbalancing/latest/classic/access-log-collection.html
+            Named::Elb => {
+                r#"$time $elb $remote_addr:$client_port $backend $request_processing_time $backend_processing_time $response_processing_time $status $backend_status $received_bytes $bytes "$request" "$agent" $ssl_cipher $ssl_protocol"#
+            }
+            // https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-access-logs.html
+            Named::Alb => {
+                r#"$type $time $elb $remote_addr:$client_port $target $request_processing_time $target_processing_time $response_processing_time $status $target_status $received_bytes $bytes "$request" "$agent" $ssl_cipher $ssl_protocol $target_group_arn "$trace_id" "$domain_name" "$chosen_cert_arn" $matched_rule_priority $request_creation_time "$actions_executed" "$redirect_url" "$error_reason" "$target_list" "$target_status_list" "$classification" "$classification_reason""#
+            }
+            // https://docs.haproxy.org/3.0/configuration.html#8.2.3
+            Named::HaProxy => {
+                r#"$remote_addr:$client_port [$time] $frontend $backend $timers $status $bytes $request_cookie $response_cookie $termination_state $connections $queues $captured"$request""#
+            }
+        }
+    }
+
+    /// Returns the layout.
+    pub fn layout(self) -> Layout {
+        // `all_can_be_parsed` reads each of them.
+        Layout::parse(self.directives()).unwrap_or_default()
+    }
+}
+
+/// Recognises how most of `lines` are laid out, and what stands before each.
+pub fn recognise<'l>(lines: impl Iterator<Item = &'l [u8]>) -> Option<(Named, Option<Prefix>)> {
+    let lines: Vec<&[u8]> = lines.collect();
+    let all = lines.len();
+    let prefixes = std::iter::once(None).chain(Prefix::NAMED.map(Some));
+    for prefix in prefixes {
+        let bare = |line: &&'l [u8]| {
+            let length = prefix.as_ref().map_or(Some(0), |prefix| prefix.of_line(line));
+            length.and_then(|length| std::str::from_utf8(&line[length..]).ok())
+        };
+        let is_most =
+            |fits: &dyn Fn(&str) -> bool| 2 * lines.iter().filter_map(bare).filter(|line| fits(line)).count() > all;
+        if is_most(&|line| clf::place_of_host(line) == Some(1)) {
+            return Some((Named::VhostCombined, prefix));
+        }
+        if is_most(&|line| clf::place_of_host(line) == Some(2)) {
+            return Some((Named::VhostUser, prefix));
+        }
+        if is_most(&clf::is_line) {
+            return Some((Named::Combined, prefix));
+        }
+        for named in [Named::S3, Named::Alb, Named::Elb, Named::HaProxy] {
+            let layout = named.layout();
+            if is_most(&|line| layout.fits(line)) {
+                return Some((named, prefix));
+            }
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_can_be_parsed_and_found_by_name() {
+        for named in Named::ALL {
+            assert!(Layout::parse(named.directives()).is_ok(), "{named:?}");
+            assert_eq!(Named::of(named.name()), Some(named));
+        }
+    }
+}

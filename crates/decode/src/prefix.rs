@@ -1,0 +1,181 @@
+//! What a collector or an operator's tool puts before each record on its line: syslog, Docker, Kubernetes.
+
+use memchr::memmem;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prefix {
+    /// RFC 3164 and RFC 5424, or as rsyslog writes them to files: `May  1 10:00:00 web1 nginx[7]: `.
+    Syslog,
+    /// `docker compose logs`: `web_1  | `.
+    Compose,
+    /// Of the Container Runtime Interface: `2024-05-01T10:00:00.123456789Z stdout F `.
+    Cri,
+    /// `docker logs --timestamps`: `2024-05-01T10:00:00.123456789Z `.
+    Timestamp,
+    /// A text in which `*` stands for anything, as little as possible.
+    Pattern(String),
+}
+
+impl Prefix {
+    /// Those that have a name, most special first.
+    pub const NAMED: [Prefix; 4] = [Prefix::Cri, Prefix::Syslog, Prefix::Compose, Prefix::Timestamp];
+
+    /// Returns its name in the configuration, or its text.
+    pub fn name(&self) -> &str {
+        match self {
+            Prefix::Syslog => "syslog",
+            Prefix::Compose => "compose",
+            Prefix::Cri => "cri",
+            Prefix::Timestamp => "timestamp",
+            Prefix::Pattern(text) => text,
+        }
+    }
+
+    /// Returns the prefix of this name, or a pattern.
+    pub fn of(name: &str) -> Prefix {
+        let known = Prefix::NAMED.into_iter().find(|known| known.name() == name);
+        known.unwrap_or_else(|| Prefix::Pattern(name.to_owned()))
+    }
+
+    /// Returns the length of the prefix that `line` begins with.
+    pub fn of_line(&self, line: &[u8]) -> Option<usize> {
+        match self {
+            Prefix::Syslog => syslog(line),
+            Prefix::Compose => {
+                let bar = memchr::memchr(b'|', &line[..line.len().min(128)])?;
+                let name = line[..bar].trim_ascii_end();
+                let is_name = !name.is_empty() && !name.iter().any(|byte| byte.is_ascii_whitespace() || *byte == b'"');
+                let end = bar + 1 + usize::from(line.get(bar + 1) == Some(&b' '));
+                (is_name && name.len() < bar).then_some(end)
+            }
+            Prefix::Cri => {
+                let stream = timestamp(line)?;
+                let rest = &line[stream..];
+                let rest = rest.strip_prefix(b"stdout ").or_else(|| rest.strip_prefix(b"stderr "))?;
+                matches!(rest, [b'F' | b'P', b' ', ..]).then_some(stream + 9)
+            }
+            Prefix::Timestamp => timestamp(line),
+            Prefix::Pattern(pattern) => {
+                let mut end = 0;
+                for (index, text) in pattern.split('*').enumerate() {
+                    end += match index {
+                        0 => line.starts_with(text.as_bytes()).then_some(text.len())?,
+                        _ => memmem::find(&line[end..], text.as_bytes())? + text.len(),
+                    };
+                }
+                Some(end)
+            }
+        }
+    }
+}
+
+/// Returns the length of a time of RFC 3339 and the blank behind it.
+fn timestamp(line: &[u8]) -> Option<usize> {
+    let end = memchr::memchr(b' ', &line[..line.len().min(40)])?;
+    let form = |form: &[u8], text: &[u8]| {
+        form.len() <= text.len()
+            && form
+                .iter()
+                .zip(text)
+                .all(|(form, byte)| if *form == b'0' { byte.is_ascii_digit() } else { form == byte })
+    };
+    form(b"0000-00-00T00:00:00", &line[..end]).then_some(end + 1)
+}
+
+fn syslog(line: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    if line.first() == Some(&b'<') {
+        let end = memchr::memchr(b'>', &line[..line.len().min(6)])?;
+        line[1..end].iter().all(u8::is_ascii_digit).then_some(())?;
+        at = end + 1;
+    }
+    if at > 0 && line[at..].starts_with(b"1 ") {
+        return rfc_5424(line, at + 2);
+    }
+    let rest = &line[at..];
+    at += match timestamp(rest) {
+        Some(length) => length,
+        None => {
+            const MONTHS: &[u8] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+            let month = rest.get(..3)?;
+            MONTHS.chunks(3).any(|known| known == month).then_some(())?;
+            // `May  1 10:00:00 `, perhaps with the year.
+            let clock = memchr::memchr(b':', &rest[..rest.len().min(16)])?;
+            let end = memchr::memchr(b' ', &rest[clock..]).map(|end| clock + end)?;
+            (end - clock >= 6 && clock >= 8).then_some(end + 1)?
+        }
+    };
+    let host = memchr::memchr(b' ', &line[at..])?;
+    (host > 0).then_some(())?;
+    at += host + 1;
+    // The tag, with the number of the process.
+    let tag = memmem::find(&line[at..line.len().min(at + 128)], b": ")?;
+    let is_tag = !line[at..at + tag].iter().any(|byte| byte.is_ascii_whitespace() || b"\"{".contains(byte));
+    is_tag.then_some(at + tag + 2)
+}
+
+fn rfc_5424(line: &[u8], mut at: usize) -> Option<usize> {
+    for _ in 0..5 {
+        at += memchr::memchr(b' ', &line[at..])? + 1;
+    }
+    if line[at..].starts_with(b"- ") {
+        at += 2;
+    } else {
+        // Structured data, in which a bracket inside of quotes is escaped.
+        while line.get(at) == Some(&b'[') {
+            let mut end = at;
+            loop {
+                end += memchr::memchr(b']', &line[end..])? + 1;
+                if line[end - 2] != b'\\' {
+                    break;
+                }
+            }
+            at = end;
+        }
+        (line.get(at) == Some(&b' ')).then_some(())?;
+        at += 1;
+    }
+    Some(if line[at..].starts_with(b"\xef\xbb\xbf") { at + 3 } else { at })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn prefixes_end_where_the_record_begins() {
+        let cases = [
+            (Prefix::Syslog, "May  1 10:00:00 web1 nginx[7]: ", true),
+            (Prefix::Syslog, "<34>Oct 11 22:14:15 mymachine su: ", true),
+            (Prefix::Syslog, "2024-05-01T10:00:00.1+00:00 web1 nginx: ", true),
+            (Prefix::Syslog, "<165>1 2003-10-11T22:14:15.003Z host app 7 ID47 [a b=\"[x\\]\"][c] ", true),
+            (Prefix::Syslog, "<165>1 2003-10-11T22:14:15.003Z host app - - - ", true),
+            (Prefix::Compose, "web_1  | ", true),
+            (Prefix::Cri, "2024-05-01T10:00:00.123456789Z stdout F ", true),
+            (Prefix::Timestamp, "2024-05-01T10:00:00.123456789Z ", true),
+            (Prefix::of("[*] "), "[pod/web-7/nginx] ", true),
+            (Prefix::of("web: "), "web: ", true),
+            (Prefix::Syslog, "203.0.113.5 - - ", false),
+            (Prefix::Syslog, "Maybe 1 10:00 x: ", false),
+            (Prefix::Compose, "a b | ", false),
+            (Prefix::Compose, "a|b", false),
+            (Prefix::Cri, "2024-05-01T10:00:00Z stdin F ", false),
+            (Prefix::of("web: "), "app: ", false),
+        ];
+        for (prefix, text, fits) in cases {
+            let line = format!("{text}{{\"a\": 1}}");
+            assert_eq!(prefix.of_line(line.as_bytes()), fits.then_some(text.len()), "{prefix:?} {text}");
+            assert_eq!(Prefix::of(prefix.name()), prefix);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_panics(line in "(<1>|1 |May|[ 10:\\[\\]\\\\|-]|2024-05-01T10:00:00|stdout ){0,9}") {
+            for prefix in Prefix::NAMED {
+                prop_assert!(prefix.of_line(line.as_bytes()).is_none_or(|length| length <= line.len()));
+            }
+        }
+    }
+}
