@@ -8,7 +8,7 @@ use dataflows::{DeadLetter, Position, Reason};
 use headwater_decode::account::{Account, Skip};
 use headwater_decode::detect::{self, Detected, HEAD_BYTES, Opened, Refused};
 use headwater_decode::fault::Fault;
-use headwater_decode::framing::{Framing, MARK, Scanner};
+use headwater_decode::framing::{Ends, Framing, MARK, Scanner};
 use headwater_decode::spec::Format;
 use headwater_decode::syntax::Syntax;
 use memchr::{memchr, memmem, memrchr};
@@ -298,8 +298,9 @@ impl Survey {
             return Survey { whole: framing.boundary(bytes).unwrap_or(0), large: None };
         }
         let mut whole = 0;
+        let mut ends = Ends::new(framing, bytes);
         loop {
-            let end = framing.end(&bytes[whole..], false).map(|length| whole + length);
+            let end = ends.next(false);
             let span = &bytes[whole..end.unwrap_or(bytes.len())];
             let separators = framing.separators(span);
             if span.len() - separators > limit + framing.terminator(span) {

@@ -43,34 +43,34 @@ impl Framing {
     /// Returns the end of the last whole record in `bytes`, which starts at a record boundary; `None` if no record ends
     /// in it.
     pub fn boundary(self, bytes: &[u8]) -> Option<usize> {
-        let has_nuls = memchr(0, bytes).is_some();
-        if self == Framing::Lines && !has_nuls {
+        let mut ends = Ends::new(self, bytes);
+        if self == Framing::Lines && ends.run.is_none() {
             return memrchr(b'\n', bytes).map(|at| at + 1);
         }
-        let mut boundary = 0;
-        while let Some(length) = self.end_of(&bytes[boundary..], false, has_nuls) {
-            boundary += length;
+        let mut boundary = None;
+        while let Some(end) = ends.next(false) {
+            boundary = Some(end);
         }
-        (boundary > 0).then_some(boundary)
+        boundary
     }
 
     /// Returns the end of the record that `bytes` begins with, separators and terminator included; `None` if it does
     /// not end in them, or if what follows may still show where it ends. `is_whole`: nothing follows.
     pub fn end(self, bytes: &[u8], is_whole: bool) -> Option<usize> {
-        self.end_of(bytes, is_whole, true)
+        Ends::new(self, bytes).next(is_whole)
     }
 
     /// Returns the records of `bytes`, which starts at a record boundary: each with its offset and its exact bytes,
     /// without terminator. Blank ones are skipped; the last one may lack its end.
     pub fn records(self, bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-        let has_nuls = memchr(0, bytes).is_some();
-        let mut at = 0;
+        let mut ends = Ends::new(self, bytes);
         std::iter::from_fn(move || {
-            while at < bytes.len() {
-                let length = self.end_of(&bytes[at..], true, has_nuls).unwrap_or(bytes.len() - at);
-                let span = &bytes[at..at + length];
-                let start = at + self.separators(span);
-                at += length;
+            while ends.at < bytes.len() {
+                let from = ends.at;
+                let end = ends.next(true).unwrap_or(bytes.len());
+                ends.at = end;
+                let span = &bytes[from..end];
+                let start = from + self.separators(span);
                 let record = self.content(span);
                 if !record.is_empty() {
                     return Some((start, record));
@@ -121,23 +121,6 @@ impl Framing {
         }
     }
 
-    /// `has_nuls`: there may be NUL bytes.
-    #[inline]
-    fn end_of(self, bytes: &[u8], is_whole: bool, has_nuls: bool) -> Option<usize> {
-        if self == Framing::Lines && !has_nuls {
-            return memchr(b'\n', bytes).map(|at| at + 1);
-        }
-        let start = self.separators(bytes);
-        let rest = &bytes[start..];
-        let end = self.plain_end(rest, is_whole);
-        let run = if has_nuls { memmem::find(&rest[..end.unwrap_or(rest.len())], &NULS) } else { None };
-        let end = match run {
-            Some(run) => Some(self.plain_end(&rest[..run], true).unwrap_or(run + RUN)),
-            None => end,
-        };
-        end.map(|end| start + end)
-    }
-
     /// As [`Framing::end`], without a look at separators and NUL bytes.
     fn plain_end(self, bytes: &[u8], is_whole: bool) -> Option<usize> {
         match self {
@@ -146,6 +129,45 @@ impl Framing {
             Framing::Rows(dialect) => dialect.end(bytes, is_whole),
             Framing::JsonValues => Json::Between.end(bytes),
         }
+    }
+}
+
+/// The ends of records, one after the other.
+pub struct Ends<'b> {
+    framing: Framing,
+    bytes: &'b [u8],
+    /// Where the next record starts.
+    at: usize,
+    /// The first run of NUL bytes from there on. It is remembered, so that no search goes over the same bytes again.
+    run: Option<usize>,
+}
+
+impl<'b> Ends<'b> {
+    /// `bytes` starts at a record boundary.
+    pub fn new(framing: Framing, bytes: &'b [u8]) -> Ends<'b> {
+        let run = memchr(0, bytes).and_then(|first| Some(first + memmem::find(&bytes[first..], &NULS)?));
+        Ends { framing, bytes, at: 0, run }
+    }
+
+    /// Returns the end of the next record, as [`Framing::end`] does.
+    #[inline]
+    pub fn next(&mut self, is_whole: bool) -> Option<usize> {
+        let rest = &self.bytes[self.at..];
+        if self.framing == Framing::Lines && self.run.is_none() {
+            self.at += memchr(b'\n', rest)? + 1;
+            return Some(self.at);
+        }
+        let start = self.at + self.framing.separators(rest);
+        if self.run.is_some_and(|run| run < start) {
+            self.run = memmem::find(&self.bytes[start..], &NULS).map(|run| start + run);
+        }
+        let end = match self.run {
+            // Nothing goes on behind it.
+            Some(run) => self.framing.plain_end(&self.bytes[start..run], true).map_or(run + RUN, |end| start + end),
+            None => start + self.framing.plain_end(&self.bytes[start..], is_whole)?,
+        };
+        self.at = end;
+        Some(end)
     }
 }
 

@@ -556,7 +556,26 @@ pub fn events_of(events: &EventsPlan, record: &[u8]) -> Vec<Range<usize>> {
         return found;
     }
     let mut reader = JsonReader::new(Arc::default(), events.explode.as_ref(), events.limits);
-    reader.read(record, &mut Reading::default(), |part, _| found.push(part.offset..part.offset + part.bytes.len()));
+    let mut mended = Mended::of_bytes(record);
+    for _ in 0..3 {
+        found.clear();
+        let mut whole = None;
+        reader.read(mended.text.as_bytes(), &mut Reading::default(), |part, read| match read {
+            Err(fault) if part.bytes.len() == mended.text.len() => whole = Some(fault),
+            _ => found.push(mended.origin(part.offset)..mended.origin(part.offset + part.bytes.len())),
+        });
+        let better = match whole.map(|fault| fault.reason) {
+            None => return found,
+            Some(Reason::NoJson) => mend::surrogates(&mended.text),
+            // Whether they matter is known to the decoder, and where elements lie does not depend on it.
+            Some(Reason::DuplicateKey) => mend::repeats(&mended.text, &HashSet::new()),
+            Some(_) => None,
+        };
+        let Some(better) = better else { break };
+        mended.text = better;
+    }
+    found.clear();
+    found.push(0..record.len());
     found
 }
 

@@ -426,3 +426,61 @@ fn one_file_that_cannot_be_read_does_not_hold_up_the_others() {
     assert_eq!(world.later(1)[2..], expected("b", 0..9));
     assert_eq!(world.follower.told.len(), 0);
 }
+
+/// A writer that does not append goes on where it was, behind NUL bytes in place of what was truncated.
+#[test]
+fn nul_bytes_that_a_truncation_left_are_passed() {
+    for hole in [100, 5000, 3 << 20] {
+        let mut world = World::new();
+        world.append("log", &lines("a", 0..40));
+        assert_eq!(world.later(1), expected("a", 0..40));
+        world.copy("log", "log.1");
+        world.truncate("log");
+        assert_eq!(world.later(1), NONE);
+        world.append("log", &("\0".repeat(hole) + &lines("a", 40..60)));
+        assert_eq!([world.later(1), world.later(1)].concat(), expected("a", 40..60), "{hole}");
+        // A crash leaves them too, perhaps behind half a record.
+        world.append("log", &format!("{}{}{}", "{\"half\"", "\0".repeat(hole), lines("a", 60..61)));
+        let half = vec!["{\"half\"".to_owned()];
+        assert_eq!([world.later(1), world.later(1)].concat(), [half, expected("a", 60..61)].concat(), "{hole}");
+        let delivered: usize = world.delivered.iter().map(|(_, records)| records.len()).sum();
+        assert_eq!(delivered, 62);
+    }
+}
+
+#[test]
+fn a_quote_that_is_lost_keeps_no_row_waiting_for_long() {
+    let mut world = World::new();
+    world.append("log.csv", "user,time,event\nu1,1,\"a\n");
+    let row = |index: usize| format!("u2,{index},b\n");
+    world.append("log.csv", &(0..40).map(row).collect::<String>());
+    assert_eq!(world.later(1).len(), 41);
+}
+
+/// The fields hold that were named last, also after a restart.
+#[test]
+fn a_w3c_log_may_name_other_fields_on_its_way() {
+    let fields = |names: &str| format!("#Fields: {names}\n");
+    let mut world = World::new();
+    let mut headers = Vec::new();
+    let mut poll = |world: &mut World| {
+        world.now += Duration::from_secs(1);
+        let (follower, delivered) = (&mut world.follower, &mut world.delivered);
+        let again = follower.poll_at(world.now, &mut |delivery| {
+            headers.push(String::from_utf8(delivery.header.unwrap().to_vec()).unwrap());
+            delivered.push(take(delivery));
+            Ok(())
+        });
+        again.unwrap();
+        std::mem::take(&mut headers)
+    };
+    world.append("log", &format!("{}1 a\n2 b\n{}3 c d\n", fields("x y"), fields("x y z")));
+    assert_eq!(poll(&mut world), ["#Fields: x y", "#Fields: x y z"]);
+    world.append("log", "4 e f\n");
+    assert_eq!(poll(&mut world), ["#Fields: x y z"]);
+    world.crash(0);
+    world.append("log", "5 g h\n");
+    assert_eq!(poll(&mut world), ["#Fields: x y z"]);
+    world.append("log", &format!("6 i j\n{}7 k\n", fields("x y")));
+    assert_eq!(poll(&mut world), ["#Fields: x y z", "#Fields: x y"]);
+}

@@ -192,12 +192,15 @@ fn one_end_each(plan: &Plan, block: &Block, events: &[Event]) {
             let offset = (position.offset - start) as usize;
             found.push(offset..offset + payload.len());
         }
+        let is_whole = found.len() == 1 && found[0].end == record.len();
         if block.format == Format::Json {
-            assert_eq!(found, events_of(&plan.sources[0].events, record));
+            // A key that is named again may matter to the decoder.
+            assert!(is_whole || found == events_of(&plan.sources[0].events, record));
+            assert!(found.len() == 1 || plan.sources[0].events.explode.is_some());
         } else {
-            assert!(found.len() == 1 && found[0] == (0..record.len()));
+            let is_skipped = record.first() == Some(&b'#') || block.header.is_some_and(|header| **header == *record);
+            assert!(is_whole || found.is_empty() && is_skipped);
         }
-        assert!(found.len() == 1 || plan.sources[0].events.explode.is_some());
     }
     assert!(events.next().is_none());
 }

@@ -1,5 +1,5 @@
 //! The slow and obvious answer. The property tests of the framing use it, and `tests/fuzz/checks/framing.rs` includes
-//! it: hence `super`. Of rows it knows those whose number of fields is not known: quotes are never lost there.
+//! it: hence `super`. It knows rows whose number of fields is not known: quotes are never lost there.
 
 use super::Framing;
 

@@ -5,8 +5,7 @@
 //! fields as the header. If that does not come about, the row ends before the first line behind it that has as many
 //! fields as the header by itself.
 
-use super::NULS;
-use memchr::{memchr, memchr2, memmem};
+use memchr::{memchr, memchr2};
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -71,10 +70,16 @@ impl Dialect {
         // The start of a line that is a row by itself, once a field spans lines.
         let mut row = None;
         loop {
-            at += memchr2(quote, self.line_end, &bytes[at..])?;
-            if bytes[at] == self.line_end {
-                let is_torn = |_: &usize| self.fields > 0 && self.count(&bytes[..at]) != Some(self.fields as usize);
-                return Some(row.filter(is_torn).unwrap_or(at + 1));
+            let next = memchr2(quote, self.line_end, &bytes[at..]).map(|next| at + next);
+            let ends = next.is_none_or(|next| bytes[next] == self.line_end);
+            if let (true, Some(row)) = (ends && (next.is_some() || is_whole), row)
+                && self.count(&bytes[..next.unwrap_or(bytes.len())]) != Some(self.fields as usize)
+            {
+                return Some(row);
+            }
+            at = next?;
+            if ends {
+                return Some(at + 1);
             }
             if !self.opens(bytes, at) {
                 at += 1;
@@ -99,10 +104,7 @@ impl Dialect {
         loop {
             let end = memchr(self.line_end, &bytes[line..]).map(|at| line + at);
             let text = &bytes[line..end.unwrap_or(bytes.len())];
-            // Nothing goes on behind a run of them.
-            let nuls = memmem::find(text, &NULS);
-            let text = &text[..nuls.unwrap_or(text.len())];
-            if end.is_none() && !is_whole && nuls.is_none() {
+            if end.is_none() && !is_whole {
                 // It may close on this line, all the same.
                 return match self.quote_in(quote, &bytes[line..]) {
                     Some(at) if first && line + at + 1 < bytes.len() => Close::At(line + at),
@@ -125,9 +127,6 @@ impl Dialect {
                     return Close::Lost(row.unwrap_or(line));
                 }
                 searched = at + 1;
-            }
-            if nuls.is_some() {
-                return row.map_or(Close::Open, Close::Lost);
             }
             if is_row {
                 regular += 1;
