@@ -155,8 +155,8 @@ impl<'w> Writer<'w> {
             }
             Malformation::NotUtf8 => {
                 self.event(event, out);
-                // The first digit of the event's id.
-                out[start + "{\"event_id\": \"".len()] = 0xff;
+                // In place of a quote: in a text it would be mended.
+                out[start + "{\"event_id\": ".len()] = 0xff;
             }
             Malformation::NotAnObject => text(out, NO_OBJECTS[random.below(4) as usize]),
             Malformation::KeyTwice => {

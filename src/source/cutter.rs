@@ -8,7 +8,7 @@ use dataflows::{DeadLetter, Position, Reason};
 use headwater_decode::account::{Account, Skip};
 use headwater_decode::detect::{self, Detected, HEAD_BYTES, Opened, Refused};
 use headwater_decode::fault::Fault;
-use headwater_decode::framing::{Ends, Framing, MARK, Scanner};
+use headwater_decode::framing::{Ends, Framing, MARK, RUN, Scanner};
 use headwater_decode::spec::Format;
 use headwater_decode::syntax::Syntax;
 use memchr::{memchr, memmem, memrchr};
@@ -206,13 +206,12 @@ impl Cutter {
         let mut from = start;
         let mut length = 0;
         // Its last bytes tell the length of its line end, which may be cut in two.
-        let mut last = [0; 2];
+        let mut last = Vec::new();
         loop {
             let end = large.end.unwrap_or(filled);
             length += (end - from) as u64;
-            for byte in &buffer[end.saturating_sub(2).max(from)..end] {
-                last = [last[1], *byte];
-            }
+            last.extend_from_slice(&buffer[end.saturating_sub(TERMINATOR).max(from)..end]);
+            last.drain(..last.len().saturating_sub(TERMINATOR));
             if large.end.is_some() || filled == 0 {
                 self.content.unread(&buffer[end..filled]);
                 break;
@@ -221,7 +220,6 @@ impl Cutter {
             filled = self.content.fill(buffer)?;
             large.end = large.scanner.end(&buffer[..filled]);
         }
-        // Of a shorter record the beginning of `last` was never read.
         let terminator = self.framing.terminator(&last) as u64;
         length -= terminator;
         account.dead_letters += length;
@@ -236,6 +234,9 @@ impl Cutter {
         Position { source: self.source.0, part: self.part as u32, offset }
     }
 }
+
+/// Bytes of the longest terminator: a run of NUL bytes, or fewer of them and a line end.
+const TERMINATOR: usize = RUN + 2;
 
 /// Lines of a W3C log that name other fields than before, among whole lines: each such line begins a chunk, whose
 /// header it is.

@@ -13,6 +13,8 @@ use std::sync::Arc;
 pub struct Unwrap {
     reader: JsonReader,
     slot: Slot,
+    /// Slots below it are wanted of events too.
+    wanted: Slot,
     scratch: Reading,
 }
 
@@ -26,19 +28,20 @@ pub struct Wrapped {
 impl Unwrap {
     /// `path`: where the text is. `paths`: those that are wanted of the objects too.
     pub fn new(path: &Path, paths: &PathSet, limits: Limits) -> Unwrap {
+        let wanted = paths.len() as Slot;
         let mut paths = paths.clone();
         let slot = paths.add(path);
-        Unwrap { reader: JsonReader::new(Arc::new(paths), None, limits), slot, scratch: Reading::default() }
+        Unwrap { reader: JsonReader::new(Arc::new(paths), None, limits), slot, wanted, scratch: Reading::default() }
     }
 
     /// Returns what an object wraps; `None` if it is no object, or has no text there.
     pub fn read(&mut self, object: &[u8]) -> Option<Wrapped> {
         let mut found = None;
-        let slot = self.slot;
+        let (slot, wanted) = (self.slot, self.wanted);
         self.reader.read(object, &mut self.scratch, |_, read| {
             let Ok(reading) = read else { return };
             let Some(value) = reading.first(slot).filter(|value| value.kind == ValueKind::String) else { return };
-            let values = (0..reading.len()).map(|index| reading.nth(index));
+            let values = (0..reading.len()).map(|index| reading.nth(index)).filter(|(slot, _)| *slot < wanted);
             let values = values.map(|(slot, value)| (slot, value.kind, value.text.to_owned())).collect();
             found = Some(Wrapped { text: value.text.trim_end().to_owned(), values });
         });

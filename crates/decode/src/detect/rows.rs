@@ -140,7 +140,8 @@ impl Above {
         };
         let lines: Vec<&[u8]> = comments().collect();
         let Some(last) = lines.iter().rposition(|line| line.first() == Some(&mark)) else { return above };
-        let mut lines = &lines[..=last];
+        // Blank lines behind them are not the header.
+        let mut lines = &lines[..];
         let header = line(above.end + lines.iter().map(|line| line.len()).sum::<usize>());
         let wanted = |line: &[u8]| {
             let dialect = Dialect { delimiter: above.delimiter.unwrap_or(csv::delimiter(line)), ..Dialect::default() };
@@ -223,15 +224,19 @@ impl Dialect {
         if syntax.escape.is_none() && memchr::memmem::find(body, b"\\\"").is_some() {
             all.push(Dialect { escape: Some(b'\\'), ..all[0] });
         }
-        // Tabs hardly occur in values, so most writers of them quote nothing.
-        if syntax.quote.is_none() && self.delimiter == b'\t' && !is_quoted(header, body, self) {
-            return Dialect { quote: None, ..all[0] };
-        }
         let fitting = |dialect: &Dialect| {
             let fields = csv::names(header, *dialect).map_or(0, |names| names.len());
             let rows = whole(Framing::Rows(Dialect { fields: fields as u32, ..*dialect }), body);
             rows.filter(|row| dialect.count(row) == Some(fields)).count()
         };
+        // Tabs hardly occur in values, so most writers of them quote nothing.
+        if syntax.quote.is_none() && self.delimiter == b'\t' {
+            let none = Dialect { quote: None, ..all[0] };
+            let (with, without) = (fitting(&all[0]), fitting(&none));
+            if with < without || with == without && !is_quoted(header, body, self) {
+                return none;
+            }
+        }
         // The first one wins a tie.
         all.iter().copied().rev().max_by_key(fitting).unwrap_or(self)
     }
