@@ -244,9 +244,9 @@ impl KafkaSource {
                 Err(KafkaError::PartitionEOF(_)) => {}
                 Err(error) => {
                     let code = error.rdkafka_error_code();
+                    let reason = consumer.context().take();
                     // The name of a group is not used.
                     if code != Some(RDKafkaErrorCode::GroupAuthorizationFailed) {
-                        let reason = consumer.context().take();
                         let code = code.map_or_else(|| error.to_string(), |code| code.to_string());
                         failure = Some(reason.map_or(code.clone(), |reason| format!("{code}: {reason}")));
                     }
