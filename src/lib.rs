@@ -8,6 +8,7 @@ pub mod error;
 pub mod fingerprint;
 pub mod generate;
 pub mod inspect;
+pub mod kafka;
 #[cfg(test)]
 #[cfg(feature = "models")]
 mod models;

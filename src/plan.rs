@@ -204,6 +204,13 @@ pub struct SinkPlan {
     pub target: SinkTarget,
 }
 
+impl SinkPlan {
+    /// Returns whether rows take the place of those before.
+    pub fn upserts(&self) -> bool {
+        matches!(&self.target, SinkTarget::Kafka(KafkaTarget { envelope: Envelope::Upsert, .. }))
+    }
+}
+
 /// A predicate as it was typed, and what it means.
 #[derive(Clone, Debug, PartialEq)]
 pub struct When {
@@ -255,6 +262,29 @@ pub enum SinkTarget {
     /// A file that is appended to.
     File(PathBuf),
     Http(HttpTarget),
+    Kafka(KafkaTarget),
+}
+
+/// The topic that a sink writes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KafkaTarget {
+    /// Hosts and ports, separated by commas.
+    pub brokers: String,
+    pub topic: String,
+    pub envelope: Envelope,
+    /// Settings of librdkafka.
+    pub settings: Vec<(String, String)>,
+    /// Settings that are secrets, each with the file of its value.
+    pub secrets: Vec<(String, PathBuf)>,
+}
+
+/// What the records of a topic hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Envelope {
+    /// The row under its key; no value if it is gone.
+    Upsert,
+    /// Each change.
+    Changes,
 }
 
 /// Whom a sink posts to.

@@ -2,7 +2,7 @@
 //! changes that it takes, and then moves its cursor.
 //!
 //! ```text
-//! output log ─▶ Changes ── batch ─▶ file or receiver        what was handed over …
+//! output log ─▶ Changes ── batch ─▶ file, receiver or topic  what was handed over …
 //!                                        └─▶ cursor         … is known after that: at least once, in order
 //! ```
 //! A change has the same key however often it is handed over. Nothing waits for a sink: neither the graph, nor another
@@ -15,6 +15,7 @@ pub(crate) mod cursors;
 mod dead_letters;
 mod file;
 mod http;
+mod kafka;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ use crate::error::Error;
 use crate::observe::metrics::{Metrics, SinkMetrics};
 use crate::observe::status::Status;
 use crate::plan::{Plan, SinkPlan, SinkStart, SinkTarget};
-use changes::{Batch, Changes, Next, Position, Unreadable};
+use changes::{Change, Changes, Next, Position, Unreadable};
 use cursor::{Cursor, CursorFile};
 use dead_letters::DeadLetters;
 use file::File;
@@ -33,6 +34,7 @@ use headwater_log::histories::Histories;
 use headwater_log::output::OutputLog;
 use headwater_log::segment::LogId;
 use http::Http;
+use kafka::Kafka;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -122,6 +124,7 @@ struct Sink {
 enum Target {
     File(File),
     Http(Box<Http>),
+    Kafka(Box<Kafka>),
 }
 
 /// The outcome of a batch.
@@ -130,6 +133,12 @@ enum Outcome {
     Delivered,
     /// It never will be.
     Refused {
+        reason: String,
+        message: String,
+    },
+    /// The change of this index never will be; the others may.
+    Unfit {
+        at: usize,
         reason: String,
         message: String,
     },
@@ -171,6 +180,7 @@ impl Sink {
                 Target::File(file)
             }
             SinkTarget::Http(http) => Target::Http(Box::new(Http::new(name, http))),
+            SinkTarget::Kafka(kafka) => Target::Kafka(Box::new(Kafka::new(plan, kafka, shared.log, shared.histories))),
         };
         cursor.start = shared.histories.current();
         store.store(&cursor).map_err(failed("write the cursor of"))?;
@@ -211,12 +221,11 @@ impl Sink {
     fn step(&mut self, stop: &Stop) -> bool {
         self.measure();
         match self.changes.next(self.batch) {
-            Ok(Next::Batch(batch)) => self.hand_over(&batch, stop) && self.advance(batch.upto, stop),
+            Ok(Next::Batch(batch)) => self.hand_over(&batch.changes, stop) && self.advance(batch.upto, stop),
             Ok(Next::Gap { from, oldest }) => self.lose(from, oldest, stop),
             Ok(Next::Unreadable(Unreadable { change, upto })) => {
                 let message = "its bytes are no row of the collection";
-                let batch = Batch { changes: vec![change], upto };
-                self.set_aside(&batch, "unreadable_row", message, stop) && self.advance(upto, stop)
+                self.set_aside(&[change], "unreadable_row", message, stop) && self.advance(upto, stop)
             }
             Ok(Next::Nothing { more }) => {
                 let position = self.changes.position();
@@ -232,20 +241,28 @@ impl Sink {
         }
     }
 
-    /// Delivers a batch, or sets it aside. `false`: neither.
-    fn hand_over(&mut self, batch: &Batch, stop: &Stop) -> bool {
+    /// Delivers changes, or sets them aside. `false`: neither.
+    fn hand_over(&mut self, changes: &[Change], stop: &Stop) -> bool {
         let mut backoff = backoff();
         loop {
             let outcome = match &mut self.target {
-                Target::File(file) => file.deliver(&batch.changes, &mut self.cursor.file),
-                Target::Http(http) => http.deliver(&batch.changes),
+                Target::File(file) => file.deliver(changes, &mut self.cursor.file),
+                Target::Http(http) => http.deliver(changes),
+                Target::Kafka(kafka) => kafka.deliver(changes),
             };
             let (why, after) = match outcome {
                 Outcome::Delivered => {
-                    self.metrics.delivered.inc_by(batch.changes.len() as u64);
+                    self.metrics.delivered.inc_by(changes.len() as u64);
                     return true;
                 }
-                Outcome::Refused { reason, message } => return self.set_aside(batch, &reason, &message, stop),
+                Outcome::Refused { reason, message } => return self.set_aside(changes, &reason, &message, stop),
+                Outcome::Unfit { at, reason, message } => {
+                    let (before, rest) = changes.split_at(at);
+                    let (unfit, behind) = rest.split_at(1);
+                    return (before.is_empty() || self.hand_over(before, stop))
+                        && self.set_aside(unfit, &reason, &message, stop)
+                        && (behind.is_empty() || self.hand_over(behind, stop));
+                }
                 Outcome::Later { why, after } => (why, after),
             };
             if !self.retry(&mut backoff, "deliver", &why, after, stop) {
@@ -255,11 +272,11 @@ impl Sink {
     }
 
     /// Keeps changes that cannot be delivered as dead letters, durably.
-    fn set_aside(&mut self, batch: &Batch, reason: &str, message: &str, stop: &Stop) -> bool {
-        let letters = batch.changes.len();
+    fn set_aside(&mut self, changes: &[Change], reason: &str, message: &str, stop: &Stop) -> bool {
+        let letters = changes.len();
         tracing::error!(sink = self.name, reason, message, letters, "changes are not taken: they become dead letters");
         let mut backoff = backoff();
-        while let Err(error) = self.dead_letters.changes(&batch.changes, reason, message) {
+        while let Err(error) = self.dead_letters.changes(changes, reason, message) {
             if !self.retry(&mut backoff, "write dead letters", &error.to_string(), None, stop) {
                 return false;
             }

@@ -11,6 +11,7 @@ mod folders;
 mod full;
 mod journals;
 mod kafka;
+mod kafka_sink;
 mod kill;
 mod large;
 mod logs;

@@ -26,27 +26,7 @@ pub(super) fn check(
     problems: &mut Problems,
 ) -> KafkaPlan {
     let typed = table.get_ref();
-    let brokers = match &typed.brokers {
-        None => {
-            problems.push(table.span(), "a [[source]] of kind \"kafka\" without `brokers`", BROKERS_HELP);
-            String::new()
-        }
-        Some(brokers) => {
-            let all = texts(brokers);
-            for (text, span) in &all {
-                for broker in text.split(',') {
-                    let port = broker
-                        .trim()
-                        .rsplit_once(':')
-                        .and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten());
-                    if port.is_none() {
-                        problems.push(span.clone(), format!("`{broker}` is no address of a broker"), BROKERS_HELP);
-                    }
-                }
-            }
-            all.iter().map(|(text, _)| *text).collect::<Vec<_>>().join(",")
-        }
-    };
+    let brokers = brokers(typed.brokers.as_ref(), "[[source]]", table.span(), problems);
     let topics = topics(table, problems);
     let start = typed.start.as_ref().and_then(|typed| {
         let start = start(typed.get_ref());
@@ -79,8 +59,43 @@ pub(super) fn check(
         ),
         _ => {}
     }
-    let (settings, secrets) = passed(&typed.kafka, folder, problems);
+    let (settings, secrets) = passed(&typed.kafka, folder, settings::refusal, problems);
     KafkaPlan { brokers, topics, start: start.unwrap_or(KafkaStart::Earliest), gaps, settings, secrets }
+}
+
+/// Returns the addresses of the brokers of a `[[source]]` or a `[[sink]]`, separated by commas.
+pub(super) fn brokers(
+    typed: Option<&Spanned<OneOrMany<Spanned<String>>>>,
+    table: &str,
+    span: Range<usize>,
+    problems: &mut Problems,
+) -> String {
+    let Some(typed) = typed else {
+        problems.push(span, format!("a {table} of kind \"kafka\" without `brokers`"), BROKERS_HELP);
+        return String::new();
+    };
+    let all = texts(typed);
+    for (text, span) in &all {
+        for broker in text.split(',') {
+            let port = broker
+                .trim()
+                .rsplit_once(':')
+                .and_then(|(host, port)| (!host.is_empty()).then(|| port.parse::<u16>().ok()).flatten());
+            if port.is_none() {
+                problems.push(span.clone(), format!("`{broker}` is no address of a broker"), BROKERS_HELP);
+            }
+        }
+    }
+    all.iter().map(|(text, _)| *text).collect::<Vec<_>>().join(",")
+}
+
+/// Checks the name of a topic.
+pub(super) fn topic(text: &str, span: Range<usize>, problems: &mut Problems) {
+    let is_of_name = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-');
+    if text.is_empty() || text.len() > TOPIC_CHARS || !text.chars().all(is_of_name) {
+        let help = format!("names of topics have at most {TOPIC_CHARS} letters, digits, dots, `_` and `-`");
+        problems.push(span, format!("`{text}` is no name of a topic"), help);
+    }
 }
 
 /// Reports keys that only a source of Kafka has.
@@ -121,14 +136,12 @@ fn topics(table: &Spanned<Source>, problems: &mut Problems) -> Vec<String> {
         problems.push(typed.span(), "no topics: the list is empty", TOPICS_HELP);
     }
     for (text, span) in &all {
-        let is_of_name = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-');
         if client::is_pattern(text) {
             if let Err(wrong) = Pattern::new(text) {
                 problems.push(span.clone(), format!("`{text}` is no pattern: {}", wrong.msg), TOPICS_HELP);
             }
-        } else if text.is_empty() || text.len() > TOPIC_CHARS || !text.chars().all(is_of_name) {
-            let help = format!("names of topics have at most {TOPIC_CHARS} letters, digits, dots, `_` and `-`");
-            problems.push(span.clone(), format!("`{text}` is no name of a topic"), help);
+        } else {
+            topic(text, span.clone(), problems);
         }
     }
     all.iter().map(|(text, _)| (*text).to_owned()).collect()
@@ -151,7 +164,13 @@ fn start(text: &str) -> Option<KafkaStart> {
 type Settings = (Vec<(String, String)>, Vec<(String, PathBuf)>);
 
 /// Returns the settings that are passed to librdkafka, and the files that have the values of others.
-fn passed(table: &Option<Spanned<Named<Spanned<Setting>>>>, folder: &Path, problems: &mut Problems) -> Settings {
+/// `refusal` says why one cannot be passed.
+pub(super) fn passed(
+    table: &Option<Spanned<Named<Spanned<Setting>>>>,
+    folder: &Path,
+    refusal: impl Fn(&str, &str) -> Option<(String, String)>,
+    problems: &mut Problems,
+) -> Settings {
     let (mut settings, mut secrets) = (Vec::new(), Vec::new());
     let mut flat = Vec::new();
     if let Some(table) = table {
@@ -165,7 +184,7 @@ fn passed(table: &Option<Spanned<Named<Spanned<Setting>>>>, folder: &Path, probl
             secrets.push((of.to_owned(), folder.join(value)));
             continue;
         }
-        if let Some((what, help)) = settings::refusal(&key, &value) {
+        if let Some((what, help)) = refusal(&key, &value) {
             problems.push(span, what, help);
         } else if let Err(what) = settings::check(&key, &value) {
             let tls =

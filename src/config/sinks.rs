@@ -4,11 +4,13 @@ use super::address;
 use super::error::Problems;
 use super::events::within;
 use super::expression;
+use super::kafka;
 use super::sources::choose;
 use super::typed::{self, HeaderFile, Sink};
 use crate::collections::filter::Filter;
 use crate::collections::{Collection, Schemas};
-use crate::plan::{ChangeKind, HeaderValue, HttpTarget, SinkPlan, SinkStart, SinkTarget, When};
+use crate::kafka as producer;
+use crate::plan::{ChangeKind, Envelope, HeaderValue, HttpTarget, KafkaTarget, SinkPlan, SinkStart, SinkTarget, When};
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -16,11 +18,14 @@ use toml::Spanned;
 use ureq::http;
 
 const KINDS: [&str; 3] = ["file", "http", "kafka"];
-const WRITES: &str = "this version writes kind = \"file\" with `path`, and kind = \"http\" with `url`";
+const WRITES: &str = "a sink is of kind = \"file\" with `path`, kind = \"http\" with `url`, or kind = \"kafka\" with `brokers` and `topic`";
 const PATH_HELP: &str = "name the file, such as path = \"alerts.jsonl\"";
 const URL_HELP: &str = "write it whole, such as url = \"https://hooks.example/changes\"";
 const BATCH: RangeInclusive<i64> = 1..=10_000;
 const DEFAULT_BATCH: usize = 100;
+/// Of Kafka, where a batch is a transaction, and its records are sent together anyway.
+const KAFKA_BATCH: usize = 10_000;
+const TOPIC_HELP: &str = "name the topic, such as topic = \"sessions\"";
 /// Of a name, which is one of a folder.
 const NAME_CHARS: usize = 64;
 /// Headers that say what is sent, which only the sink knows.
@@ -44,9 +49,17 @@ pub(super) fn check(
     folder: &Path,
     problems: &mut Problems,
 ) -> Vec<SinkPlan> {
-    let (mut names, mut paths) = (HashSet::new(), HashSet::new());
-    let one = |table: &Spanned<Sink>| sink(text, table, schemas, folder, &mut names, &mut paths, problems);
+    let mut taken = Taken::default();
+    let one = |table: &Spanned<Sink>| sink(text, table, schemas, folder, &mut taken, problems);
     typed.iter().filter_map(one).collect()
+}
+
+/// What only one sink may have.
+#[derive(Default)]
+struct Taken {
+    names: HashSet<String>,
+    paths: HashSet<PathBuf>,
+    topics: HashSet<String>,
 }
 
 /// `None` only if something was wrong.
@@ -55,12 +68,11 @@ fn sink(
     table: &Spanned<Sink>,
     schemas: &Schemas,
     folder: &Path,
-    names: &mut HashSet<String>,
-    paths: &mut HashSet<PathBuf>,
+    taken: &mut Taken,
     problems: &mut Problems,
 ) -> Option<SinkPlan> {
     let typed = table.get_ref();
-    let name = name(table, names, problems);
+    let name = name(table, &mut taken.names, problems);
     let collection = collection(table, problems);
     let when = typed.when.as_ref().zip(collection).and_then(|(when, collection)| {
         let text = when.get_ref().0.clone();
@@ -76,16 +88,18 @@ fn sink(
     let changes = one_of(typed.changes.as_ref(), "changes", &ChangeKind::ALL.map(|kind| (kind.name(), kind)), problems);
     let from = one_of(typed.from.as_ref(), "from", &[("now", SinkStart::Now), ("start", SinkStart::Start)], problems);
     let batch = typed.batch.as_ref().and_then(|batch| within(batch, BATCH, problems));
-    let target = target(table, folder, paths, problems);
-    Some(SinkPlan {
+    let target = target(table, collection, folder, taken, problems)?;
+    let is_kafka = matches!(target, SinkTarget::Kafka(_));
+    let plan = SinkPlan {
         name,
         collection: collection?,
         when,
-        changes: changes.unwrap_or(ChangeKind::Added),
+        changes: changes.unwrap_or(if is_kafka { ChangeKind::All } else { ChangeKind::Added }),
         from: from.unwrap_or(SinkStart::Now),
-        batch: batch.unwrap_or(DEFAULT_BATCH),
-        target: target?,
-    })
+        batch: batch.unwrap_or(if is_kafka { KAFKA_BATCH } else { DEFAULT_BATCH }),
+        target,
+    };
+    Some(plan)
 }
 
 fn name(table: &Spanned<Sink>, names: &mut HashSet<String>, problems: &mut Problems) -> String {
@@ -142,31 +156,35 @@ fn one_of<T: Copy>(
 
 fn target(
     table: &Spanned<Sink>,
+    collection: Option<Collection>,
     folder: &Path,
-    paths: &mut HashSet<PathBuf>,
+    Taken { paths, topics, .. }: &mut Taken,
     problems: &mut Problems,
 ) -> Option<SinkTarget> {
-    let Sink { kind, path, url, headers, allow_private, .. } = table.get_ref();
+    let typed = table.get_ref();
+    let Sink { kind, path, url, headers, allow_private, brokers, topic, envelope, kafka, .. } = typed;
     let Some(kind) = kind else {
         problems.push(table.span(), "a [[sink]] without `kind`", WRITES);
         return None;
     };
+    let keys = [
+        ("path", "file", path.as_ref().map(Spanned::span)),
+        ("url", "http", url.as_ref().map(Spanned::span)),
+        ("headers", "http", headers.as_ref().map(Spanned::span)),
+        ("allow_private", "http", allow_private.as_ref().map(Spanned::span)),
+        ("brokers", "kafka", brokers.as_ref().map(Spanned::span)),
+        ("topic", "kafka", topic.as_ref().map(Spanned::span)),
+        ("envelope", "kafka", envelope.as_ref().map(Spanned::span)),
+        ("kafka", "kafka", kafka.as_ref().map(Spanned::span)),
+    ];
+    for (key, of, span) in keys {
+        if let Some(span) = span.filter(|_| of != kind.get_ref() && KINDS.contains(&kind.get_ref().as_str())) {
+            let message = format!("only a sink of kind \"{of}\" has `{key}`");
+            problems.push(span, message, format!("leave `{key}` out"));
+        }
+    }
     match kind.get_ref().as_str() {
         "file" => {
-            let of_http = [
-                ("url", url.as_ref().map(Spanned::span)),
-                ("headers", headers.as_ref().map(Spanned::span)),
-                ("allow_private", allow_private.as_ref().map(Spanned::span)),
-            ];
-            for (key, span) in of_http {
-                if let Some(span) = span {
-                    problems.push(
-                        span,
-                        format!("only a sink of kind \"http\" has `{key}`"),
-                        format!("leave `{key}` out"),
-                    );
-                }
-            }
             let Some(path) = path else {
                 problems.push(table.span(), "a [[sink]] of kind \"file\" without `path`", PATH_HELP);
                 return None;
@@ -182,9 +200,6 @@ fn target(
             Some(SinkTarget::File(file))
         }
         "http" => {
-            if let Some(path) = path {
-                problems.push(path.span(), "only a sink of kind \"file\" has `path`", "leave `path` out");
-            }
             let allow_private = allow_private.as_ref().is_some_and(|allow| *allow.get_ref());
             let Some(url) = url else {
                 problems.push(table.span(), "a [[sink]] of kind \"http\" without `url`", URL_HELP);
@@ -204,16 +219,47 @@ fn target(
             let headers = headers.collect();
             Some(SinkTarget::Http(HttpTarget { url: url.get_ref().clone(), headers, allow_private }))
         }
-        known if KINDS.contains(&known) => {
-            problems.push(kind.span(), format!("a sink of kind `{known}` cannot be written"), WRITES);
-            None
-        }
+        "kafka" => topic_of(table, collection, folder, topics, problems).map(SinkTarget::Kafka),
         unknown => {
             let message = format!("unknown kind of sink `{unknown}`");
-            problems.push(kind.span(), message, choose(unknown, &KINDS[..2], WRITES));
+            problems.push(kind.span(), message, choose(unknown, &KINDS, WRITES));
             None
         }
     }
+}
+
+fn topic_of(
+    table: &Spanned<Sink>,
+    collection: Option<Collection>,
+    folder: &Path,
+    topics: &mut HashSet<String>,
+    problems: &mut Problems,
+) -> Option<KafkaTarget> {
+    let typed = table.get_ref();
+    let brokers = kafka::brokers(typed.brokers.as_ref(), "[[sink]]", table.span(), problems);
+    let (settings, secrets) = kafka::passed(&typed.kafka, folder, producer::refusal, problems);
+    let known = [("upsert", Envelope::Upsert), ("changes", Envelope::Changes)];
+    let envelope = one_of(typed.envelope.as_ref(), "envelope", &known, problems);
+    let is_view = collection.is_none_or(Collection::is_view);
+    let envelope = envelope.unwrap_or(if is_view { Envelope::Upsert } else { Envelope::Changes });
+    if let (Envelope::Upsert, false, Some(typed)) = (envelope, is_view, &typed.envelope) {
+        let help = "leave it out: each change of a journal is a record of its own";
+        problems.push(typed.span(), "the rows of a journal take the place of no others", help);
+    }
+    if let (Envelope::Upsert, Some(changes)) = (envelope, &typed.changes) {
+        let help = "leave it out, or write envelope = \"changes\": a record without a value says that a row is gone";
+        problems.push(changes.span(), "rows that take the place of others need all changes", help);
+    }
+    let Some(topic) = &typed.topic else {
+        problems.push(table.span(), "a [[sink]] of kind \"kafka\" without `topic`", TOPIC_HELP);
+        return None;
+    };
+    kafka::topic(topic.get_ref(), topic.span(), problems);
+    if !topics.insert(topic.get_ref().clone()) {
+        let message = format!("two sinks write the topic `{}`", topic.get_ref());
+        problems.push(topic.span(), message, "give each sink a topic of its own");
+    }
+    Some(KafkaTarget { brokers, topic: topic.get_ref().clone(), envelope, settings, secrets })
 }
 
 fn check_url(typed: &Spanned<String>, allow_private: bool, problems: &mut Problems) {

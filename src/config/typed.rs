@@ -8,7 +8,7 @@ pub(super) use conditions::{Asked, Number, Predicates, Scalar, When};
 pub(super) use entries::{Entries, Entry, PathTable};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -130,9 +130,10 @@ pub(super) struct Sink {
     pub url: Option<Spanned<String>>,
     pub headers: Option<Spanned<Named<Spanned<HeaderValue>>>>,
     pub allow_private: Option<Spanned<bool>>,
-    pub brokers: Option<IgnoredAny>,
-    pub topic: Option<IgnoredAny>,
-    pub envelope: Option<IgnoredAny>,
+    pub brokers: Option<Spanned<OneOrMany<Spanned<String>>>>,
+    pub topic: Option<Spanned<String>>,
+    pub envelope: Option<Spanned<String>>,
+    pub kafka: Option<Spanned<Named<Spanned<Setting>>>>,
 }
 
 /// A table whose keys are the user's own words. [`in_order`] gives the order in which they were written.
@@ -465,7 +466,23 @@ pub(super) const SECTIONS: &[(&str, &[&str])] = &[
     ("[[class]]", &["name", "priority", "when", "sessions"]),
     (
         "[[sink]]",
-        &["name", "collection", "when", "changes", "from", "kind", "batch", "path", "url", "headers", "allow_private"],
+        &[
+            "name",
+            "collection",
+            "when",
+            "changes",
+            "from",
+            "kind",
+            "batch",
+            "path",
+            "url",
+            "headers",
+            "allow_private",
+            "brokers",
+            "topic",
+            "envelope",
+            "kafka",
+        ],
     ),
 ];
 

@@ -6,7 +6,7 @@ mod rules;
 
 use crate::collections::place::SourceIndex;
 use crate::error::Error;
-use crate::plan::{Plan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan};
+use crate::plan::{Envelope, Plan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan};
 use crate::replay;
 use crate::run;
 use crate::source::{self, SourceError};
@@ -382,6 +382,13 @@ fn outputs(plan: &Plan, out: Option<&std::path::Path>, format: OutputFormat) -> 
 fn sink_outline(sink: &SinkPlan) -> SinkOutline {
     let (kind, to, headers) = match &sink.target {
         SinkTarget::File(path) => ("file", path.display().to_string(), Vec::new()),
+        SinkTarget::Kafka(kafka) => {
+            let records = match kafka.envelope {
+                Envelope::Upsert => "a record for each row, under its key",
+                Envelope::Changes => "a record for each change",
+            };
+            ("kafka", format!("the topic {} at {}: {records}", kafka.topic, kafka.brokers), Vec::new())
+        }
         SinkTarget::Http(http) => {
             ("http", http.url.clone(), http.headers.iter().map(|(name, _)| name.clone()).collect())
         }

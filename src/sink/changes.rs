@@ -1,15 +1,15 @@
 //! The changes that one sink takes, in the order of the output log, in batches.
 
 use crate::collections::filter::Filter;
-use crate::collections::{Collection, Row, Schemas};
-use crate::plan::{ChangeKind, SinkPlan};
+use crate::collections::{Collection, Row, Schema, Schemas};
+use crate::plan::{ChangeKind, SinkPlan, SinkTarget};
 use dataflows::Tick;
 use headwater_log::error::LogError;
 use headwater_log::histories::{Histories, StartId};
 use headwater_log::output::{OutputLog, OutputReader, Pieces};
 use headwater_log::segment::LogId;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io::Write;
 use std::sync::Arc;
 
@@ -32,6 +32,26 @@ pub(super) struct Change {
     pub key: String,
     /// `{"key":"…","tick":…,"collection":"…","diff":1,"row":{…}}`
     pub json: Vec<u8>,
+    pub tick: Tick,
+    /// Of the tick: milliseconds since 1970.
+    pub now_ms: i64,
+    /// The position behind it.
+    pub behind: Position,
+    /// The key of its row, for receivers that know keys: the text of its column, or an object of several. `None`: its
+    /// collection has no key.
+    pub of: Option<Vec<u8>>,
+    pub value: Value,
+}
+
+/// What a receiver that knows keys gets of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    /// The change itself.
+    Change,
+    /// The row as an object: it takes the place of the one before.
+    Row(Vec<u8>),
+    /// There is no row of this key any more.
+    Gone,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -77,8 +97,13 @@ pub(super) struct Changes {
     histories: Arc<Histories>,
     /// Of `position.tick`: changes of the kind that is taken, with their index; and what comes after them in the tick.
     tick: VecDeque<(u64, Vec<u8>, i64)>,
+    now_ms: i64,
     pieces: Option<(Pieces, u64)>,
     position: Position,
+    /// The receiver knows keys.
+    keyed: bool,
+    /// Rows take the place of those before: a removal is left out if an addition of the same key is in the tick.
+    upserts: bool,
 }
 
 impl Changes {
@@ -106,8 +131,11 @@ impl Changes {
             keys,
             histories,
             tick: VecDeque::new(),
+            now_ms: 0,
             pieces: None,
             position,
+            keyed: matches!(plan.target, SinkTarget::Kafka(_)),
+            upserts: plan.upserts(),
         }
     }
 
@@ -185,21 +213,55 @@ impl Changes {
     fn read(&mut self) -> Result<bool, LogError> {
         if self.pieces.is_none() {
             let Some(output) = self.reader.tick()? else { return Ok(false) };
+            self.now_ms = output.now_ms;
             self.pieces = Some((output.pieces(self.collection.name(), self.collection.same_key()), 0));
         }
-        let Some((pieces, first)) = &mut self.pieces else { return Ok(true) };
+        let Some((mut pieces, begin)) = self.pieces.take() else { return Ok(true) };
         let read = pieces.next_piece().map_err(|error| self.outputs.gone(self.position.tick, error))?;
-        let (kind, before, begin) = (self.kind, self.position.index, *first);
+        let (kind, before) = (self.kind, self.position.index);
         if let Some(piece) = read {
-            *first += piece.rows.len() as u64;
-            let taken = (begin..).zip(piece.rows).filter(|(index, (_, diff))| *index >= before && kind.takes(*diff));
+            let (last, rows) = (piece.last, piece.rows.len() as u64);
+            let replaced = if self.upserts { self.replaced(&piece.rows) } else { HashSet::new() };
+            let taken = (begin..).zip(piece.rows).filter(|(index, (row, diff))| {
+                *index >= before && kind.takes(*diff) && (*diff > 0 || !replaced.contains(row))
+            });
             self.tick.extend(taken.map(|(index, (row, diff))| (index, row, diff)));
-            if !piece.last {
-                return Ok(true);
+            if !last {
+                self.pieces = Some((pieces, begin + rows));
             }
         }
-        self.pieces = None;
         Ok(true)
+    }
+
+    /// Returns the rows of a piece that go while others of their key come, and are taken. All rows of a key are in one
+    /// piece.
+    fn replaced(&self, rows: &[(Vec<u8>, i64)]) -> HashSet<Vec<u8>> {
+        let key = |row: &[u8]| self.collection.decode(row).and_then(|row| self.key_of(&row));
+        let takes = |row: &[u8]| {
+            self.collection
+                .decode(row)
+                .is_some_and(|row| self.filter.as_ref().is_none_or(|filter| filter.matches(&row)))
+        };
+        let added = rows.iter().filter(|(row, diff)| *diff > 0 && takes(row));
+        let added: HashSet<Vec<u8>> = added.filter_map(|(row, _)| key(row)).collect();
+        let removed = rows.iter().filter(|(_, diff)| *diff < 0);
+        removed
+            .filter(|(row, _)| key(row).is_some_and(|key| added.contains(&key)))
+            .map(|(row, _)| row.clone())
+            .collect()
+    }
+
+    /// Returns the text of the only key column, or the object of several.
+    fn key_of(&self, row: &Row<'_>) -> Option<Vec<u8>> {
+        let schema = self.schemas.of(self.collection);
+        match &schema.key[..] {
+            [] => None,
+            [column] => match row.value(*column).text() {
+                Some(text) => Some(text.into_owned().into_bytes()),
+                None => Some(json_of(row, schema, &[*column])),
+            },
+            columns => Some(json_of(row, schema, columns)),
+        }
     }
 
     /// `row`: `None` if it cannot be read.
@@ -225,6 +287,21 @@ impl Changes {
             None => json.extend_from_slice(b"null"),
         }
         json.push(b'}');
-        Change { key, json }
+        let schema = self.schemas.of(self.collection);
+        let value = match row {
+            Some(row) if self.upserts && diff > 0 => {
+                Value::Row(json_of(row, schema, &(0..schema.columns.len()).collect::<Vec<_>>()))
+            }
+            Some(_) if self.upserts => Value::Gone,
+            _ => Value::Change,
+        };
+        let of = row.filter(|_| self.keyed).and_then(|row| self.key_of(row));
+        Change { key, json, tick, now_ms: self.now_ms, behind: Position { tick, index: index + 1 }, of, value }
     }
+}
+
+fn json_of(row: &Row<'_>, schema: &Schema, columns: &[usize]) -> Vec<u8> {
+    let mut json = Vec::new();
+    row.json(schema, columns.iter().copied(), &mut json);
+    json
 }

@@ -24,13 +24,13 @@ use std::thread::sleep;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-const TIMEOUT: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One of these tests may kill the broker of the others.
-static BROKER: Mutex<()> = Mutex::new(());
+pub static BROKER: Mutex<()> = Mutex::new(());
 
 /// The address of the broker; says that the test is skipped if there is none.
-fn broker(test: &str) -> Option<String> {
+pub fn broker(test: &str) -> Option<String> {
     let broker = env::var("HEADWATER_KAFKA").ok().filter(|broker| !broker.is_empty());
     if broker.is_none() {
         eprintln!("SKIPPED: {test}: HEADWATER_KAFKA names no broker");
@@ -39,14 +39,14 @@ fn broker(test: &str) -> Option<String> {
 }
 
 /// A name that no other test has, nor any earlier run.
-fn unique(name: &str) -> String {
+pub fn unique(name: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let now = headwater::queue::intake::wall_ms();
     format!("{name}-{now}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The broker's other side: makes topics, writes records.
-struct Kafka {
+pub struct Kafka {
     brokers: String,
     admin: AdminClient<DefaultClientContext>,
     runtime: Runtime,
@@ -55,13 +55,13 @@ struct Kafka {
 type Producer = ThreadedProducer<DefaultProducerContext>;
 
 impl Kafka {
-    fn new(brokers: &str) -> Kafka {
+    pub fn new(brokers: &str) -> Kafka {
         let admin = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         Kafka { brokers: brokers.into(), admin, runtime }
     }
 
-    fn create(&self, topic: &str, partitions: i32) {
+    pub fn create(&self, topic: &str, partitions: i32) {
         let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         let created = self.runtime.block_on(self.admin.create_topics([&topic], &AdminOptions::new())).unwrap();
         created.into_iter().for_each(|topic| drop(topic.unwrap()));

@@ -181,7 +181,7 @@ impl Process {
         self.lines.seen.lock().unwrap().ended
     }
 
-    fn stderr(&self) -> String {
+    pub fn stderr(&self) -> String {
         self.lines.seen.lock().unwrap().lines.join("\n")
     }
 

@@ -77,7 +77,11 @@ impl SinkOutline {
             "removed" => "rows that are removed",
             _ => "rows that are added or removed",
         };
-        let to = if self.kind == "http" { "posts to" } else { "appends to" };
+        let to = match self.kind {
+            "http" => "posts to",
+            "kafka" => "writes to",
+            _ => "appends to",
+        };
         let mut table_rows = vec![(to, self.to.clone()), ("takes", format!("{rows}, of {}", self.collection))];
         table_rows.extend(self.when.iter().map(|when| ("when", when.clone())));
         if !self.headers.is_empty() {

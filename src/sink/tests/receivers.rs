@@ -145,7 +145,7 @@ fn what_a_crash_leaves_unknown_comes_again_with_the_same_keys() {
     let mut sink = world.open(&receiver.sink("batch = 3")).unwrap();
     let Next::Batch(batch) = sink.changes.next(3).unwrap() else { panic!() };
     // Delivered, and never known to be.
-    assert!(sink.hand_over(&batch, &Stop::default()));
+    assert!(sink.hand_over(&batch.changes, &Stop::default()));
     drop(sink);
     world.take_all(&receiver.sink("batch = 3"));
     let requests = receiver.requests();
