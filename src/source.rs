@@ -35,6 +35,7 @@ pub mod follow;
 mod foreign;
 mod gzip;
 pub mod kafka;
+mod parquet;
 mod payloads;
 mod probe;
 #[cfg(test)]

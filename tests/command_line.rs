@@ -10,6 +10,7 @@ mod fit;
 mod help;
 mod inputs;
 mod outputs;
+mod parquet;
 mod ranges;
 
 /// The first second of 2020, from which the times of [`event`] and [`session`] count: 0 stands for no time.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use toml::Spanned;
 
 const KINDS: [&str; 5] = ["file", "kafka", "http", "landing", "generator"];
-/// A format that is specified, and not read yet.
+/// Rows of it are read as JSON.
 const PARQUET: &str = "parquet";
 const READS: &str =
     "this version reads kind = \"file\" with `paths`, kind = \"http\", and kind = \"kafka\" with `topics`";
@@ -25,7 +25,8 @@ const READS: &str =
 const AVRO: &str = "avro";
 const AVRO_HELP: &str = "let the producer write JSON, or let a connector convert the topic into another one, and write \
                          format = \"json\"";
-const READABLE: &str = "this version reads json, csv, clf, log, ltsv and logfmt, plain or compressed with gzip or zstd";
+const READABLE: &str =
+    "this version reads json, csv, clf, log, ltsv and logfmt, plain or compressed with gzip or zstd, and parquet";
 
 /// Name of the source that a configuration without `[[source]]` has.
 const FILES: &str = "files";
@@ -166,8 +167,8 @@ fn check_format(format: &Spanned<String>, kind: SourceKind, problems: &mut Probl
     let known = Format::ALL.into_iter().find(|known| known.name() == name);
     if known.is_none() && name == AVRO && kind == SourceKind::Kafka {
         problems.push(format.span(), "records of format `avro` cannot be read", AVRO_HELP);
-    } else if known.is_none() && name == PARQUET {
-        problems.push(format.span(), "files of format `parquet` cannot be read", READABLE);
+    } else if name == PARQUET && matches!(kind, SourceKind::File { .. }) {
+        return Some(Format::Json);
     } else if known.is_none() {
         let names = Format::ALL.map(Format::name);
         let names = [&names[..], &[PARQUET]].concat();

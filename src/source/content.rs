@@ -3,6 +3,7 @@
 
 use super::SourceError;
 use super::gzip::Members;
+use super::parquet::{Lines, is_parquet};
 use super::text::{Utf16, order};
 use headwater_decode::syntax::Encoding;
 use std::fs::File;
@@ -20,6 +21,7 @@ const DECODED_BLOCK: usize = 16 << 10;
 
 const GZIP: &str = "gzip";
 const ZSTD: &str = "zstd";
+const PARQUET: &str = "parquet";
 
 /// Damaged compression ends it as the end of the file does; [`Content::damage`] tells the two apart.
 pub struct Content {
@@ -41,7 +43,7 @@ pub struct Content {
 enum Decoder {
     Plain(Stored),
     Decoded {
-        /// `gzip` or `zstd`.
+        /// `gzip`, `zstd` or `parquet`.
         compression: Option<&'static str>,
         decoded: Decoded,
     },
@@ -65,9 +67,12 @@ impl Content {
     /// Opens the content of a file that is open already, at its start. Errors name it `path`.
     pub fn new(path: &Path, file: File, encoding: Encoding, stored: Arc<AtomicU64>) -> Result<Content, SourceError> {
         let failed = |error| SourceError::io("open", path, error);
-        let mut file = Counted { file, stored };
+        let mut file = Counted { file, stored: Arc::clone(&stored) };
         let mut magic = Vec::new();
         file.by_ref().take(4).read_to_end(&mut magic).map_err(|error| SourceError::io("read", path, origin(error)))?;
+        if is_parquet(&file.file) {
+            return Ok(Content::of_parquet(path, file.file, stored));
+        }
         let padding = Arc::<AtomicU64>::default();
         let name = compression(&magic);
         let mut head = magic.clone();
@@ -112,7 +117,26 @@ impl Content {
         })
     }
 
-    /// `gzip` or `zstd`.
+    /// Rows as lines. A file without its end is damaged as a whole.
+    fn of_parquet(path: &Path, file: File, stored: Arc<AtomicU64>) -> Content {
+        let (lines, damage): (Box<dyn Read + Send>, _) = match Lines::open(file, stored) {
+            Ok(lines) => (Box::new(lines), None),
+            Err(error) => (Box::new(io::empty()), Some(damaged(PARQUET, &error))),
+        };
+        Content {
+            path: path.to_path_buf(),
+            decoder: Decoder::Decoded { compression: Some(PARQUET), decoded: buffered(lines) },
+            unread: Vec::new(),
+            taken: 0,
+            offset: 0,
+            ended: false,
+            damage,
+            failed: None,
+            padding: Arc::default(),
+        }
+    }
+
+    /// `gzip`, `zstd` or `parquet`.
     pub fn compression(&self) -> Option<&'static str> {
         match &self.decoder {
             Decoder::Plain(_) => None,
@@ -192,7 +216,7 @@ impl Content {
             }
             Err(error) => {
                 self.ended = true;
-                self.damage = Some(format!("the {name} data is damaged or cut short: {error}"));
+                self.damage = Some(damaged(name, &error));
                 Ok(0)
             }
         }
@@ -216,14 +240,19 @@ fn failure_of(failure: io::Error, failed: &mut Option<io::Error>) -> Vec<u8> {
     Vec::new()
 }
 
-/// Returns whether a file has to be decoded that begins with `magic` (four bytes): it is compressed, or in UTF-16.
-pub fn is_decoded(magic: &[u8], encoding: Encoding) -> bool {
+/// Returns whether a file has to be decoded that begins with `magic` (four bytes): it is compressed, Parquet, or in UTF-16.
+pub fn is_decoded(file: &File, magic: &[u8], encoding: Encoding) -> bool {
     compression(magic).is_some()
+        || is_parquet(file)
         || match encoding {
             Encoding::Utf8 => order(magic).is_some(),
             Encoding::Utf16Le | Encoding::Utf16Be => true,
             Encoding::Latin1 | Encoding::Windows1252 => false,
         }
+}
+
+fn damaged(name: &str, error: &io::Error) -> String {
+    format!("the {name} data is damaged or cut short: {error}")
 }
 
 /// Returns the compression of a file whose first four bytes are `magic`: the magic numbers of RFC 1952 and RFC 8878 (a

@@ -52,7 +52,7 @@ impl Reader {
         let mut magic = [0; 4];
         let length = read_at(file, &mut magic, 0).map_err(failed)?;
         let mut file = file.try_clone().map_err(failed)?;
-        if !is_decoded(&magic[..length], encoding) {
+        if !is_decoded(&file, &magic[..length], encoding) {
             return Ok(Reader::Plain { file, path: path.into() });
         }
         file.rewind().map_err(failed)?;
