@@ -9,7 +9,7 @@ use crate::spec::Limits;
 use crate::tabular::Columns;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 use dataflows::Reason;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Reads the rows of one file.
 #[derive(Debug)]
@@ -65,19 +65,20 @@ pub fn names(header: &[u8], dialect: Dialect) -> Result<Vec<String>, Fault> {
 
 /// Returns the names, with a number behind each that another column has already.
 pub fn unique(names: Vec<String>) -> Vec<String> {
-    let mut taken = HashSet::new();
-    names.into_iter().map(|name| renamed(name, &mut taken)).collect()
-}
-
-/// Returns the name, or one that is not taken yet.
-fn renamed(name: String, taken: &mut HashSet<String>) -> String {
-    let mut free = name.clone();
-    let mut number = 1;
-    while !taken.insert(free.clone()) {
-        number += 1;
-        free = format!("{name}_{number}");
+    let mut taken: HashSet<String> = HashSet::new();
+    // The number that each name was given last: a header may repeat one very often.
+    let mut last: HashMap<String, usize> = HashMap::new();
+    let mut unique = Vec::with_capacity(names.len());
+    for name in names {
+        let mut free = name.clone();
+        while !taken.insert(free.clone()) {
+            let number = last.entry(name.clone()).or_insert(1);
+            *number += 1;
+            free = format!("{name}_{number}");
+        }
+        unique.push(free);
     }
-    free
+    unique
 }
 
 /// Returns a header row of these names, or of `column_1` and so on.

@@ -86,7 +86,8 @@ fn bad_events_are_told_at_once_and_are_the_dead_letters_of_the_graph() {
         "[1]",
         &long,
         EVENT,
-        "{\"a\":1,\"a\":2}",
+        // What is asked for has to be clear.
+        "{\"user_id\":1,\"user_id\":2}",
         "{\"a\":{\"b\":{\"c\":{}}}}",
         "{\"a\":\"\u{0}\"}",
     ];

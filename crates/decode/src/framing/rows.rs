@@ -102,9 +102,16 @@ impl Dialect {
         let (mut line, mut first) = (from, true);
         let mut regular = 0;
         loop {
+            let limit = self.limit as usize;
             let end = memchr(self.line_end, &bytes[line..]).map(|at| line + at);
-            let text = &bytes[line..end.unwrap_or(bytes.len())];
-            if end.is_none() && !is_whole {
+            if line >= limit && !first {
+                return row.or(end.map(|end| end + 1)).map_or(Close::Open, Close::Lost);
+            }
+            // A row may go no further than its limit, wherever it is cut.
+            let is_long = !first && end.unwrap_or(bytes.len()) > limit;
+            let full = &bytes[line..end.unwrap_or(bytes.len())];
+            let text = if is_long { &bytes[line..limit] } else { full };
+            if end.is_none() && !is_whole && !is_long {
                 // It may close on this line, all the same.
                 return match self.quote_in(quote, &bytes[line..]) {
                     Some(at) if first && line + at + 1 < bytes.len() => Close::At(line + at),
@@ -112,10 +119,10 @@ impl Dialect {
                 };
             }
             // Of the first line, only what is behind the quote.
-            let is_row = !first && self.count(text) == Some(self.fields as usize);
+            let is_row = !first && !is_long && self.count(text) == Some(self.fields as usize);
             let mut searched = 0;
             while let Some(at) = self.quote_in(quote, &text[searched..]).map(|at| searched + at) {
-                if first || self.ends_field(&text[at + 1..]) {
+                if first || self.ends_field(&full[at + 1..]) {
                     let is_lost = regular >= LINES_BEFORE_CLOSE && self.fields > 2 && self.has_all_fields(text);
                     return match row {
                         Some(row) if is_lost => Close::Lost(*row),
@@ -127,6 +134,9 @@ impl Dialect {
                     return Close::Lost(row.unwrap_or(line));
                 }
                 searched = at + 1;
+            }
+            if is_long {
+                return row.or(end.map(|end| end + 1)).map_or(Close::Open, Close::Lost);
             }
             if is_row {
                 regular += 1;
