@@ -158,11 +158,12 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         memory: history.memory.clone(),
     };
     let snapshots = snapshots.spawn(contributions);
+    let begins = history.begins.values().any(|offset| *offset >= sequencer.control());
     let sequencer = spawn("sequencer", move || sequencer.run().map_err(Error::run("go on with the log")));
     watch::progress(&ticks, bounds.stuck());
     watch::space(Arc::clone(&reserve));
     watch::signals(&status, &intake)?;
-    watch::ready(&ticks, recovered, &reads, &status, started);
+    watch::ready(&ticks, recovered, begins, &reads, &status, started);
     let feeds = feeds::start(plan, &history, &intake, &status, &metrics)?;
 
     let shared = Arc::new(Shared {

@@ -296,6 +296,11 @@ impl Sequencer {
         Ok(sequencer)
     }
 
+    /// Returns the offset of the control partition up to which ticks have taken it.
+    pub fn control(&self) -> u64 {
+        self.control
+    }
+
     /// Mints ticks until the intake is drained and everything is bound. Gives the log back, which holds the lock.
     ///
     /// # Errors

@@ -102,11 +102,20 @@ pub(super) fn signals(status: &Arc<Status>, intake: &Arc<Intake>) -> Result<(), 
 }
 
 /// Sets the phase to ready when the ticks before `recovered` are done and the views can be read. In a new data folder
-/// that takes the first tick, which takes what is defined, and no events.
-pub(super) fn ready(ticks: &Arc<Ticks>, recovered: Tick, reads: &Arc<Reads>, status: &Arc<Status>, started: Instant) {
+/// that takes the first tick, which takes what is defined, and no events. Where a collection `begins`, it takes one tick
+/// more: before that tick the collection would be read as empty.
+pub(super) fn ready(
+    ticks: &Arc<Ticks>,
+    recovered: Tick,
+    begins: bool,
+    reads: &Arc<Reads>,
+    status: &Arc<Status>,
+    started: Instant,
+) {
     let (ticks, reads, status) = (Arc::clone(ticks), Arc::clone(reads), Arc::clone(status));
     spawn("readiness", move || {
-        let readable = || *reads.upper().borrow() >= recovered.max(1);
+        let first = (recovered + Tick::from(begins)).max(1);
+        let readable = || *reads.upper().borrow() >= first;
         while ticks.all_done() < recovered || !ticks.all_joined() || !readable() {
             sleep(Duration::from_millis(2));
         }
