@@ -215,6 +215,7 @@ impl Reading {
     pub fn remove(&mut self, at: impl Fn(Slot) -> bool) {
         self.found.retain(|found| !at(found.slot));
         self.containers.retain(|slot| !at(*slot));
+        self.own = self.found.iter().position(|found| found.inherited);
     }
 
     /// Keeps each slot of [`Reading::containers`] once: an array may hold very many objects.
@@ -269,6 +270,7 @@ impl Reading {
             number += 1;
             keep(number - 1)
         });
+        self.own = self.found.iter().position(|found| found.inherited);
     }
 
     #[inline]
@@ -315,6 +317,11 @@ mod tests {
         reading.retain_containers(|index| index != 1);
         assert_eq!([0, 1, 2, 3].map(|slot| reading.has(slot)), [true, true, true, false]);
         assert_eq!((reading.first(2), reading.len()), (None, 2));
+        reading.push_of(1, ValueKind::String, "around", true);
+        let own = |reading: &Reading| (reading.own(), reading.len(), reading.clone().own());
+        assert_eq!(own(&reading), (2, 3, 2));
+        reading.remove(|slot| slot == 0);
+        assert_eq!(own(&reading), (0, 1, 0));
         reading.clear();
         assert_eq!((reading.first(0), reading.len(), reading.has(2)), (None, 0, false));
     }

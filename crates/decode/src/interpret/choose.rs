@@ -95,6 +95,7 @@ impl Interpreter {
 
     /// Returns the text of a candidate; several parts are joined into `joined`, without those that are absent. One that
     /// is kept, that of a user or a type, is bounded.
+    #[inline]
     pub fn text<'a>(
         &self,
         reading: &'a Reading,
@@ -104,19 +105,38 @@ impl Interpreter {
     ) -> Option<Value<'a>> {
         let parts = &self.candidates[role as usize][candidate];
         let first = self.first(reading, role, parts[0])?;
+        // Nearly every value is one that stays as it is.
+        let is_name = matches!(role, Role::User | Role::Id);
+        let stays = !is_name || (first.kind == ValueKind::String && !self.is_text);
+        if parts.len() == 1 && stays && first.text.len() <= LONGEST {
+            return Some(first);
+        }
+        Some(self.made(reading, role, parts, first, joined))
+    }
+
+    /// Makes the text of a candidate whose first part has a value.
+    #[inline(never)]
+    fn made<'a>(
+        &self,
+        reading: &'a Reading,
+        role: Role,
+        parts: &[Slot],
+        first: Value<'a>,
+        joined: &'a mut String,
+    ) -> Value<'a> {
         let kept = matches!(role, Role::User | Role::Kind);
         let is_name = matches!(role, Role::User | Role::Id);
         if parts.len() == 1 {
             if is_name && let Some(number) = self.whole(first) {
                 *joined = number;
-                return Some(Value { kind: first.kind, text: joined });
+                return Value { kind: first.kind, text: joined };
             }
             if !kept || first.text.len() <= LONGEST {
-                return Some(first);
+                return first;
             }
             joined.clear();
             joined.push_str(&self.bounded(first.text));
-            return Some(Value { kind: first.kind, text: joined });
+            return Value { kind: first.kind, text: joined };
         }
         joined.clear();
         // A day and a time of day are read together.
@@ -134,7 +154,7 @@ impl Interpreter {
         if kept && joined.len() > LONGEST {
             *joined = self.bounded(joined).into_owned();
         }
-        Some(Value { kind: ValueKind::String, text: joined })
+        Value { kind: ValueKind::String, text: joined }
     }
 
     /// Returns the one form of a whole number that is written in another: `123` for `123.0` and `1.23e2`.
