@@ -75,7 +75,8 @@ fn known_keys(section: &str) -> Vec<String> {
     let error = config::parse("keys.toml", &text, &file(""), &Overrides::default()).unwrap_err();
     let help = error.help().unwrap().to_string();
     let keys = help.strip_prefix("known here: ").unwrap_or_else(|| panic!("{section}: {help}")).split(", ");
-    let absent = ["processes", "brokers", "topics", "topic", "envelope", "events"];
+    // `kafka` is a table of its own.
+    let absent = ["processes", "events", "kafka"];
     keys.map(|key| key.trim_matches('`').to_owned()).filter(|key| !absent.contains(&key.as_str())).collect()
 }
 

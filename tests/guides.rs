@@ -334,11 +334,13 @@ fn the_tables_of_columns_are_the_schemas() {
     let read = |page: &str| fs::read_to_string(repository(page)).unwrap();
     let (subscribe, outputs) = (read("docs/guide/subscribe.md"), read("docs/guide/outputs.md"));
     for collection in Collection::ALL {
-        let (text, head) = match collection == Collection::SESSIONS {
-            true => (&outputs, "| column | type (Parquet) | |".to_owned()),
+        let has_table = [Collection::SESSIONS, Collection::USERS].contains(&collection);
+        let (text, head) = match has_table {
+            true => (&outputs, format!("## `{}`\n", collection.name())),
             false => (&subscribe, format!("| column of `{}` | type | |", collection.name())),
         };
-        let table = text.split_once(&head).unwrap_or_else(|| panic!("no table {head}")).1;
+        let section = text.split_once(&head).unwrap_or_else(|| panic!("no {head}")).1;
+        let table = if has_table { section.split_once("| column | type (Parquet) | |").unwrap().1 } else { section };
         let rows = table.lines().skip(2).take_while(|line| line.starts_with("| `"));
         let mut documented = Vec::new();
         for row in rows {
@@ -352,9 +354,12 @@ fn the_tables_of_columns_are_the_schemas() {
             .iter()
             .map(|column| (column.name.clone(), column.kind.name().into()))
             .collect();
-        if collection == Collection::SESSIONS {
-            // Its table has the types of Parquet, and the columns that a configuration adds.
-            let table = headwater::tables::session_table(&SessionSchema::default());
+        if has_table {
+            // It has the types of Parquet, and the columns that a configuration adds.
+            let table = match collection == Collection::SESSIONS {
+                true => headwater::tables::session_table(&SessionSchema::default()),
+                false => headwater::tables::user_table(),
+            };
             let documented: Vec<_> = documented.iter().map(|(name, _)| name.as_str()).collect();
             let known: Vec<_> = table.columns.iter().map(|column| column.name.as_str()).collect();
             assert_eq!(documented[..known.len()], known);

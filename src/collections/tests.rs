@@ -44,7 +44,7 @@ fn a_row_of_each_collection_is_pinned() {
         ),
         (Collection::COUNTS, counts::encode("a", Some(at(3_600_000_000)), 300), "01610180909de91aac02"),
         (Collection::COUNTS, counts::encode("a", None, 1), "01610001"),
-        (Collection::USERS, users::encode(user, &of_user), "02c3bcff897a8092f40103ac02"),
+        (Collection::USERS, users::encode(user, &of_user), "02c3bcff887a8092f40103ac02"),
         (Collection::CLOSINGS, closings::encode(user, &closed, 2_000_000), "02c3bc80897a8092f4010380ade204"),
         (Collection::LATE, late::encode(user, "a", &came), "02c3bc80897a0161ff887a"),
         (Collection::SESSION_LINEAGE, session_lineage::encode(user, &moved), "02c3bc8092f40180897a066d6572676564"),

@@ -19,7 +19,7 @@ const ITEMS: [(&str, &str, &str); 6] = [
     ("2 71828 18284 5", "Espresso Beans 1kg", "21.8"),
 ];
 
-const NO_TIMES: [&str; 4] = ["yesterday", "n/a", "2016-03-12T25:61:00Z", "12 March, noon"];
+const NO_TIMES: [&str; 4] = ["yesterday", "at noon", "2016-03-12T25:61:00Z", "12 March, noon"];
 
 const NO_OBJECTS: [&str; 4] = ["[\"click\",1457741907]", "\"heartbeat\"", "1457741907", "true"];
 

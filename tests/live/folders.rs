@@ -163,7 +163,7 @@ fn goes_on(release: &Path, workers: usize) {
             let ticks: Vec<u64> = frames.iter().filter_map(|frame| frame["tick"].as_u64()).collect();
             assert!(!ticks.is_empty() && ticks.iter().all(|tick| *tick >= upper), "{ticks:?} from {upper} on");
         }
-        // `exists` and long texts are computed otherwise than by 0.1.0, so its ticks are no beginning for what follows.
+        // Users, times and ids are read otherwise since, so ticks of before are no beginning for what follows.
         false => assert_eq!(refused(address, &resume), (409, "program_changed".into())),
     }
     found(address, &format!("/v1/collections/sessions/rows?limit=1&wait_for={}", text("ingest_token")));

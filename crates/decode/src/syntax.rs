@@ -132,7 +132,12 @@ impl Wanted {
     }
 
     fn of<'p>(paths: impl Iterator<Item = &'p Path>) -> Wanted {
-        Wanted(paths.map(|path| path.hash().bits()).collect())
+        // Of a value that is derived from another one, that other one.
+        let plain = |path: &Path| match path.is_plain() {
+            true => Some(path.hash().bits()),
+            false => path.parts().0.map(|base| base.hash().bits()),
+        };
+        Wanted(paths.filter_map(plain).collect())
     }
 
     /// Returns whether a column of this name is asked for.
