@@ -410,8 +410,17 @@ mod tests {
             carry: Vec::new(),
         };
         let mut decoder = Decoder::new(spec, Range::default());
+        const START_MS: i64 = 1_700_000_000_000;
         let value = |key: Option<&str>, time_ms: i64, value: &str| -> Own {
-            ("t".into(), 0, 0, Some(time_ms), key.map(|key| key.as_bytes().to_vec()), Vec::new(), value.into())
+            (
+                "t".into(),
+                0,
+                0,
+                Some(START_MS + time_ms),
+                key.map(|key| key.as_bytes().to_vec()),
+                Vec::new(),
+                value.into(),
+            )
         };
         let long = "x".repeat(61);
         // The last but one says that it happened after it was received.
@@ -432,7 +441,7 @@ mod tests {
         };
         let mut batch = Batch::default();
         assert!(decoder.read_messages(&block, &mut batch));
-        let times = batch.input.records.iter().map(|record| record.event.time.unwrap().micros());
+        let times = batch.input.records.iter().map(|record| record.event.time.unwrap().micros() - START_MS * 1000);
         assert_eq!(times.collect::<Vec<_>>(), [5000, 6000, 6000, 8000]);
         assert_eq!(batch.skewed, 1);
         let mut names: Vec<_> = batch.input.names.iter().map(|(_, name)| name.to_string()).collect();

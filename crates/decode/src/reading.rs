@@ -321,7 +321,7 @@ mod tests {
         let own = |reading: &Reading| (reading.own(), reading.len(), reading.clone().own());
         assert_eq!(own(&reading), (2, 3, 2));
         reading.remove(|slot| slot == 0);
-        assert_eq!(own(&reading), (0, 1, 0));
+        assert_eq!(own(&reading), (1, 2, 1));
         reading.clear();
         assert_eq!((reading.first(0), reading.len(), reading.has(2)), (None, 0, false));
     }
