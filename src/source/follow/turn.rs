@@ -30,14 +30,6 @@ pub struct Turn {
     large: Option<Large>,
 }
 
-#[cfg(test)]
-impl Turn {
-    /// Returns the position in a record that is too large.
-    pub fn at(&self) -> Option<u64> {
-        self.large.as_ref().map(|large| large.at)
-    }
-}
-
 /// A record that is too large: its beginning is kept and the rest is passed, before it is delivered.
 struct Large {
     scanner: Scanner,
