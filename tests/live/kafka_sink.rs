@@ -234,20 +234,23 @@ fn a_change_that_is_too_large_is_set_aside_and_the_others_go_on() {
     Kafka::new(&brokers).create(&topic, 1);
     let folder = Folder::new();
     let sink = format!(
-        "[[sink]]\nname = \"letters\"\ncollection = \"dead_letters\"\nkind = \"kafka\"\nbrokers = \"{brokers}\"\n\
-         topic = \"{topic}\"\nfrom = \"start\"\n[sink.kafka]\nmessage.max.bytes = 5000\n"
+        "[[sink]]\nname = \"large\"\ncollection = \"sessions\"\nkind = \"kafka\"\nbrokers = \"{brokers}\"\n\
+         topic = \"{topic}\"\nfrom = \"start\"\n[sink.kafka]\nmessage.max.bytes = 1500\n"
     );
     folder.write("run.toml", run_toml(OFTEN, &format!("{MEANING}{sink}")));
     let process = Process::start(&folder, "data", 1, Restart::No);
     let mut client = Client::new(process.ready());
-    // One request, so one tick.
-    client.post(&["x".repeat(10), "y".repeat(9000), "z".repeat(11)].map(|bad| bad + "\n").concat());
+    let event = |user: &str, page: &str| {
+        format!("{{\"user\":\"{user}\",\"time\":{PAST_MS},\"kind\":\"view\",\"page\":\"{page}\"}}\n")
+    };
+    // One request, so one tick and one transaction.
+    client.post(&[event("ann", "/"), event("bob", &"y".repeat(900)), event("eve", "/")].concat());
     wait_until("the others are there", || committed(&brokers, &topic).len() == 2);
     process.drain();
-    let payload = |(_, value, _): &Record| value.as_ref().unwrap()["row"]["payload"].as_str().unwrap().to_owned();
-    let payloads: BTreeSet<String> = committed(&brokers, &topic).iter().map(payload).collect();
-    assert_eq!(payloads, BTreeSet::from(["x".repeat(10), "z".repeat(11)]));
-    let letters = folder.read("data/sinks/letters/dead_letters.jsonl");
+    let user = |(_, value, _): &Record| value.as_ref().unwrap()["user"].as_str().unwrap().to_owned();
+    let users: BTreeSet<String> = committed(&brokers, &topic).iter().map(user).collect();
+    assert_eq!(users, BTreeSet::from(["ann".to_owned(), "eve".to_owned()]));
+    let letters = folder.read("data/sinks/large/dead_letters.jsonl");
     assert!(
         letters.lines().count() == 1 && letters.contains("message_too_large") && letters.contains("yyyy"),
         "{letters}"
