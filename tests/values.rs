@@ -211,7 +211,7 @@ fn exports_are_read_without_a_configuration() {
             "GET",
         ),
     ] {
-        let replay = replay("", &[event.clone()]);
+        let replay = replay("", std::slice::from_ref(&event));
         assert_eq!(replay.rows(), [(user.to_owned(), START * 1000, START * 1000, 1)], "{event}");
         assert_eq!(replay.numbers("classes"), map(&[(class, 1)]), "{event}");
     }

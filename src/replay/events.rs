@@ -232,8 +232,12 @@ impl Events {
             start = *end;
         }
         let input = &mut self.batch.input;
-        (input.records.clear(), input.names.clear(), input.signatures.clear());
-        (self.batch.dead_letters.clear(), self.ends.clear(), self.payloads.clear());
+        input.records.clear();
+        input.names.clear();
+        input.signatures.clear();
+        self.batch.dead_letters.clear();
+        self.ends.clear();
+        self.payloads.clear();
         Ok(())
     }
 }

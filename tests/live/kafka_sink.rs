@@ -115,7 +115,7 @@ fn check(brokers: &str, (rows, changes): (&str, &str), folder: &Folder) -> usize
     for (key, value, _) in committed(brokers, rows) {
         last.insert(key.unwrap(), value);
     }
-    let mut found: Vec<Value> = last.iter().filter_map(|(_, value)| value.clone()).collect();
+    let mut found: Vec<Value> = last.values().flatten().cloned().collect();
     assert!(last.iter().all(|(key, value)| value.as_ref().is_none_or(|value| value["session_id"] == key.as_str())));
     found.sort_by_key(Value::to_string);
     same("rows", &published.rows(Collection::SESSIONS), &found);

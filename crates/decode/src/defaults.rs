@@ -296,7 +296,8 @@ mod tests {
     fn all_are_paths_and_none_is_repeated() {
         for format in Format::ALL {
             for candidates in [user(format), time(format), kind(format)] {
-                let paths: HashSet<&Path> = candidates.iter().flat_map(|candidate| &candidate.parts).collect();
+                let paths: HashSet<String> =
+                    candidates.iter().flat_map(|candidate| &candidate.parts).map(Path::to_string).collect();
                 assert_eq!(paths.len(), candidates.len());
                 assert!(!paths.is_empty());
             }

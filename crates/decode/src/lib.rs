@@ -370,18 +370,19 @@ impl SourceDecoder {
         let whole = payload.len();
         let before = self.prefix.as_ref().and_then(|prefix| prefix.of_line(payload)).unwrap_or(0);
         let (position, payload) = (position.behind(before), &payload[before..]);
+        let record = Framed { offset: 0, payload, message };
         self.interpreter.repaired = false;
         let read = match self.encoding.is_of_bytes() && !payload.is_ascii() {
             true => {
                 let text = Mended::of_encoding(payload, self.encoding);
                 let origin = |offset| text.origin(offset);
-                self.read(reading, position, payload, text.text.as_bytes(), origin, message, harvest)
+                self.read(reading, position, record, text.text.as_bytes(), origin, harvest)
             }
-            false => self.read(reading, position, payload, payload, |offset| offset, message, harvest),
+            false => self.read(reading, position, record, payload, |offset| offset, harvest),
         };
         let found = match read {
             Ok(found) => found,
-            Err(fault) => self.mend(reading, position, payload, fault, message, harvest),
+            Err(fault) => self.mend(reading, position, record, fault, harvest),
         };
         match found {
             Yield { events: 1.., .. } => account.events += whole as u64,
@@ -398,10 +399,9 @@ impl SourceDecoder {
         &mut self,
         reading: &mut Reading,
         position: Position,
-        payload: &[u8],
+        Framed { payload, message, .. }: Framed<'_>,
         text: &[u8],
         origin: impl Fn(usize) -> usize,
-        message: Option<&Message<'_>>,
         harvest: &mut impl Harvest,
     ) -> Result<Yield, Fault> {
         if let Some(found) = self.unwrapped(reading, position, payload, text, message, harvest) {
@@ -479,11 +479,11 @@ impl SourceDecoder {
         &mut self,
         reading: &mut Reading,
         position: Position,
-        payload: &[u8],
+        record: Framed<'_>,
         first: Fault,
-        message: Option<&Message<'_>>,
         harvest: &mut impl Harvest,
     ) -> Yield {
+        let payload = record.payload;
         let mut mended = match self.encoding.is_of_bytes() {
             true => Mended::of_encoding(payload, self.encoding),
             false => Mended::of_bytes(payload),
@@ -506,7 +506,7 @@ impl SourceDecoder {
             let Some(better) = better else { break };
             mended.text = better;
             let origin = |offset| mended.origin(offset);
-            match self.read(reading, position, payload, mended.text.as_bytes(), origin, message, harvest) {
+            match self.read(reading, position, record, mended.text.as_bytes(), origin, harvest) {
                 Ok(found) => return found,
                 // It did not help.
                 Err(other) if other.reason == fault.reason => break,

@@ -147,31 +147,26 @@ fn slow(line: &str) -> Option<Fields> {
     let all_digits = |text: &str| !text.is_empty() && text.chars().all(|char| char.is_ascii_digit());
     let is_status = |text: &str| text == "-" || text.len() == 3 && all_digits(text);
     // The first quote behind which a status stands closes the request.
-    let request = loop {
-        let start = cursor.1;
-        let mut request = String::new();
-        let closed = loop {
-            let Some((text, closed)) = cursor.quoted() else { break false };
-            request += &text;
-            let behind = cursor.1;
-            if !closed || is_status(&cursor.word()) {
-                cursor.1 = behind;
-                break closed;
-            }
-            // It belongs to the request.
-            request.push('"');
+    let mut request = String::new();
+    loop {
+        let (text, closed) = cursor.quoted()?;
+        request += &text;
+        let behind = cursor.1;
+        if !closed || is_status(&cursor.word()) {
             cursor.1 = behind;
-            while cursor.0[cursor.1 - 1] == ' ' {
-                cursor.1 -= 1;
+            match closed {
+                true => break,
+                false => return None,
             }
-            cursor.1 -= 1;
-        };
-        if closed {
-            break request;
         }
-        cursor.1 = start;
-        return None;
-    };
+        // It belongs to the request.
+        request.push('"');
+        cursor.1 = behind;
+        while cursor.0[cursor.1 - 1] == ' ' {
+            cursor.1 -= 1;
+        }
+        cursor.1 -= 1;
+    }
     let (status, bytes) = (cursor.word(), cursor.word());
     if !is_status(&status) || bytes != "-" && !all_digits(&bytes) {
         return None;
