@@ -7,7 +7,7 @@
 //! | RFC 3339 and its neighbours in ISO 8601 | `2024-03-13T10:21:14.5Z`, `2024-03-13 10:21`, `2024-03-13` |
 //! | Common Log Format, also in brackets | `17/May/2015:10:05:03 +0000` |
 //! | RFC 2822 | `Sun, 17 May 2015 10:05:03 +0000` |
-//! | what has one meaning only ([`forms`]) | `Wed May  1 10:00:00 2024`, `20240501T100000Z`, `1-May-2024 9:00 PM` |
+//! | what has one meaning only (`forms`) | `Wed May  1 10:00:00 2024`, `20240501T100000Z`, `1-May-2024 9:00 PM` |
 //!
 //! - **Epochs**: below 10^11 in magnitude seconds (until the year 5138), below 10^14 milliseconds, below 10^17
 //!   microseconds, else nanoseconds. 8, 12, 14 or 17 digits that are a date of the years 1990 to 2100 are that date: as

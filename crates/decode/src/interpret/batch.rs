@@ -20,7 +20,7 @@ pub struct Batch {
     pub outside: u64,
     /// Events whose time was too far in the future, and counts as that of reception.
     pub skewed: u64,
-    /// Users, types and carried texts that were longer than [`LONGEST`] and were cut.
+    /// Users, types and carried texts that were longer than [`crate::longest::LONGEST`] and were cut.
     pub texts_cut: u64,
     /// Events of which something unreadable was mended.
     pub repaired: u64,
