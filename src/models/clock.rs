@@ -72,6 +72,7 @@ fn what_is_acknowledged_is_in_one_tick_and_each_worker_gets_it() {
                         source: SourceNumber(0),
                         format,
                         framing,
+                        messages: false,
                         header: None,
                         cursors: Vec::new(),
                         events,
