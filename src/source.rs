@@ -16,8 +16,9 @@ use crate::queue::cursor::Cursor;
 use crate::queue::delivery::Delivery;
 use crate::queue::intake::Refusal;
 use crate::queue::numbers::SourceNumber;
-use dataflows::{DeadLetter, Tick};
+use dataflows::{DeadLetter, Position, Tick};
 use follow::Follower;
+use headwater_decode::Block;
 use headwater_decode::account::Account;
 use headwater_decode::framing::Framing;
 use headwater_decode::spec::Format;
@@ -139,6 +140,15 @@ pub struct Chunk {
     pub dead_letters: Vec<DeadLetter>,
     /// Where the bytes went that are not in `bytes`: those before this chunk and since the one before.
     pub account: Account,
+}
+
+impl Chunk {
+    /// Returns the records, to be decoded. When they were received is not known.
+    pub fn block(&self) -> Block<'_> {
+        let position = Position { source: self.source.0, part: self.part as u32, offset: self.offset };
+        let Chunk { format, framing, header, bytes, .. } = self;
+        Block { position, format: *format, framing: *framing, header: header.as_ref(), received: None, bytes }
+    }
 }
 
 impl Default for Chunk {

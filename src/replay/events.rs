@@ -17,7 +17,7 @@ use crate::tables::{self, OutputFormat, Part, Staging, Table, TableWriter};
 use dataflows::engine::Views;
 use dataflows::{EventTime, Position, Record, SessionId, SignatureId, Tick, UserKey};
 use headwater_decode::interpret::{Batch, BatchMark, Interpreter, Range};
-use headwater_decode::{Block, Decoder, Harvest, Read};
+use headwater_decode::{Decoder, Harvest, Read};
 use spool::{Spool, Spooled, Writer};
 use std::collections::{HashMap, HashSet};
 use std::panic::resume_unwind;
@@ -171,11 +171,7 @@ fn read(plan: &Plan, range: Range, chunks: &Chunks, repeats: &HashSet<Position>,
     let mut decoder = Decoder::new(plan.spec(), range);
     let (mut events, mut writer, mut chunk) = (Events::default(), Writer::new(spool), Chunk::default());
     while chunks.next(Tick::MAX, &mut chunk).map_err(Error::run("read the sources"))? == Next::Chunk {
-        let position = Position { source: chunk.source.0, part: chunk.part as u32, offset: chunk.offset };
-        let Chunk { format, framing, header, bytes, .. } = &chunk;
-        let block =
-            Block { position, format: *format, framing: *framing, header: header.as_ref(), received: None, bytes };
-        decoder.read(&block, &mut events);
+        decoder.read(&chunk.block(), &mut events);
         events
             .take(|record, position, payload| match repeats.contains(&position) {
                 true => Ok(()),

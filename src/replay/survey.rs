@@ -3,8 +3,8 @@
 
 use crate::plan::Plan;
 use crate::source::{Chunk, Chunking, Chunks, Next, Part, SourceError};
-use csv_core::ReadFieldResult;
 use dataflows::{NoTime, Position};
+use headwater_decode::framing::Framing;
 use headwater_decode::interpret::{Interpreter, Range, Role};
 use headwater_decode::path::Path;
 use headwater_decode::spec::{FieldPlan, Format};
@@ -96,22 +96,15 @@ fn look(plan: &Plan, part: &Part, survey: &mut Survey) -> Result<(), SourceError
         }
     } else {
         survey.records += framing.records(bytes).take(EVENTS as usize).count() as u64;
-        let names: Vec<String> = match header {
-            Some(header) => columns(header),
-            None => clf::COLUMNS.map(str::to_owned).to_vec(),
+        let names: Vec<String> = match (framing, header) {
+            (Framing::Rows(dialect), Some(header)) => csv::names(header, *dialect).map(csv::unique).unwrap_or_default(),
+            _ if *format == Format::Clf => clf::COLUMNS.map(str::to_owned).to_vec(),
+            _ => Vec::new(),
         };
         survey.columns = names.iter().take(KEYS).map(|name| quoted(std::slice::from_ref(name))).collect();
         survey.columns.iter().for_each(|name| _ = survey.keys.entry(name.clone()).or_default());
     }
-    let position = Position { source: part.source.0, part: 0, offset: 0 };
-    let block = Block {
-        position,
-        format: *format,
-        framing: *framing,
-        header: header.as_ref(),
-        received: None,
-        bytes: &bytes[..length],
-    };
+    let block = Block { bytes: &bytes[..length], ..chunk.block() };
     let mut spec = plan.spec();
     survey.first_field = spec.fields.len();
     let path = |name: &String| Some(FieldPlan { name: name.clone(), candidates: vec![Path::parse(name).ok()?] });
@@ -218,29 +211,4 @@ fn quoted(segments: &[String]) -> String {
         }
     }
     text
-}
-
-/// Returns the names in a header row.
-fn columns(header: &[u8]) -> Vec<String> {
-    let mut reader = csv_core::ReaderBuilder::new().delimiter(csv::delimiter(header)).build();
-    let mut names = Vec::new();
-    let mut name = vec![0; header.len() + 1];
-    let mut rest = header.strip_prefix(b"\xef\xbb\xbf").unwrap_or(header);
-    let mut written = 0;
-    loop {
-        let (result, read, wrote) = reader.read_field(rest, &mut name[written..]);
-        rest = &rest[read..];
-        written += wrote;
-        match result {
-            ReadFieldResult::Field { record_end } => {
-                names.push(String::from_utf8_lossy(&name[..written]).into_owned());
-                written = 0;
-                if record_end {
-                    return names;
-                }
-            }
-            ReadFieldResult::InputEmpty => {}
-            ReadFieldResult::OutputFull | ReadFieldResult::End => return names,
-        }
-    }
 }

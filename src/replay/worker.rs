@@ -7,10 +7,10 @@ use dataflows::classify::{Definitions, Why};
 use dataflows::engine::{Engine, Views};
 use dataflows::ingest::Verdict;
 use dataflows::{DeadLetter, Descriptor, EventTime, Position, SignatureId, Tick};
+use headwater_decode::Decoder;
 use headwater_decode::account::Account;
 use headwater_decode::interpret::{Batch, Range};
 use headwater_decode::usage::Usage;
-use headwater_decode::{Block, Decoder};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use timely::worker::Worker;
@@ -107,17 +107,7 @@ fn drive(
         match source.next(limit, &mut chunk).map_err(Error::run("read the sources"))? {
             Next::Chunk => {
                 engine.advance_to(chunk.tick);
-                let position = Position { source: chunk.source.0, part: chunk.part as u32, offset: chunk.offset };
-                let Chunk { format, framing, header, bytes, .. } = &chunk;
-                let block = Block {
-                    position,
-                    format: *format,
-                    framing: *framing,
-                    header: header.as_ref(),
-                    received: None,
-                    bytes,
-                };
-                decoder.read(&block, batch);
+                decoder.read(&chunk.block(), batch);
                 tally.account.add(&chunk.account);
                 observer.decoded(batch.input.records.len() as u64);
                 for letter in chunk.dead_letters.drain(..).chain(batch.dead_letters.drain(..)) {
