@@ -2,8 +2,9 @@
 
 use super::error::Problems;
 use super::typed::{self, Header, Named, OneOrMany, Setting, Source};
+use crate::kafka::{self, consumer};
 use crate::plan::{Gaps, KafkaPlan, KafkaStart};
-use crate::source::kafka::{client, settings};
+use crate::source::kafka::client;
 use glob::Pattern;
 use headwater_decode::reading::Value;
 use headwater_decode::spec::Format;
@@ -59,7 +60,7 @@ pub(super) fn check(
         ),
         _ => {}
     }
-    let (settings, secrets) = passed(&typed.kafka, folder, settings::refusal, problems);
+    let (settings, secrets) = passed(&typed.kafka, folder, consumer::refusal, problems);
     KafkaPlan { brokers, topics, start: start.unwrap_or(KafkaStart::Earliest), gaps, settings, secrets }
 }
 
@@ -177,7 +178,7 @@ pub(super) fn passed(
         flatten("", table.get_ref(), &mut flat);
     }
     for (key, value, span) in flat {
-        if let Some(of) = key.strip_suffix(settings::FILE).filter(|of| settings::is_secret(of)) {
+        if let Some(of) = key.strip_suffix(kafka::FILE).filter(|of| kafka::is_secret(of)) {
             if value.is_empty() {
                 problems.push(span, "an empty path", "name the file that has the secret");
             }
@@ -186,7 +187,7 @@ pub(super) fn passed(
         }
         if let Some((what, help)) = refusal(&key, &value) {
             problems.push(span, what, help);
-        } else if let Err(what) = settings::check(&key, &value) {
+        } else if let Err(what) = kafka::check(&key, &value) {
             let tls =
                 key.starts_with("ssl.") || key == "security.protocol" && value.to_ascii_lowercase().contains("ssl");
             let help = match tls && !cfg!(feature = "kafka-ssl") {

@@ -9,7 +9,7 @@ use super::sources::choose;
 use super::typed::{self, HeaderFile, Sink};
 use crate::collections::filter::Filter;
 use crate::collections::{Collection, Schemas};
-use crate::kafka as producer;
+use crate::kafka::producer;
 use crate::plan::{ChangeKind, Envelope, HeaderValue, HttpTarget, KafkaTarget, SinkPlan, SinkStart, SinkTarget, When};
 use std::collections::HashSet;
 use std::ops::RangeInclusive;

@@ -1,21 +1,8 @@
-//! Settings of librdkafka: those that a user may pass through, those that would break what the source promises, and
-//! those that the source makes itself.
+//! Settings of the consumers of sources.
 
+use super::{Refusal, refused, refused_by_all};
+use crate::plan::KafkaPlan;
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
-
-/// Settings whose values are secrets. They are read from files.
-const SECRETS: [&str; 6] = [
-    "sasl.password",
-    "sasl.oauthbearer.client.secret",
-    "sasl.oauthbearer.config",
-    "ssl.key.password",
-    "ssl.key.pem",
-    "ssl.keystore.password",
-];
-
-/// The suffix of a setting whose value is the content of a file.
-pub const FILE: &str = "_file";
 
 /// The settings that every consumer of a source has. `queued` and `backoff` bound memory: each partition has a queue of
 /// 1 MiB, and is fetched again as soon as there is room.
@@ -37,13 +24,10 @@ const OWN: [(&str, &str); 14] = [
     ("socket.keepalive.enable", "true"),
 ];
 
-/// Says why a setting cannot be passed through: what is wrong, and what to do. `None` if it can.
-pub fn refusal(key: &str, value: &str) -> Option<(String, String)> {
-    let refused = |why: &str, help: &str| Some((format!("`{key}` {why}"), help.to_owned()));
+/// Says why a setting cannot be passed through. `None` if it can.
+pub fn refusal(key: &str, value: &str) -> Option<Refusal> {
+    let refused = |why: &str, help: &str| refused(key, why, help);
     match key {
-        "bootstrap.servers" | "metadata.broker.list" => {
-            refused("has a key of its own", "write brokers = \"HOST:PORT\" in the [[source]]")
-        }
         "isolation.level" if value != "read_committed" => refused(
             "would read records of transactions that are aborted, or may still be",
             "leave it out: the source reads what is committed",
@@ -70,48 +54,21 @@ pub fn refusal(key: &str, value: &str) -> Option<(String, String)> {
         "group.id" | "group.instance.id" | "group.protocol" | "group.protocol.type" | "group.remote.assignor" => {
             refused("is for consumer groups", "leave it out: the source joins none")
         }
-        "plugin.library.paths" => refused("would load a program", "leave it out"),
-        _ if key.starts_with("test.mock.") => refused("replaces the brokers by a mock", "leave it out"),
-        _ if is_secret(key) => refused(
-            "is a secret: every reader of this file would have it",
-            &format!("write it into a file, and \"{key}{FILE}\" = \"kafka.secret\""),
-        ),
-        _ => None,
-    }
-}
-
-/// Returns whether the value of a setting is a secret.
-pub fn is_secret(key: &str) -> bool {
-    SECRETS.contains(&key)
-}
-
-/// Checks that librdkafka knows a setting and takes its value.
-///
-/// # Errors
-/// What it says.
-pub fn check(key: &str, value: &str) -> Result<(), String> {
-    let mut config = ClientConfig::new();
-    config.set(key, value);
-    match config.create_native_config() {
-        Ok(_) => Ok(()),
-        Err(KafkaError::ClientConfig(_, description, _, _)) => Err(description),
-        Err(error) => Err(error.to_string()),
+        _ => refused_by_all(key, "[[source]]"),
     }
 }
 
 /// Returns the settings of a source's consumer.
-pub fn config<'s>(brokers: &str, passed: impl IntoIterator<Item = (&'s str, &'s str)>) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.extend(OWN.map(|(key, value)| (key.to_owned(), value.to_owned())));
-    for (key, value) in passed {
-        config.set(key, value);
-    }
-    config.set("bootstrap.servers", brokers);
-    config
+///
+/// # Errors
+/// A secret that cannot be read.
+pub fn config(plan: &KafkaPlan) -> Result<ClientConfig, String> {
+    super::config(&OWN, &plan.brokers, &plan.settings, &plan.secrets)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::check;
     use super::*;
 
     #[test]

@@ -1,6 +1,7 @@
-//! Settings of librdkafka for producers: those that it makes itself, and those that a user may not change.
+//! Settings of the producers of sinks.
 
-use crate::source::kafka::settings::{FILE, is_secret};
+use super::{Refusal, refused, refused_by_all};
+use crate::plan::KafkaTarget;
 use rdkafka::ClientConfig;
 
 /// The settings of every producer of a sink.
@@ -16,13 +17,9 @@ const OWN: [(&str, &str); 8] = [
     ("socket.keepalive.enable", "true"),
 ];
 
-/// Says why a setting cannot be passed through: what is wrong, and what to do. `None` if it can.
-pub fn refusal(key: &str, _: &str) -> Option<(String, String)> {
-    let refused = |why: &str, help: &str| Some((format!("`{key}` {why}"), help.to_owned()));
+/// Says why a setting cannot be passed through. `None` if it can.
+pub fn refusal(key: &str, _: &str) -> Option<Refusal> {
     match key {
-        "bootstrap.servers" | "metadata.broker.list" => {
-            refused("has a key of its own", "write brokers = \"HOST:PORT\" in the [[sink]]")
-        }
         "transactional.id"
         | "transaction.timeout.ms"
         | "enable.idempotence"
@@ -34,29 +31,25 @@ pub fn refusal(key: &str, _: &str) -> Option<(String, String)> {
         | "max.in.flight"
         | "max.in.flight.requests.per.connection"
         | "retries"
-        | "message.send.max.retries" => refused("is set by the sink", "leave it out: each change is in the topic once"),
-        "plugin.library.paths" => refused("would load a program", "leave it out"),
-        _ if key.starts_with("test.mock.") => refused("replaces the brokers by a mock", "leave it out"),
-        _ if is_secret(key) => refused(
-            "is a secret: every reader of this file would have it",
-            &format!("write it into a file, and \"{key}{FILE}\" = \"kafka.secret\""),
-        ),
-        _ => None,
+        | "message.send.max.retries" => {
+            refused(key, "is set by the sink", "leave it out: each change is in the topic once")
+        }
+        _ => refused_by_all(key, "[[sink]]"),
     }
 }
 
-/// Returns the settings of a sink, without those that are passed through.
-pub fn config(brokers: &str) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.extend(OWN.map(|(key, value)| (key.to_owned(), value.to_owned())));
-    config.set("bootstrap.servers", brokers);
-    config
+/// Returns the settings of a sink, which its producer has beside others.
+///
+/// # Errors
+/// A secret that cannot be read.
+pub fn config(target: &KafkaTarget) -> Result<ClientConfig, String> {
+    super::config(&OWN, &target.brokers, &target.settings, &target.secrets)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::check;
     use super::*;
-    use crate::source::kafka::settings::check;
 
     #[test]
     fn own_settings_are_known_and_what_would_break_the_sink_is_refused() {

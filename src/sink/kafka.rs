@@ -16,11 +16,11 @@ mod progress;
 
 use super::Outcome;
 use super::changes::{Change, Position, Value};
+use crate::kafka::producer;
 use crate::plan::{KafkaTarget, SinkPlan};
 use headwater_log::histories::{Histories, StartId};
 use headwater_log::segment::LogId;
 use progress::Progress;
-use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -108,7 +108,7 @@ impl Kafka {
     /// Makes a producer, and reads what earlier ones have committed.
     fn connect(&self) -> Result<Connected, String> {
         let KafkaTarget { topic, .. } = &self.target;
-        let config = self.config()?;
+        let config = producer::config(&self.target)?;
         let said = |doing: &str| {
             let doing = doing.to_owned();
             move |error: KafkaError| format!("cannot {doing}: {error}")
@@ -176,19 +176,6 @@ impl Kafka {
 
     fn progress(&self) -> String {
         format!("{}.headwater", self.target.topic)
-    }
-
-    fn config(&self) -> Result<ClientConfig, String> {
-        let mut config = crate::kafka::config(&self.target.brokers);
-        for (key, value) in &self.target.settings {
-            config.set(key, value);
-        }
-        for (key, file) in &self.target.secrets {
-            let secret = std::fs::read_to_string(file);
-            let secret = secret.map_err(|error| format!("cannot read `{key}` from {}: {error}", file.display()))?;
-            config.set(key, secret.trim_end_matches(['\n', '\r']));
-        }
-        Ok(config)
     }
 }
 

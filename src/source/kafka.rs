@@ -32,7 +32,6 @@ use std::time::{Duration, Instant};
 
 pub mod client;
 mod merge;
-pub mod settings;
 #[cfg(test)]
 mod tests;
 

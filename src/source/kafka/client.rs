@@ -1,6 +1,6 @@
 //! The client of the brokers, and looks at what they have: topics, partitions, and where these begin and end.
 
-use super::settings;
+use crate::kafka::consumer;
 use crate::plan::{KafkaPlan, KafkaStart};
 use glob::Pattern;
 use rdkafka::ClientContext;
@@ -52,15 +52,7 @@ impl ConsumerContext for Context {}
 /// # Errors
 /// A secret that cannot be read, or a setting that fits no other one.
 pub fn connect(plan: &KafkaPlan) -> Result<Arc<Consumer>, String> {
-    let mut secrets = Vec::new();
-    for (key, file) in &plan.secrets {
-        let secret = std::fs::read_to_string(file);
-        let secret = secret.map_err(|error| format!("cannot read `{key}` from {}: {error}", file.display()))?;
-        secrets.push((key.as_str(), secret.trim_end_matches(['\n', '\r']).to_owned()));
-    }
-    let passed = plan.settings.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    let secret = secrets.iter().map(|(key, value)| (*key, value.as_str()));
-    let config = settings::config(&plan.brokers, passed.chain(secret));
+    let config = consumer::config(plan)?;
     let consumer: Consumer = config.create_with_context(Context::default()).map_err(|error| error.to_string())?;
     Ok(Arc::new(consumer))
 }
