@@ -1,0 +1,109 @@
+//! The keys of each section, as a list.
+
+/// Every key of every section, to tell a user where a key belongs that stands in the wrong one.
+pub const SECTIONS: &[(&str, &[&str])] = &[
+    (
+        "[cluster]",
+        &[
+            "workers",
+            "processes",
+            "data_dir",
+            "listen",
+            "hosts",
+            "tokens",
+            "tick",
+            "snapshot",
+            "segment",
+            "retain",
+            "retain_for",
+            "reserve",
+        ],
+    ),
+    ("[http]", &["max_body", "rate", "origins"]),
+    (
+        "[events]",
+        &[
+            "user",
+            "time",
+            "type",
+            "id",
+            "join",
+            "zone",
+            "time_unit",
+            "time_format",
+            "absent",
+            "dedupe",
+            "max_future",
+            "explode",
+            "max_bytes",
+            "max_depth",
+            "max_keys",
+        ],
+    ),
+    (
+        "[[source]]",
+        &[
+            "name",
+            "kind",
+            "paths",
+            "format",
+            "delimiter",
+            "quote",
+            "escape",
+            "header",
+            "skip",
+            "comment",
+            "encoding",
+            "layout",
+            "prefix",
+            "unwrap",
+            "follow",
+            "brokers",
+            "topics",
+            "start",
+            "on_gap",
+            "kafka",
+            "events",
+        ],
+    ),
+    ("[sessions]", &["gap", "sum", "carry"]),
+    ("[[class]]", &["name", "priority", "when", "sessions"]),
+    (
+        "[[sink]]",
+        &[
+            "name",
+            "collection",
+            "when",
+            "changes",
+            "from",
+            "kind",
+            "batch",
+            "path",
+            "url",
+            "headers",
+            "allow_private",
+            "brokers",
+            "topic",
+            "envelope",
+            "kafka",
+        ],
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::File;
+    use super::*;
+
+    #[test]
+    fn every_listed_key_is_known() {
+        for (section, keys) in SECTIONS {
+            for key in *keys {
+                // Fits hardly any key, so most are refused; but only an unknown key is refused as such.
+                let error = toml::from_str::<File>(&format!("{section}\n{key} = true")).err();
+                let message = error.map(|error| error.message().to_owned()).unwrap_or_default();
+                assert!(!message.contains("unknown"), "{section} {key}: {message}");
+            }
+        }
+    }
+}
