@@ -13,25 +13,26 @@ use crate::queue::cursor::{Cursor, KafkaCursor};
 use crate::queue::delivery::Delivery;
 use crate::queue::intake::Refusal;
 use crate::queue::numbers::SourceNumber;
-use client::{Consumer, Context, Extent, Look, Looker, Place, connect};
+use client::{Extent, Look, Looker, Place, connect};
 use headwater_decode::framing::{Dialect, Framing};
-use headwater_decode::messages::{Headers, HeadersWriter, Message, Writer};
+use headwater_decode::messages::{Headers, Message, Writer};
 use headwater_decode::spec::Format;
 use headwater_decode::syntax::Header;
 use headwater_decode::{csv, detect};
 use merge::Merge;
+use parts::{Connected, Head, Part};
 use rdkafka::consumer::Consumer as _;
-use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::collections::{BTreeMap, VecDeque};
+use rdkafka::message::Message as _;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::{self, park_timeout};
 use std::time::{Duration, Instant};
 
 pub mod client;
 mod merge;
+mod parts;
 #[cfg(test)]
 mod tests;
 
@@ -39,16 +40,12 @@ mod tests;
 const BATCH_BYTES: usize = 1 << 20;
 /// Largest limit of a value, so that one that is too large fits into a delivery, with what is beside it.
 pub const EVENT_BYTES: usize = 15 << 20;
-/// Bytes of key and headers together. Those of a record that has more are left out, and counted.
-const BESIDE_BYTES: usize = 512 << 10;
 /// The time between two looks at the brokers: a new partition is read, and the lag is right, after that.
 const LOOK: Duration = Duration::from_secs(3);
 /// The time before a client that could not be made is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// The wait for records. A notification ends it.
 const IDLE: Duration = Duration::from_millis(50);
-/// For so long, the others wait for a partition that is behind and has nothing at hand.
-const PATIENCE: Duration = Duration::from_secs(1);
 /// Cursors behind records that were passed become durable without other records after that.
 const PASSED: Duration = Duration::from_secs(1);
 /// A partition that had been read to its end is behind again at this lag.
@@ -88,45 +85,6 @@ pub struct KafkaSource {
     halted: bool,
     /// When a delivery was durable.
     delivered: Instant,
-}
-
-/// A client, and the partitions that it reads.
-struct Connected {
-    consumer: Arc<Consumer>,
-    looker: Looker,
-    asked: Option<Instant>,
-    parts: Vec<Part>,
-}
-
-struct Part {
-    place: Place,
-    queue: PartitionQueue<Context>,
-    /// That came before the queue was split off.
-    early: VecDeque<Head>,
-    head: Option<Head>,
-    /// The offset behind everything that was taken.
-    position: i64,
-    gaps: u32,
-    /// The latest time of a record.
-    latest: i64,
-    /// It was read to its end, and did not fall far behind since.
-    caught_up: bool,
-    /// Since when it has nothing.
-    silent: Instant,
-    end: i64,
-    /// The brokers do not have its position.
-    out_of_range: bool,
-    /// No record was read since the process began.
-    is_fresh: bool,
-}
-
-/// A record that was read, and is not in a delivery yet.
-struct Head {
-    offset: i64,
-    time_ms: Option<i64>,
-    key: Option<Vec<u8>>,
-    headers: Vec<u8>,
-    value: Vec<u8>,
 }
 
 /// The next delivery. It counts when it is durable.
@@ -462,126 +420,6 @@ fn framing(format: Format, plan: &SourcePlan) -> (Framing, Option<Vec<u8>>) {
             // The configuration was checked: a layout of lines is named.
             Err(_) => (Framing::Lines, None),
         },
-    }
-}
-
-impl Connected {
-    /// Begins to read partitions, each from an offset.
-    ///
-    /// # Errors
-    /// What librdkafka says. Then none of them is read, and they are still new.
-    fn assign(&mut self, fresh: &[(Place, i64, u32)]) -> Result<(), String> {
-        if fresh.is_empty() {
-            return Ok(());
-        }
-        let mut list = TopicPartitionList::new();
-        for (place, offset, _) in fresh {
-            let added = list.add_partition_offset(&place.topic, place.partition, Offset::Offset(*offset));
-            added.map_err(|error| error.to_string())?;
-        }
-        self.consumer.incremental_assign(&list).map_err(|error| format!("cannot begin to read: {error}"))?;
-        for (place, offset, gaps) in fresh {
-            let split = self.consumer.split_partition_queue(&place.topic, place.partition);
-            let Some(mut queue) = split else { return Err(format!("cannot read {place}: it has no queue")) };
-            let thread = thread::current();
-            queue.set_nonempty_callback(move || thread.unpark());
-            tracing::info!(partition = %place, offset, "a partition is read");
-            self.parts.push(Part {
-                place: place.clone(),
-                queue,
-                early: VecDeque::new(),
-                head: None,
-                position: *offset,
-                gaps: *gaps,
-                latest: i64::MIN,
-                caught_up: false,
-                silent: Instant::now(),
-                end: *offset,
-                out_of_range: false,
-                is_fresh: true,
-            });
-        }
-        Ok(())
-    }
-}
-
-impl Part {
-    /// Fetches the next record that may have events, if it is there.
-    fn refill(&mut self, event_bytes: usize, status: &SourceStatus) {
-        /// Records that are passed at once.
-        const AT_ONCE: usize = 10_000;
-        for _ in 0..AT_ONCE {
-            if self.head.is_some() || self.out_of_range {
-                return;
-            }
-            let head = match self.early.pop_front() {
-                Some(head) => head,
-                None => match self.queue.poll(Duration::ZERO) {
-                    None => return,
-                    Some(Ok(message)) => Head::of(&message, event_bytes, status),
-                    Some(Err(KafkaError::PartitionEOF(_))) => {
-                        self.caught_up = true;
-                        continue;
-                    }
-                    Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
-                        self.out_of_range = true;
-                        return;
-                    }
-                    Some(Err(error)) => {
-                        tracing::debug!(partition = %self.place, %error, "a partition cannot be read for now");
-                        continue;
-                    }
-                },
-            };
-            (self.silent, self.is_fresh) = (Instant::now(), false);
-            // Of an earlier assignment.
-            if head.offset < self.position {
-                continue;
-            }
-            if head.value.trim_ascii().is_empty() {
-                self.position = head.offset + 1;
-                continue;
-            }
-            self.head = Some(head);
-        }
-    }
-
-    /// Returns whether the other partitions wait for a record of this one, which has none at hand.
-    fn is_awaited(&self) -> bool {
-        !self.caught_up && !self.out_of_range && self.silent.elapsed() < PATIENCE
-    }
-}
-
-impl Head {
-    /// Copies a record. Of a value that is too large, enough to see that. Counts what will not become an event.
-    fn of(message: &BorrowedMessage<'_>, event_bytes: usize, status: &SourceStatus) -> Head {
-        let value = message.payload();
-        match value {
-            None => status.metrics.passed("tombstone"),
-            Some(value) if value.trim_ascii().is_empty() => status.metrics.passed("blank"),
-            Some(_) => {}
-        }
-        let value = value.unwrap_or_default();
-        let mut headers = HeadersWriter::default();
-        let all = message.headers().into_iter().flat_map(|headers| headers.iter());
-        all.for_each(|header| headers.push(header.key, header.value));
-        let (mut key, mut headers) = (message.key().map(<[u8]>::to_vec), headers.finish());
-        if key.as_ref().map_or(0, Vec::len) + headers.len() > BESIDE_BYTES {
-            status.metrics.passed("large_key_or_headers");
-            (key, headers) = (None, HeadersWriter::default().finish());
-        }
-        Head {
-            offset: message.offset(),
-            time_ms: message.timestamp().to_millis(),
-            key,
-            headers,
-            value: value[..value.len().min(event_bytes + 1)].to_vec(),
-        }
-    }
-
-    /// Returns about how many bytes it has in a delivery.
-    fn bytes(&self) -> usize {
-        self.value.len() + self.headers.len() + self.key.as_ref().map_or(0, Vec::len) + 32
     }
 }
 
