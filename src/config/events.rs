@@ -98,24 +98,24 @@ impl Keys {
         let id = self.id.or_else(|| base.id.clone()).unwrap_or_default();
         // Who names an id expects duplicates to be recognised, so that is the default then.
         let asked = self.dedupe.or_else(|| base.dedupe.clone()).map_or(Some(7 * DAY), |dedupe| dedupe.horizon);
-        let limits = Limits::default();
+        let default = EventsPlan::default();
         EventsPlan {
             user: self.user.or_else(|| base.user.clone()),
             time: self.time.or_else(|| base.time.clone()),
             kind: self.kind.or_else(|| base.kind.clone()),
             dedupe: asked.filter(|_| !id.is_empty()),
             id,
-            join: self.join.or_else(|| base.join.clone()).unwrap_or_else(|| "/".into()),
-            zone: self.zone.or_else(|| base.zone.clone()).unwrap_or_else(|| "UTC".into()),
+            join: self.join.or_else(|| base.join.clone()).unwrap_or(default.join),
+            zone: self.zone.or_else(|| base.zone.clone()).unwrap_or(default.zone),
             time_unit: self.time_unit.or(base.time_unit),
             time_formats: self.time_formats.or_else(|| base.time_formats.clone()).unwrap_or_default(),
             absent: self.absent.or_else(|| base.absent.clone()),
-            max_future: self.max_future.or(base.max_future).unwrap_or(DAY),
+            max_future: self.max_future.or(base.max_future).unwrap_or(default.max_future),
             explode: self.explode.or_else(|| base.explode.clone()),
             limits: Limits {
-                event_bytes: self.event_bytes.or(base.event_bytes).unwrap_or(limits.event_bytes),
-                depth: self.depth.or(base.depth).unwrap_or(limits.depth),
-                keys: self.keys.or(base.keys).unwrap_or(limits.keys),
+                event_bytes: self.event_bytes.or(base.event_bytes).unwrap_or(default.limits.event_bytes),
+                depth: self.depth.or(base.depth).unwrap_or(default.limits.depth),
+                keys: self.keys.or(base.keys).unwrap_or(default.limits.keys),
             },
         }
     }

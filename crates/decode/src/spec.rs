@@ -91,6 +91,27 @@ pub struct EventsPlan {
     pub limits: Limits,
 }
 
+/// As without a configuration.
+impl Default for EventsPlan {
+    fn default() -> EventsPlan {
+        EventsPlan {
+            user: None,
+            time: None,
+            kind: None,
+            id: Vec::new(),
+            join: "/".into(),
+            zone: "UTC".into(),
+            time_unit: None,
+            time_formats: Vec::new(),
+            absent: None,
+            dedupe: None,
+            max_future: 24 * 3600 * 1_000_000,
+            explode: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
 impl EventsPlan {
     /// Returns how times are written.
     pub fn times(&self) -> TimeSpec {

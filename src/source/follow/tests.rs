@@ -106,21 +106,8 @@ fn take(delivery: &Delivery<'_>) -> (FileCursor, Vec<String>) {
 }
 
 fn plan(path: PathBuf, follow: bool, format: Option<Format>, event_bytes: usize) -> SourcePlan {
-    let events = EventsPlan {
-        user: None,
-        time: None,
-        kind: None,
-        id: Vec::new(),
-        join: "/".into(),
-        zone: "UTC".into(),
-        time_unit: None,
-        time_formats: Vec::new(),
-        absent: None,
-        dedupe: None,
-        max_future: 0,
-        explode: None,
-        limits: Limits { event_bytes, ..Limits::default() },
-    };
+    let limits = Limits { event_bytes, ..Limits::default() };
+    let events = EventsPlan { max_future: 0, limits, ..EventsPlan::default() };
     SourcePlan {
         name: "logs".into(),
         kind: SourceKind::File { follow },

@@ -31,21 +31,7 @@ const TOPIC: &str = "orders";
 
 fn plan_of_source() -> SourcePlan {
     let limits = Limits { event_bytes: 100, ..Limits::default() };
-    let events = EventsPlan {
-        user: None,
-        time: None,
-        kind: None,
-        id: Vec::new(),
-        join: "/".into(),
-        zone: "UTC".into(),
-        time_unit: None,
-        time_formats: Vec::new(),
-        absent: None,
-        dedupe: None,
-        max_future: 0,
-        explode: None,
-        limits,
-    };
+    let events = EventsPlan { max_future: 0, limits, ..EventsPlan::default() };
     SourcePlan {
         name: "test".into(),
         kind: SourceKind::Kafka,

@@ -81,17 +81,9 @@ fn values_become_events_with_what_is_beside_them_and_their_own_received_time() {
     let events = EventsPlan {
         user: candidates(&["user", "kafka.key"]),
         time: candidates(&["t", "kafka.timestamp"]),
-        kind: None,
-        id: Vec::new(),
-        join: "/".into(),
-        zone: "UTC".into(),
-        time_unit: None,
-        time_formats: Vec::new(),
-        absent: None,
-        dedupe: None,
         max_future: 0,
-        explode: None,
         limits: Limits { event_bytes: 60, ..Limits::default() },
+        ..EventsPlan::default()
     };
     let spec = Spec {
         sources: vec![events],
