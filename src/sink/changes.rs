@@ -11,6 +11,7 @@ use headwater_log::segment::LogId;
 use serde::{Deserialize, Serialize};
 use std::collections::{HashSet, VecDeque};
 use std::io::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes of a batch, unless a single change is larger.
@@ -32,6 +33,8 @@ pub(super) struct Change {
     pub key: String,
     /// `{"key":"…","tick":…,"collection":"…","diff":1,"row":{…}}`
     pub json: Vec<u8>,
+    /// Where the row is in it.
+    pub row: Range<usize>,
     pub tick: Tick,
     /// Of the tick: milliseconds since 1970.
     pub now_ms: i64,
@@ -48,8 +51,8 @@ pub(super) struct Change {
 pub(super) enum Value {
     /// The change itself.
     Change,
-    /// The row as an object: it takes the place of the one before.
-    Row(Vec<u8>),
+    /// Its row: it takes the place of the one before.
+    Row,
     /// There is no row of this key any more.
     Gone,
 }
@@ -236,14 +239,13 @@ impl Changes {
     /// Returns the rows of a piece that go while others of their key come, and are taken. All rows of a key are in one
     /// piece.
     fn replaced(&self, rows: &[(Vec<u8>, i64)]) -> HashSet<Vec<u8>> {
-        let key = |row: &[u8]| self.collection.decode(row).and_then(|row| self.key_of(&row));
-        let takes = |row: &[u8]| {
-            self.collection
-                .decode(row)
-                .is_some_and(|row| self.filter.as_ref().is_none_or(|filter| filter.matches(&row)))
+        let key = |row: &[u8]| self.key_of(&self.collection.decode(row)?);
+        let taken = |row: &[u8]| {
+            let row = self.collection.decode(row)?;
+            self.filter.as_ref().is_none_or(|filter| filter.matches(&row)).then(|| self.key_of(&row))?
         };
-        let added = rows.iter().filter(|(row, diff)| *diff > 0 && takes(row));
-        let added: HashSet<Vec<u8>> = added.filter_map(|(row, _)| key(row)).collect();
+        let added = rows.iter().filter(|(_, diff)| *diff > 0);
+        let added: HashSet<Vec<u8>> = added.filter_map(|(row, _)| taken(row)).collect();
         let removed = rows.iter().filter(|(_, diff)| *diff < 0);
         removed
             .filter(|(row, _)| key(row).is_some_and(|key| added.contains(&key)))
@@ -279,6 +281,7 @@ impl Changes {
         let (collection, mut json) = (self.collection.name(), Vec::new());
         write!(json, "{{\"key\":\"{key}\",\"tick\":{tick},\"collection\":\"{collection}\",\"diff\":{diff},\"row\":")
             .expect("memory can be written to");
+        let start = json.len();
         match row {
             Some(row) => {
                 let schema = self.schemas.of(self.collection);
@@ -286,17 +289,24 @@ impl Changes {
             }
             None => json.extend_from_slice(b"null"),
         }
+        let place = start..json.len();
         json.push(b'}');
-        let schema = self.schemas.of(self.collection);
         let value = match row {
-            Some(row) if self.upserts && diff > 0 => {
-                Value::Row(json_of(row, schema, &(0..schema.columns.len()).collect::<Vec<_>>()))
-            }
+            Some(_) if self.upserts && diff > 0 => Value::Row,
             Some(_) if self.upserts => Value::Gone,
             _ => Value::Change,
         };
         let of = row.filter(|_| self.keyed).and_then(|row| self.key_of(row));
-        Change { key, json, tick, now_ms: self.now_ms, behind: Position { tick, index: index + 1 }, of, value }
+        Change {
+            key,
+            json,
+            row: place,
+            tick,
+            now_ms: self.now_ms,
+            behind: Position { tick, index: index + 1 },
+            of,
+            value,
+        }
     }
 }
 

@@ -159,7 +159,7 @@ impl Kafka {
             }
             match &change.value {
                 Value::Change => record = record.payload(&change.json),
-                Value::Row(row) => record = record.payload(row),
+                Value::Row => record = record.payload(&change.json[change.row.clone()]),
                 Value::Gone => {}
             }
             send(producer, record, until).map_err(|error| match error.rdkafka_error_code() {
