@@ -38,6 +38,20 @@ pub fn broker(test: &str) -> Option<String> {
     broker
 }
 
+/// Returns what kills, pauses and starts the broker; says that the test is skipped if there is none.
+pub fn control(test: &str) -> Option<impl Fn(&str)> {
+    let Ok(control) = env::var("HEADWATER_KAFKA_CONTROL") else {
+        eprintln!("SKIPPED: {test}: HEADWATER_KAFKA_CONTROL names no way to kill the broker");
+        return None;
+    };
+    let (script, dir) = control.rsplit_once(' ').expect("HEADWATER_KAFKA_CONTROL is a script and a folder");
+    let (script, dir) = (script.to_owned(), dir.to_owned());
+    Some(move |verb: &str| {
+        let done = Command::new(&script).args([verb, &dir]).status().unwrap();
+        assert!(done.success(), "{verb}");
+    })
+}
+
 /// A name that no other test has, nor any earlier run.
 pub fn unique(name: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -245,15 +259,8 @@ fn killed_at_random_each_record_counts_once() {
 fn a_broker_that_is_killed_or_hangs_pauses_its_source_alone() {
     const TEST: &str = "a_broker_that_is_killed_or_hangs_pauses_its_source_alone";
     let Some(brokers) = broker(TEST) else { return };
-    let Ok(control) = env::var("HEADWATER_KAFKA_CONTROL") else {
-        return eprintln!("SKIPPED: {TEST}: HEADWATER_KAFKA_CONTROL names no way to kill the broker");
-    };
+    let Some(control) = control(TEST) else { return };
     let _alone = BROKER.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let (script, dir) = control.rsplit_once(' ').expect("HEADWATER_KAFKA_CONTROL is a script and a folder");
-    let control = |verb: &str| {
-        let done = Command::new(script).args([verb, dir]).status().unwrap();
-        assert!(done.success(), "{verb}");
-    };
     let kafka = Kafka::new(&brokers);
     let topic = unique("outage");
     kafka.create(&topic, 2);

@@ -3,7 +3,7 @@
 
 use super::client::Client;
 use super::events::{Event, PAST_MS, lines};
-use super::kafka::{BROKER, Kafka, TIMEOUT, broker, unique};
+use super::kafka::{BROKER, Kafka, TIMEOUT, broker, control, unique};
 use super::process::{Process, Restart};
 use super::published::{Published, same};
 use super::{MEANING, OFTEN, run_toml};
@@ -19,7 +19,6 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -60,6 +59,15 @@ fn committed(brokers: &str, topic: &str) -> Vec<Record> {
     records
 }
 
+/// Events of the past, within a minute, of a few users.
+fn events(rng: &mut Rng, count: u64) -> Vec<Event> {
+    let event = |_| {
+        let user = format!("user {}", rng.below(30));
+        Event::any(rng, user, PAST_MS, 60_000, None)
+    };
+    (0..count).map(event).collect()
+}
+
 fn sinks(brokers: &str, rows: &str, changes: &str) -> String {
     let sink = |name: &str, collection: &str, topic: &str, more: &str| {
         format!(
@@ -80,20 +88,6 @@ fn handed_over(client: &mut Client) {
         let lags = metrics.lines().filter(|line| line.starts_with("headwater_sink_lag_ticks{"));
         lags.clone().count() == 2 && lags.clone().all(|line| line.ends_with(" 0"))
     });
-}
-
-/// Returns what kills, pauses and starts the broker; says that the test is skipped if there is none.
-fn control(test: &str) -> Option<impl Fn(&str)> {
-    let Ok(control) = env::var("HEADWATER_KAFKA_CONTROL") else {
-        eprintln!("SKIPPED: {test}: HEADWATER_KAFKA_CONTROL names no way to kill the broker");
-        return None;
-    };
-    let (script, dir) = control.rsplit_once(' ').expect("HEADWATER_KAFKA_CONTROL is a script and a folder");
-    let (script, dir) = (script.to_owned(), dir.to_owned());
-    Some(move |verb: &str| {
-        let done = Command::new(&script).args([verb, &dir]).status().unwrap();
-        assert!(done.success(), "{verb}");
-    })
 }
 
 /// The topics have what was published.
@@ -138,12 +132,8 @@ fn killed_at_random_a_topic_has_each_change_once() {
         let process = Process::start(&folder, "data", 1 + rng.below(3) as usize, Restart::No);
         let mut client = Client::new(process.ready());
         for _ in 0..rng.below(8) {
-            let event = |rng: &mut Rng| {
-                let user = format!("user {}", rng.below(30));
-                Event::any(rng, user, PAST_MS, 60_000, None)
-            };
-            let events: Vec<Event> = (0..=rng.below(40)).map(|_| event(&mut rng)).collect();
-            client.post(&lines(&events));
+            let count = 1 + rng.below(40);
+            client.post(&lines(&events(&mut rng, count)));
             sleep(Duration::from_millis(rng.below(120)));
         }
         process.kill();
@@ -170,14 +160,7 @@ fn a_broker_that_is_killed_or_hangs_loses_no_change_and_repeats_none() {
     let mut client = Client::new(process.ready());
     let mut rng = Rng::new(5);
     let mut post = |client: &mut Client| {
-        let user = |rng: &mut Rng| format!("user {}", rng.below(30));
-        let events: Vec<Event> = (0..40)
-            .map(|_| {
-                let user = user(&mut rng);
-                Event::any(&mut rng, user, PAST_MS, 60_000, None)
-            })
-            .collect();
-        client.post(&lines(&events));
+        client.post(&lines(&events(&mut rng, 40)));
         client.published();
     };
     for (begin, end) in [("kill", "start"), ("pause", "resume"), ("kill", "start")] {
