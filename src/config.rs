@@ -9,6 +9,7 @@ mod expression;
 mod fields;
 mod http;
 mod kafka;
+mod landing;
 mod log;
 mod rules;
 mod sessions;
@@ -107,6 +108,8 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     let fields = fields.into_plan();
     sources::want(&mut sources, &fields);
     let schemas = Schemas::new(&sessions.schema(&fields));
+    let data_dir = folder.join(cluster.data_dir.as_ref().map_or(DEFAULT_DATA_DIR, |dir| dir.get_ref()));
+    let landing = landing::check(&typed.landing, folder, &data_dir, typed.fields.len(), problems);
     let sinks = sinks::check(text, &typed.sink.0, &schemas, folder, problems);
     if overrides.run || (overrides.live && overrides.files.is_empty() && sources.iter().any(SourcePlan::is_of_run)) {
         sources::check_for_run(&typed, &sources, problems);
@@ -132,12 +135,12 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
         sessions.gap = gap;
     }
     let available = || std::thread::available_parallelism().map_or(1, usize::from);
-    let data_dir = cluster.data_dir.as_ref().map_or(DEFAULT_DATA_DIR, |dir| dir.get_ref());
     Ok(Plan {
         config: name.into(),
         workers: overrides.workers.or(workers).unwrap_or_else(available),
-        data_dir: folder.join(data_dir),
+        data_dir,
         log,
+        landing,
         http,
         sources,
         fields,

@@ -9,6 +9,7 @@ pub mod fingerprint;
 pub mod generate;
 pub mod inspect;
 pub mod kafka;
+pub mod landing;
 #[cfg(test)]
 #[cfg(feature = "models")]
 mod models;

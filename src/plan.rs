@@ -29,6 +29,8 @@ pub struct Plan {
     pub data_dir: PathBuf,
     pub log: LogPlan,
     pub http: HttpPlan,
+    /// Of a cluster that runs; `None`: nothing lands.
+    pub landing: Option<LandingPlan>,
     pub sources: Vec<SourcePlan>,
     /// Named fields first, in the order of the configuration; then, named by their own text, the paths that rules,
     /// sums and carries use directly.
@@ -150,6 +152,23 @@ pub struct LogPlan {
     pub retention: Retention,
     /// Bytes of disk that are set aside for what has been acknowledged; 0: none.
     pub reserve: u64,
+}
+
+/// The tables of raw events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LandingPlan {
+    /// The folder that the tables lie in.
+    pub path: PathBuf,
+    /// Rows wait at most so long for a commit.
+    pub visible_every: Duration,
+    /// Bytes of rows in memory at which a commit is not waited for.
+    pub target_file: u64,
+    /// Bytes of the queue that may wait for the landing. With more, the queue is released without it.
+    pub hold: u64,
+    /// Classes that have a folder of their own, at most.
+    pub folders: usize,
+    /// The first fields of the plan, those that have a name, have a column.
+    pub fields: usize,
 }
 
 /// The HTTP server of a cluster that runs.

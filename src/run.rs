@@ -26,6 +26,7 @@ pub use checks::check;
 use crate::collections::Schemas;
 use crate::ending::end;
 use crate::error::{EXIT_AGAIN, EXIT_FAILED, Error};
+use crate::landing::{self, Landing};
 use crate::observe::metrics::Metrics;
 use crate::observe::status::{Phase, Status};
 use crate::plan::Plan;
@@ -113,6 +114,17 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         epoch: epoch.number,
         sources: Arc::clone(&history.numbers),
     })?;
+    let landing = Landing::start(&landing::Shared {
+        id: epoch.log,
+        log: &log,
+        plan,
+        definitions: &definitions,
+        sources: &history.numbers,
+        histories: &histories,
+        status: &status,
+        metrics: &metrics,
+    })?;
+    let follow = landing.as_ref().map(Landing::follow);
     status.enter(Phase::Recovering);
     let sequencer = Sequencer::recover(
         log,
@@ -144,6 +156,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         memory: bounds.memory,
         from: publish_from,
         same_program: history.same_program,
+        landing: follow.clone(),
     };
     let publisher = publisher.spawn(to_publish);
     let snapshots = snapshots::Snapshots {
@@ -156,6 +169,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         retention: plan.log.retention,
         program: history.program,
         memory: history.memory.clone(),
+        landing: follow,
     };
     let snapshots = snapshots.spawn(contributions);
     let begins = history.begins.values().any(|offset| *offset >= sequencer.control());
@@ -197,6 +211,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     for thread in [publisher, snapshots].into_iter().chain(feeds) {
         thread.join().map_err(panicked)?;
     }
+    landing.into_iter().for_each(Landing::stop);
     outbox.stop();
     server.stop();
     // This releases the lock: by now no thread writes any more.

@@ -21,6 +21,7 @@ use toml::Spanned;
 pub(super) struct File {
     pub cluster: Cluster,
     pub http: Http,
+    pub landing: Option<Spanned<Landing>>,
     pub events: Events,
     pub fields: Named<Spanned<Entries<Spanned<Entry>>>>,
     pub source: Tables<Source>,
@@ -52,6 +53,16 @@ pub(super) struct Http {
     pub max_body: Option<Spanned<Size>>,
     pub rate: Option<Spanned<i64>>,
     pub origins: Option<Spanned<OneOrMany<Spanned<String>>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [landing]")]
+pub(super) struct Landing {
+    pub path: Option<Spanned<String>>,
+    pub visible_every: Option<Spanned<Duration>>,
+    pub target_file: Option<Spanned<Size>>,
+    pub hold: Option<Spanned<Size>>,
+    pub max_classes: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

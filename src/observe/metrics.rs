@@ -1,6 +1,7 @@
 //! The counts and measures of a running process, and their text for Prometheus. All parts write here, and `/metrics`
 //! reads.
 
+use super::landing::LandingStatus;
 use dataflows::Reason;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -9,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 /// The HTTP statuses that the server answers with. Another one is counted too, but its first answer raises no alert.
@@ -151,6 +153,7 @@ pub struct Metrics {
     pub snapshot_seconds: Histogram,
     /// The tick of the newest snapshot.
     pub snapshot_tick: Gauge,
+    pub landing: Arc<LandingStatus>,
     stages: Family<ByStage, Histogram>,
     dead_letters: Family<ByReason, Counter>,
     requests: Family<ByStatus, Counter>,
@@ -194,6 +197,7 @@ impl Metrics {
             resident_bytes: Gauge::default(),
             snapshot_seconds: latencies(),
             snapshot_tick: Gauge::default(),
+            landing: Arc::default(),
             stages: Family::new_with_constructor(latencies),
             dead_letters: Family::default(),
             requests: Family::default(),
@@ -257,6 +261,7 @@ impl Metrics {
         registry.register_with_unit("subscribers_waiting", help, Unit::Bytes, self.subscribers_waiting.clone());
         registry.register_with_unit("snapshot", "Writing a snapshot", Unit::Seconds, self.snapshot_seconds.clone());
         registry.register("snapshot_tick", "Tick of the newest snapshot", self.snapshot_tick.clone());
+        self.landing.register(registry);
         registry.register("sink_delivered", "Changes that a sink has handed over", self.sinks_delivered.clone());
         registry.register("sink_retries", "Attempts of a sink that failed", self.sinks_retries.clone());
         registry.register(

@@ -1,9 +1,11 @@
 //! The status of a running process: its phase, and its ticks.
 
+use crate::observe::landing::{LandingReport, LandingStatus};
 use crate::observe::sources::{SourceReport, Sources};
 use dataflows::Tick;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// The phase of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,10 +34,12 @@ pub struct Status {
     pub now_ms: AtomicI64,
     /// Those that have a thread of their own.
     pub sources: Sources,
+    /// If the configuration has one.
+    pub landing: OnceLock<Arc<LandingStatus>>,
 }
 
 /// The answer of `GET /v1/status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     pub version: String,
     pub phase: Phase,
@@ -53,6 +57,9 @@ pub struct Report {
     /// Those that the process reads; clients that post are in none.
     #[serde(default)]
     pub sources: Vec<SourceReport>,
+    /// If the configuration has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub landing: Option<LandingReport>,
 }
 
 impl Status {
@@ -108,6 +115,7 @@ impl Report {
             let why = why.as_ref().map_or(String::new(), |why| format!(": {}", printable(why)));
             text += &format!("source   {}: {}{lag}{why}\n", printable(name), state.name());
         }
+        text += &self.landing.as_ref().map_or(String::new(), LandingReport::render);
         text
     }
 }

@@ -3,6 +3,7 @@
 
 use super::{fail, spawn as thread};
 use crate::error::Error;
+use crate::landing::Follow;
 use crate::observe::metrics::{Metrics, Stage};
 use crate::observe::status::Status;
 use crate::queue::intake::wall_ms;
@@ -36,6 +37,7 @@ pub(super) struct Publisher {
     /// was by this program.
     pub from: Tick,
     pub same_program: bool,
+    pub landing: Option<Arc<Follow>>,
 }
 
 impl Publisher {
@@ -86,6 +88,9 @@ impl Publisher {
         self.metrics.updates.inc_by(rows);
         self.status.now_ms.store(bound.now_ms, Ordering::Release);
         self.reads.published(&bound);
+        if let Some(landing) = &self.landing {
+            landing.published(&bound);
+        }
         let block = match output {
             Joined::Small(block) => Some(block),
             Joined::Large(_) => None,

@@ -4,6 +4,7 @@
 use super::history::Memory;
 use super::{fail, spawn};
 use crate::error::Error;
+use crate::landing::Follow;
 use crate::observe::metrics::Metrics;
 use crate::queue::sequencer::Ticks;
 use crate::worker::Contribution;
@@ -30,6 +31,7 @@ pub(super) struct Snapshots {
     pub retention: Retention,
     pub program: [u8; 32],
     pub memory: Memory,
+    pub landing: Option<Arc<Follow>>,
 }
 
 impl Snapshots {
@@ -87,7 +89,8 @@ impl Snapshots {
                 self.metrics.snapshot_seconds.observe(started.elapsed().as_secs_f64());
                 tracing::info!(tick = bound.tick, ms = started.elapsed().as_millis() as u64, "snapshot");
                 if let Some(older) = older {
-                    self.ticks.release(older + 1);
+                    let from = older + 1;
+                    self.ticks.release(self.landing.as_ref().map_or(from, |landing| landing.release(from)));
                 }
             }
             // What changed is part of the next one.

@@ -63,6 +63,7 @@ pub(super) async fn status(
         resident_bytes: rss_bytes().unwrap_or_default(),
         uptime_s: shared.started.elapsed().as_secs(),
         sources: services.status.sources.reports(),
+        landing: services.status.landing.get().map(|landing| landing.report()),
     };
     Ok(([(CACHE_CONTROL, "no-store")], Json(report)))
 }

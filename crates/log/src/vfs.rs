@@ -43,6 +43,10 @@ pub trait Vfs: Send + Sync + Debug {
     /// Moves a file over whatever is at `to`, within one folder.
     fn rename(&self, from: &Path, to: &Path) -> Result<(), VfsError>;
 
+    /// Gives a file a second name, within one folder. An error of kind `AlreadyExists` if there is a file of that name:
+    /// of several that try, one succeeds.
+    fn link(&self, from: &Path, to: &Path) -> Result<(), VfsError>;
+
     fn remove(&self, path: &Path) -> Result<(), VfsError>;
 
     /// Makes durable what the folder lists. `site` says which call this is, for tests that leave one out.
@@ -102,6 +106,8 @@ pub enum Role {
     Output,
     /// Snapshots of the states.
     State,
+    /// Tables of the landing, which are no part of the log.
+    Landing,
 }
 
 impl Role {
@@ -116,6 +122,7 @@ impl Role {
             Role::Remap => 3,
             Role::Output => 4,
             Role::State => 5,
+            Role::Landing => 6,
         }
     }
 }
@@ -210,7 +217,10 @@ impl VfsError {
 }
 
 /// Returns all bytes of a file.
-pub(crate) fn read_all(file: &dyn VfsFile) -> Result<Vec<u8>, VfsError> {
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read_all(file: &dyn VfsFile) -> Result<Vec<u8>, VfsError> {
     let mut bytes = vec![0; file.size()? as usize];
     file.read_at(0, &mut bytes)?;
     Ok(bytes)

@@ -20,6 +20,7 @@ pub const SECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("[http]", &["max_body", "rate", "origins"]),
+    ("[landing]", &["path", "visible_every", "target_file", "hold", "max_classes"]),
     (
         "[events]",
         &[

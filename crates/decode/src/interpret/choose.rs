@@ -12,9 +12,14 @@ impl Interpreter {
     /// Returns by role the index of the candidate that gives the value: the first that is present. Those of an element
     /// come before those of what is around it.
     pub fn choose(&self, reading: &Reading) -> [Option<usize>; 4] {
+        self.choose_with_time(reading).0
+    }
+
+    /// As [`Interpreter::choose`], with the time that the event says.
+    pub fn choose_with_time(&self, reading: &Reading) -> ([Option<usize>; 4], Result<EventTime, NoTime>) {
         let mut chosen = self.best(reading);
-        let _ = self.settle(reading, &mut chosen[Role::Time as usize]);
-        chosen
+        let time = self.settle(reading, &mut chosen[Role::Time as usize]);
+        (chosen, time)
     }
 
     /// Returns by role the first candidate that is present, before its time is read.

@@ -62,6 +62,13 @@ impl Reader {
         lock(&self.shared).low
     }
 
+    /// Returns the bytes of the files that hold the records from `from` on.
+    pub fn bytes_from(&self, from: u64) -> u64 {
+        let shared = lock(&self.shared);
+        let first = shared.segments.partition_point(|segment| segment.base <= from).saturating_sub(1);
+        shared.segments[first..].iter().map(|segment| segment.size).sum()
+    }
+
     /// Calls `each` with the records from `from` up to, not including, `upto`, in order. Their checksums are verified
     /// again.
     ///

@@ -76,6 +76,9 @@ impl Vfs for Watched {
     fn rename(&self, from: &Path, to: &Path) -> Result<(), VfsError> {
         self.fs.rename(from, to)
     }
+    fn link(&self, from: &Path, to: &Path) -> Result<(), VfsError> {
+        self.fs.link(from, to)
+    }
     fn remove(&self, path: &Path) -> Result<(), VfsError> {
         self.fs.remove(path)
     }

@@ -221,6 +221,19 @@ impl Vfs for ModelFs {
         result
     }
 
+    fn link(&self, from: &Path, to: &Path) -> Result<(), VfsError> {
+        let mut state = self.state();
+        let inode = state.find(from).ok_or_else(|| error("name", to, io::ErrorKind::NotFound))?;
+        if state.find(to).is_some() {
+            return Err(error("name", to, io::ErrorKind::AlreadyExists));
+        }
+        let (happens, result) = state.decide("name", to);
+        if happens {
+            state.point(to, Some(inode));
+        }
+        result
+    }
+
     fn remove(&self, path: &Path) -> Result<(), VfsError> {
         let mut state = self.state();
         state.find(path).ok_or_else(|| error("remove", path, io::ErrorKind::NotFound))?;

@@ -163,6 +163,16 @@ impl Vfs for Picture {
         Ok(())
     }
 
+    fn link(&self, from: &Path, to: &Path) -> Result<(), VfsError> {
+        let mut state = self.lock();
+        if state.files.contains_key(to) {
+            return Err(failed("name", to, io::ErrorKind::AlreadyExists));
+        }
+        let content = state.files.get(from).cloned().ok_or_else(|| failed("name", to, io::ErrorKind::NotFound))?;
+        state.files.insert(to.to_path_buf(), content);
+        Ok(())
+    }
+
     fn remove(&self, path: &Path) -> Result<(), VfsError> {
         let removed = self.lock().files.remove(path);
         removed.map(drop).ok_or_else(|| failed("remove", path, io::ErrorKind::NotFound))

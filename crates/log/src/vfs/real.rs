@@ -46,6 +46,10 @@ impl Vfs for RealFs {
         fs::rename(from, to).map_err(entry("rename", from))
     }
 
+    fn link(&self, from: &Path, to: &Path) -> Result<(), VfsError> {
+        fs::hard_link(from, to).map_err(entry("name", to))
+    }
+
     fn remove(&self, path: &Path) -> Result<(), VfsError> {
         fs::remove_file(path).map_err(entry("remove", path))
     }

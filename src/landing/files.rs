@@ -1,0 +1,186 @@
+//! Rows -> Parquet files, each with the statistics that the log of the table has of it.
+
+use super::rows::{Row, Rows};
+use super::schema::{self, Column};
+use crate::text::rfc3339;
+use arrow_array::builder::{BinaryBuilder, Int32Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::SchemaRef;
+use dataflows::EventTime;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::ArrowWriterOptions;
+use parquet::errors::ParquetError;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// Rows that are held as arrays before they are encoded.
+const BATCH: usize = 8 * 1024;
+/// Characters of a text in statistics.
+const STATISTICS_CHARS: usize = 32;
+
+/// The content of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    User,
+    Time,
+    Received,
+    /// Of a dead letter: the reason.
+    Class,
+    Shape,
+    Id,
+    /// By its index among the configured fields.
+    Field(usize),
+    Message,
+    Length,
+    /// The payload, if it is UTF-8.
+    Text,
+    /// The payload, if it is not.
+    Bytes,
+    Source,
+    Part,
+    Offset,
+    Tick,
+    Format,
+    Header,
+    Dialect,
+}
+
+/// Encodes the rows of one table.
+pub struct Encoder {
+    columns: Vec<Column>,
+    schema: SchemaRef,
+    /// Names of the sources, by their index.
+    sources: Vec<String>,
+}
+
+impl Encoder {
+    pub fn new(columns: Vec<Column>, sources: Vec<String>) -> Encoder {
+        Encoder { schema: schema::arrow(&columns), columns, sources }
+    }
+
+    /// Returns the bytes of a file with the rows of these numbers, in this order.
+    ///
+    /// # Errors
+    /// If the rows cannot be encoded.
+    pub fn file(&self, rows: &Rows, order: &[u32]) -> Result<Vec<u8>, ParquetError> {
+        let properties = schema::properties(&self.columns, order.len())?;
+        // Readers go by Parquet's own types.
+        let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
+        let mut writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&self.schema), options)?;
+        for numbers in order.chunks(BATCH) {
+            let arrays = self.columns.iter().map(|column| self.array(column.content, rows, numbers)).collect();
+            writer.write(&RecordBatch::try_new(Arc::clone(&self.schema), arrays)?)?;
+        }
+        writer.into_inner()
+    }
+
+    fn array(&self, content: Content, rows: &Rows, numbers: &[u32]) -> ArrayRef {
+        let all = || numbers.iter().map(|number| &rows.rows[*number as usize]);
+        let payload = |row: &Row| rows.get(row.payload);
+        let text = |row: &Row| std::str::from_utf8(rows.get(row.payload)).ok();
+        let name = |number: Option<u32>| number.map(|number| rows.names.bytes(number));
+        match content {
+            Content::User => texts(all().map(|row| row.user.map(|span| rows.text(span)))),
+            Content::Id | Content::Message => texts(all().map(|row| row.id.map(|span| rows.text(span)))),
+            Content::Field(field) => texts(all().map(|row| rows.field_of(row, field))),
+            Content::Class => texts(all().map(|row| Some(rows.names.text(row.class)))),
+            Content::Shape => texts(all().map(|row| row.shape.map(|shape| rows.names.text(shape)))),
+            Content::Source => texts(all().map(|row| self.sources.get(usize::from(row.source)).map(String::as_str))),
+            Content::Format => texts(all().map(|row| Some(row.format.name()))),
+            Content::Text => texts(all().map(text)),
+            Content::Bytes => bytes(all().map(|row| text(row).is_none().then(|| payload(row)))),
+            Content::Header => bytes(all().map(|row| name(row.header))),
+            Content::Dialect => bytes(all().map(|row| name(row.dialect))),
+            Content::Time => times(all().map(|row| row.time)),
+            Content::Received => times(all().map(|row| row.received)),
+            Content::Part => {
+                let mut builder = Int32Builder::with_capacity(numbers.len());
+                all().for_each(|row| builder.append_value(row.part as i32));
+                Arc::new(builder.finish())
+            }
+            Content::Offset => numbers_of(all().map(|row| row.offset)),
+            Content::Tick => numbers_of(all().map(|row| row.tick)),
+            Content::Length => numbers_of(all().map(|row| row.length)),
+        }
+    }
+
+    /// Returns the statistics of such a file, as JSON.
+    pub fn statistics(&self, rows: &Rows, order: &[u32]) -> String {
+        let (mut least, mut most, mut nulls) = (Map::new(), Map::new(), Map::new());
+        let all = || order.iter().map(|number| &rows.rows[*number as usize]);
+        for Column { name, content } in &self.columns {
+            let absent = match content {
+                Content::User => all().filter(|row| row.user.is_none()).count(),
+                Content::Time => all().filter(|row| row.time.is_none()).count(),
+                Content::Received => all().filter(|row| row.received.is_none()).count(),
+                Content::Class | Content::Tick => 0,
+                _ => continue,
+            };
+            nulls.insert(name.clone(), json!(absent));
+            let ends = match content {
+                Content::User => text_ends(all().filter_map(|row| row.user.map(|span| rows.text(span)))),
+                Content::Class => text_ends(all().map(|row| rows.names.text(row.class))),
+                Content::Time => time_ends(all().filter_map(|row| row.time)),
+                Content::Received => time_ends(all().filter_map(|row| row.received)),
+                _ => ends(all().map(|row| row.tick)).map(|(least, most)| (json!(least), json!(most))),
+            };
+            if let Some((low, high)) = ends {
+                least.insert(name.clone(), low);
+                most.insert(name.clone(), high);
+            }
+        }
+        json!({ "numRecords": order.len(), "minValues": least, "maxValues": most, "nullCount": nulls }).to_string()
+    }
+}
+
+fn texts<'t>(values: impl Iterator<Item = Option<&'t str>>) -> ArrayRef {
+    let mut builder = StringBuilder::new();
+    values.for_each(|value| builder.append_option(value));
+    Arc::new(builder.finish())
+}
+
+fn bytes<'t>(values: impl Iterator<Item = Option<&'t [u8]>>) -> ArrayRef {
+    let mut builder = BinaryBuilder::new();
+    values.for_each(|value| builder.append_option(value));
+    Arc::new(builder.finish())
+}
+
+fn times(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
+    let mut builder = TimestampMicrosecondBuilder::new().with_timezone("UTC");
+    values.for_each(|value| builder.append_option(value));
+    Arc::new(builder.finish())
+}
+
+fn numbers_of(values: impl Iterator<Item = u64>) -> ArrayRef {
+    let mut builder = Int64Builder::new();
+    values.for_each(|value| builder.append_value(value as i64));
+    Arc::new(builder.finish())
+}
+
+/// Returns the least and the greatest value, if there are any.
+fn ends<T: Ord + Copy>(mut values: impl Iterator<Item = T>) -> Option<(T, T)> {
+    let first = values.next()?;
+    Some(values.fold((first, first), |(least, most), value| (least.min(value), most.max(value))))
+}
+
+/// Returns the ends of texts, the greatest rounded up if it is long.
+fn text_ends<'t>(values: impl Iterator<Item = &'t str>) -> Option<(Value, Value)> {
+    let (least, most) = ends(values)?;
+    let cut = |text: &'t str| text.char_indices().nth(STATISTICS_CHARS).map_or(text, |(end, _)| &text[..end]);
+    let high = if cut(most).len() < most.len() { format!("{}\u{10ffff}", cut(most)) } else { most.to_owned() };
+    Some((json!(cut(least)), json!(high)))
+}
+
+/// Returns the ends of times in whole milliseconds, which is what all readers agree on: the greatest is rounded up. Years
+/// that not every reader knows have no statistics.
+fn time_ends(values: impl Iterator<Item = i64>) -> Option<(Value, Value)> {
+    /// The years 1 to 9999, but for the last day.
+    const KNOWN: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_214_400_000_000;
+    let (least, most) = ends(values)?;
+    let text = |micros: i64| {
+        let text = KNOWN.contains(&micros).then(|| EventTime::from_micros(micros).map(rfc3339)).flatten()?;
+        Some(json!(text))
+    };
+    let most = most.checked_add(999)?.div_euclid(1000) * 1000;
+    Some((text(least.div_euclid(1000) * 1000)?, text(most)?))
+}
