@@ -2,7 +2,7 @@
 //! without a user.
 
 use crate::tables::Error;
-use dataflows::{Details, EventTime, Position, Record, SignatureId, UserKey};
+use dataflows::{Details, EventTime, NoTime, Position, Record, SignatureId, UserKey};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fs::File;
@@ -29,6 +29,8 @@ pub(super) struct Spool {
 pub(super) struct Spooled<'a> {
     pub user: Option<UserKey>,
     pub time: Option<EventTime>,
+    /// Its class is kept out of sessions.
+    pub is_apart: bool,
     pub signature: SignatureId,
     pub details: Option<Cow<'a, Details>>,
     pub position: Position,
@@ -41,7 +43,8 @@ impl<'a> Spooled<'a> {
         let event = &record.event;
         Spooled {
             user: event.user,
-            time: event.time.ok(),
+            time: event.at(),
+            is_apart: matches!(event.time, Err(NoTime::Apart(_))),
             signature: event.signature,
             details: event.details.as_deref().map(Cow::Borrowed),
             position,
