@@ -266,10 +266,11 @@ fn source_outline(index: SourceIndex, source: &SourcePlan, named: bool) -> Resul
             formats.retain(|format| source.format.is_none_or(|only| only == *format))
         }
     }
-    let candidates = |configured: &Option<Vec<Candidate>>, built_in: fn(Format) -> Vec<Candidate>| match configured {
+    let candidates = |configured: &Option<Vec<Candidate>>, built_in: fn(Format) -> Vec<&'static str>| match configured {
         Some(configured) => chosen("configured", [(ANY, texts(configured, events))]),
         None => {
-            let by_format = formats.iter().map(|format| (format.name(), texts(&built_in(*format), events)));
+            let names = |format: &Format| built_in(*format).into_iter().map(str::to_owned).collect();
+            let by_format = formats.iter().map(|format| (format.name(), names(format)));
             chosen("built-in", by_format)
         }
     };
@@ -294,9 +295,9 @@ fn source_outline(index: SourceIndex, source: &SourcePlan, named: bool) -> Resul
         topics: source.kafka.as_ref().map_or(Vec::new(), |kafka| kafka.topics.clone()),
         format: source.format.map(Format::name),
         bytes: files.iter().map(|file| file.bytes).sum(),
-        user: candidates(&events.user, defaults::user),
-        time: candidates(&events.time, defaults::time),
-        kind_of_event: candidates(&events.kind, defaults::kind),
+        user: candidates(&events.user, defaults::user_names),
+        time: candidates(&events.time, defaults::time_names),
+        kind_of_event: candidates(&events.kind, defaults::kind_names),
         id,
         zone: events.zone.clone(),
         dedupe_s: events.dedupe.map(seconds),

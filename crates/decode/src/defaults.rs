@@ -1,12 +1,17 @@
 //! Built-in candidates for user, time and type, so that common logs work without configuration. The first that is
 //! present wins, event by event.
 //!
-//! Deliberately absent: an id, since a configuration has to ask for de-duplication (docs/identity.md); and names that
-//! mean different things in different logs, since a wrong guess would look like an answer: `uid` is a person to one
-//! tool, a connection to Zeek and an object to Kubernetes; `id` and `name` can be of anything.
+//! A name in snake case stands for all ways in which writers spell it, as databases and spreadsheets change them on
+//! export: `user_id`, `userId`, `UserId`, `USER_ID`, `User ID` and so on.
+
+mod names;
 
 use crate::path::Path;
 use crate::spec::{Candidate, Format};
+use names::{
+    ADDRESSES, CASES, CLF_KIND, CLF_TIME, CLF_USER, DAYS, IDENTIFIERS, KIND, LOG_KIND, LOG_TIME, LOG_USER, PSEUDONYMS, TIME,
+};
+use std::collections::HashSet;
 
 /// What a value says of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,240 +35,56 @@ impl Meaning {
     }
 }
 
-/// The actor of an event. A stated identity goes first, since it survives a change of device. A pseudonym comes next, and
-/// an address last.
-const USER: [(Meaning, &[&str]); 3] =
-    [(Meaning::Identifier, IDENTIFIERS), (Meaning::Pseudonym, PSEUDONYMS), (Meaning::Address, ADDRESSES)];
-
-const IDENTIFIERS: &[&str] = &[
-    "user_id",
-    "userId",
-    "userID",
-    "userid",
-    "user.id",
-    "user_name",
-    "userName",
-    "username",
-    "user.name",
-    "user.login",
-    // The audit log of Kubernetes.
-    "user.username",
-    "user",
-    "account_id",
-    "accountId",
-    "account.id",
-    // Shopify, Stripe.
-    "customer_id",
-    "customerId",
-    "customer.id",
-    "data.object.customer",
-    "member_id",
-    "memberId",
-    // AppsFlyer.
-    "Customer User ID",
-    // Mixpanel.
-    "properties.$user_id",
-    // CloudTrail. A name is of few identities, an ARN of all that are signed in.
-    "userIdentity.userName",
-    "userIdentity.arn",
-    "userIdentity.principalId",
-    // The audit log of Google Cloud.
-    "protoPayload.authenticationInfo.principalEmail",
-    // The actor, in activity feeds (GitHub, ActivityStreams, audit logs). The name comes before the number: people know
-    // names, and feeds that hold both mean the same actor.
-    "actor.login",
-    "actor.id",
-    "actor_id",
-    "actorId",
-    "actor",
-    // Segment wraps stated identity of some calls.
-    "context.traits.id",
-    "external_user_id",
-    "user_email",
-    "customer_email",
-    "email",
+/// The actor of an event. A stated identity goes first, since it survives a change of device. A pseudonym comes next, then
+/// an address, and the case of a process last.
+const USER: [(Meaning, &[&str]); 4] = [
+    (Meaning::Identifier, IDENTIFIERS),
+    (Meaning::Pseudonym, PSEUDONYMS),
+    (Meaning::Address, ADDRESSES),
+    (Meaning::Identifier, CASES),
 ];
-
-/// Segment, Mixpanel, Snowplow, Google Analytics, Amplitude, Matomo, AppsFlyer.
-const PSEUDONYMS: &[&str] = &[
-    "visitor_id",
-    "visitorId",
-    "idvisitor",
-    "anonymous_id",
-    "anonymousId",
-    "distinct_id",
-    "properties.distinct_id",
-    "domain_userid",
-    "user_pseudo_id",
-    "client_id",
-    "clientId",
-    "device_id",
-    "deviceId",
-    "amplitude_id",
-    "AppsFlyer ID",
-];
-
-/// Web server and proxy logs written as JSON (nginx, Caddy, Traefik, Cloudflare, Google Cloud, Azure), CloudTrail,
-/// Elastic Common Schema, Zeek. Deliberately absent: `host`, which is the server in all of them but access logs.
-const ADDRESSES: &[&str] = &[
-    "remote_ip | ip",
-    "remote_addr | ip",
-    "remoteAddr | ip",
-    "client_ip | ip",
-    "clientIp | ip",
-    "clientip | ip",
-    "ClientIP | ip",
-    "ClientHost | ip",
-    "ClientAddr | without_port | ip",
-    "client.ip | ip",
-    "client.address | ip",
-    "source.ip | ip",
-    "source.address | ip",
-    "request.client_ip | ip",
-    "request.remote_ip | ip",
-    "httpRequest.remoteIp | ip",
-    "sourceIPAddress | ip",
-    "callerIpAddress | without_port | ip",
-    "downstream_remote_address | without_port | ip",
-    "src_ip | ip",
-    "id.orig_h | ip",
-    "visitIp | ip",
-    "location_ip | ip",
-    "ip | ip",
-    "ip_address | ip",
-];
-
-/// When it happened. Names that say "of the event" go first, plain timestamps next; then record times, which a log's
-/// writer or collector set: close to the event, but later.
-const TIME: &[&str] = &[
-    "event_time",
-    "eventTime",
-    "event_timestamp",
-    "eventTimestamp",
-    "Event Time",
-    "occurred_at",
-    "occurredAt",
-    "time_utc",
-    "timestamp",
-    "@timestamp",
-    "ts",
-    "time",
-    // XES event logs as JSON.
-    "time:timestamp",
-    // Mixpanel.
-    "properties.time",
-    // nginx, Envoy, Traefik, Cloudflare.
-    "time_iso8601",
-    "start_time",
-    "startTime",
-    "StartUTC",
-    "EdgeStartTimestamp",
-    "time_local",
-    "datetime",
-    "date_time",
-    "Timestamp",
-    "Time",
-    "created_at",
-    "createdAt",
-    // Stripe, Okta.
-    "created",
-    "published",
-    "meta.dt",
-    // Segment's device time, for the calls that lack `timestamp`; that of Amplitude.
-    "originalTimestamp",
-    "client_event_time",
-    // Snowplow: device time corrected by the collector's clock, then the collector's own.
-    "derived_tstamp",
-    "collector_tstamp",
-    // Matomo.
-    "server_time",
-    "serverTimestamp",
-    "requestReceivedTimestamp",
-    "sent_at",
-    "sentAt",
-    "received_at",
-    "receivedAt",
-    "logged_at",
-    // Zeek's time of writing, for the logs without a `ts`.
-    "_write_ts",
-    // Often a day without a time, so these come last.
-    "date",
-    "event_date",
-    "Date",
-];
-
-/// Where the day may stand beside a time of day.
-const DAYS: &[&str] = &["date", "event_date", "eventDate", "day", "Date", "log_date"];
-
-/// The kind of an event. Names that say "of the event" go first: beside them, `type` is the kind of call (Segment:
-/// `type = "track"`, `event = "Order Completed"`) and `action` a detail.
-const KIND: &[&str] = &[
-    "event_type",
-    // CloudTrail has both, and its `eventType` is the way of the call.
-    "eventName",
-    "eventType",
-    "event_name",
-    "Event Name",
-    "event.action",
-    "event.type",
-    "event.name",
-    "event",
-    "type",
-    "action",
-    "activity",
-    // XES event logs as JSON.
-    "concept:name",
-    // Zeek's name of the log.
-    "_path",
-    "kind",
-    "verb",
-    "operationName",
-    // Web server logs as JSON.
-    "request_method",
-    "RequestMethod",
-    "ClientRequestMethod",
-    "request.method",
-    "httpRequest.requestMethod",
-    "method",
-];
-
-/// Of access logs the address. The authenticated user is absent from nearly every line, and a visitor who logs in on
-/// some pages only would become two users.
-const CLF_USER: &[&str] = &["host | ip"];
-const CLF_TIME: &[&str] = &["time"];
-const CLF_KIND: &[&str] = &["method"];
-
-/// Of log lines in other layouts: the names that layouts here give, then those of the W3C format.
-const LOG_USER: &[&str] = &["host", "c-ip", "client_ip", "user"];
-const LOG_TIME: &[&str] = &["datetime", "time", "timestamp"];
-const LOG_KIND: &[&str] = &["method", "cs-method", "operation", "type"];
 
 /// Candidates for the user of an event.
 pub fn user(format: Format) -> Vec<Candidate> {
-    match format {
-        Format::Json | Format::Csv | Format::Ltsv | Format::Logfmt => {
-            USER.iter().flat_map(|(_, paths)| candidates(paths)).collect()
-        }
-        Format::Clf => candidates(CLF_USER),
-        Format::Log => candidates(LOG_USER),
-    }
+    candidates(&user_names(format))
 }
 
 /// Candidates for the time of an event.
 pub fn time(format: Format) -> Vec<Candidate> {
-    match format {
-        Format::Json | Format::Csv | Format::Ltsv | Format::Logfmt => candidates(TIME),
-        Format::Clf => candidates(CLF_TIME),
-        Format::Log => candidates(LOG_TIME),
-    }
+    candidates(&time_names(format))
 }
 
 /// Candidates for the type of an event.
 pub fn kind(format: Format) -> Vec<Candidate> {
+    candidates(&kind_names(format))
+}
+
+/// Returns the names of the candidates for the user, in one spelling each.
+pub fn user_names(format: Format) -> Vec<&'static str> {
     match format {
-        Format::Json | Format::Csv | Format::Ltsv | Format::Logfmt => candidates(KIND),
-        Format::Clf => candidates(CLF_KIND),
-        Format::Log => candidates(LOG_KIND),
+        Format::Json | Format::Csv | Format::Ltsv | Format::Logfmt => {
+            USER.iter().flat_map(|(_, names)| *names).copied().collect()
+        }
+        Format::Clf => CLF_USER.to_vec(),
+        Format::Log => LOG_USER.to_vec(),
+    }
+}
+
+/// Returns the names of the candidates for the time, in one spelling each.
+pub fn time_names(format: Format) -> Vec<&'static str> {
+    match format {
+        Format::Json | Format::Csv | Format::Ltsv | Format::Logfmt => TIME.to_vec(),
+        Format::Clf => CLF_TIME.to_vec(),
+        Format::Log => LOG_TIME.to_vec(),
+    }
+}
+
+/// Returns the names of the candidates for the type, in one spelling each.
+pub fn kind_names(format: Format) -> Vec<&'static str> {
+    match format {
+        Format::Json | Format::Csv | Format::Ltsv | Format::Logfmt => KIND.to_vec(),
+        Format::Clf => CLF_KIND.to_vec(),
+        Format::Log => LOG_KIND.to_vec(),
     }
 }
 
@@ -275,22 +96,63 @@ pub fn days() -> Vec<Path> {
 /// Returns what the value at a path of this name says of a user; `None`: the name is not known. Transforms do not change
 /// it.
 pub fn meaning(path: &str) -> Option<Meaning> {
-    let name = |path: &str| path.split(" | ").next().unwrap_or_default().to_owned();
-    let is_known = |paths: &[&str]| paths.iter().any(|known| name(known) == name(path));
-    let of_list = USER.iter().find(|(_, paths)| is_known(paths)).map(|(meaning, _)| *meaning);
+    let is_known = |names: &[&str]| names.iter().any(|known| spellings(base(known)).iter().any(|one| one == base(path)));
+    let of_list = USER.iter().find(|(_, names)| is_known(names)).map(|(meaning, _)| *meaning);
     of_list.or_else(|| is_known(CLF_USER).then_some(Meaning::Address))
 }
 
-fn candidates(paths: &[&str]) -> Vec<Candidate> {
-    // Each of the constants above is a path: `all_are_paths_and_none_is_repeated` parses them.
-    let path = |text: &&str| Path::parse(text).expect("built-in candidates are paths");
-    paths.iter().map(|text| Candidate { parts: vec![path(text)] }).collect()
+/// Returns a name without transforms.
+fn base(path: &str) -> &str {
+    path.split(" | ").next().unwrap_or_default()
+}
+
+/// Returns every spelling of each name. If two names share one, it counts for the first.
+fn candidates(names: &[&str]) -> Vec<Candidate> {
+    let mut taken = HashSet::new();
+    let mut all = Vec::new();
+    for name in names {
+        let transforms = &name[base(name).len()..];
+        for spelling in spellings(base(name)) {
+            // Each of the constants is a path: `all_are_paths_and_none_is_repeated` parses them.
+            let path = Path::parse(&(spelling.clone() + transforms)).expect("built-in candidates are paths");
+            if taken.insert(spelling) {
+                all.push(Candidate { parts: vec![path] });
+            }
+        }
+    }
+    all
+}
+
+/// Returns how writers spell a name. One that is not in snake case has no other spelling.
+fn spellings(name: &str) -> Vec<String> {
+    let mut all = vec![name.to_owned()];
+    let is_snake = |byte: u8| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    if name.starts_with('_') || !name.bytes().all(is_snake) {
+        return all;
+    }
+    let words: Vec<&str> = name.split('_').collect();
+    let title = |word: &str| word[..1].to_uppercase() + &word[1..];
+    let titles: Vec<String> = words.iter().map(|word| title(word)).collect();
+    all.extend([titles.concat(), name.to_uppercase()]);
+    if let [first @ .., last] = words.as_slice()
+        && !first.is_empty()
+    {
+        all.push(words[0].to_owned() + &titles[1..].concat());
+        all.extend([titles.join(" "), words.join(" "), words.join("-"), words.concat(), words.concat().to_uppercase()]);
+        if ["id", "ip", "utc"].contains(last) {
+            let titles = &titles[..first.len()];
+            let last = last.to_uppercase();
+            all.push(titles.concat() + &last);
+            all.push(words[0].to_owned() + &titles[1..].concat() + &last);
+            all.push(titles.join(" ") + " " + &last);
+        }
+    }
+    all
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
 
     #[test]
     fn all_are_paths_and_none_is_repeated() {
@@ -320,5 +182,18 @@ mod tests {
         );
         assert!(place("actor.login") < place("distinct_id"));
         assert!(place("domain_userid") < place("remote_ip | ip"));
+    }
+
+    #[test]
+    fn a_name_is_known_in_every_spelling() {
+        for name in ["user_id", "userId", "UserId", "USER_ID", "User Id", "User ID", "user id", "user-id", "userid", "USERID"] {
+            assert_eq!(meaning(name), Some(Meaning::Identifier), "{name}");
+        }
+        assert_eq!(spellings("time"), ["time", "Time", "TIME"]);
+        assert_eq!(spellings("req.remoteAddress"), ["req.remoteAddress"]);
+        assert_eq!(spellings("_path"), ["_path"]);
+        let kinds = kind(Format::Json);
+        let place = |name: &str| kinds.iter().position(|one| one.parts[0].to_string() == name).unwrap();
+        assert!(place("eventName") < place("eventType") && place("event_type") < place("event_name"));
     }
 }

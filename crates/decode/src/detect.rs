@@ -5,6 +5,7 @@ mod rows;
 
 use crate::account::Account;
 use crate::clf;
+use crate::defaults;
 use crate::framing::Framing;
 use crate::log::named::{self, Named};
 use crate::log::{FIELDS, Heading};
@@ -12,7 +13,7 @@ use crate::pairs::Pairs;
 use crate::path::Path;
 use crate::prefix::Prefix;
 use crate::spec::Format;
-use crate::syntax::{Header, Syntax};
+use crate::syntax::{Header, Syntax, Wanted};
 use memchr::{memchr, memchr_iter};
 use std::sync::Arc;
 
@@ -75,7 +76,7 @@ pub fn open(
         |prefix: &Option<Prefix>| prefix.as_ref().map(|_| Heading { layout: String::new(), prefix: prefix.clone() });
     let of_json = |framing, prefix: Option<Prefix>| {
         let path = syntax.unwrap.as_ref().map(Path::to_string);
-        let path = path.or_else(|| is_of_docker(framing, head).then(|| DOCKER.to_owned()));
+        let path = path.or_else(|| wrapper(framing, head, prefix.as_ref(), syntax));
         let heading =
             (path.is_some() || prefix.is_some()).then(|| Heading { layout: path.unwrap_or_default(), prefix });
         headed(Format::Json, framing, heading)
@@ -99,11 +100,21 @@ pub fn open(
             _ => headed(Format::Log, lines, Some(Heading { layout: named.name().into(), prefix })),
         })
     };
+    let prefixes = syntax.prefix.iter().chain(if syntax.prefix.is_none() { &Prefix::NAMED[..] } else { &[] });
+    let behind = |prefix: &Prefix, fits: &dyn Fn(&[u8]) -> bool| {
+        most(whole(lines, head), |line| prefix.of_line(line).is_some_and(|length| fits(&line[length..])))
+    };
+    // Lines of objects only, behind whatever a collector wrote before them.
+    let prefix_of_objects = || prefixes.clone().find(|prefix| behind(prefix, &is_object)).cloned();
     match format {
         Some(Format::Json) if syntax.prefix.is_some() => {
             return Ok(of_json(lines, syntax.prefix.clone()));
         }
-        Some(Format::Json) => return Ok(of_json(json(head).unwrap_or(Framing::Lines), None)),
+        Some(Format::Json) => {
+            let framing = json(head);
+            let prefix = if framing.is_none() { prefix_of_objects() } else { None };
+            return Ok(of_json(framing.unwrap_or(Framing::Lines), prefix));
+        }
         Some(Format::Clf) => return Ok(log().unwrap_or_else(|| opened(Format::Clf, lines))),
         Some(format @ (Format::Ltsv | Format::Logfmt)) => {
             return Ok(headed(format, lines, with_prefix(&syntax.prefix)));
@@ -130,13 +141,8 @@ pub fn open(
     if let Some(framing) = json(head) {
         return Ok(of_json(framing, None));
     }
-    // A line of objects only, behind whatever a collector wrote before them.
-    let prefixes = syntax.prefix.iter().chain(if syntax.prefix.is_none() { &Prefix::NAMED[..] } else { &[] });
-    let behind = |prefix: &Prefix, fits: &dyn Fn(&[u8]) -> bool| {
-        most(whole(lines, head), |line| prefix.of_line(line).is_some_and(|length| fits(&line[length..])))
-    };
-    if let Some(prefix) = prefixes.clone().find(|prefix| behind(prefix, &is_object)) {
-        return Ok(of_json(lines, Some(prefix.clone())));
+    if let Some(prefix) = prefix_of_objects() {
+        return Ok(of_json(lines, Some(prefix)));
     }
     if most(whole(lines, head), is_log_line) {
         return Err(Refused::Unknown(Some(LAYOUT.into())));
@@ -157,6 +163,14 @@ pub fn open(
         if let Some(prefix) = prefixes.clone().find(|prefix| behind(prefix, &|line| fits(line) && names(line))) {
             return Ok(headed(format, lines, with_prefix(&Some(prefix.clone()))));
         }
+    }
+    // Of objects that end lines of another form, only those that look like events.
+    let is_event = |text: &[u8]| {
+        let object: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(text).ok();
+        object.is_some_and(|object| object.keys().any(|name| syntax.wanted.has(name)))
+    };
+    if syntax.prefix.is_none() && behind(&Prefix::Object, &is_event) {
+        return Ok(of_json(lines, Some(Prefix::Object)));
     }
     Err(unknown)
 }
@@ -179,21 +193,31 @@ fn note(format: Format, heading: &Heading) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", and "))
 }
 
-/// The field of Docker's `json-file` logs that has what a container wrote.
-const DOCKER: &str = "log";
+/// Fields in which collectors put the line of a program: Docker, Fluentd and Fluent Bit, Filebeat and Vector, the journal
+/// of systemd, Loki.
+const WRAPPERS: [&str; 6] = ["log", "message", "MESSAGE", "msg", "line", "text"];
 
-/// Returns whether most objects are those of Docker's `json-file` driver, each with a line that a container wrote.
-fn is_of_docker(framing: Framing, head: &[u8]) -> bool {
-    let is_wrapped = |object: &[u8]| {
-        let object: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(object).ok();
+/// Returns the field of most objects that has an event as a text, if the object around it says of no user.
+fn wrapper(framing: Framing, head: &[u8], prefix: Option<&Prefix>, syntax: &Syntax) -> Option<String> {
+    let is_wrapped = |object: &[u8], field: &str| {
+        let before = prefix.and_then(|prefix| prefix.of_line(object)).unwrap_or(0);
+        let object: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(&object[before..]).ok();
         object.is_some_and(|object| {
-            let known = |key: &String| ["log", "stream", "time", "attrs"].contains(&key.as_str());
-            let text = object.get(DOCKER).and_then(|log| log.as_str()).unwrap_or_default();
-            let is_event = text.starts_with('{') || clf::is_line(text.trim_end());
-            object.contains_key("stream") && object.contains_key("time") && object.keys().all(known) && is_event
+            let text = object.get(field).and_then(|text| text.as_str()).unwrap_or_default().trim();
+            let is_event = text.starts_with('{') && is_object(text.as_bytes()) || clf::is_line(text);
+            let is_of_docker = || {
+                let known = |key: &String| ["log", "stream", "time", "attrs"].contains(&key.as_str());
+                object.contains_key("stream") && object.contains_key("time") && object.keys().all(known)
+            };
+            // In these, `host` is the server.
+            let has_user = || object.keys().any(|key| key != "host" && defaults::meaning(key).is_some());
+            is_event && (is_of_docker() || syntax.wanted == Wanted::default() && !has_user())
         })
     };
-    most(whole(framing, head).take(64), is_wrapped)
+    let field = WRAPPERS.into_iter().find(|field| {
+        most(whole(framing, head).take(64), |object| is_wrapped(object, field))
+    });
+    field.map(str::to_owned)
 }
 
 /// The advice on log lines in a layout that has no name.

@@ -88,6 +88,8 @@ struct Framed<'b> {
     offset: usize,
     payload: &'b [u8],
     message: Option<&'b Message<'b>>,
+    /// That of what stands before it.
+    time: Option<&'b str>,
 }
 
 impl Decoder {
@@ -105,7 +107,7 @@ impl Decoder {
     /// Reads every record of the block into the harvest; one that makes this panic is [`Reason::Poison`], and the others
     /// are as if it were not there.
     pub fn read<H: Harvest>(&mut self, block: &Block<'_>, harvest: &mut H) {
-        let framed = |(offset, payload)| Framed { offset, payload, message: None };
+        let framed = |(offset, payload)| Framed { offset, payload, message: None, time: None };
         self.read_framed(block, || block.framing.records(block.bytes).map(framed), true, harvest);
     }
 
@@ -202,13 +204,13 @@ impl Decoder {
         let source = &mut sources[block.position.source as usize];
         let kept = source.take().filter(|source| source.format == block.format);
         let source = source.insert(kept.unwrap_or_else(|| SourceDecoder::new(spec, block, *range)));
-        source.interpreter.received = block.received;
+        source.received = block.received;
         source.interpreter.latest = *latest;
         source.follow(block);
         if source.unwrap.is_some() {
             let of_lines = Block { format: Format::Clf, header: None, ..*block };
             let lines = source.lines.get_or_insert_with(|| Box::new(SourceDecoder::new(spec, &of_lines, *range)));
-            lines.interpreter.received = block.received;
+            lines.interpreter.latest = *latest;
         }
         (source, reading)
     }
@@ -243,7 +245,7 @@ impl Message<'_> {
         let whole = self.value.len() > limit;
         let framed = (!whole).then(|| framing.records(self.value)).into_iter().flatten();
         let all = whole.then_some((0, self.value)).into_iter().chain(framed);
-        all.map(move |(offset, payload)| Framed { offset: at + offset, payload, message: Some(self) })
+        all.map(move |(offset, payload)| Framed { offset: at + offset, payload, message: Some(self), time: None })
     }
 }
 

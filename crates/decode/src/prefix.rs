@@ -1,4 +1,5 @@
-//! What a collector or an operator's tool puts before each record on its line: syslog, Docker, Kubernetes.
+//! What a collector or an operator's tool puts before each record on its line: syslog, Docker, Kubernetes. The time in it
+//! is the field `prefix.time` of the event.
 
 use memchr::memmem;
 
@@ -12,6 +13,8 @@ pub enum Prefix {
     Cri,
     /// `docker logs --timestamps`: `2024-05-01T10:00:00.123456789Z `.
     Timestamp,
+    /// Whatever stands before an object of JSON that ends the line, as programs and tools write it.
+    Object,
     /// A text in which `*` stands for anything, as little as possible.
     Pattern(String),
 }
@@ -20,6 +23,9 @@ impl Prefix {
     /// Those that have a name, most special first.
     pub const NAMED: [Prefix; 4] = [Prefix::Cri, Prefix::Syslog, Prefix::Compose, Prefix::Timestamp];
 
+    /// Where a path finds the time of a prefix.
+    pub const TIME: &str = "prefix.time";
+
     /// Returns its name in the configuration, or its text.
     pub fn name(&self) -> &str {
         match self {
@@ -27,13 +33,14 @@ impl Prefix {
             Prefix::Compose => "compose",
             Prefix::Cri => "cri",
             Prefix::Timestamp => "timestamp",
+            Prefix::Object => "object",
             Prefix::Pattern(text) => text,
         }
     }
 
     /// Returns the prefix of this name, or a pattern.
     pub fn of(name: &str) -> Prefix {
-        let known = Prefix::NAMED.into_iter().find(|known| known.name() == name);
+        let known = Prefix::NAMED.into_iter().chain([Prefix::Object]).find(|known| known.name() == name);
         known.unwrap_or_else(|| Prefix::Pattern(name.to_owned()))
     }
 
@@ -55,6 +62,7 @@ impl Prefix {
                 matches!(rest, [b'F' | b'P', b' ', ..]).then_some(stream + 9)
             }
             Prefix::Timestamp => timestamp(line),
+            Prefix::Object => memchr::memchr(b'{', &line[..line.len().min(OBJECT_WITHIN)]),
             Prefix::Pattern(pattern) => {
                 let mut end = 0;
                 for (index, text) in pattern.split('*').enumerate() {
@@ -67,6 +75,37 @@ impl Prefix {
             }
         }
     }
+}
+
+/// Bytes of a line within which an object begins that has something before it.
+const OBJECT_WITHIN: usize = 512;
+
+/// Returns the first date with a time of day in what stands before a record: `2024-05-01T10:00:00.123Z`, or with a blank
+/// between them. A time of syslog that lacks the year is none.
+pub fn time(prefix: &[u8]) -> Option<&str> {
+    const FORM: &[u8; 19] = b"0000-00-00T00:00:00";
+    let fits = |text: &[u8]| {
+        FORM.iter().zip(text).all(|(form, byte)| match form {
+            b'0' => byte.is_ascii_digit(),
+            b'T' => matches!(byte, b'T' | b't' | b' '),
+            other => byte == other,
+        })
+    };
+    let start = prefix.windows(FORM.len()).position(fits)?;
+    let rest = &prefix[start + FORM.len()..];
+    let mut end = 0;
+    if matches!(rest.first(), Some(b'.' | b',')) {
+        let digits = rest[1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        end = if digits > 0 { 1 + digits } else { 0 };
+    }
+    end += match &rest[end..] {
+        [b'Z' | b'z', ..] => 1,
+        [b'+' | b'-', zone @ ..] => {
+            1 + zone.iter().take(5).take_while(|byte| byte.is_ascii_digit() || **byte == b':').count()
+        }
+        _ => 0,
+    };
+    std::str::from_utf8(&prefix[start..start + FORM.len() + end]).ok()
 }
 
 /// Returns the length of a time of RFC 3339 and the blank behind it.
@@ -108,10 +147,17 @@ fn syslog(line: &[u8]) -> Option<usize> {
     let host = memchr::memchr(b' ', &line[at..])?;
     (host > 0).then_some(())?;
     at += host + 1;
+    // Heroku and others write no host.
+    let is_tag = |text: &[u8]| !text.iter().any(|byte| byte.is_ascii_whitespace() || b"\"{".contains(byte));
+    if let Some(tag) = line[..at - 1].strip_suffix(b":").map(|text| &text[at - 1 - host..])
+        && !tag.is_empty()
+        && is_tag(tag)
+    {
+        return Some(at);
+    }
     // The tag, with the number of the process.
     let tag = memmem::find(&line[at..line.len().min(at + 128)], b": ")?;
-    let is_tag = !line[at..at + tag].iter().any(|byte| byte.is_ascii_whitespace() || b"\"{".contains(byte));
-    is_tag.then_some(at + tag + 2)
+    is_tag(&line[at..at + tag]).then_some(at + tag + 2)
 }
 
 fn rfc_5424(line: &[u8], mut at: usize) -> Option<usize> {
@@ -156,6 +202,8 @@ mod tests {
             (Prefix::Timestamp, "2024-05-01T10:00:00.123456789Z ", true),
             (Prefix::of("[*] "), "[pod/web-7/nginx] ", true),
             (Prefix::of("web: "), "web: ", true),
+            (Prefix::Syslog, "2024-05-01T10:00:00.1+00:00 heroku[router]: ", true),
+            (Prefix::Object, "web-7d app ", true),
             (Prefix::Syslog, "203.0.113.5 - - ", false),
             (Prefix::Syslog, "Maybe 1 10:00 x: ", false),
             (Prefix::Compose, "a b | ", false),
@@ -170,9 +218,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_time_of_a_prefix_is_found() {
+        for (prefix, expected) in [
+            ("2024-05-01T10:00:00.123456789Z stdout F ", Some("2024-05-01T10:00:00.123456789Z")),
+            ("<165>1 2003-10-11T22:14:15.003-07:00 host app 7 ID47 - ", Some("2003-10-11T22:14:15.003-07:00")),
+            ("INFO 2024-05-01 10:00:00,123 events - ", Some("2024-05-01 10:00:00,123")),
+            ("[2024-05-01 10:00:00] ", Some("2024-05-01 10:00:00")),
+            ("2024-05-01 10:00:00. ", Some("2024-05-01 10:00:00")),
+            ("May  1 10:00:00 web1 nginx: ", None),
+            ("web_1  | ", None),
+            ("", None),
+        ] {
+            assert_eq!(time(prefix.as_bytes()), expected, "{prefix}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_line_panics(line in "(<1>|1 |May|[ 10:\\[\\]\\\\|-]|2024-05-01T10:00:00|stdout ){0,9}") {
+            prop_assert!(time(line.as_bytes()).is_none_or(|time| line.contains(time)));
             for prefix in Prefix::NAMED {
                 prop_assert!(prefix.of_line(line.as_bytes()).is_none_or(|length| length <= line.len()));
             }

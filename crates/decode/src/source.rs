@@ -13,13 +13,13 @@ use crate::mend::{self, Mended};
 use crate::messages::{Beside, Message};
 use crate::pairs::{Pairs, PairsReader};
 use crate::path::Path;
-use crate::prefix::Prefix;
-use crate::reading::{PathSet, Reading};
+use crate::prefix::{self, Prefix};
+use crate::reading::{PathSet, Reading, Slot};
 use crate::spec::{Format, Spec};
 use crate::syntax::Encoding;
 use crate::unwrap::Unwrap;
 use crate::{Block, Framed, Harvest};
-use dataflows::{EventTime, Position, Reason};
+use dataflows::{EventTime, Position, Reason, ValueKind};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -27,6 +27,8 @@ use std::sync::Arc;
 pub struct SourceDecoder {
     pub format: Format,
     pub interpreter: Interpreter,
+    /// When the block at hand was received. A message may say it of itself.
+    pub received: Option<EventTime>,
     /// Those of the interpreter.
     paths: Arc<PathSet>,
     encoding: Encoding,
@@ -35,6 +37,8 @@ pub struct SourceDecoder {
     /// Of JSON and pairs: what says how they are wrapped.
     heading: Option<Arc<[u8]>>,
     prefix: Option<Prefix>,
+    /// Where its time is wanted.
+    prefix_time: Option<Slot>,
     pub unwrap: Option<Unwrap>,
     /// Reads what was unwrapped and is a line of an access log.
     pub lines: Option<Box<SourceDecoder>>,
@@ -79,15 +83,17 @@ impl SourceDecoder {
         SourceDecoder {
             format: block.format,
             interpreter,
-            paths,
+            received: block.received,
             encoding,
             asked: None,
             heading: None,
             prefix: None,
+            prefix_time: Path::parse(Prefix::TIME).ok().and_then(|path| paths.of(&path)),
             unwrap: None,
             lines: None,
             reader,
             beside,
+            paths,
         }
     }
 
@@ -124,10 +130,9 @@ impl SourceDecoder {
         account: &mut Account,
         harvest: &mut impl Harvest,
     ) {
-        if let Some(time_ms) = message.and_then(|message| message.time_ms) {
-            let received = EventTime::from_micros(time_ms.saturating_mul(1000));
-            self.interpreter.received = received.or(self.interpreter.received);
-        }
+        let time_ms = message.and_then(|message| message.time_ms);
+        let received = time_ms.and_then(|time_ms| EventTime::from_micros(time_ms.saturating_mul(1000)));
+        self.interpreter.received = received.or(self.received);
         let limit = self.interpreter.events().limits.event_bytes;
         if payload.len() > limit {
             account.dead_letters += payload.len() as u64;
@@ -150,8 +155,9 @@ impl SourceDecoder {
         // What stands before a record counts with it.
         let whole = payload.len();
         let before = self.prefix.as_ref().and_then(|prefix| prefix.of_line(payload)).unwrap_or(0);
+        let time = if before == 0 { None } else { prefix::time(&payload[..before]) };
         let (position, payload) = (position.behind(before), &payload[before..]);
-        let record = Framed { offset: 0, payload, message };
+        let record = Framed { offset: 0, payload, message, time };
         self.interpreter.repaired = false;
         let read = match self.encoding.is_of_bytes() && !payload.is_ascii() {
             true => {
@@ -180,15 +186,17 @@ impl SourceDecoder {
         &mut self,
         reading: &mut Reading,
         position: Position,
-        Framed { payload, message, .. }: Framed<'_>,
+        record: Framed<'_>,
         text: &[u8],
         origin: impl Fn(usize) -> usize,
         harvest: &mut impl Harvest,
     ) -> Result<Yield, Fault> {
-        if let Some(found) = self.unwrapped(reading, position, payload, text, message, harvest) {
+        if let Some(found) = self.unwrapped(reading, position, record, text, harvest) {
             return Ok(found);
         }
-        let SourceDecoder { interpreter, reader, paths, beside, .. } = self;
+        let payload = record.payload;
+        let SourceDecoder { interpreter, reader, paths, beside, prefix_time, .. } = self;
+        let record = Known { message: record.message, time: record.time.zip(*prefix_time) };
         let mut found = Yield::default();
         match reader {
             Reader::Json(reader) => {
@@ -203,7 +211,7 @@ impl SourceDecoder {
                     let (start, end) = (origin(part.offset), origin(part.offset + part.bytes.len()));
                     let around = (part.bytes.len() < text.len()).then_some(text);
                     let read =
-                        read.map(|reading| complete(beside, paths, message, (Some(part.bytes), around), reading));
+                        read.map(|reading| complete(beside, paths, record, (Some(part.bytes), around), reading));
                     harvest.event(interpreter, read, position.behind(start), &payload[start..end]);
                 });
                 return whole.map_or(Ok(found), Err);
@@ -215,7 +223,7 @@ impl SourceDecoder {
             Reader::Log { reader: Err(fault), .. } => return Err(fault.clone()),
             Reader::Pairs(reader) => reader.read(text, reading)?,
         }
-        let reading = complete(beside, paths, message, (None, None), reading);
+        let reading = complete(beside, paths, record, (None, None), reading);
         harvest.event(interpreter, Ok(reading), position, payload);
         found.events = 1;
         Ok(found)
@@ -227,14 +235,15 @@ impl SourceDecoder {
         &mut self,
         reading: &mut Reading,
         position: Position,
-        payload: &[u8],
+        record: Framed<'_>,
         text: &[u8],
-        message: Option<&Message<'_>>,
         harvest: &mut impl Harvest,
     ) -> Option<Yield> {
         let wrapped = self.unwrap.as_mut()?.read(text)?;
         let Reader::Json(reader) = &mut self.reader else { return None };
         let one = Some(Yield { events: 1, dead_letters: 0 });
+        let payload = record.payload;
+        let known = |slot: Option<Slot>| Known { message: record.message, time: record.time.zip(slot) };
         if wrapped.text.starts_with('{') {
             let mut event = None;
             reader.read(wrapped.text.as_bytes(), reading, |_, read| {
@@ -242,14 +251,19 @@ impl SourceDecoder {
             });
             let mut event = event?;
             let document = (Some(wrapped.text.as_bytes()), None);
-            let event = complete(&mut self.beside, &self.paths, message, document, &mut event);
+            let known = known(self.prefix_time);
+            let event = complete(&mut self.beside, &self.paths, known, document, &mut event);
             harvest.event(&mut self.interpreter, Ok(event), position, payload);
             return one;
         }
         let lines = self.lines.as_mut()?;
         let Reader::Clf(reader) = &mut lines.reader else { return None };
         reader.read(wrapped.text.as_bytes(), reading).ok()?;
-        let reading = complete(&mut lines.beside, &lines.paths, message, (None, None), reading);
+        // They are of the record, not of the form of its text.
+        lines.interpreter.received = self.interpreter.received;
+        lines.interpreter.repaired = self.interpreter.repaired;
+        let known = known(lines.prefix_time);
+        let reading = complete(&mut lines.beside, &lines.paths, known, (None, None), reading);
         harvest.event(&mut lines.interpreter, Ok(reading), position, payload);
         one
     }
@@ -300,12 +314,20 @@ impl SourceDecoder {
     }
 }
 
-/// Adds to a reading what is beside the value of its message, if it came in one, and then what follows from its values.
-/// `document`: see [`reading::PathSet::derived`].
+/// What is known of a record beside its payload.
+#[derive(Clone, Copy)]
+struct Known<'k> {
+    message: Option<&'k Message<'k>>,
+    /// The time of its prefix, and where that is wanted.
+    time: Option<(&'k str, Slot)>,
+}
+
+/// Adds to a reading what is beside the value of its message, if it came in one, the time of its prefix, and then what
+/// follows from its values. `document`: see [`reading::PathSet::derived`].
 fn complete<'r>(
     beside: &'r mut Beside,
     paths: &PathSet,
-    message: Option<&Message<'_>>,
+    Known { message, time }: Known<'_>,
     (document, around): (Option<&[u8]>, Option<&[u8]>),
     reading: &'r mut Reading,
 ) -> &'r Reading {
@@ -313,6 +335,11 @@ fn complete<'r>(
         Some(message) => beside.add(message, reading),
         None => reading,
     };
+    if let Some((time, slot)) = time
+        && !reading.has(slot)
+    {
+        reading.push_of(slot, ValueKind::String, time, true);
+    }
     if !paths.derived().is_empty() {
         paths.derived().fill(document, around, reading);
     }

@@ -162,7 +162,9 @@ impl Layout {
         names.iter().zip(&cells).all(|(name, cell)| match *name {
             "status" => *cell == "-" || cell.len() == 3 && cell.bytes().all(|byte| byte.is_ascii_digit()),
             "host" => !cell.is_empty() && !cell.contains(['"', '[', '{', '=']),
-            "time" => cell.len() >= 19 && cell.bytes().filter(u8::is_ascii_digit).count() >= 12,
+            "time" => is_time(cell),
+            "bytes" | "received_bytes" | "duration_ms" | "client_port" => is_number(cell),
+            "type" => ["http", "https", "h2", "h3", "grpcs", "ws", "wss", "tls"].contains(cell),
             _ => true,
         }) && cells.len() >= self.required
     }
@@ -218,6 +220,19 @@ impl Layout {
         fields.push(rest.trim_start_matches(' '));
         Ok(fields)
     }
+}
+
+/// Returns whether a field has a whole number, or is absent.
+fn is_number(cell: &str) -> bool {
+    let digits = cell.strip_prefix(['+', '-']).unwrap_or(cell);
+    cell == "-" || !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Returns whether a field may be a time: a date with the time of day, or seconds since 1970 with their fraction.
+fn is_time(cell: &str) -> bool {
+    let digits = cell.bytes().filter(u8::is_ascii_digit).count();
+    let is_epoch = || cell.split_once('.').is_some_and(|(whole, rest)| whole.len() == 10 && digits == 10 + rest.len());
+    cell.len() >= 19 && digits >= 12 || is_epoch()
 }
 
 /// Returns what follows a literal. One that ends with a blank takes all blanks.

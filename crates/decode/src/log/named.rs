@@ -14,11 +14,20 @@ pub enum Named {
     S3,
     Elb,
     Alb,
+    /// Of a network load balancer of AWS that ends TLS.
+    Nlb,
     HaProxy,
+    /// Of HAProxy for connections that are no HTTP.
+    HaProxyTcp,
+    /// The native one of Squid.
+    Squid,
+    /// The default of Envoy, and that of the mesh Istio.
+    Envoy,
+    Istio,
 }
 
 impl Named {
-    pub const ALL: [Named; 8] = [
+    pub const ALL: [Named; 13] = [
         Named::Common,
         Named::Combined,
         Named::VhostCombined,
@@ -26,7 +35,12 @@ impl Named {
         Named::S3,
         Named::Elb,
         Named::Alb,
+        Named::Nlb,
         Named::HaProxy,
+        Named::HaProxyTcp,
+        Named::Squid,
+        Named::Envoy,
+        Named::Istio,
     ];
 
     /// Returns its name in the configuration.
@@ -39,7 +53,12 @@ impl Named {
             Named::S3 => "s3",
             Named::Elb => "elb",
             Named::Alb => "alb",
+            Named::Nlb => "nlb",
             Named::HaProxy => "haproxy",
+            Named::HaProxyTcp => "haproxy_tcp",
+            Named::Squid => "squid",
+            Named::Envoy => "envoy",
+            Named::Istio => "istio",
         }
     }
 
@@ -74,6 +93,26 @@ impl Named {
             // https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-access-logs.html
             Named::Alb => {
                 r#"$type $time $elb $remote_addr:$client_port $target $request_processing_time $target_processing_time $response_processing_time $status $target_status $received_bytes $bytes "$request" "$agent" $ssl_cipher $ssl_protocol $target_group_arn "$trace_id" "$domain_name" "$chosen_cert_arn" $matched_rule_priority $request_creation_time "$actions_executed" "$redirect_url" "$error_reason" "$target_list" "$target_status_list" "$classification" "$classification_reason""#
+            }
+            // https://docs.aws.amazon.com/elasticloadbalancing/latest/network/load-balancer-access-logs.html
+            Named::Nlb => {
+                r#"$type $version $time $elb $listener $remote_addr:$client_port $destination $connection_time $tls_handshake_time $received_bytes $bytes $incoming_tls_alert $chosen_cert_arn $chosen_cert_serial $tls_cipher $tls_protocol_version $tls_named_group $domain_name $alpn_fe_protocol $alpn_be_protocol $alpn_client_preference_list $tls_connection_creation_time"#
+            }
+            // https://docs.haproxy.org/3.0/configuration.html#8.2.2
+            Named::HaProxyTcp => {
+                r#"$remote_addr:$client_port [$time] $frontend $backend $timers $bytes $termination_state $connections $queues"#
+            }
+            // https://wiki.squid-cache.org/Features/LogFormat
+            Named::Squid => {
+                r#"$time $duration_ms $remote_addr $cache_result/$status $bytes $method $path $user $hierarchy $content_type"#
+            }
+            // https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage#default-format-string
+            Named::Envoy => {
+                r#"[$time] "$request" $status $response_flags $received_bytes $bytes $duration_ms $upstream_ms "$forwarded_for" "$agent" "$request_id" "$vhost" "$upstream""#
+            }
+            // https://istio.io/latest/docs/tasks/observability/logs/access-log/
+            Named::Istio => {
+                r#"[$time] "$request" $status $response_flags $details $termination_details "$failure_reason" $received_bytes $bytes $duration_ms $upstream_ms "$forwarded_for" "$agent" "$request_id" "$vhost" "$upstream" $upstream_cluster $upstream_local $downstream_local $peer:$peer_port $server_name $route"#
             }
             // https://docs.haproxy.org/3.0/configuration.html#8.2.3
             Named::HaProxy => {
@@ -110,7 +149,18 @@ pub fn recognise<'l>(lines: impl Iterator<Item = &'l [u8]>) -> Option<(Named, Op
         if is_most(&clf::is_line) {
             return Some((Named::Combined, prefix));
         }
-        for named in [Named::S3, Named::Alb, Named::Elb, Named::HaProxy] {
+        const LESS_COMMON: [Named; 9] = [
+            Named::S3,
+            Named::Alb,
+            Named::Elb,
+            Named::Nlb,
+            Named::HaProxy,
+            Named::HaProxyTcp,
+            Named::Squid,
+            Named::Istio,
+            Named::Envoy,
+        ];
+        for named in LESS_COMMON {
             let layout = named.layout();
             if is_most(&|line| layout.fits(line)) {
                 return Some((named, prefix));

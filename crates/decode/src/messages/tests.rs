@@ -6,6 +6,7 @@ use crate::{Block, Decoder};
 use dataflows::{EventTime, Position, Reason};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 type Own = (String, i32, i64, Option<i64>, Option<Vec<u8>>, Vec<(String, Option<Vec<u8>>)>, Vec<u8>);
 
@@ -130,6 +131,53 @@ fn values_become_events_with_what_is_beside_them_and_their_own_received_time() {
     let at = |text: &str| bytes.windows(text.len()).rposition(|window| window == text.as_bytes()).unwrap();
     assert_eq!(letters, [(Reason::TooLarge, at(&long)), (Reason::NoJson, at(r#"{"t":"#))]);
     assert!(!decoder.read_messages(&Block { bytes: b"\x01", ..block }, &mut batch));
+}
+
+/// A container's log line within an object counts as the object does: its time of reception, what is hard to believe of
+/// its time, and what was mended.
+#[test]
+fn unwrapped_lines_are_received_and_mended_as_their_message() {
+    const START_MS: i64 = 1_700_000_000_000;
+    let events = EventsPlan { max_future: 0, ..EventsPlan::default() };
+    let spec = Spec {
+        sources: vec![events],
+        syntaxes: Vec::new(),
+        fields: Vec::new(),
+        tests: Vec::new(),
+        rules: Vec::new(),
+        sums: Vec::new(),
+        carry: Vec::new(),
+    };
+    let line = |year: &str, agent: &[u8]| {
+        let head = format!(
+            r#"{{"log":"203.0.113.5 - - [01/May/{year}:10:00:00 +0000] \"GET /a HTTP/1.1\" 200 5 \"-\" \""#
+        );
+        [head.as_bytes(), agent, br#"\"","stream":"stdout","time":"x"}"#].concat()
+    };
+    let own = |time_ms: Option<i64>, value| -> Own { ("t".into(), 0, 0, time_ms, None, Vec::new(), value) };
+    let bytes = written(&[
+        own(Some(START_MS + 7), line("2030", b"curl")),
+        own(Some(START_MS + 8), line("2020", b"caf\xe9")),
+        own(None, line("2030", b"curl")),
+    ]);
+    let header = Arc::<[u8]>::from(&b"log"[..]);
+    let block = Block {
+        position: Position { source: 0, part: 0, offset: 0 },
+        format: Format::Json,
+        framing: Framing::JsonValues,
+        header: Some(&header),
+        received: EventTime::from_micros(START_MS * 1000),
+        bytes: &bytes,
+    };
+    let mut batch = Batch::default();
+    let mut decoder = Decoder::new(spec, Range::default()).expecting(EventTime::from_micros(START_MS * 1000));
+    assert!(decoder.read_messages(&block, &mut batch));
+    assert!(batch.dead_letters.is_empty(), "{:?}", batch.dead_letters);
+    let times: Vec<_> = batch.input.records.iter().map(|record| record.event.time.unwrap().micros() / 1000).collect();
+    assert_eq!(times, [START_MS + 7, 1_588_327_200_000, START_MS]);
+    assert_eq!((batch.skewed, batch.repaired), (2, 1));
+    let late: u64 = batch.usage.values().map(|used| used.late).sum();
+    assert_eq!(late, 2);
 }
 
 /// Queues hold these bytes.
