@@ -13,6 +13,7 @@ mod journals;
 mod kafka;
 mod kafka_sink;
 mod kill;
+mod landing;
 mod large;
 mod logs;
 mod order;

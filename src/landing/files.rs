@@ -3,9 +3,9 @@
 use super::rows::{Row, Rows};
 use super::schema::{self, Column};
 use crate::text::rfc3339;
-use arrow_array::builder::{BinaryBuilder, Int32Builder, Int64Builder, StringBuilder, TimestampMicrosecondBuilder};
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::SchemaRef;
+use arrow_array::builder::{BinaryBuilder, Int32Builder, Int64Builder, TimestampMicrosecondBuilder};
+use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
+use arrow_schema::{ArrowError, SchemaRef};
 use dataflows::EventTime;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// Rows that are held as arrays before they are encoded.
-const BATCH: usize = 8 * 1024;
+const BATCH: usize = 2 * 1024;
 /// Characters of a text in statistics.
 const STATISTICS_CHARS: usize = 32;
 
@@ -68,29 +68,33 @@ impl Encoder {
         let options = ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true);
         let mut writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&self.schema), options)?;
         for numbers in order.chunks(BATCH) {
-            let arrays = self.columns.iter().map(|column| self.array(column.content, rows, numbers)).collect();
+            let arrays = self.columns.iter().map(|column| self.array(column.content, rows, numbers));
+            let arrays = arrays.collect::<Result<Vec<_>, _>>()?;
             writer.write(&RecordBatch::try_new(Arc::clone(&self.schema), arrays)?)?;
         }
         writer.into_inner()
     }
 
-    fn array(&self, content: Content, rows: &Rows, numbers: &[u32]) -> ArrayRef {
+    fn array(&self, content: Content, rows: &Rows, numbers: &[u32]) -> Result<ArrayRef, ArrowError> {
         let all = || numbers.iter().map(|number| &rows.rows[*number as usize]);
-        let payload = |row: &Row| rows.get(row.payload);
-        let text = |row: &Row| std::str::from_utf8(rows.get(row.payload)).ok();
+        let payload = |row: &Row, is_text: bool| (row.is_text == is_text).then(|| rows.get(row.payload));
         let name = |number: Option<u32>| number.map(|number| rows.names.bytes(number));
-        match content {
-            Content::User => texts(all().map(|row| row.user.map(|span| rows.text(span)))),
-            Content::Id | Content::Message => texts(all().map(|row| row.id.map(|span| rows.text(span)))),
-            Content::Field(field) => texts(all().map(|row| rows.field_of(row, field))),
-            Content::Class => texts(all().map(|row| Some(rows.names.text(row.class)))),
-            Content::Shape => texts(all().map(|row| row.shape.map(|shape| rows.names.text(shape)))),
-            Content::Source => texts(all().map(|row| self.sources.get(usize::from(row.source)).map(String::as_str))),
-            Content::Format => texts(all().map(|row| Some(row.format.name()))),
-            Content::Text => texts(all().map(text)),
-            Content::Bytes => bytes(all().map(|row| text(row).is_none().then(|| payload(row)))),
-            Content::Header => bytes(all().map(|row| name(row.header))),
-            Content::Dialect => bytes(all().map(|row| name(row.dialect))),
+        let texts = |values: &mut dyn Iterator<Item = Option<&[u8]>>| texts(numbers.len(), values);
+        Ok(match content {
+            Content::User => texts(&mut all().map(|row| row.user.map(|span| rows.get(span))))?,
+            Content::Id | Content::Message => texts(&mut all().map(|row| row.id.map(|span| rows.get(span))))?,
+            Content::Field(field) => texts(&mut all().map(|row| rows.field_of(row, field)))?,
+            Content::Class => texts(&mut all().map(|row| Some(rows.names.bytes(row.class))))?,
+            Content::Shape => texts(&mut all().map(|row| name(row.shape)))?,
+            Content::Source => {
+                let source = |row: &Row| self.sources.get(usize::from(row.source)).map(String::as_bytes);
+                texts(&mut all().map(source))?
+            }
+            Content::Format => texts(&mut all().map(|row| Some(row.format.name().as_bytes())))?,
+            Content::Text => texts(&mut all().map(|row| payload(row, true)))?,
+            Content::Bytes => Arc::new(bytes(numbers.len(), all().map(|row| payload(row, false)))),
+            Content::Header => Arc::new(bytes(numbers.len(), all().map(|row| name(row.header)))),
+            Content::Dialect => Arc::new(bytes(numbers.len(), all().map(|row| name(row.dialect)))),
             Content::Time => times(all().map(|row| row.time)),
             Content::Received => times(all().map(|row| row.received)),
             Content::Part => {
@@ -101,7 +105,7 @@ impl Encoder {
             Content::Offset => numbers_of(all().map(|row| row.offset)),
             Content::Tick => numbers_of(all().map(|row| row.tick)),
             Content::Length => numbers_of(all().map(|row| row.length)),
-        }
+        })
     }
 
     /// Returns the statistics of such a file, as JSON.
@@ -118,8 +122,8 @@ impl Encoder {
             };
             nulls.insert(name.clone(), json!(absent));
             let ends = match content {
-                Content::User => text_ends(all().filter_map(|row| row.user.map(|span| rows.text(span)))),
-                Content::Class => text_ends(all().map(|row| rows.names.text(row.class))),
+                Content::User => bytes_ends(all().filter_map(|row| row.user.map(|span| rows.get(span)))),
+                Content::Class => bytes_ends(all().map(|row| rows.names.bytes(row.class))),
                 Content::Time => time_ends(all().filter_map(|row| row.time)),
                 Content::Received => time_ends(all().filter_map(|row| row.received)),
                 _ => ends(all().map(|row| row.tick)).map(|(least, most)| (json!(least), json!(most))),
@@ -133,16 +137,15 @@ impl Encoder {
     }
 }
 
-fn texts<'t>(values: impl Iterator<Item = Option<&'t str>>) -> ArrayRef {
-    let mut builder = StringBuilder::new();
-    values.for_each(|value| builder.append_option(value));
-    Arc::new(builder.finish())
+/// All texts of a batch are checked at once, which is faster than one by one.
+fn texts(length: usize, values: &mut dyn Iterator<Item = Option<&[u8]>>) -> Result<ArrayRef, ArrowError> {
+    Ok(Arc::new(StringArray::try_from_binary(bytes(length, values))?))
 }
 
-fn bytes<'t>(values: impl Iterator<Item = Option<&'t [u8]>>) -> ArrayRef {
-    let mut builder = BinaryBuilder::new();
+fn bytes<'t>(length: usize, values: impl Iterator<Item = Option<&'t [u8]>>) -> BinaryArray {
+    let mut builder = BinaryBuilder::with_capacity(length, 0);
     values.for_each(|value| builder.append_option(value));
-    Arc::new(builder.finish())
+    builder.finish()
 }
 
 fn times(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
@@ -164,8 +167,9 @@ fn ends<T: Ord + Copy>(mut values: impl Iterator<Item = T>) -> Option<(T, T)> {
 }
 
 /// Returns the ends of texts, the greatest rounded up if it is long.
-fn text_ends<'t>(values: impl Iterator<Item = &'t str>) -> Option<(Value, Value)> {
+fn bytes_ends<'t>(values: impl Iterator<Item = &'t [u8]>) -> Option<(Value, Value)> {
     let (least, most) = ends(values)?;
+    let [least, most] = [least, most].map(|text| std::str::from_utf8(text).unwrap_or_default());
     let cut = |text: &'t str| text.char_indices().nth(STATISTICS_CHARS).map_or(text, |(end, _)| &text[..end]);
     let high = if cut(most).len() < most.len() { format!("{}\u{10ffff}", cut(most)) } else { most.to_owned() };
     Some((json!(cut(least)), json!(high)))

@@ -217,6 +217,7 @@ impl Gather {
             id: None,
             fields: 0,
             payload: Default::default(),
+            is_text: std::str::from_utf8(payload).is_ok(),
             length: payload.len() as u64,
             source: position.source,
             part: position.part,
@@ -245,7 +246,8 @@ impl Harvest for Gather {
         let letters = &mut self.letters;
         let class = letters.names.number(fault.reason.code().as_bytes());
         let (id, payload) = (Some(letters.put(fault.message.as_bytes())), letters.put(&payload[..kept]));
-        letters.rows.push(Row { class, id, payload, ..row });
+        let is_text = std::str::from_utf8(letters.get(payload)).is_ok();
+        letters.rows.push(Row { class, id, payload, is_text, ..row });
     }
 
     fn mark(&self) -> Self::Mark {

@@ -7,7 +7,7 @@ use super::harvest::Reader;
 use super::rows::Rows;
 use super::schema::{self, Name};
 use super::store::Store;
-use super::table::{File, Spec, Table, Written};
+use super::table::{CHECKPOINT_EVERY, File, Spec, Table, Written};
 use super::{Error, Shared};
 use crate::observe::landing::LandingStatus;
 use crate::plan::{LandingPlan, Plan};
@@ -188,6 +188,7 @@ impl Lander {
                 log: self.id,
                 known: marker.tables.contains(&path),
                 folders: self.landing.folders,
+                checkpoint_every: CHECKPOINT_EVERY,
             };
             Table::open(Store::new(Arc::clone(&self.vfs), path), spec)
         };

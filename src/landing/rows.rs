@@ -18,7 +18,7 @@ pub struct Row {
     /// Days since 1970 until the queue took it.
     pub day: i32,
     /// The first bytes of the user, for sorting.
-    pub prefix: u64,
+    pub prefix: u128,
     pub user: Option<Span>,
     /// Microseconds since 1970, as `received`.
     pub time: Option<i64>,
@@ -28,6 +28,8 @@ pub struct Row {
     /// Where its fields begin.
     pub fields: usize,
     pub payload: Span,
+    /// The payload is UTF-8.
+    pub is_text: bool,
     /// Bytes of the whole record. A dead letter may keep fewer.
     pub length: u64,
     pub source: u16,
@@ -114,13 +116,8 @@ impl Rows {
         &self.bytes[span.start..span.start + span.length as usize]
     }
 
-    /// Returns a text that was put as one.
-    pub fn text(&self, span: Span) -> &str {
-        std::str::from_utf8(self.get(span)).unwrap_or_default()
-    }
-
-    pub fn field_of(&self, row: &Row, field: usize) -> Option<&str> {
-        self.fields[row.fields + field].map(|span| self.text(span))
+    pub fn field_of(&self, row: &Row, field: usize) -> Option<&[u8]> {
+        self.fields[row.fields + field].map(|span| self.get(span))
     }
 
     /// Returns the memory that the rows take.
@@ -163,9 +160,9 @@ impl Rows {
 }
 
 /// Returns the first bytes of a text, as a number that orders as they do.
-pub fn prefix(text: &[u8]) -> u64 {
-    let mut first = [0; 8];
-    let length = text.len().min(8);
+pub fn prefix(text: &[u8]) -> u128 {
+    let mut first = [0; 16];
+    let length = text.len().min(16);
     first[..length].copy_from_slice(&text[..length]);
-    u64::from_be_bytes(first)
+    u128::from_be_bytes(first)
 }

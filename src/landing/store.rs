@@ -199,7 +199,8 @@ impl Store {
 
     /// Returns the folders of partitions in `within`.
     fn folders(&self, within: &str) -> Result<Vec<String>, VfsError> {
-        let names = match self.vfs.list(&self.root.join(within)) {
+        let folder = if within.is_empty() { self.root.clone() } else { self.root.join(within) };
+        let names = match self.vfs.list(&folder) {
             Err(error) if is(&error, ErrorKind::NotADirectory) => Vec::new(),
             names => names?,
         };

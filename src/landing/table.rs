@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 pub const ENGINE: &str = "headwater ";
 /// Names the data folder in the metadata of a table.
 const OWNER: &str = "headwater.log";
-/// Commits between two checkpoints: what a reader reads one by one.
-const CHECKPOINT_EVERY: i64 = 100;
+/// See [`Spec::checkpoint_every`].
+pub const CHECKPOINT_EVERY: i64 = 100;
 
 /// What a table is opened with.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct Spec {
     pub known: bool,
     /// Outer folders, at most.
     pub folders: usize,
+    /// Commits between two checkpoints: what a reader reads one by one.
+    pub checkpoint_every: i64,
 }
 
 #[derive(Debug)]
@@ -236,7 +238,7 @@ impl Table {
         self.put(&actions)?;
         (self.upto, self.files, self.bytes) = (Some(landed.to), self.files + added, self.bytes + bytes);
         self.landed = Some(landed);
-        if self.version % CHECKPOINT_EVERY == 0
+        if self.version % self.spec.checkpoint_every == 0
             && let Err(error) = self.checkpoint(now_ms)
         {
             // The next one makes up for it.
