@@ -49,7 +49,7 @@ fn operations() -> u64 {
     fs.operations() - begin
 }
 
-/// Crashes in operation `at`, and goes on; once more in operation `again` of that.
+/// Crashes in operation `at`, goes on, and crashes in operation `again` of that.
 fn crashes(seed: u64, at: u64, again: Option<u64>, kinds: [Crash; 2], skip: Option<SyncStep>) -> Result<(), String> {
     let fs = folder(seed);
     if let Some(step) = skip {

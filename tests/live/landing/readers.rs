@@ -1,5 +1,5 @@
 //! Other readers of Delta see the same rows: Polars, delta-rs, and DuckDB, as far as they are installed for the Python that
-//! `HEADWATER_PYTHON` names, else the one in `target/tools`, else `python3`.
+//! `HEADWATER_PYTHON` names, else `python3`. `.ci/run` installs them.
 
 use super::*;
 use std::env;
@@ -44,12 +44,7 @@ for name, read in [("polars", polars), ("delta-rs", delta), ("duckdb", duckdb), 
 "#;
 
 fn python() -> PathBuf {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/python");
-    match env::var_os("HEADWATER_PYTHON") {
-        Some(python) => python.into(),
-        None if tools.exists() => tools,
-        None => "python3".into(),
-    }
+    env::var_os("HEADWATER_PYTHON").map_or_else(|| "python3".into(), Into::into)
 }
 
 #[test]
