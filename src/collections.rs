@@ -28,7 +28,8 @@ pub use schema::{Column, Kind, Schema, Schemas, Storage};
 
 use dataflows::resolve;
 use headwater_log::output::SameKey;
-use serde::Serialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sessions::SessionSchema;
 use std::cmp::Ordering;
 use std::fmt::{self, Debug};
@@ -183,6 +184,20 @@ impl Ord for Collection {
 impl Hash for Collection {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.name().hash(state);
+    }
+}
+
+/// As its name.
+impl Serialize for Collection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Collection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Collection, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Collection::named(&name).ok_or_else(|| D::Error::custom(format!("there is no collection `{name}`")))
     }
 }
 

@@ -11,6 +11,11 @@
 
 mod bounds;
 mod checks;
+mod desk;
+#[cfg(test)]
+pub(crate) use desk::announce;
+#[cfg(all(test, feature = "models"))]
+pub(crate) use desk::ask;
 mod feeds;
 mod former;
 mod history;
@@ -18,6 +23,7 @@ pub(crate) mod opening;
 mod program;
 mod publisher;
 mod snapshots;
+mod spill;
 pub mod supervise;
 pub(crate) mod watch;
 
@@ -39,13 +45,16 @@ use crate::read::subscribe::subscriber::Subscriptions;
 use crate::read::subscribe::token::ResumeTokens;
 use crate::server::{self, Services};
 use crate::sink::{self, Outbox};
+use crate::worker::port::{self, Line, Local, Tell};
 use crate::worker::roots::STATES;
-use crate::worker::{self, Publishing, Resume, Shared};
+use crate::worker::{self, Resume, Start};
 use bounds::Bounds;
+use desk::Desk;
 use headwater_log::error::LogError;
 use headwater_log::error::chain;
 use headwater_log::remap::Uppers;
 use opening::Opened;
+use spill::Overflow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
@@ -79,7 +88,9 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let control = upper((headwater_log::CONTROL, 0));
     let ends = (0..PARTS).map(|part| upper((headwater_log::QUEUE, part))).collect();
     let last = store.generation().map(|generation| (generation.tick, generation.now_ms));
-    let reads = Reads::new(plan.workers, last, ends);
+    let local: Vec<Arc<Line>> = (0..plan.workers).map(|_| Arc::default()).collect();
+    let lines: desk::Lines = local.iter().map(|line| Arc::clone(line) as Arc<dyn Tell>).collect();
+    let reads = Reads::new(plan.workers, last, ends, desk::ask(&lines));
     let publish_from = log.outputs.upper();
     let recovered = log.remap.next();
     if let Some(generation) = store.generation() {
@@ -87,7 +98,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     }
     let (metrics, status) = (Arc::new(Metrics::new()), Arc::new(Status::default()));
     let intake = Arc::new(Intake::new(log.queue.clone(), plan.workers, Arc::clone(&reserve)));
-    let ticks = Arc::new(Ticks::new(plan.workers, first));
+    let ticks = Arc::new(Ticks::new(plan.workers, first, desk::announce(&lines)));
     let outputs = Arc::clone(&log.outputs);
     status.published.store(publish_from, Ordering::Release);
     let schemas = Arc::new(Schemas::new(&plan.session_schema()));
@@ -180,31 +191,27 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     watch::ready(&ticks, recovered, begins, &reads, &status, started);
     let feeds = feeds::start(plan, &history, &intake, &status, &metrics)?;
 
-    let shared = Arc::new(Shared {
+    let overflow = Overflow { folder: plan.data_dir.clone(), reserve: Arc::clone(&reserve) };
+    let desk = Arc::new(Desk::new(plan.workers, (ticks, reads, metrics), overflow, published, contributed));
+    let begin = Arc::new(Start {
         plan: Arc::clone(plan),
-        ticks,
-        metrics,
-        reads,
         readers: intake.readers(),
         sources: Arc::clone(&history.numbers),
         definitions,
         begins: history.begins.clone(),
         resume,
-        published: Publishing::new(plan.workers, published),
-        snapshots: contributed,
-        reserve: Arc::clone(&reserve),
         memory: bounds.memory,
     });
     let mut config = timely::Config::process(plan.workers);
     // What a worker waits for takes longer than its spinning would last: the other workers, or the next tick.
     config.worker = config.worker.idle_spin(Duration::ZERO);
-    let of_workers = Arc::clone(&shared);
     let guards = timely::execute(config, move |worker| {
-        if let Err(error) = worker::run(worker, &of_workers) {
+        let (index, desk) = (worker.index(), Arc::clone(&desk) as Arc<dyn port::Desk>);
+        let mut port = Local::open(index, Arc::clone(&local[index]), desk);
+        if let Err(error) = worker::run(worker, &begin, &mut port) {
             fail(&error);
         }
     });
-    drop(shared);
     let outcomes = guards.map_err(Error::run("start the workers"))?.join();
     outcomes.into_iter().try_for_each(|outcome| outcome.map_err(Error::run("run a worker")))?;
     let panicked = |_| Error::run("stop")("a thread has panicked");

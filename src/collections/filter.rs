@@ -7,13 +7,14 @@ use super::predicate::{self, Found, Kind, Literal, Name, Names, Op, Predicate, P
 use super::{Row, Schema, Value};
 use crate::text::nearest::nearest;
 use dataflows::Decimal;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
 /// A predicate, bound to the columns of one collection.
 pub type Filter = Predicate<Field>;
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Field {
     Column(usize),
     /// Events of one class, in the column of classes.

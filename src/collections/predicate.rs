@@ -30,6 +30,7 @@ pub use values::Values;
 
 use dataflows::Decimal;
 use dataflows::rules::{Pattern, TextTest};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -45,7 +46,7 @@ pub struct PredicateError {
 }
 
 /// A predicate, bound to fields.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Predicate<F> {
     All(Vec<Predicate<F>>),
     Any(Vec<Predicate<F>>),
@@ -64,7 +65,7 @@ pub enum Predicate<F> {
     Has(F, String),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
     Equal,
     NotEqual,
@@ -74,7 +75,7 @@ pub enum Op {
     AtLeast,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Literal {
     Null,
     Text(String),

@@ -1,16 +1,19 @@
 //! Intake, sequencer and ticks: each acknowledged delivery is in exactly one tick, and each worker gets each tick and
-//! then the end. The sequencer is the real one, on a log in memory. Senders and workers act like a server and
-//! [`crate::worker`].
+//! then the end. The sequencer and the ports are the real ones, on a log in memory. Senders and workers act like a
+//! server and [`crate::worker`].
 
 use super::{check, log};
+use crate::error::Error;
 use crate::observe::metrics::Metrics;
 use crate::observe::status::Status;
 use crate::plan::LogPlan;
 use crate::queue::delivery::Delivery;
 use crate::queue::intake::{Intake, Refusal};
 use crate::queue::numbers::SourceNumber;
-use crate::queue::sequencer::{Bound, Next, Sequencer, Ticks};
+use crate::queue::sequencer::{Bound, Sequencer, Ticks};
+use crate::run::announce;
 use crate::sync::thread;
+use crate::worker::port::{Desk, In, Line, Local, Out, Port, Tell};
 use dataflows::Tick;
 use headwater_decode::framing::Framing;
 use headwater_decode::spec::Format;
@@ -23,23 +26,43 @@ use std::time::Duration;
 const WORKERS: usize = 2;
 const PARTS: u32 = 2;
 
+/// The desk of a run, as far as ticks go.
+struct Ended(Arc<Ticks>);
+
+impl Desk for Ended {
+    fn take(&self, worker: usize, out: Out) -> Result<(), Error> {
+        match out {
+            Out::Restored => self.0.restored(worker),
+            Out::Done { upper, deadline } => self.0.done(worker, upper, deadline),
+            out => panic!("{out:?}"),
+        }
+        Ok(())
+    }
+
+    fn closed(&self, _: usize) {}
+}
+
 /// Takes ticks until there are no more.
-fn work(ticks: &Ticks, worker: usize) -> Vec<Arc<Bound>> {
-    ticks.join(worker);
-    ticks.restored(worker);
-    let (mut next, mut taken): (Tick, Vec<Arc<Bound>>) = (0, Vec::new());
+fn work(mut port: impl Port) -> Vec<Bound> {
+    port.send(Out::Restored).unwrap();
+    let (mut next, mut taken): (Tick, Vec<Bound>) = (0, Vec::new());
     loop {
-        match ticks.next(next) {
-            Next::Tick(bound) => {
+        match port.next().unwrap() {
+            Some(In::Tick(bound)) => {
                 assert_eq!(bound.tick, next);
                 taken.push(bound);
                 next += 1;
-                ticks.done(worker, next, None);
+                port.send(Out::Done { upper: next, deadline: None }).unwrap();
             }
-            Next::End => return taken,
-            Next::Wait => thread::park(),
+            Some(In::End) => return taken,
+            Some(message) => panic!("{message:?}"),
+            None => thread::park(),
         }
     }
+}
+
+fn tell(lines: &[Arc<Line>]) -> Vec<Arc<dyn Tell>> {
+    lines.iter().map(|line| Arc::clone(line) as Arc<dyn Tell>).collect()
 }
 
 #[test]
@@ -47,7 +70,8 @@ fn what_is_acknowledged_is_in_one_tick_and_each_worker_gets_it() {
     check(4_000, || {
         let log = log(&ModelFs::new(1), PARTS, WORKERS as u32);
         let intake = Arc::new(Intake::new(log.queue.clone(), WORKERS, Arc::new(Reserve::none())));
-        let ticks = Arc::new(Ticks::new(WORKERS, 0));
+        let lines: Vec<Arc<Line>> = (0..WORKERS).map(|_| Arc::default()).collect();
+        let ticks = Arc::new(Ticks::new(WORKERS, 0, announce(&tell(&lines))));
         let hour = Duration::from_secs(3600);
         let retention = Retention { bytes: u64::MAX, ms: i64::MAX };
         let plan = LogPlan { tick: Duration::ZERO, snapshot: hour, segment: 1 << 20, retention, reserve: 0 };
@@ -57,8 +81,8 @@ fn what_is_acknowledged_is_in_one_tick_and_each_worker_gets_it() {
         let sequencer = thread::spawn(move || sequencer.run().unwrap().remap.next());
         let workers: Vec<_> = (0..WORKERS)
             .map(|worker| {
-                let ticks = Arc::clone(&ticks);
-                thread::spawn(move || work(&ticks, worker))
+                let (line, desk) = (Arc::clone(&lines[worker]), Arc::new(Ended(Arc::clone(&ticks))));
+                thread::spawn(move || work(Local::open(worker, line, desk)))
             })
             .collect();
         let send = |sender: usize| {

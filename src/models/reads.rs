@@ -2,61 +2,99 @@
 
 use super::check;
 use crate::collections::Collection;
+use crate::error::Error;
 use crate::queue::sequencer::Bound;
-use crate::read::reads::{Reads, Unreadable, Wanted};
+use crate::read::reads::{CHUNKS, Question, Reads, Request, Unreadable, Wanted};
+use crate::run::ask;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread;
+use crate::worker::port::{Desk, In, Line, Local, Out, Port, Tell};
 use dataflows::Tick;
 use shuttle::future::block_on;
 use std::sync::Arc;
-use std::time::Instant;
 
 const WORKERS: usize = 2;
 const TICKS: Tick = 4;
 
 fn bound(tick: Tick) -> Bound {
-    let queue = vec![0..tick; 1];
-    let (digest, at) = ([0; 32], Instant::now());
-    Bound { tick, now_ms: tick as i64, queue, control: 0..0, digest, step: None, snapshot: false, at }
+    Bound { tick, now_ms: tick as i64, queue: vec![0..tick; 1], control: 0..0, snapshot: false }
 }
 
-/// Acts like [`crate::worker`] on requests: answers with a row for the tick, and compacts as far as it may.
-fn work(reads: &Reads, worker: usize, over: &AtomicBool) {
-    reads.join(worker);
-    let (mut done, mut forgotten) = (0, 0);
+/// The desk of a run, as far as reads go.
+struct Answered(Arc<Reads>);
+
+impl Desk for Answered {
+    fn take(&self, worker: usize, out: Out) -> Result<(), Error> {
+        let Out::Rows { number, chunk, last } = out else { panic!("{out:?}") };
+        self.0.answered(worker, number, chunk, last);
+        Ok(())
+    }
+
+    fn closed(&self, worker: usize) {
+        self.0.ended(worker);
+    }
+}
+
+/// Acts like [`crate::worker`] on questions: answers with rows for the tick, and compacts as far as it may. It gives a
+/// chunk too many for those that it may give before one is taken.
+fn work(mut port: impl Port, over: &AtomicBool) {
+    let (mut done, mut since, mut forgotten) = (0, 0, 0);
+    let mut answers: Vec<(Question, usize, usize)> = Vec::new();
     loop {
         let last = over.load(Ordering::SeqCst);
         if done < TICKS {
             done += 1;
         }
-        forgotten = reads.since(done).max(forgotten);
-        let requests = reads.requests(worker);
-        let asked = !requests.is_empty();
-        for request in requests {
-            assert!(request.tick >= forgotten, "tick {} is asked for, those before {forgotten} are gone", request.tick);
-            // The reader may have gone.
-            let _ = request.answer.try_send(vec![(None, request.tick.to_le_bytes().to_vec())]);
+        let mut heard = false;
+        while let Some(message) = port.next().unwrap() {
+            heard = true;
+            match message {
+                In::Ask(Request::Rows(question)) => {
+                    let tick = question.tick;
+                    assert!(tick >= forgotten, "tick {tick} is asked for, those before {forgotten} are gone");
+                    answers.push((question, CHUNKS, CHUNKS + 1));
+                }
+                In::Ask(Request::More(number)) => {
+                    answers.iter_mut().filter(|(of, ..)| of.number == number).for_each(|(_, credit, _)| *credit += 1);
+                }
+                In::Ask(Request::Enough(number)) => answers.retain(|(of, ..)| of.number != number),
+                In::Ask(Request::Since(tick)) => since = tick,
+                message => panic!("{message:?}"),
+            }
         }
-        if last && !asked {
+        forgotten = since.min(done).max(forgotten);
+        for (question, credit, left) in &mut answers {
+            while *credit > 0 && *left > 0 {
+                (*credit, *left) = (*credit - 1, *left - 1);
+                let chunk = vec![(None, question.tick.to_le_bytes().to_vec())];
+                port.send(Out::Rows { number: question.number, chunk, last: *left == 0 }).unwrap();
+            }
+        }
+        answers.retain(|(_, _, left)| *left > 0);
+        if last && !heard {
             return;
         }
-        if done == TICKS && !asked {
+        if done == TICKS && !heard {
             thread::park();
         }
     }
 }
 
+fn tell(lines: &[Arc<Line>]) -> Vec<Arc<dyn Tell>> {
+    lines.iter().map(|line| Arc::clone(line) as Arc<dyn Tell>).collect()
+}
+
 #[test]
 fn a_reader_is_answered_by_each_worker_for_a_tick_that_is_not_forgotten() {
     check(6_000, || {
-        let reads = Reads::new(WORKERS, None, vec![0]);
+        let lines: Vec<Arc<Line>> = (0..WORKERS).map(|_| Arc::default()).collect();
+        let reads = Reads::new(WORKERS, None, vec![0], ask(&tell(&lines)));
         let over = Arc::new(AtomicBool::new(false));
         let workers: Vec<_> = (0..WORKERS)
             .map(|worker| {
-                let (reads, over) = (Arc::clone(&reads), Arc::clone(&over));
-                thread::spawn(move || {
-                    work(&reads, worker, &over);
-                })
+                let (line, over) = (Arc::clone(&lines[worker]), Arc::clone(&over));
+                let desk = Arc::new(Answered(Arc::clone(&reads)));
+                thread::spawn(move || work(Local::open(worker, line, desk), &over))
             })
             .collect();
         let handles: Vec<_> = workers.iter().map(|worker| worker.thread().clone()).collect();
@@ -76,12 +114,16 @@ fn a_reader_is_answered_by_each_worker_for_a_tick_that_is_not_forgotten() {
                 };
                 assert!(tick.is_none_or(|tick| tick == answer.tick) && answer.tick + 1 >= upper.min(1));
                 let mut answers = 0;
-                while let Some(chunk) = block_on(answer.chunks.recv()) {
+                while let Some(chunk) = block_on(answer.next()) {
                     let rows: Vec<_> = chunk.into_iter().map(|(_, row)| row).collect();
                     assert_eq!(rows, [answer.tick.to_le_bytes().to_vec()]);
                     answers += 1;
                 }
-                assert_eq!(answers, WORKERS);
+                assert_eq!(answers, WORKERS * (CHUNKS + 1));
+                // One that is given up in the middle holds nobody up.
+                if let Ok(mut given_up) = reads.at(None, Collection::SESSIONS, Wanted::default(), None, usize::MAX) {
+                    assert!(block_on(given_up.next()).is_some());
+                }
             }
         };
         let askers = [None, Some(0), Some(1)].map(|first| thread::spawn(ask(first)));

@@ -288,8 +288,8 @@ impl Metrics {
         self.stages.get_or_create(&ByStage { stage: stage.name() }).observe(seconds);
     }
 
-    pub fn dead_letter(&self, reason: Reason) {
-        self.dead_letters.get_or_create(&ByReason { reason: reason.code() }).inc();
+    pub fn dead_letters(&self, reason: Reason, letters: u64) {
+        self.dead_letters.get_or_create(&ByReason { reason: reason.code() }).inc_by(letters);
     }
 
     pub fn answered(&self, status: u16) {
@@ -368,7 +368,7 @@ mod tests {
     fn what_was_counted_is_said() {
         let metrics = Metrics::new();
         metrics.events.inc_by(7);
-        metrics.dead_letter(Reason::NoJson);
+        metrics.dead_letters(Reason::NoJson, 1);
         metrics.answered(202);
         metrics.took(Stage::Published, 0.003);
         let text = metrics.text();

@@ -2,9 +2,9 @@
 //! `now_ms` of a tick, durable before anything of the tick is published.
 //!
 //! ```text
-//! intake ─ durable offsets ─▶ sequencer ─ bound ─▶ Ticks ─▶ workers ─▶ outputs, synced with what was bound
-//!                                 ▲ room              ▲ done │
-//!                                 └───────────────────┴──────┘
+//! intake ─ durable offsets ─▶ sequencer ─ minted ─▶ Ticks ─ bound ─▶ workers ─▶ outputs, synced with what was bound
+//!                                 ▲ room               ▲ done            │
+//!                                 └────────────────────┴─────────────────┘
 //! ```
 
 use crate::observe::metrics::Metrics;
@@ -12,7 +12,6 @@ use crate::observe::status::Status;
 use crate::plan::LogPlan;
 use crate::queue::intake::{HURRY_BYTES, Intake, wall_ms};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::thread::{self, Thread};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use dataflows::{EventTime, Tick};
 use headwater_log::error::LogError;
@@ -20,6 +19,7 @@ use headwater_log::partition::Reader;
 use headwater_log::remap::{Binding, Step, Uppers};
 use headwater_log::reserve::Reserve;
 use headwater_log::{CONTROL, Log, QUEUE};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
@@ -39,8 +39,8 @@ const ARRANGE_ROW: Duration = Duration::from_micros(20);
 /// When this number of bytes was bound since the last snapshot, the next one is due, however recent the last one is.
 const SNAPSHOT_BYTES: u64 = 1 << 30;
 
-/// A tick that has happened.
-#[derive(Clone, Debug)]
+/// A tick as a worker needs it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bound {
     pub tick: Tick,
     /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -49,27 +49,37 @@ pub struct Bound {
     pub queue: Vec<Range<u64>>,
     /// The offsets that it takes of the control partition.
     pub control: Range<u64>,
+    /// A snapshot is taken at its end.
+    pub snapshot: bool,
+}
+
+/// A tick that has happened, with what its publication and its snapshot need.
+#[derive(Clone, Debug)]
+pub struct Minted {
+    pub bound: Bound,
     /// Of its remap record.
     pub digest: [u8; 32],
     /// What made that record of the one before; `None` if it is durable in the remap.
     pub step: Option<Step>,
-    /// A snapshot is taken at its end.
-    pub snapshot: bool,
     /// When it was bound, or read again.
     pub at: Instant,
 }
 
-/// The next step of a worker.
-pub enum Next {
-    Tick(Arc<Bound>),
-    Wait,
+/// What the workers hear, in this order.
+#[derive(Clone, Copy, Debug)]
+pub enum Next<'b> {
+    Tick(&'b Bound),
     /// There will be no other tick.
     End,
 }
 
-/// The ticks in flight: the sequencer binds them, and every worker takes and finishes them.
+/// Passes what comes next on to all workers, and returns at once.
+pub type Announce = dyn Fn(Next<'_>) + Send + Sync;
+
+/// The ticks in flight: the sequencer binds them, and every worker hears of them and finishes them.
 pub struct Ticks {
     state: Mutex<State>,
+    announce: Box<Announce>,
     /// Rung when something is done.
     bell: Condvar,
     /// No restart replays a tick before this one. The writer of snapshots sets it.
@@ -81,14 +91,12 @@ pub struct Ticks {
 }
 
 struct State {
-    bound: VecDeque<Arc<Bound>>,
-    ended: bool,
+    minted: VecDeque<Arc<Minted>>,
     workers: Vec<WorkerState>,
 }
 
 #[derive(Clone)]
 struct WorkerState {
-    thread: Option<Thread>,
     restored: bool,
     /// The next tick that it has not done.
     done: Tick,
@@ -98,26 +106,18 @@ struct WorkerState {
 
 impl Ticks {
     /// `first`: the first tick that is to be done.
-    pub fn new(workers: usize, first: Tick) -> Ticks {
-        let worker = WorkerState { thread: None, restored: false, done: first, deadline: None };
-        let state = State { bound: VecDeque::new(), ended: false, workers: vec![worker; workers] };
+    pub fn new(workers: usize, first: Tick, announce: Box<Announce>) -> Ticks {
+        let worker = WorkerState { restored: false, done: first, deadline: None };
+        let state = State { minted: VecDeque::new(), workers: vec![worker; workers] };
         let [release, beats, rows] = [0; 3].map(AtomicU64::new);
-        Ticks { state: Mutex::new(state), bell: Condvar::new(), release, beats, rows }
+        Ticks { state: Mutex::new(state), announce, bell: Condvar::new(), release, beats, rows }
     }
 
-    /// Wakes the calling thread from now on when there is a tick.
-    pub fn join(&self, worker: usize) {
-        self.lock().workers[worker].thread = Some(thread::current());
-    }
-
-    pub fn next(&self, tick: Tick) -> Next {
+    /// Returns a tick that not all workers have done.
+    pub fn minted(&self, tick: Tick) -> Option<Arc<Minted>> {
         let state = self.lock();
-        let index = state.bound.front().and_then(|front| tick.checked_sub(front.tick));
-        match index.and_then(|index| state.bound.get(index as usize)) {
-            Some(bound) => Next::Tick(Arc::clone(bound)),
-            None if state.ended => Next::End,
-            None => Next::Wait,
-        }
+        let index = state.minted.front().and_then(|front| tick.checked_sub(front.bound.tick));
+        index.and_then(|index| state.minted.get(index as usize)).cloned()
     }
 
     /// Records that a worker has finished the ticks before `upper`.
@@ -125,8 +125,8 @@ impl Ticks {
         let mut state = self.lock();
         (state.workers[worker].done, state.workers[worker].deadline) = (upper, deadline);
         let done = state.done();
-        while state.bound.front().is_some_and(|front| front.tick < done) {
-            state.bound.pop_front();
+        while state.minted.front().is_some_and(|front| front.bound.tick < done) {
+            state.minted.pop_front();
         }
         drop(state);
         self.bell.notify_all();
@@ -164,8 +164,8 @@ impl Ticks {
     }
 
     /// Adds to the number of rows of a snapshot that the workers have brought back.
-    pub fn restores(&self, rows: usize) {
-        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+    pub fn restores(&self, rows: u64) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
         self.beat();
     }
 
@@ -178,7 +178,7 @@ impl Ticks {
 
     /// Returns when the oldest tick in flight was bound.
     pub fn oldest(&self) -> Option<(Tick, Instant)> {
-        self.lock().bound.front().map(|bound| (bound.tick, bound.at))
+        self.lock().minted.front().map(|minted| (minted.bound.tick, minted.at))
     }
 
     /// Records that no restart will replay a tick before `tick`.
@@ -186,21 +186,20 @@ impl Ticks {
         self.release.fetch_max(tick, Ordering::AcqRel);
     }
 
-    pub(crate) fn bind(&self, bound: Bound) {
-        let mut state = self.lock();
-        state.bound.push_back(Arc::new(bound));
-        State::wake(state);
+    /// The sequencer alone binds, so that the workers hear of ticks in order.
+    pub(crate) fn bind(&self, minted: Minted) {
+        let minted = Arc::new(minted);
+        self.lock().minted.push_back(Arc::clone(&minted));
+        (self.announce)(Next::Tick(&minted.bound));
     }
 
     pub(crate) fn end(&self) {
-        let mut state = self.lock();
-        state.ended = true;
-        State::wake(state);
+        (self.announce)(Next::End);
     }
 
     /// Waits up to `patience` for fewer than `limit` ticks in flight. Returns false on time-out.
     fn room(&self, limit: usize, patience: Duration) -> bool {
-        let full = |state: &mut State| state.bound.len() >= limit;
+        let full = |state: &mut State| state.minted.len() >= limit;
         let waited = self.bell.wait_timeout_while(self.lock(), patience, full);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
@@ -218,13 +217,6 @@ impl Ticks {
 impl State {
     fn done(&self) -> Tick {
         self.workers.iter().map(|worker| worker.done).min().unwrap_or(0)
-    }
-
-    /// Wakes the workers once they can have the lock, which is the first thing that they want.
-    fn wake(state: MutexGuard<'_, State>) {
-        let threads: Vec<Thread> = state.workers.iter().filter_map(|worker| worker.thread.clone()).collect();
-        drop(state);
-        threads.iter().for_each(Thread::unpark);
     }
 }
 
@@ -287,9 +279,9 @@ impl Sequencer {
             sequencer.take(&remap.binding(before)?, false, None);
         }
         remap.bindings(first, sequencer.log.remap.next(), |binding| {
-            let bound = sequencer.take(&binding, false, None);
+            let minted = sequencer.take(&binding, false, None);
             sequencer.since = Some(0);
-            sequencer.ticks.bind(bound);
+            sequencer.ticks.bind(minted);
             Ok(())
         })?;
         sequencer.status.bound.store(sequencer.log.remap.next(), Ordering::Release);
@@ -371,16 +363,16 @@ impl Sequencer {
             (self.snapshot, self.since) = (self.minted, None);
             self.quiet += 1;
         }
-        let bound = self.take(&binding, snapshot, step);
+        let minted = self.take(&binding, snapshot, step);
         self.intake.bound(bytes);
         self.metrics.ticks.inc();
         self.status.bound.store(binding.tick + 1, Ordering::Release);
-        self.ticks.bind(bound);
+        self.ticks.bind(minted);
         Ok(())
     }
 
     /// Returns the offsets that a binding takes, after the one before.
-    fn take(&mut self, binding: &Binding, snapshot: bool, step: Option<Step>) -> Bound {
+    fn take(&mut self, binding: &Binding, snapshot: bool, step: Option<Step>) -> Minted {
         let upper = |key| binding.uppers.get(&key).copied().unwrap_or(0);
         let mut queue = Vec::with_capacity(self.uppers.len());
         for (part, last) in (0..).zip(&mut self.uppers) {
@@ -389,8 +381,8 @@ impl Sequencer {
         }
         let next = upper((CONTROL, 0));
         let control = std::mem::replace(&mut self.control, next)..next;
-        let (tick, now_ms, digest) = (binding.tick, binding.now_ms, binding.digest());
-        Bound { tick, now_ms, queue, control, digest, step, snapshot, at: Instant::now() }
+        let bound = Bound { tick: binding.tick, now_ms: binding.now_ms, queue, control, snapshot };
+        Minted { bound, digest: binding.digest(), step, at: Instant::now() }
     }
 
     /// Returns the upper offset of the next tick in each part, and whether records remain behind it.

@@ -1,33 +1,32 @@
-//! Reads the views of a running process at a published tick. Asks the workers, and holds compaction back until all of
-//! them can answer for that tick.
+//! Reads the views of a running process at a published tick. Asks the workers, and tells them what they may forget.
 //!
 //! ```text
-//! published ── Reads::at ── request ─▶ each worker that may have rows ── rows ─▶ the reader
-//!                  └─ hold: no worker forgets the tick until it has begun to answer
+//! published ── Reads::at ── question ─▶ each worker that may have rows ── rows ─▶ the reader
+//!                  └─ a worker hears in order what is asked and what it may forget, so it still has what is asked
 //! ```
 
 use crate::collections::Collection;
 use crate::collections::filter::Filter;
 use crate::queue::intake::Ticket;
 use crate::queue::sequencer::Bound;
-use crate::sync::thread::{self, Thread};
 use crate::sync::{Mutex, MutexGuard};
 use dataflows::{EventTime, SessionId, Tick, UserKey};
-use std::collections::{BTreeMap, VecDeque};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError};
 use tokio::sync::{mpsc, watch};
 
 /// Ticks before the last published one that can still be asked for: a second's worth under load.
 const HISTORY: Tick = if cfg!(all(test, feature = "models")) { 2 } else { 100 };
-/// Chunks of an answer that wait to be taken. Then the worker goes on with other things.
-const CHUNKS: usize = 4;
+/// Chunks of an answer that a worker gives before the reader has taken one. Then it goes on with other things.
+pub const CHUNKS: usize = 4;
 
 /// The place of a row among the rows of its view: user and start of a session. Rows of other views are few, and have
 /// none.
 pub type Rank = (UserKey, EventTime);
 
 /// Which rows are wanted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Wanted {
     /// `None`: any session.
     pub of: Option<Whose>,
@@ -36,14 +35,29 @@ pub struct Wanted {
 }
 
 /// Sessions of these users, or with these ids.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Whose {
     pub users: Vec<UserKey>,
     pub ids: Vec<SessionId>,
 }
 
-/// A question to the workers.
-pub struct Request {
+/// What a worker is asked, in this order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Request {
+    Rows(Question),
+    /// The reader of this question has taken a chunk of the worker.
+    More(u64),
+    /// Nobody reads the answer to this question any more.
+    Enough(u64),
+    /// Ticks before this one are not asked for any more.
+    Since(Tick),
+}
+
+/// A question for rows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Question {
+    /// No two questions have the same.
+    pub number: u64,
     pub collection: Collection,
     pub tick: Tick,
     /// The clock of that tick.
@@ -52,9 +66,10 @@ pub struct Request {
     pub filter: Option<Arc<Filter>>,
     /// Of one worker; more are not needed.
     pub limit: usize,
-    pub answer: mpsc::Sender<Chunk>,
-    _hold: Hold,
 }
+
+/// Passes a request on to a worker, and returns at once.
+pub type Ask = dyn Fn(usize, Request) + Send + Sync;
 
 /// Some of the rows of one worker, encoded.
 pub type Chunk = Vec<(Option<Rank>, Vec<u8>)>;
@@ -62,8 +77,43 @@ pub type Chunk = Vec<(Option<Rank>, Vec<u8>)>;
 /// An answer on its way.
 pub struct Answer {
     pub tick: Tick,
-    /// Closes when all workers have answered.
-    pub chunks: mpsc::Receiver<Chunk>,
+    number: u64,
+    /// Of which worker each is. Closes when all workers have answered.
+    chunks: mpsc::Receiver<(usize, Chunk)>,
+    reads: Arc<Reads>,
+}
+
+impl Answer {
+    /// Of one worker, which gives what is sent here.
+    #[cfg(test)]
+    pub fn of(tick: Tick, chunks: mpsc::Receiver<(usize, Chunk)>) -> Answer {
+        let reads = Reads::new(1, None, Vec::new(), Box::new(|_, _| {}));
+        Answer { tick, number: 0, chunks, reads }
+    }
+
+    /// Returns the next rows; `None` when all workers have answered.
+    pub async fn next(&mut self) -> Option<Chunk> {
+        let (worker, chunk) = self.chunks.recv().await?;
+        self.reads.taken(worker, self.number);
+        Some(chunk)
+    }
+
+    /// As [`Answer::next`], for threads that may block.
+    pub fn blocking_next(&mut self) -> Option<Chunk> {
+        let (worker, chunk) = self.chunks.blocking_recv()?;
+        self.reads.taken(worker, self.number);
+        Some(chunk)
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        let mut state = self.reads.lock();
+        let pending = state.pending.remove(&self.number);
+        for worker in pending.into_iter().flat_map(|pending| pending.workers) {
+            (self.reads.ask)(worker, Request::Enough(self.number));
+        }
+    }
 }
 
 /// Why nothing can be read.
@@ -77,37 +127,52 @@ pub enum Unreadable {
     Gone { since: Tick },
 }
 
-/// The requests to the workers of a process.
+/// The questions to the workers of a run.
 pub struct Reads {
     state: Mutex<State>,
     upper: watch::Sender<Tick>,
+    ask: Box<Ask>,
 }
 
 struct State {
-    workers: Vec<Desk>,
+    /// The workers that answer. One that has ended is not among them.
+    workers: BTreeSet<usize>,
+    /// How many there are, with those that have ended.
+    count: usize,
     /// The clock of ticks that are published: of the last [`HISTORY`], in order.
     clocks: VecDeque<(Tick, i64)>,
     /// By part of the queue: what is below is published.
     ends: Vec<u64>,
-    holds: BTreeMap<Tick, usize>,
+    /// By number: the questions that are being answered.
+    pending: BTreeMap<u64, Pending>,
+    questions: u64,
 }
 
-#[derive(Default)]
-struct Desk {
-    thread: Option<Thread>,
-    requests: Vec<Arc<Request>>,
+/// A question that is being answered.
+struct Pending {
+    reader: mpsc::Sender<(usize, Chunk)>,
+    /// Those that have not said everything.
+    workers: BTreeSet<usize>,
 }
 
 impl Reads {
     /// `last`: the last tick that is published and not computed again, with its clock, and what of the queue is below it.
-    pub fn new(workers: usize, last: Option<(Tick, i64)>, ends: Vec<u64>) -> Arc<Reads> {
+    /// `ask` is called under a lock, so that each worker hears in order what is asked and what it may forget.
+    pub fn new(workers: usize, last: Option<(Tick, i64)>, ends: Vec<u64>, ask: Box<Ask>) -> Arc<Reads> {
         let state = State {
-            workers: (0..workers).map(|_| Desk::default()).collect(),
+            workers: (0..workers).collect(),
+            count: workers,
             clocks: last.into_iter().collect(),
             ends,
-            holds: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            questions: 0,
         };
-        Arc::new(Reads { state: Mutex::new(state), upper: watch::Sender::new(last.map_or(0, |(tick, _)| tick + 1)) })
+        let upper = watch::Sender::new(last.map_or(0, |(tick, _)| tick + 1));
+        let reads = Reads { state: Mutex::new(state), upper, ask };
+        if let Some((tick, _)) = last {
+            reads.forget(&reads.lock(), tick);
+        }
+        Arc::new(reads)
     }
 
     /// Returns the next tick to be published, as it changes.
@@ -127,9 +192,14 @@ impl Reads {
             for (end, taken) in state.ends.iter_mut().zip(&bound.queue) {
                 *end = taken.end.max(*end);
             }
+            let before = state.clocks.front().copied();
             state.clocks.push_back((bound.tick, bound.now_ms));
             if state.clocks.len() as Tick > HISTORY {
                 state.clocks.pop_front();
+            }
+            let first = state.clocks.front().copied();
+            if let Some((first, _)) = first.filter(|_| first != before) {
+                self.forget(&state, first);
             }
         }
         self.upper.send_replace(bound.tick + 1);
@@ -154,41 +224,60 @@ impl Reads {
             return Err(Unreadable::Ahead { upper: last + 1 });
         }
         let clock = state.clocks.iter().rev().find(|(known, _)| *known == tick);
-        // No worker forgets a tick whose clock is known: see `Reads::since`.
+        // No worker forgets a tick whose clock is known: see `Reads::forget`.
         let Some((_, now_ms)) = clock else {
             return Err(Unreadable::Gone { since: state.clocks.front().map_or(last, |(first, _)| *first) });
         };
         let now_ms = *now_ms;
-        *state.holds.entry(tick).or_insert(0) += 1;
-        let (answer, chunks) = mpsc::channel(CHUNKS);
-        let hold = Hold { reads: Arc::clone(self), tick };
-        let request = Arc::new(Request { collection, tick, now_ms, wanted, filter, limit, answer, _hold: hold });
-        let count = state.workers.len();
-        for (index, desk) in state.workers.iter_mut().enumerate() {
-            if request.concerns(index, count) {
-                desk.requests.push(Arc::clone(&request));
-                desk.thread.iter().for_each(Thread::unpark);
-            }
+        let number = state.questions;
+        state.questions += 1;
+        let question = Question { number, collection, tick, now_ms, wanted, filter, limit };
+        let count = state.count;
+        let workers: BTreeSet<usize> =
+            state.workers.iter().copied().filter(|worker| question.concerns(*worker, count)).collect();
+        let (reader, chunks) = mpsc::channel(CHUNKS * workers.len().max(1));
+        for worker in &workers {
+            (self.ask)(*worker, Request::Rows(question.clone()));
+        }
+        if !workers.is_empty() {
+            state.pending.insert(number, Pending { reader, workers });
         }
         drop(state);
-        Ok(Answer { tick, chunks })
+        Ok(Answer { tick, number, chunks, reads: Arc::clone(self) })
     }
 
-    /// Wakes the calling thread from now on when there is a request.
-    pub fn join(&self, worker: usize) {
-        self.lock().workers[worker].thread = Some(thread::current());
+    /// Takes rows of a worker that answers a question. Before the reader has taken one of [`CHUNKS`], there are no more.
+    pub fn answered(&self, worker: usize, number: u64, chunk: Chunk, last: bool) {
+        let mut state = self.lock();
+        let Some(pending) = state.pending.get_mut(&number) else { return };
+        if !chunk.is_empty() {
+            // There is room for what a worker may give, unless nobody reads any more.
+            let _ = pending.reader.try_send((worker, chunk));
+        }
+        if last {
+            state.leave(worker, number);
+        }
     }
 
-    /// Returns the requests to a worker since the last call.
-    pub fn requests(&self, worker: usize) -> Vec<Arc<Request>> {
-        std::mem::take(&mut self.lock().workers[worker].requests)
+    /// Records that a worker has ended: it answers nothing any more.
+    pub fn ended(&self, worker: usize) {
+        let mut state = self.lock();
+        state.workers.remove(&worker);
+        let numbers: Vec<u64> = state.pending.keys().copied().collect();
+        numbers.into_iter().for_each(|number| state.leave(worker, number));
     }
 
-    /// Returns the tick up to which a worker may compact its views, if it has finished the ticks before `done`.
-    pub fn since(&self, done: Tick) -> Tick {
+    /// Records that the reader of a question has taken a chunk.
+    fn taken(&self, worker: usize, number: u64) {
         let state = self.lock();
-        let since = done.saturating_sub(1).min(state.clocks.front().map_or(0, |(first, _)| *first));
-        since.min(state.holds.first_key_value().map_or(since, |(held, _)| *held))
+        if state.pending.get(&number).is_some_and(|pending| pending.workers.contains(&worker)) {
+            (self.ask)(worker, Request::More(number));
+        }
+    }
+
+    /// Tells the workers that ticks before `first` cannot be asked for any more.
+    fn forget(&self, state: &State, first: Tick) {
+        state.workers.iter().for_each(|worker| (self.ask)(*worker, Request::Since(first)));
     }
 
     /// Nothing panics while it holds the lock.
@@ -197,29 +286,21 @@ impl Reads {
     }
 }
 
-impl Request {
+impl State {
+    fn leave(&mut self, worker: usize, number: u64) {
+        let Some(pending) = self.pending.get_mut(&number) else { return };
+        pending.workers.remove(&worker);
+        if pending.workers.is_empty() {
+            self.pending.remove(&number);
+        }
+    }
+}
+
+impl Question {
     /// Returns whether this worker may have rows that are wanted.
     fn concerns(&self, worker: usize, workers: usize) -> bool {
         self.wanted.of.as_ref().is_none_or(|Whose { users, ids }| {
             !ids.is_empty() || users.iter().any(|user| user.worker(workers) == worker as u64)
         })
-    }
-}
-
-/// Keeps a tick readable.
-struct Hold {
-    reads: Arc<Reads>,
-    tick: Tick,
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let mut state = self.reads.lock();
-        if let Some(count) = state.holds.get_mut(&self.tick) {
-            *count -= 1;
-            if *count == 0 {
-                state.holds.remove(&self.tick);
-            }
-        }
     }
 }

@@ -256,8 +256,7 @@ fn rows<E>(
             while sessions.next_if(|(_, _, end)| event.time.is_some_and(|time| *end < time)).is_some() {
                 number = 0;
             }
-            let holds =
-                |(_, start, _): &&&Session| !event.is_apart && event.time.is_some_and(|time| *start <= time);
+            let holds = |(_, start, _): &&&Session| !event.is_apart && event.time.is_some_and(|time| *start <= time);
             let session = sessions.peek().filter(holds).map(|(user, start, _)| SessionId::of(*user, *start));
             number += i64::from(session.is_some());
             let source = &plan.sources[usize::from(event.position.source)].name;

@@ -1,8 +1,10 @@
-//! The loop of one worker of a replay: takes chunks, decodes them into the graph, and hands over the views at the end.
+//! A worker of a replay: takes chunks, decodes them into the graph, and hands over the views at the end. It shares the loop
+//! with the workers of a run ([`drive`]).
 
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::source::{Chunk, Chunks, Next};
+use crate::worker::drive::{Turn, Work, drive};
 use dataflows::classify::{Definitions, Why};
 use dataflows::engine::{Engine, Views};
 use dataflows::ingest::Verdict;
@@ -71,13 +73,22 @@ pub fn run(
     observer: &mut impl Observer,
 ) -> Result<(Tally, Views), Error> {
     let mut engine = Engine::new(worker, plan.graph());
-    let mut decoder = Decoder::new(plan.spec(), range).expecting(latest);
     let mut batch = Batch::default();
     if worker.index() == 0 {
         batch.input.rules.clone_from(&plan.rules);
     }
-    let mut tally = Tally { keeps_repeats: observer.wants_repeats(), ..Tally::of(plan) };
-    let driven = drive(worker, &mut engine, &mut decoder, &mut batch, &mut tally, source, observer);
+    engine.send(&mut batch.input);
+    let mut reading = Reading {
+        decoder: Decoder::new(plan.spec(), range).expecting(latest),
+        chunk: Chunk::default(),
+        batch,
+        tally: Tally { keeps_repeats: observer.wants_repeats(), ..Tally::of(plan) },
+        settled: 0,
+        source,
+        observer,
+    };
+    let driven = drive(worker, &mut engine, &mut reading);
+    let Reading { mut tally, batch, .. } = reading;
     let (views, verdicts) = engine.close(worker);
     tally.add(verdicts);
     (tally.ambiguous, tally.outside, tally.texts_cut) = (batch.ambiguous, batch.outside, batch.texts_cut);
@@ -87,24 +98,34 @@ pub fn run(
     driven.map(|()| (tally, views))
 }
 
-/// Takes chunks until there are no more.
-fn drive(
-    worker: &mut Worker,
-    engine: &mut Engine,
-    decoder: &mut Decoder,
-    batch: &mut Batch,
-    tally: &mut Tally,
-    source: &Chunks,
-    observer: &mut impl Observer,
-) -> Result<(), Error> {
-    let mut chunk = Chunk::default();
-    engine.send(&mut batch.input);
-    while !observer.stopped() {
-        let settled = engine.settled();
-        engine.compact(settled);
+/// The work of a worker of a replay.
+struct Reading<'s, O> {
+    source: &'s Chunks,
+    observer: &'s mut O,
+    decoder: Decoder,
+    chunk: Chunk,
+    batch: Batch,
+    tally: Tally,
+    /// The ticks before this one are in the views.
+    settled: Tick,
+}
+
+impl<O: Observer> Work for Reading<'_, O> {
+    fn settled(&mut self, engine: &mut Engine, upper: Tick) -> Result<(), Error> {
+        self.settled = upper;
+        engine.compact(upper);
+        self.tally.add(engine.verdicts());
+        Ok(())
+    }
+
+    /// Takes the next chunk of the source, of any file: whichever worker is free.
+    fn turn(&mut self, engine: &mut Engine) -> Result<Turn, Error> {
+        let Reading { source, observer, decoder, chunk, batch, tally, settled } = self;
+        if observer.stopped() {
+            return Ok(Turn::Ends);
+        }
         let limit = settled.saturating_add(IN_FLIGHT);
-        tally.add(engine.verdicts());
-        match source.next(limit, &mut chunk).map_err(Error::run("read the sources"))? {
+        match source.next(limit, chunk).map_err(Error::run("read the sources"))? {
             Next::Chunk => {
                 engine.advance_to(chunk.tick);
                 decoder.read(&chunk.block(), batch);
@@ -115,16 +136,15 @@ fn drive(
                 }
                 tally.classify(&batch.input.signatures);
                 engine.send(&mut batch.input);
-                Engine::step(worker);
+                Ok(Turn::Works)
             }
             Next::Wait => {
                 engine.advance_to(source.tick());
-                Engine::wait(worker);
+                Ok(Turn::Waits)
             }
-            Next::End => break,
+            Next::End => Ok(Turn::Ends),
         }
     }
-    Ok(())
 }
 
 impl Tally {

@@ -1,17 +1,18 @@
 //! Rows of all workers for a tick -> one block of the output log. Then notifies readers and subscribers. It is a thread
 //! of its own, so that no worker waits for a disk.
 
+use super::spill::Output;
 use super::{fail, spawn as thread};
 use crate::error::Error;
 use crate::landing::Follow;
 use crate::observe::metrics::{Metrics, Stage};
 use crate::observe::status::Status;
 use crate::queue::intake::wall_ms;
-use crate::queue::sequencer::Bound;
+use crate::queue::sequencer::Minted;
 use crate::read::reads::Reads;
 use crate::read::subscribe::hub::{Fresh, HubFeed};
 use crate::run::supervise::tell_progress;
-use crate::worker::{Arrival, Output, Published};
+use crate::worker::port::Arrival;
 use dataflows::Tick;
 use headwater_log::error::LogError;
 use headwater_log::output::{Block, Canonical, OutputLog, Union};
@@ -20,6 +21,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
+
+/// The rows that one worker publishes of a tick.
+pub(super) struct Published {
+    pub worker: usize,
+    pub minted: Arc<Minted>,
+    pub output: Output,
+    /// The deliveries of the tick that it has decoded.
+    pub arrivals: Vec<Arrival>,
+}
 
 /// The only writer of outputs of a process: one block and one sync per tick, however many workers there are.
 const WRITER: usize = 0;
@@ -52,12 +62,12 @@ impl Publisher {
         while let Ok(first) = ticks.recv() {
             let mut batch = Vec::new();
             for whole in [first].into_iter().chain(ticks.try_iter()) {
-                let Some(bound) = whole.first().map(|published| Arc::clone(&published.bound)) else { continue };
-                if bound.tick < self.from {
-                    self.compare(bound.tick, &whole)?;
-                    self.reads.published(&bound);
+                let Some(minted) = whole.first().map(|published| Arc::clone(&published.minted)) else { continue };
+                if minted.bound.tick < self.from {
+                    self.compare(minted.bound.tick, &whole)?;
+                    self.reads.published(&minted.bound);
                 } else {
-                    batch.push(Whole::new(bound, whole, self.memory).map_err(Error::run("publish"))?);
+                    batch.push(Whole::new(minted, whole, self.memory).map_err(Error::run("publish"))?);
                 }
             }
             if batch.is_empty() {
@@ -76,7 +86,8 @@ impl Publisher {
     }
 
     /// Notifies readers that a tick can be read.
-    fn tell(&self, Whole { bound, arrivals, rows, output }: Whole) {
+    fn tell(&self, Whole { minted, arrivals, rows, output }: Whole) {
+        let bound = &minted.bound;
         let wall = wall_ms();
         for Arrival { received_ms, newest_ms } in arrivals {
             self.metrics.took(Stage::Published, (wall - received_ms) as f64 / 1e3);
@@ -84,12 +95,12 @@ impl Publisher {
                 self.metrics.event_seconds.observe((wall - newest).max(0) as f64 / 1e3);
             }
         }
-        self.metrics.tick_seconds.observe(bound.at.elapsed().as_secs_f64());
+        self.metrics.tick_seconds.observe(minted.at.elapsed().as_secs_f64());
         self.metrics.updates.inc_by(rows);
         self.status.now_ms.store(bound.now_ms, Ordering::Release);
-        self.reads.published(&bound);
+        self.reads.published(bound);
         if let Some(landing) = &self.landing {
-            landing.published(&bound);
+            landing.published(bound);
         }
         let block = match output {
             Joined::Small(block) => Some(block),
@@ -144,7 +155,7 @@ fn equal<R: PartialEq>(
 
 /// The rows of all workers for a tick.
 struct Whole {
-    bound: Arc<Bound>,
+    minted: Arc<Minted>,
     arrivals: Vec<Arrival>,
     rows: u64,
     output: Joined,
@@ -160,12 +171,12 @@ enum Joined {
 impl Whole {
     /// # Errors
     /// [`LogError::Refused`] if a row is there too often.
-    fn new(bound: Arc<Bound>, mut workers: Vec<Published>, memory: usize) -> Result<Whole, LogError> {
+    fn new(minted: Arc<Minted>, mut workers: Vec<Published>, memory: usize) -> Result<Whole, LogError> {
         workers.sort_by_key(|published| published.worker);
         let rows = workers.iter().map(|published| published.output.rows()).sum();
         let arrivals = workers.iter_mut().flat_map(|published| published.arrivals.drain(..)).collect();
         let output = Joined::new(workers.into_iter().map(|published| published.output).collect(), memory)?;
-        Ok(Whole { bound, arrivals, rows, output })
+        Ok(Whole { minted, arrivals, rows, output })
     }
 }
 
@@ -184,12 +195,12 @@ impl Joined {
 /// Appends the ticks that are not durable yet. Some may be, after an attempt that found no space.
 fn append(batch: &[Whole], outputs: &OutputLog) -> Result<(), LogError> {
     let next = outputs.next(WRITER);
-    batch.iter().filter(|whole| whole.bound.tick >= next).try_for_each(|whole| match &whole.output {
-        Joined::Small(block) => outputs.append(WRITER, block, whole.bound.step.as_ref()),
+    batch.iter().filter(|whole| whole.minted.bound.tick >= next).try_for_each(|whole| match &whole.output {
+        Joined::Small(block) => outputs.append(WRITER, block, whole.minted.step.as_ref()),
         Joined::Large(all) => {
-            tracing::debug!(tick = whole.bound.tick, rows = whole.rows, "a large tick is published in blocks");
+            tracing::debug!(tick = whole.minted.bound.tick, rows = whole.rows, "a large tick is published in blocks");
             let union = Union(all.iter().map(Output::canonical).collect());
-            outputs.append_large(WRITER, &union, whole.bound.step.as_ref())
+            outputs.append_large(WRITER, &union, whole.minted.step.as_ref())
         }
     })?;
     outputs.sync(WRITER).map(|_| ())

@@ -6,9 +6,9 @@ use super::{fail, spawn};
 use crate::error::Error;
 use crate::landing::Follow;
 use crate::observe::metrics::Metrics;
-use crate::queue::sequencer::Ticks;
-use crate::worker::Contribution;
-use crate::worker::roots::Rows;
+use crate::queue::cursor::Cursors;
+use crate::queue::sequencer::{Minted, Ticks};
+use crate::worker::roots::{Dirty, Rows};
 use dataflows::Tick;
 use headwater_log::error::LogError;
 use headwater_log::output::{OutputLog, Retention};
@@ -19,6 +19,14 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
+
+/// The contribution of one worker to a snapshot.
+pub(super) struct Contribution {
+    pub minted: Arc<Minted>,
+    pub dirty: Dirty,
+    /// How far sources had been read at the end of the tick, as far as the worker has seen.
+    pub cursors: Cursors,
+}
 
 pub(super) struct Snapshots {
     pub store: StateStore,
@@ -44,7 +52,7 @@ impl Snapshots {
     fn run(mut self, contributions: &Receiver<Contribution>) -> Result<(), LogError> {
         let mut gathered: BTreeMap<Tick, Vec<Contribution>> = BTreeMap::new();
         while let Ok(contribution) = contributions.recv() {
-            let tick = contribution.bound.tick;
+            let tick = contribution.minted.bound.tick;
             let all = gathered.entry(tick).or_default();
             all.push(contribution);
             if all.len() == self.workers {
@@ -57,7 +65,8 @@ impl Snapshots {
 
     fn take(&mut self, all: Vec<Contribution>) -> Result<(), LogError> {
         let started = Instant::now();
-        let Some(bound) = all.first().map(|contribution| Arc::clone(&contribution.bound)) else { return Ok(()) };
+        let Some(minted) = all.first().map(|contribution| Arc::clone(&contribution.minted)) else { return Ok(()) };
+        let bound = &minted.bound;
         let mut changes = Rows::new();
         for Contribution { dirty, cursors, .. } in all {
             for (state, rows) in dirty.rows() {
@@ -73,7 +82,7 @@ impl Snapshots {
         let mut snapshot = Snapshot {
             tick: bound.tick,
             now_ms: bound.now_ms,
-            remap_digest: bound.digest,
+            remap_digest: minted.digest,
             program: self.program,
             extra,
             changes,

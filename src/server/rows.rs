@@ -61,7 +61,7 @@ async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body
     let mut answer = reads.at(as_of, collection, wanted, query.filter.clone(), limit + 1).map_err(unreadable)?;
     let mut rows = Chunk::new();
     let all = async {
-        while let Some(chunk) = answer.chunks.recv().await {
+        while let Some(chunk) = answer.next().await {
             rows.extend(chunk);
         }
     };

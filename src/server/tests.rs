@@ -135,7 +135,7 @@ fn reading(plan: &Plan, log: &Log) -> (Arc<Reads>, Arc<Subscriptions>) {
     let tokens = Arc::new(ResumeTokens::of(LOG, [0; 32]));
     let (hub, _) = Hub::spawn(Arc::clone(&schemas), Arc::clone(&tokens), 0);
     let subscriptions = Subscriptions::new(hub, Arc::clone(&log.outputs), schemas, tokens);
-    (Reads::new(1, None, vec![0; log.queue.len()]), Arc::new(subscriptions))
+    (Reads::new(1, None, vec![0; log.queue.len()], Box::new(|_, _| {})), Arc::new(subscriptions))
 }
 
 fn open(vfs: Arc<dyn Vfs>, root: &Path, epoch: u64) -> (Log, Intake) {

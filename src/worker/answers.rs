@@ -2,9 +2,11 @@
 
 use super::begun::Begun;
 use super::by_id::ById;
+use super::port::{Out, Port};
 use crate::collections::filter::Filter;
 use crate::collections::{self, Collection, Held};
-use crate::read::reads::{Chunk, Rank, Reads, Request, Whose};
+use crate::error::Error;
+use crate::read::reads::{CHUNKS, Chunk, Question, Rank, Whose};
 use dataflows::changes::Changes;
 use dataflows::close::{Closing, deadline};
 use dataflows::engine::Engine;
@@ -13,8 +15,6 @@ use dataflows::scan::{SessionScan, UserScan};
 use dataflows::{EventTime, Tick, UserKey};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
 /// Rows that a chunk has at least, unless it is the last.
 const CHUNK_ROWS: usize = 256;
@@ -27,8 +27,7 @@ const COMPARISONS: usize = 32;
 /// The state of a worker's answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answering {
-    Done,
-    /// The readers have to take the waiting rows first.
+    /// Nothing is asked, or the readers have to take rows first.
     Waits,
     /// There is more to be read.
     Works,
@@ -36,7 +35,6 @@ pub(super) enum Answering {
 
 /// The answers of one worker.
 pub(super) struct Answers {
-    worker: usize,
     gap: i64,
     scans: VecDeque<Scan>,
     /// `None` until the first read by session id.
@@ -45,8 +43,8 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    pub fn new(worker: usize, gap: i64) -> Answers {
-        Answers { worker, gap, scans: VecDeque::new(), by_id: None, resolver: SessionResolver::default() }
+    pub fn new(gap: i64) -> Answers {
+        Answers { gap, scans: VecDeque::new(), by_id: None, resolver: SessionResolver::default() }
     }
 
     /// Takes what changed in a tick.
@@ -63,43 +61,50 @@ impl Answers {
         }
     }
 
-    /// Answers, and goes on with answers. The ticks before `done` have been resolved.
-    pub fn turn(&mut self, engine: &mut Engine, reads: &Reads, begun: &Begun, done: Tick) -> Answering {
-        for request in reads.requests(self.worker) {
-            let scan = self.begin(engine, &request, begun, done);
-            self.scans.push_back(scan);
-        }
+    /// The reader of a question has taken a chunk.
+    pub fn more(&mut self, number: u64) {
+        self.scans.iter_mut().filter(|scan| scan.number == number).for_each(|scan| scan.credit += 1);
+    }
+
+    /// Nobody reads the answer to a question any more.
+    pub fn end(&mut self, number: u64) {
+        self.scans.retain(|scan| scan.number != number);
+    }
+
+    /// Goes on with answers.
+    ///
+    /// # Errors
+    /// If the port fails.
+    pub fn turn(&mut self, port: &mut dyn Port) -> Result<Answering, Error> {
         let mut left = TURN_ROWS;
         for _ in 0..self.scans.len() {
             let Some(mut scan) = self.scans.pop_front() else { break };
-            if scan.turn(self.gap, &mut self.resolver, &mut left) {
+            if scan.turn(self.gap, &mut self.resolver, &mut left, port)? {
                 self.scans.push_back(scan);
             }
         }
-        match left {
-            _ if self.scans.is_empty() => Answering::Done,
-            0 => Answering::Works,
-            _ => Answering::Waits,
-        }
+        Ok(if left == 0 && !self.scans.is_empty() { Answering::Works } else { Answering::Waits })
     }
 
-    fn begin(&mut self, engine: &mut Engine, request: &Request, begun: &Begun, done: Tick) -> Scan {
-        let Request { collection, tick, now_ms, wanted, filter, limit, answer, .. } = request;
+    /// Takes a question. The ticks before `done` have been resolved.
+    pub fn begin(&mut self, engine: &mut Engine, question: Question, begun: &Begun, done: Tick) {
+        let Question { number, collection, tick, now_ms, wanted, filter, limit } = question;
         let mut scan = Scan {
+            number,
+            credit: CHUNKS,
             rows: None,
             users: None,
             after: wanted.after,
-            left: *limit,
-            collection: *collection,
-            classes: engine.classes(*tick),
+            left: limit,
+            collection,
+            classes: engine.classes(tick),
             now: EventTime::from_micros(now_ms.div_euclid(1000).saturating_mul(1_000_000)).unwrap_or(EventTime::MIN),
-            filter: filter.clone(),
             cost: 1 + filter.as_ref().map_or(0, |filter| filter.weight() / COMPARISONS),
+            filter,
             chunk: Chunk::new(),
-            answer: answer.clone(),
         };
         match collection.held() {
-            _ if !begun.has(*collection, *tick) => {}
+            _ if !begun.has(collection, tick) => {}
             Held::Users => {
                 if let Some(mut rows) = engine.views().scan_users(tick + 1) {
                     if let Some(Whose { users, .. }) = &wanted.of {
@@ -129,7 +134,7 @@ impl Answers {
             }),
             Held::Nothing => {}
         }
-        scan
+        self.scans.push_back(scan);
     }
 }
 
@@ -165,6 +170,10 @@ impl Rows {
 
 /// An answer that is being given.
 struct Scan {
+    /// Of the question.
+    number: u64,
+    /// Chunks that may be given before the reader has taken one.
+    credit: usize,
     /// `None` once all rows have been read.
     rows: Option<Rows>,
     /// Those that are wanted; `None`: all.
@@ -181,33 +190,36 @@ struct Scan {
     /// The cost of a row, in rows without a long filter.
     cost: usize,
     chunk: Chunk,
-    answer: mpsc::Sender<Chunk>,
 }
 
 impl Scan {
     /// Goes on. Returns whether there is more to be said.
-    fn turn(&mut self, gap: i64, resolver: &mut SessionResolver, left: &mut usize) -> bool {
+    fn turn(
+        &mut self,
+        gap: i64,
+        resolver: &mut SessionResolver,
+        left: &mut usize,
+        port: &mut dyn Port,
+    ) -> Result<bool, Error> {
         loop {
             if self.left == 0 {
                 self.rows = None;
             }
-            if self.chunk.len() >= CHUNK_ROWS || self.rows.is_none() {
-                if self.chunk.is_empty() {
-                    return false;
+            let last = self.rows.is_none();
+            if self.chunk.len() >= CHUNK_ROWS || last {
+                if !self.chunk.is_empty() {
+                    let Some(credit) = self.credit.checked_sub(1) else { return Ok(true) };
+                    self.credit = credit;
                 }
-                match self.answer.try_send(std::mem::take(&mut self.chunk)) {
-                    Ok(()) => {}
-                    Err(TrySendError::Full(chunk)) => {
-                        self.chunk = chunk;
-                        return true;
-                    }
-                    // The reader is gone.
-                    Err(TrySendError::Closed(_)) => return false,
+                let chunk = std::mem::take(&mut self.chunk);
+                port.send(Out::Rows { number: self.number, chunk, last })?;
+                if last {
+                    return Ok(false);
                 }
                 continue;
             }
             if *left == 0 {
-                return true;
+                return Ok(true);
             }
             self.step(gap, resolver, left);
         }

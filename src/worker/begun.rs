@@ -59,14 +59,10 @@ impl Begun {
 mod tests {
     use super::*;
     use std::ops::Range;
-    use std::time::Instant;
 
     #[test]
     fn a_collection_is_whole_at_the_tick_that_takes_its_record_and_empty_before() {
-        let bound = |tick, control| {
-            let (queue, digest, step, snapshot, at) = (Vec::new(), [0; 32], None, false, Instant::now());
-            Bound { tick, now_ms: 0, queue, control, digest, step, snapshot, at }
-        };
+        let bound = |tick, control| Bound { tick, now_ms: 0, queue: Vec::new(), control, snapshot: false };
         let offsets = BTreeMap::from([(Collection::USERS, 5)]);
         let mut begun = Begun::new(offsets.clone(), 3);
         let mut says = |tick, control: Range<u64>| {

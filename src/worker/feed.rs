@@ -1,6 +1,7 @@
 //! Deliveries of a tick -> input of the graph: decodes the deliveries of this worker's partitions.
 
-use super::{Arrival, Fed, Shared};
+use super::port::{Arrival, Told};
+use super::{Fed, Start};
 use crate::collections::place::position;
 use crate::error::Error;
 use crate::plan::Plan;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 
 /// A worker's reading end of the queue.
 pub(super) struct Feed<'s> {
-    shared: &'s Shared,
+    start: &'s Start,
     /// Parts of this worker, with their numbers.
     parts: Vec<(usize, Reader)>,
     worker: usize,
@@ -29,14 +30,14 @@ pub(super) struct Feed<'s> {
 }
 
 impl<'s> Feed<'s> {
-    pub fn new(shared: &'s Shared, worker: usize, workers: usize) -> Feed<'s> {
-        let plan = shared.resume.as_ref().and_then(|resume| shared.defined(resume.control)).cloned();
-        let parts = shared.readers.iter().enumerate().filter(|(part, _)| part % workers == worker);
+    pub fn new(start: &'s Start, worker: usize, workers: usize) -> Feed<'s> {
+        let plan = start.resume.as_ref().and_then(|resume| start.defined(resume.control)).cloned();
+        let parts = start.readers.iter().enumerate().filter(|(part, _)| part % workers == worker);
         Feed {
-            shared,
+            start,
             parts: parts.map(|(part, reader)| (part, reader.clone())).collect(),
             worker,
-            decoder: Decoder::new(plan.as_ref().unwrap_or(&shared.plan).spec(), Range::default()),
+            decoder: Decoder::new(plan.as_ref().unwrap_or(&start.plan).spec(), Range::default()),
             plan,
             batch: Batch::default(),
             header: None,
@@ -44,18 +45,18 @@ impl<'s> Feed<'s> {
     }
 
     /// Sends everything of a tick, at which the engine has to be.
-    pub fn tick(&mut self, engine: &mut Engine, bound: Arc<Bound>) -> Result<Fed, Error> {
+    pub fn tick(&mut self, engine: &mut Engine, bound: Bound) -> Result<Fed, Error> {
         engine.now(bound.now_ms);
         self.define(engine, bound.control.end);
         let mut fed = Fed {
             dead_letters: Vec::new(),
-            arrivals: Vec::new(),
+            told: Told::default(),
             cursors: Cursors::default(),
             names: Vec::new(),
             signatures: Vec::new(),
             bound,
         };
-        let Feed { shared, parts, decoder, batch, header, .. } = self;
+        let Feed { start, parts, decoder, batch, header, .. } = self;
         let mut wrong = None;
         for (part, reader) in parts {
             let offsets = fed.bound.queue[*part].clone();
@@ -64,7 +65,7 @@ impl<'s> Feed<'s> {
                     wrong.get_or_insert(format!("record {} of part {part} is no delivery", record.offset));
                     return;
                 };
-                let Some(source) = shared.sources.index(delivery.source) else {
+                let Some(source) = start.sources.index(delivery.source) else {
                     wrong.get_or_insert(
                         "there are events of a source that is no longer in the configuration and have not been \
                          processed: put it back until they are"
@@ -92,16 +93,16 @@ impl<'s> Feed<'s> {
                 }
                 let times = batch.input.records[before..].iter().filter_map(|record| record.event.time.ok());
                 let newest_ms = times.max().map(|time| time.micros().div_euclid(1000));
-                fed.arrivals.push(Arrival { received_ms: record.received_ms, newest_ms });
+                fed.told.arrivals.push(Arrival { received_ms: record.received_ms, newest_ms });
                 delivery.cursors.into_iter().for_each(|cursor| fed.cursors.add(delivery.source, cursor));
             });
             read.map_err(Error::run("read the log"))?;
             fed.dead_letters.append(&mut batch.dead_letters);
             fed.names.extend_from_slice(&batch.input.names);
             fed.signatures.extend_from_slice(&batch.input.signatures);
-            shared.metrics.events.inc_by(batch.input.records.len() as u64);
-            shared.metrics.texts_cut.inc_by(std::mem::take(&mut batch.texts_cut));
-            shared.metrics.repaired.inc_by(std::mem::take(&mut batch.repaired));
+            fed.told.events += batch.input.records.len() as u64;
+            fed.told.texts_cut += std::mem::take(&mut batch.texts_cut);
+            fed.told.repaired += std::mem::take(&mut batch.repaired);
             engine.send(&mut batch.input);
         }
         match wrong {
@@ -112,7 +113,7 @@ impl<'s> Feed<'s> {
 
     /// Takes the definitions that are in force from this tick on, if they are others than before.
     fn define(&mut self, engine: &mut Engine, control: u64) {
-        let Some(plan) = self.shared.defined(control) else { return };
+        let Some(plan) = self.start.defined(control) else { return };
         if self.plan.as_ref().is_some_and(|before| Arc::ptr_eq(before, plan)) {
             return;
         }

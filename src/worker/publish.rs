@@ -1,42 +1,32 @@
 //! Changes of a tick -> published rows: encodes what the graph resolves, and brings the rows into canonical form.
 
 use super::begun::{Begun, Says};
-use super::gather::{Gather, Output, Overflow};
-use super::{Contribution, Fed, Kept, Published, Shared};
+use super::gather::Gather;
+use super::port::{Checkpoint, Out, Port, Told};
+use super::{Fed, Kept, Start};
 use crate::collections::place::place;
 use crate::collections::{self, Collection};
 use crate::error::Error;
 use crate::queue::delivery::Delivery;
-use crate::queue::sequencer::Ticks;
 use dataflows::changes::Changes;
 use dataflows::engine::Engine;
 use dataflows::ingest::Verdict;
 use dataflows::resolve::{Row, TakeRows};
 use dataflows::{DeadLetter, Position, Reason};
-use headwater_log::error::LogError;
 use headwater_log::partition::Reader;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 /// One worker's way of publishing.
-pub(super) struct Publish {
+pub(super) struct Publish<'s> {
+    start: &'s Start,
     begun: Begun,
-    overflow: Overflow,
     readers: Vec<Reader>,
 }
 
-impl Publish {
-    pub fn new(shared: &Shared) -> Publish {
-        let control = shared.resume.as_ref().map_or(0, |resume| resume.control);
-        Publish {
-            begun: Begun::new(shared.begins.clone(), control),
-            overflow: Overflow {
-                folder: shared.plan.data_dir.clone(),
-                reserve: Arc::clone(&shared.reserve),
-                memory: shared.memory,
-            },
-            readers: shared.readers.clone(),
-        }
+impl<'s> Publish<'s> {
+    pub fn new(start: &'s Start) -> Publish<'s> {
+        let control = start.resume.as_ref().map_or(0, |resume| resume.control);
+        Publish { start, begun: Begun::new(start.begins.clone(), control), readers: start.readers.clone() }
     }
 
     /// Returns which collections have begun, as of the last tick.
@@ -48,30 +38,26 @@ impl Publish {
     pub fn tick(
         &mut self,
         engine: &mut Engine,
-        worker: usize,
         mut fed: Fed,
         changes: Changes,
         kept: &mut Kept,
-        shared: &Shared,
+        port: &mut dyn Port,
     ) -> Result<(), Error> {
-        let bound = Arc::clone(&fed.bound);
-        for letter in &fed.dead_letters {
-            shared.metrics.dead_letter(letter.reason);
-        }
         for verdict in &changes.verdicts {
             match verdict {
-                Verdict::Duplicate(_) => drop(shared.metrics.duplicates.inc()),
-                Verdict::Conflict(position) => fed.dead_letters.push(self.conflict(*position, shared)?),
+                Verdict::Duplicate(_) => fed.told.duplicates += 1,
+                Verdict::Conflict(position) => fed.dead_letters.push(self.conflict(*position)?),
                 Verdict::NotChecked(_) => {}
             }
         }
-        let arrivals = std::mem::take(&mut fed.arrivals);
-        let output = self.output(engine, &fed, changes, shared).map_err(Error::run("publish"))?;
-        shared.published.put(Published { worker, bound: Arc::clone(&bound), output, arrivals })?;
-        if bound.snapshot {
+        for letter in &fed.dead_letters {
+            *fed.told.dead_letters.entry(letter.reason).or_insert(0) += 1;
+        }
+        let told = std::mem::take(&mut fed.told);
+        self.output(engine, &fed, changes, told, port)?;
+        if fed.bound.snapshot {
             let Kept { dirty, cursors } = std::mem::take(kept);
-            let contribution = Contribution { bound, dirty, cursors };
-            shared.snapshots.send(contribution).map_err(|_| Error::run("take a snapshot")("no thread takes it"))?;
+            port.send(Out::Checkpoint(Checkpoint { tick: fed.bound.tick, dirty, cursors }))?;
         }
         Ok(())
     }
@@ -81,15 +67,13 @@ impl Publish {
         engine: &mut Engine,
         fed: &Fed,
         mut changes: Changes,
-        shared: &Shared,
-    ) -> Result<Output, LogError> {
+        told: Told,
+        port: &mut dyn Port,
+    ) -> Result<(), Error> {
+        let plan = &self.start.plan;
         let says = self.begun.tick(Collection::USERS, &fed.bound);
-        let mut rows = Encode {
-            out: Gather::new(fed.bound.tick, fed.bound.now_ms, &self.overflow),
-            gap: shared.plan.sessions.gap,
-            ticks: &shared.ticks,
-            failed: None,
-        };
+        let out = Gather::new(fed.bound.tick, fed.bound.now_ms, self.start.memory, port);
+        let mut rows = Encode { out, gap: plan.sessions.gap, failed: None };
         if says != Says::Changes {
             changes.users.clear();
         }
@@ -102,18 +86,17 @@ impl Publish {
             failed.map_or(Ok(()), Err)?;
         }
         for letter in &fed.dead_letters {
-            let source = &shared.plan.sources[usize::from(letter.position.source)].name;
+            let source = &plan.sources[usize::from(letter.position.source)].name;
             out.add(Collection::DEAD_LETTERS, collections::dead_letters::encode(source, letter), 1)?;
         }
-        out.finish()
+        out.finish(told)
     }
 
     /// Returns the dead letter of a record that conflicts with another one; its payload is read again, since a graph
     /// carries none.
-    fn conflict(&mut self, position: Position, shared: &Shared) -> Result<DeadLetter, Error> {
-        shared.metrics.dead_letter(Reason::ConflictingDuplicate);
+    fn conflict(&mut self, position: Position) -> Result<DeadLetter, Error> {
         let (record, byte) = place(position.offset);
-        let events = &shared.plan.sources[usize::from(position.source)].events;
+        let events = &self.start.plan.sources[usize::from(position.source)].events;
         let mut payload = Vec::new();
         let read = self.readers[position.part as usize].read(record, record + 1, |record| {
             let Some(delivery) = Delivery::decode(record.payload) else { return };
@@ -134,18 +117,16 @@ impl Publish {
 }
 
 /// Encodes the rows of a tick as the graph gives them.
-struct Encode<'s> {
-    out: Gather<'s>,
+struct Encode<'p> {
+    out: Gather<'p>,
     gap: i64,
-    ticks: &'s Ticks,
     /// Why no other row is taken.
-    failed: Option<LogError>,
+    failed: Option<Error>,
 }
 
-impl TakeRows for Encode<'_> {
-    fn row(&mut self, row: Row<'_>, diff: isize) -> ControlFlow<()> {
-        let (collection, row) = collections::encode(&row, self.gap);
-        match self.out.add(collection, row, diff as i64) {
+impl Encode<'_> {
+    fn taken(&mut self, taken: Result<(), Error>) -> ControlFlow<()> {
+        match taken {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 self.failed = Some(error);
@@ -153,8 +134,18 @@ impl TakeRows for Encode<'_> {
             }
         }
     }
+}
+
+impl TakeRows for Encode<'_> {
+    fn row(&mut self, row: Row<'_>, diff: isize) -> ControlFlow<()> {
+        let (collection, row) = collections::encode(&row, self.gap);
+        let taken = self.out.add(collection, row, diff as i64);
+        self.taken(taken)
+    }
 
     fn alive(&mut self) {
-        self.ticks.beat();
+        if let Err(error) = self.out.alive() {
+            self.failed.get_or_insert(error);
+        }
     }
 }

@@ -7,13 +7,13 @@ use dataflows::ingest::IdRow;
 use dataflows::rules::Descriptor;
 use dataflows::sessionize::Session;
 use dataflows::{Sessionless, SignatureId, UserKey};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The changes of the root states since the last snapshot, at one worker.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Dirty {
     pub sessions: Vec<((UserKey, Session), isize)>,
     /// Repeats are fine, also across snapshots.
@@ -47,6 +47,41 @@ impl Dirty {
             differential_dataflow::consolidation::consolidate(&mut self.by_signature);
             self.compact = self.sessions.len();
         }
+    }
+
+    /// Returns what is behind the first `rows` rows of each state, which stay; `None` if that is nothing.
+    pub fn split_off(&mut self, rows: usize) -> Option<Dirty> {
+        fn tail<R>(of: &mut Vec<R>, rows: usize) -> Vec<R> {
+            if of.len() > rows { of.split_off(rows) } else { Vec::new() }
+        }
+        let Dirty { sessions, names, signatures, ids, by_signature, by_reason, compact } = self;
+        let rest = Dirty {
+            sessions: tail(sessions, rows),
+            names: tail(names, rows),
+            signatures: tail(signatures, rows),
+            ids: tail(ids, rows),
+            by_signature: tail(by_signature, rows),
+            by_reason: tail(by_reason, rows),
+            compact: *compact,
+        };
+        (!rest.is_empty()).then_some(rest)
+    }
+
+    /// Adds the rows of `other`.
+    pub fn extend(&mut self, other: Dirty) {
+        let Dirty { sessions, names, signatures, ids, by_signature, by_reason, compact: _ } = other;
+        self.sessions.extend(sessions);
+        self.names.extend(names);
+        self.signatures.extend(signatures);
+        self.ids.extend(ids);
+        self.by_signature.extend(by_signature);
+        self.by_reason.extend(by_reason);
+    }
+
+    fn is_empty(&self) -> bool {
+        let Dirty { sessions, names, signatures, ids, by_signature, by_reason, compact: _ } = self;
+        let lengths = [sessions.len(), names.len(), signatures.len(), ids.len(), by_signature.len(), by_reason.len()];
+        lengths.iter().all(|length| *length == 0)
     }
 
     /// Returns the rows, neither sorted nor consolidated. The first byte of each says its shard: identities are evenly

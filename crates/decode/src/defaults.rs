@@ -9,7 +9,8 @@ mod names;
 use crate::path::Path;
 use crate::spec::{Candidate, Format};
 use names::{
-    ADDRESSES, CASES, CLF_KIND, CLF_TIME, CLF_USER, DAYS, IDENTIFIERS, KIND, LOG_KIND, LOG_TIME, LOG_USER, PSEUDONYMS, TIME,
+    ADDRESSES, CASES, CLF_KIND, CLF_TIME, CLF_USER, DAYS, IDENTIFIERS, KIND, LOG_KIND, LOG_TIME, LOG_USER, PSEUDONYMS,
+    TIME,
 };
 use std::collections::HashSet;
 
@@ -96,7 +97,8 @@ pub fn days() -> Vec<Path> {
 /// Returns what the value at a path of this name says of a user; `None`: the name is not known. Transforms do not change
 /// it.
 pub fn meaning(path: &str) -> Option<Meaning> {
-    let is_known = |names: &[&str]| names.iter().any(|known| spellings(base(known)).iter().any(|one| one == base(path)));
+    let is_known =
+        |names: &[&str]| names.iter().any(|known| spellings(base(known)).iter().any(|one| one == base(path)));
     let of_list = USER.iter().find(|(_, names)| is_known(names)).map(|(meaning, _)| *meaning);
     of_list.or_else(|| is_known(CLF_USER).then_some(Meaning::Address))
 }
@@ -186,7 +188,9 @@ mod tests {
 
     #[test]
     fn a_name_is_known_in_every_spelling() {
-        for name in ["user_id", "userId", "UserId", "USER_ID", "User Id", "User ID", "user id", "user-id", "userid", "USERID"] {
+        for name in
+            ["user_id", "userId", "UserId", "USER_ID", "User Id", "User ID", "user id", "user-id", "userid", "USERID"]
+        {
             assert_eq!(meaning(name), Some(Meaning::Identifier), "{name}");
         }
         assert_eq!(spellings("time"), ["time", "Time", "TIME"]);

@@ -214,9 +214,8 @@ fn wrapper(framing: Framing, head: &[u8], prefix: Option<&Prefix>, syntax: &Synt
             is_event && (is_of_docker() || syntax.wanted == Wanted::default() && !has_user())
         })
     };
-    let field = WRAPPERS.into_iter().find(|field| {
-        most(whole(framing, head).take(64), |object| is_wrapped(object, field))
-    });
+    let field =
+        WRAPPERS.into_iter().find(|field| most(whole(framing, head).take(64), |object| is_wrapped(object, field)));
     field.map(str::to_owned)
 }
 

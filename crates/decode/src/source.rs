@@ -210,8 +210,7 @@ impl SourceDecoder {
                     }
                     let (start, end) = (origin(part.offset), origin(part.offset + part.bytes.len()));
                     let around = (part.bytes.len() < text.len()).then_some(text);
-                    let read =
-                        read.map(|reading| complete(beside, paths, record, (Some(part.bytes), around), reading));
+                    let read = read.map(|reading| complete(beside, paths, record, (Some(part.bytes), around), reading));
                     harvest.event(interpreter, read, position.behind(start), &payload[start..end]);
                 });
                 return whole.map_or(Ok(found), Err);

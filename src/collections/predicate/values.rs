@@ -3,9 +3,10 @@
 
 use super::Literal;
 use dataflows::Decimal;
+use serde::{Deserialize, Serialize};
 
 /// A set of literals.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Values {
     null: bool,
     /// Sorted, without repeats.

@@ -76,7 +76,7 @@ pub fn spool(
         let mut all = || {
             let mut snapshot = Snapshot::new(encoding, &query, &schema, answer.tick);
             let mut frames = Vec::new();
-            while let Some(chunk) = answer.chunks.blocking_recv() {
+            while let Some(chunk) = answer.blocking_next() {
                 for row in chunk.iter().filter_map(|(_, row)| query.collection.decode(row)) {
                     snapshot.row(&row, &mut frames);
                 }
@@ -155,12 +155,12 @@ mod tests {
         let schema = schemas.of(Collection::COUNTS);
         let query = Query::new(schema, &Parameters::default()).unwrap();
         let (sender, chunks_of) = mpsc::channel(1);
-        let answer = Answer { tick: 7, chunks: chunks_of };
+        let answer = Answer::of(7, chunks_of);
         let feeding = tokio::spawn(async move {
             let chunk: Chunk =
                 (0..256).map(|events| (None, collections::counts::encode("login", None, events))).collect();
             for _ in 0..chunks {
-                if sender.send(chunk.clone()).await.is_err() {
+                if sender.send((0, chunk.clone())).await.is_err() {
                     return false;
                 }
             }

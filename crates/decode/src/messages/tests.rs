@@ -149,9 +149,8 @@ fn unwrapped_lines_are_received_and_mended_as_their_message() {
         carry: Vec::new(),
     };
     let line = |year: &str, agent: &[u8]| {
-        let head = format!(
-            r#"{{"log":"203.0.113.5 - - [01/May/{year}:10:00:00 +0000] \"GET /a HTTP/1.1\" 200 5 \"-\" \""#
-        );
+        let head =
+            format!(r#"{{"log":"203.0.113.5 - - [01/May/{year}:10:00:00 +0000] \"GET /a HTTP/1.1\" 200 5 \"-\" \""#);
         [head.as_bytes(), agent, br#"\"","stream":"stdout","time":"x"}"#].concat()
     };
     let own = |time_ms: Option<i64>, value| -> Own { ("t".into(), 0, 0, time_ms, None, Vec::new(), value) };

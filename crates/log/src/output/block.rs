@@ -4,7 +4,10 @@ use super::blocks::{self, Contents};
 use crate::Tick;
 use crate::error::LogError;
 use crate::remap::Step;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
+use std::fmt;
 
 const VERSION: u8 = 1;
 /// Of a record that begins with a step: its length, the step, and then a record of another version.
@@ -170,7 +173,10 @@ impl Block {
 
     /// `None` if these are not the bytes of a block, or it is not in canonical form.
     pub(super) fn decode(bytes: &[u8]) -> Option<Block> {
-        let mut rest = unsealed(bytes).filter(|_| bytes[0] == VERSION)?;
+        Block::of_body(unsealed(bytes).filter(|_| bytes[0] == VERSION)?)
+    }
+
+    fn of_body(mut rest: &[u8]) -> Option<Block> {
         let mut block = Block::new(u64::from_le_bytes(take(&mut rest)?), i64::from_le_bytes(take(&mut rest)?));
         for _ in 0..u32::from_le_bytes(take(&mut rest)?) {
             let name = String::from_utf8(take_text(&mut rest)?.to_vec()).ok()?;
@@ -186,6 +192,31 @@ impl Block {
             block.collections.insert(name, rows);
         }
         rest.is_empty().then_some(block)
+    }
+}
+
+/// As its bytes, for a reader of the same program.
+impl Serialize for Block {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.body())
+    }
+}
+
+impl<'de> Deserialize<'de> for Block {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Block, D::Error> {
+        struct Body;
+        impl Visitor<'_> for Body {
+            type Value = Block;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the bytes of a block")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Block, E> {
+                Block::of_body(bytes).ok_or_else(|| E::custom("these are not the bytes of a block"))
+            }
+        }
+        deserializer.deserialize_bytes(Body)
     }
 }
 
