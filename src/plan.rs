@@ -7,7 +7,8 @@ use crate::collections::sessions::SessionSchema;
 use dataflows::ingest::Dedupe;
 use dataflows::pipeline::Settings;
 use dataflows::rules::{Rule, Test};
-use headwater_decode::spec::{EventsPlan, FieldPlan, Format, Spec};
+use dataflows::sessionize::{EndedBy, Policies};
+use headwater_decode::spec::{CueSpec, EventsPlan, FieldPlan, Format, Spec};
 use headwater_decode::syntax::Syntax;
 use headwater_log::output::Retention;
 use std::path::PathBuf;
@@ -48,7 +49,8 @@ impl Plan {
     pub fn graph(&self) -> Settings {
         let dedupe = self.sources.iter().any(|source| source.events.dedupe.is_some());
         let ids = DEDUPE_BYTES / Dedupe::BYTES_PER_ID;
-        Settings { gap: self.sessions.gap, dedupe: dedupe.then_some(Dedupe { ids }), clock: false }
+        let policies = self.sessions.policies.as_ref().map(|policies| policies.graph);
+        Settings { gap: self.sessions.gap, policies, dedupe: dedupe.then_some(Dedupe { ids }), clock: false }
     }
 
     /// Returns the part that decoding reads.
@@ -58,12 +60,13 @@ impl Plan {
             syntaxes: self.sources.iter().map(|source| Arc::clone(&source.syntax)).collect(),
             fields: self.fields.clone(),
             tests: self.tests.clone(),
-            rules: match self.rules.iter().all(|rule| rule.sessions) {
+            rules: match self.rules.iter().all(|rule| rule.sessions) && !self.sessions.name_classes() {
                 true => Vec::new(),
                 false => self.rules.clone(),
             },
             sums: self.sessions.sums.iter().map(|(_, field)| *field).collect(),
             carry: self.sessions.carry.clone(),
+            cues: self.sessions.policies.as_ref().map(|policies| policies.cues.clone()),
         }
     }
 
@@ -196,14 +199,45 @@ pub struct SessionPlan {
     pub sums: Vec<(String, usize)>,
     /// Indexes of the fields whose first and last value a session keeps.
     pub carry: Vec<usize>,
+    /// What ends sessions beside the gap, if anything does.
+    pub policies: Option<PolicyPlan>,
+}
+
+/// Session policies: what ends a session beside the gap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyPlan {
+    /// Those that the graph knows of; the others are in what decoding says of an event.
+    pub graph: Policies,
+    /// What decoding looks at.
+    pub cues: CueSpec,
 }
 
 impl SessionPlan {
+    /// Returns what ends sessions beside the gap, by the keys of the configuration.
+    pub fn policy_names(&self) -> Vec<&'static str> {
+        let Some(PolicyPlan { graph, cues }) = &self.policies else { return Vec::new() };
+        let asked = [
+            (!cues.end.is_empty(), EndedBy::End),
+            (!cues.start.is_empty(), EndedBy::Start),
+            (cues.split_on.is_some(), EndedBy::SplitOn),
+            (cues.split_at.is_some(), EndedBy::SplitAt),
+            (graph.max_duration.is_some(), EndedBy::MaxDuration),
+            (graph.max_events.is_some(), EndedBy::MaxEvents),
+        ];
+        asked.into_iter().filter(|(asked, _)| *asked).map(|(_, reason)| reason.code()).collect()
+    }
+
+    /// Returns whether classes matter to where sessions begin and end.
+    fn name_classes(&self) -> bool {
+        self.policies.as_ref().is_some_and(|policies| policies.cues.names_classes())
+    }
+
     /// Returns the columns that these sums and carried fields add to `sessions`.
     pub fn schema(&self, fields: &[FieldPlan]) -> SessionSchema {
         SessionSchema {
             sums: self.sums.iter().map(|(name, _)| name.clone()).collect(),
             carried: self.carry.iter().map(|field| fields[*field].name.clone()).collect(),
+            ended_by: self.policies.is_some(),
         }
     }
 }

@@ -160,8 +160,13 @@ struct Shared {
 
 fn summarize(plan: &Plan, options: &Options, shares: &[Share]) -> Summary {
     let now = options.now.or(shares.iter().filter_map(|share| share.totals.last).max());
-    let mut summary =
-        Summary { workers: plan.workers as u64, gap_s: plan.sessions.gap as f64 / 1e6, now, ..Summary::default() };
+    let mut summary = Summary {
+        workers: plan.workers as u64,
+        gap_s: plan.sessions.gap as f64 / 1e6,
+        policies: plan.sessions.policy_names(),
+        now,
+        ..Summary::default()
+    };
     summary.sinks = plan.sinks.len() as u64;
     let mut account = Account::default();
     for share in shares {

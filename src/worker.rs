@@ -278,6 +278,7 @@ impl Kept {
         dirty.sessions.extend_from_slice(&changes.sessions);
         dirty.names.extend_from_slice(&fed.names);
         dirty.signatures.extend_from_slice(&fed.signatures);
+        dirty.marks.extend_from_slice(&changes.marks);
         dirty.ids.extend_from_slice(&changes.ids);
         dirty.by_signature.extend_from_slice(&changes.by_signature);
         dirty.by_reason.extend_from_slice(&changes.by_reason);

@@ -330,7 +330,7 @@ fn examples_do_as_their_heads_say() {
 fn the_tables_of_columns_are_the_schemas() {
     use headwater::collections::sessions::SessionSchema;
     use headwater::collections::{Collection, Schemas};
-    let schemas = Schemas::new(&SessionSchema { sums: Vec::new(), carried: Vec::new() });
+    let schemas = Schemas::new(&SessionSchema::default());
     let read = |page: &str| fs::read_to_string(repository(page)).unwrap();
     let (subscribe, outputs) = (read("docs/guide/subscribe.md"), read("docs/guide/outputs.md"));
     for collection in Collection::ALL {

@@ -17,6 +17,7 @@ mod landing;
 mod large;
 mod logs;
 mod order;
+mod policies;
 mod process;
 mod published;
 mod reading;

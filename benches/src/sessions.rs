@@ -1,7 +1,7 @@
 //! The operator `sessionize` alone in a dataflow, fed as the worker's loop feeds the whole graph.
 
 use crate::clock::{Clock, Took};
-use dataflows::sessionize::{Replacement, Session, SessionTrace, Sessionized, Visit, sessionize};
+use dataflows::sessionize::{Bounds, Replacement, Session, SessionTrace, Sessionized, Visit, sessionize};
 use dataflows::{Tick, UserKey};
 use differential_dataflow::operators::arrange::TraceAgent;
 use differential_dataflow::trace::TraceReader;
@@ -40,7 +40,8 @@ impl Graph<'_> {
         let probe = ProbeHandle::new();
         let trace = worker.dataflow(|scope| {
             let (visits, replacements) = (scope.input_from(&mut visits), scope.input_from(&mut replacements));
-            let Sessionized { sessions, entries, .. } = sessionize(visits, replacements, empty(scope), gap);
+            let Sessionized { sessions, entries, .. } =
+                sessionize(visits, replacements, (empty(scope), None), Bounds { gap, policies: None });
             sessions.stream.probe_with(&probe);
             entries.probe_with(&probe);
             sessions.trace

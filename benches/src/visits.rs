@@ -125,6 +125,7 @@ impl Workload {
                 carried: [Some(Arc::clone(&PLATFORMS[arrival.signature as usize % PLATFORMS.len()]))]
                     .into_iter()
                     .collect(),
+                ..Details::default()
             })
         });
         Visit {

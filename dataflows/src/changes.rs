@@ -9,7 +9,7 @@ use crate::operators::each;
 use crate::operators::rows::{Key, Val};
 use crate::pipeline::Outputs;
 use crate::record::Sessionless;
-use crate::sessionize::{self, Late, Lineage, Session};
+use crate::sessionize::{self, Late, Lineage, Mark, Session};
 use crate::time::Tick;
 use crate::users::UserTotals;
 use differential_dataflow::trace::Span;
@@ -37,6 +37,8 @@ pub struct Changes {
     pub late: Vec<Late>,
     /// Sessions that go on under another id.
     pub lineage: Vec<Lineage>,
+    /// Marks of events that go and that come, for snapshots.
+    pub marks: Vec<((UserKey, Mark), isize)>,
     /// Records that did not simply count.
     pub verdicts: Vec<Verdict>,
     /// Rows of what is known of ids, for snapshots.
@@ -83,6 +85,8 @@ impl Collector {
         let mut counts = builder.new_input(outputs.counts.stream.clone(), Pipeline);
         let mut sums = builder.new_input(outputs.sums.clone(), Pipeline);
         let mut sessionized = builder.new_input(outputs.sessionized.clone(), Pipeline);
+        let marks = outputs.marks.clone();
+        let mut marks = marks.map(|marks| builder.new_input(marks, Pipeline));
         let users = outputs.users.as_ref().map(|users| users.stream.clone());
         let mut users = users.map(|users| builder.new_input(users, Pipeline));
         let ingested = outputs.ingested.clone();
@@ -108,6 +112,13 @@ impl Collector {
                         changes.counts.push(((row.clone(), *events), diff));
                     });
                 });
+                if let Some(marks) = &mut marks {
+                    marks.for_each(|_, spans| {
+                        to.spans(spans, |changes, user: &UserKey, mark: &Mark, diff| {
+                            changes.marks.push(((*user, mark.clone()), diff));
+                        });
+                    });
+                }
                 if let Some(users) = &mut users {
                     users.for_each(|_, spans| {
                         to.spans(spans, |changes, user: &UserKey, totals: &UserTotals, diff| {

@@ -14,7 +14,7 @@ use crate::record::{Record, Sessionless};
 use crate::resolve::{Classes, Resolver, Row, TakeRows};
 use crate::rules::{Descriptor, Rule};
 use crate::scan::{Reading, SessionScan, UserScan};
-use crate::sessionize::{Session, SessionTrace};
+use crate::sessionize::{MarkRow, Session, SessionTrace};
 use crate::time::{EventTime, Tick};
 use crate::users::UserTrace;
 use differential_dataflow::trace::TraceReader;
@@ -49,6 +49,8 @@ pub struct Engine {
 pub struct Roots {
     /// Sessions, in any order.
     pub sessions: Vec<(UserKey, Session)>,
+    /// Marks of events, in any order.
+    pub marks: Vec<MarkRow>,
     /// What is known of ids, in any order.
     pub ids: Vec<IdRow>,
     /// Events by signature and hour.
@@ -84,6 +86,7 @@ impl Engine {
                 Some(_) => scope.input_from(restored.ids.insert(Sender::new())),
                 None => empty(scope),
             };
+            let marks = settings.policies.map(|_| scope.input_from(restored.marks.insert(Sender::new())));
             let inputs = Inputs {
                 records,
                 facts,
@@ -92,6 +95,7 @@ impl Engine {
                 clock,
                 restored: Restored {
                     sessions: scope.input_from(&mut restored.sessions),
+                    marks,
                     ids,
                     by_signature: scope.input_from(&mut restored.by_signature),
                 },
@@ -138,6 +142,11 @@ impl Engine {
             Some(ids) => ids.send_batch(&mut roots.ids),
             // Without duplicates recognised, ids are of no use.
             None => roots.ids.clear(),
+        }
+        match &mut restored.marks {
+            Some(marks) => marks.send_batch(&mut roots.marks),
+            // Without session policies, marks are of no use.
+            None => roots.marks.clear(),
         }
         let rows = roots.by_signature.drain(..).map(|(row, count)| (row, tick, count));
         restored.by_signature.send_batch(&mut rows.collect());
@@ -279,6 +288,8 @@ impl Feed {
 #[derive(Default)]
 struct RestoredFeed {
     sessions: Sender<(UserKey, Session)>,
+    /// If there are session policies.
+    marks: Option<Sender<MarkRow>>,
     /// If duplicates are recognised.
     ids: Option<Sender<IdRow>>,
     by_signature: Sender<(SignatureHour, Tick, isize)>,

@@ -176,6 +176,11 @@ pub fn kind_rank(kind: &str) -> u64 {
     xxh3_64_with_seed(kind.as_bytes(), u64::from(VERSION))
 }
 
+/// Returns a hash of the value of a field by which sessions are split: XXH3-64 of its text.
+pub fn value_hash(text: &str) -> u64 {
+    xxh3_64_with_seed(text.as_bytes(), u64::from(VERSION))
+}
+
 /// What a shape records of the value at a path. Numbers are one kind: `1` and `1.5` under one key are one shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
@@ -356,6 +361,7 @@ mod tests {
         );
         assert_eq!(all_kinds.to_string(), "2036a4a2141a6016");
 
+        assert_eq!(format!("{:016x}", value_hash("spring")), "706a4e036917f406");
         assert_eq!(SignatureId::of(empty, b"").to_string(), "780bac4e625a4788");
         assert_eq!(SignatureId::of(all_kinds, b"purchase").to_string(), "25b9744bb9ef9a98");
     }

@@ -89,7 +89,7 @@
 //! }
 //!
 //! timely::execute_directly(|worker| {
-//!     let mut engine = Engine::new(worker, Settings { gap: 30 * MINUTE, dedupe: None, clock: true });
+//!     let mut engine = Engine::new(worker, Settings { gap: 30 * MINUTE, policies: None, dedupe: None, clock: true });
 //!     // Each tick's changes: start and end in minutes, number of events, multiplicity.
 //!     let mut tick = |tick: u64, minutes: &[i64]| {
 //!         let records = minutes.iter().map(|minute| click(*minute)).collect();

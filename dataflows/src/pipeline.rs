@@ -7,7 +7,9 @@ use crate::describe::{Described, Fact, NameTrace, describe};
 use crate::identity::UserKey;
 use crate::ingest::{self, Dedupe, IdRow, Ingested, ingest};
 use crate::record::Record;
-use crate::sessionize::{self, Replacement, Session, SessionTrace, Sessionized, sessionize};
+use crate::sessionize::{
+    self, Bounds, MarkRow, MarkSpans, Policies, Replacement, Session, SessionTrace, Sessionized, sessionize,
+};
 use crate::time::{Tick, TotalTime};
 use crate::users::{UserTrace, users};
 use differential_dataflow::operators::arrange::Arranged;
@@ -32,6 +34,8 @@ pub struct Inputs<'s, T: TotalTime = Tick> {
 pub struct Restored<'s, T: TotalTime = Tick> {
     /// All sessions.
     pub sessions: Stream<'s, T, Vec<(UserKey, Session)>>,
+    /// Under session policies: the marks of all events with a session.
+    pub marks: Option<Stream<'s, T, Vec<MarkRow>>>,
     /// What is known of ids.
     pub ids: Stream<'s, T, Vec<IdRow>>,
     /// The number of events by signature and hour.
@@ -43,6 +47,8 @@ pub struct Restored<'s, T: TotalTime = Tick> {
 pub struct Settings {
     /// Microseconds.
     pub gap: i64,
+    /// What delimits sessions beside the gap, if anything does.
+    pub policies: Option<Policies>,
     /// `None`: no record carries an identity.
     pub dedupe: Option<Dedupe>,
     /// Whether an engine has a clock: without one, nothing is ever closed.
@@ -70,6 +76,8 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
     pub ingested: Option<Stream<'s, T, Vec<(ingest::Entry, T)>>>,
     /// Journals of late events, of sessions that go on under another id, and of replacements that did not apply.
     pub sessionized: Stream<'s, T, Vec<(sessionize::Entry, T)>>,
+    /// Under session policies: the marks of events, for snapshots.
+    pub marks: Option<MarkSpans<'s, T>>,
     /// The number of events by signature and hour, and of those without a session by reason: of this worker's own events,
     /// and without what was restored.
     pub sums: Stream<'s, T, Vec<(CountedBy, T, isize)>>,
@@ -82,9 +90,10 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: Settings) -> 
     let Described { names, classes } = describe(facts);
     let Tally { visits, sums, by_class } = tally(records, restored.by_signature, classes.stream.clone());
     let counts = count(by_class);
-    let Sessionized { sessions, written, entries: sessionized } =
-        sessionize(visits, replacements, restored.sessions, settings.gap);
+    let bounds = Bounds { gap: settings.gap, policies: settings.policies };
+    let Sessionized { sessions, written, entries: sessionized, marks } =
+        sessionize(visits, replacements, (restored.sessions, restored.marks), bounds);
     let users = clock.is_some().then(|| users(sessions.clone(), written.clone()));
     let closed = clock.map(|clock| close(sessions.stream.clone(), written, clock, settings.gap));
-    Outputs { sessions, names, classes, counts, users, closed, ingested, sessionized, sums }
+    Outputs { sessions, names, classes, counts, users, closed, ingested, sessionized, marks, sums }
 }

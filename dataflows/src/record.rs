@@ -120,6 +120,72 @@ pub struct Details {
     pub sums: SmallVec<[Measure; 2]>,
     /// Values of the fields that sessions carry; `None`: the event has none.
     pub carried: SmallVec<[Option<Arc<str>>; 2]>,
+    /// What session policies look at.
+    pub cue: Cue,
+}
+
+/// What session policies look at in one event ([`crate::sessionize::Policies`]), in 8 bytes: the value of `split_on` as a
+/// hash, the day of `split_at`, and the parts that the event's class plays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Cue {
+    /// 0: the event has no value.
+    key: u32,
+    /// The day in the upper 24 bits, and the parts in the lower 8.
+    day: i32,
+}
+
+impl Cue {
+    const STARTS: i32 = 1;
+    const ENDS: i32 = 2;
+    const PARTS: u32 = 8;
+
+    /// `key` is a hash of the value of `split_on`, `day` counts from 1970-01-01 in the zone of `split_at`. Years -9999 to 9999
+    /// have days that fit 24 bits.
+    pub fn new(key: Option<u64>, day: i32, starts: bool, ends: bool) -> Cue {
+        // The upper half, and never the number that stands for no value.
+        let key = key.map_or(0, |key| ((key >> 32) as u32).max(1));
+        let parts = i32::from(starts) * Self::STARTS | i32::from(ends) * Self::ENDS;
+        Cue { key, day: day << Self::PARTS | parts }
+    }
+
+    /// Returns the hash of the value of `split_on`, if the event has one.
+    pub fn key(self) -> Option<u32> {
+        (self.key != 0).then_some(self.key)
+    }
+
+    /// Returns the day.
+    pub fn day(self) -> i32 {
+        self.day >> Self::PARTS
+    }
+
+    /// Returns whether the event starts a session.
+    pub fn starts(self) -> bool {
+        self.day & Self::STARTS != 0
+    }
+
+    /// Returns whether the event ends its session.
+    pub fn ends(self) -> bool {
+        self.day & Self::ENDS != 0
+    }
+
+    /// Less than or equal to all others.
+    pub(crate) const LEAST: Cue = Cue { key: 0, day: i32::MIN };
+
+    /// Returns this, with the value of `split_on` of another one where it has none.
+    #[must_use]
+    pub(crate) fn or_key_of(self, other: Option<Cue>) -> Cue {
+        let key = if self.key == 0 { other.map_or(0, |other| other.key) } else { self.key };
+        Cue { key, ..self }
+    }
+
+    /// Returns what several events of one time say together. Of several values, the one with the greatest hash counts, so
+    /// that no order matters.
+    #[must_use]
+    pub fn with(self, other: Cue) -> Cue {
+        let mask = (1 << Self::PARTS) - 1;
+        let parts = (self.day | other.day) & mask;
+        Cue { key: self.key.max(other.key), day: self.day.max(other.day) & !mask | parts }
+    }
 }
 
 /// An exact sum: what is no number is counted, not summed.

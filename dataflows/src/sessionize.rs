@@ -7,18 +7,26 @@
 //! sessions. Only a deletion can split a session; it comes as a [`Replacement`] that brings the surviving events.
 //!
 //! Deliberately absent: events. They are never arranged, so memory follows the sessions.
+//!
+//! Session policies ([`Policies`]) are the exception: with them an event may split a session, so a second trace has a
+//! [`Mark`] of each event. A late event reads the marks of its session and of those that follow in the run.
 
 mod buckets;
+mod cut;
 mod fold;
+mod policy;
 mod session;
 
+pub use policy::{EndedBy, Mark, Policies, Tail};
 pub use session::{Carried, Session, SessionDetails};
 
 use crate::identity::{SessionId, SignatureId, UserKey};
+use crate::operators::trace::SpanOf;
 use crate::operators::{self, Capabilities, Keyed, Output, Own, Past, Rows, Turn, Written};
 use crate::record::{Details, Event, NoTime, Sessionless};
 use crate::time::{EventTime, Tick, TotalTime};
 use buckets::Buckets;
+use cut::CutFold;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::Builder;
 use differential_dataflow::trace::cursor::{Cursor, Navigable};
@@ -149,7 +157,18 @@ pub struct Sessionized<'s, T: TotalTime = Tick> {
     pub written: Written<T>,
     /// Journals, with their ticks.
     pub entries: Stream<'s, T, Vec<(Entry, T)>>,
+    /// Under session policies: the marks of each user's events, for snapshots.
+    pub marks: Option<MarkSpans<'s, T>>,
 }
+
+/// Marks by user, in the order of time.
+pub type MarkSpine<T = Tick> = ValSpine<UserKey, Mark, T, isize>;
+/// Batches of marks, as they are written.
+pub type MarkSpans<'s, T = Tick> = Stream<'s, T, Vec<SpanOf<MarkSpine<T>>>>;
+type MarkBuilder<T> = ValBuilder<UserKey, Mark, T, isize>;
+
+/// A row of the marks that a snapshot brings back, and how often it is there.
+pub type MarkRow = (UserKey, Mark, isize);
 
 /// Sessions by user, in the order of their ends.
 pub type SessionSpine<T = Tick> = ValSpine<UserKey, Session, T, isize>;
@@ -157,19 +176,37 @@ pub type SessionSpine<T = Tick> = ValSpine<UserKey, Session, T, isize>;
 pub type SessionTrace<T = Tick> = TraceAgent<SessionSpine<T>>;
 type SessionBuilder<T> = ValBuilder<UserKey, Session, T, isize>;
 
-/// Makes sessions of visits. `gap` is in microseconds, at least 0 and at most 10^18. `restored` are the sessions of a
-/// snapshot; they come at a tick of their own, before all else.
+/// What delimits sessions.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// In microseconds, at least 0 and at most 10^18.
+    pub gap: i64,
+    /// `None`: the gap alone delimits sessions, and no marks are kept.
+    pub policies: Option<Policies>,
+}
+
+/// Makes sessions of visits. `restored` are the sessions of a snapshot, and under session policies the marks; they come at
+/// a tick of their own, before all else.
 pub fn sessionize<'s, T: TotalTime>(
     visits: Stream<'s, T, Vec<Visit>>,
     replacements: Stream<'s, T, Vec<Replacement>>,
-    restored: Stream<'s, T, Vec<(UserKey, Session)>>,
-    gap: i64,
+    restored: (Stream<'s, T, Vec<(UserKey, Session)>>, Option<Stream<'s, T, Vec<MarkRow>>>),
+    Bounds { gap, policies }: Bounds,
 ) -> Sessionized<'s, T> {
     let scope = visits.scope();
     let workers = scope.peers();
     let mut operator = Keyed::<T, Sessionizing<T>>::new("Sessionize", scope);
     let (own, sessions) = operator.arranged();
     let (entries, entry_stream) = operator.output();
+    let (cut, marks) = policies
+        .map(|policies| {
+            let (own, marks) = operator.arranged();
+            let cut = Cutting { own, fold: CutFold::new(gap, policies), rows: Rows::default() };
+            // Nothing but this operator reads the trace.
+            (cut, marks.stream)
+        })
+        .unzip();
+    let (restored, restored_marks) = restored;
     let by_user = Exchange::new(move |visit: &Visit| visit.user.worker(workers));
     operator.input(visits, by_user, move |fold, arrivals| {
         arrivals.each(|waiting, _, visits| {
@@ -185,6 +222,12 @@ pub fn sessionize<'s, T: TotalTime>(
     operator.input(restored, by_user, |_, arrivals| {
         arrivals.each(|waiting, _, restored| waiting.restored.append(restored));
     });
+    if let Some(restored) = restored_marks {
+        let by_user = Exchange::new(move |(user, ..): &MarkRow| user.worker(workers));
+        operator.input(restored, by_user, |_, arrivals| {
+            arrivals.each(|waiting, _, restored| waiting.restored_marks.append(restored));
+        });
+    }
     let written = own.written();
     operator.build(Sessionizing {
         own,
@@ -193,8 +236,9 @@ pub fn sessionize<'s, T: TotalTime>(
         fold: Fold::new(gap),
         folded: Folded::default(),
         rows: Rows::default(),
+        cut,
     });
-    Sessionized { sessions, written, entries: entry_stream }
+    Sessionized { sessions, written, entries: entry_stream, marks }
 }
 
 /// What has arrived for a tick that is not complete yet.
@@ -203,6 +247,7 @@ struct Waiting {
     visits: Option<Buckets>,
     replacements: Vec<Replacement>,
     restored: Vec<(UserKey, Session)>,
+    restored_marks: Vec<MarkRow>,
 }
 
 /// One worker's sessions.
@@ -214,19 +259,31 @@ struct Sessionizing<T: TotalTime> {
     fold: Fold,
     folded: Folded,
     rows: Rows<UserKey, Session, T>,
+    /// Under session policies.
+    cut: Option<Cutting<T>>,
+}
+
+/// One worker's marks.
+struct Cutting<T: TotalTime> {
+    own: Own<MarkSpine<T>>,
+    fold: CutFold,
+    rows: Rows<UserKey, Mark, T>,
 }
 
 impl<T: TotalTime> operators::Fold<T> for Sessionizing<T> {
     type Waiting = Waiting;
 
     fn tick(&mut self, tick: &T, waiting: &mut Waiting, at: &Capabilities<T>) -> Turn {
-        let Waiting { visits, replacements, restored } = std::mem::take(waiting);
+        let Waiting { visits, replacements, restored, restored_marks } = std::mem::take(waiting);
         let past = self.own.past();
         let batch = if restored.is_empty() {
             self.fold_users(tick, &past, visits, replacements)
         } else {
             let before = (past.len(), visits.map_or(0, |visits| visits.len()), replacements.len());
             assert_eq!(before, (0, 0, 0), "what is restored comes before all batches, visits and replacements");
+            if let Some(cut) = &mut self.cut {
+                cut.restore(tick, restored_marks);
+            }
             self.restore(tick, restored)
         };
         self.own.write(batch.map(Rc::new));
@@ -263,6 +320,9 @@ impl<T: TotalTime> Sessionizing<T> {
         let mut buckets = bucketed.sorted();
         let mut past = Past::new(past);
         let mut builder = SessionBuilder::default();
+        let past_marks = self.cut.as_ref().map(|cut| cut.own.past()).unwrap_or_default();
+        let mut past_marks = Past::new(&past_marks);
+        let mut marks = MarkBuilder::default();
         let mut visits: &[Visit] = &[];
         loop {
             if visits.is_empty() {
@@ -276,14 +336,59 @@ impl<T: TotalTime> Sessionizing<T> {
             let (replaced, others) = replacements.split_at(of_user);
             replacements = others;
             past.key(&user);
-            self.fold.apply(user, &mut past, own, replaced, &mut self.folded);
+            match &mut self.cut {
+                None => self.fold.apply(user, &mut past, own, replaced, &mut self.folded),
+                Some(cut) => {
+                    past_marks.key(&user);
+                    cut.fold.apply(user, &mut past, &mut past_marks, own, replaced, &mut self.folded);
+                    let changes = cut.fold.marks.drain(..).map(|(mark, diff)| ((user, mark), tick.clone(), diff));
+                    cut.rows.extend(&mut marks, changes);
+                }
+            }
             let changes = self.folded.changes.drain(..).map(|(session, diff)| ((user, session), tick.clone(), diff));
             self.rows.extend(&mut builder, changes);
         }
         drop(buckets);
         bucketed.clear();
         self.spare.push(bucketed);
+        if let Some(cut) = &mut self.cut {
+            cut.own.write(cut.rows.finish(marks).map(Rc::new));
+        }
         self.rows.finish(builder)
+    }
+}
+
+impl<T: TotalTime> Cutting<T> {
+    /// Writes the batch of the tick that a snapshot comes back at.
+    fn restore(&mut self, tick: &T, mut restored: Vec<MarkRow>) {
+        restored.sort_unstable();
+        let mut builder = MarkBuilder::with_capacity(restored.len(), restored.len(), restored.len());
+        for (user, mark, times) in restored {
+            self.rows.extend(&mut builder, [((user, mark), tick.clone(), times)]);
+        }
+        self.own.write(self.rows.finish(builder).map(Rc::new));
+    }
+}
+
+impl<B> cut::Marks for Past<'_, B, Mark>
+where
+    B: Navigable,
+    B::Cursor: for<'a> Cursor<Val<'a> = &'a Mark, DiffGat<'a> = &'a isize>,
+{
+    fn rewind(&mut self) {
+        Past::rewind(self);
+    }
+
+    fn seek(&mut self, time: EventTime) {
+        Past::seek(self, &Mark::at(time));
+    }
+
+    fn peek(&mut self) -> Option<(&Mark, isize)> {
+        Past::counted(self)
+    }
+
+    fn step(&mut self) {
+        Past::step(self);
     }
 }
 

@@ -1,6 +1,7 @@
 //! `sessions`: the sessions of each user, with their events by class.
 
 use super::{Begins, Column, Definition, Held, Kind, Nature, Row, Storage, Value, encoded, same_columns};
+use dataflows::sessionize::EndedBy;
 use dataflows::{EventTime, Measure, SessionId};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -26,7 +27,12 @@ pub struct SessionSchema {
     pub sums: Vec<String>,
     /// Names of the carried fields.
     pub carried: Vec<String>,
+    /// There are session policies, so rows say why their session ended.
+    pub ended_by: bool,
 }
+
+/// The column of why a session ended.
+pub const ENDED_BY: &str = "ended_by";
 
 /// Returns the columns, in order. A name may come twice when the configuration names sums or fields so: that is for the
 /// configuration to refuse.
@@ -52,7 +58,8 @@ pub fn columns(schema: &SessionSchema) -> Vec<Column> {
     });
     let carried = schema.carried.iter().flat_map(|field| carried_columns(field));
     let carried = carried.map(|name| Column::new(name, Kind::Text, VALUE));
-    fixed.chain(sums).chain(carried).collect()
+    let ended_by = schema.ended_by.then(|| Column::new(ENDED_BY, Kind::Text, CLASS));
+    fixed.chain(sums).chain(carried).chain(ended_by).collect()
 }
 
 /// Returns the columns of a sum: its value, and how many values were no number.
@@ -75,6 +82,7 @@ pub fn values_of<'a>(row: &SessionRow<'a>) -> impl Iterator<Item = Value<'a>> + 
         [row.first_class, row.last_class],
         row.sums.iter().copied(),
         row.carried.iter().copied(),
+        row.ended_by,
     )
 }
 
@@ -85,6 +93,7 @@ fn values<'a>(
     [first, last]: [&'a str; 2],
     sums: impl Iterator<Item = Measure>,
     carried: impl Iterator<Item = EntryExit<'a>>,
+    ended_by: Option<EndedBy>,
 ) -> impl Iterator<Item = Value<'a>> {
     let fixed = [
         id,
@@ -102,7 +111,7 @@ fn values<'a>(
         [value, Value::count(sum.others)]
     });
     let carried = carried.flat_map(|(entry, exit)| [entry, exit]).map(|value| Value::or_null(value, Value::Text));
-    fixed.into_iter().chain(sums).chain(carried)
+    fixed.into_iter().chain(sums).chain(carried).chain(ended_by.map(|reason| Value::Text(reason.code())))
 }
 
 /// A row in the log. Its lists are written from slices and read into vectors.
@@ -124,7 +133,7 @@ type ClassCount<'a> = (&'a str, u64);
 type EntryExit<'a> = (Option<&'a str>, Option<&'a str>);
 
 pub fn encode(row: &SessionRow<'_>) -> Vec<u8> {
-    encoded(&Encoded {
+    let bytes = encoded(&Encoded {
         user: row.user,
         start: row.start,
         end: row.end,
@@ -134,13 +143,27 @@ pub fn encode(row: &SessionRow<'_>) -> Vec<u8> {
         last: row.last_class,
         sums: row.sums,
         carried: row.carried,
-    })
+    });
+    match row.ended_by {
+        None => bytes,
+        Some(reason) => postcard::to_extend(&reason, bytes).expect("memory can be written to"),
+    }
 }
 
 fn decode(bytes: &[u8]) -> Option<Row<'_>> {
-    let Encoded { user, start, end, events, classes, first, last, sums, carried } =
-        postcard::from_bytes::<Encoded<'_>>(bytes).ok()?;
+    let (row, rest) = postcard::take_from_bytes::<Encoded<'_>>(bytes).ok()?;
+    let Encoded { user, start, end, events, classes, first, last, sums, carried } = row;
+    // Behind the row, and only under session policies.
+    let ended_by = if rest.is_empty() { None } else { Some(postcard::from_bytes(rest).ok()?) };
     let id = Value::Session(user, start);
     let head = (user, start, end, events);
-    Some(Row::new(values(id, head, Cow::Owned(classes), [first, last], sums.into_iter(), carried.into_iter())))
+    Some(Row::new(values(
+        id,
+        head,
+        Cow::Owned(classes),
+        [first, last],
+        sums.into_iter(),
+        carried.into_iter(),
+        ended_by,
+    )))
 }

@@ -24,6 +24,7 @@ fn a_row_of_each_collection_is_pinned() {
         last_class: "a",
         sums: &[Measure { sum: Decimal::from_millionths(-1_500_000), numbers: 2, others: 1 }],
         carried: &[(Some("/a"), Some("/b")), (None, None)],
+        ended_by: None,
     });
     let closed = Closing { end: at(2_000_000), user: key, start: at(1_000_000), events: 3 };
     let came = Late { user: key, time: at(1_000_000), signature: SignatureId(5), session: at(-1_000_000) };

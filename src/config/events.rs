@@ -219,7 +219,7 @@ fn plain(text: &Spanned<String>, problems: &mut Problems) -> Option<Path> {
 }
 
 /// Returns each text of a list, and its place.
-fn texts(list: &Spanned<OneOrMany<Spanned<String>>>) -> Vec<(&String, Range<usize>)> {
+pub(super) fn texts(list: &Spanned<OneOrMany<Spanned<String>>>) -> Vec<(&String, Range<usize>)> {
     match list.get_ref() {
         OneOrMany::One(text) => vec![(text, list.span())],
         OneOrMany::Many(texts) => texts.iter().map(|text| (text.get_ref(), text.span())).collect(),
@@ -256,7 +256,7 @@ fn empty(span: Range<usize>, problems: &mut Problems) {
     problems.push(span, "no candidates: the list is empty", "name at least one path, or leave the key out");
 }
 
-fn zone(name: &Spanned<String>, problems: &mut Problems) -> Option<String> {
+pub(super) fn zone(name: &Spanned<String>, problems: &mut Problems) -> Option<String> {
     let text = name.get_ref().as_str();
     if text == "local" {
         // Resolved here, so that everything behind the configuration sees a name. A system that names none is in UTC.

@@ -1,19 +1,26 @@
-//! `[sessions]`: the gap, and the values that a session's row keeps.
+//! `[sessions]`: the gap, the policies, and the values that a session's row keeps.
 
 use super::error::Problems;
-use super::events::duration;
+use super::events::{duration, texts, zone};
 use super::fields::Fields;
 use super::typed::{self, OneOrMany};
 use crate::collections::sessions::{self, SessionSchema};
-use crate::plan::SessionPlan;
+use crate::plan::{PolicyPlan, SessionPlan};
 use std::collections::HashSet;
+use toml::Spanned;
 
 /// 30 minutes, which web analytics has used since the 1990s (Catledge and Pitkow 1995 measured 25.5).
 const DEFAULT_GAP: i64 = 30 * 60 * 1_000_000;
 
-pub(super) fn check(typed: &typed::Sessions, fields: &mut Fields, problems: &mut Problems) -> SessionPlan {
+pub(super) fn check(
+    typed: &typed::Sessions,
+    classes: &[Spanned<typed::Class>],
+    fields: &mut Fields,
+    problems: &mut Problems,
+) -> SessionPlan {
     let gap = typed.gap.as_ref().and_then(|gap| duration(gap, problems)).unwrap_or(DEFAULT_GAP);
-    let always = sessions::columns(&SessionSchema::default());
+    let policies = policies(typed, classes, fields, problems);
+    let always = sessions::columns(&SessionSchema { ended_by: policies.is_some(), ..SessionSchema::default() });
     // In lower case: SQL engines take names that differ in case alone for one.
     let mut columns: HashSet<String> = always.into_iter().map(|column| column.name).collect();
 
@@ -56,5 +63,56 @@ pub(super) fn check(typed: &typed::Sessions, fields: &mut Fields, problems: &mut
         }
         carry.push(index);
     }
-    SessionPlan { gap, sums, carry }
+    SessionPlan { gap, sums, carry, policies }
+}
+
+/// Returns what ends sessions beside the gap; `None`: nothing does.
+fn policies(
+    typed: &typed::Sessions,
+    classes: &[Spanned<typed::Class>],
+    fields: &mut Fields,
+    problems: &mut Problems,
+) -> Option<PolicyPlan> {
+    let mut plan = PolicyPlan::default();
+    plan.graph.max_duration = typed.max_duration.as_ref().and_then(|most| duration(most, problems));
+    plan.graph.max_events = typed.max_events.as_ref().and_then(|most| {
+        if *most.get_ref() < 1 {
+            let message = format!("a session of at most {} events", most.get_ref());
+            problems.push(most.span(), message, "write 1 or more, or leave `max_events` out");
+        }
+        u64::try_from(*most.get_ref()).ok()
+    });
+    plan.cues.split_on = typed.split_on.as_ref().and_then(|text| fields.resolve(text.get_ref(), text.span(), problems));
+    let zone = typed.zone.as_ref().and_then(|name| zone(name, problems));
+    match &typed.split_at {
+        None => {
+            if let Some(zone) = &typed.zone {
+                let help = "add split_at = \"midnight\"; the zone of times without one belongs to [events]";
+                problems.push(zone.span(), "a `zone` of sessions without `split_at`", help);
+            }
+        }
+        Some(at) if at.get_ref() == "midnight" => plan.cues.split_at = Some(zone.unwrap_or_else(|| "UTC".into())),
+        Some(at) => {
+            let help = "write \"midnight\", and the zone beside it: zone = \"Europe/Berlin\"";
+            problems.push(at.span(), format!("unknown time of day `{}`", at.get_ref()), help);
+        }
+    }
+    for (typed, plan) in [(&typed.start, &mut plan.cues.start), (&typed.end, &mut plan.cues.end)] {
+        for (class, span) in typed.iter().flat_map(texts) {
+            if class.is_empty() {
+                problems.push(span, "a class without a name", "name a class of a rule, or a type");
+            } else if classes.iter().any(|other| keeps_out(other.get_ref(), class)) {
+                let message = format!("events of class `{class}` are never in a session");
+                problems.push(span, message, "take `sessions = false` out of the class, or leave it out here");
+            } else if !plan.contains(class) {
+                plan.push(class.clone());
+            }
+        }
+    }
+    (plan != PolicyPlan::default()).then_some(plan)
+}
+
+/// Returns whether a rule keeps the class of this name out of sessions.
+fn keeps_out(rule: &typed::Class, class: &str) -> bool {
+    rule.sessions == Some(false) && rule.name.as_ref().is_some_and(|name| name.get_ref() == class)
 }

@@ -118,6 +118,13 @@ pub(super) struct Sessions {
     pub gap: Option<Spanned<Duration>>,
     pub sum: Named<Spanned<String>>,
     pub carry: Option<Spanned<OneOrMany<Spanned<String>>>>,
+    pub max_duration: Option<Spanned<Duration>>,
+    pub max_events: Option<Spanned<i64>>,
+    pub split_on: Option<Spanned<String>>,
+    pub split_at: Option<Spanned<String>>,
+    pub zone: Option<Spanned<String>>,
+    pub start: Option<Spanned<OneOrMany<Spanned<String>>>>,
+    pub end: Option<Spanned<OneOrMany<Spanned<String>>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -6,12 +6,12 @@ mod rules;
 
 use crate::collections::place::SourceIndex;
 use crate::error::Error;
-use crate::plan::{Envelope, Plan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan};
+use crate::plan::{Envelope, Plan, PolicyPlan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan};
 use crate::replay;
 use crate::run;
 use crate::source::{self, SourceError};
 use crate::tables::{DEAD_LETTERS_FILE, OutputFormat, Table, counts_table, session_table, user_table};
-use crate::text::plural;
+use crate::text::{plural, span};
 use dataflows::classify::Definitions;
 use dataflows::rules::UNCLASSIFIED;
 use headwater_decode::defaults;
@@ -42,6 +42,9 @@ pub struct Outline {
     /// Name and field.
     pub sum: BTreeMap<String, String>,
     pub carry: Vec<String>,
+    /// What ends sessions beside the gap: key and value.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub policies: BTreeMap<&'static str, String>,
     /// In the order in which they are tried.
     pub rules: Vec<RuleOutline>,
     /// Of the graph, in the order of the flow.
@@ -216,6 +219,7 @@ impl Outline {
                 .collect(),
             sum: plan.sessions.sums.iter().map(|(sum, field)| (sum.clone(), name(*field))).collect(),
             carry: plan.sessions.carry.iter().map(|field| name(*field)).collect(),
+            policies: policies(plan),
             rules: definitions.rules().iter().map(|rule| rules::outline(plan, rule)).collect(),
             stages: stages(plan),
             outputs: outputs(plan, out, format),
@@ -342,6 +346,7 @@ fn stages(plan: &Plan) -> Vec<StageOutline> {
     let details = details.into_iter().filter(|(_, count)| *count > 0).map(|(noun, count)| counted(count, noun));
     let details = details.collect::<Vec<_>>().join(" and ");
     let with = if details.is_empty() { "" } else { ", with " };
+    let split = if plan.sessions.policies.is_some() { "the gap and by policies" } else { "the gap" };
     let mut decode = "records to events: user, time, type".to_owned();
     if !plan.fields.is_empty() {
         decode += &format!(", {}", counted(plan.fields.len(), "field"));
@@ -355,8 +360,25 @@ fn stages(plan: &Plan) -> Vec<StageOutline> {
         stage("classify", classify),
         stage("counts", "events by class and hour".into()),
         stage("sessionless", "events without user or time, by reason".into()),
-        stage("sessionize", format!("events of a user, split by the gap{with}{details}")),
+        stage("sessionize", format!("events of a user, split by {split}{with}{details}")),
     ]
+}
+
+/// Returns the session policies as they are typed, and for classes when they are looked at.
+fn policies(plan: &Plan) -> BTreeMap<&'static str, String> {
+    let Some(PolicyPlan { graph, cues }) = &plan.sessions.policies else { return BTreeMap::new() };
+    let classes = |names: &[String]| {
+        (!names.is_empty()).then(|| format!("{}, by the rules at the time of reading an event", names.join(", ")))
+    };
+    let all = [
+        ("start", classes(&cues.start)),
+        ("end", classes(&cues.end)),
+        ("split_on", cues.split_on.map(|field| plan.fields[field].name.clone())),
+        ("split_at", cues.split_at.as_ref().map(|zone| format!("midnight, {zone}"))),
+        ("max_duration", graph.max_duration.map(|most| span(seconds(most)))),
+        ("max_events", graph.max_events.map(|most| most.to_string())),
+    ];
+    all.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
 fn counted(count: usize, noun: &str) -> String {

@@ -38,6 +38,7 @@ fn block(tick: Tick) -> Block {
         last_class: "view",
         sums: &[],
         carried: &[],
+        ended_by: None,
     });
     let mut block = Block::new(tick, tick as i64);
     block.add("sessions", vec![(row, 1)]).unwrap();

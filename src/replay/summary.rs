@@ -61,6 +61,9 @@ pub struct Summary {
     pub notes: Vec<Note>,
     pub workers: u64,
     pub gap_s: f64,
+    /// What ends sessions beside the gap.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<&'static str>,
     /// The time at which the replay ends; `None` if no event had one.
     #[serde(serialize_with = "serialize_time")]
     pub now: Option<EventTime>,
@@ -158,7 +161,9 @@ impl Summary {
         table.some("repaired", self.repaired, "something in it was unreadable; U+FFFD")?;
         table.some("texts cut", self.texts_cut, "users, types, carried: over 1 KiB")?;
         table.count("users", self.users, "")?;
-        table.count("sessions", self.sessions, &format!("split where a gap exceeds {}", span(self.gap_s)))?;
+        let or = if self.policies.is_empty() { "" } else { ", or by " };
+        let split = format!("split where a gap exceeds {}{or}{}", span(self.gap_s), self.policies.join(", "));
+        table.count("sessions", self.sessions, &split)?;
         if let Some(now) = self.now {
             table.some("open", self.open_sessions, &format!("may go on after {}", rfc3339(now)))?;
         }

@@ -1,8 +1,9 @@
 //! Fingerprints of the program that turns events into rows, and of the part of it that root states depend on.
 
 use crate::fingerprint::{Canonical, hex};
-use crate::plan::{Plan, SourcePlan};
-use headwater_decode::spec::{Candidate, EventsPlan, FieldPlan, Limits};
+use crate::plan::{Plan, PolicyPlan, SourcePlan};
+use dataflows::sessionize::Policies;
+use headwater_decode::spec::{Candidate, CueSpec, EventsPlan, FieldPlan, Limits};
 use headwater_decode::syntax::Encoding;
 
 /// Changes when the same events would be computed otherwise than before. Published ticks are then not compared with what
@@ -45,7 +46,9 @@ pub(super) fn states_of(plan: &Plan) -> String {
 /// # Errors
 /// What is wrong, and what can be done.
 pub(super) fn check_states(states: &str, plan: &Plan) -> Result<(), (&'static str, &'static str)> {
-    let known = states == states_of(plan) || STATES == FORMER_STATES && states == super::former::states_of(plan);
+    // Releases of that form had no policies.
+    let former = STATES == FORMER_STATES && plan.sessions.policies.is_none();
+    let known = states == states_of(plan) || former && states == super::former::states_of(plan);
     let version = states.split_once('-').map(|(version, _)| version);
     match version {
         _ if known => Ok(()),
@@ -54,7 +57,8 @@ pub(super) fn check_states(states: &str, plan: &Plan) -> Result<(), (&'static st
             "start that version again, or begin with another data_dir",
         )),
         _ => Err((
-            "the sessions in the data folder were made with another `gap`, other sums or other carried fields",
+            "the sessions in the data folder were made with another `gap`, other policies, other sums or \
+             other carried fields",
             "put [sessions] back as it was, or begin with another data_dir",
         )),
     }
@@ -66,6 +70,27 @@ fn sessions(to: &mut Canonical, plan: &Plan) {
     to.signed(sessions.gap);
     to.list(&sessions.sums, |to, (name, of)| field(to.text(name), &plan.fields[*of]));
     to.list(&sessions.carry, |to, of| field(to, &plan.fields[*of]));
+    // Only where there are any, so that fingerprints of before stay.
+    if let Some(PolicyPlan { graph, cues }) = &sessions.policies {
+        let Policies { max_duration, max_events } = graph;
+        let CueSpec { split_on, split_at, start, end } = cues;
+        to.text("policies");
+        to.option(*max_duration, |to, most| {
+            to.signed(most);
+        });
+        to.option(*max_events, |to, most| {
+            to.number(most);
+        });
+        to.option(*split_on, |to, of| field(to, &plan.fields[of]));
+        to.option(split_at.as_deref(), |to, zone| {
+            to.text(zone);
+        });
+        for classes in [start, end] {
+            to.list(classes, |to, class| {
+                to.text(class);
+            });
+        }
+    }
 }
 
 fn field(to: &mut Canonical, field: &FieldPlan) {
@@ -213,6 +238,12 @@ carry = ["page", "price"]
             ("n = \"n\"", "m = \"n\""),
             ("cost.", "costs."),
             ("[\"page\", \"price\"]", "[\"price\", \"page\"]"),
+            ("gap = ", "max_duration = \"8h\"\ngap = "),
+            ("gap = ", "max_events = 9\ngap = "),
+            ("gap = ", "split_on = \"page\"\ngap = "),
+            ("gap = ", "split_at = \"midnight\"\ngap = "),
+            ("gap = ", "start = \"login\"\ngap = "),
+            ("gap = ", "end = \"login\"\ngap = "),
         ];
         for (from, to) in changes {
             let text = LARGE.replacen(from, to, 1);

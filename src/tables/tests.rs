@@ -45,6 +45,7 @@ impl Owned {
             last_class: &self.ends.1,
             sums: &self.sums,
             carried: &carried,
+            ended_by: None,
         }))
     }
 }
@@ -54,7 +55,7 @@ fn time(micros: i64) -> EventTime {
 }
 
 fn schema() -> SessionSchema {
-    SessionSchema { sums: vec!["revenue".into()], carried: vec!["button.kind".into()] }
+    SessionSchema { sums: vec!["revenue".into()], carried: vec!["button.kind".into()], ended_by: false }
 }
 
 fn session(user: &str, start: i64, millionths: i128, numbers: u64, button: Option<&str>) -> Owned {
@@ -165,7 +166,7 @@ fn jsonl_is_exact() {
 
 #[test]
 fn column_names_tell_of_clashes() {
-    let schema = SessionSchema { sums: vec!["events".into()], carried: vec![] };
+    let schema = SessionSchema { sums: vec!["events".into()], carried: vec![], ended_by: false };
     let names: Vec<_> = session_table(&schema).columns.into_iter().map(|column| column.name).collect();
     assert_eq!(names.iter().filter(|name| *name == "events").count(), 2);
 }
@@ -259,6 +260,7 @@ fn any_table() -> impl Strategy<Value = (SessionSchema, Vec<Owned>)> {
         let schema = SessionSchema {
             sums: (0..sums).map(|i| format!("sum {i}")).collect(),
             carried: (0..carried).map(|i| format!("field.{i}")).collect(),
+            ended_by: false,
         };
         let rows = proptest::collection::vec(any_session(&schema), 0..20);
         (Just(schema), rows)

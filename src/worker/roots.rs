@@ -5,7 +5,7 @@ use dataflows::counts::SignatureHour;
 use dataflows::engine::{Input, Roots};
 use dataflows::ingest::IdRow;
 use dataflows::rules::Descriptor;
-use dataflows::sessionize::Session;
+use dataflows::sessionize::{Mark, Session};
 use dataflows::{Sessionless, SignatureId, UserKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,8 @@ pub struct Dirty {
     /// Repeats are fine, also across snapshots.
     pub names: Vec<(UserKey, Arc<str>)>,
     pub signatures: Vec<(SignatureId, Descriptor)>,
+    /// Under session policies.
+    pub marks: Vec<((UserKey, Mark), isize)>,
     pub ids: Vec<(IdRow, isize)>,
     pub by_signature: Vec<(SignatureHour, isize)>,
     pub by_reason: Vec<(Sessionless, isize)>,
@@ -32,12 +34,13 @@ pub type Rows = BTreeMap<String, Vec<(Vec<u8>, i64)>>;
 const SESSIONS: &str = "sessions";
 const NAMES: &str = "names";
 const SIGNATURES: &str = "signatures";
+const MARKS: &str = "marks";
 const IDS: &str = "ids";
 const BY_SIGNATURE: &str = "by_signature";
 const BY_REASON: &str = "by_reason";
 
 /// By name, in the order in which they are to be read: what others refer to comes first.
-pub const STATES: [&str; 6] = [NAMES, SIGNATURES, SESSIONS, IDS, BY_SIGNATURE, BY_REASON];
+pub const STATES: [&str; 7] = [NAMES, SIGNATURES, SESSIONS, MARKS, IDS, BY_SIGNATURE, BY_REASON];
 
 impl Dirty {
     /// Keeps memory in proportion to what changed, not to how often it did.
@@ -91,6 +94,7 @@ impl Dirty {
         let mut rows = Rows::new();
         let mut add = |state: &str, of: Vec<(Vec<u8>, i64)>| drop(rows.insert(state.to_owned(), of));
         add(SESSIONS, encode(self.sessions, |(user, session)| (user.bytes().to_vec(), session)));
+        add(MARKS, encode(self.marks, |(user, mark)| (user.bytes().to_vec(), mark)));
         let once = self.names.into_iter().map(|row| (row, 1)).collect();
         add(NAMES, encode(once, |(user, name)| (user.bytes().to_vec(), name)));
         let once = self.signatures.into_iter().map(|row| (row, 1)).collect();
@@ -128,6 +132,7 @@ pub fn restore(state: &str, row: &[u8], count: i64, roots: &mut Roots, input: &m
         SESSIONS => roots.sessions.push((user(row)?, value(row, 16)?)),
         NAMES => input.names.push((user(row)?, value(row, 16)?)),
         SIGNATURES => input.signatures.push((signature(row)?, value(row, 8)?)),
+        MARKS => roots.marks.push((user(row)?, value(row, 16)?, count as isize)),
         IDS if row.len() > 16 => roots.ids.push(value(row, 16)?),
         IDS => roots.ids.push(value(row, 1)?),
         BY_SIGNATURE => roots.by_signature.push(((signature(row)?, value(row, 8)?), count as isize)),
@@ -153,7 +158,8 @@ fn value<V: DeserializeOwned>(row: &[u8], from: usize) -> Option<V> {
 mod tests {
     use super::*;
     use dataflows::identity::ShapeId;
-    use dataflows::sessionize::Carried;
+    use dataflows::record::Cue;
+    use dataflows::sessionize::{Carried, EndedBy};
     use dataflows::{Decimal, EventTime, Measure};
 
     /// Snapshots hold these bytes: another encoding is another version of the rows (`run/history.rs`), and needs code that
@@ -194,6 +200,39 @@ mod tests {
         assert_eq!(input.names, [(key, "u1".into())]);
         assert_eq!(input.signatures, [(SignatureId(0x0102), descriptor)]);
         assert_eq!(roots.by_reason, [(Sessionless::NoTime, 2)]);
+    }
+
+    /// As the other rows: under session policies, of an event that is there twice, and of a session.
+    #[test]
+    fn the_encoding_of_marks_and_of_sessions_with_policies_is_pinned() {
+        let key = UserKey::from_bytes([0x11; 16]).unwrap();
+        let pinned = [
+            (SESSIONS, "111111111111111111111111111111118092f40180897a0205050002000080808030820c05", 1),
+            (MARKS, "111111111111111111111111111111118092f4010580808030820c00", 2),
+        ];
+        let bytes = |hex: &str| -> Vec<u8> {
+            (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+        };
+        let (mut roots, mut input) = (Roots::default(), Input::default());
+        for (state, hex, times) in pinned {
+            restore(state, &bytes(hex), times, &mut roots, &mut input).unwrap();
+        }
+        let at = |micros| EventTime::from_micros(micros).unwrap();
+        let cue = Cue::new(Some(0x0600_0000 << 32), 3, true, false);
+        let (_, session) = &roots.sessions[0];
+        assert_eq!(
+            (session.start, session.end, session.ended_by()),
+            (at(1_000_000), at(2_000_000), Some(EndedBy::MaxDuration))
+        );
+        assert_eq!(session.details().unwrap().tail.unwrap().cue, cue);
+        let mark = Mark { time: at(2_000_000), signature: SignatureId(5), cue, details: None };
+        assert_eq!(roots.marks, [(key, mark, 2)]);
+        let sessions = roots.sessions.into_iter().map(|row| (row, 1)).collect();
+        let marks = roots.marks.into_iter().map(|(user, mark, times)| ((user, mark), times)).collect();
+        let rows = Dirty { sessions, marks, ..Dirty::default() }.rows();
+        for (state, hex, times) in pinned {
+            assert_eq!(rows[state], [(bytes(hex), times)], "{}", crate::fingerprint::hex(&rows[state][0].0));
+        }
     }
 
     /// As the other rows: of a session with one event signature and nothing else, and of one with all that there can be.

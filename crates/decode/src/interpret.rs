@@ -6,6 +6,7 @@
 
 mod batch;
 mod choose;
+mod cues;
 
 pub use batch::{Batch, BatchMark};
 
@@ -15,11 +16,13 @@ use crate::longest::{LONGEST, bounded};
 use crate::names::Names;
 use crate::path::Path;
 use crate::reading::{PathSet, Reading, Slot, Value};
-use crate::spec::{Candidate, EventsPlan, FieldPlan, Format, Spec};
+use crate::spec::{Candidate, CueSpec, EventsPlan, FieldPlan, Format, Spec};
 use crate::time::TimeReader;
 use crate::usage::Used;
+use cues::Cues;
 use dataflows::classify::{Definitions, Why};
 use dataflows::identity::payload_hash;
+use dataflows::record::Cue;
 use dataflows::rules::{Predicate, Test};
 use dataflows::{
     Decimal, Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, ShapeId,
@@ -97,9 +100,11 @@ pub struct Interpreter {
     range: Range,
     names: Names,
     signatures: Seen<SignatureId>,
-    /// The rules, if one of them keeps its class out of sessions; and the signatures of such classes.
+    /// The rules, if classes matter to sessions; and the signatures of classes that are kept out of them.
     rules: Option<Definitions>,
     apart: Seen<SignatureId>,
+    /// Under session policies.
+    cues: Option<Cues>,
     texts: Seen<Arc<str>>,
     /// Scratch.
     joined: String,
@@ -164,8 +169,10 @@ impl Interpreter {
             range,
             names: Names::default(),
             signatures: Seen::default(),
-            rules: (!spec.rules.is_empty()).then(|| Definitions::new(spec.rules.clone(), &BTreeSet::new())),
+            rules: (!spec.rules.is_empty() || spec.cues.as_ref().is_some_and(CueSpec::names_classes))
+                .then(|| Definitions::new(spec.rules.clone(), &BTreeSet::new())),
             apart: Seen::default(),
+            cues: spec.cues.as_ref().map(Cues::new),
             texts: Seen::default(),
             joined: String::new(),
             encoded: Vec::new(),
@@ -210,7 +217,7 @@ impl Interpreter {
             Ok(time) if self.apart.contains(&signature) => Err(NoTime::Apart(time)),
             time => time,
         };
-        let details = self.details(reading);
+        let details = self.details(reading, time.ok(), signature);
         let mut record = Record { event: Event { user: None, time, signature, details }, identity: None };
         let mut joined = std::mem::take(&mut self.joined);
         let user = chosen[Role::User as usize].and_then(|chosen| self.text(reading, Role::User, chosen, &mut joined));
@@ -307,13 +314,16 @@ impl Interpreter {
             if self.signatures.len() >= REMEMBERED {
                 self.signatures.clear();
                 self.apart.clear();
+                self.cues.iter_mut().for_each(Cues::forget);
             }
             self.signatures.insert(signature);
             let descriptor = self.descriptor(reading, kind);
-            if let Some(rules) = &self.rules
-                && matches!(rules.classify(&descriptor).1, Why::Rule(rule) if !rule.sessions)
-            {
-                self.apart.insert(signature);
+            if let Some(rules) = &self.rules {
+                let (class, why) = rules.classify(&descriptor);
+                if matches!(why, Why::Rule(rule) if !rule.sessions) {
+                    self.apart.insert(signature);
+                }
+                self.cues.iter_mut().for_each(|cues| cues.classify(signature, class));
             }
             batch.input.signatures.push((signature, descriptor));
         }
@@ -353,11 +363,16 @@ impl Interpreter {
             .is_some_and(|slot| reading.all(slot).any(|value| test.predicate.holds(value.text)))
     }
 
-    fn details(&mut self, reading: &Reading) -> Option<Box<Details>> {
+    fn details(&mut self, reading: &Reading, time: Option<EventTime>, signature: SignatureId) -> Option<Box<Details>> {
         let Spec { sums, carry, .. } = &*self.spec;
-        if sums.is_empty() && carry.is_empty() {
+        if sums.is_empty() && carry.is_empty() && self.cues.is_none() {
             return None;
         }
+        let cue = self.cues.as_ref().map_or_else(Cue::default, |cues| {
+            let value = cues.spec.split_on.and_then(|field| reading.first(self.field(reading, field)?));
+            let value = value.filter(|value| !self.absent.has(value.text));
+            cues.of(time, signature, value.map(|value| value.text))
+        });
         let measure = |field: usize| {
             let mut measure = Measure::default();
             for value in self.field(reading, field).into_iter().flat_map(|slot| reading.all(slot)) {
@@ -374,7 +389,7 @@ impl Interpreter {
         let mut carry = |slot| reading.first(slot).map(|value| intern(&mut texts, &self.bounded(value.text)));
         let carried = slots.into_iter().map(|slot| slot.and_then(&mut carry)).collect();
         self.texts = texts;
-        Some(Box::new(Details { sums, carried }))
+        Some(Box::new(Details { sums, carried, cue }))
     }
 }
 

@@ -18,12 +18,34 @@ pub struct Spec {
     pub fields: Vec<FieldPlan>,
     /// Made of every event, in this order.
     pub tests: Vec<Test>,
-    /// The rules, if one of them keeps its class out of sessions.
+    /// The rules, if one of them keeps its class out of sessions, or if session policies name classes.
     pub rules: Vec<Rule>,
     /// The fields that are summed.
     pub sums: Vec<usize>,
     /// The fields whose first and last value a session keeps.
     pub carry: Vec<usize>,
+    /// What session policies look at, if there are any.
+    pub cues: Option<CueSpec>,
+}
+
+/// What session policies look at in an event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CueSpec {
+    /// The field whose change splits.
+    pub split_on: Option<usize>,
+    /// The zone whose midnight splits: an IANA name or an offset, checked.
+    pub split_at: Option<String>,
+    /// Classes whose events start sessions.
+    pub start: Vec<String>,
+    /// Classes whose events end sessions.
+    pub end: Vec<String>,
+}
+
+impl CueSpec {
+    /// Returns whether the class of an event matters.
+    pub fn names_classes(&self) -> bool {
+        !self.start.is_empty() || !self.end.is_empty()
+    }
 }
 
 #[derive(Clone, Debug)]

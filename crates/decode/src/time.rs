@@ -358,7 +358,7 @@ impl Zone {
 }
 
 /// Returns the zone of this name; `None` for UTC.
-fn zone(name: &str) -> Result<Option<TimeZone>, String> {
+pub(crate) fn zone(name: &str) -> Result<Option<TimeZone>, String> {
     if name.eq_ignore_ascii_case("UTC") {
         return Ok(None);
     }

@@ -63,6 +63,11 @@ where
 
     /// Returns the value at hand: the next one whose multiplicities do not cancel.
     pub fn peek(&mut self) -> Option<&'b V> {
+        self.counted().map(|(value, _)| value)
+    }
+
+    /// Returns the value at hand, and its multiplicity.
+    pub fn counted(&mut self) -> Option<(&'b V, isize)> {
         // A row may be asserted in one batch and retracted in another: it must neither count nor stop the scan.
         while let Some(row) = self.least() {
             let mut total = 0;
@@ -71,7 +76,7 @@ where
                 self.cursors[cursor].map_times(&self.batches[cursor], |_, diff| total += *diff);
             }
             if total != 0 {
-                return Some(row);
+                return Some((row, total));
             }
             self.pass();
         }

@@ -3,7 +3,7 @@
 use super::Classes;
 use crate::identity::UserKey;
 use crate::record::Measure;
-use crate::sessionize::Session;
+use crate::sessionize::{EndedBy, Session};
 use crate::time::EventTime;
 use smallvec::SmallVec;
 
@@ -30,6 +30,8 @@ pub struct SessionRow<'a> {
     pub sums: &'a [Measure],
     /// Entry and exit value of each field that the configuration carries.
     pub carried: &'a [(Option<&'a str>, Option<&'a str>)],
+    /// Why it ended, under session policies.
+    pub ended_by: Option<EndedBy>,
 }
 
 /// Resolves sessions. Its memory is used again from row to row.
@@ -76,6 +78,7 @@ impl SessionResolver {
             last_class: classes.name(session.last),
             sums,
             carried: &carried,
+            ended_by: session.ended_by(),
         })
     }
 }

@@ -81,25 +81,14 @@ impl Fold {
         visits: &mut Vec<Visit>,
         folded: &mut Folded,
     ) {
-        past.rewind();
-        past.seek(replacement.from);
-        let mut found = Vec::new();
-        while let Some(session) = past.peek().filter(|session| session.start <= replacement.to) {
-            if !self.replaced.contains(session) {
-                found.push(session.clone());
+        match named_by(past, replacement, &self.replaced) {
+            Ok(mut found) => {
+                visits.extend(replacement.survivors.iter().cloned());
+                folded.changes.extend(found.iter().map(|session| (session.clone(), -1)));
+                self.replaced.append(&mut found);
             }
-            past.step();
+            Err(rejection) => folded.entries.push(Entry::Rejection(Box::new(rejection))),
         }
-        let mut ids: Vec<_> = found.iter().map(|session| session.id(replacement.user)).collect();
-        ids.sort_unstable();
-        if ids != replacement.sessions {
-            let rejection = Rejection { replacement: replacement.clone(), found: ids };
-            folded.entries.push(Entry::Rejection(Box::new(rejection)));
-            return;
-        }
-        visits.extend(replacement.survivors.iter().cloned());
-        folded.changes.extend(found.iter().map(|session| (session.clone(), -1)));
-        self.replaced.append(&mut found);
     }
 
     /// Inserts sorted visits. Each run of close visits swallows the sessions within reach, left to right.
@@ -159,6 +148,32 @@ impl Fold {
             folded.entries.push(Entry::Lineage(Lineage { user, old, new: session.start, reason }));
         }
         folded.changes.push((session, 1));
+    }
+}
+
+/// Returns the sessions that a replacement takes away: those that intersect its range, without those that are `replaced`.
+///
+/// # Errors
+/// If it names others.
+pub(super) fn named_by(
+    past: &mut impl Past,
+    replacement: &Replacement,
+    replaced: &[Session],
+) -> Result<Vec<Session>, Rejection> {
+    past.rewind();
+    past.seek(replacement.from);
+    let mut found = Vec::new();
+    while let Some(session) = past.peek().filter(|session| session.start <= replacement.to) {
+        if !replaced.contains(session) {
+            found.push(session.clone());
+        }
+        past.step();
+    }
+    let mut ids: Vec<_> = found.iter().map(|session| session.id(replacement.user)).collect();
+    ids.sort_unstable();
+    match ids == replacement.sessions {
+        true => Ok(found),
+        false => Err(Rejection { replacement: replacement.clone(), found: ids }),
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::identity::{SessionId, SignatureId, UserKey};
 use crate::record::{Details, Measure};
 use crate::sessionize::Visit;
+use crate::sessionize::policy::{EndedBy, Tail};
 use crate::time::EventTime;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -25,17 +26,52 @@ pub struct Session {
     pub last: SignatureId,
     /// Events by signature, sorted; `None` if all are `first`. Shared, as rows are copied when batches merge.
     counts: Option<Arc<[(SignatureId, u64)]>>,
+    #[serde(with = "encoding")]
     details: Option<Arc<SessionDetails>>,
 }
 
 /// What a session keeps of the fields that the configuration sums and carries, in its order. Slices, not vectors: a
 /// session may be one of many millions, and has no room to grow.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SessionDetails {
     /// Sums by field.
     pub sums: Box<[Measure]>,
     /// First and last values by field; `None`: no event has the field.
     pub carried: Box<[Option<Carried>]>,
+    /// Under session policies: what an event behind the last one is compared with.
+    pub tail: Option<Tail>,
+}
+
+/// Rows of before session policies are the first two variants: an `Option` in the same bytes.
+mod encoding {
+    use super::{Carried, Measure, SessionDetails, Tail};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::sync::Arc;
+
+    #[derive(Serialize, Deserialize)]
+    enum Encoded<S, C> {
+        None,
+        Plain { sums: S, carried: C },
+        Cut { sums: S, carried: C, tail: Tail },
+    }
+
+    pub fn serialize<S: Serializer>(details: &Option<Arc<SessionDetails>>, to: S) -> Result<S::Ok, S::Error> {
+        let encoded = match details.as_deref() {
+            None => Encoded::None,
+            Some(SessionDetails { sums, carried, tail: None }) => Encoded::Plain { sums, carried },
+            Some(SessionDetails { sums, carried, tail: Some(tail) }) => Encoded::Cut { sums, carried, tail: *tail },
+        };
+        encoded.serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Arc<SessionDetails>>, D::Error> {
+        let details = match Encoded::<Box<[Measure]>, Box<[Option<Carried>]>>::deserialize(from)? {
+            Encoded::None => None,
+            Encoded::Plain { sums, carried } => Some(SessionDetails { sums, carried, tail: None }),
+            Encoded::Cut { sums, carried, tail } => Some(SessionDetails { sums, carried, tail: Some(tail) }),
+        };
+        Ok(details.map(Arc::new))
+    }
 }
 
 /// First and last value of a field among the events that have it. Ties in time break by content: the least value
@@ -65,6 +101,15 @@ impl Session {
         self.details.as_deref()
     }
 
+    /// Returns why it ended, if session policies say it.
+    pub fn ended_by(&self) -> Option<EndedBy> {
+        self.tail().map(|tail| tail.ended_by)
+    }
+
+    pub(super) fn tail(&self) -> Option<Tail> {
+        self.details().and_then(|details| details.tail)
+    }
+
     /// The least possible session with this end: where to seek to.
     pub(super) fn ending_at(end: EventTime) -> Session {
         Session {
@@ -91,6 +136,8 @@ pub(super) struct Builder {
     counts: Vec<(SignatureId, u64)>,
     sums: Vec<Measure>,
     carried: Vec<Option<Carried>>,
+    /// Of the session to be finished; `None` without session policies.
+    pub tail: Option<Tail>,
 }
 
 impl Builder {
@@ -104,7 +151,12 @@ impl Builder {
             counts: Vec::new(),
             sums: Vec::new(),
             carried: Vec::new(),
+            tail: None,
         }
+    }
+
+    pub fn events(&self) -> u64 {
+        self.events
     }
 
     pub fn is_empty(&self) -> bool {
@@ -112,10 +164,14 @@ impl Builder {
     }
 
     pub fn add_visit(&mut self, visit: &Visit) {
-        self.extend(visit.time, visit.time, visit.signature, visit.signature, 1);
-        self.count(visit.signature, 1);
-        if let Some(details) = visit.details.as_deref() {
-            self.add_details(visit.time, details);
+        self.add_event(visit.time, visit.signature, visit.details.as_deref());
+    }
+
+    pub fn add_event(&mut self, time: EventTime, signature: SignatureId, details: Option<&Details>) {
+        self.extend(time, time, signature, signature, 1);
+        self.count(signature, 1);
+        if let Some(details) = details {
+            self.add_details(time, details);
         }
     }
 
@@ -169,9 +225,10 @@ impl Builder {
             Arc::from(self.counts.as_slice())
         });
         self.counts.clear();
-        let details = (!self.sums.is_empty() || !self.carried.is_empty()).then(|| {
+        let tail = self.tail.take();
+        let details = (!self.sums.is_empty() || !self.carried.is_empty() || tail.is_some()).then(|| {
             let carried = self.carried.drain(..).collect();
-            Arc::new(SessionDetails { sums: self.sums.as_slice().into(), carried })
+            Arc::new(SessionDetails { sums: self.sums.as_slice().into(), carried, tail })
         });
         self.sums.clear();
         let session = Session {

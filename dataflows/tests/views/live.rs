@@ -103,6 +103,7 @@ impl Lived {
 fn roots(from: &Snapshot, mine: Share) -> Roots {
     Roots {
         sessions: mine.of(from.sessions.keys()).cloned().collect(),
+        marks: mine.of(&from.marks).map(|((user, mark), times)| (*user, mark.clone(), *times)).collect(),
         ids: mine.of(from.ids.keys()).copied().collect(),
         by_signature: mine.of(&from.by_signature).map(|(row, count)| (*row, *count)).collect(),
         by_reason: mine.of(&from.by_reason).map(|(row, count)| (*row, *count)).collect(),
@@ -187,6 +188,7 @@ impl Teller {
             changes.late.iter().cloned().for_each(|row| tell(Output::Late(row)));
             changes.lineage.iter().cloned().for_each(|row| tell(Output::Lineage(row)));
             changes.verdicts.iter().copied().for_each(|row| tell(Output::Verdict(row)));
+            changes.marks.iter().cloned().for_each(|(row, diff)| tell(Output::Mark(row, diff)));
             changes.ids.iter().copied().for_each(|(row, diff)| tell(Output::Id(row, diff)));
             changes.by_signature.iter().copied().for_each(|(row, diff)| tell(Output::BySignature(row, diff)));
             changes.by_reason.iter().copied().for_each(|(row, diff)| tell(Output::ByReason(row, diff)));

@@ -1,6 +1,6 @@
 //! The promise: every view is a pure function of the set of inputs. Whatever the arrival order, the tick cuts and the
 //! number of workers, after every tick the accumulated output of the graph equals what a slow, obvious oracle makes of
-//! all inputs so far: sessions (with late events, ties, neighbours exactly at the gap, replacements), counts by class
+//! all inputs so far: sessions (with late events, ties, neighbours exactly at the gap, replacements, policies), counts by class
 //! (with rules that change), closed sessions, and the journals of duplicates, rejections, late events and moved sessions.
 //! A graph that starts from a snapshot goes on like the one that it was taken of, and so does the engine.
 
@@ -8,12 +8,14 @@
 
 mod live;
 mod oracle;
+mod policies;
 mod run;
 mod seen;
 mod size;
 mod steps;
 
 use oracle::Oracle;
+use policies::asked;
 use proptest::prelude::*;
 use run::Way;
 use seen::{Resolved, Seen};
@@ -71,11 +73,8 @@ fn plain_steps() -> impl Strategy<Value = Vec<Step>> {
 fn way() -> impl Strategy<Value = Way> {
     // With 2 or 4 ids, most of those that repeat have been forgotten meanwhile.
     let remembered = prop_oneof![2 => Just(None), 2 => Just(Some(1 << 12)), 1 => Just(Some(2)), 1 => Just(Some(4))];
-    (1usize..=3, 1usize..=4, remembered).prop_map(|(workers, in_flight, remembered)| Way {
-        workers,
-        in_flight,
-        remembered,
-    })
+    let all = (1usize..=3, 1usize..=4, remembered, asked());
+    all.prop_map(|(workers, in_flight, remembered, asked)| Way { workers, in_flight, remembered, asked })
 }
 
 /// How a set of events arrives.
@@ -106,7 +105,7 @@ fn restarts() -> impl Strategy<Value = Vec<(prop::sample::Index, usize)>> {
 }
 
 fn advance(steps: &[Step], way: Way) -> (Vec<Input>, Vec<Seen>) {
-    let mut oracle = Oracle::new(way.remembered);
+    let mut oracle = Oracle::new(way.remembered, way.asked);
     steps.iter().map(|step| oracle.advance(step)).unzip()
 }
 
@@ -142,10 +141,11 @@ proptest! {
     #[test]
     fn arrival_order_and_tick_cuts_do_not_matter(
         (raws, orders) in arrivals(),
+        asked in asked(),
     ) {
         let all_at_once = vec![Step { raws: raws.clone(), ..Step::default() }];
         let last = |steps: Vec<Step>, workers| {
-            let way = Way { workers, in_flight: 2, remembered: None };
+            let way = Way { workers, in_flight: 2, remembered: None, asked };
             let (inputs, _) = advance(&steps, way);
             run::run(None, &inputs, way).seen(0..steps.len() as u64).pop().map(|seen| (seen.sessions, seen.counts))
         };

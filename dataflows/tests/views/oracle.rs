@@ -1,11 +1,12 @@
 //! The slow, obvious answer: keep every event, and sort and split all of them again after every tick.
 
+use super::policies::Asked;
 use super::seen::{Resolved, ResolvedSession, Row, Seen};
 use super::steps::{GAP, HORIZON, Input, ORIGIN, Raw, Step, Swap, key, name, rules, time};
 use dataflows::identity::payload_hash;
 use dataflows::ingest::Verdict;
 use dataflows::rules::UNCLASSIFIED;
-use dataflows::sessionize::{Moved, Replacement};
+use dataflows::sessionize::{EndedBy, Moved, Replacement};
 use dataflows::users::UserTotals;
 use dataflows::{
     Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, SessionId, Sessionless, SignatureId,
@@ -17,6 +18,7 @@ use std::sync::Arc;
 pub struct Oracle {
     /// Ids that a shard remembers; `None` without de-duplication.
     remembered: Option<usize>,
+    asked: Option<Asked>,
     /// All events that count.
     events: Vec<Raw>,
     /// Events that sessions are made of: replacements change these alone.
@@ -34,10 +36,11 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    pub fn new(remembered: Option<usize>) -> Oracle {
+    pub fn new(remembered: Option<usize>, asked: Option<Asked>) -> Oracle {
         let now_ms = ORIGIN / 1000;
         Oracle {
             remembered,
+            asked,
             events: Vec::new(),
             visits: Vec::new(),
             ids: BTreeMap::new(),
@@ -66,15 +69,16 @@ impl Oracle {
         for user in (0..3).filter(|user| step.swaps.iter().all(|swap| swap.user != *user)) {
             journals(user, &before[&user], &self.groups()[&user], &arrived, &mut seen);
         }
-        for (user, group) in
-            self.groups().into_iter().flat_map(|(user, all)| all.into_iter().map(move |one| (user, one)))
-        {
-            let row = row(user, &group);
-            // No event of a whole second that the clock has reached can extend it.
-            if row.end + GAP < self.latest_ms.div_euclid(1000) * 1_000_000 {
-                *seen.closings.entry((row.user, row.start, row.end, row.events)).or_insert(0) += 1;
+        for (user, groups) in self.groups() {
+            let ended = self.asked.map(|asked| ended_by(&groups, asked));
+            for (index, group) in groups.iter().enumerate() {
+                let row = Row { ended_by: ended.as_ref().map(|ended| ended[index]), ..row(user, group) };
+                // No event of a whole second that the clock has reached can extend it.
+                if row.end + GAP < self.latest_ms.div_euclid(1000) * 1_000_000 {
+                    *seen.closings.entry((row.user, row.start, row.end, row.events)).or_insert(0) += 1;
+                }
+                *seen.sessions.entry(row).or_insert(0) += 1;
             }
-            *seen.sessions.entry(row).or_insert(0) += 1;
         }
         seen.users = self.users().into_iter().map(|row| (row, 1)).collect();
         for raw in &self.raws {
@@ -131,6 +135,7 @@ impl Oracle {
                 last_class: class(&row.last),
                 price: row.price,
                 pages: row.pages.clone(),
+                ended_by: row.ended_by,
             };
             (resolved, *times)
         };
@@ -166,7 +171,7 @@ impl Oracle {
                 user: raw.user.map(key),
                 time: raw.time.map(time).ok_or(NoTime::Absent),
                 signature: raw.signature(),
-                details: raw.details(),
+                details: raw.details(self.asked),
             };
             input.records.push(Record { event, identity });
             input.names.extend(raw.user.map(|user| (key(user), Arc::from(name(user)))));
@@ -231,7 +236,7 @@ impl Oracle {
         let mut resolved: Vec<(Replacement, Vec<SessionId>, Vec<Raw>, Vec<Raw>)> = Vec::new();
         for swap in swaps {
             let user = key(swap.user);
-            let groups: Vec<Vec<Raw>> = groups(&before, swap.user)
+            let groups: Vec<Vec<Raw>> = groups(&before, swap.user, self.asked)
                 .into_iter()
                 .filter(|group| group[0].time <= Some(swap.to) && group.last().unwrap().time >= Some(swap.from))
                 .collect();
@@ -249,7 +254,7 @@ impl Oracle {
                     ..raw.clone()
                 })
                 .collect();
-            let visits = survivors.iter().filter_map(Raw::visit).collect();
+            let visits = survivors.iter().filter_map(|raw| raw.visit(self.asked)).collect();
             let (from, to) = (time(swap.from), time(swap.to));
             let replacement = Replacement { user, from, to, sessions: sessions.clone(), survivors: visits };
             input.replacements.push(replacement.clone());
@@ -261,7 +266,7 @@ impl Oracle {
         for (replacement, sessions, all, survivors) in resolved {
             let user = (0..3).find(|user| key(*user) == replacement.user).unwrap();
             let taken = taken.entry(replacement.user).or_default();
-            let mut found: Vec<_> = groups(&before, user)
+            let mut found: Vec<_> = groups(&before, user, self.asked)
                 .iter()
                 .filter(|group| {
                     group[0].time.map(time) <= Some(replacement.to)
@@ -287,7 +292,7 @@ impl Oracle {
 
     /// The sessions of each user, each as its visits.
     fn groups(&self) -> BTreeMap<u8, Vec<Vec<Raw>>> {
-        (0..3).map(|user| (user, groups(&self.visits, user))).collect()
+        (0..3).map(|user| (user, groups(&self.visits, user, self.asked))).collect()
     }
 }
 
@@ -328,18 +333,32 @@ fn class(raw: &Raw, set: u8) -> String {
     }
 }
 
-/// The visits of a user, sorted and split where neighbours are more than the gap apart.
-fn groups(visits: &[Raw], user: u8) -> Vec<Vec<Raw>> {
+/// The visits of a user, sorted and split where neighbours are more than the gap apart, or where a policy says so.
+fn groups(visits: &[Raw], user: u8, asked: Option<Asked>) -> Vec<Vec<Raw>> {
     let mut visits: Vec<Raw> = visits.iter().filter(|v| v.user == Some(user) && v.time.is_some()).cloned().collect();
     visits.sort_by_key(|visit| visit.time);
     let mut groups: Vec<Vec<Raw>> = Vec::new();
-    for visit in visits {
-        match groups.last_mut() {
-            Some(group) if visit.time.unwrap() - group.last().unwrap().time.unwrap() <= GAP => group.push(visit),
-            _ => groups.push(vec![visit]),
+    for instant in visits.chunk_by(|one, other| one.time == other.time) {
+        let goes_on = |group: &&mut Vec<Raw>| match asked {
+            None => instant[0].time.unwrap() - group.last().unwrap().time.unwrap() <= GAP,
+            Some(asked) => asked.ends(group, instant).is_none(),
+        };
+        match groups.last_mut().filter(goes_on) {
+            Some(group) => group.extend_from_slice(instant),
+            None => groups.push(instant.to_vec()),
         }
     }
     groups
+}
+
+/// Why each session of a user ended.
+fn ended_by(groups: &[Vec<Raw>], asked: Asked) -> Vec<EndedBy> {
+    let next = groups.iter().skip(1).map(|next| {
+        let first = next.iter().take_while(|raw| raw.time == next[0].time);
+        Some(first.cloned().collect::<Vec<_>>())
+    });
+    let ended = groups.iter().zip(next.chain([None]));
+    ended.map(|(group, next)| next.map_or(asked.last(group), |next| asked.ends(group, &next).unwrap())).collect()
 }
 
 fn row(user: u8, group: &[Raw]) -> Row {
@@ -348,7 +367,7 @@ fn row(user: u8, group: &[Raw]) -> Row {
     let mut price = Measure::default();
     for raw in group {
         *signatures.entry(raw.signature()).or_insert(0) += 1;
-        price.add(&raw.details().unwrap().sums[0]);
+        price.add(&raw.details(None).unwrap().sums[0]);
     }
     let at = |time| group.iter().filter(move |raw| raw.time == Some(time)).map(Raw::signature);
     let mut pages: Vec<_> = group.iter().filter_map(|raw| Some((raw.time, raw.page?))).collect();
@@ -363,5 +382,6 @@ fn row(user: u8, group: &[Raw]) -> Row {
         last: at(end).max().unwrap(),
         price,
         pages: pages.first().map(|first| (format!("page {}", first.1), format!("page {}", pages.last().unwrap().1))),
+        ended_by: None,
     }
 }

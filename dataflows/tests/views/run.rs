@@ -1,5 +1,6 @@
 //! Runs the graph on the oracle's inputs, replacements and changing rules included.
 
+use super::policies::Asked;
 use super::seen::{Output, Said, Snapshot, sent_so_far};
 use super::steps::{GAP, Input};
 use dataflows::Tick;
@@ -7,8 +8,10 @@ use dataflows::close::Closed;
 use dataflows::counts::CountedBy;
 use dataflows::describe::Fact;
 use dataflows::ingest::{self, Dedupe};
+use dataflows::operators::each;
+use dataflows::operators::trace::SpanOf;
 use dataflows::pipeline::{Inputs, Outputs, Restored, Settings, pipeline};
-use dataflows::sessionize;
+use dataflows::sessionize::{self, Mark, MarkSpine};
 use differential_dataflow::VecCollection;
 use differential_dataflow::collection::AsCollection;
 use std::sync::mpsc;
@@ -27,12 +30,13 @@ pub struct Way {
     pub in_flight: usize,
     /// Ids that a shard remembers; `None` without de-duplication.
     pub remembered: Option<usize>,
+    pub asked: Option<Asked>,
 }
 
 impl Way {
     pub fn settings(self) -> Settings {
         let dedupe = self.remembered.map(|ids| Dedupe { ids: ids * dataflows::EventId::SHARDS });
-        Settings { gap: GAP, dedupe, clock: true }
+        Settings { gap: GAP, policies: self.asked.map(Asked::policies), dedupe, clock: true }
     }
 }
 
@@ -45,6 +49,7 @@ pub fn run(start: Option<Snapshot>, inputs: &[Input], way: Way) -> Said {
         let (mut records, mut facts) = (Sender::new(), Sender::new());
         let (mut replacements, mut clock) = (Sender::new(), Sender::new());
         let (mut sessions, mut ids, mut by_signature) = (Sender::new(), Sender::new(), Sender::new());
+        let mut marks = way.asked.map(|_| Sender::new());
         let probe = ProbeHandle::new();
         worker.dataflow::<Tick, _, _>(|scope| {
             let inputs = Inputs {
@@ -54,6 +59,7 @@ pub fn run(start: Option<Snapshot>, inputs: &[Input], way: Way) -> Said {
                 clock: Some(scope.input_from(&mut clock)),
                 restored: Restored {
                     sessions: scope.input_from(&mut sessions),
+                    marks: marks.as_mut().map(|marks| scope.input_from(marks)),
                     ids: scope.input_from(&mut ids),
                     by_signature: scope.input_from(&mut by_signature),
                 },
@@ -65,7 +71,7 @@ pub fn run(start: Option<Snapshot>, inputs: &[Input], way: Way) -> Said {
         let again = from.as_ref().map(|_| sent_so_far(&inputs[..=first as usize]));
         // It may still be on its way when the next tick is there already.
         let due = if from.is_some() { (first + 1).min(inputs.len() as Tick - 1) } else { 0 };
-        let mut restored = Some((sessions, ids, by_signature));
+        let mut restored = Some((sessions, marks, ids, by_signature));
         for (tick, input) in (0..).zip(&inputs).skip(first as usize) {
             let input = again.as_ref().filter(|_| tick == first).unwrap_or(input);
             records.advance_to(tick);
@@ -91,15 +97,20 @@ pub fn run(start: Option<Snapshot>, inputs: &[Input], way: Way) -> Said {
             if tick < due {
                 continue;
             }
-            if let Some((mut sessions, mut ids, mut by_signature)) = restored.take() {
+            if let Some((mut sessions, mut marks, mut ids, mut by_signature)) = restored.take() {
                 for _ in 0..5 {
                     worker.step();
                 }
                 sessions.advance_to(first);
+                marks.iter_mut().for_each(|marks| marks.advance_to(first));
                 ids.advance_to(first);
                 by_signature.advance_to(first);
                 if let Some(from) = &from {
                     mine.of(from.sessions.keys()).for_each(|row| sessions.send(row.clone()));
+                    if let Some(marks) = &mut marks {
+                        mine.of(&from.marks)
+                            .for_each(|((user, mark), times)| marks.send((*user, mark.clone(), *times)));
+                    }
                     mine.of(from.ids.keys()).for_each(|row| ids.send(*row));
                     mine.of(&from.by_signature).for_each(|(row, count)| by_signature.send((*row, first, *count)));
                     for (reason, count) in mine.of(&from.by_reason) {
@@ -136,7 +147,7 @@ impl Share {
 type Heard = mpsc::Sender<(Tick, Output)>;
 
 fn listen<'s>(scope: Scope<'s, Tick>, outputs: Outputs<'s>, worker: usize, sender: &Heard, probe: &ProbeHandle<Tick>) {
-    let Outputs { sessions, mut names, classes, counts, users, closed, ingested, sessionized, sums } = outputs;
+    let Outputs { sessions, mut names, classes, counts, users, closed, ingested, sessionized, marks, sums } = outputs;
     let sessions = sessions.as_collection(|user, session| (*user, session.clone()));
     updates(sessions, sender, probe, |row, diff| vec![Output::Session(row, diff)]);
     let names = names.import(scope).as_collection(|user, name| (*user, name.to_string()));
@@ -145,6 +156,20 @@ fn listen<'s>(scope: Scope<'s, Tick>, outputs: Outputs<'s>, worker: usize, sende
     updates(classes, sender, probe, |(worker, row), diff| vec![Output::Class(worker, row, diff)]);
     let counts = counts.as_collection(|row, events| (row.clone(), *events));
     updates(counts, sender, probe, |row, diff| vec![Output::Count(row, diff)]);
+    if let Some(marks) = marks {
+        marks
+            .inspect({
+                let sender = sender.clone();
+                move |span: &SpanOf<MarkSpine>| {
+                    for batch in span.inner.iter() {
+                        each(batch, |user, mark: &Mark, tick, diff| {
+                            sender.send((tick, Output::Mark((*user, mark.clone()), diff))).unwrap();
+                        });
+                    }
+                }
+            })
+            .probe_with(probe);
+    }
     if let Some(users) = users {
         let users = users.as_collection(|user, totals| (*user, *totals));
         updates(users, sender, probe, |row, diff| vec![Output::User(row, diff)]);

@@ -5,7 +5,7 @@ use dataflows::close::Closing;
 use dataflows::counts::{ClassHour, SignatureHour};
 use dataflows::ingest::{IdRow, Verdict};
 use dataflows::resolve::SessionRow;
-use dataflows::sessionize::{Late, Lineage, Moved, Rejection, Session};
+use dataflows::sessionize::{EndedBy, Late, Lineage, Mark, Moved, Rejection, Session};
 use dataflows::users::UserTotals;
 use dataflows::{Measure, SessionId, Sessionless, SignatureId, Tick, UserKey};
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,6 +51,7 @@ pub struct ResolvedSession {
     pub last_class: String,
     pub price: Measure,
     pub pages: Option<(String, String)>,
+    pub ended_by: Option<EndedBy>,
 }
 
 impl ResolvedSession {
@@ -67,6 +68,7 @@ impl ResolvedSession {
             last_class: row.last_class.into(),
             price: row.sums[0],
             pages: pages.map(|(entry, exit)| (entry.into(), exit.into())),
+            ended_by: row.ended_by,
         }
     }
 }
@@ -82,6 +84,7 @@ pub struct Row {
     pub last: SignatureId,
     pub price: Measure,
     pub pages: Option<(String, String)>,
+    pub ended_by: Option<EndedBy>,
 }
 
 impl Row {
@@ -98,6 +101,7 @@ impl Row {
             last: session.last,
             price: details.sums[0],
             pages: carried.map(|carried| (carried.entry.1.to_string(), carried.exit.1.to_string())),
+            ended_by: session.ended_by(),
         }
     }
 }
@@ -117,6 +121,7 @@ pub enum Output {
     Rejection(Rejection),
     Late(Late),
     Lineage(Lineage),
+    Mark((UserKey, Mark), isize),
     Id(IdRow, isize),
     BySignature(SignatureHour, isize),
     ByReason(Sessionless, isize),
@@ -131,6 +136,7 @@ pub struct Snapshot {
     /// The last tick in it.
     pub tick: Tick,
     pub sessions: BTreeMap<(UserKey, Session), isize>,
+    pub marks: BTreeMap<(UserKey, Mark), isize>,
     pub ids: BTreeMap<IdRow, isize>,
     pub by_signature: BTreeMap<SignatureHour, isize>,
     pub by_reason: BTreeMap<Sessionless, isize>,
@@ -175,7 +181,7 @@ impl Said {
                 }
                 Output::Resolved(row, diff) => add(&mut seen.resolved.sessions, row, diff),
                 Output::ResolvedOther(row, true, diff) => add(&mut seen.resolved.others, row, diff),
-                Output::Id(..) | Output::BySignature(..) | Output::ByReason(..) => {}
+                Output::Mark(..) | Output::Id(..) | Output::BySignature(..) | Output::ByReason(..) => {}
                 // Journals: only what they gained.
                 _ if *tick < after => {}
                 Output::ResolvedOther(row, false, diff) => add(&mut seen.resolved.others, row, diff),
@@ -201,11 +207,13 @@ impl Said {
     /// As the process would take it: what it started from, and what changed since.
     pub fn snapshot(&self, tick: Tick) -> Snapshot {
         let mut snapshot = Snapshot { tick, ..self.start.clone().unwrap_or_default() };
-        // The graph itself gives back the sessions that it started from.
+        // The graph itself gives back the sessions and marks that it started from.
         snapshot.sessions.clear();
+        snapshot.marks.clear();
         for (_, output) in self.outputs.iter().filter(|(at, _)| *at <= tick) {
             match output.clone() {
                 Output::Session(row, diff) => add(&mut snapshot.sessions, row, diff),
+                Output::Mark(row, diff) => add(&mut snapshot.marks, row, diff),
                 Output::Id(row, diff) => add(&mut snapshot.ids, row, diff),
                 Output::BySignature(row, diff) => add(&mut snapshot.by_signature, row, diff),
                 Output::ByReason(row, diff) => add(&mut snapshot.by_reason, row, diff),

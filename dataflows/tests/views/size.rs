@@ -6,6 +6,7 @@ use dataflows::EventId;
 use dataflows::engine::Engine;
 use dataflows::ingest::Dedupe;
 use dataflows::pipeline::Settings;
+use dataflows::sessionize::Policies;
 use std::cell::RefCell;
 use std::rc::Rc;
 use timely::logging::{TimelyEvent, TimelyEventBuilder};
@@ -57,7 +58,7 @@ impl Graph {
 /// An operator more is paid for in every tick of every process: have a reason, then change the figures.
 #[test]
 fn the_graph_has_no_more_operators_and_channels_than_it_needs() {
-    let live = Settings { gap: GAP, dedupe: None, clock: true };
+    let live = Settings { gap: GAP, policies: None, dedupe: None, clock: true };
     let graph = Graph::of(live);
     // An empty stream, and an input that is closed with the first tick, cost nothing later.
     let [empty, restored] = ["Empty", "Input"];
@@ -69,6 +70,11 @@ fn the_graph_has_no_more_operators_and_channels_than_it_needs() {
     let dedupe = Some(Dedupe { ids: EventId::SHARDS });
     let graph = Graph::of(Settings { dedupe, ..live });
     assert_eq!((graph.operators.len(), graph.channels.len()), (14, 22));
+
+    // What comes back of the marks, and what snapshots take of them.
+    let policies = Some(Policies::default());
+    let graph = Graph::of(Settings { policies, ..live });
+    assert_eq!((graph.operators.len(), graph.channels.len()), (14, 21));
 
     let replay = Graph::of(Settings { clock: false, ..live });
     assert_eq!((replay.operators.len(), replay.channels.len()), (11, 14));

@@ -1,5 +1,7 @@
 //! What goes into the graph: raw events and how they look to it.
 
+use super::policies::Asked;
+use dataflows::record::Cue;
 use dataflows::rules::{Condition, Conditions, Descriptor, Rule};
 use dataflows::sessionize::{Replacement, Visit};
 use dataflows::{Decimal, Details, EventId, EventTime, Measure, Record, ShapeId, SignatureId, UserKey};
@@ -110,19 +112,20 @@ impl Raw {
         SignatureId::of(ShapeId(1), format!("{:?}", self.descriptor()).as_bytes())
     }
 
-    pub fn details(&self) -> Option<Box<Details>> {
+    pub fn details(&self, asked: Option<Asked>) -> Option<Box<Details>> {
         let price = match self.price {
             Some(price) if price < 0 => Measure { sum: Decimal::ZERO, numbers: 0, others: 1 },
             Some(price) => Measure { sum: Decimal::from_millionths(price.into()), numbers: 1, others: 0 },
             None => Measure::default(),
         };
         let page = self.page.map(|page| Arc::from(format!("page {page}")));
-        Some(Box::new(Details { sums: [price].into_iter().collect(), carried: [page].into_iter().collect() }))
+        let cue = asked.map_or_else(Cue::default, |asked| asked.cue(self));
+        Some(Box::new(Details { sums: [price].into_iter().collect(), carried: [page].into_iter().collect(), cue }))
     }
 
-    pub fn visit(&self) -> Option<Visit> {
+    pub fn visit(&self, asked: Option<Asked>) -> Option<Visit> {
         let (user, at) = (key(self.user?), time(self.time?));
-        Some(Visit { user, time: at, signature: self.signature(), details: self.details() })
+        Some(Visit { user, time: at, signature: self.signature(), details: self.details(asked) })
     }
 
     pub fn event_id(&self) -> Option<EventId> {

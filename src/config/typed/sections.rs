@@ -67,7 +67,10 @@ pub const SECTIONS: &[(&str, &[&str])] = &[
             "events",
         ],
     ),
-    ("[sessions]", &["gap", "sum", "carry"]),
+    (
+        "[sessions]",
+        &["gap", "sum", "carry", "max_duration", "max_events", "split_on", "split_at", "zone", "start", "end"],
+    ),
     ("[[class]]", &["name", "priority", "when", "sessions"]),
     (
         "[[sink]]",

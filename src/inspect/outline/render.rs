@@ -41,6 +41,11 @@ impl Outline {
             let rows: Vec<_> = self.fields.iter().map(|field| (field.name.as_str(), field.paths.join(", "))).collect();
             table(text, &rows)?;
         }
+        if !self.policies.is_empty() {
+            section(text, "policies", "what ends a session beside the gap")?;
+            let rows: Vec<_> = self.policies.iter().map(|(key, value)| (*key, value.clone())).collect();
+            table(text, &rows)?;
+        }
         if !self.sum.is_empty() || !self.carry.is_empty() {
             section(text, "sessions", "what their rows keep")?;
             let sums: Vec<_> = self.sum.iter().map(|(sum, field)| format!("{sum} of {field}")).collect();

@@ -75,6 +75,7 @@ impl World {
             last_class: "view",
             sums: &[],
             carried: &[],
+            ended_by: None,
         });
         let json = json!({
             "session_id": SessionId::of(UserKey::of(&name), time(start)).to_string(),

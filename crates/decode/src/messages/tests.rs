@@ -94,6 +94,7 @@ fn values_become_events_with_what_is_beside_them_and_their_own_received_time() {
         rules: Vec::new(),
         sums: Vec::new(),
         carry: Vec::new(),
+        cues: None,
     };
     let mut decoder = Decoder::new(spec, Range::default());
     const START_MS: i64 = 1_700_000_000_000;

@@ -1,0 +1,88 @@
+//! Under session policies a run that is stopped and started, with any number of workers, gives the sessions of a replay.
+//! The marks that policies need come back from a checkpoint, and another policy is refused.
+
+use super::client::{Client, Outcome};
+use super::events::{Event, PAST_MS, lines};
+use super::process::{Process, Restart};
+use super::published::Published;
+use super::{MEANING, OFTEN, run_toml};
+use crate::headwater::Folder;
+use headwater::collections::Collection;
+use headwater_log::vfs::model::Rng;
+use std::collections::BTreeSet;
+
+const POLICIES: &str = r#"[sessions]
+max_duration = "3s"
+max_events = 4
+split_on = "page"
+split_at = "midnight"
+zone = "+01:44"
+start = "purchase"
+end = "view"
+"#;
+
+fn folder(policies: &str) -> Folder {
+    // Of three events one has a price of 2 or 3: it starts a session. A purchase of 1 ends one.
+    let classes = "[[class]]\nname = \"view\"\nwhen = \"price = 1\"\n";
+    let other = MEANING
+        .replace("price = { min = 1 }", "price = { min = 2 }")
+        .replace("name = \"purchase\"", "name = \"purchase\"\npriority = 1");
+    let meaning = other.replace("[sessions]\n", policies) + classes;
+    let meaning = meaning.replace("type = [\"kind\"]", "type = [\"none\"]");
+    let folder = Folder::new();
+    folder.write("run.toml", run_toml(OFTEN, &meaning));
+    folder.write("replay.toml", format!("[[source]]\nname = \"collector\"\npaths = \"events.jsonl\"\n{meaning}"));
+    folder
+}
+
+#[test]
+fn a_run_that_starts_again_and_again_gives_the_sessions_of_a_replay() {
+    let mut reasons = BTreeSet::new();
+    for seed in 0..2 {
+        let mut rng = Rng::new(seed);
+        let any = |number: u64| {
+            let user = format!("user {}", rng.below(12));
+            Event::any(&mut rng, user, PAST_MS, 200_000, Some(number.to_string()).filter(|_| number.is_multiple_of(2)))
+        };
+        let events: Vec<Event> = (0..1500).map(any).collect();
+        let folder = folder(POLICIES);
+        for (life, own) in events.chunks(500).enumerate() {
+            let process = Process::start(&folder, "data", 1 + (seed as usize + life) % 3, Restart::No);
+            let mut client = Client::new(process.ready());
+            if life > 0 {
+                process.logged("goes on from a snapshot", 0);
+            }
+            for some in own.chunks(37) {
+                assert_eq!(client.post(&lines(some)), Outcome::Acknowledged);
+            }
+            client.published();
+            process.drain();
+        }
+        let published = Published::read(&folder.path("data"));
+        let rows = published.rows(Collection::SESSIONS);
+        reasons.extend(rows.iter().map(|row| row["ended_by"].as_str().unwrap().to_owned()));
+        published.is_replayed(&folder, &lines(&events));
+    }
+    let all = ["end", "gap", "max_duration", "max_events", "split_at", "split_on", "start"];
+    assert_eq!(reasons, all.map(str::to_owned).into());
+}
+
+#[test]
+fn another_policy_is_refused() {
+    let folder = folder(POLICIES);
+    let process = Process::start(&folder, "data", 2, Restart::No);
+    let mut client = Client::new(process.ready());
+    let event = Event { user: "u".into(), time: PAST_MS, id: None, price: None, page: None };
+    assert_eq!(client.post(&lines([&event])), Outcome::Acknowledged);
+    client.published();
+    process.drain();
+    let run = folder.read("run.toml");
+    for (from, to) in [("max_events = 4", "max_events = 5"), (POLICIES, "[sessions]\n")] {
+        folder.write("run.toml", run.replace(from, to));
+        let ended = Process::start(&folder, "data", 2, Restart::No).end();
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(ended.stderr.contains("another `gap`, other"), "{}", ended.stderr);
+    }
+    folder.write("run.toml", run);
+    Process::start(&folder, "data", 1, Restart::No).drain();
+}
