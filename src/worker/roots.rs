@@ -57,9 +57,10 @@ impl Dirty {
         fn tail<R>(of: &mut Vec<R>, rows: usize) -> Vec<R> {
             if of.len() > rows { of.split_off(rows) } else { Vec::new() }
         }
-        let Dirty { sessions, names, signatures, ids, by_signature, by_reason, compact } = self;
+        let Dirty { sessions, marks, names, signatures, ids, by_signature, by_reason, compact } = self;
         let rest = Dirty {
             sessions: tail(sessions, rows),
+            marks: tail(marks, rows),
             names: tail(names, rows),
             signatures: tail(signatures, rows),
             ids: tail(ids, rows),
@@ -72,8 +73,9 @@ impl Dirty {
 
     /// Adds the rows of `other`.
     pub fn extend(&mut self, other: Dirty) {
-        let Dirty { sessions, names, signatures, ids, by_signature, by_reason, compact: _ } = other;
+        let Dirty { sessions, marks, names, signatures, ids, by_signature, by_reason, compact: _ } = other;
         self.sessions.extend(sessions);
+        self.marks.extend(marks);
         self.names.extend(names);
         self.signatures.extend(signatures);
         self.ids.extend(ids);
@@ -82,8 +84,16 @@ impl Dirty {
     }
 
     fn is_empty(&self) -> bool {
-        let Dirty { sessions, names, signatures, ids, by_signature, by_reason, compact: _ } = self;
-        let lengths = [sessions.len(), names.len(), signatures.len(), ids.len(), by_signature.len(), by_reason.len()];
+        let Dirty { sessions, marks, names, signatures, ids, by_signature, by_reason, compact: _ } = self;
+        let lengths = [
+            sessions.len(),
+            marks.len(),
+            names.len(),
+            signatures.len(),
+            ids.len(),
+            by_signature.len(),
+            by_reason.len(),
+        ];
         lengths.iter().all(|length| *length == 0)
     }
 

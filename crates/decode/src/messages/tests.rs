@@ -148,6 +148,7 @@ fn unwrapped_lines_are_received_and_mended_as_their_message() {
         rules: Vec::new(),
         sums: Vec::new(),
         carry: Vec::new(),
+        cues: None,
     };
     let line = |year: &str, agent: &[u8]| {
         let head =
