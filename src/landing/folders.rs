@@ -47,7 +47,7 @@ fn folder(table: Name, safe: &str) -> String {
 }
 
 /// Returns a class as a part of a name: what is no letter, digit, `-` or `_` as `%` and its code, as Hive does. `None` if
-/// the name would be too long, or mean no value.
+/// the name would be too long, or mean no value or another one.
 fn safe(class: &str) -> Option<String> {
     let mut name = String::new();
     for byte in class.bytes() {
@@ -57,7 +57,7 @@ fn safe(class: &str) -> Option<String> {
             _ => name += &format!("%{byte:02X}"),
         }
     }
-    (!name.is_empty() && name.len() <= NAME_BYTES && name != NULL).then_some(name)
+    (!name.is_empty() && name.len() <= NAME_BYTES && name != NULL && name != OTHER).then_some(name)
 }
 
 #[cfg(test)]
@@ -77,6 +77,7 @@ mod tests {
             ("a b=é\0", Some("a%20b%3D%C3%A9%00")),
             ("", None),
             (NULL, None),
+            (OTHER, None),
             (&long, None),
             (&long[1..], Some(&long[1..])),
             (&bytes, None),

@@ -57,6 +57,8 @@ pub struct Lander {
     remap: RemapReader,
     /// The oldest tick of the remap when the process started.
     oldest: Tick,
+    /// By part of the queue: the oldest record when the process started.
+    lows: Vec<u64>,
     readers: Vec<partition::Reader>,
     follow: Arc<Follow>,
     status: Arc<LandingStatus>,
@@ -107,6 +109,7 @@ impl Lander {
             histories: Arc::clone(shared.histories),
             remap: shared.log.remap.reader(),
             oldest: shared.log.remap.low(),
+            lows: readers.iter().map(partition::Reader::low).collect(),
             readers,
             follow: Arc::clone(follow),
             status: Arc::clone(status),
@@ -125,7 +128,10 @@ impl Lander {
                 Ok(_) if until.is_some_and(|until| Instant::now() >= until) => return,
                 Ok(Turn::More) => backoff = Backoff::new(BACK_OFF.0, BACK_OFF.1),
                 Ok(Turn::Idle) if until.is_some() => return,
-                Ok(Turn::Idle) => self.follow.wait(POLL),
+                Ok(Turn::Idle) => {
+                    backoff = Backoff::new(BACK_OFF.0, BACK_OFF.1);
+                    self.follow.wait(POLL);
+                }
                 Err(error) => {
                     let (why, wait) = (error.to_string(), backoff.wait());
                     let wait_ms = wait.as_millis() as u64;
@@ -223,7 +229,14 @@ impl Lander {
     /// Returns the tick and the offsets that the landing goes on from: those behind the last commit.
     fn begin(&self, events: &Table) -> Result<(Tick, Vec<u64>), Error> {
         let lows: Vec<u64> = self.readers.iter().map(partition::Reader::low).collect();
-        let Some(upto) = events.upto() else { return Ok((self.oldest, lows)) };
+        let behind = |queue: Vec<u64>| {
+            let lost: u64 = queue.iter().zip(&lows).map(|(from, low)| low.saturating_sub(*from)).sum();
+            if lost > 0 {
+                self.lose(lost);
+            }
+            queue.iter().zip(&lows).map(|(from, low)| *low.max(from)).collect()
+        };
+        let Some(upto) = events.upto() else { return Ok((self.oldest, behind(self.lows.clone()))) };
         let next = upto + 1;
         let restored = || {
             Error::Refused(format!(
@@ -240,11 +253,7 @@ impl Lander {
             Some(landed) if landed.queue.len() == lows.len() => landed.queue.clone(),
             _ => uppers(&self.remap.clone().binding(upto)?, lows.len()),
         };
-        let lost: u64 = queue.iter().zip(&lows).map(|(from, low)| low.saturating_sub(*from)).sum();
-        if lost > 0 {
-            self.lose(lost);
-        }
-        Ok((next, queue.iter().zip(lows).map(|(from, low)| low.max(*from)).collect()))
+        Ok((next, behind(queue)))
     }
 
     fn lose(&self, lost: u64) {

@@ -115,12 +115,13 @@ impl LandingStatus {
         self.releases.inc();
     }
 
-    pub fn report(&self) -> LandingReport {
+    /// `published`: ticks below it can land.
+    pub fn report(&self, published: u64) -> LandingReport {
         let State { landed, why } = &*self.lock();
         LandingReport {
             why: why.clone(),
             landed: *landed,
-            lag_ticks: self.lag_ticks.get().unsigned_abs(),
+            lag_ticks: published.saturating_sub(*landed),
             lag_seconds: self.lag_seconds.get(),
             rows: self.rows.get(),
             files: self.files.get(),

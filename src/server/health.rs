@@ -51,19 +51,20 @@ pub(super) async fn status(
 ) -> Result<impl IntoResponse, Problem> {
     shared.access.caller(&headers)?.may_administer()?;
     let services = &shared.services;
+    let published = services.status.published.load(Ordering::Relaxed);
     let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
         phase: services.status.phase(),
         epoch: services.epoch,
         workers: services.plan.workers,
         bound: services.status.bound.load(Ordering::Relaxed),
-        published: services.status.published.load(Ordering::Relaxed),
+        published,
         now_ms: services.status.now_ms.load(Ordering::Relaxed),
         backlog_bytes: services.intake.backlog(),
         resident_bytes: rss_bytes().unwrap_or_default(),
         uptime_s: shared.started.elapsed().as_secs(),
         sources: services.status.sources.reports(),
-        landing: services.status.landing.get().map(|landing| landing.report()),
+        landing: services.status.landing.get().map(|landing| landing.report(published)),
     };
     Ok(([(CACHE_CONTROL, "no-store")], Json(report)))
 }
