@@ -357,3 +357,38 @@ fn the_local_zone_is_that_of_the_system() {
         folder.read("out/sessions.csv")
     );
 }
+
+/// Databases and spreadsheets change how names are spelled.
+#[test]
+fn a_built_in_name_counts_in_every_spelling() {
+    for [user, time, kind] in [
+        ["USER_ID", "EVENT_TIME", "EVENT_NAME"],
+        ["UserId", "Timestamp", "EventType"],
+        ["userID", "eventTime", "eventType"],
+        ["User ID", "Created at", "Event name"],
+        ["user id", "event time", "event type"],
+        ["user-id", "occurred-at", "event-type"],
+        ["userid", "EVENTTIME", "ACTIVITY"],
+        ["Case ID", "Complete Timestamp", "Activity"],
+    ] {
+        let found = replay("", &[json!({user: "u", time: "2024-05-01T10:00:00Z", kind: "a"})]);
+        assert_eq!((users(&found), found.numbers("classes")), (map(&[("u", 1)]), map(&[("a", 1)])), "{user}");
+        let found = replay_text("", &format!("{user},{time},{kind}\nu,2024-05-01 10:00:00,a\n"));
+        assert_eq!((users(&found), found.numbers("classes")), (map(&[("u", 1)]), map(&[("a", 1)])), "{user}");
+    }
+}
+
+#[test]
+fn the_actor_goes_before_whom_an_action_is_about() {
+    let found = replay("", &[json!({"actor": "ann", "user": "bob", "user_id": 2, "created_at": START, "action": "x"})]);
+    assert_eq!(users(&found), map(&[("ann", 1)]));
+    let found = replay("", &[json!({"user_id": "u", "ts": START, "event": {"action": "buy", "user_id": "v"}})]);
+    assert_eq!((users(&found), found.numbers("classes")), (map(&[("u", 1)]), map(&[("buy", 1)])));
+}
+
+/// Python writes them, and JSON does not know them.
+#[test]
+fn what_is_no_number_is_absent() {
+    let found = replay_text("", "{\"user_id\":\"u\",\"ts\":1714557600,\"price\":NaN,\"x\":[-Infinity]}\n");
+    assert_eq!((users(&found), found.number("repaired"), found.number("dead_letters")), (map(&[("u", 1)]), 1, 0));
+}

@@ -47,6 +47,18 @@ fn common_layouts_are_recognised() {
         "May  1 10:0M:00 lb haproxy[14389]: 203.0.113.5:33317 [01/May/2024:10:0M:00.655] http-in static/srv1 \
          10/0/30/69/109 200 2750 - - ---- 1/1/1/1/0 0/0 {1wt.eu} {} \"GET /index.html HTTP/1.1\""
             .to_owned(),
+        "1714557600.123    112 203.0.113.5 TCP_MISS/200 4521 GET http://x.example/ - HIER_DIRECT/10.0.0.1 text/html"
+            .to_owned(),
+        "[2024-05-01T10:0M:00.123Z] \"GET /a HTTP/1.1\" 200 - 0 12 3 2 \"203.0.113.5\" \"curl/8\" \"6d\" \"x.example\" \"10.0.0.7:80\""
+            .to_owned(),
+        "[2024-05-01T10:0M:00.123Z] \"GET /a HTTP/1.1\" 200 - via_upstream - \"-\" 0 12 3 2 \"-\" \"curl/8\" \"6d\" \"x.example\" \
+         \"10.0.0.7:80\" inbound|80|| 127.0.0.6:1 10.0.0.7:80 203.0.113.5:50000 outbound_.80_._.x default"
+            .to_owned(),
+        "2024-05-01T10:0M:00.1+00:00 heroku[router]: at=info method=GET path=\"/\" host=x fwd=\"203.0.113.5\" dyno=web.1"
+            .to_owned(),
+        "{\"@timestamp\":\"2024-05-01T10:00:00Z\",\"host\":{\"name\":\"web-1\"},\"message\":\"203.0.113.5 - - \
+         [01/May/2024:10:0M:00 +0000] \\\"GET /a HTTP/1.1\\\" 200 5 \\\"-\\\" \\\"c\\\"\"}"
+            .to_owned(),
         "{\"log\":\"203.0.113.5 - - [01/May/2024:10:0M:00 +0000] \\\"GET /a HTTP/1.1\\\" 200 5 \\\"-\\\" \\\"c\\\"\\n\",\
          \"stream\":\"stdout\",\"time\":\"2024-05-01T10:00:00Z\"}"
             .to_owned(),
@@ -57,6 +69,69 @@ fn common_layouts_are_recognised() {
     }
 }
 
+/// Connections have no method; their class is `unclassified`.
+#[test]
+fn layouts_of_connections_are_recognised() {
+    for (line, user, class) in [
+        (
+            "May  1 10:0M:00 lb haproxy[7]: 203.0.113.5:33320 [01/May/2024:10:0M:00.655] fnt bck/srv1 0/0/5007 212 -- 0/0/0/0/3 0/0",
+            "203.0.113.5",
+            "unclassified",
+        ),
+        (
+            "tls 2.0 2024-05-01T10:0M:00 net/nlb/c6e7 g3d4 203.0.113.5:51341 172.100.100.185:443 5 2 98 246 - arn - ECDHE tlsv12 - \
+             nlb.example - - - 2024-05-01T10:00:00",
+            "203.0.113.5",
+            "tls",
+        ),
+        (
+            "http 2024-05-01T10:0M:00.1Z app/lb/50dc [2001:db8::7]:2817 [fd00::1]:80 0.0 0.0 0.0 200 200 34 366 \
+             \"GET http://www.example.com:80/ HTTP/1.1\" \"curl\" - - arn \"Root=1\"",
+            "2001:db8::7",
+            "GET",
+        ),
+    ] {
+        let (found, classes) = visitor("", &lines(line));
+        assert_eq!((found.as_str(), classes), (user, BTreeMap::from([(class.to_owned(), 3)])), "{line}");
+    }
+}
+
+#[test]
+fn zeek_names_its_fields() {
+    let head = "#separator \\x09\n#unset_field\t-\n#path\thttp\n#fields\tts\tuid\tid.orig_h\tid.orig_p\tmethod\thost\n#types\ttime\tstring\n";
+    let text = head.to_owned() + &lines("171455760M.123456\tC1\t203.0.113.5\t50000\tGET\tx.example") + "#close\t2024\n";
+    let text = text.replace("10:0M", "M");
+    let text: String = (0..3).fold(text, |text, minute| text.replacen("171455760M", &format!("171455760{minute}"), 1));
+    let (user, classes) = visitor("", &text);
+    assert_eq!((user.as_str(), classes), ("203.0.113.5", BTreeMap::from([("GET".to_owned(), 3)])));
+}
+
+/// What a collector put before a record is the last candidate for its time.
+#[test]
+fn the_time_of_a_prefix_counts_where_a_record_has_none() {
+    let event = r#"{"user_id": "u1", "event": "GET"}"#;
+    for prefix in [
+        "2024-05-01T10:0M:00.1Z stdout F ",
+        "2024-05-01T10:0M:00+00:00 web1 shop[811]: ",
+        "2024-05-01T10:0M:00Z ",
+        "2024-05-01T10:0M:00+00:00\tapp.access\t",
+        "INFO 2024-05-01 10:0M:00,123 events - ",
+        "[2024-05-01 10:0M:00] web ",
+    ] {
+        let found = replay("", "app.log", lines(&format!("{prefix}{event}")));
+        assert_eq!((found.number("sessions"), found.number("dead_letters")), (1, 0), "{prefix}");
+        assert_eq!(found.summary["read"][0]["time"][0]["path"], "prefix.time", "{prefix}");
+        assert_eq!(found.sessions[0]["events"], "3");
+    }
+    // The time of the event goes first, and rows that end with objects are no objects.
+    let own = format!("2020-01-01T00:00:00Z stdout F {}", event.replace('}', r#", "ts": 1714557600}"#));
+    let found = replay("", "app.log", lines(&own));
+    assert_eq!(found.summary["read"][0]["time"][0]["path"], "ts");
+    let table = "user_id\tts\tevent\tproperties\nu1\t2024-05-01 10:00:00\tview\t{\"event\":\"x\"}\n";
+    let found = replay("", "events.tsv", table);
+    assert_eq!((found.summary["read"][0]["format"].as_str(), found.number("sessions")), (Some("csv"), 1));
+}
+
 #[test]
 fn json_behind_a_prefix_or_inside_a_text_is_read() {
     let event = "{\"user_id\": \"u1\", \"ts\": \"2024-05-01T10:0M:00Z\", \"event\": \"GET\"}";
@@ -65,6 +140,10 @@ fn json_behind_a_prefix_or_inside_a_text_is_read() {
     let cases = [
         ("", format!("May  1 10:0M:00 web1 shop[811]: {event}")),
         ("", format!("web_1  | {event}")),
+        ("", format!("[pod/web-7d/app] {event}")),
+        ("", format!("web-7d app {event}")),
+        ("[[source]]\nname = 'a'\npaths = 'x'\nformat = 'json'\n", format!("web_1  | {event}")),
+        ("", format!("{{\"_HOSTNAME\":\"web1\",\"MESSAGE\":{quoted}}}")),
         ("[[source]]\nname = 'a'\npaths = 'x'\nprefix = '[*] '\n", format!("[pod/web/1] {event}")),
         ("", format!("{{\"log\":{quoted},\"stream\":\"stdout\",\"time\":\"2024-05-01T10:00:00Z\"}}")),
         (unwrap, format!("{{\"host\":\"web1\",\"message\":{quoted}}}")),

@@ -38,7 +38,9 @@ impl Meaning {
 
 /// The actor of an event. A stated identity goes first, since it survives a change of device. A pseudonym comes next, then
 /// an address, and the case of a process last.
-const USER: [(Meaning, &[&str]); 4] = [
+const USER: [(Meaning, &[&str]); 5] = [
+    // Snowplow's `user_id` is absent until a visitor logs in, who would become two users.
+    (Meaning::Pseudonym, &["domain_userid"]),
     (Meaning::Identifier, IDENTIFIERS),
     (Meaning::Pseudonym, PSEUDONYMS),
     (Meaning::Address, ADDRESSES),
@@ -136,12 +138,15 @@ fn spellings(name: &str) -> Vec<String> {
     let title = |word: &str| word[..1].to_uppercase() + &word[1..];
     let titles: Vec<String> = words.iter().map(|word| title(word)).collect();
     all.extend([titles.concat(), name.to_uppercase()]);
+    let is_short = |word: &str| ["id", "ip", "utc"].contains(&word);
     if let [first @ .., last] = words.as_slice()
         && !first.is_empty()
     {
         all.push(words[0].to_owned() + &titles[1..].concat());
         all.extend([titles.join(" "), words.join(" "), words.join("-"), words.concat(), words.concat().to_uppercase()]);
-        if ["id", "ip", "utc"].contains(last) {
+        let lower = words[1..].join(" ");
+        all.extend([titles[0].clone() + " " + &lower, words[0].to_uppercase() + " " + &lower]);
+        if is_short(last) {
             let titles = &titles[..first.len()];
             let last = last.to_uppercase();
             all.push(titles.concat() + &last);

@@ -135,10 +135,15 @@ pub fn open(
     if is_binary(head) {
         return Err(Refused::Unknown(None));
     }
+    // Most files are JSON, and no line of a server's log is an object.
+    let framing = json(head);
+    if let Some(framing) = framing.filter(|_| head.trim_ascii_start().starts_with(b"{")) {
+        return Ok(of_json(framing, None));
+    }
     if let Some(opened) = log() {
         return Ok(opened);
     }
-    if let Some(framing) = json(head) {
+    if let Some(framing) = framing {
         return Ok(of_json(framing, None));
     }
     if let Some(prefix) = prefix_of_objects() {
@@ -224,11 +229,16 @@ const LAYOUT: &str = "its lines look like those of a server's log, in a layout t
                       and `layout` to the directives of the server's configuration, such as \
                       `layout = '%v %h %l %u %t \"%r\" %>s %b'` or `'$remote_addr [$time_local] \"$request\" $status'`";
 
-/// Returns the line that names the fields of a W3C log, if directives are all that stands before it.
+/// Returns the line that names the fields of a W3C log, if directives are all that stands before it. Zeek's begins with
+/// `#fields` and a tab.
 fn fields(lines: Framing, head: &[u8]) -> Option<String> {
+    const OF_ZEEK: &[u8] = b"#fields\t";
     let mut directives = lines.records(head).map(|(_, line)| line).take_while(|line| line.starts_with(b"#"));
-    let line = directives.find(|line| line.starts_with(FIELDS.as_bytes()))?;
-    Some(String::from_utf8_lossy(line).trim_end().to_owned())
+    let line = directives.find(|line| line.starts_with(FIELDS.as_bytes()) || line.starts_with(OF_ZEEK))?;
+    Some(match line.strip_prefix(OF_ZEEK) {
+        Some(names) => format!("{FIELDS} {}", String::from_utf8_lossy(names).trim_end().replace('\t', " ")),
+        None => String::from_utf8_lossy(line).trim_end().to_owned(),
+    })
 }
 
 /// Returns the format and framing of a file that begins with `head`; `None` if they are not recognised.
@@ -395,6 +405,8 @@ mod tests {
         // A header that is cut.
         let cut = super::open(b"user_id,\"ts", None, &Syntax::default(), 1 << 20, false);
         assert_eq!(cut, Err(Refused::Unknown(None)));
+        let wide = format!("user_id,{}", "c,".repeat(99));
+        assert_eq!(super::open(wide.as_bytes(), None, &Syntax::default(), 1 << 20, false), Err(Refused::More));
         let cut = super::open(b"user_id,\"ts", Some(Format::Csv), &Syntax::default(), 1 << 20, false);
         assert_eq!(cut, Err(Refused::More));
     }

@@ -267,7 +267,10 @@ pub fn events_of(events: &EventsPlan, record: &[u8]) -> Vec<Range<usize>> {
         });
         let better = match whole.map(|fault| fault.reason) {
             None => return found,
-            Some(Reason::NoJson) => mend::surrogates(&mended.text),
+            Some(Reason::NoJson) => {
+                let better = mend::surrogates(&mended.text);
+                mend::no_numbers(better.as_deref().unwrap_or(&mended.text)).or(better)
+            }
             // Whether they matter is known to the decoder, and where elements lie does not depend on it.
             Some(Reason::DuplicateKey) => mend::repeats(&mended.text, &HashSet::new()),
             Some(_) => None,

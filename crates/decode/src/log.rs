@@ -85,7 +85,7 @@ impl LogReader {
         } else {
             match Named::of(&heading.layout) {
                 Some(Named::Common | Named::Combined) => Lines::Clf(ClfReader::new(paths)),
-                Some(named) => of(named.layout()),
+                Some(named) => of(named.layout().clone()),
                 None => of(Layout::parse(&heading.layout)?),
             }
         };

@@ -3,6 +3,7 @@
 //!
 //! - Bytes that are no UTF-8 become U+FFFD, or are read as another encoding.
 //! - Half of a surrogate pair in an escape becomes U+FFFD.
+//! - `NaN` and `Infinity` are absent.
 //! - A key that an object names again is left out, if both have the same value, or if no setting asks for it.
 
 use crate::path::Step;
@@ -86,6 +87,38 @@ pub fn surrogates(json: &str) -> Option<String> {
     }
     text.push_str(&json[from..]);
     Some(text)
+}
+
+/// Returns the text with an empty string for each `NaN` and `Infinity`, which JSON does not know and Python writes; `None`
+/// if there is none. Both have one length.
+pub fn no_numbers(json: &str) -> Option<String> {
+    const WORDS: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
+    let bytes = json.as_bytes();
+    let mut text: Option<Vec<u8>> = None;
+    let (mut at, mut is_value) = (0, false);
+    while let Some(byte) = bytes.get(at) {
+        let word = WORDS.iter().find(|word| is_value && bytes[at..].starts_with(word));
+        if let Some(word) = word {
+            let place = &mut text.get_or_insert_with(|| bytes.to_vec())[at..at + word.len()];
+            place.fill(b' ');
+            place[..2].fill(b'"');
+            at += word.len();
+            is_value = false;
+            continue;
+        }
+        at += 1;
+        if *byte == b'"' {
+            while let Some(found) = memchr::memchr2(b'"', b'\\', bytes.get(at..).unwrap_or_default()) {
+                at += found + 1;
+                if bytes[at - 1] == b'"' {
+                    break;
+                }
+                at += 1;
+            }
+        }
+        is_value = matches!(byte, b':' | b',' | b'[') || is_value && byte.is_ascii_whitespace();
+    }
+    String::from_utf8(text?).ok()
 }
 
 /// Returns the names that a setting asks for, somewhere on its way.
@@ -213,6 +246,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_number_is_absent() {
+        for (json, expected) in [
+            (r#"{"a":NaN,"b":[-Infinity, Infinity]}"#, r#"{"a":"" ,"b":[""       , ""      ]}"#),
+            (r#"{"a": NaN}"#, r#"{"a": "" }"#),
+        ] {
+            assert_eq!(no_numbers(json).as_deref(), Some(expected));
+        }
+        for json in [r#"{"a":"NaN"}"#, r#"{"NaN":1}"#, r#"{"a":"\",NaN"}"#, "", "\"", "\"\\", "{NaN"] {
+            assert_eq!(no_numbers(json), None, "{json}");
+        }
+    }
+
+    #[test]
     fn repeated_keys_that_do_not_matter_are_left_out() {
         let asked = HashSet::from(["time".to_owned(), "id".to_owned()]);
         let cases = [
@@ -244,6 +290,7 @@ mod tests {
         #[test]
         fn no_text_panics(text in "[{}\\[\\]\",:\\\\ud8cd0 a]{0,24}") {
             _ = surrogates(&text);
+            _ = no_numbers(&text);
             _ = repeats(&text, &HashSet::new());
         }
     }

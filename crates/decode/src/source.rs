@@ -290,7 +290,10 @@ impl SourceDecoder {
                 // Only at first.
                 Reason::NotUtf8 if self.encoding.is_of_bytes() => None,
                 Reason::NotUtf8 => Some(mended.text.clone()),
-                Reason::NoJson if is_json => mend::surrogates(&mended.text),
+                Reason::NoJson if is_json => {
+                    let better = mend::surrogates(&mended.text);
+                    mend::no_numbers(better.as_deref().unwrap_or(&mended.text)).or(better)
+                }
                 Reason::DuplicateKey if is_json => {
                     let asked = self.asked.get_or_insert_with(|| mend::asked(self.interpreter.paths()));
                     mend::repeats(&mended.text, asked)

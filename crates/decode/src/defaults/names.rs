@@ -100,7 +100,6 @@ pub const PSEUDONYMS: &[&str] = &[
     "anonymous_id",
     "distinct_id",
     "properties.distinct_id",
-    "domain_userid",
     "user_pseudo_id",
     "client_id",
     "device_id",
@@ -149,7 +148,7 @@ pub const ADDRESSES: &[&str] = &[
     "ip_address | ip",
 ];
 
-/// The case of a process, in event logs without anyone who acts: it takes the place of the user.
+/// The case of a process, in event logs that name no actor: it takes the place of the user.
 pub const CASES: &[&str] = &["case_id", "_CASE_KEY"];
 
 /// When it happened. Names that say "of the event" go first, plain timestamps next; then record times, which a log's
@@ -206,9 +205,9 @@ pub const TIME: &[&str] = &[
     // Segment's device time, for the calls that lack `timestamp`; that of Amplitude.
     "original_timestamp",
     "client_event_time",
-    // Snowplow: device time corrected by the collector's clock, then the collector's own.
-    "derived_tstamp",
+    // Snowplow: the clock of the collector, which is one for all, then that of the device.
     "collector_tstamp",
+    "derived_tstamp",
     "dvce_created_tstamp",
     // Matomo, the journal of systemd, log4j.
     "server_time",
@@ -305,6 +304,8 @@ pub const CLF_KIND: &[&str] = &["method"];
 
 /// Of log lines in other layouts: the names that layouts here give, then those of the W3C format.
 pub const LOG_USER: &[&str] = &[
+    // Zeek, whose `host` is the server.
+    "id.orig_h | ip",
     "host | ip",
     "c-ip | ip",
     "client_ip | ip",
@@ -313,5 +314,5 @@ pub const LOG_USER: &[&str] = &[
     "peer | ip",
     "user",
 ];
-pub const LOG_TIME: &[&str] = &["datetime", "time", "timestamp"];
+pub const LOG_TIME: &[&str] = &["datetime", "time", "timestamp", "ts"];
 pub const LOG_KIND: &[&str] = &["method", "cs-method", "operation", "type"];

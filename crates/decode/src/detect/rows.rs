@@ -63,12 +63,17 @@ pub(super) fn recognise(
     let above = Above::of(head, syntax, line_end);
     let rest = &head[above.end..];
     let Ok((first, end, dialect)) = above.dialect(rest, syntax, limit, line_end, is_whole) else {
-        return Err(Refused::Unknown(None));
+        return Err(if goes_on(rest, syntax, line_end) { Refused::More } else { Refused::Unknown(None) });
     };
     let names = csv::names(first, dialect).unwrap_or_default();
     let body = &rest[end.min(rest.len())..];
     let rows = || whole(Framing::Rows(dialect), body).filter(|row| !dialect.is_comment(row));
     let fits = |row: &[u8]| dialect.count(row) == Some(names.len());
+    // A row below a long header is long too.
+    let is_cut = !is_whole && head.len() < limit && Framing::Rows(dialect).boundary(body).is_none();
+    if is_cut && names.len() >= MANY {
+        return Err(Refused::More);
+    }
     let is_table =
         names.len() > 1 && (rows().next().is_none() || most(rows(), fits) || rows().any(fits) && words(&names));
     if !is_table {
@@ -88,6 +93,21 @@ pub(super) fn recognise(
             names.len(),
         )
     })))
+}
+
+/// Names of a header that is longer than those that are usual.
+const MANY: usize = 64;
+
+/// Returns whether text without a line end is the beginning of a header of very many names.
+fn goes_on(head: &[u8], syntax: &Syntax, line_end: u8) -> bool {
+    if memchr(line_end, head).is_some() {
+        return false;
+    }
+    let delimiter = syntax.delimiter.unwrap_or_else(|| csv::delimiter(head));
+    let names: Vec<&[u8]> = head.split(|byte| *byte == delimiter).collect();
+    let is_wanted =
+        |name: &&[u8]| std::str::from_utf8(name).is_ok_and(|name| syntax.wanted.has(name.trim().trim_matches('"')));
+    names.len() >= MANY && names.iter().any(is_wanted)
 }
 
 /// Single words: it is enough that one row below them fits.

@@ -161,7 +161,7 @@ impl Layout {
         let Ok(cells) = self.fields(line) else { return false };
         names.iter().zip(&cells).all(|(name, cell)| match *name {
             "status" => *cell == "-" || cell.len() == 3 && cell.bytes().all(|byte| byte.is_ascii_digit()),
-            "host" => !cell.is_empty() && !cell.contains(['"', '[', '{', '=']),
+            "host" => !cell.is_empty() && !cell.trim_start_matches('[').contains(['"', '[', '{', '=']),
             "time" => is_time(cell),
             "bytes" | "received_bytes" | "duration_ms" | "client_port" => is_number(cell),
             "type" => ["http", "https", "h2", "h3", "grpcs", "ws", "wss", "tls"].contains(cell),

@@ -3,6 +3,7 @@
 use super::layout::Layout;
 use crate::clf;
 use crate::prefix::Prefix;
+use std::sync::LazyLock;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
@@ -122,9 +123,13 @@ impl Named {
     }
 
     /// Returns the layout.
-    pub fn layout(self) -> Layout {
+    pub fn layout(self) -> &'static Layout {
         // `all_can_be_parsed` reads each of them.
-        Layout::parse(self.directives()).unwrap_or_default()
+        static LAYOUTS: LazyLock<Vec<Layout>> = LazyLock::new(|| {
+            Named::ALL.iter().map(|named| Layout::parse(named.directives()).unwrap_or_default()).collect()
+        });
+        // They are declared in the order of `ALL`.
+        &LAYOUTS[self as usize]
     }
 }
 
@@ -177,7 +182,7 @@ mod tests {
     #[test]
     fn all_can_be_parsed_and_found_by_name() {
         for named in Named::ALL {
-            assert!(Layout::parse(named.directives()).is_ok(), "{named:?}");
+            assert_eq!(Layout::parse(named.directives()).as_ref(), Ok(named.layout()), "{named:?}");
             assert_eq!(Named::of(named.name()), Some(named));
         }
     }

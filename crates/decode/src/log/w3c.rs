@@ -1,5 +1,5 @@
 //! Lines of the W3C Extended Log File Format, as IIS, CloudFront and other edges write them: `#Fields:` names what the
-//! lines below it have, separated by blanks or tabs.
+//! lines below it have, separated by blanks or tabs. Zeek's own format differs in the spelling only.
 
 use crate::fault::Fault;
 use crate::reading::{PathSet, Reading};
@@ -53,7 +53,7 @@ impl W3cReader {
                 Some((cell, after)) => (Cow::Borrowed(cell), Some(after)),
                 None => (Cow::Borrowed(text), None),
             });
-            cells.push(if cell == "-" { Cow::Borrowed("") } else { cell });
+            cells.push(if cell == "-" || cell == "(empty)" { Cow::Borrowed("") } else { cell });
             rest = after;
         }
         if cells.len() != self.fields {
