@@ -174,7 +174,7 @@ fn run_explain(verb: &Explain) -> Result<String, Error> {
         false => std::fs::read(&verb.event).map(|content| bytes = content),
     };
     read.map_err(Error::run(format!("read {}", verb.event.display())))?;
-    explain::explain(&plan, verb.source.as_deref(), &bytes)
+    explain::explain(&plan, verb.source.as_deref(), &bytes, text::wants_color())
 }
 
 /// Names within it may hold what steers a terminal.

@@ -47,7 +47,7 @@ impl Sketch {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         for line in &self.head {
-            writeln!(out, "{}", format!("# {line}").trim_end())?;
+            writeln!(out, "{}", format!("# {}", one_line(line)).trim_end())?;
         }
         for source in &self.sources {
             if !out.is_empty() {

@@ -2,8 +2,7 @@
 
 use crate::error::Error;
 use crate::plan::{Plan, SourceKind};
-use crate::text::printable;
-use crate::text::rfc3339;
+use crate::text::{BOLD, COLUMNS, DIM, Text, printable, rfc3339, wrap};
 use dataflows::classify::{Definitions, Why};
 use dataflows::{NoTime, Position, Sessionless, UserKey, ValueKind};
 use headwater_decode::detect::{Opened, Refused};
@@ -14,11 +13,12 @@ use headwater_decode::reading::{Reading, Value};
 use headwater_decode::spec::Format;
 use headwater_decode::{Block, Decoder, Harvest, Read, detect};
 use std::collections::BTreeSet;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 
-/// Explains every event in `bytes` (an event of the named source, or of the only one) in words.
-pub fn explain(plan: &Arc<Plan>, source: Option<&str>, bytes: &[u8]) -> Result<String, Error> {
+/// Explains every event in `bytes` (an event of the named source, or of the only one) in words, with styles for a terminal
+/// if `color` says so.
+pub fn explain(plan: &Arc<Plan>, source: Option<&str>, bytes: &[u8], color: bool) -> Result<String, Error> {
     let names = || plan.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
     let index = match source {
         Some(name) => plan.sources.iter().position(|source| source.name == name),
@@ -46,7 +46,7 @@ pub fn explain(plan: &Arc<Plan>, source: Option<&str>, bytes: &[u8]) -> Result<S
     let position = Position { source: index as u16, part: 0, offset: offset as u64 };
     let block = Block { position, format, framing, header: header.as_ref(), received: None, bytes: body };
     let definitions = Definitions::new(plan.rules.clone(), &BTreeSet::new());
-    let mut sheets = Sheets { plan, definitions, done: Vec::new() };
+    let mut sheets = Sheets { plan, definitions, color, done: Vec::new() };
     Decoder::new(plan.spec(), Range::default()).read(&block, &mut sheets);
     if sheets.done.is_empty() {
         return Err(wrong(
@@ -61,6 +61,7 @@ pub fn explain(plan: &Arc<Plan>, source: Option<&str>, bytes: &[u8]) -> Result<S
 struct Sheets<'p> {
     plan: &'p Plan,
     definitions: Definitions,
+    color: bool,
     done: Vec<String>,
 }
 
@@ -74,7 +75,7 @@ impl Harvest for Sheets<'_> {
             Ok(reading) => event(self.plan, interpreter, reading, &self.definitions, &mut sheet),
             Err(Fault { reason, message }) => sheet.add("dead letter", reason.code(), &message),
         }
-        self.done.push(sheet.to_string());
+        self.done.push(sheet.render(self.color));
     }
 
     fn mark(&self) -> usize {
@@ -159,31 +160,75 @@ fn read_time(interpreter: &Interpreter, reading: &Reading, candidate: usize) -> 
 }
 
 /// Rows of name, value and remark, aligned when printed.
-#[derive(Default)]
 struct Sheet {
     title: String,
     rows: Vec<[String; 3]>,
 }
 
-/// Values up to this width are aligned; longer ones push their remark aside.
+/// Values up to this width are aligned.
 const VALUE_WIDTH: usize = 40;
 
 impl Sheet {
     fn add(&mut self, name: &str, value: &str, remark: &str) {
         self.rows.push([name, value, remark].map(printable));
     }
-}
 
-impl fmt::Display for Sheet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// Writes the rows within 80 columns. A long value goes on below itself, and so does a remark that has no room.
+    fn render(&self, color: bool) -> String {
+        let mut text = Text::new(color);
+        // Writing into a string does not fail.
+        let _ = self.write(&mut text);
+        text.out
+    }
+
+    fn write(&self, text: &mut Text) -> fmt::Result {
         let width = |column: usize| self.rows.iter().map(move |row| row[column].chars().count());
         let name_width = width(0).max().unwrap_or(0);
         let value_width = width(1).filter(|width| *width <= VALUE_WIDTH).max().unwrap_or(0);
-        writeln!(f, "{}", self.title)?;
+        let indent = 2 + name_width + 2;
+        let room = COLUMNS.saturating_sub(indent).max(VALUE_WIDTH);
+        let (dim, plain) = text.style(DIM);
+        let (bold, end) = text.style(BOLD);
+        text.heading(&self.title)?;
         for [name, value, remark] in &self.rows {
-            let line = format!("  {name:<name_width$}  {value:<value_width$}  {remark}");
-            writeln!(f, "{}", line.trim_end())?;
+            let characters: Vec<char> = value.chars().collect();
+            let mut lines: Vec<String> = characters.chunks(room).map(|line| line.iter().collect()).collect();
+            let last = lines.pop().unwrap_or_default();
+            write!(text.out, "  {name:<name_width$}  ")?;
+            for line in lines {
+                write!(text.out, "{bold}{line}{end}\n{:indent$}", "")?;
+            }
+            write!(text.out, "{bold}{last}{end}")?;
+            let used = last.chars().count();
+            let column = used.max(value_width) + 2;
+            if remark.is_empty() {
+                writeln!(text.out)?;
+            } else if column + remark.chars().count() <= room {
+                writeln!(text.out, "{:1$}{dim}{remark}{plain}", "", column - used)?;
+            } else {
+                writeln!(text.out)?;
+                for line in wrap(remark, room - 2) {
+                    writeln!(text.out, "{:indent$}  {dim}{line}{plain}", "")?;
+                }
+            }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_values_and_remarks_go_on_below() {
+        let mut sheet = Sheet { title: "event".into(), rows: Vec::new() };
+        sheet.add("user", "ann", "from user_id");
+        sheet.add("agent", &"x".repeat(100), &"from agent ".repeat(9));
+        let text = sheet.render(false);
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+        assert!(text.starts_with("event\n  user   ann  from user_id\n  agent  xxxx"), "{text}");
+        assert_eq!(text.matches('x').count(), 100);
+        assert!(sheet.render(true).contains("\x1b[2mfrom user_id\x1b[0m"));
     }
 }

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::replay::parts_of;
 use crate::replay::survey::{Survey, survey};
-use crate::source::{self, Chunk, Chunking, Chunks, Next, Part};
+use crate::source::{self, Chunk, Chunking, Chunks, Next, Part, SourceError};
 use crate::text::plural;
 use dataflows::{EventTime, Position, SignatureId, UserKey};
 use headwater_decode::defaults::{self, Meaning};
@@ -19,6 +19,7 @@ use headwater_decode::usage::Used;
 use headwater_decode::{Block, Decoder};
 use indicatif::{DecimalBytes, HumanCount};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Chunks of 1 MiB that are read of each file.
 const CHUNKS: usize = 8;
@@ -35,18 +36,31 @@ pub fn init(plan: &Plan, given: &[String]) -> Result<String, Error> {
     let parts: Vec<Part> = parts_of(SourceIndex(0), &plan.sources[0])?.collect();
     let mut by_format: BTreeMap<Format, Vec<Part>> = BTreeMap::new();
     let mut bytes = 0;
+    let mut unread = Vec::new();
     for part in parts {
         let event_bytes = plan.sources[0].events.limits.event_bytes;
-        let probed = source::probe(&part, event_bytes).map_err(Error::run("look into the files"))?;
+        let probed = match source::probe(&part, event_bytes) {
+            // Files of events have others beside them.
+            Err(SourceError::UnknownFormat { path, advice }) => {
+                unread.push((path, advice));
+                continue;
+            }
+            probed => probed.map_err(Error::run("look into the files"))?,
+        };
         bytes += probed.bytes;
         if let Some(content) = probed.content {
             by_format.entry(content.format).or_default().push(part);
         }
     }
+    if by_format.is_empty()
+        && let Some((path, advice)) = unread.pop()
+    {
+        return Err(Error::run("look into the files")(SourceError::UnknownFormat { path, advice }));
+    }
     let files: usize = by_format.values().map(Vec::len).sum();
     let mut sketch = Sketch::default();
     let mut seen = Seen::default();
-    let one = by_format.len() == 1;
+    let one = by_format.len() == 1 && unread.is_empty();
     for (format, parts) in by_format {
         let paths = match one {
             true => given.to_vec(),
@@ -65,6 +79,11 @@ pub fn init(plan: &Plan, given: &[String]) -> Result<String, Error> {
         ),
         "Edit it, and replay with `headwater replay headwater.toml`.".into(),
     ];
+    let not_read = |(path, advice): &(PathBuf, String)| format!("Not read: {}: {advice}", shown(path, given));
+    sketch.head.extend(unread.iter().take(FILES).map(not_read));
+    if unread.len() > FILES {
+        sketch.head.push(format!("Not read: {} more files.", HumanCount((unread.len() - FILES) as u64)));
+    }
     let (gap, share) = seen.gap();
     sketch.gap = gap.into();
     sketch.gap_remark = match share {

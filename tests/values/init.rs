@@ -74,6 +74,18 @@ fn init_finds_arrays_of_events_and_names_that_look_right() {
 }
 
 #[test]
+fn init_leaves_out_files_of_no_events() {
+    let folder = folder();
+    folder.write("notes.csv", "root_id,root_tstamp,basis\na,2024-05-01,x\nb,2024-05-01,y\n");
+    let run = folder.headwater(["init", "events.jsonl", "notes.csv"]);
+    let text = run.stdout();
+    assert!(text.contains("# Not read: notes.csv: it looks like rows"), "{text}");
+    folder.write("headwater.toml", &text);
+    assert_eq!(outputs(&folder, &["headwater.toml"]).0.lines().count(), 4, "{text}");
+    assert_eq!(folder.headwater(["init", "notes.csv"]).code(), 1);
+}
+
+#[test]
 fn a_wrong_argument_is_named() {
     let folder = folder();
     folder.write("a.zip", b"PK\x03\x04rest");

@@ -213,6 +213,9 @@ impl FileOutline {
     }
 }
 
+/// Built-in names that the text shows.
+const BUILT_IN_SHOWN: usize = 8;
+
 impl Candidates {
     fn rows<'n>(&self, name: &'n str) -> Vec<(&'n str, String)> {
         if self.paths.is_empty() {
@@ -220,7 +223,13 @@ impl Candidates {
         }
         let row = |(index, (format, paths)): (usize, (&&str, &Vec<String>))| {
             let of = if *format == ANY || self.paths.len() == 1 { String::new() } else { format!(" of {format}") };
-            (if index == 0 { name } else { "" }, format!("{} ({}{of})", paths.join(", "), self.from))
+            // The built-in ones are many. JSON has them all.
+            let shown = if self.from == "built-in" { paths.len().min(BUILT_IN_SHOWN) } else { paths.len() };
+            let more = match paths.len() - shown {
+                0 => String::new(),
+                more => format!(" and {more} more names, each in every spelling"),
+            };
+            (if index == 0 { name } else { "" }, format!("{}{more} ({}{of})", paths[..shown].join(", "), self.from))
         };
         self.paths.iter().enumerate().map(row).collect()
     }
