@@ -13,6 +13,9 @@ pub enum Argument {
     Logs,
 }
 
+/// The log that is piped into the command.
+pub const STANDARD_INPUT: &str = "-";
+
 /// Bytes that are looked at. No configuration is larger.
 const LARGEST: u64 = 1 << 20;
 
@@ -21,6 +24,9 @@ const LARGEST: u64 = 1 << 20;
 /// # Errors
 /// What is there is neither a configuration nor a log.
 pub fn argument(path: &Path) -> Result<Argument, ConfigError> {
+    if path.as_os_str() == STANDARD_INPUT {
+        return Ok(Argument::Logs);
+    }
     let name = path.to_string_lossy();
     let extension = path.extension().map(|extension| extension.to_ascii_lowercase()).unwrap_or_default();
     if path.is_dir() || (!path.exists() && name.contains(['*', '?'])) {
@@ -99,6 +105,7 @@ mod tests {
             }
         }
         assert_eq!(argument(folder.path()).unwrap(), Argument::Logs);
+        assert_eq!(argument(Path::new("-")).unwrap(), Argument::Logs);
         assert_eq!(argument(&folder.path().join("*.gz")).unwrap(), Argument::Logs);
         assert_eq!(argument(&folder.path().join("absent")).unwrap(), Argument::Config);
     }

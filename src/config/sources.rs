@@ -1,5 +1,6 @@
 //! `[[source]]`: the places that events come from. Also assigns the files of the command line to the sources.
 
+use super::argument::STANDARD_INPUT;
 use super::error::{ConfigError, Problems};
 use super::events::Keys;
 use super::kafka;
@@ -238,7 +239,10 @@ pub(super) fn assign(files: &[PathBuf], sources: &mut [SourcePlan]) -> Result<()
     if files.is_empty() {
         return Ok(());
     }
-    let absolute = |file: &PathBuf| std::path::absolute(file).unwrap_or_else(|_| file.clone());
+    let absolute = |file: &PathBuf| match file.as_os_str() == STANDARD_INPUT {
+        true => PathBuf::from("/dev/stdin"),
+        false => std::path::absolute(file).unwrap_or_else(|_| file.clone()),
+    };
     let configured: Vec<Vec<PathBuf>> = sources.iter_mut().map(|source| std::mem::take(&mut source.paths)).collect();
     for file in files.iter().map(absolute) {
         let fitting: Vec<usize> = match sources.len() {

@@ -6,6 +6,7 @@ pub type Foreign = (&'static str, &'static str);
 const CONVERT: &str =
     "convert it to CSV or JSON Lines first, such as with DuckDB: `COPY (FROM 'FILE') TO 'events.csv'`";
 const UNPACK: &str = "unpack it first, and name the files in it";
+const UNPACK_TAR: &str = "unpack it, and name the folder: `mkdir logs && tar -xf FILE -C logs`";
 const EXPORT: &str = "export it as CSV or JSON Lines";
 
 /// Magic numbers at the start, after the `file` utility and the specifications of the formats.
@@ -65,7 +66,7 @@ pub fn binary(head: &[u8]) -> Option<Foreign> {
         return Some(("it is compressed with bzip2", advice));
     }
     if head.get(257..262) == Some(b"ustar") {
-        return Some(("it is a tar archive", UNPACK));
+        return Some(("it is a tar archive", UNPACK_TAR));
     }
     word.or_else(|| MAGIC.iter().copied().find(|(magic, _)| head.starts_with(magic))).map(|(_, foreign)| foreign)
 }
