@@ -1,5 +1,6 @@
 //! `headwater replay`: finite sources through the graph, and its views as files.
 
+pub mod durations;
 pub mod events;
 pub mod outcome;
 pub mod summary;
@@ -169,7 +170,9 @@ fn summarize(plan: &Plan, options: &Options, shares: &[Share]) -> Summary {
     };
     summary.sinks = plan.sinks.len() as u64;
     let mut account = Account::default();
+    let mut totals = Totals::default();
     for share in shares {
+        totals.add(&share.totals);
         account.add(&share.tally.account);
         summary.repaired += share.tally.repaired;
         summary.users += share.totals.users;
@@ -193,6 +196,8 @@ fn summarize(plan: &Plan, options: &Options, shares: &[Share]) -> Summary {
             *summary.dead_letter_reasons.entry(reason.code().into()).or_default() += letters;
         }
     }
+    (summary.first, summary.last, summary.bounces) = (totals.first, totals.last, totals.bounces);
+    (summary.duration_mean_s, summary.duration_median_s) = (totals.durations.mean(), totals.durations.median());
     summary.unmatched = unmatched(plan, shares);
     (summary.bytes_read, summary.bytes_events) = (account.total(), account.events);
     summary.bytes_dead_letters = account.dead_letters;
@@ -216,6 +221,7 @@ fn tell(plan: &Plan, parts: &[Part], shares: &[Share], summary: &mut Summary) ->
     }
     let findings = Findings::new(plan, parts, &usage, &totals, &sessionless);
     summary.notices = findings.notices().map_err(Error::run("look at the sources again"))?;
+    summary.notices.splice(0..0, told::nothing_read(summary));
     Ok(())
 }
 

@@ -1,12 +1,14 @@
 //! The outcome of one worker: its views, written and summed when all is done.
 
+use super::durations::Durations;
 use crate::tables::{self, TableWriter, session_values, user_values};
 use dataflows::classify::Class;
 use dataflows::engine::Views;
 use dataflows::resolve::Row;
 use dataflows::{EventTime, Sessionless};
 use headwater_decode::transform;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,8 +17,12 @@ use std::sync::Arc;
 pub struct Totals {
     pub users: u64,
     pub sessions: u64,
-    /// The largest end.
+    /// The first start, and the largest end.
+    pub first: Option<EventTime>,
     pub last: Option<EventTime>,
+    /// Sessions of one event.
+    pub bounces: u64,
+    pub durations: Durations,
     /// Events of all sessions.
     pub visits: u64,
     /// The user with the most events, and how many.
@@ -25,18 +31,29 @@ pub struct Totals {
     pub ports: u64,
     /// Users that are a list of addresses.
     pub lists: u64,
+    /// Of the first users: how many, and the hashes of their names in lower case.
+    pub looked_at: u64,
+    pub folded: HashSet<u64>,
 }
+
+/// Users of a worker whose spelling is compared. It bounds memory.
+const COMPARED: u64 = 1 << 16;
 
 impl Totals {
     /// Adds the totals of other users.
     pub fn add(&mut self, other: &Totals) {
         self.users += other.users;
         self.sessions += other.sessions;
+        self.first = [self.first, other.first].into_iter().flatten().min();
         self.last = self.last.max(other.last);
+        self.bounces += other.bounces;
+        self.durations.join(&other.durations);
         self.visits += other.visits;
         self.largest = self.largest.take().max(other.largest.clone());
         self.ports += other.ports;
         self.lists += other.lists;
+        self.looked_at += other.looked_at;
+        self.folded.extend(&other.folded);
     }
 
     fn user(&mut self, name: &str, events: u64) {
@@ -46,6 +63,12 @@ impl Totals {
             self.largest = Some((events, name.to_owned()));
         }
         self.ports += u64::from(transform::has_port(name));
+        if self.looked_at < COMPARED {
+            self.looked_at += 1;
+            let mut hasher = DefaultHasher::new();
+            name.trim().to_lowercase().hash(&mut hasher);
+            self.folded.insert(hasher.finish());
+        }
         let first = name.split_once(',').map(|(first, _)| first.trim());
         self.lists += u64::from(first.is_some_and(|first| first.parse::<IpAddr>().is_ok()));
     }
@@ -58,7 +81,10 @@ pub fn write(views: &mut Views, sessions: &mut TableWriter, users: &mut TableWri
         let written = match row {
             Row::Session(session) => {
                 totals.sessions += 1;
+                totals.first = Some(totals.first.map_or(session.start, |first| first.min(session.start)));
                 totals.last = totals.last.max(Some(session.end));
+                totals.bounces += u64::from(session.events == 1);
+                totals.durations.add(session.end.micros() - session.start.micros());
                 outcome.is_ok().then(|| sessions.write(session_values(session)))
             }
             Row::User(user, of_user) => {

@@ -2,7 +2,7 @@
 
 use super::told::{Given, Notice, ReadFrom};
 use crate::text::rfc3339;
-use crate::text::{COLUMNS, DIM, Text, plural, printable, printable_lines, span, wrap};
+use crate::text::{COLUMNS, Text, plural, printable, printable_lines, span, wrap};
 use dataflows::{EventTime, Reason, Sessionless};
 use headwater_decode::account::{Skip, Skipped};
 use indicatif::{DecimalBytes, HumanCount};
@@ -10,6 +10,9 @@ use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::time::Duration;
+use table::Table;
+
+mod table;
 
 /// The figures of one replay. Its fields are an interface: add to them, don't rename them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -20,6 +23,16 @@ pub struct Summary {
     pub sessions: u64,
     /// Sessions whose gap had not passed at `now`.
     pub open_sessions: u64,
+    /// Sessions of one event.
+    pub bounces: u64,
+    /// The first start and the last end of all sessions.
+    #[serde(serialize_with = "serialize_time")]
+    pub first: Option<EventTime>,
+    #[serde(serialize_with = "serialize_time")]
+    pub last: Option<EventTime>,
+    /// Durations of the sessions; `None` if there are none. The median is right to 0.03 %.
+    pub duration_mean_s: Option<f64>,
+    pub duration_median_s: Option<f64>,
     pub dead_letters: u64,
     /// Events that were left out since one with the same id and payload counts.
     pub duplicates: u64,
@@ -116,7 +129,9 @@ pub struct Unmatched {
 
 /// Largest classes that the text shows; the others are counted. JSON has them all.
 const CLASSES_SHOWN: usize = 10;
-/// Longest name that the text shows in full.
+/// Columns of a share, such as ` 46.7%`.
+const SHARE_WIDTH: usize = 6;
+/// Longest name that does not widen the column of all labels.
 const NAME_WIDTH: usize = 32;
 
 impl Summary {
@@ -164,6 +179,14 @@ impl Summary {
         let or = if self.policies.is_empty() { "" } else { ", or by " };
         let split = format!("split where a gap exceeds {}{or}{}", span(self.gap_s), self.policies.join(", "));
         table.count("sessions", self.sessions, &split)?;
+        let share = format!("{:.1}% of them have one event", 100.0 * self.bounces as f64 / self.sessions.max(1) as f64);
+        table.some("bounces", self.bounces, &share)?;
+        if let (Some(mean), Some(median)) = (self.duration_mean_s, self.duration_median_s) {
+            table.say("duration", &format!("mean {}, median {}", duration(mean), duration(median)))?;
+        }
+        if let (Some(first), Some(last)) = (self.first, self.last) {
+            table.say("range", &format!("{} to {}", rfc3339(first), rfc3339(last)))?;
+        }
         if let Some(now) = self.now {
             table.some("open", self.open_sessions, &format!("may go on after {}", rfc3339(now)))?;
         }
@@ -272,13 +295,21 @@ impl Summary {
         let share = |events: u64| format!("{:>5.1}%", 100.0 * events as f64 / total.max(1) as f64);
         let classes = self.largest_classes();
         let (shown, rest) = classes.split_at(classes.len().min(CLASSES_SHOWN));
-        for (class, events) in shown {
-            table.count(&format!("  {}", shorten(class)), *events, &share(*events))?;
+        // Names are whole as long as the line has room for them.
+        let digits = table.digits;
+        let names: Vec<String> =
+            shown.iter().map(|(class, _)| cut(class, COLUMNS - "  ".len() * 3 - digits - SHARE_WIDTH)).collect();
+        let widest = names.iter().map(|name| name.chars().count() + 2).max().unwrap_or_default();
+        let width = table.width;
+        table.width = width.max(widest);
+        for (name, (_, events)) in names.iter().zip(shown) {
+            table.count(&format!("  {name}"), *events, &share(*events))?;
         }
         if !rest.is_empty() {
             let events = rest.iter().map(|(_, events)| events).sum();
             table.count(&format!("  {} more", HumanCount(rest.len() as u64)), events, &share(events))?;
         }
+        table.width = width;
         Ok(())
     }
 
@@ -390,59 +421,6 @@ impl Summary {
 /// Label of a section: no other is longer.
 const WIDEST_LABEL: &str = "without session";
 
-/// A text in the making: a label, a number, a remark.
-struct Table {
-    text: Text,
-    /// Of the labels, in characters.
-    width: usize,
-    /// Of the numbers.
-    digits: usize,
-}
-
-impl Table {
-    fn blank(&mut self) -> fmt::Result {
-        writeln!(self.text.out)
-    }
-
-    fn count(&mut self, label: &str, count: u64, remark: &str) -> fmt::Result {
-        write!(self.text.out, "{label:<0$}  {1:>2$}", self.width, HumanCount(count).to_string(), self.digits)?;
-        if !remark.is_empty() {
-            let (dim, plain) = self.text.style(DIM);
-            let indent = self.width + 2 + self.digits + 2;
-            let mut lines = wrap(remark, COLUMNS.saturating_sub(indent)).into_iter();
-            write!(self.text.out, "  {dim}{}{plain}", lines.next().unwrap_or_default())?;
-            for line in lines {
-                write!(self.text.out, "\n{:indent$}{dim}{line}{plain}", "")?;
-            }
-        }
-        writeln!(self.text.out)
-    }
-
-    /// Writes the line only if the count is not 0.
-    fn some(&mut self, label: &str, count: u64, remark: &str) -> fmt::Result {
-        if count > 0 { self.count(&format!("  {label}"), count, remark) } else { Ok(()) }
-    }
-
-    fn reasons(
-        &mut self,
-        label: &str,
-        remark: &str,
-        reasons: &BTreeMap<String, u64>,
-        meaning: fn(&str) -> &'static str,
-    ) -> fmt::Result {
-        let total: u64 = reasons.values().sum();
-        if total == 0 {
-            return Ok(());
-        }
-        self.blank()?;
-        self.count(label, total, remark)?;
-        for (code, count) in reasons {
-            self.some(&shorten(code), *count, meaning(code))?;
-        }
-        Ok(())
-    }
-}
-
 fn dead_letter_meaning(code: &str) -> &'static str {
     let reason = Reason::ALL.into_iter().find(|reason| reason.code() == code);
     reason.map_or("", |reason| match reason {
@@ -450,9 +428,9 @@ fn dead_letter_meaning(code: &str) -> &'static str {
         Reason::NoJson => "not valid JSON, or cut short",
         Reason::NotAnObject => "JSON, but not an object",
         Reason::DuplicateKey => "an object names a key twice",
-        Reason::TooLarge => "more bytes than the limit",
-        Reason::TooDeep => "nested deeper than the limit",
-        Reason::TooManyKeys => "more keys than the limit",
+        Reason::TooLarge => "more bytes than max_bytes",
+        Reason::TooDeep => "nested deeper than max_depth",
+        Reason::TooManyKeys => "more keys than max_keys",
         Reason::WrongFieldCount => "a row with more or fewer fields than the header",
         Reason::NoLogLine => "not in the layout of its log",
         Reason::DamagedInput => "the rest of the input could not be read",
@@ -472,10 +450,27 @@ fn sessionless_meaning(code: &str) -> &'static str {
 }
 
 fn shorten(name: &str) -> String {
+    cut(name, NAME_WIDTH)
+}
+
+/// Returns a name of at most `width` characters. What is longer lacks its middle: names often begin alike.
+fn cut(name: &str, width: usize) -> String {
     let name = printable(name);
-    match name.char_indices().nth(NAME_WIDTH) {
-        None => name,
-        Some(_) => name.chars().take(NAME_WIDTH - 1).chain(['…']).collect(),
+    let length = name.chars().count();
+    if length <= width {
+        return name;
+    }
+    let end = (width - 1) / 2;
+    name.chars().take(width - 1 - end).chain(['…']).chain(name.chars().skip(length - end)).collect()
+}
+
+/// Returns a duration of sessions: in whole seconds from ten seconds on.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        ..0.05 => "0 s".into(),
+        ..10.0 => format!("{seconds:.1} s"),
+        ..59.5 => format!("{seconds:.0} s"),
+        _ => elapsed(seconds.max(60.0)),
     }
 }
 

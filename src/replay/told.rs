@@ -2,6 +2,7 @@
 
 use super::Share;
 use super::outcome::Totals;
+use super::summary::Summary;
 use super::survey::{Survey, survey};
 use crate::config::sketch::{self, Sketch, SourceSketch};
 use crate::plan::{Plan, SourcePlan};
@@ -79,7 +80,13 @@ pub fn read_from(plan: &Plan, usage: &Usage) -> Vec<ReadFrom> {
 /// Returns the configuration that reads the parts as the built-in candidates did.
 pub fn configuration(plan: &Plan, parts: &[Part], usage: &Usage) -> Result<String, SourceError> {
     let mut paths: BTreeMap<(u16, Format), Vec<String>> = BTreeMap::new();
-    for part in parts {
+    // As the command line names them, if all are of one format.
+    let given = usage.keys().next().filter(|_| usage.len() == 1);
+    if let Some((source, format)) = given {
+        let given = plan.sources[usize::from(*source)].paths.iter();
+        paths.insert((*source, *format), given.map(|path| path.to_string_lossy().into_owned()).collect());
+    }
+    for part in parts.iter().filter(|_| given.is_none()) {
         let event_bytes = plan.sources[usize::from(part.source.0)].events.limits.event_bytes;
         if let Some(content) = source::probe(part, event_bytes)?.content {
             let path = part.path.to_string_lossy().into_owned();
@@ -116,6 +123,25 @@ pub(super) fn usage_of(shares: &[Share]) -> Usage {
     let mut all = Usage::default();
     shares.iter().for_each(|share| usage::add(&mut all, &share.tally.usage));
     all
+}
+
+/// Returns what to say if no record became an event.
+pub fn nothing_read(summary: &Summary) -> Option<Notice> {
+    if summary.events > 0 || summary.outside > 0 {
+        return None;
+    }
+    let most = summary.dead_letter_reasons.iter().max_by_key(|(_, letters)| **letters);
+    Some(match most {
+        Some((reason, _)) => Notice {
+            code: "only_dead_letters",
+            message: format!(
+                "no record became an event: all {} are dead letters, most of them `{reason}`; dead_letters.jsonl has each \
+                 with its message, and `format` says how files are written if they were taken for another format",
+                HumanCount(summary.dead_letters)
+            ),
+        },
+        None => Notice { code: "no_records", message: "the files hold no records".into() },
+    })
 }
 
 /// What the notices of a replay follow from.
@@ -378,7 +404,7 @@ impl<'a> Findings<'a> {
 
     /// One user has most events, or the users are addresses with ports.
     fn users(&self, notices: &mut Vec<Notice>) {
-        let Totals { users, visits, largest, ports, lists, .. } = self.totals;
+        let Totals { users, visits, largest, ports, lists, looked_at, folded, .. } = self.totals;
         if let Some((events, name)) = largest {
             let share = *events as f64 / (*visits).max(1) as f64;
             let outlandish = match users {
@@ -398,6 +424,17 @@ impl<'a> Findings<'a> {
                 );
                 notices.push(Notice { code: "one_user", message });
             }
+        }
+        let alike = looked_at - folded.len() as u64;
+        // A few names that differ so may be two users.
+        if alike > 0 && alike * 50 >= *looked_at {
+            let message = format!(
+                "{} of {} users that were compared have the name of another one in upper or lower case or with blanks \
+                 around it; make them one with user = {{ path = \"…\", as = [\"trim\", \"lower\"] }}",
+                HumanCount(alike),
+                HumanCount(*looked_at),
+            );
+            notices.push(Notice { code: "users_differ_in_case", message });
         }
         for (count, code, what, transform) in [
             (*ports, "users_with_ports", "an address with a port", "without_port"),

@@ -121,6 +121,21 @@ fn the_range_and_the_format_are_those_of_the_sessions() {
     assert!(!folder.path("out/session_events.parquet").exists(), "it would contradict the sessions");
 }
 
+/// The table left out their times.
+#[test]
+fn events_of_a_class_without_sessions_have_their_time() {
+    let folder = Folder::new();
+    folder.write("headwater.toml", "[[class]]\nname = \"bot\"\nwhen = \"event_type = 'probe'\"\nsessions = false\n[fields]\nevent_type = \"event_type\"\n");
+    let lines = [event("ann", 0, "view"), event("ann", 60, "probe"), event("ann", 120, "view")];
+    folder.write("events.jsonl", lines.join("\n"));
+    folder.replay("headwater.toml", ["events.jsonl", "--events"]);
+    let rows = csv(folder.read("out/session_events.csv").as_bytes());
+    let of = |name: &str| rows.iter().map(|row| row[name].clone()).collect::<Vec<_>>();
+    assert_eq!(of("class"), ["view", "bot", "view"]);
+    assert_eq!(of("number"), ["1", "", "2"]);
+    assert!(of("time").iter().all(|time| time.starts_with("2020-01-01")), "{:?}", of("time"));
+}
+
 #[cfg(unix)]
 #[test]
 fn what_can_be_read_once_only_is_refused() {

@@ -3,6 +3,7 @@
 use super::{START, event, session};
 use crate::headwater::{Folder, Row};
 use std::io::Write as _;
+use std::process::{Command, Stdio};
 
 fn lines() -> Vec<String> {
     vec![event("u", 0, "a"), event("v", 5, "b"), event("u", 60, "b"), event("u", 7200, "a")]
@@ -184,4 +185,59 @@ fn a_source_that_is_posted_to_has_nothing_to_replay() {
     assert!(run.stderr().contains("headwater run posted.toml"), "{}", run.stderr());
     // Saved elsewhere, they can be.
     assert_eq!(folder.replay("posted.toml", ["app.jsonl"]).rows(), sessions());
+}
+
+/// Only a configuration could come first, and `-` was a file of that name.
+#[cfg(unix)]
+#[test]
+fn standard_input_is_a_log() {
+    let folder = Folder::new();
+    folder.write("empty.toml", "");
+    let log = [event("ann", 0, "view"), event("ann", 60, "buy")].join("\n");
+    for arguments in [&["replay", "-"][..], &["replay", "empty.toml", "-"]] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_headwater"));
+        child.current_dir(folder.path("")).args(arguments).args(["--out", "out", "--format", "csv"]);
+        let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(log.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        assert_eq!(folder.read("out/sessions.csv").lines().count(), 2, "{arguments:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(arguments.len() > 2 || text.contains("paths = [\"/dev/stdin\"]"), "{text}");
+    }
+}
+
+/// It was longer than what detection looks at.
+#[test]
+fn a_header_may_have_many_thousand_columns() {
+    let folder = Folder::new();
+    let names: String = (0..20_000).map(|number| format!(",column_{number}")).collect();
+    folder.write("empty.toml", "");
+    let rows = (0..2).map(|_| "\nann,1577836800".to_owned() + &",".repeat(20_000)).collect::<String>();
+    folder.write("wide.csv", format!("user_id,ts{names}{rows}\n"));
+    let replay = folder.replay("empty.toml", ["wide.csv"]);
+    let letters = &replay.summary["dead_letter_reasons"];
+    assert_eq!(replay.number("events") + letters["too_many_keys"].as_u64().unwrap_or(0), 2, "{}", replay.summary);
+}
+
+#[test]
+fn a_replay_of_nothing_says_so() {
+    let folder = Folder::new();
+    folder.write("empty.toml", "");
+    for (name, content, code) in [("a.jsonl", "", "no_records"), ("b.jsonl", "{'user': 1}\n", "only_dead_letters")] {
+        folder.write(name, content);
+        let replay = folder.replay("empty.toml", [name]);
+        assert_eq!(replay.summary["notices"][0]["code"], code, "{}", replay.summary);
+    }
+}
+
+#[test]
+fn spellings_of_one_user_are_told() {
+    let folder = Folder::new();
+    folder.write("empty.toml", "");
+    let lines: Vec<_> = ["Ann", "ann", "ANN ", "bob"].iter().map(|user| event(user, 0, "view")).collect();
+    folder.write("events.jsonl", lines.join("\n"));
+    let replay = folder.replay("empty.toml", ["events.jsonl"]);
+    let notices = replay.summary["notices"].to_string();
+    assert!(notices.contains("users_differ_in_case") && notices.contains("2 of 4 users"), "{notices}");
 }

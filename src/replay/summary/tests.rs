@@ -14,6 +14,11 @@ fn clean() -> Summary {
         bytes: 2_097_152,
         workers: 2,
         gap_s: 1800.0,
+        bounces: 1000,
+        first: EventTime::from_micros(1_588_000_000_000_000),
+        last: EventTime::from_micros(1_588_201_200_000_000),
+        duration_mean_s: Some(724.6),
+        duration_median_s: Some(8.26),
         now: EventTime::from_micros(1_588_201_200_000_000),
         peak_rss_bytes: Some(52_428_800),
         out: vec!["out/sessions.parquet".into(), "out/counts.csv".into()],
@@ -30,6 +35,9 @@ fn troubled() -> Summary {
         users: 1,
         sessions: 1,
         open_sessions: 1,
+        bounces: 0,
+        duration_mean_s: None,
+        first: None,
         dead_letters: 12,
         duplicates: 3,
         duplicates_unchecked: 4,
@@ -57,6 +65,9 @@ fn a_clean_run_is_short() {
 events           31,106  in 1 file, 2.10 MB
 users               600
 sessions          3,605  split where a gap exceeds 30 min
+  bounces         1,000  27.7% of them have one event
+  duration               mean 12 min 5 s, median 8.3 s
+  range                  2020-04-27T15:06:40Z to 2020-04-29T23:00:00Z
 
 classes               3
   catalog        14,518   46.7%
@@ -89,17 +100,17 @@ sessions                                    1  split where a gap exceeds 30 min
                                                2020-04-29T23:00:00Z
 
 classes                                    14
-  evil\\u{1b}[2Jxxxxxxxxxxxxxxxxxx…      1,000   45.0%
-  class 00                                100    4.5%
-  class 01                                 99    4.5%
-  class 02                                 98    4.4%
-  class 03                                 97    4.4%
-  class 04                                 96    4.3%
-  class 05                                 95    4.3%
-  class 06                                 94    4.2%
-  class 07                                 93    4.2%
-  class 08                                 92    4.1%
-  4 more                                  358   16.1%
+  evil\\u{1b}[2Jxxxxxxxxxxxxxxxx…xxxxxxxxxxxxxxxxxxxxxxxxxxxxx      1,000   45.0%
+  class 00                                                           100    4.5%
+  class 01                                                            99    4.5%
+  class 02                                                            98    4.4%
+  class 03                                                            97    4.4%
+  class 04                                                            96    4.3%
+  class 05                                                            95    4.3%
+  class 06                                                            94    4.2%
+  class 07                                                            93    4.2%
+  class 08                                                            92    4.1%
+  4 more                                                             358   16.1%
 
 dead letters                               13  records that could not become
                                                events
