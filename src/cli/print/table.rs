@@ -44,7 +44,8 @@ enum Kind {
 }
 
 impl Table {
-    /// Columns are the fields of the first row, in its order, and then those that only later ones have.
+    /// Columns are the fields of the first row, and then those that only later ones have: first what a person looks for,
+    /// last the ids, which are hashes, and in their own order otherwise.
     pub(super) fn of<'r>(rows: impl IntoIterator<Item = &'r Row>) -> Table {
         let mut table = Table::default();
         for row in rows {
@@ -68,7 +69,19 @@ impl Table {
         for cells in &mut table.rows {
             cells.resize(table.columns.len(), String::new());
         }
-        table
+        table.arrange()
+    }
+
+    /// Returns the table with its columns in the order of [`place`].
+    fn arrange(mut self) -> Table {
+        let mut order: Vec<usize> = (0..self.columns.len()).collect();
+        order.sort_by_key(|at| place(&self.columns[*at].name));
+        let mut columns: Vec<Option<Column>> = self.columns.into_iter().map(Some).collect();
+        self.columns = order.iter().filter_map(|at| columns[*at].take()).collect();
+        for cells in &mut self.rows {
+            *cells = order.iter().map(|at| std::mem::take(&mut cells[*at])).collect();
+        }
+        self
     }
 
     /// Returns the line of names and one for each row, none wider than `width` cells of a terminal.
@@ -94,6 +107,16 @@ impl Table {
         let names = line(&mut self.columns.iter().map(|column| column.name.as_str()), left_out);
         let rows = self.rows.iter().map(|cells| clip(line(&mut cells.iter().map(String::as_str), "")));
         (clip(names), rows.collect())
+    }
+}
+
+/// Returns where a column stands: those that are left out for want of space are the last ones.
+fn place(name: &str) -> usize {
+    const FIRST: [&str; 5] = ["user", "start_us", "duration_us", "events", "classes"];
+    match FIRST.iter().position(|first| *first == name) {
+        Some(place) => place,
+        None if name.ends_with("_id") => FIRST.len() + 1,
+        None => FIRST.len(),
     }
 }
 
@@ -189,9 +212,9 @@ mod tests {
     }
 
     #[test]
-    fn values_are_shown_for_people_in_the_order_of_the_row() {
+    fn values_are_shown_for_people_and_ids_come_last() {
         let table = table(&[
-            r#"{"user":"ann","start_us":1714557600000000,"duration_us":3723000000,"events":12345678901234567890,
+            r#"{"session_id":"0123","user":"ann","start_us":1714557600000000,"duration_us":3723000000,"events":12345678901234567890,
                "revenue":0.100000,"classes":{"login":1,"search":2},"note":"a\u001b[31mb\n","none":null,"ok":true}"#,
             r#"{"user":"bob","start_us":1714557660500000,"duration_us":1500000,"events":2,"revenue":null,"tags":["x"]}"#,
         ]);
@@ -201,7 +224,19 @@ mod tests {
         };
         assert_eq!(
             words(&lines[0]),
-            ["user", "start_us", "duration_us", "events", "revenue", "classes", "note", "none", "ok", "tags"]
+            [
+                "user",
+                "start_us",
+                "duration_us",
+                "events",
+                "classes",
+                "revenue",
+                "note",
+                "none",
+                "ok",
+                "tags",
+                "session_id"
+            ]
         );
         assert_eq!(
             words(&lines[1]),
@@ -210,10 +245,11 @@ mod tests {
                 "2024-05-01 10:00:00",
                 "1h02m",
                 "12345678901234567890",
-                "0.100000",
                 "login 1, search 2",
+                "0.100000",
                 "a\\u{1b}[31mb\\n",
-                "true"
+                "true",
+                "0123"
             ]
         );
         assert_eq!(words(&lines[2]), ["bob", "2024-05-01 10:01:00", "1.5s", "2", "[\"x\"]"]);
