@@ -288,6 +288,12 @@ impl Metrics {
         self.stages.get_or_create(&ByStage { stage: stage.name() }).observe(seconds);
     }
 
+    /// Returns the number of dead letters of all reasons.
+    pub fn all_dead_letters(&self) -> u64 {
+        let of = |reason: Reason| self.dead_letters.get_or_create(&ByReason { reason: reason.code() }).get();
+        Reason::ALL.into_iter().map(of).sum()
+    }
+
     pub fn dead_letters(&self, reason: Reason, letters: u64) {
         self.dead_letters.get_or_create(&ByReason { reason: reason.code() }).inc_by(letters);
     }

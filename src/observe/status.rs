@@ -2,7 +2,9 @@
 
 use crate::observe::landing::{LandingReport, LandingStatus};
 use crate::observe::sources::{SourceReport, Sources};
+use crate::text::plural;
 use dataflows::Tick;
+use indicatif::{DecimalBytes, HumanCount};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -52,6 +54,14 @@ pub struct Report {
     /// The clock of the last tick that can be read: milliseconds since 1970-01-01T00:00:00Z.
     pub now_ms: i64,
     pub backlog_bytes: u64,
+    /// The age of the oldest acknowledged events that cannot be read yet, at most; 0 if there are none.
+    #[serde(default)]
+    pub behind_ms: i64,
+    /// Events that the graph took since this process started, duplicates among them, and dead letters.
+    #[serde(default)]
+    pub events: u64,
+    #[serde(default)]
+    pub dead_letters: u64,
     pub resident_bytes: u64,
     pub uptime_s: u64,
     /// Those that the process reads; clients that post are in none.
@@ -98,15 +108,23 @@ impl Report {
             Phase::Ready => "ready",
             Phase::Draining => "draining",
         };
-        let Report { version, epoch, workers, bound, published, backlog_bytes, resident_bytes, uptime_s, .. } = self;
+        let Report { version, epoch, workers, bound, published, uptime_s, events, dead_letters, .. } = self;
         let version = crate::text::printable(version);
+        let threads = plural(*workers as u64, "worker");
+        let behind = match self.behind_ms {
+            0 => "nothing waits".into(),
+            behind => format!("{:.1} s behind, {} wait", behind as f64 / 1e3, DecimalBytes(self.backlog_bytes)),
+        };
         let mut text = format!(
-            "headwater {version}: {phase}, {workers} workers, epoch {epoch}, up {uptime_s} s\n\
-             ticks    {bound} bound, {published} published\n\
-             waiting  {:.1} MB\n\
-             memory   {:.0} MB\n",
-            *backlog_bytes as f64 / 1e6,
-            *resident_bytes as f64 / 1e6,
+            "headwater {version}: {phase}, {workers} {threads}, epoch {epoch}, up {uptime_s} s\n\
+             events   {} since the start, {:.0}/s, {} dead {}\n\
+             ticks    {bound} bound, {published} published, {behind}\n\
+             memory   {}\n",
+            HumanCount(*events),
+            *events as f64 / (*uptime_s).max(1) as f64,
+            HumanCount(*dead_letters),
+            plural(*dead_letters, "letter"),
+            DecimalBytes(self.resident_bytes),
         );
         for SourceReport { name, state, why, partitions } in &self.sources {
             let printable = crate::text::printable;

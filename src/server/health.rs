@@ -52,6 +52,7 @@ pub(super) async fn status(
     shared.access.caller(&headers)?.may_administer()?;
     let services = &shared.services;
     let published = services.status.published.load(Ordering::Relaxed);
+    let backlog_bytes = services.intake.backlog();
     let report = Report {
         version: env!("CARGO_PKG_VERSION").into(),
         phase: services.status.phase(),
@@ -60,7 +61,10 @@ pub(super) async fn status(
         bound: services.status.bound.load(Ordering::Relaxed),
         published,
         now_ms: services.status.now_ms.load(Ordering::Relaxed),
-        backlog_bytes: services.intake.backlog(),
+        backlog_bytes,
+        behind_ms: services.status.behind_ms(backlog_bytes, wall_ms()),
+        events: services.metrics.events.get(),
+        dead_letters: services.metrics.all_dead_letters(),
         resident_bytes: rss_bytes().unwrap_or_default(),
         uptime_s: shared.started.elapsed().as_secs(),
         sources: services.status.sources.reports(),
