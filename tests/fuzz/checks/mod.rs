@@ -5,6 +5,7 @@
 
 pub mod clf;
 pub mod config;
+pub mod content;
 pub mod csv;
 pub mod event;
 pub mod framing;
