@@ -28,6 +28,7 @@ use vfs::{LockGuard, Role, SyncSite, SyncStep, Vfs};
 pub mod durable;
 pub mod epoch;
 pub mod error;
+pub mod follow;
 pub mod group;
 pub mod histories;
 pub mod inspect;

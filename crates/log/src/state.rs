@@ -262,6 +262,12 @@ pub struct Reader {
 }
 
 impl Reader {
+    /// Opens the snapshot of this sequence number in the folder `dir`. Changes nothing.
+    pub(crate) fn open(context: &Context, dir: &Path, sequence: u64) -> Result<Reader, LogError> {
+        let generation = manifest::read(context, dir, sequence)?;
+        Ok(Reader { runs: Arc::new(open::open_runs(context, dir, &generation)?) })
+    }
+
     /// Calls `each` with the rows of one shard of a state, in the order of their bytes, with their multiplicities, none
     /// of which is 0. An unknown state has no rows. Checksums are verified again.
     ///

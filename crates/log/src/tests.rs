@@ -1,6 +1,7 @@
 //! The log on disk, and single promises. Crashes are in `tests/crash.rs`.
 
 mod bound;
+mod follow;
 mod opening;
 mod published;
 

@@ -1,8 +1,8 @@
 //! Reading a partition while it is written.
 
-use super::{Place, Segment, Shared, lock};
+use super::{Context, Place, Segment, Shared, lock};
 use crate::error::LogError;
-use crate::segment::{self, FRAME, Fault, Frame, Kind, Record, SparseIndex};
+use crate::segment::{self, FRAME, Fault, Frame, HEADER, Header, Kind, Record, SparseIndex};
 use crate::vfs::{Vfs, VfsFile};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -19,6 +19,8 @@ pub struct Reader {
     window: Vec<u8>,
     /// The segment that was read last, by base.
     open: Option<(u64, Box<dyn VfsFile>)>,
+    /// Another process writes the partition: where to look for what is new.
+    other: Option<Context>,
     /// Where reading ended: the next record, the segment's base, and the byte behind the last frame.
     ended: Option<(u64, u64, u64)>,
 }
@@ -38,13 +40,21 @@ struct Found {
 
 impl Clone for Reader {
     fn clone(&self) -> Reader {
-        Reader::new(self.vfs.clone(), self.place.clone(), self.shared.clone())
+        Reader { other: self.other.clone(), ..Reader::new(self.vfs.clone(), self.place.clone(), self.shared.clone()) }
     }
 }
 
 impl Reader {
     pub(super) fn new(vfs: Arc<dyn Vfs>, place: Place, shared: Arc<Mutex<Shared>>) -> Reader {
-        Reader { vfs, place, shared, window: Vec::new(), open: None, ended: None }
+        Reader { vfs, place, shared, window: Vec::new(), open: None, other: None, ended: None }
+    }
+
+    /// Returns the reading end of a partition that another process writes, which says what is durable: see
+    /// [`Reader::read`]. Changes nothing.
+    pub(crate) fn of_other(context: Context, place: Place) -> Reader {
+        let shared = Shared { segments: Vec::new(), durable: place.start, low: 0 };
+        let reader = Reader::new(context.vfs.clone(), place, Arc::new(Mutex::new(shared)));
+        Reader { other: Some(context), ..reader }
     }
 
     /// Returns the folder of its files.
@@ -70,12 +80,15 @@ impl Reader {
     }
 
     /// Calls `each` with the records from `from` up to, not including, `upto`, in order. Their checksums are verified
-    /// again.
+    /// again. If another process writes the partition, the records before `upto` have to be durable.
     ///
     /// # Errors
     /// [`LogError::Gone`] below the low watermark; [`LogError::Refused`] beyond what is durable;
     /// [`LogError::Corrupt`]; [`LogError::Read`]. `each` has seen the records before the one that could not be read.
     pub fn read(&mut self, from: u64, upto: u64, mut each: impl FnMut(Record<'_>)) -> Result<(), LogError> {
+        if let Some(context) = self.other.as_ref().filter(|_| upto > self.durable()) {
+            look(context, &self.place, &mut lock(&self.shared), upto)?;
+        }
         let mut next = from;
         while next < upto {
             let mut segment = self.find(next, upto)?;
@@ -210,4 +223,40 @@ impl Reader {
         };
         Ok(&*self.open.insert(open).1)
     }
+}
+
+/// Looks at the files of a partition that another process writes, in which the records before `durable` are durable. What
+/// is behind them may be half written, and is not read.
+fn look(context: &Context, place: &Place, shared: &mut Shared, durable: u64) -> Result<(), LogError> {
+    let size = |path: &Path| {
+        let file = context.vfs.open(path).map_err(LogError::Read)?;
+        let size = file.size().map_err(LogError::Read)?;
+        Ok::<_, LogError>((file, size))
+    };
+    let names = context.vfs.list(&place.dir).map_err(LogError::Read)?;
+    // Behind the list: a segment that another one follows does not grow any more.
+    if let Some(last) = shared.segments.last_mut() {
+        last.size = size(&last.path)?.1;
+    }
+    let known = shared.segments.last().map(|last| last.base);
+    for name in names {
+        let base = name.strip_prefix(&place.prefix).and_then(|name| name.strip_suffix(".seg"));
+        let Some(base) = base.filter(|base| base.len() == 20).and_then(|base| base.parse().ok()) else { continue };
+        if known.is_some_and(|known| base <= known) || base >= durable {
+            continue;
+        }
+        let path = place.path(base);
+        let (file, size) = size(&path)?;
+        let mut bytes = vec![0; HEADER.min(size as usize)];
+        file.read_at(0, &mut bytes).map_err(LogError::Read)?;
+        let header = Header::decode(&bytes, place.role, place.part).and_then(|header| {
+            let ours = header.id == context.id && header.epoch <= context.epoch && header.base == base;
+            if ours { Ok(header) } else { Err("this is a segment of another log".into()) }
+        });
+        let header = header.map_err(|what| LogError::corrupt(&path, 0, what))?;
+        let (seed, index) = (header.seed(), SparseIndex::default());
+        shared.segments.push(Segment { path, base, seed, size, received_ms: i64::MIN, index });
+    }
+    shared.durable = durable;
+    Ok(())
 }

@@ -198,7 +198,7 @@ fn find(context: &Context, dir: &Path, names: &BTreeSet<String>) -> Result<Found
 }
 
 /// Returns the runs of a generation, all bytes of which have been verified.
-fn open_runs(context: &Context, dir: &Path, generation: &Generation) -> Result<Runs, LogError> {
+pub(super) fn open_runs(context: &Context, dir: &Path, generation: &Generation) -> Result<Runs, LogError> {
     let mut all = Runs::new();
     for (state, listed) in &generation.states {
         let mut runs = Vec::new();
