@@ -5,7 +5,7 @@ pub mod print;
 
 pub use asking::{Envelope, Peek, Server, Status, Subscribe};
 
-use crate::config::{self, Argument, ConfigError, Overrides, WORKERS};
+use crate::config::{self, Argument, ConfigError, Overrides, PROCESSES, WORKERS};
 use crate::generate::workload::Workload;
 use crate::plan;
 use crate::tables::OutputFormat;
@@ -158,6 +158,10 @@ pub struct Run {
     /// Worker threads; may differ at each start [default: as configured, else one per core]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(WORKERS))]
     pub workers: Option<u16>,
+
+    /// Processes with that many worker threads each; may differ at each start [default: as configured, else 1]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(PROCESSES))]
+    pub processes: Option<u16>,
 
     /// Folder for log, state and outputs [default: `data_dir` of the configuration]
     #[arg(long, value_name = "DIR")]
@@ -320,6 +324,7 @@ impl Run {
     pub fn overrides(&self) -> Overrides {
         Overrides {
             workers: self.workers.map(usize::from),
+            processes: self.processes.map(usize::from),
             listen: self.listen.clone(),
             accept_gap: self.accept_gap.clone(),
             live: true,

@@ -34,6 +34,8 @@ use std::path::{Path, PathBuf};
 
 /// More threads than that is a slip of the finger.
 pub const WORKERS: RangeInclusive<i64> = 1..=1024;
+/// Processes of a run. The sockets between them bound it: see `cluster/mesh.rs`.
+pub const PROCESSES: RangeInclusive<i64> = 1..=64;
 
 const DEFAULT_DATA_DIR: &str = "data";
 
@@ -41,6 +43,7 @@ const DEFAULT_DATA_DIR: &str = "data";
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     pub workers: Option<usize>,
+    pub processes: Option<usize>,
     /// Microseconds.
     pub gap: Option<i64>,
     /// Read in place of the sources' paths; relative to the current folder.
@@ -99,6 +102,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     let http = http::check(cluster, &typed.http, overrides.listen.as_deref(), folder, problems);
     let log = log::check(cluster, problems);
     let workers = cluster.workers.as_ref().and_then(|workers| within(workers, WORKERS, problems));
+    let processes = cluster.processes.as_ref().and_then(|processes| within(processes, PROCESSES, problems));
     let base = Keys::check(&typed.events, problems);
     let needs_paths = overrides.files.is_empty() && !overrides.without_files;
     let mut sources = sources::check(&typed.source.0, &base, folder, needs_paths, problems);
@@ -138,6 +142,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     Ok(Plan {
         config: name.into(),
         workers: overrides.workers.or(workers).unwrap_or_else(available),
+        processes: overrides.processes.or(processes).unwrap_or(1),
         data_dir,
         log,
         landing,
@@ -157,14 +162,5 @@ fn check_cluster(cluster: &typed::Cluster, problems: &mut Problems) {
         && dir.get_ref().is_empty()
     {
         problems.push(dir.span(), "`data_dir` is empty", "name a folder, such as \"data\"");
-    }
-    if let Some(processes) = &cluster.processes {
-        match processes.get_ref() {
-            1 => {}
-            2.. => {
-                problems.push(processes.span(), "more than one process cannot be run", "write 1, and more `workers`")
-            }
-            _ => problems.push(processes.span(), format!("{} is out of range", processes.get_ref()), "write 1"),
-        }
     }
 }

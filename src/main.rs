@@ -81,8 +81,8 @@ fn run_live(verb: &cli::Run) -> ExitCode {
         Err(error) => return report(error),
     };
     supervise::log_lines(verb.log_json);
-    if !verb.no_restart && !supervise::is_supervised() {
-        return supervise::supervise().unwrap_or_else(report);
+    if !supervise::is_supervised() && (plan.processes > 1 || !verb.no_restart) {
+        return supervise::supervise(plan.processes, verb.no_restart).unwrap_or_else(report);
     }
     supervise::end_with_parent();
     run::run(&plan).map_or_else(report, |()| ExitCode::SUCCESS)
@@ -200,6 +200,10 @@ fn exit_on_panic() {
             // One input may cause this many times, and each one is reported elsewhere.
             static FIRST: Once = Once::new();
             return FIRST.call_once(|| report(panic));
+        }
+        if panic.payload_as_str().is_some_and(|message| message.starts_with("timely communication error")) {
+            tracing::error!("another process of this run has ended: this one ends");
+            ending::end(error::EXIT_AGAIN);
         }
         cli::print::restore_terminal();
         report(panic);

@@ -24,8 +24,10 @@ const DEDUPE_BYTES: usize = 2 << 30;
 pub struct Plan {
     /// The file that it came from.
     pub config: PathBuf,
-    /// Worker threads in this process.
+    /// Worker threads in each process.
     pub workers: usize,
+    /// Processes of a run. A replay is always one.
+    pub processes: usize,
     /// Log, state, landing, outputs. Relative paths of the configuration are resolved against its folder.
     pub data_dir: PathBuf,
     pub log: LogPlan,
@@ -45,6 +47,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Returns the number of worker threads of all processes of a run.
+    pub fn all_workers(&self) -> usize {
+        self.workers * self.processes
+    }
+
     /// Returns the settings that the graph of a replay depends on. A running process adds a clock.
     pub fn graph(&self) -> Settings {
         let dedupe = self.sources.iter().any(|source| source.events.dedupe.is_some());

@@ -19,6 +19,8 @@ pub(crate) use desk::ask;
 mod feeds;
 mod former;
 mod history;
+mod links;
+mod member;
 pub(crate) mod opening;
 mod program;
 mod publisher;
@@ -29,6 +31,7 @@ pub(crate) mod watch;
 
 pub use checks::check;
 
+use crate::cluster::link::{self, Begin};
 use crate::collections::Schemas;
 use crate::ending::end;
 use crate::error::{EXIT_AGAIN, EXIT_FAILED, Error};
@@ -45,7 +48,7 @@ use crate::read::subscribe::subscriber::Subscriptions;
 use crate::read::subscribe::token::ResumeTokens;
 use crate::server::{self, Services};
 use crate::sink::{self, Outbox};
-use crate::worker::port::{self, Line, Local, Tell};
+use crate::worker::port::{self, Line, Local};
 use crate::worker::roots::STATES;
 use crate::worker::{self, Resume, Start};
 use bounds::Bounds;
@@ -59,7 +62,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Parts of the queue of a new log: as many workers can read at once.
 pub(crate) const PARTS: u32 = 16;
@@ -71,6 +74,15 @@ pub(crate) const PARTS: u32 = 16;
 /// [`EXIT_FAILED`].
 pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let started = Instant::now();
+    let (mut sockets, mut links) = (None, Vec::new());
+    if plan.processes > 1 {
+        let mut own = supervise::sockets(plan.processes)?;
+        if own.process > 0 {
+            return member::run(plan, own);
+        }
+        links = own.links.drain(..).flatten().collect();
+        sockets = Some(own);
+    }
     let bounds = Bounds::of_environment()?;
     let Opened { epoch, reserve, log, store, history, histories } = opening::open(plan, &bounds)?;
     let defined = |(offset, definitions): &(u64, Definitions)| Ok((*offset, Arc::new(definitions.plan(plan)?)));
@@ -89,16 +101,17 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let ends = (0..PARTS).map(|part| upper((headwater_log::QUEUE, part))).collect();
     let last = store.generation().map(|generation| (generation.tick, generation.now_ms));
     let local: Vec<Arc<Line>> = (0..plan.workers).map(|_| Arc::default()).collect();
-    let lines: desk::Lines = local.iter().map(|line| Arc::clone(line) as Arc<dyn Tell>).collect();
-    let reads = Reads::new(plan.workers, last, ends, desk::ask(&lines));
+    let workers = plan.all_workers();
+    let (others, lines) = links::lines(&local, links);
+    let reads = Reads::new(workers, last, ends, desk::ask(&lines));
     let publish_from = log.outputs.upper();
     let recovered = log.remap.next();
     if let Some(generation) = store.generation() {
         tracing::info!(tick = generation.tick, ticks = recovered - first, "goes on from a snapshot");
     }
     let (metrics, status) = (Arc::new(Metrics::new()), Arc::new(Status::default()));
-    let intake = Arc::new(Intake::new(log.queue.clone(), plan.workers, Arc::clone(&reserve)));
-    let ticks = Arc::new(Ticks::new(plan.workers, first, desk::announce(&lines)));
+    let intake = Arc::new(Intake::new(log.queue.clone(), workers, Arc::clone(&reserve)));
+    let ticks = Arc::new(Ticks::new(workers, first, desk::announce(&lines)));
     let outputs = Arc::clone(&log.outputs);
     status.published.store(publish_from, Ordering::Release);
     let schemas = Arc::new(Schemas::new(&plan.session_schema()));
@@ -150,6 +163,12 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
 
     let (published, to_publish) = mpsc::channel();
     let (contributed, contributions) = mpsc::channel();
+    let at = store.generation().map(|generation| link::Resume {
+        sequence: generation.sequence,
+        tick: generation.tick,
+        now_ms: generation.now_ms,
+        control,
+    });
     let resume = store.generation().map(|generation| {
         let reader = store.reader();
         let read = move |shard, each: &mut dyn FnMut(&str, &[u8], i64)| {
@@ -176,7 +195,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         ticks: Arc::clone(&ticks),
         metrics: Arc::clone(&metrics),
         reserve: Arc::clone(&reserve),
-        workers: plan.workers,
+        workers,
         retention: plan.log.retention,
         program: history.program,
         memory: history.memory.clone(),
@@ -192,8 +211,21 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let feeds = feeds::start(plan, &history, &intake, &status, &metrics)?;
 
     let overflow = Overflow { folder: plan.data_dir.clone(), reserve: Arc::clone(&reserve) };
-    let desk = Arc::new(Desk::new(plan.workers, (ticks, reads, metrics), overflow, published, contributed));
-    let begin = Arc::new(Start {
+    let desk = Arc::new(Desk::new(workers, (ticks, reads, metrics), overflow, published, contributed));
+    let begin = Begin {
+        program: history.program,
+        threads: plan.workers,
+        log: epoch.log.0,
+        epoch: epoch.number,
+        parts: PARTS,
+        numbers: history.numbers.all().to_vec(),
+        definitions: history.definitions.clone(),
+        begins: history.begins.clone(),
+        resume: at,
+        memory: bounds.memory,
+    };
+    let links = links::start(others, plan.workers, &begin, &desk, &status)?;
+    let start = Arc::new(Start {
         plan: Arc::clone(plan),
         readers: intake.readers(),
         sources: Arc::clone(&history.numbers),
@@ -202,20 +234,17 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         resume,
         memory: bounds.memory,
     });
-    let mut config = timely::Config::process(plan.workers);
-    // What a worker waits for takes longer than its spinning would last: the other workers, or the next tick.
-    config.worker = config.worker.idle_spin(Duration::ZERO);
-    let guards = timely::execute(config, move |worker| {
+    let guards = member::workers(plan.workers, sockets, move |worker| {
         let (index, desk) = (worker.index(), Arc::clone(&desk) as Arc<dyn port::Desk>);
         let mut port = Local::open(index, Arc::clone(&local[index]), desk);
-        if let Err(error) = worker::run(worker, &begin, &mut port) {
+        if let Err(error) = worker::run(worker, &start, &mut port) {
             fail(&error);
         }
-    });
-    let outcomes = guards.map_err(Error::run("start the workers"))?.join();
+    })?;
+    let outcomes = guards.join();
     outcomes.into_iter().try_for_each(|outcome| outcome.map_err(Error::run("run a worker")))?;
     let panicked = |_| Error::run("stop")("a thread has panicked");
-    for thread in [publisher, snapshots].into_iter().chain(feeds) {
+    for thread in links.into_iter().chain([publisher, snapshots]).chain(feeds) {
         thread.join().map_err(panicked)?;
     }
     landing.into_iter().for_each(Landing::stop);

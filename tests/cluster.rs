@@ -76,8 +76,15 @@ fn known_keys(section: &str) -> Vec<String> {
     let help = error.help().unwrap().to_string();
     let keys = help.strip_prefix("known here: ").unwrap_or_else(|| panic!("{section}: {help}")).split(", ");
     // `kafka` is a table of its own.
-    let absent = ["processes", "events", "kafka"];
+    let absent = ["events", "kafka"];
     keys.map(|key| key.trim_matches('`').to_owned()).filter(|key| !absent.contains(&key.as_str())).collect()
+}
+
+#[test]
+fn the_example_of_several_processes_is_one() {
+    let overrides = Overrides { live: true, ..Overrides::default() };
+    let plan = config::parse("processes.toml", &text("processes.toml"), &file(""), &overrides).unwrap();
+    assert_eq!((plan.workers, plan.processes, plan.all_workers()), (2, 2, 4));
 }
 
 /// The alert on dead letters summed `job` and `instance` away, met no series of events with those, and never fired. That

@@ -19,6 +19,7 @@ mod logs;
 mod order;
 mod policies;
 mod process;
+mod processes;
 mod published;
 mod reading;
 mod receiver;

@@ -120,7 +120,7 @@ fn a_reader_is_answered_by_each_worker_for_a_tick_that_is_not_forgotten() {
                     answers += 1;
                 }
                 assert_eq!(answers, WORKERS * (CHUNKS + 1));
-                // One that is given up in the middle holds nobody up.
+                // One that is given up in the middle holds no worker up.
                 if let Ok(mut given_up) = reads.at(None, Collection::SESSIONS, Wanted::default(), None, usize::MAX) {
                     assert!(block_on(given_up.next()).is_some());
                 }

@@ -149,7 +149,10 @@ pub struct Metrics {
     pub frontier_age: Gauge<f64, AtomicU64>,
     pub subscribers: Gauge,
     pub subscribers_waiting: Gauge,
+    /// Of all processes of the run.
     pub resident_bytes: Gauge,
+    /// How many processes the run has.
+    pub processes: Gauge,
     pub snapshot_seconds: Histogram,
     /// The tick of the newest snapshot.
     pub snapshot_tick: Gauge,
@@ -195,6 +198,7 @@ impl Metrics {
             subscribers: Gauge::default(),
             subscribers_waiting: Gauge::default(),
             resident_bytes: Gauge::default(),
+            processes: Gauge::default(),
             snapshot_seconds: latencies(),
             snapshot_tick: Gauge::default(),
             landing: Arc::default(),
@@ -255,6 +259,7 @@ impl Metrics {
         registry.register_with_unit("backlog", help, Unit::Bytes, self.backlog_bytes.clone());
         let help = "Age of the last tick that can be read, 0 if nothing waits to be";
         registry.register_with_unit("frontier_age", help, Unit::Seconds, self.frontier_age.clone());
+        registry.register("processes", "Processes of the run", self.processes.clone());
         registry.register_with_unit("resident_memory", "Memory in use", Unit::Bytes, self.resident_bytes.clone());
         registry.register("subscribers", "Subscribers that keep up", self.subscribers.clone());
         let help = "Changes that wait for subscribers";

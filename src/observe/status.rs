@@ -1,13 +1,15 @@
 //! The status of a running process: its phase, and its ticks.
 
 use crate::observe::landing::{LandingReport, LandingStatus};
+use crate::observe::memory::rss_bytes;
 use crate::observe::sources::{SourceReport, Sources};
 use crate::text::plural;
 use dataflows::Tick;
 use indicatif::{DecimalBytes, HumanCount};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The phase of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +40,8 @@ pub struct Status {
     pub sources: Sources,
     /// If the configuration has one.
     pub landing: OnceLock<Arc<LandingStatus>>,
+    /// Resident bytes of the other processes of the run.
+    others: Mutex<BTreeMap<usize, u64>>,
 }
 
 /// The answer of `GET /v1/status`.
@@ -46,7 +50,11 @@ pub struct Report {
     pub version: String,
     pub phase: Phase,
     pub epoch: u64,
+    /// Worker threads of all processes.
     pub workers: usize,
+    /// How many processes the run has.
+    #[serde(default = "one")]
+    pub processes: usize,
     /// The next tick to be bound.
     pub bound: Tick,
     /// Ticks below this one can be read.
@@ -62,6 +70,7 @@ pub struct Report {
     pub events: u64,
     #[serde(default)]
     pub dead_letters: u64,
+    /// Of all processes.
     pub resident_bytes: u64,
     pub uptime_s: u64,
     /// Those that the process reads; clients that post are in none.
@@ -72,7 +81,23 @@ pub struct Report {
     pub landing: Option<LandingReport>,
 }
 
+/// Releases up to 0.1.0 did not say.
+fn one() -> usize {
+    1
+}
+
 impl Status {
+    /// Notes how much memory another process of the run has, in bytes.
+    pub fn other_resident(&self, process: usize, bytes: u64) {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner).insert(process, bytes);
+    }
+
+    /// Returns the resident memory of all processes of the run, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        rss_bytes().unwrap_or_default() + others.values().sum::<u64>()
+    }
+
     pub fn phase(&self) -> Phase {
         PHASES[usize::from(self.phase.load(Ordering::Acquire))]
     }
@@ -108,15 +133,16 @@ impl Report {
             Phase::Ready => "ready",
             Phase::Draining => "draining",
         };
-        let Report { version, epoch, workers, bound, published, uptime_s, events, dead_letters, .. } = self;
+        let Report { version, epoch, workers, processes, bound, published, uptime_s, events, dead_letters, .. } = self;
         let version = crate::text::printable(version);
         let threads = plural(*workers as u64, "worker");
+        let processes = if *processes > 1 { format!(" in {processes} processes") } else { String::new() };
         let behind = match self.behind_ms {
             0 => "nothing waits".into(),
             behind => format!("{:.1} s behind, {} wait", behind as f64 / 1e3, DecimalBytes(self.backlog_bytes)),
         };
         let mut text = format!(
-            "headwater {version}: {phase}, {workers} {threads}, epoch {epoch}, up {uptime_s} s\n\
+            "headwater {version}: {phase}, {workers} {threads}{processes}, epoch {epoch}, up {uptime_s} s\n\
              events   {} since the start, {:.0}/s, {} dead {}\n\
              ticks    {bound} bound, {published} published, {behind}\n\
              memory   {}\n",

@@ -29,6 +29,11 @@ impl Numbers {
         Numbers { numbers, indexes }
     }
 
+    /// Returns the numbers of the sources, in the order of the configuration.
+    pub fn all(&self) -> &[SourceNumber] {
+        &self.numbers
+    }
+
     /// # Panics
     /// If the configuration has no source of this index.
     pub fn number(&self, index: SourceIndex) -> SourceNumber {

@@ -47,7 +47,7 @@ pub enum Request {
     Rows(Question),
     /// The reader of this question has taken a chunk of the worker.
     More(u64),
-    /// Nobody reads the answer to this question any more.
+    /// No reader takes the answer to this question any more.
     Enough(u64),
     /// Ticks before this one are not asked for any more.
     Since(Tick),
@@ -251,7 +251,7 @@ impl Reads {
         let mut state = self.lock();
         let Some(pending) = state.pending.get_mut(&number) else { return };
         if !chunk.is_empty() {
-            // There is room for what a worker may give, unless nobody reads any more.
+            // There is room for what a worker may give, unless the reader is gone.
             let _ = pending.reader.try_send((worker, chunk));
         }
         if last {

@@ -244,7 +244,7 @@ mod tests {
                 }
             }
             let output = spill.last(block, &overflow).unwrap();
-            assert!(spill.runs.is_none(), "the next tick begins anew");
+            assert!(spill.runs.is_none(), "the next tick begins with none");
             output
         };
         let rows = |output: &Output| -> Vec<(String, Rows)> {

@@ -1,16 +1,19 @@
-//! The supervisor: starts the working process again when it fails, passes signals on, and gives up after repeated
+//! The supervisor: starts the working processes again when one fails, passes signals on, and gives up after repeated
 //! failures.
 
+use crate::cluster::mesh::{self, Sockets};
 use crate::ending::end;
-use crate::error::Error;
+use crate::error::{EXIT_AGAIN, Error};
 use crate::text::{printable_json, printable_lines};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
 
@@ -23,6 +26,8 @@ const EXIT_ALONE: i32 = 1;
 /// After this number of failures within [`WITHIN`], with nothing new published, the supervisor gives up.
 const FAILURES: usize = 5;
 const WITHIN: Duration = Duration::from_secs(60);
+/// How long process 0 may take to end, when another one of the run has.
+const GRACE: Duration = Duration::from_secs(1);
 /// Before it is started again: at first, and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
@@ -83,29 +88,42 @@ pub fn end_with_parent() {
     }
 }
 
-/// Starts the same command again, as the process that works, for as long as it takes.
+/// Returns the sockets of this process to the others of the run. They come from the supervisor, through the standard
+/// input.
 ///
 /// # Errors
-/// If it cannot be started.
-pub fn supervise() -> Result<ExitCode, Error> {
+/// If there is no supervisor, or it hands over something else.
+pub(super) fn sockets(processes: usize) -> Result<Sockets, Error> {
+    const FAILED: &str = "take the sockets of this run";
+    let sockets = Sockets::receive(std::io::stdin()).map_err(Error::run(FAILED))?;
+    match sockets.mesh.len() {
+        handed if handed == processes => Ok(sockets),
+        handed => {
+            Err(Error::run(FAILED)(format!("they are those of {handed} processes, and there should be {processes}")))
+        }
+    }
+}
+
+/// Starts the same command again, as the processes that work, for as long as it takes. If one of several fails, all are
+/// started again, since they have worked on parts of the same ticks. With `once`, they are not started again.
+///
+/// # Errors
+/// If they cannot be started.
+pub fn supervise(processes: usize, once: bool) -> Result<ExitCode, Error> {
     let failed = || Error::run("start the process that works");
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(Error::run("handle signals"))?;
     let mut failures: VecDeque<Instant> = VecDeque::new();
     let mut back_off = BACK_OFF.0;
     loop {
-        let this = std::env::current_exe().map_err(failed())?;
         let started = Instant::now();
-        let mut child = Command::new(this)
-            .args(std::env::args_os().skip(1))
-            .env(SUPERVISED, std::process::id().to_string())
-            .spawn()
-            .map_err(failed())?;
-        let Attended { ended, asked, progress } = attend(&mut child, &mut signals).map_err(failed())?;
+        let mut children = start(processes).map_err(failed())?;
+        let Attended { ended, asked, progress } = attend(&mut children, &mut signals).map_err(failed())?;
         match ended.code() {
             Some(0..=2) => return Ok(ExitCode::from(ended.code().unwrap_or(0) as u8)),
             // It had not begun to handle signals, so nothing was in flight.
             None if asked && matches!(ended.signal(), Some(SIGTERM | SIGINT)) => return Ok(ExitCode::SUCCESS),
             _ if asked => return Ok(ExitCode::from(1)),
+            code if once => return Ok(ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),
             _ => {}
         }
         if started.elapsed() > WITHIN {
@@ -131,6 +149,44 @@ pub fn supervise() -> Result<ExitCode, Error> {
     }
 }
 
+/// Starts the processes that work. The first one is process 0.
+fn start(processes: usize) -> io::Result<Vec<Child>> {
+    let this = std::env::current_exe()?;
+    let command = || {
+        let mut command = Command::new(&this);
+        command.args(std::env::args_os().skip(1)).env(SUPERVISED, std::process::id().to_string());
+        command
+    };
+    if processes == 1 {
+        return Ok(vec![command().spawn()?]);
+    }
+    let mut children = Vec::new();
+    for sockets in mesh::create(processes)? {
+        let (control, standard_input) = UnixStream::pair()?;
+        sockets.send(&control)?;
+        let spawned = command().stdin(Stdio::from(OwnedFd::from(standard_input))).spawn();
+        match spawned {
+            Ok(child) => children.push(child),
+            Err(error) => {
+                end_all(&mut children);
+                return Err(error);
+            }
+        }
+    }
+    Ok(children)
+}
+
+/// Ends what is still there, at once.
+fn end_all(children: &mut [Child]) {
+    for child in children.iter_mut() {
+        // It may have ended meanwhile.
+        let _ = child.kill();
+    }
+    for child in children {
+        let _ = child.wait();
+    }
+}
+
 /// Tells the process that looks after this one that something new is published: starting again is not in vain.
 pub fn tell_progress() {
     let parent = std::env::var(SUPERVISED).ok().and_then(|parent| parent.parse().ok()).and_then(Pid::from_raw);
@@ -148,22 +204,51 @@ struct Attended {
     progress: bool,
 }
 
-/// Waits for the process to end, and passes signals on.
-fn attend(child: &mut std::process::Child, signals: &mut Signals) -> std::io::Result<Attended> {
+/// Returns how a process has ended, if it does so in time.
+fn ends_within(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
+    let began = Instant::now();
+    loop {
+        match child.try_wait()? {
+            None if began.elapsed() < patience => std::thread::sleep(Duration::from_millis(5)),
+            ended => return Ok(ended),
+        }
+    }
+}
+
+/// Waits for the processes to end, and passes signals on to process 0, which lets the others come to their end. When
+/// process 0 ends, or another one fails, the rest is ended at once.
+fn attend(children: &mut [Child], signals: &mut Signals) -> io::Result<Attended> {
     let (mut asked, mut progress) = (false, false);
     loop {
-        let ended = child.try_wait()?;
+        let mut ended = None;
+        for (process, child) in children.iter_mut().enumerate() {
+            // Another one than process 0 that ends well has no more to do.
+            let over = child.try_wait()?.filter(|status| process == 0 || !status.success());
+            if let Some(status) = over.filter(|_| ended.is_none()) {
+                ended = Some((process, status));
+            }
+        }
         let mut end = false;
         for signal in signals.pending() {
             progress |= signal == SIGUSR1;
             end |= signal != SIGUSR1;
         }
-        if let Some(ended) = ended {
-            return Ok(Attended { ended, asked, progress });
+        if let Some((process, status)) = ended {
+            if process > 0 {
+                tracing::error!(process, %status, "a process of the run has failed");
+            }
+            // It may have failed because process 0 has ended, or is about to: that says how a start would end.
+            let first = match process {
+                0 => Some(status),
+                _ => ends_within(&mut children[0], GRACE)?.filter(|first| first.code().is_some()),
+            };
+            end_all(children);
+            return Ok(Attended { ended: first.unwrap_or(ExitStatus::from_raw(EXIT_AGAIN << 8)), asked, progress });
         }
         if end {
             asked = true;
-            if let Some(id) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+            if let Some(id) = children.first().and_then(|child| i32::try_from(child.id()).ok()).and_then(Pid::from_raw)
+            {
                 // It may have ended meanwhile.
                 let _ = kill_process(id, Signal::TERM);
             }

@@ -2,7 +2,6 @@
 
 use super::Shared;
 use super::problem::Problem;
-use crate::observe::memory::rss_bytes;
 use crate::observe::status::{Phase, Report};
 use crate::queue::intake::wall_ms;
 use axum::Json;
@@ -41,7 +40,8 @@ pub(super) async fn metrics(
     let backlog = shared.services.intake.backlog();
     metrics.backlog_bytes.set(backlog as i64);
     metrics.frontier_age.set(shared.services.status.behind_ms(backlog, wall_ms()) as f64 / 1e3);
-    metrics.resident_bytes.set(rss_bytes().unwrap_or_default() as i64);
+    metrics.resident_bytes.set(shared.services.status.resident_bytes() as i64);
+    metrics.processes.set(shared.services.plan.processes as i64);
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], metrics.text()))
 }
 
@@ -57,7 +57,8 @@ pub(super) async fn status(
         version: env!("CARGO_PKG_VERSION").into(),
         phase: services.status.phase(),
         epoch: services.epoch,
-        workers: services.plan.workers,
+        workers: services.plan.all_workers(),
+        processes: services.plan.processes,
         bound: services.status.bound.load(Ordering::Relaxed),
         published,
         now_ms: services.status.now_ms.load(Ordering::Relaxed),
@@ -65,7 +66,7 @@ pub(super) async fn status(
         behind_ms: services.status.behind_ms(backlog_bytes, wall_ms()),
         events: services.metrics.events.get(),
         dead_letters: services.metrics.all_dead_letters(),
-        resident_bytes: rss_bytes().unwrap_or_default(),
+        resident_bytes: services.status.resident_bytes(),
         uptime_s: shared.started.elapsed().as_secs(),
         sources: services.status.sources.reports(),
         landing: services.status.landing.get().map(|landing| landing.report(published)),

@@ -66,7 +66,7 @@ impl Answers {
         self.scans.iter_mut().filter(|scan| scan.number == number).for_each(|scan| scan.credit += 1);
     }
 
-    /// Nobody reads the answer to a question any more.
+    /// No reader takes the answer to a question any more.
     pub fn end(&mut self, number: u64) {
         self.scans.retain(|scan| scan.number != number);
     }

@@ -67,7 +67,7 @@ fn a_tick_that_comes_out_otherwise_than_it_was_published_stops_the_process() {
 
 /// A data folder after several lives, with ids that come twice, conflicts, late events and records that cannot be read.
 /// What is in it, and what was published.
-fn folder_with_history() -> (Folder, Published) {
+pub fn folder_with_history() -> (Folder, Published) {
     let folder = folder("");
     let mut rng = Rng::new(1);
     for life in 0..3 {

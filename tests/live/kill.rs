@@ -1,4 +1,4 @@
-//! Processes are killed at random, over and over, while clients send. In the end each acknowledged event counts once,
+//! Processes are killed at random, any of the one to three that a run has, over and over, while clients send. In the end each acknowledged event counts once,
 //! and a refused event does not count. An event without an answer counts once or not at all. Subscribers follow at the
 //! same time and are cut off as well. At each progress they have exactly the published rows, and in the end every
 //! change once.
@@ -231,7 +231,8 @@ fn round(
     round: u64,
 ) {
     let end = ENDS[rng.below(ENDS.len() as u64) as usize];
-    let workers = 1 + rng.below(3) as usize;
+    let (workers, processes) = (1 + rng.below(3) as usize, [1, 1, 2, 3][rng.below(4) as usize]);
+    let victim = rng.below(processes) as usize;
     let supervised = matches!(end, End::Supervisor) || rng.below(3) == 0;
     let restart = if supervised { Restart::Supervisor } else { Restart::No };
     let moment = Duration::from_micros(rng.below(1_500_000));
@@ -239,8 +240,11 @@ fn round(
     // Between two batches of a client: all at once in some rounds, few and far between in others.
     let pace = Duration::from_micros([1_000, 3_000, 10_000, 50_000][rng.below(4) as usize]);
     let bounds = if rng.below(3) == 0 { TIGHT } else { ROOMY };
-    eprintln!("round {round}: {end:?} after {moment:?}, {workers} workers, {restart:?}, {bounds}");
-    let process = Process::start_bounded(folder, "data", workers, restart, Some(bounds));
+    eprintln!(
+        "round {round}: {end:?} of {victim} after {moment:?}, {processes} x {workers} workers, {restart:?}, {bounds}"
+    );
+    let more = ["--processes", &processes.to_string()];
+    let process = Process::start_with(folder, "data", workers, restart, Some(bounds), &more);
     if let End::Early = end {
         sleep(moment / 15);
         return seen.note(&process.kill().stderr);
@@ -249,7 +253,7 @@ fn round(
     seen.ready.push(took);
     while_clients_send(address, pace, persistent, careless, subscribers, || {
         sleep(moment);
-        let working = process.working().unwrap();
+        let working = process.working_of(victim).unwrap();
         match end {
             End::Stop | End::Pause => {
                 kill_process(working, Signal::STOP).unwrap();
@@ -271,7 +275,7 @@ fn round(
         let (address, _) = process.ready_again(1);
         while_clients_send(address, pace, persistent, careless, subscribers, || {
             sleep(pause);
-            kill_process(process.working().unwrap(), Signal::KILL).unwrap();
+            kill_process(process.working_of(victim).unwrap(), Signal::KILL).unwrap();
         });
     }
     let ended = if restarted { process.kill() } else { process.end() };

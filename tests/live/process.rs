@@ -24,6 +24,8 @@ pub enum Restart {
 pub struct Process {
     child: Child,
     restart: Restart,
+    /// Of the run: with several there is always a process that looks after them.
+    processes: usize,
     started: Instant,
     lines: Arc<Lines>,
     reader: Option<JoinHandle<()>>,
@@ -75,6 +77,8 @@ impl Process {
         bounds: Option<&str>,
         more: &[&str],
     ) -> Process {
+        let at = more.iter().position(|argument| *argument == "--processes");
+        let processes = at.map_or(1, |at| more[at + 1].parse().unwrap());
         let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
         let listen = SocketAddr::new(own_address(), 0).to_string();
         command.args(["run", "run.toml", "--listen", &listen, "--log-json"]).args(more);
@@ -98,7 +102,7 @@ impl Process {
             of_reader.seen.lock().unwrap().ended = true;
             of_reader.more.notify_all();
         });
-        Process { child, restart, started, lines, reader: Some(reader) }
+        Process { child, restart, processes, started, lines, reader: Some(reader) }
     }
 
     /// Waits for the `life`-th process that works (0 is the first) to answer /readyz with 200: where it listens, and how
@@ -127,12 +131,17 @@ impl Process {
 
     /// The process that works: this one, or the one that it looks after, if there is one just now.
     pub fn working(&self) -> Option<Pid> {
+        self.working_of(0)
+    }
+
+    /// That one, or the `number`-th of several, of which 0 is the first.
+    pub fn working_of(&self, number: usize) -> Option<Pid> {
         let id = self.child.id();
-        if self.restart == Restart::No {
+        if self.restart == Restart::No && self.processes == 1 {
             return Pid::from_raw(id as i32);
         }
         let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
-        Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+        Pid::from_raw(children.split_whitespace().nth(number)?.parse().ok()?)
     }
 
     /// Waits until there is one that works.

@@ -42,6 +42,7 @@ fn read(part: &Part, chunk_bytes: usize) -> Option<(usize, usize, u64)> {
         rules: Vec::new(),
         sums: Vec::new(),
         carry: Vec::new(),
+        cues: None,
     };
     let mut decoder = Decoder::new(spec, Range::default());
     let chunking = Chunking { chunk_bytes, event_bytes: limits.event_bytes, ..Chunking::default() };

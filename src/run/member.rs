@@ -1,0 +1,127 @@
+//! The other processes of a run than process 0: they have workers alone. What these work on they read from the data
+//! folder by themselves, as process 0 says; what they hear and say goes through the link.
+
+use super::program::program_of;
+use super::{PARTS, fail, spawn};
+use crate::cluster::link::{self, Down};
+use crate::cluster::link::{Begin, Incoming, Outgoing, pass_on};
+use crate::cluster::mesh::Sockets;
+use crate::ending::end;
+use crate::error::{EXIT_AGAIN, Error};
+use crate::observe::memory::rss_bytes;
+use crate::plan::Plan;
+use crate::queue::numbers::Numbers;
+use crate::worker::port::{Desk, Line, Local};
+use crate::worker::roots::STATES;
+use crate::worker::{self, Resume, Start};
+use headwater_log::follow::Follow;
+use headwater_log::segment::LogId;
+use headwater_log::vfs::RealFs;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::sleep;
+use std::time::Duration;
+use timely::WorkerConfig;
+use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
+use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
+use timely::communication::{Hooks, WorkerGuards};
+use timely::worker::Worker;
+
+/// Works until process 0 says that there are no more ticks.
+///
+/// # Errors
+/// What keeps it from starting. What fails later ends the process.
+pub(super) fn run(plan: &Arc<Plan>, mut sockets: Sockets) -> Result<(), Error> {
+    let process = sockets.process;
+    // Process 0 is asked to end, and lets its workers and these come to an end.
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))).map_err(Error::run("handle signals"))?;
+    }
+    const FAILED: &str = "hear from process 0 of this run";
+    let stream = sockets.links[0].take().ok_or_else(|| Error::run(FAILED)("there is no socket"))?;
+    let mut incoming = Incoming::new(stream.try_clone().map_err(Error::run(FAILED))?);
+    let begin = match incoming.next().map_err(Error::run(FAILED))? {
+        Some(Down::Begin(begin)) => begin,
+        Some(Down::Worker(..)) => return Err(Error::run(FAILED)("it says something else first")),
+        // Its own error says why, and how the supervisor ends.
+        None => end(EXIT_AGAIN),
+    };
+    let start = Arc::new(start(plan, begin)?);
+    let desk = Arc::new(Outgoing::new(stream));
+    let lines: Vec<Arc<Line>> = (0..plan.workers).map(|_| Arc::default()).collect();
+    let first = process * plan.workers;
+    let of_link = lines.clone();
+    // Until the end of the process: process 0 closes the link when it has heard that all ports are closed.
+    spawn("link", move || pass_on(&mut incoming, first, &of_link).map_err(Error::run(FAILED)));
+    let memory = Arc::clone(&desk);
+    spawn("memory", move || -> Result<(), Error> {
+        while memory.resident(rss_bytes().unwrap_or_default()).is_ok() {
+            sleep(Duration::from_secs(1));
+        }
+        Ok(())
+    });
+    let guards = workers(plan.workers, Some(sockets), move |worker| {
+        let desk = Arc::clone(&desk) as Arc<dyn Desk>;
+        let index = worker.index();
+        let mut port = Local::open(index, Arc::clone(&lines[index - first]), desk);
+        if let Err(error) = worker::run(worker, &start, &mut port) {
+            fail(&error);
+        }
+    })?;
+    let outcomes = guards.join();
+    outcomes.into_iter().try_for_each(|outcome| outcome.map_err(Error::run("run a worker")))?;
+    tracing::debug!(process, "the workers have come to their end");
+    Ok(())
+}
+
+/// Returns what the workers of this process begin with.
+fn start(plan: &Arc<Plan>, begin: Begin) -> Result<Start, Error> {
+    if (begin.program, begin.threads, begin.parts) != (program_of(plan), plan.workers, PARTS) {
+        let why = "the configuration has changed while they were started";
+        return Err(Error::run("work together with the other processes of this run")(why));
+    }
+    let definitions = begin.definitions.iter().map(|(offset, of)| Ok((*offset, Arc::new(of.plan(plan)?))));
+    let definitions: Result<Vec<_>, String> = definitions.collect();
+    let follow = Follow::new(Arc::new(RealFs), &plan.data_dir.join("log"), LogId(begin.log), begin.epoch);
+    let resume = begin.resume.map(|link::Resume { sequence, tick, now_ms, control }| {
+        let reader = follow.snapshot(sequence).map_err(Error::run("read the snapshot"))?;
+        let read = move |shard, each: &mut dyn FnMut(&str, &[u8], i64)| {
+            STATES.iter().try_for_each(|state| reader.read(state, shard, &mut |row, count| each(state, row, count)))
+        };
+        Ok::<_, Error>(Resume { tick, now_ms, control, read: Box::new(read) })
+    });
+    Ok(Start {
+        plan: Arc::clone(plan),
+        readers: follow.queue(begin.parts),
+        sources: Arc::new(Numbers::new(begin.numbers)),
+        definitions: definitions.map_err(Error::run("read the definitions"))?,
+        begins: begin.begins,
+        resume: resume.transpose()?,
+        memory: begin.memory,
+    })
+}
+
+/// Starts the workers of this process. `sockets`: if there are other processes.
+pub(super) fn workers(
+    threads: usize,
+    sockets: Option<Sockets>,
+    work: impl Fn(&mut Worker) + Send + Sync + 'static,
+) -> Result<WorkerGuards<()>, Error> {
+    const FAILED: &str = "start the workers";
+    // What a worker waits for takes longer than its spinning would last: the other workers, or the next tick.
+    let config = WorkerConfig::default().idle_spin(Duration::ZERO);
+    let (builders, others) = match sockets {
+        None => timely::CommunicationConfig::Process(threads).try_build().map_err(Error::run(FAILED))?,
+        Some(Sockets { process, mesh, .. }) => {
+            let hooks = Hooks::default();
+            let within = ProcessBuilder::new_typed_vector(threads, hooks.refill.clone(), None);
+            let started = initialize_networking_from_sockets::<UnixStream>(within, mesh, process, threads, hooks);
+            let (builders, guard) = started.map_err(Error::run(FAILED))?;
+            let builders = builders.into_iter().map(AllocatorBuilder::Tcp).collect();
+            (builders, Box::new(guard) as Box<dyn std::any::Any + Send>)
+        }
+    };
+    timely::execute::execute_from(builders, others, config, work).map_err(Error::run(FAILED))
+}

@@ -1,0 +1,107 @@
+//! Several processes of one run: the same answers and the same bytes as one process, at any number of workers in each. When
+//! one is killed, all are started again, and nothing is lost.
+
+use super::client::{Client, Outcome};
+use super::events::{Event, PAST_MS, lines, sessions};
+use super::journals::{copy_all, folder_with_history};
+use super::process::{Process, Restart};
+use super::published::{Published, same};
+use super::{OFTEN, folder};
+use crate::headwater::Folder;
+use headwater_log::vfs::model::Rng;
+use rustix::process::{Signal, kill_process};
+use std::fs;
+
+fn start(folder: &Folder, data: &str, workers: usize, processes: usize, restart: Restart) -> Process {
+    Process::start_with(folder, data, workers, restart, None, &["--processes", &processes.to_string()])
+}
+
+#[test]
+fn a_tick_has_the_same_bytes_with_any_number_of_processes() {
+    let (folder, published) = folder_with_history();
+    for (workers, processes) in [(2, 1), (1, 2), (2, 2), (1, 3)] {
+        let copy = format!("copy {processes} x {workers}");
+        copy_all(&folder.path("data"), &folder.path(&copy));
+        for computed in ["out", "state"] {
+            fs::remove_dir_all(folder.path(&copy).join("log").join(computed)).unwrap();
+        }
+        let process = start(&folder, &copy, workers, processes, Restart::No);
+        process.ready();
+        process.drain();
+        let again = Published::read_ticks(&folder.path(&copy));
+        for (tick, (ours, theirs)) in published.ticks.iter().zip(&again.ticks).enumerate() {
+            assert!(ours == theirs, "tick {tick} with {processes} x {workers} workers: {ours:?} {theirs:?}");
+        }
+        assert!(again.ticks.len() >= published.ticks.len());
+    }
+}
+
+#[test]
+fn whichever_process_is_killed_nothing_is_lost_and_the_counts_may_change() {
+    let folder = folder(OFTEN);
+    let mut rng = Rng::new(5);
+    let mut sent: Vec<Event> = Vec::new();
+    // From one to several and back, each time with another victim.
+    for (workers, processes, victim) in [(2, 1, 0), (1, 2, 1), (2, 2, 0), (1, 3, 2), (3, 1, 0), (2, 3, 1)] {
+        let process = start(&folder, "data", workers, processes, Restart::Supervisor);
+        for life in 0..2 {
+            let (address, _) = process.ready_again(life);
+            let mut client = Client::new(address);
+            for _ in 0..40 {
+                let mut any = |_| {
+                    let user = rng.below(30);
+                    Event::any(&mut rng, format!("user {user}"), PAST_MS, 600_000, None)
+                };
+                let batch: Vec<_> = (0..10).map(&mut any).collect();
+                assert_eq!(client.post(&lines(&batch)), Outcome::Acknowledged);
+                sent.extend(batch);
+            }
+            if life == 0 {
+                kill_process(process.working_of(victim).unwrap(), Signal::KILL).unwrap();
+            } else {
+                client.published();
+                let status = client.get_json("/v1/status").unwrap().1;
+                assert_eq!(
+                    (status["workers"].as_u64(), status["processes"].as_u64()),
+                    (Some((workers * processes) as u64), Some(processes as u64))
+                );
+            }
+        }
+        process.drain();
+    }
+    let published = Published::read(&folder.path("data"));
+    same("sessions", &published.sessions(), &sessions(&sent));
+    published.is_replayed(&folder, &lines(&sent));
+}
+
+#[test]
+fn what_can_be_read_of_several_processes_is_what_can_be_read_of_one() {
+    let (folder, _) = folder_with_history();
+    let mut seen = None;
+    for (workers, processes) in [(2, 1), (1, 2), (2, 2)] {
+        let process = start(&folder, "data", workers, processes, Restart::No);
+        let mut client = Client::new(process.ready());
+        let all: Vec<_> = ["sessions", "users", "counts"]
+            .iter()
+            .map(|name| client.get_json(&format!("/v1/collections/{name}/rows?limit=5000")).unwrap().1["rows"].clone())
+            .collect();
+        assert!(all.iter().all(|rows| rows.as_array().is_some_and(|rows| rows.len() > 5)), "{all:?}");
+        assert_eq!(seen.get_or_insert_with(|| all.clone()), &all, "{processes} x {workers}");
+        process.drain();
+    }
+}
+
+#[test]
+fn without_a_supervisor_of_its_own_it_ends_when_one_process_does() {
+    let folder = folder("processes = 2");
+    let process = start(&folder, "data", 1, 2, Restart::No);
+    process.ready();
+    kill_process(process.working_of(1).unwrap(), Signal::KILL).unwrap();
+    let ended = process.end();
+    assert_eq!(ended.code, Some(70), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("a process of the run has failed") && !ended.stderr.contains("panicked"),
+        "{}",
+        ended.stderr
+    );
+}
