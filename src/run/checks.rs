@@ -5,12 +5,20 @@ use crate::error::Error;
 use crate::plan::{Plan, SinkTarget, SourceKind};
 use crate::source::{follow, kafka};
 
+/// Workers of all processes, at most.
+const WORKERS: usize = 1024;
+
 /// Makes the checks of a start that need no data folder. Touches nothing.
 ///
 /// # Errors
-/// What a start would refuse: a file of tokens or a sink's file that cannot be used, records that fit into no
-/// delivery.
+/// What a start would refuse: too many workers, a file of tokens or a sink's file that cannot be used, records that fit
+/// into no delivery.
 pub fn check(plan: &Plan) -> Result<(), Error> {
+    if plan.all_workers() > WORKERS {
+        let (workers, processes) = (plan.workers, plan.processes);
+        let message = format!("{processes} processes with {workers} workers each are more than {WORKERS} workers");
+        return Err(Error::usage(message, "as many workers as the machine has cores are enough"));
+    }
     if let Some(path) = &plan.http.tokens {
         tokens::load(path, &plan.sources)?;
     }
