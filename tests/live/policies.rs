@@ -84,5 +84,7 @@ fn another_policy_is_refused() {
         assert!(ended.stderr.contains("another `gap`, other"), "{}", ended.stderr);
     }
     folder.write("run.toml", run);
-    Process::start(&folder, "data", 1, Restart::No).drain();
+    let process = Process::start(&folder, "data", 1, Restart::No);
+    process.ready();
+    process.drain();
 }
