@@ -144,7 +144,7 @@ impl Cue {
     pub fn new(key: Option<u64>, day: i32, starts: bool, ends: bool) -> Cue {
         // The upper half, and never the number that stands for no value.
         let key = key.map_or(0, |key| ((key >> 32) as u32).max(1));
-        let parts = i32::from(starts) * Self::STARTS | i32::from(ends) * Self::ENDS;
+        let parts = (i32::from(starts) * Self::STARTS) | (i32::from(ends) * Self::ENDS);
         Cue { key, day: day << Self::PARTS | parts }
     }
 

@@ -79,7 +79,7 @@ pub(super) fn read(
             let worker = match Entry::decode(record.payload, tick) {
                 Some(Entry::Whole(block)) => Some((block.now_ms, WorkerOutput::Whole(block))),
                 Some(Entry::Large(contents)) => {
-                    large.reader(tick).map(|reader| (contents.now_ms, WorkerOutput::Large(contents, reader)))
+                    large.reader(tick).map(|reader| (contents.now_ms, WorkerOutput::Large(contents, Box::new(reader))))
                 }
                 None => None,
             };

@@ -33,7 +33,7 @@ pub struct TickOutput {
 #[derive(Clone, Debug)]
 pub(super) enum WorkerOutput {
     Whole(Block),
-    Large(Contents, Reader),
+    Large(Contents, Box<Reader>),
 }
 
 /// Whether two rows of a collection are of one key.
@@ -81,7 +81,8 @@ impl TickOutput {
             WorkerOutput::Large(contents, reader) => {
                 let mut block = Block::new(tick, now_ms);
                 for (name, extent) in &contents.collections {
-                    let rows: Result<Rows, LogError> = Cursor::blocks(tick, name, *extent, reader.clone()).collect();
+                    let rows: Result<Rows, LogError> =
+                        Cursor::blocks(tick, name, *extent, Reader::clone(&reader)).collect();
                     block.add(name, rows?)?;
                 }
                 Ok(block)
@@ -96,7 +97,7 @@ impl WorkerOutput {
         match self {
             WorkerOutput::Whole(block) => Cursor::Rows(block.take(collection).into_iter()),
             WorkerOutput::Large(contents, reader) => {
-                Cursor::blocks(tick, collection, contents.extent(collection), reader.clone())
+                Cursor::blocks(tick, collection, contents.extent(collection), Reader::clone(reader))
             }
         }
     }
