@@ -156,6 +156,7 @@ fn graph(log: &Log, runs: usize) -> GraphTook {
                     last_class: &row.last,
                     sums: &[],
                     carried: &[],
+                    ended_by: None,
                 })
                 .collect();
             let of_users = resolved.chunk_by(|one, other| one.user == other.user);

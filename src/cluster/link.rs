@@ -127,7 +127,7 @@ impl<R: Read> Incoming<R> {
     ///
     /// # Errors
     /// Those of the socket; or if these are no bytes of a message.
-    pub fn next<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+    pub fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
         let mut length = [0; 4];
         if self.from.read(&mut length[..1])? == 0 {
@@ -200,7 +200,7 @@ pub fn read(from: UnixStream, mut workers: usize, desk: &dyn Desk, resident: &mu
     let mut incoming = Incoming::new(from);
     let mut parts: BTreeMap<usize, Checkpoint> = BTreeMap::new();
     while workers > 0 {
-        match incoming.next().map_err(Error::run(FAILED))? {
+        match incoming.receive().map_err(Error::run(FAILED))? {
             Some(Up::Worker(worker, Out::Checkpoint(last))) => {
                 let whole = match parts.remove(&worker) {
                     Some(first) => first.joined(last),
@@ -305,7 +305,7 @@ impl Desk for Outgoing {
 /// # Errors
 /// Those of the socket; or if something else comes.
 pub fn pass_on(incoming: &mut Incoming<UnixStream>, first: usize, lines: &[Arc<Line>]) -> io::Result<()> {
-    while let Some(message) = incoming.next()? {
+    while let Some(message) = incoming.receive()? {
         let line = match message {
             Down::Worker(worker, message) => {
                 worker.checked_sub(first).and_then(|index| lines.get(index)).map(|line| (line, message))

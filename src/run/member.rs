@@ -42,7 +42,7 @@ pub(super) fn run(plan: &Arc<Plan>, mut sockets: Sockets) -> Result<(), Error> {
     const FAILED: &str = "hear from process 0 of this run";
     let stream = sockets.links[0].take().ok_or_else(|| Error::run(FAILED)("there is no socket"))?;
     let mut incoming = Incoming::new(stream.try_clone().map_err(Error::run(FAILED))?);
-    let begin = match incoming.next().map_err(Error::run(FAILED))? {
+    let begin = match incoming.receive().map_err(Error::run(FAILED))? {
         Some(Down::Begin(begin)) => begin,
         Some(Down::Worker(..)) => return Err(Error::run(FAILED)("it says something else first")),
         // Its own error says why, and how the supervisor ends.

@@ -118,12 +118,12 @@ fn messages_arrive_as_they_were_sent_and_in_order() {
     drop(to);
     write(ours, begin, &messages).unwrap();
     let mut incoming = Incoming::new(theirs);
-    assert_eq!(format!("{:?}", incoming.next::<Down>().unwrap().unwrap()), expected);
+    assert_eq!(format!("{:?}", incoming.receive::<Down>().unwrap().unwrap()), expected);
     for message in shown(&down()) {
-        let Some(Down::Worker(3, heard)) = incoming.next().unwrap() else { panic!("not for worker 3") };
+        let Some(Down::Worker(3, heard)) = incoming.receive().unwrap() else { panic!("not for worker 3") };
         assert_eq!(format!("{heard:?}"), message);
     }
-    assert!(incoming.next::<Down>().unwrap().is_none());
+    assert!(incoming.receive::<Down>().unwrap().is_none());
 
     let (ours, theirs) = UnixStream::pair().unwrap();
     let outgoing = Outgoing::new(theirs);
