@@ -79,7 +79,11 @@ impl Encoder {
         let all = || numbers.iter().map(|number| &rows.rows[*number as usize]);
         let payload = |row: &Row, is_text: bool| (row.is_text == is_text).then(|| rows.get(row.payload));
         let name = |number: Option<u32>| number.map(|number| rows.names.bytes(number));
-        let texts = |values: &mut dyn Iterator<Item = Option<&[u8]>>| texts(numbers.len(), values);
+        let size = match content {
+            Content::Text => all().filter(|row| row.is_text).map(|row| row.length as usize).sum(),
+            _ => 0,
+        };
+        let texts = |values: &mut dyn Iterator<Item = Option<&[u8]>>| texts((numbers.len(), size), values);
         Ok(match content {
             Content::User => texts(&mut all().map(|row| row.user.map(|span| rows.get(span))))?,
             Content::Id | Content::Message => texts(&mut all().map(|row| row.id.map(|span| rows.get(span))))?,
@@ -92,9 +96,9 @@ impl Encoder {
             }
             Content::Format => texts(&mut all().map(|row| Some(row.format.name().as_bytes())))?,
             Content::Text => texts(&mut all().map(|row| payload(row, true)))?,
-            Content::Bytes => Arc::new(bytes(numbers.len(), all().map(|row| payload(row, false)))),
-            Content::Header => Arc::new(bytes(numbers.len(), all().map(|row| name(row.header)))),
-            Content::Dialect => Arc::new(bytes(numbers.len(), all().map(|row| name(row.dialect)))),
+            Content::Bytes => Arc::new(bytes((numbers.len(), 0), all().map(|row| payload(row, false)))),
+            Content::Header => Arc::new(bytes((numbers.len(), 0), all().map(|row| name(row.header)))),
+            Content::Dialect => Arc::new(bytes((numbers.len(), 0), all().map(|row| name(row.dialect)))),
             Content::Time => times(all().map(|row| row.time)),
             Content::Received => times(all().map(|row| row.received)),
             Content::Part => {
@@ -138,12 +142,13 @@ impl Encoder {
 }
 
 /// All texts of a batch are checked at once, which is faster than one by one.
-fn texts(length: usize, values: &mut dyn Iterator<Item = Option<&[u8]>>) -> Result<ArrayRef, ArrowError> {
-    Ok(Arc::new(StringArray::try_from_binary(bytes(length, values))?))
+fn texts(size: (usize, usize), values: &mut dyn Iterator<Item = Option<&[u8]>>) -> Result<ArrayRef, ArrowError> {
+    Ok(Arc::new(StringArray::try_from_binary(bytes(size, values))?))
 }
 
-fn bytes<'t>(length: usize, values: impl Iterator<Item = Option<&'t [u8]>>) -> BinaryArray {
-    let mut builder = BinaryBuilder::with_capacity(length, 0);
+/// `size`: values, and the bytes of all together if they are known.
+fn bytes<'t>(size: (usize, usize), values: impl Iterator<Item = Option<&'t [u8]>>) -> BinaryArray {
+    let mut builder = BinaryBuilder::with_capacity(size.0, size.1);
     values.for_each(|value| builder.append_option(value));
     builder.finish()
 }

@@ -1,6 +1,6 @@
 //! Deliveries -> rows: decodes them a second time, as the workers do, and keeps the payloads as they came.
 
-use super::rows::{Row, Rows, prefix};
+use super::rows::{Mark, Row, Rows};
 use crate::collections::place::position;
 use crate::plan::Plan;
 use crate::queue::delivery::Delivery;
@@ -50,12 +50,10 @@ struct At {
     tick: u64,
     day: i32,
     format: Format,
-    header: Option<Arc2>,
+    /// Numbers of a text in the rows of events and of dead letters, as of the dialect.
+    header: Option<[u32; 2]>,
     dialect: Option<[u32; 2]>,
 }
-
-/// Numbers of a text in the rows of events and of dead letters.
-type Arc2 = [u32; 2];
 
 impl Reader {
     /// `fields`: how many of the plan's fields have a column. Dead letters of ticks up to `lettered` are passed.
@@ -161,10 +159,10 @@ impl Gather {
         let mut joined = std::mem::take(&mut self.joined);
         let mut text = |interpreter: &Interpreter, rows: &mut Rows, role: Role| {
             let value = interpreter.text(reading, role, chosen[role as usize]?, &mut joined)?;
-            Some((rows.put(value.text.as_bytes()), prefix(value.text.as_bytes())))
+            Some(rows.put(value.text.as_bytes()))
         };
         let user = text(interpreter, &mut self.events, Role::User);
-        let id = text(interpreter, &mut self.events, Role::Id).map(|(span, _)| span);
+        let id = text(interpreter, &mut self.events, Role::Id);
         let kind = chosen[Role::Kind as usize]
             .and_then(|candidate| interpreter.text(reading, Role::Kind, candidate, &mut joined));
         let signature = interpreter.signature_id(reading, kind);
@@ -188,8 +186,7 @@ impl Gather {
         }
         let row = Row {
             class,
-            prefix: user.map_or(0, |(_, prefix)| prefix),
-            user: user.map(|(span, _)| span),
+            user,
             time: match time {
                 Ok(time) | Err(NoTime::Apart(time)) => Some(time.micros()),
                 Err(NoTime::Absent | NoTime::Unreadable) => None,
@@ -207,31 +204,23 @@ impl Gather {
     fn row(&self, table: usize, interpreter: &Interpreter, position: Position, payload: &[u8]) -> Row {
         let At { tick, day, format, header, dialect } = self.at;
         Row {
-            class: 0,
             day,
-            prefix: 0,
-            user: None,
-            time: None,
             received: interpreter.received.map(EventTime::micros),
-            shape: None,
-            id: None,
-            fields: 0,
-            payload: Default::default(),
             is_text: std::str::from_utf8(payload).is_ok(),
             length: payload.len() as u64,
             source: position.source,
             part: position.part,
-            offset: position.offset,
             tick,
             format,
             header: header.map(|numbers| numbers[table]),
             dialect: dialect.map(|numbers| numbers[table]),
+            ..Row::at(position.offset)
         }
     }
 }
 
 impl Harvest for Gather {
-    type Mark = [super::rows::Mark; 2];
+    type Mark = [Mark; 2];
 
     fn event(&mut self, interpreter: &mut Interpreter, read: Read<'_>, position: Position, payload: &[u8]) {
         let fault = match read {

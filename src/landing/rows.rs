@@ -17,8 +17,6 @@ pub struct Row {
     pub class: u32,
     /// Days since 1970 until the queue took it.
     pub day: i32,
-    /// The first bytes of the user, for sorting.
-    pub prefix: u128,
     pub user: Option<Span>,
     /// Microseconds since 1970, as `received`.
     pub time: Option<i64>,
@@ -40,6 +38,32 @@ pub struct Row {
     /// Of CSV: the header row, and how rows are written.
     pub header: Option<u32>,
     pub dialect: Option<u32>,
+}
+
+impl Row {
+    /// Returns a row with nothing but its place.
+    pub fn at(offset: u64) -> Row {
+        Row {
+            class: 0,
+            day: 0,
+            user: None,
+            time: None,
+            received: None,
+            shape: None,
+            id: None,
+            fields: 0,
+            payload: Span::default(),
+            is_text: true,
+            length: 0,
+            source: 0,
+            part: 0,
+            offset,
+            tick: 0,
+            format: Format::Json,
+            header: None,
+            dialect: None,
+        }
+    }
 }
 
 /// Rows of one table.
@@ -145,24 +169,70 @@ impl Rows {
     /// Returns the rows, by number, in the order in which they are written: by folder and day, then user and time, then as
     /// they came. `folders`: of each class.
     pub fn order(&self, folders: &[u32]) -> Vec<u32> {
-        let mut order: Vec<u32> = (0..self.rows.len() as u32).collect();
-        order.sort_unstable_by(|one, other| {
-            let (a, b) = (&self.rows[*one as usize], &self.rows[*other as usize]);
-            let place = |row: &Row| (folders[row.class as usize], row.day, row.user.is_none(), row.prefix);
-            let user = |row: &Row| row.user.map(|span| self.get(span));
-            place(a)
-                .cmp(&place(b))
-                .then_with(|| user(a).cmp(&user(b)))
-                .then_with(|| (a.time, one).cmp(&(b.time, other)))
+        // Short, and one after the other: rows and texts are far apart.
+        let key = |(number, row): (u32, &Row)| {
+            let user = row.user.map(|span| self.get(span));
+            let length = user.map_or(0, <[u8]>::len).min(PREFIX_BYTES + 1);
+            let place = (folders[row.class as usize], row.day, user.is_none());
+            (place, prefix(user.unwrap_or_default()), length, row.time, number)
+        };
+        let mut keys: Vec<_> = (0..).zip(&self.rows).map(key).collect();
+        keys.sort_unstable_by(|one, other| {
+            let rest = || match one.2 == other.2 && one.2 > PREFIX_BYTES {
+                true => self.user(one.4).cmp(&self.user(other.4)),
+                // The longer text begins with the other one.
+                false => one.2.cmp(&other.2),
+            };
+            let time = || (one.3, one.4).cmp(&(other.3, other.4));
+            (one.0, one.1).cmp(&(other.0, other.1)).then_with(rest).then_with(time)
         });
-        order
+        keys.into_iter().map(|key| key.4).collect()
+    }
+
+    fn user(&self, number: u32) -> Option<&[u8]> {
+        self.rows[number as usize].user.map(|span| self.get(span))
     }
 }
 
+/// Bytes of a user in a key.
+const PREFIX_BYTES: usize = 16;
+
 /// Returns the first bytes of a text, as a number that orders as they do.
-pub fn prefix(text: &[u8]) -> u128 {
-    let mut first = [0; 16];
-    let length = text.len().min(16);
+fn prefix(text: &[u8]) -> u128 {
+    let mut first = [0; PREFIX_BYTES];
+    let length = text.len().min(PREFIX_BYTES);
     first[..length].copy_from_slice(&text[..length]);
     u128::from_be_bytes(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headwater_log::vfs::model::Rng;
+
+    /// The same by the whole of each key.
+    #[test]
+    fn rows_are_sorted_by_folder_day_user_and_time() {
+        let mut rng = Rng::new(9);
+        let mut rows = Rows::default();
+        // With NULs at the end, and around the length of a prefix.
+        let users =
+            ["", "a", "a\0", "b", "0123456789abcdef", "0123456789abcde", "0123456789abcdef\0", "0123456789abcdefg"];
+        for offset in 0..2000 {
+            let user = users.get(rng.below(9) as usize).map(|user| rows.put(user.as_bytes()));
+            let time = Some(rng.below(3) as i64).filter(|time| *time > 0);
+            let class = rows.names.number(&[b'a' + rng.below(3) as u8]);
+            let day = rng.below(2) as i32;
+            rows.rows.push(Row { class, day, user, time, ..Row::at(offset) });
+        }
+        let folders = [1, 0, 0];
+        let whole = |number: &u32| {
+            let row = &rows.rows[*number as usize];
+            let user = row.user.map(|span| rows.get(span));
+            (folders[row.class as usize], row.day, user.is_none(), user, row.time, *number)
+        };
+        let mut expected: Vec<u32> = (0..2000).collect();
+        expected.sort_by_key(|number| whole(number));
+        assert_eq!(rows.order(&folders), expected);
+    }
 }
