@@ -11,6 +11,7 @@ use std::io::Write as _;
 mod bytes;
 mod layouts;
 mod rows;
+mod ties;
 
 /// Replays one file. Whatever it is, each of its bytes has to be accounted for.
 fn replay(config: &str, name: &str, content: impl AsRef<[u8]>) -> Replay {

@@ -122,6 +122,31 @@ pub struct Details {
     pub carried: SmallVec<[Option<Arc<str>>; 2]>,
     /// What session policies look at.
     pub cue: Cue,
+    /// The order among the user's events of the same time.
+    pub rank: Rank,
+}
+
+/// The order among a user's events of the same time, before their content decides. The default says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Rank {
+    /// Of the value at the `order` path; 0: there is no such path.
+    order: u64,
+    /// Where ties follow the log: the place of the event in its file.
+    place: u64,
+}
+
+impl Rank {
+    /// `order` is the value at the `order` path: `None` if there is no such path, `Some(None)` if the event has no number
+    /// there. Such events come behind the others of their time.
+    pub fn new(order: Option<Option<i64>>, place: u64) -> Rank {
+        let order = match order {
+            None => 0,
+            Some(None) => u64::MAX,
+            // In the order of numbers, and below the one that stands for none.
+            Some(Some(number)) => (number.cast_unsigned() ^ 1 << 63).min(u64::MAX - 1),
+        };
+        Rank { order, place }
+    }
 }
 
 /// What session policies look at in one event ([`crate::sessionize::Policies`]), in 8 bytes: the value of `split_on` as a

@@ -18,7 +18,7 @@ mod policy;
 mod session;
 
 pub use policy::{EndedBy, Mark, Policies, Tail};
-pub use session::{Carried, Session, SessionDetails};
+pub use session::{Carried, Ranks, Session, SessionDetails};
 
 use crate::identity::{SessionId, SignatureId, UserKey};
 use crate::operators::trace::SpanOf;

@@ -6,7 +6,7 @@ use crate::text::nearest::nearest;
 use crate::text::units;
 use dataflows::rules::Pattern;
 use headwater_decode::path::Path;
-use headwater_decode::spec::{Candidate, EventsPlan, Limits};
+use headwater_decode::spec::{Candidate, EventsPlan, Limits, Ties};
 use headwater_decode::time::{TimeReader, TimeUnit};
 use headwater_decode::transform::Transform;
 use std::ops::{Range, RangeInclusive};
@@ -35,6 +35,8 @@ pub(super) struct Keys {
     dedupe: Option<Dedupe>,
     max_future: Option<i64>,
     pub(super) explode: Option<Path>,
+    order: Option<Path>,
+    ties: Option<Ties>,
     event_bytes: Option<usize>,
     depth: Option<usize>,
     keys: Option<usize>,
@@ -70,6 +72,8 @@ impl Keys {
             }),
             max_future: typed.max_future.as_ref().and_then(|skew| duration(skew, problems)),
             explode: typed.explode.as_ref().and_then(|text| plain(text, problems)),
+            order: typed.order.as_ref().and_then(|text| path(text.get_ref(), text.span(), problems)),
+            ties: typed.ties.as_ref().and_then(|name| ties(name, problems)),
             event_bytes: typed.max_bytes.as_ref().and_then(|typed| size(typed, EVENT_BYTES, problems)),
             depth: typed.max_depth.as_ref().and_then(|depth| within(depth, DEPTH, problems)),
             keys: typed.max_keys.as_ref().and_then(|keys| within(keys, KEYS, problems)),
@@ -112,6 +116,8 @@ impl Keys {
             absent: self.absent.or_else(|| base.absent.clone()),
             max_future: self.max_future.or(base.max_future).unwrap_or(default.max_future),
             explode: self.explode.or_else(|| base.explode.clone()),
+            order: self.order.or_else(|| base.order.clone()),
+            ties: self.ties.or(base.ties),
             limits: Limits {
                 event_bytes: self.event_bytes.or(base.event_bytes).unwrap_or(default.limits.event_bytes),
                 depth: self.depth.or(base.depth).unwrap_or(default.limits.depth),
@@ -233,6 +239,15 @@ fn time_unit(name: &Spanned<String>, problems: &mut Problems) -> Option<TimeUnit
         problems.push(name.span(), format!("unknown unit of time `{}`", name.get_ref()), help);
     }
     unit
+}
+
+fn ties(name: &Spanned<String>, problems: &mut Problems) -> Option<Ties> {
+    let ties = Ties::ALL.into_iter().find(|ties| ties.name() == name.get_ref());
+    if ties.is_none() {
+        let help = "write \"log\" for the place in the file, or \"content\"";
+        problems.push(name.span(), format!("unknown order of ties `{}`", name.get_ref()), help);
+    }
+    ties
 }
 
 /// Checks a format by writing a time in it, and reading that.

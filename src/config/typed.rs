@@ -81,6 +81,8 @@ pub(super) struct Events {
     pub dedupe: Option<Spanned<Duration>>,
     pub max_future: Option<Spanned<Duration>>,
     pub explode: Option<Spanned<String>>,
+    pub order: Option<Spanned<String>>,
+    pub ties: Option<Spanned<String>>,
     pub max_bytes: Option<Spanned<Size>>,
     pub max_depth: Option<Spanned<i64>>,
     pub max_keys: Option<Spanned<i64>>,

@@ -124,6 +124,14 @@ impl<'a> Delivery<'a> {
         })
     }
 
+    /// Returns where in their file the events begin; `None`: they are of no file.
+    pub fn begins_at(&self) -> Option<u64> {
+        match self.cursors.as_slice() {
+            [Cursor::File(behind)] => Some(behind.offset.saturating_sub(self.events.len() as u64)),
+            _ => None,
+        }
+    }
+
     /// Returns the record in which `byte` of the events lies, with where it begins. Of a message above `limit` that is the
     /// whole value.
     pub fn record_at(&self, byte: usize, limit: usize) -> Option<(usize, &'a [u8])> {
@@ -152,6 +160,27 @@ mod tests {
     use super::*;
     use crate::collections::place::{SourceIndex, place, position};
     use crate::queue::cursor::{FileCursor, FileId};
+
+    /// A run and a replay see one event at the same place of its file.
+    #[test]
+    fn events_of_a_file_begin_where_their_cursor_says() {
+        let cursor = |offset| {
+            let file = FileId { hash: [1, 2], length: 5, twin: 0 };
+            Cursor::File(FileCursor { file, path: "log".into(), offset, tail: [3, 4] })
+        };
+        let delivery = |cursors| Delivery {
+            source: SourceNumber(0),
+            format: Format::Clf,
+            framing: Framing::Lines,
+            messages: false,
+            header: None,
+            cursors,
+            events: b"0123456789",
+        };
+        assert_eq!(delivery(vec![cursor(1010)]).begins_at(), Some(1000));
+        assert_eq!(delivery(vec![]).begins_at(), None);
+        assert_eq!(delivery(vec![cursor(10), cursor(20)]).begins_at(), None);
+    }
 
     #[test]
     fn a_position_is_a_record_and_a_byte_of_it_in_that_order() {

@@ -8,7 +8,7 @@ use headwater_decode::syntax::Encoding;
 
 /// Changes when the same events would be computed otherwise than before. Published ticks are then not compared with what
 /// is computed again, and resume tokens of before are refused.
-const SEMANTICS: u64 = 3;
+const SEMANTICS: u64 = 4;
 
 /// Changes when the rows of root states mean something else than before: data folders of before are then refused, unless
 /// their rows are translated.
@@ -105,7 +105,7 @@ fn source(to: &mut Canonical, source: &SourcePlan) {
     // Where events come from does not matter to what they mean.
     let SourcePlan { name, kind: _, paths: _, kafka: _, format, syntax, events } = source;
     let EventsPlan { user, time, kind, id, join, zone, dedupe, max_future, explode, limits, .. } = events;
-    let EventsPlan { time_unit, time_formats, absent, .. } = events;
+    let EventsPlan { time_unit, time_formats, absent, order, ties, .. } = events;
     let Limits { event_bytes, depth, keys } = limits;
     to.text(name).option(*format, |to, format| {
         to.text(format.name());
@@ -140,6 +140,12 @@ fn source(to: &mut Canonical, source: &SourcePlan) {
     }
     if let Some(absent) = absent {
         texts(to, "absent", absent);
+    }
+    if let Some(order) = order {
+        to.text("order").text(&order.to_string());
+    }
+    if let Some(ties) = ties {
+        to.text("ties").text(ties.name());
     }
     // Deliveries say how their records are framed. Only what they do not say changes how they are read.
     if syntax.encoding != Encoding::Utf8 {
@@ -226,6 +232,8 @@ carry = ["page", "price"]
             ("zone = ", "time_unit = \"ms\"\nzone = "),
             ("zone = ", "time_format = \"%d/%m/%Y\"\nzone = "),
             ("zone = ", "absent = []\nzone = "),
+            ("zone = ", "order = \"seq\"\nzone = "),
+            ("zone = ", "ties = \"log\"\nzone = "),
             ("[\"kind\"]", "{ path = \"kind\", as = \"lower\" }"),
             ("\\n\"", "\\r\""),
             ("Vienna", "Berlin"),

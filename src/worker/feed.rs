@@ -84,6 +84,7 @@ impl<'s> Feed<'s> {
                     received: EventTime::from_micros(record.received_ms.saturating_mul(1000)),
                     bytes: delivery.events,
                 };
+                decoder.place(delivery.begins_at());
                 let before = batch.input.records.len();
                 if !delivery.messages {
                     decoder.read(&block, batch);

@@ -168,7 +168,7 @@ fn value<V: DeserializeOwned>(row: &[u8], from: usize) -> Option<V> {
 mod tests {
     use super::*;
     use dataflows::identity::ShapeId;
-    use dataflows::record::Cue;
+    use dataflows::record::{Cue, Rank};
     use dataflows::sessionize::{Carried, EndedBy};
     use dataflows::{Decimal, EventTime, Measure};
 
@@ -243,6 +243,21 @@ mod tests {
         for (state, hex, times) in pinned {
             assert_eq!(rows[state], [(bytes(hex), times)], "{}", crate::fingerprint::hex(&rows[state][0].0));
         }
+    }
+
+    /// As the other rows: of a session whose events have ranks.
+    #[test]
+    fn the_encoding_of_sessions_with_ranks_is_pinned() {
+        let pinned = "111111111111111111111111111111118092f40180897a02050600030000000009000700";
+        let bytes: Vec<u8> =
+            (0..pinned.len()).step_by(2).map(|at| u8::from_str_radix(&pinned[at..at + 2], 16).unwrap()).collect();
+        let (mut roots, mut input) = (Roots::default(), Input::default());
+        restore(SESSIONS, &bytes, 1, &mut roots, &mut input).unwrap();
+        let ranks = roots.sessions[0].1.details().unwrap().ranks.as_deref().unwrap();
+        assert_eq!(ranks.ends, [Rank::new(None, 9), Rank::new(None, 7)]);
+        let sessions = roots.sessions.into_iter().map(|row| (row, 1)).collect();
+        let rows = Dirty { sessions, ..Dirty::default() }.rows();
+        assert_eq!(crate::fingerprint::hex(&rows[SESSIONS][0].0), pinned);
     }
 
     /// As the other rows: of a session with one event signature and nothing else, and of one with all that there can be.

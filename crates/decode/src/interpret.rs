@@ -16,13 +16,13 @@ use crate::longest::{LONGEST, bounded};
 use crate::names::Names;
 use crate::path::Path;
 use crate::reading::{PathSet, Reading, Slot, Value};
-use crate::spec::{Candidate, CueSpec, EventsPlan, FieldPlan, Format, Spec};
+use crate::spec::{Candidate, CueSpec, EventsPlan, FieldPlan, Format, Spec, Ties};
 use crate::time::TimeReader;
 use crate::usage::Used;
 use cues::Cues;
 use dataflows::classify::{Definitions, Why};
 use dataflows::identity::payload_hash;
-use dataflows::record::Cue;
+use dataflows::record::{Cue, Rank};
 use dataflows::rules::{Predicate, Test};
 use dataflows::{
     Decimal, Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, ShapeId,
@@ -106,6 +106,11 @@ pub struct Interpreter {
     /// Under session policies.
     cues: Option<Cues>,
     texts: Seen<Arc<str>>,
+    /// The slot of `order`, and whether ties follow the log.
+    order: Option<Slot>,
+    by_place: bool,
+    /// The offset of a position, and the place in its file that stands for it; `None`: places are not known.
+    pub places: Option<(u64, u64)>,
     /// Scratch.
     joined: String,
     encoded: Vec<u8>,
@@ -138,13 +143,14 @@ impl Interpreter {
         });
         let slots = |field: &FieldPlan| field.candidates.iter().map(|path| paths.add(path)).collect();
         let fields: Vec<Vec<Slot>> = spec.fields.iter().map(slots).collect();
+        let order = events.order.as_ref().map(|path| paths.add(path));
         let days = match events.time {
             None => defaults::days().iter().map(|path| paths.add(path)).collect(),
             Some(_) => Vec::new(),
         };
         let own = [events.user.is_some(), events.time.is_some(), events.kind.is_some(), true];
         let configured = candidates.iter().zip(own).filter(|(_, own)| *own).flat_map(|(all, _)| all.iter().flatten());
-        let mut unseen: Vec<Slot> = configured.chain(fields.iter().flatten()).copied().collect();
+        let mut unseen: Vec<Slot> = configured.chain(fields.iter().flatten()).chain(&order).copied().collect();
         unseen.sort_unstable();
         unseen.dedup();
         let mut ranks = vec![[NO_RANK; 4]; paths.len()];
@@ -174,6 +180,9 @@ impl Interpreter {
             apart: Seen::default(),
             cues: spec.cues.as_ref().map(Cues::new),
             texts: Seen::default(),
+            order,
+            by_place: events.ties.unwrap_or(Ties::of(format)) == Ties::Log,
+            places: Some((0, 0)),
             joined: String::new(),
             encoded: Vec::new(),
             cut: Cell::new(0),
@@ -217,7 +226,7 @@ impl Interpreter {
             Ok(time) if self.apart.contains(&signature) => Err(NoTime::Apart(time)),
             time => time,
         };
-        let details = self.details(reading, time.ok(), signature);
+        let details = self.details(reading, time.ok(), signature, self.rank_of(reading, position));
         let mut record = Record { event: Event { user: None, time, signature, details }, identity: None };
         let mut joined = std::mem::take(&mut self.joined);
         let user = chosen[Role::User as usize].and_then(|chosen| self.text(reading, Role::User, chosen, &mut joined));
@@ -363,9 +372,15 @@ impl Interpreter {
             .is_some_and(|slot| reading.all(slot).any(|value| test.predicate.holds(value.text)))
     }
 
-    fn details(&mut self, reading: &Reading, time: Option<EventTime>, signature: SignatureId) -> Option<Box<Details>> {
+    fn details(
+        &mut self,
+        reading: &Reading,
+        time: Option<EventTime>,
+        signature: SignatureId,
+        rank: Rank,
+    ) -> Option<Box<Details>> {
         let Spec { sums, carry, .. } = &*self.spec;
-        if sums.is_empty() && carry.is_empty() && self.cues.is_none() {
+        if sums.is_empty() && carry.is_empty() && self.cues.is_none() && rank == Rank::default() {
             return None;
         }
         let cue = self.cues.as_ref().map_or_else(Cue::default, |cues| {
@@ -389,8 +404,27 @@ impl Interpreter {
         let mut carry = |slot| reading.first(slot).map(|value| intern(&mut texts, &self.bounded(value.text)));
         let carried = slots.into_iter().map(|slot| slot.and_then(&mut carry)).collect();
         self.texts = texts;
-        Some(Box::new(Details { sums, carried, cue }))
+        Some(Box::new(Details { sums, carried, cue, rank }))
     }
+
+    /// Returns the order of an event among those of its time.
+    #[inline]
+    fn rank_of(&self, reading: &Reading, position: Position) -> Rank {
+        if self.order.is_none() && !self.by_place {
+            return Rank::default();
+        }
+        let order = self.order.map(|slot| reading.first(slot).and_then(|value| whole(value.text)));
+        let places = self.places.filter(|_| self.by_place);
+        // One up: the first byte of a file is a place too.
+        Rank::new(order, places.map_or(0, |(from, base)| base + (position.offset - from) + 1))
+    }
+}
+
+/// Returns a number without its fraction.
+fn whole(text: &str) -> Option<i64> {
+    let text = text.trim_ascii();
+    let of_decimal = |number: Decimal| i64::try_from(number.millionths().div_euclid(1_000_000)).ok();
+    text.parse().ok().or_else(|| Decimal::summand(text).and_then(of_decimal))
 }
 
 fn shape(reading: &Reading) -> ShapeId {

@@ -77,6 +77,9 @@ pub struct Decoder {
     range: interpret::Range,
     /// Event times after this one are counted.
     latest: Option<EventTime>,
+    /// See [`Decoder::place`].
+    begins_at: Option<u64>,
+    of_positions: bool,
     /// By source: the format that it was last seen in.
     sources: Vec<Option<SourceDecoder>>,
     reading: Reading,
@@ -95,7 +98,14 @@ struct Framed<'b> {
 impl Decoder {
     pub fn new(spec: Spec, range: interpret::Range) -> Decoder {
         let sources = spec.sources.iter().map(|_| None).collect();
-        Decoder { spec: Arc::new(spec), range, latest: None, sources, reading: Reading::default() }
+        let reading = Reading::default();
+        Decoder { spec: Arc::new(spec), range, latest: None, begins_at: None, of_positions: true, sources, reading }
+    }
+
+    /// Says where in its file each block from now on begins, for the order of events of the same time. `None`: that is not
+    /// known, and their content orders them. Without a call, the offset of a position is the place.
+    pub fn place(&mut self, begins_at: Option<u64>) {
+        (self.begins_at, self.of_positions) = (begins_at, false);
     }
 
     /// Returns the decoder that counts event times after `latest` as hard to believe.
@@ -200,17 +210,23 @@ impl Decoder {
 
     /// Returns the decoder that reads the block.
     fn source(&mut self, block: &Block<'_>) -> (&mut SourceDecoder, &mut Reading) {
-        let Decoder { spec, range, latest, sources, reading } = self;
+        let Decoder { spec, range, latest, begins_at, of_positions, sources, reading } = self;
+        let places = match of_positions {
+            true => Some((0, 0)),
+            false => begins_at.map(|base| (block.position.offset, base)),
+        };
         let source = &mut sources[block.position.source as usize];
         let kept = source.take().filter(|source| source.format == block.format);
         let source = source.insert(kept.unwrap_or_else(|| SourceDecoder::new(spec, block, *range)));
         source.received = block.received;
+        source.interpreter.places = places;
         source.interpreter.latest = *latest;
         source.follow(block);
         if source.unwrap.is_some() {
             let of_lines = Block { format: Format::Clf, header: None, ..*block };
             let lines = source.lines.get_or_insert_with(|| Box::new(SourceDecoder::new(spec, &of_lines, *range)));
             lines.interpreter.latest = *latest;
+            lines.interpreter.places = places;
         }
         (source, reading)
     }

@@ -110,7 +110,40 @@ pub struct EventsPlan {
     /// Largest skew of an event time after its received time, in microseconds.
     pub max_future: i64,
     pub explode: Option<Path>,
+    /// The number that orders a user's events of the same time.
+    pub order: Option<Path>,
+    /// `None`: [`Ties::of`] the format.
+    pub ties: Option<Ties>,
     pub limits: Limits,
+}
+
+/// What orders a user's events of the same time, where no number does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ties {
+    /// The place in the file.
+    Log,
+    /// What the events say.
+    Content,
+}
+
+impl Ties {
+    pub const ALL: [Ties; 2] = [Ties::Log, Ties::Content];
+
+    /// Returns its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ties::Log => "log",
+            Ties::Content => "content",
+        }
+    }
+
+    /// Returns the default of a format: times of access logs are whole seconds.
+    pub fn of(format: Format) -> Ties {
+        match format {
+            Format::Clf | Format::Log => Ties::Log,
+            Format::Json | Format::Csv | Format::Ltsv | Format::Logfmt => Ties::Content,
+        }
+    }
 }
 
 /// As without a configuration.
@@ -129,6 +162,8 @@ impl Default for EventsPlan {
             dedupe: None,
             max_future: 24 * 3600 * 1_000_000,
             explode: None,
+            order: None,
+            ties: None,
             limits: Limits::default(),
         }
     }

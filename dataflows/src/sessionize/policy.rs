@@ -5,7 +5,7 @@
 //! events as before, and a change stays within a run of events that are close to each other.
 
 use crate::identity::SignatureId;
-use crate::record::{Cue, Details};
+use crate::record::{Cue, Details, Rank};
 use crate::sessionize::Visit;
 use crate::sessionize::session::Builder;
 use crate::time::EventTime;
@@ -94,7 +94,7 @@ pub struct Mark {
     pub signature: SignatureId,
     /// What the policies look at.
     pub cue: Cue,
-    /// What sessions sum and carry of it.
+    /// What sessions sum and carry of it, and its rank.
     pub details: Option<Arc<Details>>,
 }
 
@@ -102,7 +102,9 @@ impl Mark {
     pub(super) fn of(visit: &Visit) -> Mark {
         let Visit { user: _, time, signature, details } = visit;
         let cue = details.as_deref().map_or(Cue::default(), |details| details.cue);
-        let details = details.as_deref().filter(|details| !details.sums.is_empty() || !details.carried.is_empty());
+        let details = details.as_deref().filter(|details| {
+            !details.sums.is_empty() || !details.carried.is_empty() || details.rank != Rank::default()
+        });
         let details = details.map(|details| Arc::new(Details { cue: Cue::default(), ..details.clone() }));
         Mark { time: *time, signature: *signature, cue, details }
     }

@@ -1,7 +1,7 @@
 //! One session: a commutative summary of its events, and how summaries are built and merged.
 
 use crate::identity::{SessionId, SignatureId, UserKey};
-use crate::record::{Details, Measure};
+use crate::record::{Details, Measure, Rank};
 use crate::sessionize::Visit;
 use crate::sessionize::policy::{EndedBy, Tail};
 use crate::time::EventTime;
@@ -20,9 +20,9 @@ pub struct Session {
     pub start: EventTime,
     /// Its number of events.
     pub events: u64,
-    /// Least signature among the events at `start`: ties break by content.
+    /// Signature of the first event. Among events at `start` that of the least [`Rank`], then the least one.
     pub first: SignatureId,
-    /// Greatest signature among the events at `end`.
+    /// Signature of the last event. Among events at `end` that of the greatest [`Rank`], then the greatest one.
     pub last: SignatureId,
     /// Events by signature, sorted; `None` if all are `first`. Shared, as rows are copied when batches merge.
     counts: Option<Arc<[(SignatureId, u64)]>>,
@@ -40,42 +40,61 @@ pub struct SessionDetails {
     pub carried: Box<[Option<Carried>]>,
     /// Under session policies: what an event behind the last one is compared with.
     pub tail: Option<Tail>,
+    /// Where ties do not break by content alone.
+    pub ranks: Option<Box<Ranks>>,
 }
 
-/// Rows of before session policies are the first two variants: an `Option` in the same bytes.
+/// Ranks of the events that a session's row names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Ranks {
+    /// Of the first event and of the last one.
+    pub ends: [Rank; 2],
+    /// By carried field: of the events that have its first and last value.
+    pub carried: Box<[[Rank; 2]]>,
+}
+
+/// Rows of before session policies are the first two variants: an `Option` in the same bytes. Each later variant has what
+/// the ones before it cannot hold.
 mod encoding {
-    use super::{Carried, Measure, SessionDetails, Tail};
+    use super::{Carried, Measure, Ranks, SessionDetails, Tail};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
     use std::sync::Arc;
 
     #[derive(Serialize, Deserialize)]
-    enum Encoded<S, C> {
+    enum Encoded<S, C, R> {
         None,
         Plain { sums: S, carried: C },
         Cut { sums: S, carried: C, tail: Tail },
+        Ranked { sums: S, carried: C, tail: Option<Tail>, ranks: R },
     }
 
     pub fn serialize<S: Serializer>(details: &Option<Arc<SessionDetails>>, to: S) -> Result<S::Ok, S::Error> {
         let encoded = match details.as_deref() {
             None => Encoded::None,
-            Some(SessionDetails { sums, carried, tail: None }) => Encoded::Plain { sums, carried },
-            Some(SessionDetails { sums, carried, tail: Some(tail) }) => Encoded::Cut { sums, carried, tail: *tail },
+            Some(SessionDetails { sums, carried, tail, ranks: Some(ranks) }) => {
+                Encoded::Ranked { sums, carried, tail: *tail, ranks }
+            }
+            Some(SessionDetails { sums, carried, tail: Some(tail), .. }) => Encoded::Cut { sums, carried, tail: *tail },
+            Some(SessionDetails { sums, carried, .. }) => Encoded::Plain { sums, carried },
         };
         encoded.serialize(to)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Arc<SessionDetails>>, D::Error> {
-        let details = match Encoded::<Box<[Measure]>, Box<[Option<Carried>]>>::deserialize(from)? {
-            Encoded::None => None,
-            Encoded::Plain { sums, carried } => Some(SessionDetails { sums, carried, tail: None }),
-            Encoded::Cut { sums, carried, tail } => Some(SessionDetails { sums, carried, tail: Some(tail) }),
+        let details = match Encoded::<Box<[Measure]>, Box<[Option<Carried>]>, Box<Ranks>>::deserialize(from)? {
+            Encoded::None => return Ok(None),
+            Encoded::Plain { sums, carried } => SessionDetails { sums, carried, tail: None, ranks: None },
+            Encoded::Cut { sums, carried, tail } => SessionDetails { sums, carried, tail: Some(tail), ranks: None },
+            Encoded::Ranked { sums, carried, tail, ranks } => {
+                SessionDetails { sums, carried, tail, ranks: Some(ranks) }
+            }
         };
-        Ok(details.map(Arc::new))
+        Ok(Some(Arc::new(details)))
     }
 }
 
-/// First and last value of a field among the events that have it. Ties in time break by content: the least value
-/// enters, the greatest exits.
+/// First and last value of a field among the events that have it. Ties in time break by [`Rank`], then by content: the
+/// least value enters, the greatest exits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Carried {
     /// Time and value of the first event that has the field.
@@ -136,6 +155,9 @@ pub(super) struct Builder {
     counts: Vec<(SignatureId, u64)>,
     sums: Vec<Measure>,
     carried: Vec<Option<Carried>>,
+    /// Of the first and the last event, and of the events with the carried values; empty if no event has a rank.
+    ends: [Rank; 2],
+    ranks: Vec<[Rank; 2]>,
     /// Of the session to be finished; `None` without session policies.
     pub tail: Option<Tail>,
 }
@@ -151,6 +173,8 @@ impl Builder {
             counts: Vec::new(),
             sums: Vec::new(),
             carried: Vec::new(),
+            ends: [Rank::default(); 2],
+            ranks: Vec::new(),
             tail: None,
         }
     }
@@ -168,7 +192,8 @@ impl Builder {
     }
 
     pub fn add_event(&mut self, time: EventTime, signature: SignatureId, details: Option<&Details>) {
-        self.extend(time, time, signature, signature, 1);
+        let rank = details.map_or(Rank::default(), |details| details.rank);
+        self.extend([time, time], [rank, rank], [signature, signature], 1);
         self.count(signature, 1);
         if let Some(details) = details {
             self.add_details(time, details);
@@ -176,26 +201,33 @@ impl Builder {
     }
 
     pub fn add_session(&mut self, session: &Session) {
-        self.extend(session.start, session.end, session.first, session.last, session.events);
+        let ranks = session.details().and_then(|details| details.ranks.as_deref());
+        let ends = ranks.map_or([Rank::default(); 2], |ranks| ranks.ends);
+        self.extend([session.start, session.end], ends, [session.first, session.last], session.events);
         session.counts().for_each(|(signature, count)| self.count(signature, count));
         if let Some(details) = session.details() {
             fit(&mut self.sums, details.sums.len());
             self.sums.iter_mut().zip(&details.sums).for_each(|(sum, other)| sum.add(other));
             fit(&mut self.carried, details.carried.len());
-            for (mine, other) in self.carried.iter_mut().zip(&details.carried) {
-                if let Some(other) = other {
-                    carry(mine, (other.entry.0, &other.entry.1), (other.exit.0, &other.exit.1));
+            if let Some(ranks) = ranks {
+                fit(&mut self.ranks, ranks.carried.len());
+            }
+            for (field, other) in details.carried.iter().enumerate() {
+                if let Some(Carried { entry, exit }) = other {
+                    let [first, last] = ranks.map_or([Rank::default(); 2], |ranks| ranks.carried[field]);
+                    self.carry(field, (entry.0, first, &entry.1), (exit.0, last, &exit.1));
                 }
             }
         }
     }
 
-    fn extend(&mut self, start: EventTime, end: EventTime, first: SignatureId, last: SignatureId, events: u64) {
-        if self.is_empty() || (start, first) < (self.start, self.first) {
-            (self.start, self.first) = (start, first);
+    /// Each pair is of the first event and of the last one.
+    fn extend(&mut self, [start, end]: [EventTime; 2], ranks: [Rank; 2], [first, last]: [SignatureId; 2], events: u64) {
+        if self.is_empty() || (start, ranks[0], first) < (self.start, self.ends[0], self.first) {
+            (self.start, self.ends[0], self.first) = (start, ranks[0], first);
         }
-        if self.is_empty() || (end, last) > (self.end, self.last) {
-            (self.end, self.last) = (end, last);
+        if self.is_empty() || (end, ranks[1], last) > (self.end, self.ends[1], self.last) {
+            (self.end, self.ends[1], self.last) = (end, ranks[1], last);
         }
         self.events += events;
     }
@@ -211,9 +243,37 @@ impl Builder {
         fit(&mut self.sums, details.sums.len());
         self.sums.iter_mut().zip(&details.sums).for_each(|(sum, value)| sum.add(value));
         fit(&mut self.carried, details.carried.len());
-        for (carried, value) in self.carried.iter_mut().zip(&details.carried) {
+        let rank = details.rank;
+        if rank != Rank::default() {
+            fit(&mut self.ranks, details.carried.len());
+        }
+        for (field, value) in details.carried.iter().enumerate() {
             if let Some(value) = value {
-                carry(carried, (time, value), (time, value));
+                self.carry(field, (time, rank, value), (time, rank, value));
+            }
+        }
+    }
+
+    /// Takes in the time, the rank and the text of a first and a last value of a field.
+    fn carry(&mut self, field: usize, entry: (EventTime, Rank, &Arc<str>), exit: (EventTime, Rank, &Arc<str>)) {
+        let own = |(time, _, value): (EventTime, Rank, &Arc<str>)| (time, Arc::clone(value));
+        let (mut none, carried) = ([Rank::default(); 2], &mut self.carried[field]);
+        // Where no event has a rank, none is kept.
+        let ranks = self.ranks.get_mut(field).unwrap_or(&mut none);
+        match carried {
+            None => {
+                *carried = Some(Carried { entry: own(entry), exit: own(exit) });
+                *ranks = [entry.1, exit.1];
+            }
+            Some(carried) => {
+                if entry < (carried.entry.0, ranks[0], &carried.entry.1) {
+                    carried.entry = own(entry);
+                    ranks[0] = entry.1;
+                }
+                if exit > (carried.exit.0, ranks[1], &carried.exit.1) {
+                    carried.exit = own(exit);
+                    ranks[1] = exit.1;
+                }
             }
         }
     }
@@ -226,11 +286,18 @@ impl Builder {
         });
         self.counts.clear();
         let tail = self.tail.take();
-        let details = (!self.sums.is_empty() || !self.carried.is_empty() || tail.is_some()).then(|| {
+        let has_ranks = self.ends != [Rank::default(); 2] || !self.ranks.is_empty();
+        let some = !self.sums.is_empty() || !self.carried.is_empty() || tail.is_some() || has_ranks;
+        let details = some.then(|| {
+            let ranks = has_ranks.then(|| {
+                fit(&mut self.ranks, self.carried.len());
+                Box::new(Ranks { ends: self.ends, carried: self.ranks.as_slice().into() })
+            });
             let carried = self.carried.drain(..).collect();
-            Arc::new(SessionDetails { sums: self.sums.as_slice().into(), carried, tail })
+            Arc::new(SessionDetails { sums: self.sums.as_slice().into(), carried, tail, ranks })
         });
         self.sums.clear();
+        self.ranks.clear();
         let session = Session {
             end: self.end,
             start: self.start,
@@ -248,20 +315,5 @@ impl Builder {
 fn fit<T: Default + Clone>(values: &mut Vec<T>, len: usize) {
     if values.len() < len {
         values.resize(len, T::default());
-    }
-}
-
-fn carry(carried: &mut Option<Carried>, entry: (EventTime, &Arc<str>), exit: (EventTime, &Arc<str>)) {
-    let own = |(time, value): (EventTime, &Arc<str>)| (time, Arc::clone(value));
-    match carried {
-        None => *carried = Some(Carried { entry: own(entry), exit: own(exit) }),
-        Some(carried) => {
-            if entry < (carried.entry.0, &carried.entry.1) {
-                carried.entry = own(entry);
-            }
-            if exit > (carried.exit.0, &carried.exit.1) {
-                carried.exit = own(exit);
-            }
-        }
     }
 }

@@ -369,8 +369,8 @@ fn row(user: u8, group: &[Raw]) -> Row {
         *signatures.entry(raw.signature()).or_insert(0) += 1;
         price.add(&raw.details(None).unwrap().sums[0]);
     }
-    let at = |time| group.iter().filter(move |raw| raw.time == Some(time)).map(Raw::signature);
-    let mut pages: Vec<_> = group.iter().filter_map(|raw| Some((raw.time, raw.page?))).collect();
+    let at = |time| group.iter().filter(move |raw| raw.time == Some(time)).map(|raw| (raw.order(), raw.signature()));
+    let mut pages: Vec<_> = group.iter().filter_map(|raw| Some((raw.time, raw.order(), raw.page?))).collect();
     pages.sort();
     Row {
         user: key(user),
@@ -378,10 +378,10 @@ fn row(user: u8, group: &[Raw]) -> Row {
         end,
         events: group.len() as u64,
         signatures: signatures.into_iter().collect(),
-        first: at(start).min().unwrap(),
-        last: at(end).max().unwrap(),
+        first: at(start).min().unwrap().1,
+        last: at(end).max().unwrap().1,
         price,
-        pages: pages.first().map(|first| (format!("page {}", first.1), format!("page {}", pages.last().unwrap().1))),
+        pages: pages.first().map(|first| (format!("page {}", first.2), format!("page {}", pages.last().unwrap().2))),
         ended_by: None,
     }
 }

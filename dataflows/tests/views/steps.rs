@@ -1,7 +1,7 @@
 //! What goes into the graph: raw events and how they look to it.
 
 use super::policies::Asked;
-use dataflows::record::Cue;
+use dataflows::record::{Cue, Rank};
 use dataflows::rules::{Condition, Conditions, Descriptor, Rule};
 use dataflows::sessionize::{Replacement, Visit};
 use dataflows::{Decimal, Details, EventId, EventTime, Measure, Record, ShapeId, SignatureId, UserKey};
@@ -120,7 +120,22 @@ impl Raw {
         };
         let page = self.page.map(|page| Arc::from(format!("page {page}")));
         let cue = asked.map_or_else(Cue::default, |asked| asked.cue(self));
-        Some(Box::new(Details { sums: [price].into_iter().collect(), carried: [page].into_iter().collect(), cue }))
+        let (sums, carried) = ([price].into_iter().collect(), [page].into_iter().collect());
+        Some(Box::new(Details { sums, carried, cue, rank: self.rank() }))
+    }
+
+    /// Events of user 2 have an order: first by page, those without one last, and then the kind is their place.
+    fn rank(&self) -> Rank {
+        let page = self.page.map(|page| 3 - 2 * i64::from(page));
+        if self.user == Some(2) { Rank::new(Some(page), self.kind.into()) } else { Rank::default() }
+    }
+
+    /// What orders an event among those of its time: by hand, not as [`Rank`] is made.
+    pub fn order(&self) -> (bool, i64, u8) {
+        match self.user {
+            Some(2) => (self.page.is_none(), self.page.map_or(0, |page| -i64::from(page)), self.kind),
+            _ => (false, 0, 0),
+        }
     }
 
     pub fn visit(&self, asked: Option<Asked>) -> Option<Visit> {

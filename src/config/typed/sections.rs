@@ -36,6 +36,8 @@ pub const SECTIONS: &[(&str, &[&str])] = &[
             "dedupe",
             "max_future",
             "explode",
+            "order",
+            "ties",
             "max_bytes",
             "max_depth",
             "max_keys",

@@ -2,6 +2,7 @@
 //! without a user.
 
 use crate::tables::Error;
+use dataflows::record::Rank;
 use dataflows::{Details, EventTime, NoTime, Position, Record, SignatureId, UserKey};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -64,8 +65,9 @@ impl<'a> Spooled<'a> {
     }
 
     /// Events without a time come last. Those of one time are ordered as sessions order them, and then as the log is.
-    pub fn order(&self) -> (Option<UserKey>, bool, Option<EventTime>, SignatureId, Position) {
-        (self.user, self.time.is_none(), self.time, self.signature, self.position)
+    pub fn order(&self) -> (Option<UserKey>, bool, Option<EventTime>, Rank, SignatureId, Position) {
+        let rank = self.details.as_deref().map_or(Rank::default(), |details| details.rank);
+        (self.user, self.time.is_none(), self.time, rank, self.signature, self.position)
     }
 }
 
