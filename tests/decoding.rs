@@ -109,7 +109,10 @@ fn a_record_that_breaks_the_decoder_is_a_dead_letter_and_all_others_are_as_if_it
         let kinds = |batch: &Batch| batch.input.signatures.iter().cloned().collect::<BTreeSet<_>>();
         let without_places = |batch: &Batch| {
             let mut records = batch.input.records.clone();
-            records.iter_mut().filter_map(|record| record.identity.as_mut()).for_each(|one| one.position = position);
+            for record in &mut records {
+                record.identity.iter_mut().for_each(|one| one.position = position);
+                record.event.details.iter_mut().for_each(|details| details.rank = Default::default());
+            }
             records
         };
 

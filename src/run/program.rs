@@ -207,11 +207,11 @@ carry = ["page", "price"]
             [of(SMALL), of(LARGE)],
             [
                 pinned(
-                    "4dd8265c551507abaa6d18ae7a438a5c6c951ba06967a3691625681a6a2f411d",
+                    "f9591a9de2843415a1de7a9cc507747b29a4d83fdc1c9ee404d75ce7a92959c6",
                     "v2-ef3eb90b0f40a1d8ad8750d03fbc8535abb0cacc0b223656bc20669e6bcbc928"
                 ),
                 pinned(
-                    "1848da1f80097396f89838a203482f840d9b669405b6ea7cfc869cd57ae95444",
+                    "bd2ecae4e4fe1671879313f98f018f6124fa9f25205e3dda33e53489a11e1b54",
                     "v2-a47e8cccf63c21527028b6131d74e0376b343302770dd6e77eace57644432ace"
                 )
             ]

@@ -303,7 +303,7 @@ mod tests {
     }
 
     fn change(model: &mut Model, id: u64, events: u64, diff: i64) {
-        let row = serde_json::from_str(&format!(r#"{{"id":"s{id}","events":{events}}}"#)).unwrap();
+        let row = serde_json::from_str(&format!(r#"{{"id":"s{id}","number":{events}}}"#)).unwrap();
         model.take(&Frame::Delta { tick: 9, updates: vec![Update { row, tick: 9, diff }], last: true }, Instant::now());
     }
 
@@ -319,7 +319,7 @@ mod tests {
             change(&mut model, id, 1, 1);
         }
         let shown = picture(&mut painter, &mut model, (40, 6));
-        assert_eq!(shown[..5], ["sessions", "  id  events", "  s2       1", "  s1       1", "  s0       1"]);
+        assert_eq!(shown[..5], ["sessions", "  id  number", "  s2       1", "  s1       1", "  s0       1"]);
         assert!(shown[5].starts_with("3 rows   tick 8   "), "{shown:?}");
         change(&mut model, 1, 1, -1);
         change(&mut model, 1, 22, 1);

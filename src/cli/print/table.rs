@@ -112,7 +112,7 @@ impl Table {
 
 /// Returns where a column stands: those that are left out for want of space are the last ones.
 fn place(name: &str) -> usize {
-    const FIRST: [&str; 5] = ["user", "start_us", "duration_us", "events", "classes"];
+    const FIRST: [&str; 7] = ["user", "class", "hour", "start_us", "duration_us", "events", "classes"];
     match FIRST.iter().position(|first| *first == name) {
         Some(place) => place,
         None if name.ends_with("_id") => FIRST.len() + 1,
@@ -259,8 +259,8 @@ mod tests {
     #[test]
     fn whatever_the_width_no_line_is_wider() {
         let table = table(&[
-            r#"{"id":"0123456789abcdef0123456789abcdef","start_us":1714557600000000,"name":"日本語の長い名前です","n":1}"#,
-            r#"{"id":"0123456789abcdef0123456789abcdef","start_us":1714557660500000,"name":"e\u0301mile","n":222222222222}"#,
+            r#"{"id":"0123456789abcdef0123456789abcdef","first_us":1714557600000000,"name":"日本語の長い名前です","n":1}"#,
+            r#"{"id":"0123456789abcdef0123456789abcdef","first_us":1714557660500000,"name":"e\u0301mile","n":222222222222}"#,
         ]);
         assert_eq!(
             lines(&table, 100)[1],
@@ -270,12 +270,12 @@ mod tests {
         assert_eq!(
             lines(&table, 70),
             [
-                "id                 start_us             name                         n",
+                "id                 first_us             name                         n",
                 "0123456789abcdef…  2024-05-01 10:00:00  日本語の長い名…              1",
                 "0123456789abcdef…  2024-05-01 10:01:00  e\u{301}mile             222222222222"
             ]
         );
-        assert_eq!(lines(&table, 50)[0], "id            start_us             name          …");
+        assert_eq!(lines(&table, 50)[0], "id            first_us             name          …");
         assert_eq!(lines(&table, 30)[0], format!("{:27}  …", "id"));
         for width in 0..120 {
             lines(&table, width);
