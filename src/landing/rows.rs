@@ -169,29 +169,44 @@ impl Rows {
     /// Returns the rows, by number, in the order in which they are written: by folder and day, then user and time, then as
     /// they came. `folders`: of each class.
     pub fn order(&self, folders: &[u32]) -> Vec<u32> {
-        // Short, and one after the other: rows and texts are far apart.
         let key = |(number, row): (u32, &Row)| {
             let user = row.user.map(|span| self.get(span));
-            let length = user.map_or(0, <[u8]>::len).min(PREFIX_BYTES + 1);
-            let place = (folders[row.class as usize], row.day, user.is_none());
-            (place, prefix(user.unwrap_or_default()), length, row.time, number)
+            Key {
+                place: (folders[row.class as usize], row.day, user.is_none()),
+                prefix: prefix(user.unwrap_or_default()),
+                length: user.map_or(0, <[u8]>::len).min(PREFIX_BYTES + 1),
+                time: row.time,
+                number,
+            }
         };
-        let mut keys: Vec<_> = (0..).zip(&self.rows).map(key).collect();
+        let mut keys: Vec<Key> = (0..).zip(&self.rows).map(key).collect();
         keys.sort_unstable_by(|one, other| {
-            let rest = || match one.2 == other.2 && one.2 > PREFIX_BYTES {
-                true => self.user(one.4).cmp(&self.user(other.4)),
+            let rest = || match one.length == other.length && one.length > PREFIX_BYTES {
+                true => self.user(one.number).cmp(&self.user(other.number)),
                 // The longer text begins with the other one.
-                false => one.2.cmp(&other.2),
+                false => one.length.cmp(&other.length),
             };
-            let time = || (one.3, one.4).cmp(&(other.3, other.4));
-            (one.0, one.1).cmp(&(other.0, other.1)).then_with(rest).then_with(time)
+            let time = || (one.time, one.number).cmp(&(other.time, other.number));
+            (one.place, one.prefix).cmp(&(other.place, other.prefix)).then_with(rest).then_with(time)
         });
-        keys.into_iter().map(|key| key.4).collect()
+        keys.into_iter().map(|key| key.number).collect()
     }
 
     fn user(&self, number: u32) -> Option<&[u8]> {
         self.rows[number as usize].user.map(|span| self.get(span))
     }
+}
+
+/// What rows are sorted by. Keys are short and lie one after the other; rows and texts are far apart.
+struct Key {
+    /// The folder, the day, and whether there is no user.
+    place: (u32, i32, bool),
+    /// The first bytes of the user.
+    prefix: u128,
+    /// Bytes of the user, or one more than `prefix` has.
+    length: usize,
+    time: Option<i64>,
+    number: u32,
 }
 
 /// Bytes of a user in a key.
