@@ -8,7 +8,7 @@ use dataflows::rules::{Rule, Test};
 use std::sync::Arc;
 
 /// Everything that decoders read of a configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Spec {
     /// By source.
     pub sources: Vec<EventsPlan>,

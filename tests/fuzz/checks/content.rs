@@ -37,12 +37,7 @@ fn read(part: &Part, chunk_bytes: usize) -> Option<(usize, usize, u64)> {
     let spec = Spec {
         sources: vec![EventsPlan { limits, ..EventsPlan::default() }],
         syntaxes: vec![Arc::clone(&part.syntax)],
-        fields: Vec::new(),
-        tests: Vec::new(),
-        rules: Vec::new(),
-        sums: Vec::new(),
-        carry: Vec::new(),
-        cues: None,
+        ..Spec::default()
     };
     let mut decoder = Decoder::new(spec, Range::default());
     let chunking = Chunking { chunk_bytes, event_bytes: limits.event_bytes, ..Chunking::default() };

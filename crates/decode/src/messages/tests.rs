@@ -86,16 +86,7 @@ fn values_become_events_with_what_is_beside_them_and_their_own_received_time() {
         limits: Limits { event_bytes: 60, ..Limits::default() },
         ..EventsPlan::default()
     };
-    let spec = Spec {
-        sources: vec![events],
-        syntaxes: Vec::new(),
-        fields: Vec::new(),
-        tests: Vec::new(),
-        rules: Vec::new(),
-        sums: Vec::new(),
-        carry: Vec::new(),
-        cues: None,
-    };
+    let spec = Spec { sources: vec![events], ..Spec::default() };
     let mut decoder = Decoder::new(spec, Range::default());
     const START_MS: i64 = 1_700_000_000_000;
     let value = |key: Option<&str>, time_ms: i64, value: &str| -> Own {
@@ -140,16 +131,7 @@ fn values_become_events_with_what_is_beside_them_and_their_own_received_time() {
 fn unwrapped_lines_are_received_and_mended_as_their_message() {
     const START_MS: i64 = 1_700_000_000_000;
     let events = EventsPlan { max_future: 0, ..EventsPlan::default() };
-    let spec = Spec {
-        sources: vec![events],
-        syntaxes: Vec::new(),
-        fields: Vec::new(),
-        tests: Vec::new(),
-        rules: Vec::new(),
-        sums: Vec::new(),
-        carry: Vec::new(),
-        cues: None,
-    };
+    let spec = Spec { sources: vec![events], ..Spec::default() };
     let line = |year: &str, agent: &[u8]| {
         let head =
             format!(r#"{{"log":"203.0.113.5 - - [01/May/{year}:10:00:00 +0000] \"GET /a HTTP/1.1\" 200 5 \"-\" \""#);
