@@ -10,11 +10,13 @@
 
 mod action;
 mod checkpoint;
+mod compaction;
 mod files;
 mod folders;
 mod follow;
 mod harvest;
 mod lander;
+mod merge;
 mod rows;
 mod schema;
 mod snapshot;
@@ -22,6 +24,7 @@ mod store;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tidy;
 
 use crate::error::Error as Failure;
 use crate::observe::metrics::Metrics;

@@ -171,8 +171,12 @@ pub struct LandingPlan {
     pub path: PathBuf,
     /// Rows wait at most so long for a commit.
     pub visible_every: Duration,
-    /// Bytes of rows in memory at which a commit is not waited for.
+    /// Bytes of rows in memory at which a commit is not waited for, and of a file that others are joined into.
     pub target_file: u64,
+    /// Rows of days that are older are removed. `None`: they stay.
+    pub retain_for: Option<Duration>,
+    /// Files that are no longer in the table stay on disk for so long.
+    pub vacuum_after: Duration,
     /// Bytes of the queue that may wait for the landing. With more, the queue is released without it.
     pub hold: u64,
     /// Classes that have a folder of their own, at most.

@@ -61,6 +61,8 @@ pub(super) struct Landing {
     pub path: Option<Spanned<String>>,
     pub visible_every: Option<Spanned<Duration>>,
     pub target_file: Option<Spanned<Size>>,
+    pub retain_for: Option<Spanned<Duration>>,
+    pub vacuum_after: Option<Spanned<Duration>>,
     pub hold: Option<Spanned<Size>>,
     pub max_classes: Option<Spanned<i64>>,
 }

@@ -58,6 +58,10 @@ impl Encoder {
         Encoder { schema: schema::arrow(&columns), columns, sources }
     }
 
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
     /// Returns the bytes of a file with the rows of these numbers, in this order.
     ///
     /// # Errors

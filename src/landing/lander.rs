@@ -8,6 +8,7 @@ use super::rows::Rows;
 use super::schema::{self, Name};
 use super::store::Store;
 use super::table::{CHECKPOINT_EVERY, File, Spec, Table, Written};
+use super::tidy::Tidy;
 use super::{Error, Shared};
 use crate::observe::landing::LandingStatus;
 use crate::plan::{LandingPlan, Plan};
@@ -79,6 +80,7 @@ struct Open {
     now_ms: i64,
     /// The first tick that waits for a commit, and since when.
     waits: Option<(Tick, Instant)>,
+    tidy: Tidy,
     _lock: LockGuard,
 }
 
@@ -172,6 +174,10 @@ impl Lander {
             self.status.landed(open.next);
             self.follow.landed(open.next, open.now_ms, &open.queue);
         }
+        if caught_up && !last {
+            let Open { events, letters, encoders, tidy, .. } = &mut open;
+            tidy.turn([events, letters], encoders, &self.landing, &self.status)?;
+        }
         self.open = Some(open);
         Ok(if caught_up { Turn::Idle } else { Turn::More })
     }
@@ -212,8 +218,19 @@ impl Lander {
         let encoders =
             [Name::Events, Name::DeadLetters].map(|name| Encoder::new(schema::columns(name, &fields), names.clone()));
         let reader = Reader::new(self.defined(0), fields.len(), letters.upto());
-        tracing::info!(path = %root.display(), tick = next, files = events.files, "the landing goes on");
-        Ok(Open { events, letters, encoders, reader, next, queue, now_ms: 0, waits: None, _lock: lock })
+        tracing::info!(path = %root.display(), tick = next, files = events.adds().len(), "the landing goes on");
+        Ok(Open {
+            events,
+            letters,
+            encoders,
+            reader,
+            next,
+            queue,
+            now_ms: 0,
+            waits: None,
+            tidy: Tidy::default(),
+            _lock: lock,
+        })
     }
 
     fn marker(&self) -> Result<Marker, Error> {
@@ -409,7 +426,7 @@ fn write(table: &mut Table, encoder: &Encoder, rows: &Rows, landed: &Landed, now
 }
 
 /// Returns a date, from the days since 1970.
-fn date(days: i32) -> String {
+pub fn date(days: i32) -> String {
     const EPOCH: Date = Date::constant(1970, 1, 1);
     let span = Span::new().try_days(days).unwrap_or_else(|_| 0.days());
     EPOCH.checked_add(span).unwrap_or(EPOCH).to_string()

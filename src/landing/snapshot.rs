@@ -96,7 +96,8 @@ impl Snapshot {
         Ok(Some(snapshot))
     }
 
-    fn apply(&mut self, action: Action) {
+    /// Takes in an action of the next commit.
+    pub fn apply(&mut self, action: Action) {
         let Action { commit_info, protocol, meta_data, txn, add, remove } = action;
         if let Some(landed) = commit_info.and_then(|info| info.headwater) {
             self.landed = Some(landed);
@@ -116,12 +117,16 @@ impl Snapshot {
         }
     }
 
-    /// Returns the bytes of its checkpoint, and the number of actions in it. `now_ms`: milliseconds since 1970.
+    /// Forgets the files that were removed long ago. `now_ms`: milliseconds since 1970.
+    pub fn forget(&mut self, now_ms: i64) {
+        self.removes.retain(|_, gone| gone.deletion_timestamp.is_none_or(|at| now_ms - at < TOMBSTONE_MS));
+    }
+
+    /// Returns the bytes of its checkpoint, and the number of actions in it.
     ///
     /// # Errors
     /// If it cannot be encoded.
-    pub fn checkpoint(&self, now_ms: i64) -> Result<(Vec<u8>, usize), Error> {
-        let kept = |remove: &&Remove| remove.deletion_timestamp.is_none_or(|at| now_ms - at < TOMBSTONE_MS);
+    pub fn checkpoint(&self) -> Result<(Vec<u8>, usize), Error> {
         let mut actions: Vec<Action> = Vec::new();
         actions.extend(self.protocol.clone().map(|protocol| Action { protocol: Some(protocol), ..Action::default() }));
         actions.extend(self.meta_data.clone().map(Action::from));
@@ -134,7 +139,7 @@ impl Snapshot {
         let add = |add: &Add| Add { data_change: false, ..add.clone() }.into();
         actions.extend(self.adds.values().map(add));
         let remove = |remove: &Remove| Remove { data_change: false, ..remove.clone() }.into();
-        actions.extend(self.removes.values().filter(kept).map(remove));
+        actions.extend(self.removes.values().map(remove));
         let bytes = checkpoint::write(&actions).map_err(Error::encode)?;
         Ok((bytes, actions.len()))
     }

@@ -89,6 +89,14 @@ impl Store {
         read_all(&*self.vfs.open(&self.log().join(name))?)
     }
 
+    /// Returns the bytes of a file of data. `path` is relative to the table.
+    ///
+    /// # Errors
+    /// If it is not there, or cannot be read.
+    pub fn data_of(&self, path: &str) -> Result<Vec<u8>, VfsError> {
+        read_all(&*self.vfs.open(&self.root.join(path))?)
+    }
+
     /// Returns whether the log has a file of this name.
     ///
     /// # Errors

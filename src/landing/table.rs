@@ -7,7 +7,7 @@
 //! come, and no tick is in it twice.
 
 use super::Error;
-use super::action::{Action, Add, CommitInfo, Format, Landed, MetaData, Protocol, Txn};
+use super::action::{Action, Add, CommitInfo, Format, Landed, MetaData, Protocol, Remove, Txn};
 use super::folders::Folders;
 use super::schema::{self, Column, DAY, Name};
 use super::snapshot::{Snapshot, checkpoint_name, commit_name};
@@ -41,14 +41,11 @@ pub struct Spec {
 pub struct Table {
     spec: Spec,
     store: Store,
-    version: i64,
-    /// The last tick that is in it.
-    upto: Option<u64>,
-    landed: Option<Landed>,
+    /// What its log says.
+    snapshot: Snapshot,
     pub folders: Folders,
-    /// Of all files.
-    pub files: u64,
-    pub bytes: u64,
+    /// Files that commits have removed until then are no longer on disk. In milliseconds since 1970.
+    vacuumed_ms: i64,
 }
 
 /// A file that a commit adds.
@@ -89,8 +86,8 @@ impl Table {
             None => Table::create(&mut store, &spec)?,
         };
         store.create()?;
-        let mut table = Table::of(store, spec, &snapshot)?;
-        table.extend(&snapshot)?;
+        let mut table = Table::of(store, spec, snapshot)?;
+        table.extend()?;
         table.remove_orphans()?;
         Ok(table)
     }
@@ -124,7 +121,7 @@ impl Table {
         Snapshot::read(store, &names)?.ok_or_else(|| Error::Refused(format!("{root} was removed while it was made")))
     }
 
-    fn of(store: Store, spec: Spec, snapshot: &Snapshot) -> Result<Table, Error> {
+    fn of(store: Store, spec: Spec, mut snapshot: Snapshot) -> Result<Table, Error> {
         let root = store.root().display();
         let refused = |what: String| Err(Error::Refused(format!("the table {root}: {what}")));
         if let Some(what) = &snapshot.foreign {
@@ -145,39 +142,32 @@ impl Table {
         if let Some(other) = other {
             return refused(format!("`{other}` lands in it too: give each data folder a path of its own"));
         }
-        let upto = snapshot.txns.get(&app).and_then(|version| u64::try_from(*version).ok());
-        let used = snapshot.adds.keys().filter_map(|path| Some(path.split_once('/')?.0.replace("%25", "%")));
+        let used = snapshot.adds.keys().filter_map(|path| Some(disk(path.split_once('/')?.0)));
         let folders = Folders::new(spec.name, used, spec.folders);
-        Ok(Table {
-            version: snapshot.version,
-            upto,
-            landed: snapshot.landed.clone().filter(|landed| upto == Some(landed.to)),
-            folders,
-            files: snapshot.adds.len() as u64,
-            bytes: snapshot.adds.values().map(|add| add.size.unsigned_abs()).sum(),
-            spec,
-            store,
-        })
+        let upto = snapshot.txns.get(&app).and_then(|version| u64::try_from(*version).ok());
+        snapshot.landed = snapshot.landed.filter(|landed| upto == Some(landed.to));
+        Ok(Table { spec, store, snapshot, folders, vacuumed_ms: i64::MIN })
     }
 
     /// Adds columns that are new.
-    fn extend(&mut self, snapshot: &Snapshot) -> Result<(), Error> {
-        let Some(meta_data) = &snapshot.meta_data else { return Ok(()) };
+    fn extend(&mut self) -> Result<(), Error> {
+        let Some(meta_data) = &self.snapshot.meta_data else { return Ok(()) };
         let merged = schema::merged(self.spec.name, Some(&meta_data.schema_string), &self.spec.columns)
             .map_err(|why| Error::Refused(format!("the table {}: {why}", self.store.root().display())))?;
         if merged == meta_data.schema_string {
             return Ok(());
         }
         let meta_data = MetaData { schema_string: merged, ..meta_data.clone() };
-        self.put(&[info("ADD COLUMNS", 0, self.landed.clone()).into(), meta_data.into()])
+        self.put(vec![info("ADD COLUMNS", 0, self.snapshot.landed.clone()).into(), meta_data.into()])
     }
 
-    /// Removes files that were written for a commit that did not happen: those of ticks behind the last one.
+    /// Removes files that were written for a commit that did not happen.
     fn remove_orphans(&mut self) -> Result<(), Error> {
+        let Snapshot { adds, removes, .. } = &self.snapshot;
         let mut orphans = Vec::new();
-        let upto = self.upto;
         self.store.files(|path| {
-            if last_tick(path).is_some_and(|last| upto.is_none_or(|upto| last > upto)) {
+            let named = url(path);
+            if ticks(path).is_some() && !adds.contains_key(&named) && !removes.contains_key(&named) {
                 orphans.push(path.to_owned());
             }
         })?;
@@ -192,12 +182,12 @@ impl Table {
 
     /// Returns the last tick that is in the table.
     pub fn upto(&self) -> Option<u64> {
-        self.upto
+        self.snapshot.txns.get(&app_id(&self.spec)).and_then(|version| u64::try_from(*version).ok())
     }
 
     /// Returns what its last commit says about the landing.
     pub fn landed(&self) -> Option<&Landed> {
-        self.landed.as_ref()
+        self.snapshot.landed.as_ref()
     }
 
     /// Adds files, which hold the rows of the ticks that `landed` names.
@@ -219,8 +209,7 @@ impl Table {
             self.store.name(&folder)?;
             bytes += content.len() as u64;
             adds.push(Add {
-                // A path is an URL.
-                path: path.replace('%', "%25"),
+                path: url(&path),
                 partition_values: BTreeMap::from([
                     (self.spec.name.folder().to_owned(), Some(value)),
                     (DAY.to_owned(), Some(day)),
@@ -233,23 +222,117 @@ impl Table {
         }
         let txn = Txn { app_id: app_id(&self.spec), version: landed.to as i64 };
         let added = adds.len() as u64;
-        let mut actions: Vec<Action> = vec![info("WRITE", now_ms, Some(landed.clone())).into(), txn.into()];
+        let mut actions: Vec<Action> = vec![info("WRITE", now_ms, Some(landed)).into(), txn.into()];
         actions.extend(adds.into_iter().map(Action::from));
-        self.put(&actions)?;
-        (self.upto, self.files, self.bytes) = (Some(landed.to), self.files + added, self.bytes + bytes);
-        self.landed = Some(landed);
-        if self.version % self.spec.checkpoint_every == 0
-            && let Err(error) = self.checkpoint(now_ms)
-        {
-            // The next one makes up for it.
-            tracing::warn!(table = self.spec.name.text(), %error, "a landed table has no checkpoint of this version");
-        }
+        self.put(actions)?;
+        self.check_point(now_ms);
         Ok(Written { files: added, bytes })
     }
 
-    fn put(&mut self, actions: &[Action]) -> Result<(), Error> {
+    /// Puts one file in the place of others of one folder, which has their rows. Their bytes stay on disk for readers of
+    /// earlier versions, until [`Table::vacuum`].
+    ///
+    /// # Errors
+    /// If that fails: then the table has either, and has to be opened again.
+    pub fn replace(&mut self, paths: &[String], bytes: &[u8], stats: Option<String>, now_ms: i64) -> Result<(), Error> {
+        let joined: Vec<&Add> = paths.iter().filter_map(|path| self.adds().get(path)).collect();
+        let Some((folder, _)) = paths.first().and_then(|path| path.rsplit_once('/')) else { return Ok(()) };
+        let ends = || joined.iter().filter_map(|add| ticks(&add.path));
+        let ends = (ends().map(|ends| ends.0).min(), ends().map(|ends| ends.1).max());
+        let (Some(from), Some(to)) = ends else { return Ok(()) };
+        // The version makes the name a new one: files of these ticks may have been joined before.
+        let path = format!("{folder}/part-{from:020}-{to:020}-{:020}.parquet", self.snapshot.version + 1);
+        let (folder, on_disk) = (disk(folder), disk(&path));
+        let add = Add {
+            path,
+            partition_values: joined[0].partition_values.clone(),
+            size: bytes.len() as i64,
+            // Of the newest one: it says when the partition last got a row.
+            modification_time: joined.iter().map(|add| add.modification_time).max().unwrap_or(now_ms),
+            data_change: false,
+            stats,
+        };
+        self.store.data(&on_disk, bytes)?;
+        self.store.name(&folder)?;
+        let mut actions = vec![info("OPTIMIZE", now_ms, self.snapshot.landed.clone()).into(), add.into()];
+        actions.extend(paths.iter().map(|path| remove(path, now_ms, false)));
+        self.put(actions)?;
+        self.check_point(now_ms);
+        Ok(())
+    }
+
+    /// Removes the rows of all days before `day`, written as in a folder. Their bytes stay on disk until
+    /// [`Table::vacuum`]. Returns how many files that were.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub fn expire(&mut self, day: &str, now_ms: i64) -> Result<u64, Error> {
+        let is_old = |add: &&Add| add.partition_values.get(DAY).and_then(Option::as_deref).is_some_and(|of| of < day);
+        let mut actions = vec![info("DELETE", now_ms, self.snapshot.landed.clone()).into()];
+        actions.extend(self.adds().values().filter(is_old).map(|add| remove(&add.path, now_ms, true)));
+        let files = actions.len() as u64 - 1;
+        if files > 0 {
+            self.put(actions)?;
+            self.check_point(now_ms);
+        }
+        Ok(files)
+    }
+
+    /// Removes from disk what commits have removed until `before_ms`, in milliseconds since 1970. Returns how many files
+    /// that were.
+    ///
+    /// # Errors
+    /// If a file stays.
+    pub fn vacuum(&mut self, before_ms: i64) -> Result<u64, Error> {
+        let due = |gone: &&Remove| {
+            let at = gone.deletion_timestamp.unwrap_or(0);
+            at > self.vacuumed_ms && at <= before_ms
+        };
+        let mut files = 0;
+        for gone in self.snapshot.removes.values().filter(due) {
+            self.store.remove(&disk(&gone.path))?;
+            files += 1;
+        }
+        self.vacuumed_ms = self.vacuumed_ms.max(before_ms);
+        Ok(files)
+    }
+
+    /// Returns the files, by path.
+    pub fn adds(&self) -> &BTreeMap<String, Add> {
+        &self.snapshot.adds
+    }
+
+    /// Returns the bytes of files, in their order.
+    ///
+    /// # Errors
+    /// If one of them cannot be read.
+    pub fn read(&self, paths: &[String]) -> Result<Vec<Vec<u8>>, Error> {
+        paths.iter().map(|path| Ok(self.store.data_of(&disk(path))?)).collect()
+    }
+
+    /// Writes a checkpoint if one is due. Without it the next one makes up for it.
+    fn check_point(&mut self, now_ms: i64) {
+        if self.snapshot.version % self.spec.checkpoint_every != 0 {
+            return;
+        }
+        self.snapshot.forget(now_ms);
+        if let Err(error) = self.checkpoint() {
+            tracing::warn!(table = self.spec.name.text(), %error, "a landed table has no checkpoint of this version");
+        }
+    }
+
+    fn checkpoint(&self) -> Result<(), Error> {
+        let (bytes, size) = self.snapshot.checkpoint()?;
+        let version = self.snapshot.version;
+        self.store.replace(&checkpoint_name(version), &bytes)?;
+        let last = serde_json::json!({ "version": version, "size": size }).to_string();
+        self.store.replace("_last_checkpoint", last.as_bytes())?;
+        Ok(())
+    }
+
+    fn put(&mut self, actions: Vec<Action>) -> Result<(), Error> {
         // Without the version before, no reader could read this one.
-        let before = commit_name(self.version);
+        let before = commit_name(self.snapshot.version);
         if !self.store.has(&before)? {
             let path = self.store.log().join(before);
             return Err(Error::Refused(format!(
@@ -257,32 +340,39 @@ impl Table {
                 path.display()
             )));
         }
-        let version = self.version + 1;
-        if !self.store.put_new(&commit_name(version), &Action::write(actions))? {
+        let version = self.snapshot.version + 1;
+        if !self.store.put_new(&commit_name(version), &Action::write(&actions))? {
             let root = self.store.root().display();
             return Err(Error::Refused(format!("another writer has made version {version} of the table {root}")));
         }
-        self.version = version;
-        Ok(())
-    }
-
-    fn checkpoint(&mut self, now_ms: i64) -> Result<(), Error> {
-        let names = self.store.names()?.unwrap_or_default();
-        let Some(snapshot) = Snapshot::read(&self.store, &names)? else { return Ok(()) };
-        let (bytes, size) = snapshot.checkpoint(now_ms)?;
-        self.store.replace(&checkpoint_name(snapshot.version), &bytes)?;
-        let last = serde_json::json!({ "version": snapshot.version, "size": size }).to_string();
-        self.store.replace("_last_checkpoint", last.as_bytes())?;
+        self.snapshot.version = version;
+        actions.into_iter().for_each(|action| self.snapshot.apply(action));
         Ok(())
     }
 }
 
-/// Returns the last tick of a file of data, from its name. `None`: the landing gives no such name.
-fn last_tick(path: &str) -> Option<u64> {
+/// Returns the first and the last tick of a file of data, from its name. `None`: the landing gives no such name.
+pub fn ticks(path: &str) -> Option<(u64, u64)> {
     let name = path.rsplit('/').next()?.strip_prefix("part-")?.strip_suffix(".parquet")?;
-    let (from, to) = name.split_once('-')?;
-    let number = |digits: &str| (digits.len() == 20).then(|| digits.parse::<u64>().ok())?;
-    number(from).and(number(to))
+    let mut numbers = name.split('-').map(|digits| (digits.len() == 20).then(|| digits.parse::<u64>().ok())?);
+    let (from, to) = (numbers.next()??, numbers.next()??);
+    // Of joined files the version follows.
+    let version = numbers.next();
+    (version.is_none_or(|version| version.is_some()) && numbers.next().is_none()).then_some((from, to))
+}
+
+/// Returns a path as the log has it: as an URL.
+fn url(path: &str) -> String {
+    path.replace('%', "%25")
+}
+
+/// Returns a path of the log as it is on disk.
+pub fn disk(path: &str) -> String {
+    path.replace("%25", "%")
+}
+
+fn remove(path: &str, now_ms: i64, data_change: bool) -> Action {
+    Remove { path: path.to_owned(), deletion_timestamp: Some(now_ms), data_change }.into()
 }
 
 fn info(operation: &str, timestamp: i64, headwater: Option<Landed>) -> CommitInfo {

@@ -2,13 +2,14 @@
 
 mod crash;
 mod strangers;
+mod tidy;
 
 use super::Error;
 use super::action::Landed;
 use super::schema::{self, Name};
 use super::snapshot::Snapshot;
 use super::store::Store;
-use super::table::{File, Spec, Table};
+use super::table::{File, Spec, Table, ticks};
 use headwater_log::histories::StartId;
 use headwater_log::segment::LogId;
 use headwater_log::vfs::model::ModelFs;
@@ -56,27 +57,33 @@ fn commit(table: &mut Table, to: u64) -> Result<(), Error> {
     table.commit(landed, to as i64, files.into_iter()).map(drop)
 }
 
+/// Joins all files of a folder, in order.
+fn join(table: &mut Table, folder: &str, now_ms: i64) -> Result<(), Error> {
+    let paths: Vec<String> = table.adds().keys().filter(|path| path.starts_with(folder)).cloned().collect();
+    let bytes = table.read(&paths)?.concat();
+    if paths.len() > 1 { table.replace(&paths, &bytes, None, now_ms) } else { Ok(()) }
+}
+
 fn snapshot(fs: &ModelFs) -> Result<Snapshot, String> {
     let store = store(fs);
     let names = store.names().map_err(|error| error.to_string())?.ok_or("there is no log")?;
     Snapshot::read(&store, &names).map_err(|error| error.to_string())?.ok_or_else(|| "there is no version".into())
 }
 
-/// Checks that a table has each tick up to its last one exactly once, with the bytes that were written.
+/// Checks that a table has each tick up to its last one exactly once, with the bytes that were written, and that nothing
+/// else is on disk but what was joined.
 fn check(fs: &ModelFs, upto: Option<u64>) -> Result<(), String> {
     let (snapshot, files) = (snapshot(fs)?, fs.files());
     for (class, folder) in [("a/b", "class=a%252Fb"), ("c", "class=c")] {
         let mut next = 0;
         for (path, _) in snapshot.adds.range(format!("{folder}/")..).take_while(|(path, _)| path.starts_with(folder)) {
-            let ticks = path.rsplit('/').next().unwrap().trim_start_matches("part-").trim_end_matches(".parquet");
-            let (from, to) =
-                ticks.split_once('-').map(|(from, to)| (from.parse().unwrap(), to.parse().unwrap())).unwrap();
+            let (from, to) = ticks(path).ok_or_else(|| format!("{path} is no name of a file of data"))?;
             if from != next {
                 return Err(format!("ticks of {class} go on with {from}, not {next}"));
             }
             next = to + 1;
             let bytes = files.get(&PathBuf::from(ROOT).join(path.replace("%25", "%")));
-            if bytes != Some(&content(class, from, to)) {
+            if bytes != Some(&(from..=to).map(|tick| content(class, tick, tick)).collect::<Vec<_>>().concat()) {
                 return Err(format!("{path} does not have what was written"));
             }
         }
@@ -85,9 +92,14 @@ fn check(fs: &ModelFs, upto: Option<u64>) -> Result<(), String> {
         }
     }
     let data = files.keys().filter(|path| path.extension().is_some_and(|end| end == "parquet"));
-    let data = data.filter(|path| !path.starts_with(PathBuf::from(ROOT).join("_delta_log"))).count();
-    if data != snapshot.adds.len() {
-        return Err(format!("{data} files of data, {} in the log", snapshot.adds.len()));
+    let data = data.filter(|path| !path.starts_with(PathBuf::from(ROOT).join("_delta_log")));
+    let known = |path: &PathBuf| {
+        let path = path.strip_prefix(ROOT).unwrap().to_str().unwrap().replace('%', "%25");
+        snapshot.adds.contains_key(&path) || snapshot.removes.contains_key(&path)
+    };
+    let strange: Vec<_> = data.filter(|path| !known(path)).collect();
+    if !strange.is_empty() {
+        return Err(format!("the log does not know {strange:?}"));
     }
     Ok(())
 }

@@ -20,6 +20,13 @@ pub struct LandingStatus {
     pub lost: Counter,
     /// How often the queue was released before it had landed.
     pub releases: Counter,
+    /// Files that were joined into others, and attempts that failed.
+    pub joined: Counter,
+    pub unjoined: Counter,
+    /// Files of days that are no longer retained.
+    pub expired: Counter,
+    /// Files that were removed from disk.
+    pub vacuumed: Counter,
     /// Ticks that are published and have not landed.
     pub lag_ticks: Gauge,
     pub lag_seconds: Gauge<f64, AtomicU64>,
@@ -51,6 +58,12 @@ pub struct LandingReport {
     pub rows: u64,
     pub files: u64,
     pub bytes: u64,
+    /// Files that were joined into others, by this process.
+    #[serde(default)]
+    pub joined_files: u64,
+    /// Attempts to join files that failed, by this process: the files stay as they are.
+    #[serde(default)]
+    pub join_failures: u64,
     /// Bytes of the queue that are kept for the landing.
     pub held_bytes: u64,
     /// Records that were released before they had landed.
@@ -60,13 +73,21 @@ pub struct LandingReport {
 impl LandingReport {
     /// Returns the lines for people.
     pub fn render(&self) -> String {
-        let LandingReport { why, landed, lag_ticks, lag_seconds, rows, files, bytes, held_bytes, lost_records } = self;
+        let LandingReport { why, landed, lag_ticks, lag_seconds, rows, files, bytes, held_bytes, lost_records, .. } =
+            self;
+        let LandingReport { joined_files, join_failures, .. } = self;
         let mut text = format!(
             "landing  {rows} rows in {files} files, {:.1} MB; before tick {landed}, {lag_ticks} ticks and \
              {lag_seconds:.1} s behind, {:.1} MB of the queue kept for it\n",
             *bytes as f64 / 1e6,
             *held_bytes as f64 / 1e6,
         );
+        if *joined_files > 0 {
+            text += &format!("landing  {joined_files} files were joined into larger ones\n");
+        }
+        if *join_failures > 0 {
+            text += &format!("landing  {join_failures} times files could not be joined: the log says why\n");
+        }
         if *lost_records > 0 {
             text += &format!("landing  {lost_records} records of the queue were released before they had landed\n");
         }
@@ -88,6 +109,13 @@ impl LandingStatus {
         registry.register("landing_lost_records", help, self.lost.clone());
         let help = "How often the queue was released before it had landed";
         registry.register("landing_releases", help, self.releases.clone());
+        registry.register("landing_joined_files", "Files that were joined into others", self.joined.clone());
+        let help = "Attempts to join files that failed: they stay as they are";
+        registry.register("landing_join_failures", help, self.unjoined.clone());
+        let help = "Files of days that are no longer retained";
+        registry.register("landing_expired_files", help, self.expired.clone());
+        let help = "Files that no version needs and that were removed from disk";
+        registry.register("landing_vacuumed_files", help, self.vacuumed.clone());
         let help = "Ticks that are published and have not landed";
         registry.register("landing_lag_ticks", help, self.lag_ticks.clone());
         let help = "From the clock of the last tick that landed to that of the last one that is published";
@@ -126,6 +154,8 @@ impl LandingStatus {
             rows: self.rows.get(),
             files: self.files.get(),
             bytes: self.bytes.get(),
+            joined_files: self.joined.get(),
+            join_failures: self.unjoined.get(),
             held_bytes: self.held.get().unsigned_abs(),
             lost_records: self.lost.get(),
         }

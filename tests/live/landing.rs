@@ -21,7 +21,7 @@ use std::thread::sleep;
 use std::time::Duration;
 use table::{Row, rows};
 
-const LANDING: &str = "[landing]\nvisible_every = \"100ms\"\n";
+const LANDING: &str = "[landing]\nvisible_every = \"100ms\"\nvacuum_after = \"1s\"\n";
 
 /// A folder whose run lands what is posted.
 fn folder(landing: &str) -> Folder {
@@ -185,6 +185,35 @@ fn killed_at_random_each_event_lands_once() {
     eprintln!("{} events, {} landed, {unknown} unknown; {low} files of the remap", sent.len(), landed.len());
     // No file is there that no commit has.
     table::is_whole(&folder.path("data/landing/events"));
+}
+
+/// Whoever reads in between sees each row once.
+#[test]
+fn small_files_are_joined_while_others_read() {
+    let folder = folder("[landing]\nvisible_every = \"100ms\"\n");
+    let process = Process::start(&folder, "data", 1, Restart::No);
+    let mut client = Client::new(process.ready());
+    let table = folder.path("data/landing/events");
+    let mut sent = 0;
+    let joined = |client: &mut Client| landing(client)["joined_files"].as_u64().unwrap();
+    wait_until("some files are joined, and their joins again", || {
+        for round in 0..20 {
+            let line = |user: u64| format!("{{\"user\":\"u{user}\",\"time\":{}}}\n", PAST_MS + sent as i64 + round);
+            assert_eq!(client.post(&(0..3).map(line).collect::<String>()), Outcome::Acknowledged);
+            sent += 3;
+            is_landed(&mut client);
+            let rows = rows(&table);
+            is_unique(&rows);
+            assert_eq!(rows.len(), sent);
+        }
+        joined(&mut client) > 16
+    });
+    let report = landing(&mut client);
+    process.drain();
+    let [files, removed] = table::log(&table);
+    assert!(files.len() < removed.len(), "{} files, {} were joined", files.len(), removed.len());
+    assert_eq!(report["joined_files"], removed.len(), "{report}");
+    table::is_whole(&table);
 }
 
 /// Each trouble is said in the status; events go on being taken, and land when it is over.

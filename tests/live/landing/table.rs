@@ -20,19 +20,31 @@ pub struct Row {
     pub payload: Vec<u8>,
 }
 
-/// Returns the files of a table: those that commits have added. Each commit is after the one before.
-pub fn files(table: &Path) -> BTreeSet<PathBuf> {
-    let mut files = BTreeSet::new();
+/// Returns the files of a table, and those that commits have removed. Each commit is after the one before.
+pub fn log(table: &Path) -> [BTreeSet<PathBuf>; 2] {
+    let (mut files, mut removed) = (BTreeSet::new(), BTreeSet::new());
     for version in 0.. {
         let commit = table.join(format!("_delta_log/{version:020}.json"));
         let Ok(text) = fs::read_to_string(&commit) else { break };
-        for line in text.lines() {
-            let action: Value = serde_json::from_str(line).unwrap();
-            if let Some(path) = action["add"]["path"].as_str() {
-                assert!(files.insert(table.join(path.replace("%25", "%"))), "{path} is added twice");
-            }
+        let actions: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let paths = |kind: &str| {
+            let paths = actions.iter().filter_map(|action| action[kind]["path"].as_str());
+            paths.map(|path| table.join(path.replace("%25", "%"))).collect::<Vec<_>>()
+        };
+        for path in paths("remove") {
+            assert!(files.remove(&path) && removed.insert(path.clone()), "{} is removed twice", path.display());
+        }
+        for path in paths("add") {
+            let again = removed.contains(&path) || !files.insert(path.clone());
+            assert!(!again, "{} is added twice", path.display());
         }
     }
+    [files, removed]
+}
+
+/// Returns the files of a table.
+pub fn files(table: &Path) -> BTreeSet<PathBuf> {
+    let [files, _] = log(table);
     files
 }
 
@@ -41,7 +53,8 @@ pub fn rows(table: &Path) -> Vec<Row> {
     let mut rows = Vec::new();
     for path in files(table) {
         let name = path.file_stem().unwrap().to_str().unwrap().trim_start_matches("part-").to_owned();
-        let (from, to) = name.split_once('-').map(|(from, to)| (from.parse().unwrap(), to.parse().unwrap())).unwrap();
+        let ticks: Vec<i64> = name.split('-').map(|number| number.parse().unwrap()).collect();
+        let (from, to) = (ticks[0], ticks[1]);
         let file = fs::File::open(&path).unwrap();
         let mut users = Vec::new();
         for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
@@ -78,10 +91,16 @@ fn rows_of(batch: &RecordBatch, rows: &mut Vec<Row>) {
     }
 }
 
-/// Checks that each file of data in the folder of a table is in its log.
-pub fn is_whole(table: &Path) {
-    let listed = files(table);
+/// Returns the files of data that lie in the folder of a table.
+pub fn on_disk(table: &Path) -> BTreeSet<PathBuf> {
     let pattern = format!("{}/*/*/*.parquet", table.display());
-    let found: BTreeSet<PathBuf> = glob::glob(&pattern).unwrap().map(Result::unwrap).collect();
-    assert_eq!(found, listed);
+    glob::glob(&pattern).unwrap().map(Result::unwrap).collect()
+}
+
+/// Checks that the files of a table are there, and no other ones but those that commits have removed.
+pub fn is_whole(table: &Path) {
+    let ([files, removed], found) = (log(table), on_disk(table));
+    assert!(files.is_subset(&found), "{:?} are missing", files.difference(&found).collect::<Vec<_>>());
+    let strange: Vec<_> = found.iter().filter(|path| !files.contains(*path) && !removed.contains(*path)).collect();
+    assert!(strange.is_empty(), "{strange:?} are in no commit");
 }
