@@ -10,8 +10,12 @@
 //! After any failure the producer is destroyed, since librdkafka cannot know the end of a request that timed out
 //! (KIP-890, which it does not have). Each call of it has a deadline.
 //!
+//! **Size.** Brokers refuse a batch above the topic's `max.message.bytes`, and with it all its records. So the producer
+//! makes no larger ones, and a change that is larger by itself never leaves it.
+//!
 //! **One sink, one topic.** The progress names its sink and its log. A topic whose progress is of another one is refused.
 
+mod limit;
 mod progress;
 
 use super::Outcome;
@@ -116,6 +120,7 @@ impl Kafka {
         let mut producing = config.clone();
         producing.set("transactional.id", self.owner.id());
         producing.set("transaction.timeout.ms", TRANSACTION.as_millis().to_string());
+        limit::set(&mut producing, &config, topic);
         let producer: BaseProducer = producing.create().map_err(said("make a producer"))?;
         let metadata = producer.client().fetch_metadata(Some(topic), CALL).map_err(said("ask for the topic"))?;
         let missing = metadata.topics().iter().find_map(|found| found.error());

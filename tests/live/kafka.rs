@@ -81,6 +81,14 @@ impl Kafka {
         created.into_iter().for_each(|topic| drop(topic.unwrap()));
     }
 
+    /// Creates a topic of one partition that takes no larger batches.
+    pub fn create_small(&self, topic: &str, bytes: usize) {
+        let bytes = bytes.to_string();
+        let topic = NewTopic::new(topic, 1, TopicReplication::Fixed(1)).set("max.message.bytes", &bytes);
+        let created = self.runtime.block_on(self.admin.create_topics([&topic], &AdminOptions::new())).unwrap();
+        created.into_iter().for_each(|topic| drop(topic.unwrap()));
+    }
+
     fn grow(&self, topic: &str, partitions: usize) {
         let grown = NewPartitions::new(topic, partitions);
         let done = self.runtime.block_on(self.admin.create_partitions([&grown], &AdminOptions::new())).unwrap();
