@@ -75,6 +75,7 @@ Examples:
   headwater replay shop.toml logs/*.jsonl.gz      these files instead
   headwater replay shop.toml --gap 5m --out five  sessions with another gap
   headwater replay shop.toml --from 2024-05-01 --to 2024-06-01 --format csv
+  headwater replay shop.toml --landing            what a run has landed
 
 Writes the tables sessions, users and counts (.parquet, or as --format says), with
 --events also session_events, and dead_letters.jsonl. A run that fails does not touch
@@ -100,6 +101,10 @@ pub struct Replay {
     /// Write every event with its session, as the table session_events: reads the files twice
     #[arg(long)]
     pub events: bool,
+
+    /// Read the landing of the configuration instead of its sources: all events that a run has landed
+    #[arg(long, conflicts_with = "files")]
+    pub landing: bool,
 
     /// Print the summary as one JSON object, and nothing else
     #[arg(long)]

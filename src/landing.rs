@@ -9,12 +9,14 @@
 //! and that within a bound. What fails is tried again, and the tables themselves say where to go on.
 
 mod action;
+mod around;
 mod checkpoint;
 mod compaction;
 mod files;
 mod folders;
 mod follow;
 mod harvest;
+pub mod history;
 mod lander;
 mod merge;
 mod rows;

@@ -119,7 +119,8 @@ fn run_doctor(verb: &cli::Doctor) -> Result<(String, bool), Error> {
 
 fn run_replay(verb: &Replay) -> Result<String, Error> {
     let job = &verb.job;
-    let plan = Arc::new(job.plan(&job.overrides())?);
+    // A landing has the events of all sources of a run.
+    let plan = Arc::new(job.plan(&Overrides { live: verb.landing, ..job.overrides() })?);
     let options = replay::Options {
         range: Range { from: verb.from, to: verb.to },
         now: verb.now,
@@ -128,6 +129,7 @@ fn run_replay(verb: &Replay) -> Result<String, Error> {
         format: job.format,
         progress: ProgressMode::detect(verb.json || verb.no_progress),
         events: verb.events,
+        landing: verb.landing,
     };
     let summary = replay::replay(&plan, &options)?;
     match verb.json {

@@ -11,6 +11,7 @@ pub mod worker;
 use crate::collections::place::SourceIndex;
 use crate::config;
 use crate::error::Error;
+use crate::landing::history::History;
 use crate::observe::memory;
 use crate::plan::{Plan, SourcePlan};
 use crate::replay::summary::{Note, Skips, Summary, Unmatched};
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 use told::Findings;
-use worker::{Observer, Tally};
+use worker::{Feed, Observer, Tally};
 
 /// The options of the command line, beside the plan.
 #[derive(Clone, Debug)]
@@ -45,12 +46,34 @@ pub struct Options {
     pub progress: ProgressMode,
     /// Whether to write `session_events` too.
     pub events: bool,
+    /// Whether to read the landing of the configuration instead of its sources.
+    pub landing: bool,
+}
+
+/// What a replay reads.
+enum Input {
+    Files(Chunks),
+    Landing(Arc<History>),
+}
+
+impl Input {
+    /// Returns the stored bytes that were read, and those there are.
+    fn bytes(&self) -> (u64, u64) {
+        match self {
+            Input::Files(chunks) => {
+                let progress = chunks.progress();
+                (progress.bytes_read, progress.bytes_total)
+            }
+            Input::Landing(history) => history.bytes(),
+        }
+    }
 }
 
 /// Reads all sources from beginning to end. The output folder changes only when all is complete.
 pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     let started = Instant::now();
-    let parts = parts(plan)?;
+    let history = if options.landing { Some(history(plan, options)?) } else { None };
+    let parts = if options.landing { Vec::new() } else { parts(plan)? };
     let staging = Staging::open(&options.out).map_err(Error::run("write the output"))?;
     let limits = plan.sources.iter().map(|source| source.events.limits.event_bytes);
     let chunking = Chunking { event_bytes: limits.max().unwrap_or_default(), ..Chunking::default() };
@@ -58,19 +81,24 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     if options.events {
         refuse_pipes(&parts)?;
     }
-    let chunks = open()?;
-    let bytes = chunks.progress().bytes_total;
+    let input = history.clone().map_or_else(|| open().map(Input::Files), |history| Ok(Input::Landing(history)))?;
+    let (_, bytes) = input.bytes();
     let table = tables::session_table(&plan.session_schema());
-    let (mut shares, notes) = run(plan, options, &table, &staging, chunks)?;
+    let (mut shares, notes) = run(plan, options, &table, &staging, input)?;
 
     let conflicts: Vec<_> = shares.iter_mut().flat_map(|share| std::mem::take(&mut share.tally.conflicts)).collect();
     if options.events {
         shares[0].tally.repeats.extend(&conflicts);
     }
-    recover(plan, &parts, chunking, conflicts, &mut shares[0].spool)?;
+    let spool = &mut shares[0].spool;
+    match &history {
+        Some(history) => recover_landed(history, conflicts, spool)?,
+        None => recover(plan, &parts, chunking, conflicts, spool)?,
+    }
     let mut summary = summarize(plan, options, &shares);
     tell(plan, &parts, &shares, &mut summary)?;
-    (summary.files, summary.bytes) = (parts.len() as u64, bytes);
+    let files = history.as_ref().map_or(parts.len(), |history| history.files());
+    (summary.files, summary.bytes) = (files as u64, bytes);
     summary.notes = notes;
     let counts = shares.iter().flat_map(|share| &share.counts).map(|(class, hour, events)| (&**class, *hour, *events));
     tables::write_counts(counts, options.format, &staging).map_err(Error::run("write the output"))?;
@@ -92,13 +120,28 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     for (parts, table) in [(sessions, table), (users, user_table())] {
         tables::assemble(parts, options.format, &table, &staging).map_err(Error::run("write the output"))?;
     }
-    let resolve = |at: Position| (plan.sources[at.source as usize].name.as_str(), paths[at.part as usize].as_str());
+    // A record that has landed is known by its place in the queue.
+    let path = |at: Position| paths.get(at.part as usize).map_or("", String::as_str);
+    let resolve = |at: Position| (plan.sources[at.source as usize].name.as_str(), path(at));
     tables::merge(spools, &staging, resolve).map_err(Error::run("write the output"))?;
     let written = staging.commit().map_err(Error::run("write the output"))?;
     summary.out = written.iter().map(|path| path.to_string_lossy().into_owned()).collect();
     summary.peak_rss_bytes = memory::peak_rss_bytes();
     summary.took(started.elapsed());
     Ok(summary)
+}
+
+/// Opens the landing of the plan.
+fn history(plan: &Plan, options: &Options) -> Result<Arc<History>, Error> {
+    let Some(landing) = &plan.landing else {
+        let message = format!("{} has no [landing]", plan.config.display());
+        return Err(Error::usage(message, "add the section of the run whose landing is to be read"));
+    };
+    if options.events {
+        return Err(Error::usage("--events reads files, and no landing", "leave out --events or --landing"));
+    }
+    let history = History::open(&landing.path, plan, Chunking::default().tick_bytes);
+    history.map(Arc::new).map_err(Error::run("read the landing"))
 }
 
 /// Returns the files of all sources, in log order: sources as configured, files by name.
@@ -151,7 +194,7 @@ struct Shared {
     /// Of sessions.
     table: Table,
     scratch: PathBuf,
-    chunks: Chunks,
+    input: Input,
     progress: Progress,
     /// Bytes of which the progress has heard.
     reported: AtomicU64,
@@ -264,19 +307,38 @@ fn recover(
         let offset = (position.offset - start) as usize;
         let found = apart.1.binary_search_by_key(&offset, |event| event.start);
         let payload = found.map_or(record, |index| &record[apart.1[index].clone()]);
-        let letter = DeadLetter {
-            position,
-            reason: Reason::ConflictingDuplicate,
-            message: "another record with the same id and another payload came first".into(),
-            payload: payload.to_vec(),
-            length: payload.len() as u64,
-        };
         if outcome.is_ok() {
-            outcome = spool.push(&letter);
+            outcome = spool.push(&conflict(position, payload));
         }
     })
     .map_err(Error::run("read conflicting duplicates again"))?;
     outcome.map_err(Error::run("write the output"))
+}
+
+/// As [`recover`], from a landing.
+fn recover_landed(history: &History, mut conflicts: Vec<Position>, spool: &mut DeadLetterSpool) -> Result<(), Error> {
+    if conflicts.is_empty() {
+        return Ok(());
+    }
+    conflicts.sort_unstable();
+    let mut outcome = Ok(());
+    let found = |position, payload: &[u8]| {
+        if outcome.is_ok() {
+            outcome = spool.push(&conflict(position, payload));
+        }
+    };
+    history.payloads(&conflicts, found).map_err(Error::run("read conflicting duplicates again"))?;
+    outcome.map_err(Error::run("write the output"))
+}
+
+fn conflict(position: Position, payload: &[u8]) -> DeadLetter {
+    DeadLetter {
+        position,
+        reason: Reason::ConflictingDuplicate,
+        message: "another record with the same id and another payload came first".into(),
+        payload: payload.to_vec(),
+        length: payload.len() as u64,
+    }
 }
 
 /// Runs the graph on all workers; shares come in the order of workers.
@@ -285,15 +347,15 @@ fn run(
     options: &Options,
     table: &Table,
     staging: &Staging,
-    chunks: Chunks,
+    input: Input,
 ) -> Result<(Vec<Share>, Vec<Note>), Error> {
     let shared = Arc::new(Shared {
         plan: Arc::clone(plan),
         options: options.clone(),
         table: table.clone(),
         scratch: staging.scratch().to_owned(),
-        progress: Progress::start(chunks.progress().bytes_total, options.progress),
-        chunks,
+        progress: Progress::start(input.bytes().1, options.progress),
+        input,
         reported: AtomicU64::new(0),
         stopped: AtomicBool::new(false),
     });
@@ -307,7 +369,11 @@ fn run(
         let path = first.to_string_lossy().into_owned();
         Note { message, files, path }
     };
-    Ok((shares, of_all.chunks.notes().into_iter().map(note).collect()))
+    let notes = match &of_all.input {
+        Input::Files(chunks) => chunks.notes(),
+        Input::Landing(_) => BTreeMap::new(),
+    };
+    Ok((shares, notes.into_iter().map(note).collect()))
 }
 
 fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, Error> {
@@ -315,8 +381,12 @@ fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, 
     let failed = |error| Error::run("write the output")(error);
     let mut spool = DeadLetterSpool::new(&shared.scratch, index).map_err(failed)?;
     let mut observer = Watch { shared, spool: &mut spool };
+    let feed = match &shared.input {
+        Input::Files(chunks) => Feed::of_files(chunks),
+        Input::Landing(history) => Feed::Landing(history.reader()),
+    };
     let (tally, mut views) =
-        worker::run(worker, &shared.plan, shared.options.range, shared.options.latest, &shared.chunks, &mut observer)?;
+        worker::run(worker, &shared.plan, shared.options.range, shared.options.latest, feed, &mut observer)?;
     let writer = |table: &Table| TableWriter::new(table, shared.options.format, &shared.scratch, index);
     let (mut sessions, mut users) = (writer(&shared.table).map_err(failed)?, writer(&user_table()).map_err(failed)?);
     let totals = outcome::write(&mut views, &mut sessions, &mut users).map_err(failed)?;
@@ -350,7 +420,7 @@ impl Observer for Watch<'_> {
     }
 
     fn decoded(&mut self, events: u64) {
-        let read = self.shared.chunks.progress().bytes_read;
+        let (read, _) = self.shared.input.bytes();
         let before = self.shared.reported.fetch_max(read, Ordering::Relaxed);
         self.shared.progress.tick(read.saturating_sub(before), events);
     }

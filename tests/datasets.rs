@@ -91,8 +91,7 @@ fn retentioneering_ecom() {
 #[test]
 fn snowplow_web() {
     let Some(set) = Set::open("snowplow-web") else { return };
-    // The other files are contexts of these events, not events.
-    set.check(&[set.folder.join("data/snowplow_web_events.csv.gz")], ALL);
+    set.check(&set.inputs(), ALL);
     set.check(&set.files("jsonl"), COVERING);
 }
 
@@ -119,13 +118,25 @@ fn built_in_candidates_read_common_logs() {
     }
 }
 
-struct Set {
+pub struct Set {
     folder: PathBuf,
-    config: PathBuf,
+    pub config: PathBuf,
 }
 
 impl Set {
-    fn open(name: &str) -> Option<Set> {
+    /// All sets.
+    pub const NAMES: [&str; 8] = [
+        "apache-access-2015",
+        "gharchive-2015",
+        "loan-applications-bpic2012",
+        "otto-nested-sessions",
+        "retentioneering-ecom",
+        "snowplow-web",
+        "wikimedia-recentchange-2023",
+        "zeek-wrccdc-json",
+    ];
+
+    pub fn open(name: &str) -> Option<Set> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let data = std::env::var_os("HEADWATER_DATA").map_or_else(|| root.join("../shared/data"), PathBuf::from);
         let folder = data.join(name);
@@ -146,6 +157,17 @@ impl Set {
         let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
         files.sort();
         files
+    }
+
+    /// The files of its events, as raw as Headwater reads them.
+    pub fn inputs(&self) -> Vec<PathBuf> {
+        match self.folder.file_name().and_then(|name| name.to_str()) {
+            // The raw form is XML.
+            Some("loan-applications-bpic2012") => self.files("jsonl"),
+            // The other files are contexts of these events, not events.
+            Some("snowplow-web") => vec![self.folder.join("data/snowplow_web_events.csv.gz")],
+            _ => self.files("data"),
+        }
     }
 
     /// Sessions, classes and totals are those of the truth, in each combination.

@@ -39,10 +39,15 @@ pub enum Content {
     Source,
     Part,
     Offset,
+    /// Where in its file the record begins.
+    Place,
     Tick,
     Format,
     Header,
     Dialect,
+    /// What was before and after an element of a record that explodes.
+    Before,
+    After,
 }
 
 /// Encodes the rows of one table.
@@ -103,6 +108,12 @@ impl Encoder {
             Content::Bytes => Arc::new(bytes((numbers.len(), 0), all().map(|row| payload(row, false)))),
             Content::Header => Arc::new(bytes((numbers.len(), 0), all().map(|row| name(row.header)))),
             Content::Dialect => Arc::new(bytes((numbers.len(), 0), all().map(|row| name(row.dialect)))),
+            Content::Before => {
+                Arc::new(bytes((numbers.len(), 0), all().map(|row| row.around.map(|(before, _)| rows.get(before)))))
+            }
+            Content::After => {
+                Arc::new(bytes((numbers.len(), 0), all().map(|row| row.around.map(|(_, after)| rows.get(after)))))
+            }
             Content::Time => times(all().map(|row| row.time)),
             Content::Received => times(all().map(|row| row.received)),
             Content::Part => {
@@ -110,9 +121,10 @@ impl Encoder {
                 all().for_each(|row| builder.append_value(row.part as i32));
                 Arc::new(builder.finish())
             }
-            Content::Offset => numbers_of(all().map(|row| row.offset)),
-            Content::Tick => numbers_of(all().map(|row| row.tick)),
-            Content::Length => numbers_of(all().map(|row| row.length)),
+            Content::Offset => numbers_of(all().map(|row| Some(row.offset))),
+            Content::Place => numbers_of(all().map(|row| row.place)),
+            Content::Tick => numbers_of(all().map(|row| Some(row.tick))),
+            Content::Length => numbers_of(all().map(|row| Some(row.length))),
         })
     }
 
@@ -163,9 +175,9 @@ fn times(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(builder.finish())
 }
 
-fn numbers_of(values: impl Iterator<Item = u64>) -> ArrayRef {
+fn numbers_of(values: impl Iterator<Item = Option<u64>>) -> ArrayRef {
     let mut builder = Int64Builder::new();
-    values.for_each(|value| builder.append_value(value as i64));
+    values.for_each(|value| builder.append_option(value.map(|value| value as i64)));
     Arc::new(builder.finish())
 }
 

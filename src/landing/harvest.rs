@@ -1,7 +1,8 @@
 //! Deliveries -> rows: decodes them a second time, as the workers do, and keeps the payloads as they came.
 
+use super::around::Around;
 use super::rows::{Mark, Row, Rows};
-use crate::collections::place::position;
+use crate::collections::place::{place, position};
 use crate::plan::Plan;
 use crate::queue::delivery::Delivery;
 use crate::queue::numbers::Numbers;
@@ -40,6 +41,7 @@ struct Gather {
     lettered: Option<u64>,
     /// Of the delivery at hand.
     at: At,
+    around: Around,
     /// Counts what only a worker publishes.
     scratch: Batch,
     joined: String,
@@ -49,6 +51,8 @@ struct Gather {
 struct At {
     tick: u64,
     day: i32,
+    /// Where in their file its events begin, if they are of one.
+    begins_at: Option<u64>,
     format: Format,
     /// Numbers of a text in the rows of events and of dead letters, as of the dialect.
     header: Option<[u32; 2]>,
@@ -68,7 +72,8 @@ impl Reader {
                 letters: Rows::default(),
                 signatures: HashMap::default(),
                 lettered,
-                at: At { tick: 0, day: 0, format: Format::Json, header: None, dialect: None },
+                at: At { tick: 0, day: 0, begins_at: None, format: Format::Json, header: None, dialect: None },
+                around: Around::default(),
                 scratch: Batch::default(),
                 joined: String::new(),
             },
@@ -102,6 +107,7 @@ impl Reader {
             self.header = delivery.header.map(Arc::from);
         }
         self.rows.begin(tick, record.received_ms, &delivery);
+        self.rows.around = Around::of(&delivery, &self.plan.sources[usize::from(source.0)].events);
         let block = Block {
             position: position(source, part, offset, 0),
             format: delivery.format,
@@ -150,7 +156,8 @@ impl Gather {
             _ => None,
         };
         let day = received_ms.div_euclid(DAY_MS) as i32;
-        self.at = At { tick, day, format: delivery.format, header, dialect };
+        let (begins_at, format) = (delivery.begins_at(), delivery.format);
+        self.at = At { tick, day, begins_at, format, header, dialect };
     }
 
     fn put(&mut self, interpreter: &mut Interpreter, reading: &Reading, position: Position, payload: &[u8]) {
@@ -201,8 +208,11 @@ impl Gather {
     }
 
     /// Returns the part of a row that is alike in both tables. `table`: 0 for events, 1 for dead letters.
-    fn row(&self, table: usize, interpreter: &Interpreter, position: Position, payload: &[u8]) -> Row {
-        let At { tick, day, format, header, dialect } = self.at;
+    fn row(&mut self, table: usize, interpreter: &Interpreter, position: Position, payload: &[u8]) -> Row {
+        let At { tick, day, begins_at, format, header, dialect } = self.at;
+        let (_, byte) = place(position.offset);
+        let rows = if table == 0 { &mut self.events } else { &mut self.letters };
+        let around = self.around.put(table, byte, payload.len(), rows);
         Row {
             day,
             received: interpreter.received.map(EventTime::micros),
@@ -210,6 +220,8 @@ impl Gather {
             length: payload.len() as u64,
             source: position.source,
             part: position.part,
+            place: begins_at.map(|begin| begin + byte as u64),
+            around,
             tick,
             format,
             header: header.map(|numbers| numbers[table]),
@@ -246,5 +258,6 @@ impl Harvest for Gather {
     fn back_to(&mut self, [events, letters]: Self::Mark) {
         self.events.back_to(events);
         self.letters.back_to(letters);
+        self.around.forget();
     }
 }

@@ -28,11 +28,15 @@ pub struct Row {
     pub payload: Span,
     /// The payload is UTF-8.
     pub is_text: bool,
+    /// Of an element of a record: what was before and after it.
+    pub around: Option<(Span, Span)>,
     /// Bytes of the whole record. A dead letter may keep fewer.
     pub length: u64,
     pub source: u16,
     pub part: u32,
     pub offset: u64,
+    /// Where in its file it begins, if it is of one.
+    pub place: Option<u64>,
     pub tick: u64,
     pub format: Format,
     /// Of CSV: the header row, and how rows are written.
@@ -54,10 +58,12 @@ impl Row {
             fields: 0,
             payload: Span::default(),
             is_text: true,
+            around: None,
             length: 0,
             source: 0,
             part: 0,
             offset,
+            place: None,
             tick: 0,
             format: Format::Json,
             header: None,

@@ -68,9 +68,12 @@ impl Column {
             Content::Class | Content::Shape | Content::Field(_) | Content::Source | Content::Format => {
                 Storage::Dictionary
             }
-            Content::Header | Content::Dialect | Content::Part | Content::Message => Storage::Dictionary,
+            Content::Header | Content::Dialect | Content::Before | Content::After => Storage::Dictionary,
+            Content::Part | Content::Message => Storage::Dictionary,
             Content::Id | Content::Text | Content::Bytes => Storage::Plain,
-            Content::Time | Content::Received | Content::Offset | Content::Tick | Content::Length => Storage::Delta,
+            Content::Time | Content::Received | Content::Offset | Content::Place | Content::Tick | Content::Length => {
+                Storage::Delta
+            }
         }
     }
 
@@ -87,10 +90,10 @@ impl Column {
     /// Returns its type in Delta.
     fn delta(&self) -> &'static str {
         match self.content {
-            Content::Bytes | Content::Header | Content::Dialect => "binary",
+            Content::Bytes | Content::Header | Content::Dialect | Content::Before | Content::After => "binary",
             Content::Time | Content::Received => "timestamp",
             Content::Part => "integer",
-            Content::Offset | Content::Tick | Content::Length => "long",
+            Content::Offset | Content::Place | Content::Tick | Content::Length => "long",
             _ => "string",
         }
     }
@@ -120,10 +123,13 @@ pub fn columns(table: Name, fields: &[String]) -> Vec<Column> {
         ("_hw_source", Content::Source),
         ("_hw_part", Content::Part),
         ("_hw_offset", Content::Offset),
+        ("_hw_place", Content::Place),
         ("_hw_tick", Content::Tick),
         ("_hw_format", Content::Format),
         ("_hw_header", Content::Header),
         ("_hw_dialect", Content::Dialect),
+        ("_hw_before", Content::Before),
+        ("_hw_after", Content::After),
     ];
     let mut taken: HashSet<String> = head
         .iter()

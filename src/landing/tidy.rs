@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const DAY_MS: i64 = 24 * 3600 * 1000;
 /// The shortest time between two turns.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A pause is so many times as long as the turn before it: a quarter of a core, at most.
+/// The length of a pause, in turns: at most a quarter of a core is used.
 const PAUSE_TIMES: u32 = 3;
 
 /// What a thread that lands does in between. One turn is one join of files at most, so that landing waits for no more.

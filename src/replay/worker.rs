@@ -1,7 +1,8 @@
-//! A worker of a replay: takes chunks, decodes them into the graph, and hands over the views at the end. It shares the loop
+//! A worker of a replay: takes records, decodes them into the graph, and hands over the views at the end. It shares the loop
 //! with the workers of a run ([`drive`]).
 
 use crate::error::Error;
+use crate::landing::history::{self, Landed, Taken};
 use crate::plan::Plan;
 use crate::source::{Chunk, Chunks, Next};
 use crate::worker::drive::{Turn, Work, drive};
@@ -69,7 +70,7 @@ pub fn run(
     plan: &Arc<Plan>,
     range: Range,
     latest: Option<EventTime>,
-    source: &Chunks,
+    mut source: Feed<'_>,
     observer: &mut impl Observer,
 ) -> Result<(Tally, Views), Error> {
     let mut engine = Engine::new(worker, plan.graph());
@@ -80,11 +81,11 @@ pub fn run(
     engine.send(&mut batch.input);
     let mut reading = Reading {
         decoder: Decoder::new(plan.spec(), range).expecting(latest),
-        chunk: Chunk::default(),
         batch,
+        letters: Vec::new(),
         tally: Tally { keeps_repeats: observer.wants_repeats(), ..Tally::of(plan) },
         settled: 0,
-        source,
+        source: &mut source,
         observer,
     };
     let driven = drive(worker, &mut engine, &mut reading);
@@ -98,19 +99,74 @@ pub fn run(
     driven.map(|()| (tally, views))
 }
 
+/// What a worker reads: all workers together read all of it.
+pub enum Feed<'s> {
+    Files(&'s Chunks, Box<Chunk>),
+    Landing(history::Reader),
+}
+
+impl<'s> Feed<'s> {
+    /// Returns the feed of files.
+    pub fn of_files(chunks: &'s Chunks) -> Feed<'s> {
+        Feed::Files(chunks, Box::default())
+    }
+
+    fn tick(&self) -> Tick {
+        match self {
+            Feed::Files(chunks, _) => chunks.tick(),
+            Feed::Landing(reader) => reader.tick(),
+        }
+    }
+
+    /// Decodes the next records, if they are of a tick up to `limit`. What is no record comes as dead letters.
+    fn next(
+        &mut self,
+        limit: Tick,
+        decoder: &mut Decoder,
+        batch: &mut Batch,
+        letters: &mut Vec<DeadLetter>,
+    ) -> Result<Taken, Error> {
+        match self {
+            Feed::Files(chunks, chunk) => match chunks.next(limit, chunk).map_err(Error::run("read the sources"))? {
+                Next::Chunk => {
+                    decoder.read(&chunk.block(), batch);
+                    batch.account.add(&chunk.account);
+                    letters.append(&mut chunk.dead_letters);
+                    Ok(Taken::Rows(chunk.tick))
+                }
+                Next::Wait => Ok(Taken::Wait),
+                Next::End => Ok(Taken::End),
+            },
+            Feed::Landing(reader) => {
+                let each = |row: Landed<'_>| match row {
+                    Landed::Record(block, place, _) => {
+                        decoder.place(place);
+                        decoder.read(&block, batch);
+                    }
+                    Landed::Letter(letter) => {
+                        batch.account.dead_letters += letter.payload.len() as u64;
+                        letters.push(letter);
+                    }
+                };
+                reader.next(limit, each).map_err(Error::run("read the landing"))
+            }
+        }
+    }
+}
+
 /// The work of a worker of a replay.
-struct Reading<'s, O> {
-    source: &'s Chunks,
+struct Reading<'s, 'f, O> {
+    source: &'s mut Feed<'f>,
     observer: &'s mut O,
     decoder: Decoder,
-    chunk: Chunk,
     batch: Batch,
+    letters: Vec<DeadLetter>,
     tally: Tally,
     /// The ticks before this one are in the views.
     settled: Tick,
 }
 
-impl<O: Observer> Work for Reading<'_, O> {
+impl<O: Observer> Work for Reading<'_, '_, O> {
     fn settled(&mut self, engine: &mut Engine, upper: Tick) -> Result<(), Error> {
         self.settled = upper;
         engine.compact(upper);
@@ -118,31 +174,29 @@ impl<O: Observer> Work for Reading<'_, O> {
         Ok(())
     }
 
-    /// Takes the next chunk of the source, of any file: whichever worker is free.
+    /// Takes what is next in the source, of any file: whichever worker is free.
     fn turn(&mut self, engine: &mut Engine) -> Result<Turn, Error> {
-        let Reading { source, observer, decoder, chunk, batch, tally, settled } = self;
+        let Reading { source, observer, decoder, batch, letters, tally, settled } = self;
         if observer.stopped() {
             return Ok(Turn::Ends);
         }
         let limit = settled.saturating_add(IN_FLIGHT);
-        match source.next(limit, chunk).map_err(Error::run("read the sources"))? {
-            Next::Chunk => {
-                engine.advance_to(chunk.tick);
-                decoder.read(&chunk.block(), batch);
-                tally.account.add(&chunk.account);
+        match source.next(limit, decoder, batch, letters)? {
+            Taken::Rows(tick) => {
+                engine.advance_to(tick);
                 observer.decoded(batch.input.records.len() as u64);
-                for letter in chunk.dead_letters.drain(..).chain(batch.dead_letters.drain(..)) {
+                for letter in letters.drain(..).chain(batch.dead_letters.drain(..)) {
                     observer.dead_letter(&letter)?;
                 }
                 tally.classify(&batch.input.signatures);
                 engine.send(&mut batch.input);
                 Ok(Turn::Works)
             }
-            Next::Wait => {
+            Taken::Wait => {
                 engine.advance_to(source.tick());
                 Ok(Turn::Waits)
             }
-            Next::End => Ok(Turn::Ends),
+            Taken::End => Ok(Turn::Ends),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Raw events land as tables: each once, byte for byte, whatever happens to the process. A landing that fails is said, and
 //! holds nothing up.
 
+mod history;
 mod readers;
 mod table;
 
@@ -9,14 +10,14 @@ use super::events::{Event, PAST_MS, lines};
 use super::kill::seed;
 use super::process::{Process, Restart};
 use super::{MEANING, OFTEN, run_toml};
-use crate::headwater::Folder;
+use crate::headwater::{Folder, Replay};
 use crate::patience::{eventually, wait_until};
 use headwater_log::vfs::model::Rng;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 use table::{Row, rows};
@@ -187,7 +188,7 @@ fn killed_at_random_each_event_lands_once() {
     table::is_whole(&folder.path("data/landing/events"));
 }
 
-/// Whoever reads in between sees each row once.
+/// A reader sees each row once, before a join and behind it.
 #[test]
 fn small_files_are_joined_while_others_read() {
     let folder = folder("[landing]\nvisible_every = \"100ms\"\n");

@@ -3,7 +3,6 @@
 
 use super::*;
 use std::env;
-use std::path::PathBuf;
 use std::process::Command;
 
 /// Prints `READER ROWS CLASSES`, or `SKIPPED READER WHY`.

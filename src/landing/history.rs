@@ -1,0 +1,421 @@
+//! The tables of a landing, to be decoded again under today's configuration: what a replay of history reads.
+//!
+//! ```text
+//! snapshot of both tables ─▶ row groups, one after the other ─▶ workers: rows ─▶ blocks of one record ─▶ decoder
+//! ```
+//! The version of each table is that of the moment when it is opened. A run may go on landing meanwhile, and joins files:
+//! those of the version stay on disk for `vacuum_after`.
+
+use super::Error;
+use super::action::Add;
+use super::schema::Name;
+use super::snapshot::Snapshot;
+use super::store::Store;
+use super::table::disk;
+use crate::collections::place::SourceIndex;
+use crate::plan::Plan;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, BinaryArray, PrimitiveArray, RecordBatch, StringArray};
+use dataflows::{DeadLetter, EventTime, Position, Reason, Tick};
+use headwater_decode::Block;
+use headwater_decode::framing::{Dialect, Framing};
+use headwater_decode::spec::Format;
+use headwater_log::vfs::RealFs;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use std::collections::HashMap;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Rows that a worker decodes before the graph has a turn.
+const ROWS: usize = 2048;
+/// The columns that are read.
+const COLUMNS: [&str; 14] = [
+    "received",
+    "message",
+    "length",
+    "payload",
+    "payload_bytes",
+    "_hw_source",
+    "_hw_part",
+    "_hw_offset",
+    "_hw_place",
+    "_hw_format",
+    "_hw_header",
+    "_hw_dialect",
+    "_hw_before",
+    "_hw_after",
+];
+
+/// Both tables at one version, which the workers of a process read together, a row group at a time.
+///
+/// - **Once.** Each row is handed out once. The position of a record is its place in the queue, as it was in the run.
+/// - **Ticks.** The tick of a row group is the number of uncompressed bytes before it, divided by `tick_bytes`.
+pub struct History {
+    files: Vec<Stored>,
+    sources: Sources,
+    next: Mutex<State>,
+    tick_bytes: u64,
+    // Copies for readers that do not wait for the lock.
+    tick: AtomicU64,
+    bytes_read: AtomicU64,
+}
+
+/// The sources of the configuration by name, and whether their records explode.
+type Sources = HashMap<String, (SourceIndex, bool)>;
+
+/// A file of either table.
+struct Stored {
+    path: PathBuf,
+    bytes: u64,
+    /// Of dead letters: why they are.
+    reason: Option<Reason>,
+}
+
+struct State {
+    file: usize,
+    /// The file that row groups are taken of, and the next one.
+    open: Option<(ArrowReaderMetadata, usize)>,
+    /// Uncompressed bytes of all row groups before.
+    before: u64,
+    tick: Tick,
+}
+
+/// What a worker has taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Rows of this tick.
+    Rows(Tick),
+    /// Not yet: above the limit.
+    Wait,
+    End,
+}
+
+/// A row of a landing.
+pub enum Landed<'r> {
+    /// A record to be decoded, with its place in its file if that is known. The row itself is the range of its bytes:
+    /// more than that if the record explodes.
+    Record(Block<'r>, Option<u64>, Range<usize>),
+    /// A record of which the landing has a part only.
+    Letter(DeadLetter),
+}
+
+impl History {
+    /// Opens the landing of a plan. `tick_bytes`: uncompressed bytes of a tick.
+    ///
+    /// # Errors
+    /// If there is none, or a table cannot be read.
+    pub fn open(root: &Path, plan: &Plan, tick_bytes: u64) -> Result<History, Error> {
+        let mut files = Vec::new();
+        for name in [Name::Events, Name::DeadLetters] {
+            let table = root.join(name.text());
+            let store = Store::new(Arc::new(RealFs), table.clone());
+            let snapshot = store.names()?.map_or(Ok(None), |names| Snapshot::read(&store, &names))?;
+            let snapshot = snapshot.ok_or_else(|| {
+                Error::Refused(format!("{} is no landed table: a run with [landing] makes it", table.display()))
+            })?;
+            let file = |(path, add): (String, Add)| {
+                let folder = add.partition_values.get(name.folder()).and_then(Option::as_deref);
+                let reason = Reason::ALL.into_iter().find(|reason| folder == Some(reason.code()));
+                let reason = reason.filter(|_| name == Name::DeadLetters);
+                Stored { path: table.join(disk(&path)), bytes: add.size.unsigned_abs(), reason }
+            };
+            files.extend(snapshot.adds.into_iter().map(file));
+        }
+        let sources = (0..).map(SourceIndex).zip(&plan.sources);
+        Ok(History {
+            files,
+            sources: sources
+                .map(|(index, source)| (source.name.clone(), (index, source.events.explode.is_some())))
+                .collect(),
+            next: Mutex::new(State { file: 0, open: None, before: 0, tick: 0 }),
+            tick_bytes: tick_bytes.max(1),
+            tick: AtomicU64::new(0),
+            bytes_read: AtomicU64::new(0),
+        })
+    }
+
+    /// Returns a reader for a worker.
+    pub fn reader(self: &Arc<History>) -> Reader {
+        Reader { history: Arc::clone(self), open: None, headers: HashMap::new() }
+    }
+
+    /// Returns a tick that no rows to come are before.
+    pub fn tick(&self) -> Tick {
+        self.tick.load(Ordering::Acquire)
+    }
+
+    /// Returns how many files the tables have.
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Returns the stored bytes that were read, and those of all files.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.bytes_read.load(Ordering::Relaxed), self.files.iter().map(|file| file.bytes).sum())
+    }
+
+    /// Calls `found` with the payload of each event whose position is in `wanted`, which is sorted. Reads all files.
+    ///
+    /// # Errors
+    /// As [`Reader::next`].
+    pub fn payloads(&self, wanted: &[Position], mut found: impl FnMut(Position, &[u8])) -> Result<(), Error> {
+        let mut headers = HashMap::new();
+        for stored in self.files.iter().filter(|stored| stored.reason.is_none()) {
+            let metadata = stored.metadata()?;
+            for group in 0..metadata.metadata().num_row_groups() {
+                for batch in stored.rows(&metadata, group)? {
+                    let batch = batch.map_err(|error| stored.failed(error))?;
+                    stored.each(&batch, &self.sources, &mut headers, |row| match row {
+                        Landed::Record(block, _, range) => {
+                            let position = block.position.behind(range.start);
+                            if wanted.binary_search(&position).is_ok() {
+                                found(position, &block.bytes[range]);
+                            }
+                        }
+                        Landed::Letter(_) => {}
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next row group into `open`, if it belongs to a tick up to `limit`.
+    fn take(&self, limit: Tick, open: &mut Option<Group>) -> Result<Taken, Error> {
+        // Poisoned only if another worker panicked while it took one: what it left half-done must not be read.
+        let mut next = self.next.lock().expect("a worker panicked while it took rows");
+        let State { file, open: groups, before, tick } = &mut *next;
+        if *tick > limit {
+            return Ok(Taken::Wait);
+        }
+        while let Some(stored) = self.files.get(*file) {
+            let (metadata, group) = match groups {
+                Some(groups) => groups,
+                None => groups.insert((stored.metadata()?, 0)),
+            };
+            if *group == metadata.metadata().num_row_groups() {
+                (*file, *groups) = (*file + 1, None);
+                self.bytes_read.fetch_add(stored.bytes, Ordering::Relaxed);
+                continue;
+            }
+            let rows = stored.rows(metadata, *group)?;
+            *open = Some(Group { rows, tick: *tick, file: *file });
+            *before += metadata.metadata().row_group(*group).total_byte_size().unsigned_abs();
+            *group += 1;
+            let taken = *tick;
+            *tick = *before / self.tick_bytes;
+            self.tick.store(*tick, Ordering::Release);
+            return Ok(Taken::Rows(taken));
+        }
+        Ok(Taken::End)
+    }
+}
+
+impl Stored {
+    fn failed(&self, error: impl std::fmt::Display) -> Error {
+        Error::Refused(format!("cannot read {}: {error}", self.path.display()))
+    }
+
+    fn metadata(&self) -> Result<ArrowReaderMetadata, Error> {
+        let file = File::open(&self.path).map_err(|error| self.failed(error))?;
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        ArrowReaderMetadata::load(&file, options).map_err(|error| self.failed(error))
+    }
+
+    fn rows(&self, metadata: &ArrowReaderMetadata, group: usize) -> Result<ParquetRecordBatchReader, Error> {
+        let file = File::open(&self.path).map_err(|error| self.failed(error))?;
+        let columns = ProjectionMask::columns(metadata.parquet_schema(), COLUMNS);
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone());
+        let builder = builder.with_projection(columns).with_row_groups(vec![group]).with_batch_size(ROWS);
+        builder.build().map_err(|error| self.failed(error))
+    }
+
+    /// Calls `each` with every row of a batch.
+    fn each(
+        &self,
+        batch: &RecordBatch,
+        sources: &Sources,
+        headers: &mut HashMap<Vec<u8>, Arc<[u8]>>,
+        mut each: impl FnMut(Landed<'_>),
+    ) -> Result<(), Error> {
+        let columns = Columns::of(batch).ok_or_else(|| self.failed("it is no file of a landing"))?;
+        columns.each(self.reason, sources, headers, &mut each).map_err(|why| self.failed(why))
+    }
+}
+
+/// What a worker reads.
+pub struct Reader {
+    history: Arc<History>,
+    open: Option<Group>,
+    /// Header rows that were seen: the decoder knows one again by its place in memory.
+    headers: HashMap<Vec<u8>, Arc<[u8]>>,
+}
+
+/// The rows of a row group.
+struct Group {
+    rows: ParquetRecordBatchReader,
+    tick: Tick,
+    /// Its index among the files.
+    file: usize,
+}
+
+impl Reader {
+    /// See [`History::tick`].
+    pub fn tick(&self) -> Tick {
+        self.history.tick()
+    }
+
+    /// Calls `each` with the next rows, at most some thousands.
+    ///
+    /// # Errors
+    /// If a file cannot be read, is none of the landing, or has rows of a source that is not configured.
+    pub fn next(&mut self, limit: Tick, each: impl FnMut(Landed<'_>)) -> Result<Taken, Error> {
+        loop {
+            let Some(group) = &mut self.open else {
+                match self.history.take(limit, &mut self.open)? {
+                    Taken::Rows(_) => continue,
+                    other => return Ok(other),
+                }
+            };
+            let stored = &self.history.files[group.file];
+            match group.rows.next() {
+                None => self.open = None,
+                Some(batch) => {
+                    let batch = batch.map_err(|error| stored.failed(error))?;
+                    stored.each(&batch, &self.history.sources, &mut self.headers, each)?;
+                    return Ok(Taken::Rows(group.tick));
+                }
+            }
+        }
+    }
+}
+
+/// The columns of some rows. Those of one table alone are optional, as are those that older files lack.
+struct Columns<'b> {
+    received: &'b PrimitiveArray<TimestampMicrosecondType>,
+    message: Option<&'b StringArray>,
+    length: Option<&'b PrimitiveArray<Int64Type>>,
+    text: &'b StringArray,
+    bytes: &'b BinaryArray,
+    source: &'b StringArray,
+    part: &'b PrimitiveArray<Int32Type>,
+    offset: &'b PrimitiveArray<Int64Type>,
+    place: Option<&'b PrimitiveArray<Int64Type>>,
+    format: &'b StringArray,
+    header: &'b BinaryArray,
+    dialect: &'b BinaryArray,
+    around: Option<(&'b BinaryArray, &'b BinaryArray)>,
+}
+
+impl<'b> Columns<'b> {
+    fn of(batch: &'b RecordBatch) -> Option<Columns<'b>> {
+        let column = |name: &str| batch.column_by_name(name);
+        let text = |name: &str| column(name)?.as_string_opt::<i32>();
+        let bytes = |name: &str| column(name)?.as_binary_opt::<i32>();
+        let long = |name: &str| column(name)?.as_primitive_opt::<Int64Type>();
+        Some(Columns {
+            received: column("received")?.as_primitive_opt()?,
+            message: text("message"),
+            length: long("length"),
+            text: text("payload")?,
+            bytes: bytes("payload_bytes")?,
+            source: text("_hw_source")?,
+            part: column("_hw_part")?.as_primitive_opt()?,
+            offset: long("_hw_offset")?,
+            place: long("_hw_place"),
+            format: text("_hw_format")?,
+            header: bytes("_hw_header")?,
+            dialect: bytes("_hw_dialect")?,
+            around: bytes("_hw_before").zip(bytes("_hw_after")),
+        })
+    }
+
+    /// Calls `each` with every row. `reason`: of dead letters.
+    fn each(
+        &self,
+        reason: Option<Reason>,
+        sources: &Sources,
+        headers: &mut HashMap<Vec<u8>, Arc<[u8]>>,
+        each: &mut impl FnMut(Landed<'_>),
+    ) -> Result<(), String> {
+        let mut last: Option<(&str, (SourceIndex, bool))> = None;
+        let mut whole = Vec::new();
+        for row in 0..self.text.len() {
+            let payload = match (self.text.is_valid(row), self.bytes.is_valid(row)) {
+                (true, _) => self.text.value(row).as_bytes(),
+                (false, true) => self.bytes.value(row),
+                (false, false) => return Err("it has rows without a payload".into()),
+            };
+            let name = self.source.value(row);
+            let (source, explodes) = match last {
+                Some((known, source)) if known == name => source,
+                _ => *sources.get(name).ok_or_else(|| {
+                    format!("it has events of source `{name}`, which the configuration does not have: put it back")
+                })?,
+            };
+            last = Some((name, (source, explodes)));
+            if explodes && self.around.is_none() {
+                return Err(format!(
+                    "its events of source `{name}` were landed by a version that did not keep what is around \
+                     `explode`: replay the files of the source instead"
+                ));
+            }
+            let offset = self.offset.value(row) as u64;
+            let mut position = Position { source: source.0, part: self.part.value(row) as u32, offset };
+            let length = self.length.map_or(payload.len() as u64, |lengths| lengths.value(row) as u64);
+            if let Some(reason) = reason.filter(|_| length > payload.len() as u64) {
+                let message = self.message.map_or("", |messages| messages.value(row)).to_owned();
+                each(Landed::Letter(DeadLetter { position, reason, message, payload: payload.to_vec(), length }));
+                continue;
+            }
+            let header = self.header.is_valid(row).then(|| {
+                let bytes = self.header.value(row);
+                if !headers.contains_key(bytes) {
+                    headers.insert(bytes.to_vec(), bytes.into());
+                }
+                &headers[bytes]
+            });
+            let place = self.place.filter(|places| places.is_valid(row)).map(|places| places.value(row) as u64);
+            let (mut bytes, mut range) = (payload, 0..payload.len());
+            if let Some((befores, afters)) = self.around.filter(|(befores, _)| befores.is_valid(row)) {
+                whole.clear();
+                for part in [befores.value(row), payload, afters.value(row)] {
+                    whole.extend_from_slice(part);
+                }
+                // The element is where it was.
+                let before = befores.value(row).len();
+                position.offset = position.offset.saturating_sub(before as u64);
+                (bytes, range) = (&whole, before..before + payload.len());
+            }
+            let (format, framing) = self.form(row, bytes)?;
+            let received = self.received.is_valid(row).then(|| EventTime::from_micros(self.received.value(row)));
+            let block = Block { position, format, framing, header, received: received.flatten(), bytes };
+            each(Landed::Record(block, place.map(|place| place.saturating_sub(range.start as u64)), range));
+        }
+        Ok(())
+    }
+
+    /// Returns how the payload of a row is read: it is one record.
+    fn form(&self, row: usize, payload: &[u8]) -> Result<(Format, Framing), String> {
+        let name = self.format.value(row);
+        let format = Format::ALL.into_iter().find(|format| format.name() == name);
+        let format = format.ok_or_else(|| format!("it has events of an unknown format `{name}`"))?;
+        let dialect = self.dialect.is_valid(row).then(|| self.dialect.value(row));
+        let framing = match dialect {
+            Some(dialect) => {
+                let dialect = dialect.try_into().ok().and_then(Dialect::decode);
+                Framing::Rows(dialect.ok_or("it has rows in an unknown dialect of CSV")?)
+            }
+            None if format == Format::Json && payload.contains(&b'\n') => Framing::JsonValues,
+            None => Framing::Lines,
+        };
+        Ok((format, framing))
+    }
+}
