@@ -1,10 +1,11 @@
 //! Measures each stage of a replay on one thread, beside the whole replay on one worker.
 #![allow(clippy::unwrap_used, reason = "a bench that fails has to stop")]
 
-use dataflows::engine::{Input, Views};
+use dataflows::engine::Input;
 use dataflows::pipeline::Settings;
 use dataflows::sessionize::{Session, Visit};
 use dataflows::users::UserTotals;
+use dataflows::views::Views;
 use dataflows::{Event, Record, UserKey};
 use harness::clock::{Clock, Took, median, repeat};
 use harness::graph::Feed;

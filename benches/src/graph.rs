@@ -2,8 +2,9 @@
 
 use crate::sessions::{BATCH, IN_FLIGHT};
 use crate::visits::Workload;
-use dataflows::engine::{Engine, Input, Views};
+use dataflows::engine::{Engine, Input};
 use dataflows::pipeline::Settings;
+use dataflows::views::Views;
 use dataflows::{Descriptor, Event, EventId, Identity, Position, Record, Rule, ShapeId, SignatureId, Tick, UserKey};
 use std::sync::Arc;
 use timely::worker::Worker;

@@ -68,7 +68,7 @@
 //! # Time
 //!
 //! Stages and the scaffold below them are generic in a totally ordered time ([`TotalTime`]) at no cost: rows carry their time,
-//! and for `u64` the code is the same. [`engine`], [`changes`] and [`scan`] run on [`Tick`] alone: they say "before tick 7"
+//! and for `u64` the code is the same. [`engine`], [`views`], [`changes`] and [`scan`] run on [`Tick`] alone: they say "before tick 7"
 //! to a world that has numbers. Partially ordered times would cost: a tick would have to be compared with each one before.
 //!
 //! # Example
@@ -137,6 +137,7 @@ pub mod scan;
 pub mod sessionize;
 pub mod time;
 pub mod users;
+pub mod views;
 
 pub use dead_letter::{DeadLetter, Reason};
 pub use decimal::Decimal;

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A running graph is resolved tick by tick ([`Resolver::tick`]). A replay, of which the end alone is read, is resolved
-//! when it is read ([`SessionScan::rows`](crate::scan::SessionScan::rows)). Both make a row by the same function,
+//! when it is read ([`rows`]). Both make a row by the same function,
 //! [`SessionResolver::row`].
 //!
 //! Deliberately absent: a stream of resolved rows. A renamed class changes the rows of millions of sessions in one tick.
@@ -24,11 +24,11 @@ use crate::changes::Changes;
 use crate::classify::Class;
 use crate::close::Closing;
 use crate::counts::ClassHour;
-use crate::engine::Views;
 use crate::identity::{SignatureId, UserKey};
 use crate::sessionize::{Late, Lineage, Session};
 use crate::time::Tick;
 use crate::users::UserTotals;
+use crate::views::Views;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -51,6 +51,28 @@ pub enum Row<'r> {
     Late(&'r str, &'r str, &'r Late),
     /// A session that goes on under another id, and the name of its user.
     Lineage(&'r str, &'r Lineage),
+}
+
+/// Calls `row` with the rows of the views by user, in the order of users: the sessions of a user in the order of time, and
+/// behind them the user's totals. For views of which all is done.
+pub fn rows(views: &mut Views, row: &mut dyn FnMut(Row<'_>)) {
+    let classes = Classes::before(views, Tick::MAX);
+    let (mut scan, mut resolver) = (views.scan(Tick::MAX), SessionResolver::default());
+    let mut of = String::new();
+    loop {
+        let mut totals = None;
+        let user = scan.step(&mut |user, name, session| {
+            if totals.is_none() {
+                name.clone_into(&mut of);
+            }
+            totals = Some(UserTotals::with(totals, session));
+            resolver.row(user, name, session, &classes, |session| row(Row::Session(session)));
+        });
+        totals.iter().for_each(|totals| row(Row::User(&of, totals)));
+        if user.is_none() {
+            break;
+        }
+    }
 }
 
 /// Takes the resolved rows of a tick.

@@ -5,7 +5,6 @@
 
 use crate::describe::NameTrace;
 use crate::identity::UserKey;
-use crate::resolve::{Classes, Row, SessionResolver};
 use crate::sessionize::{Session, SessionTrace};
 use crate::time::Tick;
 use crate::users::{UserTotals, UserTrace};
@@ -146,21 +145,6 @@ impl SessionScan {
     /// Calls back with each session of the next user, in the order of time; `None` if there is no other one.
     pub fn step(&mut self, row: &mut dyn FnMut(UserKey, &str, &Session)) -> Option<UserKey> {
         self.0.step(row)
-    }
-
-    /// Calls back with the row of each session that is left, in the order of user and time, and behind those of a user
-    /// with the row of the user's totals.
-    pub fn rows(&mut self, classes: &Classes, row: &mut dyn FnMut(Row<'_>)) {
-        let mut resolver = SessionResolver::default();
-        while let Some(user) = self.user() {
-            let name = self.0.name(user);
-            let mut totals = None;
-            self.0.rows.key_rows(self.0.before, &mut |_, session: &Session, _| {
-                totals = Some(UserTotals::with(totals, session));
-                resolver.row(user, &name, session, classes, |session| row(Row::Session(session)));
-            });
-            totals.iter().for_each(|totals| row(Row::User(&name, totals)));
-        }
     }
 }
 

@@ -17,8 +17,8 @@ mod fold;
 mod policy;
 mod session;
 
-pub use policy::{EndedBy, Mark, Policies, Tail};
-pub use session::{Carried, Ranks, Session, SessionDetails};
+pub use policy::{Mark, Policies};
+pub use session::{Carried, EndedBy, Ranks, Session, SessionDetails, Tail};
 
 use crate::identity::{SessionId, SignatureId, UserKey};
 use crate::operators::trace::SpanOf;

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::source::{Chunk, Chunks, Next};
 use crate::tables::{self, OutputFormat, Part, Staging, Table, TableWriter};
-use dataflows::engine::Views;
+use dataflows::views::Views;
 use dataflows::{EventTime, Position, Record, SessionId, SignatureId, Tick, UserKey};
 use headwater_decode::interpret::{Batch, BatchMark, Interpreter, Range};
 use headwater_decode::{Decoder, Harvest, Read};

@@ -3,8 +3,8 @@
 use super::durations::Durations;
 use crate::tables::{self, TableWriter, session_values, user_values};
 use dataflows::classify::Class;
-use dataflows::engine::Views;
-use dataflows::resolve::Row;
+use dataflows::resolve::{self, Row};
+use dataflows::views::Views;
 use dataflows::{EventTime, Sessionless};
 use headwater_decode::transform;
 use std::collections::{BTreeMap, HashSet};
@@ -77,7 +77,7 @@ impl Totals {
 /// Writes the sessions in the order of user key and time, and the users in the order of their keys.
 pub fn write(views: &mut Views, sessions: &mut TableWriter, users: &mut TableWriter) -> Result<Totals, tables::Error> {
     let (mut totals, mut outcome) = (Totals::default(), Ok(()));
-    views.rows(&mut |row| {
+    resolve::rows(views, &mut |row| {
         let written = match row {
             Row::Session(session) => {
                 totals.sessions += 1;

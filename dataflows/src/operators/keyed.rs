@@ -74,18 +74,18 @@
 //! assert_eq!(captured.extract(), [(0, vec![(7, 3)])]);
 //! ```
 
+use crate::operators::outputs::{Build, Capabilities, Output, Passage};
 use crate::operators::trace::{self, Own, Seal, Written};
 use crate::time::TotalTime;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::Trace;
 use std::collections::BTreeMap;
 use timely::communication::Pull;
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::Message;
 use timely::dataflow::channels::pact::{ParallelizationContract, Pipeline};
+use timely::dataflow::operators::InputCapability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::generic::{InputHandleCore, OutputBuilder, OutputBuilderSession, Session};
-use timely::dataflow::operators::{Capability, InputCapability};
+use timely::dataflow::operators::generic::{InputHandleCore, OutputBuilder};
 use timely::dataflow::{Scope, Stream};
 use timely::progress::Antichain;
 use timely::progress::frontier::MutableAntichain;
@@ -109,50 +109,6 @@ pub enum Turn {
     Done,
     /// Other operators get a turn, then [`Fold::tick`] is called for the same tick again.
     Again,
-}
-
-/// Holds the capabilities of one tick: one for each output that was made by [`Keyed::output`] or [`Keyed::arranged`].
-#[derive(Debug)]
-pub struct Capabilities<T: TotalTime>(Vec<Capability<T>>);
-
-/// Builds messages from rows.
-type Build<D> = CapacityContainerBuilder<Vec<D>>;
-
-/// Sends rows of the tick that is folded, or of the message that is read.
-pub struct Output<T: TotalTime, D: Clone + 'static> {
-    builder: OutputBuilder<T, Build<D>>,
-    /// Its place among the capabilities of a tick.
-    held: usize,
-}
-
-impl<T: TotalTime, D: Clone + 'static> Output<T, D> {
-    /// Sends rows of the tick whose capabilities these are.
-    pub fn give(&mut self, at: &Capabilities<T>, rows: impl IntoIterator<Item = D>) {
-        let mut rows = rows.into_iter().peekable();
-        if rows.peek().is_some() {
-            self.send(at, |session| session.give_iterator(rows));
-        }
-    }
-
-    /// Calls `send` with a session that sends rows one by one, at the tick whose capabilities these are.
-    pub fn send(&mut self, at: &Capabilities<T>, send: impl FnOnce(&mut Session<'_, '_, T, Build<D>, Capability<T>>)) {
-        send(&mut self.builder.activate().session(&at.0[self.held]));
-    }
-
-    /// Returns a session to send at the capabilities of messages, while these are read.
-    pub fn activate(&mut self) -> OutputBuilderSession<'_, T, Build<D>> {
-        self.builder.activate()
-    }
-}
-
-/// Sends rows while their message is read. No capability is held for it, so its readers wait for the inputs that pass alone.
-pub struct Passage<T: TotalTime, D: Clone + 'static>(OutputBuilder<T, Build<D>>);
-
-impl<T: TotalTime, D: Clone + 'static> Passage<T, D> {
-    /// Returns a session to send at the capabilities of messages, while these are read.
-    pub fn activate(&mut self) -> OutputBuilderSession<'_, T, Build<D>> {
-        self.0.activate()
-    }
 }
 
 /// What waits for each tick that is not complete, with the capabilities of that tick.

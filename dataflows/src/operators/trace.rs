@@ -1,6 +1,6 @@
 //! The trace that an operator writes for itself and for others: what may be read of it, when it is sealed and compacted.
 
-use crate::operators::keyed::{Capabilities, Output};
+use crate::operators::outputs::{Capabilities, Output};
 use crate::time::TotalTime;
 use differential_dataflow::logging::DifferentialEventBuilder;
 use differential_dataflow::operators::arrange::{TraceAgent, TraceWriter};

@@ -1,10 +1,10 @@
 //! The class of each signature, as one worker has them.
 
 use crate::classify::Class;
-use crate::engine::Views;
 use crate::hashed::Hashed;
 use crate::identity::SignatureId;
 use crate::time::Tick;
+use crate::views::Views;
 use std::sync::Arc;
 
 /// The class of each signature, by rank: ranks are in the order of names. So the classes of a session are sorted by a

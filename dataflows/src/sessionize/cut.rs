@@ -13,8 +13,8 @@
 
 use crate::identity::UserKey;
 use crate::sessionize::fold::{Folded, Past, named_by};
-use crate::sessionize::policy::{EndedBy, Instant, Mark, Policies, Tail};
-use crate::sessionize::session::Builder;
+use crate::sessionize::policy::{Instant, Mark, Policies};
+use crate::sessionize::session::{Builder, EndedBy, Tail};
 use crate::sessionize::{Entry, Late, Lineage, Moved, Replacement, Session, Visit};
 use crate::time::EventTime;
 use differential_dataflow::consolidation::consolidate;

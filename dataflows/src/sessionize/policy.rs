@@ -7,7 +7,7 @@
 use crate::identity::SignatureId;
 use crate::record::{Cue, Details, Rank};
 use crate::sessionize::Visit;
-use crate::sessionize::session::Builder;
+use crate::sessionize::session::{Builder, EndedBy, Tail};
 use crate::time::EventTime;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -19,68 +19,6 @@ pub struct Policies {
     pub max_duration: Option<i64>,
     /// The largest number of events of a session, but for those of one time.
     pub max_events: Option<u64>,
-}
-
-/// Why a session ended. Where several reasons hold, the first of these is the one that counts: any of them ends the
-/// session at the same place. [`EndedBy::code`] is part of the interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum EndedBy {
-    /// Its last event is of a class that ends sessions.
-    End,
-    /// No event came within the gap, or none has come yet.
-    Gap,
-    /// The next event is of a class that starts sessions.
-    Start,
-    /// The next event has another value of `split_on`.
-    SplitOn,
-    /// The next event is of another day.
-    SplitAt,
-    /// With the next event it would be too long.
-    MaxDuration,
-    /// With the next event it would have too many events.
-    MaxEvents,
-}
-
-impl EndedBy {
-    /// Every reason, in the order in which they count.
-    pub const ALL: [EndedBy; 7] = [
-        EndedBy::End,
-        EndedBy::Gap,
-        EndedBy::Start,
-        EndedBy::SplitOn,
-        EndedBy::SplitAt,
-        EndedBy::MaxDuration,
-        EndedBy::MaxEvents,
-    ];
-
-    /// Returns the stable name of this reason in outputs.
-    pub fn code(self) -> &'static str {
-        match self {
-            EndedBy::End => "end",
-            EndedBy::Start => "start",
-            EndedBy::SplitOn => "split_on",
-            EndedBy::SplitAt => "split_at",
-            EndedBy::MaxDuration => "max_duration",
-            EndedBy::MaxEvents => "max_events",
-            EndedBy::Gap => "gap",
-        }
-    }
-}
-
-/// What the next event of a session is compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Tail {
-    /// Of the last time; but the value of `split_on` is that of the last event that has one.
-    pub cue: Cue,
-    /// Why the session ended, once it is finished.
-    pub ended_by: EndedBy,
-}
-
-impl Tail {
-    /// Returns why its session ends if no event follows.
-    pub(super) fn without_next(self) -> EndedBy {
-        if self.cue.ends() { EndedBy::End } else { EndedBy::Gap }
-    }
 }
 
 /// An event of a user as it is kept under session policies: all that its session is made of.

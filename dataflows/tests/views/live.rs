@@ -5,8 +5,9 @@ use super::run::{Share, Way};
 use super::seen::{Output, ResolvedSession, Said, Seen, Snapshot, sent_so_far};
 use super::steps::Input;
 use dataflows::close::Closing;
-use dataflows::engine::{self, Engine, Roots, Views};
-use dataflows::resolve::{Row, TakeRows};
+use dataflows::engine::{self, Engine, Roots};
+use dataflows::resolve::{self, Row, TakeRows};
+use dataflows::views::Views;
 use dataflows::{Tick, UserKey};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -215,7 +216,7 @@ impl Teller {
         let here = self.mine.index;
         views.classes(&mut |signature, class| tell(Output::Class(here, (signature, class.to_string()), 1)));
         views.counts(&mut |class, hour, events| tell(Output::Count(((class.clone(), hour), events), 1)));
-        views.rows(&mut |row| match row {
+        resolve::rows(views, &mut |row| match row {
             Row::Session(row) => tell(Output::Resolved(ResolvedSession::of(row), 1)),
             Row::User(user, totals) => tell(Output::User((UserKey::of(user), *totals), 1)),
             row => panic!("{row:?} is not by user"),

@@ -3,6 +3,7 @@ use crate::operators::{Past, Rows};
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use std::cell::RefCell;
 use std::rc::Rc;
+use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::vec::{Input as _, ToStream};
 use timely::dataflow::operators::{CapabilitySet, Inspect, Operator, Probe};
 use timely::dataflow::{InputHandle, ProbeHandle};

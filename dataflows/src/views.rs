@@ -1,0 +1,115 @@
+//! The views of one worker: its arrangements, to be read.
+
+use crate::changes::Collector;
+use crate::classify::ClassTrace;
+use crate::counts::CountTrace;
+use crate::describe::NameTrace;
+use crate::identity::{SignatureId, UserKey};
+use crate::record::Sessionless;
+use crate::scan::{Reading, SessionScan, UserScan};
+use crate::sessionize::{Session, SessionTrace};
+use crate::time::{EventTime, Tick};
+use crate::users::UserTrace;
+use differential_dataflow::trace::TraceReader;
+use differential_dataflow::trace::cursor::Cursor;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use timely::progress::frontier::AntichainRef;
+
+/// The arrangements of one worker, to be read when all is done or as they were before a tick. Rows come in the order of keys;
+/// each is at one worker, and the users of worker i come before those of worker i+1. Classes are whole at each.
+pub struct Views {
+    pub(crate) sessions: SessionTrace,
+    pub(crate) names: NameTrace,
+    pub(crate) classes: ClassTrace,
+    pub(crate) counts: CountTrace,
+    /// With a clock.
+    pub(crate) users: Option<UserTrace>,
+    pub(crate) restored_sessionless: BTreeMap<Sessionless, isize>,
+    pub(crate) collector: Collector,
+}
+
+impl Views {
+    /// Calls `row` with each session, in the order of user and end.
+    pub fn sessions(&mut self, row: &mut dyn FnMut(UserKey, &Session)) {
+        self.sessions_before(Tick::MAX, row);
+    }
+
+    /// Calls `row` with each user and name, in the order of users.
+    pub fn names(&mut self, row: &mut dyn FnMut(UserKey, &Arc<str>)) {
+        Reading::begin(&mut self.names).rows(Tick::MAX, |user, name, _| row(*user, name));
+    }
+
+    /// Calls `row` with each signature and its class, in the order of signatures.
+    pub fn classes(&mut self, row: &mut dyn FnMut(SignatureId, &Arc<str>)) {
+        self.classes_before(Tick::MAX, row);
+    }
+
+    /// Calls `row` with class, start of the hour and number of events.
+    pub fn counts(&mut self, row: &mut dyn FnMut(&Arc<str>, Option<EventTime>, u64)) {
+        self.counts_before(Tick::MAX, row);
+    }
+
+    /// Calls `row` with reason and number of events.
+    pub fn sessionless(&mut self, row: &mut dyn FnMut(Sessionless, u64)) {
+        let mut counts = self.restored_sessionless.clone();
+        for (reason, events) in self.collector.sessionless() {
+            *counts.entry(reason).or_insert(0) += events;
+        }
+        counts.into_iter().for_each(|(reason, events)| row(reason, events.unsigned_abs() as u64));
+    }
+
+    /// Calls `each` with the names of `users`, which are this worker's and sorted, in their order. Each name is in the tick of
+    /// its user's first event, or before.
+    pub fn names_of(&mut self, users: impl IntoIterator<Item = UserKey>, mut each: impl FnMut(UserKey, &Arc<str>)) {
+        let Reading { mut cursor, storage } = Reading::begin(&mut self.names);
+        for user in users {
+            cursor.seek_key(&storage, &user);
+            if let Some(name) = cursor.get_val(&storage).filter(|_| cursor.get_key(&storage) == Some(&user)) {
+                each(user, name);
+            }
+        }
+    }
+
+    /// Begins to read the sessions before `tick`, which has not been compacted away.
+    pub fn scan(&mut self, tick: Tick) -> SessionScan {
+        SessionScan::begin(&mut self.sessions, &mut self.names, tick)
+    }
+
+    /// Begins to read the totals of users before `tick`, which has not been compacted away. `None`: there is no
+    /// clock, see [`resolve`](crate::resolve).
+    pub fn scan_users(&mut self, tick: Tick) -> Option<UserScan> {
+        self.users.as_mut().map(|users| UserScan::begin(users, &mut self.names, tick))
+    }
+
+    /// Calls `row` with the class of each signature before `tick`, which has not been compacted away.
+    pub fn classes_before(&mut self, tick: Tick, row: &mut dyn FnMut(SignatureId, &Arc<str>)) {
+        Reading::begin(&mut self.classes).rows(tick, |signature, class, _| row(*signature, class));
+    }
+
+    /// Calls `row` with class, start of the hour and number of events before `tick`, which has not been compacted away.
+    pub fn counts_before(&mut self, tick: Tick, row: &mut dyn FnMut(&Arc<str>, Option<EventTime>, u64)) {
+        Reading::begin(&mut self.counts).rows(tick, |(class, hour), events, _| row(class, *hour, *events));
+    }
+
+    /// Calls `row` with the sessions before `tick`, which has not been compacted away.
+    pub fn sessions_before(&mut self, tick: Tick, row: &mut dyn FnMut(UserKey, &Session)) {
+        Reading::begin(&mut self.sessions).rows(tick, |user, session, _| row(*user, session));
+    }
+
+    /// Lets the traces forget times before `since`, and merge the batches before `settled`.
+    pub(crate) fn allow_compaction(&mut self, since: AntichainRef<Tick>, settled: AntichainRef<Tick>) {
+        allow(&mut self.sessions, since, settled);
+        allow(&mut self.names, since, settled);
+        allow(&mut self.classes, since, settled);
+        allow(&mut self.counts, since, settled);
+        self.users.iter_mut().for_each(|users| allow(users, since, settled));
+    }
+}
+
+/// Times before `since` are not told apart any more. Batches of settled ticks may be merged: a
+/// reader takes all of them, and tells the times apart.
+fn allow(trace: &mut impl TraceReader<Time = Tick>, since: AntichainRef<Tick>, settled: AntichainRef<Tick>) {
+    trace.set_logical_compaction(since);
+    trace.set_physical_compaction(settled);
+}
