@@ -207,3 +207,8 @@ impl Diagnostic for Problem {
         Some(Box::new(std::iter::once(LabeledSpan::underline(self.span.clone()))))
     }
 }
+
+/// Returns the correction of a word that is none of the known ones: the nearest of them, if one is near.
+pub(super) fn choose(word: &str, known: &[&str], otherwise: &str) -> String {
+    nearest(word, known.iter().copied()).map_or(otherwise.into(), |near| format!("did you mean \"{near}\"?"))
+}

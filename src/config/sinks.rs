@@ -1,11 +1,10 @@
 //! `[[sink]]`: the changes that a run hands over, and their receiver.
 
 use super::address;
-use super::error::Problems;
+use super::error::{Problems, choose};
 use super::events::within;
 use super::expression;
 use super::kafka;
-use super::sources::choose;
 use super::typed::{self, HeaderFile, Sink};
 use crate::collections::filter::Filter;
 use crate::collections::{Collection, Schemas};

@@ -1,17 +1,16 @@
 //! `[[source]]`: the places that events come from. Also assigns the files of the command line to the sources.
 
 use super::argument::STANDARD_INPUT;
-use super::error::{ConfigError, Problems};
+use super::error::{ConfigError, Problems, choose};
 use super::events::Keys;
 use super::kafka;
 use super::syntax;
 use super::typed::{File, OneOrMany, Source};
 use crate::plan::{Gaps, SourceKind, SourcePlan};
 use crate::source::{follow, kafka as topics};
-use crate::text::nearest::nearest;
 use glob::{MatchOptions, Pattern};
 use headwater_decode::spec::{FieldPlan, Format};
-use headwater_decode::syntax::{Syntax, Wanted};
+use headwater_decode::syntax::Syntax;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -181,13 +180,9 @@ fn check_format(format: &Spanned<String>, kind: SourceKind, problems: &mut Probl
 /// Adds what the settings of each source and the fields ask for: a row that names none of it is no header.
 pub(super) fn want(sources: &mut [SourcePlan], fields: &[FieldPlan]) {
     for source in sources {
-        let wanted = Wanted::new(&source.events, fields);
+        let wanted = source.events.wanted(fields);
         source.syntax = Arc::new(Syntax { wanted, ..(*source.syntax).clone() });
     }
-}
-
-pub(super) fn choose(word: &str, known: &[&str], otherwise: &str) -> String {
-    nearest(word, known.iter().copied()).map_or(otherwise.into(), |near| format!("did you mean \"{near}\"?"))
 }
 
 fn paths(source: &Spanned<Source>, folder: &Path, needed: bool, problems: &mut Problems) -> Vec<PathBuf> {

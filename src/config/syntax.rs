@@ -1,8 +1,7 @@
 //! The keys of `[[source]]` that say how the bytes of its files are written.
 
-use super::error::Problems;
+use super::error::{Problems, choose};
 use super::events::{path, within};
-use super::sources::choose;
 use super::typed::{self, Source};
 use headwater_decode::detect::W3C;
 use headwater_decode::log::layout::Layout;

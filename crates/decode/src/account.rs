@@ -24,6 +24,7 @@ pub enum Skip {
 }
 
 impl Skip {
+    /// Every reason.
     pub const ALL: [Skip; 8] = [
         Skip::Separator,
         Skip::Blank,
@@ -55,6 +56,7 @@ impl Skip {
 pub struct Skipped {
     /// Lines, marks, objects, or runs of bytes.
     pub times: u64,
+    /// In total.
     pub bytes: u64,
 }
 
@@ -74,10 +76,12 @@ impl Account {
         self.events + self.dead_letters + self.skipped.iter().map(|skipped| skipped.bytes).sum::<u64>()
     }
 
+    /// Returns what was skipped for a reason.
     pub fn of(&self, skip: Skip) -> Skipped {
         self.skipped[skip as usize]
     }
 
+    /// Counts bytes as skipped for a reason.
     #[inline]
     pub fn skip(&mut self, skip: Skip, bytes: usize) {
         let skipped = &mut self.skipped[skip as usize];
@@ -85,6 +89,7 @@ impl Account {
         skipped.bytes += bytes as u64;
     }
 
+    /// Adds another account.
     pub fn add(&mut self, other: &Account) {
         self.events += other.events;
         self.dead_letters += other.dead_letters;

@@ -17,7 +17,8 @@
 //! - A user may contain blanks if the ident is absent, as it is everywhere but in lines that begin with a virtual host.
 
 use crate::fault::Fault;
-use crate::reading::{PathSet, Reading};
+use crate::path_set::PathSet;
+use crate::reading::Reading;
 use crate::tabular::Columns;
 use dataflows::Reason;
 use memchr::memchr2_iter;
@@ -30,7 +31,8 @@ pub const COLUMNS: [&str; 11] =
 
 /// Behind them: what a server was configured to append.
 const FORWARDED: &str = "forwarded_for";
-const EXTRAS: usize = crate::log::layout::EXTRAS;
+/// Fields behind a layout that are kept.
+pub(crate) const EXTRAS: usize = 8;
 
 /// Reads lines of access logs.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ pub struct ClfReader {
 }
 
 impl ClfReader {
-    /// `paths` must be complete, as for [`Columns::new`].
+    /// `paths` must be complete: a path that is added later is not found.
     pub fn new(paths: &PathSet) -> ClfReader {
         let extras = (1..=EXTRAS).map(|number| format!("extra_{number}"));
         let names = COLUMNS.into_iter().chain([FORWARDED]).map(str::to_owned).chain(extras);

@@ -4,7 +4,8 @@
 
 use crate::fault::Fault;
 use crate::framing::{DELIMITERS, Dialect, MARK};
-use crate::reading::{PathSet, Reading};
+use crate::path_set::PathSet;
+use crate::reading::Reading;
 use crate::spec::Limits;
 use crate::tabular::Columns;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};

@@ -6,8 +6,8 @@
 
 mod names;
 
-use crate::path::Path;
-use crate::spec::{Candidate, Format};
+use crate::format::Format;
+use crate::path::{Candidate, Path};
 use names::{
     ADDRESSES, CASES, CLF_KIND, CLF_TIME, CLF_USER, DAYS, IDENTIFIERS, KIND, LOG_KIND, LOG_TIME, LOG_USER, PSEUDONYMS,
     TIME,

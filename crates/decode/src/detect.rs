@@ -13,23 +13,29 @@ use crate::pairs::Pairs;
 use crate::path::Path;
 use crate::prefix::Prefix;
 use crate::spec::Format;
-use crate::syntax::{Header, Syntax, Wanted};
+use crate::syntax::{Header, Syntax};
+use crate::wanted::Wanted;
 use memchr::{memchr, memchr_iter};
 use std::sync::Arc;
 
 /// Bytes of content that are worth looking at: enough lines for a majority, small beside any chunk.
 pub const HEAD_BYTES: usize = 64 << 10;
 
+/// How a file is written, as far as its content says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Detected {
+    /// Of its records.
     pub format: Format,
+    /// How they follow each other.
     pub framing: Framing,
 }
 
 /// What a file is, and where its records begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
+    /// Of its records.
     pub format: Format,
+    /// How they follow each other.
     pub framing: Framing,
     /// Of rows: the header, without line end.
     pub header: Option<Arc<[u8]>>,

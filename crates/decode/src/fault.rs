@@ -2,14 +2,17 @@
 
 use dataflows::Reason;
 
+/// Why a payload is no event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
+    /// For programs.
     pub reason: Reason,
     /// In words for the user; lower case, without the payload.
     pub message: String,
 }
 
 impl Fault {
+    /// Makes a fault.
     pub fn new(reason: Reason, message: impl Into<String>) -> Fault {
         Fault { reason, message: message.into() }
     }

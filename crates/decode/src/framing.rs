@@ -16,6 +16,7 @@ pub use rows::Dialect;
 
 mod rows;
 
+/// How records follow each other in a file or a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Framing {
     /// One record per line.

@@ -15,7 +15,8 @@ use crate::defaults;
 use crate::longest::{LONGEST, bounded};
 use crate::names::Names;
 use crate::path::Path;
-use crate::reading::{PathSet, Reading, Slot, Value};
+use crate::path_set::PathSet;
+use crate::reading::{Reading, Slot, Value};
 use crate::spec::{Candidate, CueSpec, EventsPlan, FieldPlan, Format, Spec, Ties};
 use crate::time::TimeReader;
 use crate::usage::Used;
@@ -42,7 +43,9 @@ type Seen<K> = HashSet<K, foldhash::fast::FixedState>;
 /// Half-open range of event time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Range {
+    /// The first time; `None`: there is no lower bound.
     pub from: Option<EventTime>,
+    /// Behind the last time; `None`: there is no upper bound.
     pub to: Option<EventTime>,
 }
 
@@ -59,13 +62,18 @@ impl Range {
 /// The role of a value in an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
+    /// Whose event it is.
     User,
+    /// When it happened.
     Time,
+    /// Its type.
     Kind,
+    /// What recognises its duplicates.
     Id,
 }
 
 impl Role {
+    /// Every role, in the order of [`Used::roles`](crate::usage::Used).
     pub const ALL: [Role; 4] = [Role::User, Role::Time, Role::Kind, Role::Id];
 
     /// Returns its name in the configuration.
@@ -132,6 +140,7 @@ pub struct Interpreter {
 const NO_RANK: u16 = u16::MAX;
 
 impl Interpreter {
+    /// Makes an interpreter of the events of one source in one format.
     pub fn new(spec: Arc<Spec>, source: u16, format: Format, range: Range) -> Interpreter {
         let events = &spec.sources[source as usize];
         let mut paths = PathSet::default();

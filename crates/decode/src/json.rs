@@ -12,11 +12,11 @@ mod depth;
 mod descent;
 mod layout;
 mod template;
-pub(crate) mod tokens;
 
 use crate::fault::Fault;
 use crate::path::Path;
-use crate::reading::{PathSet, Reading};
+use crate::path_set::PathSet;
+use crate::reading::Reading;
 use crate::spec::Limits;
 use dataflows::{PathHash, Reason};
 use descent::{Descent, Span};
@@ -48,6 +48,7 @@ pub struct JsonReader {
 pub struct Part<'p> {
     /// Of the first byte, within the payload.
     pub offset: usize,
+    /// As they lie in the payload.
     pub bytes: &'p [u8],
 }
 

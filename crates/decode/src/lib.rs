@@ -6,7 +6,9 @@
 //!                               mend: of what one bad unit would make unreadable
 //! ```
 
-pub mod absent;
+#![warn(missing_docs)]
+
+mod absent;
 pub mod account;
 pub mod clf;
 pub mod csv;
@@ -14,6 +16,7 @@ pub mod defaults;
 mod derived;
 pub mod detect;
 pub mod fault;
+mod format;
 pub mod framing;
 pub mod guard;
 pub mod interpret;
@@ -26,6 +29,7 @@ pub mod messages;
 mod names;
 pub mod pairs;
 pub mod path;
+pub mod path_set;
 #[cfg(test)]
 #[path = "../../../tests/patience.rs"]
 #[allow(dead_code, reason = "shared with tests that use more of it")]
@@ -35,11 +39,13 @@ pub mod reading;
 mod source;
 pub mod spec;
 pub mod syntax;
-pub mod tabular;
+mod tabular;
 pub mod time;
+mod tokens;
 pub mod transform;
 mod unwrap;
 pub mod usage;
+mod wanted;
 
 use crate::account::Account;
 use crate::guard::guarded;
@@ -62,12 +68,15 @@ use std::sync::Arc;
 pub struct Block<'b> {
     /// Of the first byte.
     pub position: Position,
+    /// Of its events.
     pub format: Format,
+    /// How its records follow each other.
     pub framing: Framing,
     /// Of CSV: the header row of the part.
     pub header: Option<&'b Arc<[u8]>>,
     /// When it was received, if that is known: see [`interpret::Interpreter::effective`].
     pub received: Option<EventTime>,
+    /// Records, none of them cut.
     pub bytes: &'b [u8],
 }
 
@@ -96,6 +105,7 @@ struct Framed<'b> {
 }
 
 impl Decoder {
+    /// Makes a decoder of the sources of `spec`. Events outside of `range` are only counted.
     pub fn new(spec: Spec, range: interpret::Range) -> Decoder {
         let sources = spec.sources.iter().map(|_| None).collect();
         let reading = Reading::default();
@@ -249,6 +259,7 @@ pub trait Harvest {
     /// There are no more events for now.
     fn finish(&mut self, _: &mut Interpreter) {}
 
+    /// Returns the present amount, for [`Harvest::back_to`].
     fn mark(&self) -> Self::Mark;
 
     /// Forgets what came after the mark.

@@ -11,13 +11,14 @@ pub mod layout;
 pub mod named;
 mod w3c;
 
-use crate::clf::ClfReader;
+use crate::clf::{ClfReader, EXTRAS};
 use crate::fault::Fault;
+use crate::path_set::PathSet;
 use crate::prefix::Prefix;
-use crate::reading::{PathSet, Reading};
+use crate::reading::Reading;
 use crate::tabular::Columns;
 use dataflows::Reason;
-use layout::{EXTRAS, Layout};
+use layout::Layout;
 use named::Named;
 pub use w3c::FIELDS;
 use w3c::W3cReader;
@@ -28,6 +29,7 @@ use w3c::W3cReader;
 pub struct Heading {
     /// Directives, a name, or a `#Fields:` line. Of JSON: empty.
     pub layout: String,
+    /// What stands before each line.
     pub prefix: Option<Prefix>,
 }
 
@@ -35,6 +37,7 @@ pub struct Heading {
 const SEPARATOR: char = '\u{1f}';
 
 impl Heading {
+    /// Returns its text, which [`Heading::parse`] reads.
     pub fn text(&self) -> String {
         match &self.prefix {
             Some(prefix) => format!("{}{SEPARATOR}{}", self.layout, prefix.name()),
@@ -42,6 +45,7 @@ impl Heading {
         }
     }
 
+    /// Reads the text of a heading.
     pub fn parse(text: &[u8]) -> Heading {
         let text = String::from_utf8_lossy(text);
         let (layout, prefix) = text.split_once(SEPARATOR).map_or((&*text, None), |(layout, name)| (layout, Some(name)));
@@ -70,7 +74,7 @@ struct LayoutReader {
 }
 
 impl LogReader {
-    /// `paths` must be complete, as for [`Columns::new`].
+    /// `paths` must be complete: a path that is added later is not found.
     ///
     /// # Errors
     /// A layout that cannot be understood, in words.

@@ -7,7 +7,7 @@
 //! - A key that an object names again is left out, if both have the same value, or if no setting asks for it.
 
 use crate::path::Step;
-use crate::reading::PathSet;
+use crate::path_set::PathSet;
 use crate::syntax::Encoding;
 use std::collections::HashSet;
 

@@ -8,7 +8,8 @@
 //! Numbers are LEB128; signed ones are zigzag. A text that may be absent has its length plus one in front, or 0.
 
 use crate::path::{Path, Step};
-use crate::reading::{PathSet, Reading, Slot};
+use crate::path_set::PathSet;
+use crate::reading::{Reading, Slot};
 use dataflows::ValueKind;
 use std::fmt::Write;
 
@@ -25,13 +26,19 @@ pub struct Writer {
 /// One message, with its place and what its sender put beside the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'m> {
+    /// Name of its topic.
     pub topic: &'m str,
+    /// Its partition of the topic.
     pub partition: i32,
+    /// Its place in the partition.
     pub offset: i64,
     /// Milliseconds since 1970-01-01T00:00:00Z; `None` if the message has no time.
     pub time_ms: Option<i64>,
+    /// `None`: the message has no key.
     pub key: Option<&'m [u8]>,
+    /// In the order of their sender.
     pub headers: Headers<'m>,
+    /// The bytes that hold records.
     pub value: &'m [u8],
 }
 
@@ -47,6 +54,7 @@ pub struct HeadersWriter {
 }
 
 impl HeadersWriter {
+    /// Adds a header; `None`: it has no value.
     pub fn push(&mut self, name: &str, value: Option<&[u8]>) {
         self.count += 1;
         number(&mut self.bytes, name.len() as u64);
@@ -100,6 +108,7 @@ impl Writer {
         self.messages.len()
     }
 
+    /// Returns whether there is no message.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
@@ -246,6 +255,7 @@ impl Field {
 }
 
 impl Beside {
+    /// Makes a reader of those of the paths that lead beside values.
     pub fn new(paths: &PathSet) -> Beside {
         let slots = (0..paths.len() as Slot).filter_map(|slot| Some((slot, Field::of(paths.path(slot))?)));
         Beside { wanted: slots.collect(), ..Beside::default() }

@@ -5,14 +5,18 @@
 
 use crate::clf::{plain, quoted};
 use crate::fault::Fault;
-use crate::reading::{PathSet, Reading};
+use crate::path_set::PathSet;
+use crate::reading::Reading;
 use dataflows::{PathHash, Reason, ShapeId, ValueKind};
 use std::borrow::Cow;
 use std::sync::Arc;
 
+/// The forms of a line of pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pairs {
+    /// `key:value`, separated by tabs.
     Ltsv,
+    /// `key=value`, separated by blanks.
     Logfmt,
 }
 

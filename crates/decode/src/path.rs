@@ -16,6 +16,7 @@ pub struct Path {
     transforms: Vec<Transform>,
 }
 
+/// One step of a path.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Step {
     /// One segment; never contains a dot.
@@ -23,7 +24,12 @@ pub enum Step {
     /// Any element of an array.
     Element,
     /// Any element of an array that has this text at this key.
-    Entry { key: String, text: String },
+    Entry {
+        /// The key of the element's object.
+        key: String,
+        /// The text that the key has.
+        text: String,
+    },
     /// The value of a text that is JSON.
     Parsed,
 }
@@ -117,10 +123,12 @@ impl Path {
         }
     }
 
+    /// Returns the transforms of the value at its end, in their order.
     pub fn transforms(&self) -> &[Transform] {
         &self.transforms
     }
 
+    /// Returns its steps from the top of the payload.
     pub fn steps(&self) -> &[Step] {
         &self.steps
     }
@@ -280,6 +288,14 @@ fn print(steps: &[Step], transforms: &[Transform]) -> String {
         text.push_str(&transform.to_string());
     }
     text
+}
+
+/// One candidate for a value: a path, or several that are joined. A composed candidate is present when its first part
+/// is; parts that are absent are left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// One path, or those that are joined, in their order.
+    pub parts: Vec<Path>,
 }
 
 #[cfg(test)]

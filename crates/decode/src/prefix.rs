@@ -3,6 +3,7 @@
 
 use memchr::memmem;
 
+/// The form of what stands before a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Prefix {
     /// RFC 3164 and RFC 5424, or as rsyslog writes them to files: `May  1 10:00:00 web1 nginx[7]: `.

@@ -1,88 +1,10 @@
 //! The result of one pass over a payload: the values at the wanted paths, and the shape of the whole. The formats
 //! (json, csv, clf) fill it, and interpretation turns it into a record.
 
-use crate::derived::Derived;
-use crate::path::Path;
-use dataflows::{PathHash, ShapeId, ValueKind};
-use std::collections::HashMap;
+use dataflows::{ShapeId, ValueKind};
 
-/// Index of a path in a [`PathSet`].
+/// Index of a path in a [`PathSet`](crate::path_set::PathSet).
 pub type Slot = u32;
-
-/// The paths that are asked for, looked up by hash while descending.
-#[derive(Clone, Debug, Default)]
-pub struct PathSet {
-    paths: Vec<Path>,
-    slots: HashMap<u64, Slot, foldhash::fast::FixedState>,
-    /// Of paths that no pass over a payload finds.
-    derived_slots: HashMap<u64, Slot, foldhash::fast::FixedState>,
-    derived: Derived,
-}
-
-impl PathSet {
-    /// Returns the slot of `path`, the same one if it was asked for before.
-    pub fn add(&mut self, path: &Path) -> Slot {
-        if !path.is_plain() {
-            return self.add_derived(path);
-        }
-        let paths = &mut self.paths;
-        *self.slots.entry(path.hash().bits()).or_insert_with(|| {
-            paths.push(path.clone());
-            (paths.len() - 1) as Slot
-        })
-    }
-
-    fn add_derived(&mut self, path: &Path) -> Slot {
-        if let Some(slot) = self.derived_slots.get(&path.hash().bits()) {
-            return *slot;
-        }
-        let base = path.parts().0.map(|base| self.add(&base));
-        self.paths.push(path.clone());
-        let slot = (self.paths.len() - 1) as Slot;
-        self.derived_slots.insert(path.hash().bits(), slot);
-        self.derived.add(slot, base, path);
-        slot
-    }
-
-    /// Returns the slot of a path that was added.
-    pub fn of(&self, path: &Path) -> Option<Slot> {
-        let slots = if path.is_plain() { &self.slots } else { &self.derived_slots };
-        slots.get(&path.hash().bits()).copied()
-    }
-
-    /// Returns the paths whose values are derived from those of others.
-    pub fn derived(&self) -> &Derived {
-        &self.derived
-    }
-
-    #[inline]
-    pub fn slot(&self, path: PathHash) -> Option<Slot> {
-        self.slots.get(&path.bits()).copied()
-    }
-
-    /// Returns the slots of the objects that a key with dots, in an object at `path`, leads through: it says the same
-    /// as if they were written.
-    pub fn through<'k>(&'k self, path: PathHash, key: &'k str) -> impl Iterator<Item = Slot> + 'k {
-        let names = key.rsplit_once('.').map(|(names, _)| names.split('.'));
-        let steps = names.into_iter().flatten().scan(path, |path, name| {
-            *path = path.segment(name.as_bytes());
-            Some(*path)
-        });
-        steps.filter_map(|path| self.slot(path))
-    }
-
-    pub fn path(&self, slot: Slot) -> &Path {
-        &self.paths[slot as usize]
-    }
-
-    pub fn len(&self) -> usize {
-        self.paths.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.paths.is_empty()
-    }
-}
 
 /// Reused from record to record: no allocation once warm.
 #[derive(Debug, Default)]
@@ -116,6 +38,7 @@ struct Found {
 /// A scalar that is present: never null, never the empty string, never an object or array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Value<'a> {
+    /// Its kind in the payload.
     pub kind: ValueKind,
     /// Strings: decoded. Numbers: exactly as written. Booleans: `true` or `false`.
     pub text: &'a str,
@@ -139,6 +62,7 @@ impl Clone for Reading {
 }
 
 impl Reading {
+    /// Forgets everything, for the next record.
     pub fn clear(&mut self) {
         self.found.clear();
         self.text.clear();
@@ -247,6 +171,7 @@ impl Reading {
         self.found.len()
     }
 
+    /// Returns whether no value was kept.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
@@ -282,20 +207,6 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_has_one_slot_however_it_is_written() {
-        let mut paths = PathSet::default();
-        let path = |text| Path::parse(text).unwrap();
-        assert!(paths.is_empty());
-        assert_eq!(paths.add(&path("id.orig_h")), 0);
-        assert_eq!(paths.add(&path("user")), 1);
-        assert_eq!(paths.add(&path(r#""id.orig_h""#)), 0);
-        assert_eq!(paths.len(), 2);
-        assert_eq!(paths.slot(PathHash::ROOT.key("user")), Some(1));
-        assert_eq!(paths.slot(PathHash::ROOT.key("nobody")), None);
-        assert_eq!(paths.path(0).to_string(), "id.orig_h");
-    }
 
     #[test]
     fn null_and_the_empty_string_are_absent() {

@@ -1,11 +1,16 @@
 //! The specification of decoding: the paths of each source's events, the values that are taken from them, and the
 //! tests. It is plain data, already checked.
 
-use super::path::Path;
-use super::syntax::Syntax;
-use super::time::{TimeSpec, TimeUnit};
+use crate::defaults;
+use crate::path::Path;
+use crate::syntax::Syntax;
+use crate::time::{TimeSpec, TimeUnit};
+use crate::wanted::Wanted;
 use dataflows::rules::{Rule, Test};
 use std::sync::Arc;
+
+pub use crate::format::Format;
+pub use crate::path::Candidate;
 
 /// Everything that decoders read of a configuration.
 #[derive(Clone, Debug, Default)]
@@ -48,50 +53,24 @@ impl CueSpec {
     }
 }
 
+/// A field of the configuration.
 #[derive(Clone, Debug)]
 pub struct FieldPlan {
+    /// As rules, sums and carried fields call it.
     pub name: String,
     /// The first that is present gives the values.
     pub candidates: Vec<Path>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Format {
-    /// JSON Lines, JSON arrays, concatenated JSON objects.
-    Json,
-    /// Delimited rows with a header.
-    Csv,
-    /// Common and Combined Log Format.
-    Clf,
-    /// Log lines in a layout that has a name, that is configured, or that the file names.
-    Log,
-    /// Labeled Tab-separated Values.
-    Ltsv,
-    Logfmt,
-}
-
-impl Format {
-    pub const ALL: [Format; 6] = [Format::Json, Format::Csv, Format::Clf, Format::Log, Format::Ltsv, Format::Logfmt];
-
-    /// Returns its name in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            Format::Json => "json",
-            Format::Csv => "csv",
-            Format::Clf => "clf",
-            Format::Log => "log",
-            Format::Ltsv => "ltsv",
-            Format::Logfmt => "logfmt",
-        }
-    }
-}
-
 /// How to read an event of one source. `None` of candidates means the built-in ones of the format
-/// ([`super::defaults`]).
+/// ([`crate::defaults`]).
 #[derive(Clone, Debug)]
 pub struct EventsPlan {
+    /// Whose event it is.
     pub user: Option<Vec<Candidate>>,
+    /// When it happened.
     pub time: Option<Vec<Candidate>>,
+    /// Its type.
     pub kind: Option<Vec<Candidate>>,
     /// Empty: no event ids.
     pub id: Vec<Candidate>,
@@ -103,17 +82,19 @@ pub struct EventsPlan {
     pub time_unit: Option<TimeUnit>,
     /// Formats of strftime, checked. They are tried before the forms that are recognised.
     pub time_formats: Vec<String>,
-    /// Texts that stand for no user, time or id; `None`: [`super::absent::WORDS`].
+    /// Texts that stand for no user, time or id; `None`: the built-in list.
     pub absent: Option<Vec<String>>,
     /// De-duplication horizon in microseconds; `None`: every position counts.
     pub dedupe: Option<i64>,
     /// Largest skew of an event time after its received time, in microseconds.
     pub max_future: i64,
+    /// The array whose elements are the events; `None`: a record is one event.
     pub explode: Option<Path>,
     /// The number that orders a user's events of the same time.
     pub order: Option<Path>,
     /// `None`: [`Ties::of`] the format.
     pub ties: Option<Ties>,
+    /// Sizes above which a record is a dead letter.
     pub limits: Limits,
 }
 
@@ -127,6 +108,7 @@ pub enum Ties {
 }
 
 impl Ties {
+    /// Both of them.
     pub const ALL: [Ties; 2] = [Ties::Log, Ties::Content];
 
     /// Returns its name in the configuration.
@@ -174,6 +156,21 @@ impl EventsPlan {
     pub fn times(&self) -> TimeSpec {
         TimeSpec { zone: self.zone.clone(), unit: self.time_unit, formats: self.time_formats.clone() }
     }
+
+    /// Returns the paths that these settings and the fields ask for.
+    pub fn wanted(&self, fields: &[FieldPlan]) -> Wanted {
+        let chosen = |configured: &Option<Vec<Candidate>>, built_in: fn(Format) -> Vec<Candidate>| {
+            configured.clone().unwrap_or_else(|| built_in(Format::Csv))
+        };
+        let candidates = [
+            chosen(&self.user, defaults::user),
+            chosen(&self.time, defaults::time),
+            chosen(&self.kind, defaults::kind),
+            self.id.clone(),
+        ];
+        let fields = fields.iter().flat_map(|field| &field.candidates);
+        Wanted::of(candidates.iter().flatten().flat_map(|candidate| &candidate.parts).chain(fields))
+    }
 }
 
 /// Guards against hostile or broken records. Reaching one makes the record a dead letter.
@@ -191,11 +188,4 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits { event_bytes: 1 << 20, depth: 64, keys: 4096 }
     }
-}
-
-/// One candidate for a value: a path, or several that are joined. A composed candidate is present when its first part
-/// is; parts that are absent are left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
-    pub parts: Vec<Path>,
 }

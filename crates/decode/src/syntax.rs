@@ -1,14 +1,11 @@
 //! How the bytes of a source are written, as far as the configuration says so. Everything else is recognised by the
 //! content of each file ([`crate::detect`]).
 
-use crate::defaults;
 use crate::path::Path;
 use crate::prefix::Prefix;
-use crate::spec::{Candidate, EventsPlan, FieldPlan, Format};
-use dataflows::PathHash;
-use std::collections::BTreeSet;
-use std::fmt;
+use crate::wanted::Wanted;
 
+/// How the bytes of one source are written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Syntax {
     /// Of rows. An ASCII character.
@@ -23,6 +20,7 @@ pub struct Syntax {
     pub skip: usize,
     /// Of rows: a line that begins with it is none.
     pub comment: Option<u8>,
+    /// Of the text.
     pub encoding: Encoding,
     /// Of log lines: directives, or a name ([`crate::log`]).
     pub layout: Option<String>,
@@ -30,6 +28,7 @@ pub struct Syntax {
     pub prefix: Option<Prefix>,
     /// The field of a JSON object that holds the event as a text.
     pub unwrap: Option<Path>,
+    /// Tells a header from a row of values.
     pub wanted: Wanted,
 }
 
@@ -48,21 +47,28 @@ pub enum Header {
     First,
     /// Nowhere: columns are called by their number.
     Absent,
+    /// Here: the file has none.
     Names(Vec<String>),
 }
 
+/// How characters are written as bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Encoding {
     /// UTF-16 where a file begins with its mark, else UTF-8.
     #[default]
     Utf8,
+    /// UTF-16, the lower byte first.
     Utf16Le,
+    /// UTF-16, the higher byte first.
     Utf16Be,
+    /// ISO 8859-1.
     Latin1,
+    /// Latin 1 with printable characters from 0x80 to 0x9f.
     Windows1252,
 }
 
 impl Encoding {
+    /// Every encoding.
     pub const ALL: [Encoding; 5] =
         [Encoding::Utf8, Encoding::Utf16Le, Encoding::Utf16Be, Encoding::Latin1, Encoding::Windows1252];
 
@@ -96,52 +102,3 @@ const WINDOWS_1252: [char; 32] = [
     '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}', '‘', '’',
     '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
 ];
-
-/// The paths that settings ask for: a row that has none of them is no header.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Wanted(BTreeSet<u64>);
-
-impl fmt::Debug for Wanted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} paths", self.0.len())
-    }
-}
-
-impl Default for Wanted {
-    /// Returns the built-in candidates.
-    fn default() -> Wanted {
-        let all = [defaults::user(Format::Csv), defaults::time(Format::Csv), defaults::kind(Format::Csv)];
-        Wanted::of(all.iter().flatten().flat_map(|candidate| &candidate.parts))
-    }
-}
-
-impl Wanted {
-    /// Returns what the events of a source and the fields ask for.
-    pub fn new(events: &EventsPlan, fields: &[FieldPlan]) -> Wanted {
-        let chosen = |configured: &Option<Vec<Candidate>>, built_in: fn(Format) -> Vec<Candidate>| {
-            configured.clone().unwrap_or_else(|| built_in(Format::Csv))
-        };
-        let candidates = [
-            chosen(&events.user, defaults::user),
-            chosen(&events.time, defaults::time),
-            chosen(&events.kind, defaults::kind),
-            events.id.clone(),
-        ];
-        let fields = fields.iter().flat_map(|field| &field.candidates);
-        Wanted::of(candidates.iter().flatten().flat_map(|candidate| &candidate.parts).chain(fields))
-    }
-
-    fn of<'p>(paths: impl Iterator<Item = &'p Path>) -> Wanted {
-        // Of a value that is derived from another one, that other one.
-        let plain = |path: &Path| match path.is_plain() {
-            true => Some(path.hash().bits()),
-            false => path.parts().0.map(|base| base.hash().bits()),
-        };
-        Wanted(paths.filter_map(plain).collect())
-    }
-
-    /// Returns whether a column of this name is asked for.
-    pub fn has(&self, name: &str) -> bool {
-        self.0.contains(&PathHash::ROOT.key(name).bits())
-    }
-}

@@ -1,6 +1,7 @@
 //! The common part of the formats with named columns: a row of texts -> [`Reading`].
 
-use crate::reading::{PathSet, Reading, Slot};
+use crate::path_set::PathSet;
+use crate::reading::{Reading, Slot};
 use dataflows::{PathHash, ShapeId, ValueKind};
 use foldhash::fast::FixedState;
 use std::collections::HashMap;

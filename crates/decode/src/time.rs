@@ -35,13 +35,18 @@ use jiff::tz::{self, AmbiguousOffset, TimeZone};
 /// Unit of the epochs of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeUnit {
+    /// Since 1970, as all others.
     Seconds,
+    /// 10^-3 s.
     Millis,
+    /// 10^-6 s.
     Micros,
+    /// 10^-9 s.
     Nanos,
 }
 
 impl TimeUnit {
+    /// Every unit.
     pub const ALL: [TimeUnit; 4] = [TimeUnit::Seconds, TimeUnit::Millis, TimeUnit::Micros, TimeUnit::Nanos];
 
     /// Returns its name in the configuration.

@@ -18,14 +18,22 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+/// A step from the value at a path to another value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Transform {
+    /// Takes blanks at both ends away.
     Trim,
+    /// Writes letters small.
     Lower,
+    /// Takes the first of a list that commas separate.
     FirstOfList,
+    /// Takes the port behind an address away.
     WithoutPort,
+    /// Writes an IP address in its one canonical form.
     Ip,
+    /// Replaces texts that are keys by their values.
     Map(BTreeMap<String, String>),
+    /// Takes what an expression captures.
     Regex(Pattern),
 }
 

@@ -3,7 +3,8 @@
 
 use crate::json::JsonReader;
 use crate::path::Path;
-use crate::reading::{PathSet, Reading, Slot};
+use crate::path_set::PathSet;
+use crate::reading::{Reading, Slot};
 use crate::spec::Limits;
 use dataflows::ValueKind;
 use std::sync::Arc;

@@ -22,6 +22,7 @@ pub struct Used {
 pub type Usage = BTreeMap<(u16, Format), Used>;
 
 impl Used {
+    /// Makes counts of 0: by role the number of candidates, and the number of slots.
     pub fn new(candidates: [usize; 4], slots: usize) -> Used {
         Used { roles: candidates.map(|count| vec![0; count + 1]), seen: vec![false; slots], early: 0, late: 0 }
     }
@@ -47,6 +48,7 @@ impl Used {
         }
     }
 
+    /// Returns whether some event has something at a slot.
     pub fn has_seen(&self, slot: Slot) -> bool {
         self.seen.get(slot as usize).copied().unwrap_or(false)
     }

@@ -7,7 +7,8 @@ use super::Choices;
 use dataflows::{PathHash, Reason, ShapeId, ValueKind};
 use headwater_decode::clf::ClfReader;
 use headwater_decode::path::Path;
-use headwater_decode::reading::{PathSet, Reading};
+use headwater_decode::path_set::PathSet;
+use headwater_decode::reading::Reading;
 
 const COLUMNS: [&str; 11] =
     ["host", "ident", "user", "time", "method", "path", "protocol", "status", "bytes", "referrer", "agent"];

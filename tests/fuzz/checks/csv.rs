@@ -6,7 +6,8 @@ use dataflows::{PathHash, Reason, ShapeId, ValueKind};
 use headwater_decode::csv::{CsvReader, delimiter};
 use headwater_decode::framing::{Dialect, Framing};
 use headwater_decode::path::Path;
-use headwater_decode::reading::{PathSet, Reading};
+use headwater_decode::path_set::PathSet;
+use headwater_decode::reading::Reading;
 use headwater_decode::spec::Limits;
 
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];

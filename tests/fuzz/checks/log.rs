@@ -9,8 +9,9 @@ use headwater_decode::log::named::Named;
 use headwater_decode::log::{Heading, LogReader};
 use headwater_decode::pairs::{Pairs, PairsReader};
 use headwater_decode::path::Path;
+use headwater_decode::path_set::PathSet;
 use headwater_decode::prefix::Prefix;
-use headwater_decode::reading::{PathSet, Reading};
+use headwater_decode::reading::Reading;
 use std::sync::Arc;
 
 const NAMES: [&str; 6] = ["host", "vhost", "time", "path", "agent", "x_id"];

@@ -5,7 +5,7 @@
 use super::Choices;
 use dataflows::PathHash;
 use headwater_decode::path::{Path, Step};
-use headwater_decode::reading::PathSet;
+use headwater_decode::path_set::PathSet;
 
 pub fn check(data: &[u8]) {
     let Some((options, rest)) = data.split_first() else { return };

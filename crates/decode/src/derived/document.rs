@@ -1,7 +1,7 @@
 //! A JSON text as a tree, for the few paths that need one.
 
-use crate::json::tokens::Tokens;
 use crate::path::Step;
+use crate::tokens::Tokens;
 use dataflows::ValueKind;
 
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 use crate::json::JsonReader;
 use crate::path::Path;
-use crate::reading::{PathSet, Reading};
+use crate::path_set::PathSet;
+use crate::reading::Reading;
 use crate::spec::Limits;
 use proptest::prelude::*;
 use std::sync::Arc;

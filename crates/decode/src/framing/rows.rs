@@ -10,6 +10,7 @@ use memchr::{memchr, memchr2};
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Dialect {
+    /// Stands between fields. An ASCII character.
     pub delimiter: u8,
     /// Opens and closes a field that holds delimiters or line ends; doubled, it is part of the field. `None`: no
     /// character does.
@@ -93,6 +94,7 @@ impl Dialect {
         }
     }
 
+    /// Returns whether a row is a comment.
     pub fn is_comment(&self, row: &[u8]) -> bool {
         self.comment.is_some() && row.first() == self.comment.as_ref()
     }

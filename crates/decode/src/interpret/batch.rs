@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 pub struct Batch {
     /// For the graph.
     pub input: Input,
+    /// What could not become an event.
     pub dead_letters: Vec<DeadLetter>,
     /// Events that held one path both dotted and nested.
     pub ambiguous: u64,

@@ -178,6 +178,7 @@ impl Interpreter {
         }
     }
 
+    /// Reads the event time at the candidate that was chosen.
     pub fn time(&self, reading: &Reading, candidate: Option<usize>) -> Result<EventTime, NoTime> {
         let mut joined = String::new();
         let value = candidate.and_then(|candidate| self.text(reading, Role::Time, candidate, &mut joined));

@@ -4,10 +4,11 @@
 //! Validation is complete and does not depend on which paths are asked for: structure, literals, numbers, and every
 //! string with its escapes.
 
-use super::layout::{Held, Node, Reached};
-use super::tokens::Tokens;
+use super::layout::{Content, Node, Reached};
 use crate::fault::Fault;
-use crate::reading::{PathSet, Reading, Slot};
+use crate::path_set::PathSet;
+use crate::reading::{Reading, Slot};
+use crate::tokens::Tokens;
 use dataflows::identity::has_dot;
 use dataflows::{PathHash, ValueKind};
 use std::ops::Range;
@@ -100,16 +101,16 @@ impl Findings {
 
     /// Returns the index of a node that is added.
     #[inline]
-    fn node(&mut self, place: Place, held: Held) -> u32 {
+    fn node(&mut self, place: Place, content: Content) -> u32 {
         let index = self.nodes.len() as u32;
-        self.nodes.push(Node::new(place.path, place.parent, place.reached, held));
+        self.nodes.push(Node::new(place.path, place.parent, place.reached, content));
         index
     }
 
     /// Returns the index of the node of an object or an array.
     #[inline]
-    fn container(&mut self, place: Place, held: Held, paths: &PathSet) -> u32 {
-        let index = self.node(place, held);
+    fn container(&mut self, place: Place, content: Content, paths: &PathSet) -> u32 {
+        let index = self.node(place, content);
         if let Some(slot) = paths.slot(place.path) {
             self.values.contain(slot);
             self.container_holders.push(index);
@@ -120,7 +121,7 @@ impl Findings {
     /// Adds a scalar that lies in `bytes` of the payload.
     #[inline]
     fn leaf(&mut self, place: Place, kind: ValueKind, text: &str, bytes: Range<usize>, paths: &PathSet) {
-        let index = self.node(place, Held::Leaf(kind));
+        let index = self.node(place, Content::Leaf(kind));
         let slot = paths.slot(place.path);
         self.scalars.push(Scalar { kind, slot, start: bytes.start as u32, end: bytes.end as u32 });
         if let Some(slot) = slot {
@@ -151,9 +152,9 @@ impl Descent {
                     found.leaf(place, kind, value, start..json.at(), paths);
                 }
                 Some(b'{') => match json.next() {
-                    Some(b'}') => _ = found.container(place, Held::Leaf(ValueKind::EmptyObject), paths),
+                    Some(b'}') => _ = found.container(place, Content::Leaf(ValueKind::EmptyObject), paths),
                     Some(b'"') => {
-                        let node = found.container(place, Held::Object, paths);
+                        let node = found.container(place, Content::Object, paths);
                         let dotted = place.reached == Reached::Dotted;
                         self.stack.push(Frame { path: place.path, node, is: Container::Object, dotted });
                         place = key(&mut json, &mut self.unescaped, self.stack[self.stack.len() - 1], found, paths)?;
@@ -165,11 +166,12 @@ impl Descent {
                     let exploded = !in_element && explode == Some(place.path);
                     self.exploded |= exploded;
                     let empty = json.peek() == Some(b']');
-                    let held = if empty && !exploded { Held::Leaf(ValueKind::EmptyArray) } else { Held::Array };
+                    let content =
+                        if empty && !exploded { Content::Leaf(ValueKind::EmptyArray) } else { Content::Array };
                     let node = match exploded {
                         // Its elements are events of their own, and none of them has it.
-                        true => found.node(place, held),
-                        false => found.container(place, held, paths),
+                        true => found.node(place, content),
+                        false => found.container(place, content, paths),
                     };
                     if empty {
                         json.next();

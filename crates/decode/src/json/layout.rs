@@ -16,7 +16,7 @@ pub struct Node {
 
 /// The content of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum Content {
     /// A scalar, an empty object or an empty array: a leaf of the shape.
     Leaf(ValueKind),
     /// An object with keys.
@@ -45,18 +45,18 @@ const FRESH: u64 = 1 << 9;
 impl Node {
     /// Makes a node. The parent of a root is the root itself.
     #[inline]
-    pub fn new(path: PathHash, parent: u32, reached: Reached, held: Held) -> Node {
-        let held = match held {
-            Held::Leaf(kind) => kind as u64,
-            Held::Object => OBJECT,
-            Held::Array => ARRAY,
+    pub fn new(path: PathHash, parent: u32, reached: Reached, content: Content) -> Node {
+        let content = match content {
+            Content::Leaf(kind) => kind as u64,
+            Content::Object => OBJECT,
+            Content::Array => ARRAY,
         };
         let reached = match reached {
             Reached::Fresh => FRESH,
             Reached::Nested => 0,
             Reached::Dotted => DOTTED,
         };
-        Node { path, about: u64::from(parent) << 32 | reached | held }
+        Node { path, about: u64::from(parent) << 32 | reached | content }
     }
 
     /// Returns the same node in a list that has its document `by` places further back (or, negative, further forward).
@@ -67,7 +67,7 @@ impl Node {
     /// Returns the same leaf as part of another document: it belongs to the shape there, and is compared with nothing.
     /// `None` for what is no leaf.
     pub fn inherited(self) -> Option<Node> {
-        Some(Node::new(self.path, 0, Reached::Fresh, Held::Leaf(self.leaf()?)))
+        Some(Node::new(self.path, 0, Reached::Fresh, Content::Leaf(self.leaf()?)))
     }
 
     #[inline]
@@ -215,9 +215,9 @@ mod tests {
     use super::*;
 
     fn object_of(count: usize, salt: usize) -> Vec<Node> {
-        let root = Node::new(PathHash::ROOT, 0, Reached::Fresh, Held::Object);
+        let root = Node::new(PathHash::ROOT, 0, Reached::Fresh, Content::Object);
         let key = |index| PathHash::ROOT.key(&format!("{salt}-{index}"));
-        let leaf = |index| Node::new(key(index), 0, Reached::Nested, Held::Leaf(ValueKind::Number));
+        let leaf = |index| Node::new(key(index), 0, Reached::Nested, Content::Leaf(ValueKind::Number));
         std::iter::once(root).chain((1..count).map(leaf)).collect()
     }
 

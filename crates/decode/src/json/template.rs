@@ -11,8 +11,8 @@
 //! payloads that have none are learned.
 
 use super::descent::Scalar;
-use super::tokens::Tokens;
 use crate::reading::{Reading, Slot};
+use crate::tokens::Tokens;
 use dataflows::{ShapeId, ValueKind};
 use std::collections::BTreeSet;
 use wide::u8x16;

@@ -1,12 +1,9 @@
 //! Layouts of log lines, as servers are configured with them: the directives of Apache's `LogFormat`, and the variables
 //! of nginx's `log_format`.
 
-use crate::clf::{self, Quoted, Request};
+use crate::clf::{self, EXTRAS, Quoted, Request};
 use memchr::memmem;
 use std::borrow::Cow;
-
-/// Fields behind a layout that are kept.
-pub const EXTRAS: usize = 8;
 
 /// A layout, as a row of fields with what stands before each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

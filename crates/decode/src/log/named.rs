@@ -5,29 +5,39 @@ use crate::clf;
 use crate::prefix::Prefix;
 use std::sync::LazyLock;
 
+/// A layout that has a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
+    /// Common Log Format.
     Common,
+    /// Combined Log Format: common, with referrer and user agent.
     Combined,
+    /// Combined, behind the virtual host and its port.
     VhostCombined,
     /// The virtual host without its port, then the address and the user: `%v %h %u %t …`.
     VhostUser,
+    /// Server access logs of S3.
     S3,
+    /// Of a classic load balancer of AWS.
     Elb,
+    /// Of an application load balancer of AWS.
     Alb,
     /// Of a network load balancer of AWS that ends TLS.
     Nlb,
+    /// Of HAProxy for HTTP.
     HaProxy,
     /// Of HAProxy for connections that are no HTTP.
     HaProxyTcp,
     /// The native one of Squid.
     Squid,
-    /// The default of Envoy, and that of the mesh Istio.
+    /// The default of Envoy.
     Envoy,
+    /// The default of the mesh Istio, which is on Envoy.
     Istio,
 }
 
 impl Named {
+    /// Every layout.
     pub const ALL: [Named; 13] = [
         Named::Common,
         Named::Combined,

@@ -2,7 +2,8 @@
 //! lines below it have, separated by blanks or tabs. Zeek's own format differs in the spelling only.
 
 use crate::fault::Fault;
-use crate::reading::{PathSet, Reading};
+use crate::path_set::PathSet;
+use crate::reading::Reading;
 use crate::tabular::Columns;
 use dataflows::Reason;
 use memchr::memchr;

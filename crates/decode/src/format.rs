@@ -1,0 +1,35 @@
+//! The formats of events.
+
+/// How an event is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Format {
+    /// JSON Lines, JSON arrays, concatenated JSON objects.
+    Json,
+    /// Delimited rows with a header.
+    Csv,
+    /// Common and Combined Log Format.
+    Clf,
+    /// Log lines in a layout that has a name, that is configured, or that the file names.
+    Log,
+    /// Labeled Tab-separated Values.
+    Ltsv,
+    /// Pairs `key=value`, separated by blanks.
+    Logfmt,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Format; 6] = [Format::Json, Format::Csv, Format::Clf, Format::Log, Format::Ltsv, Format::Logfmt];
+
+    /// Returns its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Json => "json",
+            Format::Csv => "csv",
+            Format::Clf => "clf",
+            Format::Log => "log",
+            Format::Ltsv => "ltsv",
+            Format::Logfmt => "logfmt",
+        }
+    }
+}
