@@ -11,8 +11,10 @@ use std::path::Path;
 /// In the data folder.
 pub const FILE: &str = "EPOCH";
 
+/// The content of the file [`FILE`].
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Epoch {
+    /// The epoch of the last start.
     pub number: u64,
     /// Of the log in this folder.
     pub log: LogId,

@@ -23,11 +23,23 @@ pub enum LogError {
 
     /// The bytes on disk are not those that were written.
     #[error("`{}` is damaged at byte {at}: {what}", file.display())]
-    Corrupt { file: PathBuf, at: u64, what: String },
+    Corrupt {
+        /// The file.
+        file: PathBuf,
+        /// Offset of the first byte that is wrong, or the record's number.
+        at: u64,
+        /// What is wrong.
+        what: String,
+    },
 
     /// The position was removed by retention.
     #[error("{position} is gone: the oldest is {oldest}")]
-    Gone { position: u64, oldest: u64 },
+    Gone {
+        /// The tick or offset that was asked for.
+        position: u64,
+        /// The first one that is kept.
+        oldest: u64,
+    },
 
     /// Another process has the log.
     #[error("`{}` is in use by another process", .0.display())]
@@ -35,7 +47,14 @@ pub enum LogError {
 
     /// A newer generation has written to the log, or the log is another one.
     #[error("the log in `{}` belongs to {theirs}, not to {ours}", dir.display())]
-    Foreign { dir: PathBuf, ours: String, theirs: String },
+    Foreign {
+        /// The folder of the log.
+        dir: PathBuf,
+        /// What this process opened.
+        ours: String,
+        /// What the files say.
+        theirs: String,
+    },
 
     /// The caller broke the contract; nothing has changed.
     #[error("{0}")]

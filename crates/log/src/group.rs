@@ -70,6 +70,7 @@ impl Future for Put {
 }
 
 impl Group {
+    /// Makes the appending side of a partition.
     pub fn new(partition: Partition) -> Group {
         Group { partition: Mutex::new(partition), round: Mutex::default(), done: Condvar::new() }
     }
@@ -135,6 +136,7 @@ impl Group {
         lock(&self.partition)
     }
 
+    /// Returns a reader of what is durable.
     pub fn reader(&self) -> Reader {
         self.partition().reader()
     }

@@ -24,10 +24,13 @@ const ORDER: [&str; 5] = ["state", "out", "remap", "control", "wal"];
 pub struct Inspection<C> {
     /// By part.
     pub queue: Vec<Option<Extent>>,
+    /// The control partition.
     pub control: Option<Extent>,
     /// Of the control partition.
     pub records: Vec<C>,
+    /// The remap.
     pub remap: Option<Minted>,
+    /// The output log.
     pub outputs: Option<Published>,
     /// Newest first.
     pub snapshots: Vec<Examined>,
@@ -35,6 +38,7 @@ pub struct Inspection<C> {
     pub used: Option<u64>,
     /// `None` if a start would get nowhere.
     pub replay: Option<Replay>,
+    /// In the order in which they were found.
     pub troubles: Vec<Trouble>,
     /// The changes that a start would make to existing files, up to the point where it would fail.
     pub changes: Vec<Change>,
@@ -63,19 +67,26 @@ impl<C> Default for Inspection<C> {
 /// Something that is not as it should be.
 #[derive(Debug)]
 pub struct Trouble {
+    /// Where it was found.
     pub of: Area,
+    /// What it is.
     pub error: LogError,
     /// A start is refused because of it.
     pub refused: bool,
 }
 
+/// A part of the log that a trouble is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Area {
     /// Which log it is.
     Identity,
+    /// The queue.
     Queue,
+    /// The control partition.
     Control,
+    /// The remap.
     Remap,
+    /// The output log.
     Outputs,
     /// One snapshot; a start may go on from another.
     Snapshot,
@@ -94,13 +105,16 @@ pub struct Extent {
     pub next: u64,
     /// Files.
     pub segments: usize,
+    /// Of all files.
     pub bytes: u64,
 }
 
 /// The ticks that have happened.
 #[derive(Clone, Debug)]
 pub struct Minted {
+    /// Of their records.
     pub extent: Extent,
+    /// The epochs of the starts that minted them.
     pub epochs: BTreeSet<u64>,
     /// Of the last one.
     pub now_ms: Option<i64>,
@@ -111,16 +125,22 @@ pub struct Minted {
 pub struct Published {
     /// Of ticks.
     pub extent: Extent,
+    /// One for each start that wrote some of them.
     pub sets: Vec<Kept>,
 }
 
 /// The ticks that a start would compute again, and the records that no tick has taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Replay {
+    /// The first tick.
     pub from: Tick,
+    /// Behind the last tick.
     pub upto: Tick,
+    /// Deliveries that these ticks took.
     pub records: u64,
+    /// Bytes of those deliveries.
     pub bytes: u64,
+    /// Deliveries that no tick has taken.
     pub waiting: u64,
 }
 

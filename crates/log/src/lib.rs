@@ -14,6 +14,8 @@
 //! All but the snapshots ([`state`]) are partitions ([`partition`]), and all lie on a file system ([`vfs`]) that can be
 //! made to lose and tear writes. `docs/log.md` has the formats and the reason for each sync.
 
+#![warn(missing_docs)]
+
 use error::LogError;
 use group::Group;
 use output::OutputLog;
@@ -63,6 +65,7 @@ pub struct Settings {
     pub parts: u32,
     /// Workers that write outputs: may differ at each start.
     pub workers: u32,
+    /// Sizes of segments, blocks and pieces.
     pub limits: Limits,
 }
 
@@ -76,6 +79,7 @@ pub struct Log {
     pub queue: Vec<Arc<Group>>,
     /// Its payloads are written and read by the owner of the log. They say what changes the computation.
     pub control: Partition,
+    /// Which records each tick has taken.
     pub remap: Remap,
     /// Shared with the publisher and the readers.
     pub outputs: Arc<OutputLog>,

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex};
 
 mod block;
 mod blocks;
+mod entry;
 mod merge;
 mod reader;
 mod set;
@@ -62,9 +63,11 @@ pub struct OutputLog {
 /// The part of the output log that one start wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
+    /// The first tick.
     pub base: Tick,
     /// Where the next one begins.
     pub end: Tick,
+    /// Number of its writers.
     pub workers: usize,
 }
 
@@ -205,7 +208,7 @@ impl OutputLog {
     ) -> Result<(), LogError> {
         self.check_next(worker, tick)?;
         let record = match step {
-            Some(step) => block::with_step(step, &entry),
+            Some(step) => entry::with_step(step, &entry),
             None => entry,
         };
         lock(&self.current[worker].ticks).append(now_ms, &record).map(drop)
@@ -278,7 +281,7 @@ impl OutputLog {
                 reader.ticks.read(next, upto, |record| {
                     let (now_ms, step) = &mut steps[(record.offset - from) as usize];
                     *now_ms = record.received_ms;
-                    *step = step.take().or_else(|| block::step_of(record.payload));
+                    *step = step.take().or_else(|| entry::step_of(record.payload));
                 })?;
             }
             next = upto;

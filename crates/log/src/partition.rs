@@ -21,11 +21,15 @@ pub(crate) use retired::Retired;
 /// The common state of the partitions of an open log.
 #[derive(Clone, Debug)]
 pub struct Context {
+    /// Where the files lie.
     pub vfs: Arc<dyn Vfs>,
+    /// Which log the files are of.
     pub id: LogId,
     /// Generation of this process.
     pub epoch: u64,
+    /// Sizes of segments, blocks and pieces.
     pub limits: Limits,
+    /// Set by the first failure after which nothing may be written.
     pub poison: Poison,
 }
 
@@ -54,10 +58,13 @@ impl Default for Limits {
 /// Where a partition lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
+    /// Folder of its segments.
     pub dir: PathBuf,
     /// The beginning of its file names.
     pub prefix: String,
+    /// Its role in the log.
     pub role: Role,
+    /// Its number among the partitions of that role.
     pub part: u32,
     /// Offset of its first record ever.
     pub start: u64,
@@ -161,6 +168,7 @@ impl Commit {
 pub struct Full {
     /// Offset after its last record.
     pub end: u64,
+    /// Of its file.
     pub bytes: u64,
     /// Received time of its last record.
     pub received_ms: i64,
@@ -290,6 +298,7 @@ impl Partition {
         self.shared().low
     }
 
+    /// Returns a reader of what is durable.
     pub fn reader(&self) -> Reader {
         Reader::new(self.context.vfs.clone(), self.place.clone(), self.shared.clone())
     }

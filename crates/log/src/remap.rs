@@ -25,6 +25,7 @@ pub type Uppers = BTreeMap<(u16, u32), u64>;
 /// The records of a tick: of each part, the offsets from the upper of the tick before (else 0) to its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
+    /// Its number.
     pub tick: Tick,
     /// Generation that minted the tick.
     pub epoch: u64,
@@ -32,6 +33,7 @@ pub struct Binding {
     pub now_ms: i64,
     /// Digest of the record before; zeros at tick 0.
     pub previous: [u8; 32],
+    /// Offsets up to which it takes records.
     pub uppers: Uppers,
 }
 
@@ -276,6 +278,7 @@ impl Remap {
         self.partition.truncate_prefix(low)
     }
 
+    /// Returns a reader of the ticks that are durable.
     pub fn reader(&self) -> RemapReader {
         RemapReader { reader: self.partition.reader(), dir: self.dir.clone() }
     }

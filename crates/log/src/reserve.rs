@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
+/// Name of the file in the data folder.
 pub const NAME: &str = "reserve";
 /// Until the next attempt when there was no space.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -22,6 +22,7 @@ impl Seal {
         Seal(blake3::derive_key(kind, &log.0))
     }
 
+    /// Returns the text of a token: its content, and what shows that this log made it.
     pub fn seal(&self, content: &[u8]) -> String {
         let mut bytes = content.to_vec();
         bytes.extend_from_slice(&self.mac(content));

@@ -11,6 +11,7 @@
 use super::vfs::Role;
 use serde::{Deserialize, Serialize};
 
+/// Bytes of the header of a segment.
 pub const HEADER: usize = 56;
 /// Bytes of a frame besides its payload.
 pub const FRAME: usize = 25;
@@ -74,9 +75,11 @@ impl Seal {
 /// One record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
+    /// Its number in the partition.
     pub offset: u64,
     /// When it was received: milliseconds since 1970-01-01T00:00:00Z.
     pub received_ms: i64,
+    /// As it was appended.
     pub payload: &'a [u8],
 }
 

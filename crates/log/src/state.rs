@@ -47,6 +47,7 @@ pub const ROW_BYTES: usize = 16 << 20;
 /// The input of a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
+    /// The state is that after this tick.
     pub tick: Tick,
     /// The tick's clock: milliseconds since 1970-01-01T00:00:00Z.
     pub now_ms: i64,
@@ -63,8 +64,11 @@ pub struct Snapshot {
 /// Something on disk that is not as it was written. The snapshot that it belongs to is not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
+    /// The file that is damaged.
     pub file: PathBuf,
+    /// Offset of the first byte that is wrong.
     pub at: u64,
+    /// What is wrong, in words.
     pub what: String,
 }
 

@@ -47,6 +47,7 @@ pub trait Vfs: Send + Sync + Debug {
     /// of several that try, one succeeds.
     fn link(&self, from: &Path, to: &Path) -> Result<(), VfsError>;
 
+    /// Removes a file.
     fn remove(&self, path: &Path) -> Result<(), VfsError>;
 
     /// Makes durable what the folder lists. `site` says which call this is, for tests that leave one out.
@@ -90,7 +91,9 @@ pub trait VfsFile: Send + Sync + Debug {
 /// Every place that syncs, by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SyncSite {
+    /// The role of what is synced.
     pub role: Role,
+    /// The step of it.
     pub step: SyncStep,
 }
 
@@ -101,8 +104,11 @@ pub enum Role {
     Root,
     /// Records of the embedded queue.
     Queue,
+    /// Records of the control partition.
     Control,
+    /// Records of ticks.
     Remap,
+    /// Published rows.
     Output,
     /// Snapshots of the states.
     State,
@@ -200,12 +206,16 @@ pub enum Outcome {
 pub struct VfsError {
     /// A verb: `append to`.
     pub doing: &'static str,
+    /// The file or folder.
     pub path: PathBuf,
+    /// What is known of the operation.
     pub outcome: Outcome,
+    /// The error of the operating system.
     pub source: Arc<io::Error>,
 }
 
 impl VfsError {
+    /// Makes an error: `doing` is a verb, as in "cannot append to".
     pub fn new(doing: &'static str, path: &Path, outcome: Outcome, source: io::Error) -> VfsError {
         VfsError { doing, path: path.to_path_buf(), outcome, source: Arc::new(source) }
     }

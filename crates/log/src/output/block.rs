@@ -1,17 +1,13 @@
 //! The published rows of one tick, in their one canonical form.
 
-use super::blocks::{self, Contents};
 use crate::Tick;
 use crate::error::LogError;
-use crate::remap::Step;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt;
 
 const VERSION: u8 = 1;
-/// Of a record that begins with a step: its length, the step, and then a record of another version.
-const STEP: u8 = 3;
 /// Bytes before the body of a record: version and digest.
 const HEAD: usize = 33;
 
@@ -36,56 +32,11 @@ pub trait Canonical {
 /// Rows one by one.
 pub type RowStream<'r> = Box<dyn Iterator<Item = Result<(Vec<u8>, i64), LogError>> + 'r>;
 
-/// The record of a tick.
-pub(super) enum Entry {
-    /// The rows.
-    Whole(Block),
-    /// Where the rows are.
-    Large(Contents),
-}
-
-impl Entry {
-    /// Reads the record of `tick`. `None` if these are not its bytes, or they are not in canonical form.
-    pub fn decode(bytes: &[u8], tick: Tick) -> Option<Entry> {
-        let bytes = split_step(bytes)?.1;
-        let entry = match bytes.first()? {
-            &blocks::VERSION => Entry::Large(Contents::decode(unsealed(bytes)?)?),
-            _ => Entry::Whole(Block::decode(bytes)?),
-        };
-        let of = match &entry {
-            Entry::Whole(block) => block.tick,
-            Entry::Large(contents) => contents.tick,
-        };
-        (of == tick).then_some(entry)
-    }
-}
-
-/// Returns the record of a tick that says what made the tick's own record of the one before.
-pub(super) fn with_step(step: &Step, entry: &[u8]) -> Vec<u8> {
-    let step = step.encode();
-    let mut bytes = Vec::with_capacity(5 + step.len() + entry.len());
-    bytes.push(STEP);
-    text(&mut bytes, &step);
-    bytes.extend_from_slice(entry);
-    bytes
-}
-
-/// Returns the step of a record, if it has one.
-pub(super) fn step_of(record: &[u8]) -> Option<Step> {
-    Step::decode(split_step(record)?.0?)
-}
-
-/// Returns the bytes of a record's step, if it has one, and what follows.
-fn split_step(record: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
-    let Some((&STEP, mut rest)) = record.split_first() else { return Some((None, record)) };
-    let step = take_text(&mut rest)?;
-    (rest.first() != Some(&STEP)).then_some((Some(step), rest))
-}
-
 /// The rows of a tick, by collection. Rows are sorted by bytes, each is there once, and none with 0: the same rows make
 /// the same bytes, in whatever order and pieces they came. The rank of a row is its sequence number in the tick.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Block {
+    /// The tick that changed the rows.
     pub tick: Tick,
     /// The tick's clock: milliseconds since 1970-01-01T00:00:00Z.
     pub now_ms: i64,
@@ -93,6 +44,7 @@ pub struct Block {
 }
 
 impl Block {
+    /// Makes a block without rows.
     pub fn new(tick: Tick, now_ms: i64) -> Block {
         Block { tick, now_ms, collections: BTreeMap::new() }
     }
@@ -252,6 +204,7 @@ pub fn consolidate(rows: &mut Rows) -> Option<()> {
     (!overflow).then_some(())
 }
 
+/// Returns the error of a row whose multiplicity leaves `i64`.
 pub fn too_often(collection: &str) -> LogError {
     LogError::Refused(format!("a row of `{collection}` is there too often"))
 }
@@ -286,7 +239,7 @@ pub(super) fn sealed(version: u8, body: &[u8]) -> Vec<u8> {
 }
 
 /// Returns the body of a record; `None` if its digest is another one.
-fn unsealed(bytes: &[u8]) -> Option<&[u8]> {
+pub(super) fn unsealed(bytes: &[u8]) -> Option<&[u8]> {
     let body = bytes.get(HEAD..)?;
     (blake3::hash(body).as_bytes()[..] == *digest_of(bytes)).then_some(body)
 }
@@ -331,20 +284,6 @@ mod tests {
         let record = [&[1], &blake3::hash(&body).as_bytes()[..], &body].concat();
         assert_eq!(block.encode(), record);
         assert_eq!(Block::decode(&record), Some(block));
-    }
-
-    /// Output logs hold these bytes.
-    #[test]
-    fn the_encoding_of_version_3_is_pinned() {
-        let step = Step { epoch: 1, digest: [5; 32], uppers: Default::default() };
-        let block = Block::new(7, -2);
-        let record = with_step(&step, &block.encode());
-        let head = [&b"\x03\x2c\0\0\0\x01\0\0\0\0\0\0\0"[..], &[5; 32], b"\0\0\0\0"].concat();
-        assert_eq!(record, [head, block.encode()].concat());
-        assert_eq!(step_of(&record), Some(step.clone()));
-        assert_eq!(step_of(&block.encode()), None);
-        assert!(matches!(Entry::decode(&record, 7), Some(Entry::Whole(found)) if found == block));
-        assert!(Entry::decode(&with_step(&step, &record), 7).is_none(), "a step follows no step");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Follows the output log tick by tick, at the reader's own pace.
 
-use super::block::Entry;
+use super::entry::Entry;
 use super::tick::{TickOutput, WorkerOutput};
 use super::{OutputLog, WorkerReader};
 use crate::Tick;

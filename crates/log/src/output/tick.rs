@@ -22,6 +22,7 @@ const BLOCKS: u64 = 4;
 /// The published rows of a tick, of all workers.
 #[derive(Debug)]
 pub struct TickOutput {
+    /// The tick that changed the rows.
     pub tick: Tick,
     /// The tick's clock: milliseconds since 1970-01-01T00:00:00Z.
     pub now_ms: i64,
@@ -42,6 +43,7 @@ pub type SameKey = fn(&[u8], &[u8]) -> bool;
 /// Rows of a collection in the order of their bytes; removals come first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Piece {
+    /// At most about [`Limits::piece_bytes`](crate::partition::Limits::piece_bytes).
     pub rows: Rows,
     /// No other one follows.
     pub last: bool,

@@ -21,12 +21,17 @@ pub struct Generation {
     pub sequence: u64,
     /// Of the process that wrote it.
     pub epoch: u64,
+    /// The state is that after this tick.
     pub tick: Tick,
+    /// The tick's clock: milliseconds since 1970-01-01T00:00:00Z.
     pub now_ms: i64,
+    /// Of the tick's remap record.
     pub remap_digest: [u8; 32],
+    /// Fingerprint of code semantics and graph configuration.
     pub program: [u8; 32],
     /// The runs of each state, oldest first.
     pub states: BTreeMap<String, Vec<Listed>>,
+    /// Further data of the engine: the second frame of the file.
     #[serde(skip)]
     pub extra: Vec<u8>,
 }
@@ -37,6 +42,7 @@ pub struct Generation {
 pub struct Listed {
     /// Of the generation that it was written for.
     pub sequence: u64,
+    /// Number of rows.
     pub rows: u64,
     /// Length of the file.
     pub bytes: u64,

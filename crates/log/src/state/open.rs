@@ -120,6 +120,7 @@ pub(crate) fn newest_tick(context: &Context, dir: &Path) -> Result<Option<Tick>,
 /// A snapshot that is there.
 #[derive(Debug)]
 pub struct Examined {
+    /// Its number: later ones have higher numbers.
     pub sequence: u64,
     /// If its manifest can be read.
     pub generation: Option<Generation>,

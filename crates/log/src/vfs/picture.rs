@@ -40,13 +40,20 @@ struct Content {
 pub enum Change {
     /// The bytes from `at` on were cut off.
     Cut {
+        /// The file.
         file: PathBuf,
+        /// Its new length.
         at: u64,
+        /// Number of the bytes that are gone.
         bytes: u64,
     },
+    /// The file was removed.
     Removed(PathBuf),
+    /// The file has another name.
     Renamed {
+        /// Its name before.
         file: PathBuf,
+        /// Its name now.
         to: PathBuf,
     },
 }

@@ -223,10 +223,12 @@ impl State {
 pub struct Rng(u64);
 
 impl Rng {
+    /// Makes a generator. Equal seeds give equal numbers.
     pub fn new(seed: u64) -> Rng {
         Rng(seed)
     }
 
+    /// Returns the next number.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
