@@ -4,6 +4,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+/// The waits between the attempts of one client.
 #[derive(Debug)]
 pub struct Backoff {
     first: Duration,

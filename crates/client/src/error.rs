@@ -3,30 +3,41 @@
 
 use crate::Tick;
 
+/// Why a reader cannot go on, or a request was not answered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
     /// The request cannot be sent: its URL or a header is wrong.
     #[error("{message}")]
-    Usage { message: String },
+    Usage {
+        /// Says what is wrong with it.
+        message: String,
+    },
 
     /// The changes after the token are no longer kept. To go on, begin again with a snapshot.
     #[error("{message}")]
     Expired {
         /// The first tick that is still kept, if the server says so.
         oldest: Option<Tick>,
+        /// The message of the server.
         message: String,
     },
 
     /// The token is of another program: what it computes now need not continue what has been read. Going on means
     /// beginning again, with a snapshot.
     #[error("{message}")]
-    ProgramChanged { message: String },
+    ProgramChanged {
+        /// The message of the server.
+        message: String,
+    },
 
     /// The token, or the tick, is of another copy of the data folder, as after a restored backup. To go on, begin again
     /// with a snapshot.
     #[error("{message}")]
-    OtherHistory { message: String },
+    OtherHistory {
+        /// The message of the server.
+        message: String,
+    },
 
     /// The server does not do it, and will not however often it is asked.
     #[error("{message} ({})", of(*.status, .code))]
@@ -35,16 +46,25 @@ pub enum ClientError {
         status: Option<u16>,
         /// Empty if the answer is not in the form of headwater's errors.
         code: String,
+        /// The message of the server, or the first bytes of its answer.
         message: String,
     },
 
     /// No server answers at first, or it has been away for longer than [`patience`](super::Builder::patience).
     #[error("{url} cannot be reached: {reason}")]
-    Unreachable { url: String, reason: String },
+    Unreachable {
+        /// The server that was asked.
+        url: String,
+        /// Why the last attempt failed.
+        reason: String,
+    },
 
     /// The answer breaks the protocol: its sender is not headwater, or has a fault.
     #[error("{message}")]
-    Protocol { message: String },
+    Protocol {
+        /// Says what was expected, and what came.
+        message: String,
+    },
 }
 
 impl ClientError {

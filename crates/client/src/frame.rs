@@ -19,14 +19,18 @@ pub enum Frame {
     Hello(Hello),
     /// Part of all rows as of a tick.
     Snapshot {
+        /// The tick whose rows these are.
         as_of: Tick,
+        /// Rows that are there, each with its number of copies.
         updates: Vec<Update>,
         /// The snapshot is complete.
         last: bool,
     },
     /// Part of what changed in a tick.
     Delta {
+        /// The tick that changed them.
         tick: Tick,
+        /// Rows that go and come.
         updates: Vec<Update>,
         /// The tick is complete.
         last: bool,
@@ -41,6 +45,7 @@ pub enum Frame {
     },
 }
 
+/// How the rows of a collection change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -50,9 +55,12 @@ pub enum Kind {
     Journal,
 }
 
+/// The first frame of each connection.
 #[derive(Clone, Debug)]
 pub struct Hello {
+    /// Name of the collection that is followed.
     pub collection: String,
+    /// Whether its rows go again.
     pub kind: Kind,
     /// The fields that a row is known by.
     pub key: Vec<String>,
@@ -64,8 +72,10 @@ pub struct Hello {
     pub program: String,
 }
 
+/// Says how far everything has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
+    /// Everything below this tick has come.
     pub upper: Tick,
     /// Where to resume.
     pub token: String,
@@ -74,19 +84,38 @@ pub struct Progress {
 /// A frame without its updates.
 #[derive(Clone, Debug)]
 pub enum Head {
+    /// As [`Frame::Hello`].
     Hello(Hello),
-    Snapshot { as_of: Tick, last: bool },
-    Delta { tick: Tick, last: bool },
+    /// As [`Frame::Snapshot`].
+    Snapshot {
+        /// The tick whose rows these are.
+        as_of: Tick,
+        /// The snapshot is complete.
+        last: bool,
+    },
+    /// As [`Frame::Delta`].
+    Delta {
+        /// The tick that changed them.
+        tick: Tick,
+        /// The tick is complete.
+        last: bool,
+    },
+    /// As [`Frame::Progress`].
     Progress(Progress),
+    /// The server ends the connection, and says why.
     Error(Refusal),
+    /// A frame that this version does not know.
     Other,
 }
 
 /// The last frame of a server before it ends the connection.
 #[derive(Clone, Debug)]
 pub struct Refusal {
+    /// A word for the reason, such as `token_expired`.
     pub code: String,
+    /// The reason in words.
     pub message: String,
+    /// The first tick that is still kept, if that is the reason.
     pub oldest: Option<Tick>,
 }
 

@@ -9,6 +9,8 @@
 //! It knows no engine and no Arrow: rows are JSON. Absent on purpose: TLS (reach the server through a tunnel) and an
 //! asynchronous form.
 
+#![warn(missing_docs)]
+
 mod backoff;
 mod connection;
 mod error;

@@ -40,10 +40,12 @@ pub struct Query {
 /// Rows as of one tick.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Page {
+    /// The tick whose rows these are.
     pub as_of: Tick,
     /// Which history of the data folder the tick is of.
     #[serde(default)]
     pub history: Option<String>,
+    /// In the order of their keys.
     pub rows: Vec<Row>,
     /// There are more than these.
     #[serde(default)]

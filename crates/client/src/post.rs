@@ -31,6 +31,7 @@ pub struct Rejection {
     pub index: u64,
     /// A word for the reason, such as `no_json`.
     pub reason: String,
+    /// The reason in words.
     pub message: String,
 }
 
@@ -43,7 +44,12 @@ pub enum PostError {
     /// Maybe done: the request was sent, and no answer came back, or the server failed within the request. Posted again, events with ids count once, others may
     /// count twice.
     #[error("{url} may have taken the events: {reason}")]
-    Unknown { url: String, reason: String },
+    Unknown {
+        /// The server that was asked.
+        url: String,
+        /// Why no answer came, or which one.
+        reason: String,
+    },
 }
 
 impl PostError {

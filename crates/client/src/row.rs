@@ -17,6 +17,7 @@ pub struct Row(Box<RawValue>);
 /// A row, and the number of copies that it gains or loses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
+    /// As it is, or was.
     pub row: Row,
     /// When it changed; of a row in a snapshot, as of when.
     pub tick: Tick,
@@ -25,6 +26,7 @@ pub struct Update {
 }
 
 impl Row {
+    /// Returns the text, as the server sent it.
     pub fn json(&self) -> &str {
         self.0.get()
     }

@@ -87,6 +87,7 @@ pub struct Batch {
 
 /// An event of a subscription, with its text.
 pub enum Event<'l> {
+    /// A line, parsed but for its updates.
     Line(Head, &'l str),
     /// Updates since the last progress are void.
     Lost(String),
@@ -192,6 +193,7 @@ impl Builder {
         })
     }
 
+    /// Returns the name of the collection that is followed.
     pub fn collection(&self) -> &str {
         &self.collection
     }
@@ -316,6 +318,7 @@ impl Subscription {
         self.token.is_none() && self.wanted.wants_snapshot() && hello.kind == Kind::View
     }
 
+    /// Returns the URL of the requests, without the token.
     pub fn url(&self) -> &str {
         self.endpoint.url()
     }
