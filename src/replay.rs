@@ -2,6 +2,7 @@
 
 pub mod durations;
 pub mod events;
+pub mod notice;
 pub mod outcome;
 pub mod summary;
 pub mod survey;

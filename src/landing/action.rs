@@ -5,6 +5,9 @@ use headwater_log::histories::StartId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Commits of the landing say that they are its own.
+pub const ENGINE: &str = "headwater ";
+
 /// A line of a commit: exactly one of them is there, or one that the landing does not know.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

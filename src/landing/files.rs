@@ -1,7 +1,7 @@
 //! Rows -> Parquet files, each with the statistics that the log of the table has of it.
 
 use super::rows::{Row, Rows};
-use super::schema::{self, Column};
+use super::schema::{self, Column, Content};
 use crate::text::rfc3339;
 use arrow_array::builder::{BinaryBuilder, Int32Builder, Int64Builder, TimestampMicrosecondBuilder};
 use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray};
@@ -17,38 +17,6 @@ use std::sync::Arc;
 const BATCH: usize = 2 * 1024;
 /// Characters of a text in statistics.
 const STATISTICS_CHARS: usize = 32;
-
-/// The content of a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    User,
-    Time,
-    Received,
-    /// Of a dead letter: the reason.
-    Class,
-    Shape,
-    Id,
-    /// By its index among the configured fields.
-    Field(usize),
-    Message,
-    Length,
-    /// The payload, if it is UTF-8.
-    Text,
-    /// The payload, if it is not.
-    Bytes,
-    Source,
-    Part,
-    Offset,
-    /// Where in its file the record begins.
-    Place,
-    Tick,
-    Format,
-    Header,
-    Dialect,
-    /// What was before and after an element of a record that explodes.
-    Before,
-    After,
-}
 
 /// Encodes the rows of one table.
 pub struct Encoder {

@@ -1,8 +1,7 @@
 //! Files of one folder -> one file, with the rows of all in the order of the landing.
 
 use super::Error;
-use super::files::Content;
-use super::schema::{self, Column};
+use super::schema::{self, Column, Content};
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_array::{Array, RecordBatch, new_null_array};

@@ -1,6 +1,5 @@
 //! The columns of the tables: for Delta, for Arrow, and for Parquet.
 
-use super::files::Content;
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -48,6 +47,38 @@ const REFUSED: [char; 10] = [' ', ',', ';', '{', '}', '(', ')', '\n', '\t', '=']
 pub struct Column {
     pub name: String,
     pub content: Content,
+}
+
+/// The content of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    User,
+    Time,
+    Received,
+    /// Of a dead letter: the reason.
+    Class,
+    Shape,
+    Id,
+    /// By its index among the configured fields.
+    Field(usize),
+    Message,
+    Length,
+    /// The payload, if it is UTF-8.
+    Text,
+    /// The payload, if it is not.
+    Bytes,
+    Source,
+    Part,
+    Offset,
+    /// Where in its file the record begins.
+    Place,
+    Tick,
+    Format,
+    Header,
+    Dialect,
+    /// What was before and after an element of a record that explodes.
+    Before,
+    After,
 }
 
 /// How a column is stored.

@@ -1,7 +1,7 @@
 //! The state of a Delta table at its last version: read from the newest checkpoint and the commits behind it.
 
 use super::Error;
-use super::action::{Action, Add, Landed, MetaData, Protocol, Remove};
+use super::action::{Action, Add, ENGINE, Landed, MetaData, Protocol, Remove};
 use super::checkpoint;
 use super::store::Store;
 use std::collections::BTreeMap;
@@ -149,7 +149,7 @@ impl Snapshot {
 /// without changing rows.
 fn foreign(actions: &[Action]) -> Option<String> {
     let info = actions.iter().find_map(|action| action.commit_info.as_ref());
-    if info.is_some_and(|info| info.engine_info.starts_with(super::table::ENGINE)) {
+    if info.is_some_and(|info| info.engine_info.starts_with(ENGINE)) {
         return None;
     }
     let changes = actions.iter().any(|action| {

@@ -7,7 +7,7 @@
 //! come, and no tick is in it twice.
 
 use super::Error;
-use super::action::{Action, Add, CommitInfo, Format, Landed, MetaData, Protocol, Remove, Txn};
+use super::action::{Action, Add, CommitInfo, ENGINE, Format, Landed, MetaData, Protocol, Remove, Txn};
 use super::folders::Folders;
 use super::schema::{self, Column, DAY, Name};
 use super::snapshot::{Snapshot, checkpoint_name, commit_name};
@@ -15,8 +15,6 @@ use super::store::Store;
 use headwater_log::segment::LogId;
 use std::collections::BTreeMap;
 
-/// Commits of the landing say that they are its own.
-pub const ENGINE: &str = "headwater ";
 /// Names the data folder in the metadata of a table.
 const OWNER: &str = "headwater.log";
 /// See [`Spec::checkpoint_every`].

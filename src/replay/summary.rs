@@ -1,6 +1,6 @@
 //! The summary of a replay: [`Summary`], as one JSON object or as text for a person.
 
-use super::told::{Given, Notice, ReadFrom};
+use super::notice::{Given, Notice, ReadFrom};
 use crate::text::rfc3339;
 use crate::text::{COLUMNS, Text, plural, printable, printable_lines, span, wrap};
 use dataflows::{EventTime, Reason, Sessionless};

@@ -1,6 +1,7 @@
 //! What a replay says about what it read: which candidates gave users, times, types and ids, and what looks wrong.
 
 use super::Share;
+use super::notice::{Given, Notice, ReadFrom};
 use super::outcome::Totals;
 use super::summary::Summary;
 use super::survey::{Survey, survey};
@@ -15,38 +16,9 @@ use headwater_decode::path::Path;
 use headwater_decode::spec::{Candidate, Format};
 use headwater_decode::usage::{self, Usage, Used};
 use indicatif::HumanCount;
-use serde::Serialize;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Where the values of the events of one source in one format came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ReadFrom {
-    pub source: String,
-    pub format: &'static str,
-    pub user: Vec<Given>,
-    pub time: Vec<Given>,
-    #[serde(rename = "type")]
-    pub kind: Vec<Given>,
-    pub id: Vec<Given>,
-}
-
-/// A candidate, and how many events have their value from it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Given {
-    /// `None`: from none of the candidates.
-    pub path: Option<String>,
-    pub events: u64,
-}
-
-/// Something that the user should look at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Notice {
-    /// Stable, for programs.
-    pub code: &'static str,
-    pub message: String,
-}
 
 /// Gives what was used of each source, by falling number of events.
 pub fn read_from(plan: &Plan, usage: &Usage) -> Vec<ReadFrom> {

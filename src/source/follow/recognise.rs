@@ -10,8 +10,9 @@
 //! Of several cursors that fit, the longest counts. If a cursor is short (below [`MARK_BYTES`]), a file that appeared
 //! later or under the same name does not count as the same file. It is read again ([`super::known::Known::is_free`]).
 
+use super::followed::{Reading, SETTLED};
 use super::known::{MARK_BYTES, hash, tail};
-use super::place::{Place, Reading, SETTLED};
+use super::place::Place;
 use super::reader::{Piece, Reached, Reader};
 use super::{Follower, Turn};
 use crate::queue::cursor::FileCursor;

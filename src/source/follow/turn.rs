@@ -1,7 +1,8 @@
 //! Reads on in one file, from the cursor to the end, a delivery at a time.
 
+use super::followed::{Followed, Reading, SETTLED};
 use super::known::{MARK_BYTES, tail};
-use super::place::{Followed, Place, Reading, SETTLED, Stamp};
+use super::place::{Place, Stamp};
 use super::reader::{Piece, Reached, Reader};
 use super::recognise::{Found, Probe};
 use super::shape::{Question, Shape};
