@@ -2,8 +2,8 @@
 //! changes that it takes, and then moves its cursor.
 //!
 //! ```text
-//! output log ─▶ Changes ── batch ─▶ file, receiver or topic  what was handed over …
-//!                                        └─▶ cursor         … is known after that: at least once, in order
+//! output log ─▶ ChangeReader ── batch ─▶ file, receiver or topic  what was handed over …
+//!                                        └─▶ cursor                … is known after that: at least once, in order
 //! ```
 //! A change has the same key however often it is handed over. Nothing waits for a sink: neither the graph, nor another
 //! sink, nor the retention of the log.
@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::observe::metrics::{Metrics, SinkMetrics};
 use crate::observe::status::Status;
 use crate::plan::{Plan, SinkPlan, SinkStart, SinkTarget};
-use changes::{Change, Changes, Next, Position, Unreadable};
+use changes::{Change, ChangeReader, Next, Position, Unreadable};
 use cursor::{Cursor, CursorFile};
 use dead_letters::DeadLetters;
 use file::File;
@@ -109,7 +109,7 @@ impl Outbox {
 struct Sink {
     name: String,
     batch: usize,
-    changes: Changes,
+    changes: ChangeReader,
     target: Target,
     cursor: Cursor,
     store: CursorFile,
@@ -184,7 +184,7 @@ impl Sink {
         };
         cursor.start = shared.histories.current();
         store.store(&cursor).map_err(failed("write the cursor of"))?;
-        let changes = Changes::new(
+        let changes = ChangeReader::new(
             shared.log,
             Arc::clone(shared.histories),
             plan,

@@ -88,8 +88,10 @@ impl TableWriter {
             OutputFormat::Parquet => {
                 Encoder::Parquet(Box::new(parquet::Writer::new(columns, file).map_err(|error| failed(error.into()))?))
             }
-            OutputFormat::Csv => Encoder::Text(text::Writer::new(file, text::Row::Csv)),
-            OutputFormat::Jsonl => Encoder::Text(text::Writer::new(file, text::Row::Jsonl(jsonl::Keys::new(columns)))),
+            OutputFormat::Csv => Encoder::Text(text::Writer::new(file, text::LineForm::Csv)),
+            OutputFormat::Jsonl => {
+                Encoder::Text(text::Writer::new(file, text::LineForm::Jsonl(jsonl::Keys::new(columns))))
+            }
         };
         Ok(TableWriter { worker, path, columns: columns.len(), encoder })
     }

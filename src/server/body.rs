@@ -55,14 +55,14 @@ impl Encoding {
 
 /// The bytes of a body, and their share of the budget.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct BodyBytes {
     pub bytes: Vec<u8>,
     share: Share,
 }
 
-impl Held {
-    fn none(budget: &Budget) -> Held {
-        Held { bytes: Vec::new(), share: budget.share() }
+impl BodyBytes {
+    fn none(budget: &Budget) -> BodyBytes {
+        BodyBytes { bytes: Vec::new(), share: budget.share() }
     }
 
     fn push(&mut self, bytes: &[u8], limit: usize) -> Result<(), Problem> {
@@ -79,11 +79,16 @@ impl Held {
 ///
 /// # Errors
 /// 408, 413, 503; 400 if the connection breaks.
-pub(super) async fn read(body: &mut Body, limit: usize, patience: Duration, budget: &Budget) -> Result<Held, Problem> {
+pub(super) async fn read(
+    body: &mut Body,
+    limit: usize,
+    patience: Duration,
+    budget: &Budget,
+) -> Result<BodyBytes, Problem> {
     if body.size_hint().lower() > limit as u64 {
         return Err(too_large(limit));
     }
-    let mut held = Held::none(budget);
+    let mut held = BodyBytes::none(budget);
     let given_up = held.share.reads();
     let reading = async {
         loop {
@@ -109,7 +114,12 @@ pub(super) async fn read(body: &mut Body, limit: usize, patience: Duration, budg
 ///
 /// # Errors
 /// 400, 413, 503.
-pub(super) fn decompress(sent: Held, encoding: Encoding, limit: usize, budget: &Budget) -> Result<Held, Problem> {
+pub(super) fn decompress(
+    sent: BodyBytes,
+    encoding: Encoding,
+    limit: usize,
+    budget: &Budget,
+) -> Result<BodyBytes, Problem> {
     let damaged =
         |error| Problem::new(StatusCode::BAD_REQUEST, "encoding", format!("cannot decompress the body: {error}"));
     let mut reader: Box<dyn Read + '_> = match encoding {
@@ -123,7 +133,7 @@ pub(super) fn decompress(sent: Held, encoding: Encoding, limit: usize, budget: &
             Box::new(decoder)
         }
     };
-    let mut held = Held::none(budget);
+    let mut held = BodyBytes::none(budget);
     loop {
         let before = held.bytes.len();
         let read = reader.by_ref().take(STEP).read_to_end(&mut held.bytes).map_err(damaged)?;
@@ -187,7 +197,7 @@ mod tests {
     const MINUTES: Duration = Duration::from_secs(300);
 
     /// Begins to read a body, of which `sent` has come and no more will before the sender says so. Returns when it has.
-    async fn begin(sent: usize, budget: &Budget) -> (mpsc::Sender<usize>, JoinHandle<Result<Held, Problem>>) {
+    async fn begin(sent: usize, budget: &Budget) -> (mpsc::Sender<usize>, JoinHandle<Result<BodyBytes, Problem>>) {
         let (sender, pieces) = mpsc::channel::<usize>(1);
         let (taken, has_taken) = tokio::sync::oneshot::channel();
         let pieces =

@@ -5,7 +5,7 @@
 
 use super::Shared;
 use super::access::Caller;
-use super::body::{self, Encoding, Held};
+use super::body::{self, BodyBytes, Encoding};
 use super::check::{Rejections, Verdict, check, framing_of};
 use super::problem::Problem;
 use crate::collections::place::{DELIVERY_BYTES, SourceIndex};
@@ -133,14 +133,14 @@ struct Storing {
     source: SourceIndex,
     encoding: Encoding,
     lines: bool,
-    sent: Held,
+    sent: BodyBytes,
     arrived: Instant,
     _turn: OwnedSemaphorePermit,
 }
 
 /// A body whose events have been looked at.
 struct Checked {
-    body: Held,
+    body: BodyBytes,
     /// Where the events begin in it.
     from: usize,
     framing: Framing,
@@ -216,7 +216,7 @@ fn checked(
     source: SourceIndex,
     encoding: Encoding,
     lines: bool,
-    sent: Held,
+    sent: BodyBytes,
 ) -> Result<Checked, Problem> {
     // The configuration keeps `max_body` below what a delivery can hold.
     let limit = shared.services.plan.http.max_body.min(DELIVERY_BYTES);

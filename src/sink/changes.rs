@@ -75,7 +75,7 @@ pub(super) struct Unreadable {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Batch(Batch),
-    /// There is nothing to take before [`Changes::position`].
+    /// There is nothing to take before [`ChangeReader::position`].
     Nothing {
         /// That is not all that is published.
         more: bool,
@@ -88,7 +88,8 @@ pub(super) enum Next {
     Unreadable(Unreadable),
 }
 
-pub(super) struct Changes {
+/// Reads the changes of one sink out of the output log, and says how far it has come.
+pub(super) struct ChangeReader {
     outputs: Arc<OutputLog>,
     schemas: Arc<Schemas>,
     reader: OutputReader,
@@ -109,7 +110,7 @@ pub(super) struct Changes {
     upserts: bool,
 }
 
-impl Changes {
+impl ChangeReader {
     pub fn new(
         log: LogId,
         histories: Arc<Histories>,
@@ -117,14 +118,14 @@ impl Changes {
         outputs: Arc<OutputLog>,
         schemas: Arc<Schemas>,
         position: Position,
-    ) -> Changes {
+    ) -> ChangeReader {
         let mut keys = blake3::Hasher::new();
         keys.update(&log.0);
         // Neither name can contain the separator.
         for name in [plan.name.as_str(), plan.collection.name()] {
             keys.update(name.as_bytes()).update(b"/");
         }
-        Changes {
+        ChangeReader {
             reader: OutputReader::new(Arc::clone(&outputs), position.tick),
             outputs,
             schemas,
@@ -158,7 +159,7 @@ impl Changes {
     /// Returns at most `limit` changes.
     ///
     /// # Errors
-    /// If the output log cannot be read. Then only [`Changes::restart`] helps.
+    /// If the output log cannot be read. Then only [`ChangeReader::restart`] helps.
     pub fn next(&mut self, limit: usize) -> Result<Next, LogError> {
         let first = self.position.tick;
         let (mut changes, mut bytes) = (Vec::new(), 0);

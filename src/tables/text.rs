@@ -8,27 +8,27 @@ use std::io::{self, BufWriter, Seek, Write};
 /// Writes the rows of one worker.
 pub(super) struct Writer {
     file: BufWriter<File>,
-    row: Row,
+    form: LineForm,
     /// The row at hand; reused.
     line: Vec<u8>,
 }
 
 /// The way in which a row becomes a line.
-pub(super) enum Row {
+pub(super) enum LineForm {
     Csv,
     Jsonl(jsonl::Keys),
 }
 
 impl Writer {
-    pub(super) fn new(file: File, row: Row) -> Writer {
-        Writer { file: BufWriter::with_capacity(1 << 16, file), row, line: Vec::new() }
+    pub(super) fn new(file: File, form: LineForm) -> Writer {
+        Writer { file: BufWriter::with_capacity(1 << 16, file), form, line: Vec::new() }
     }
 
     pub(super) fn write<'v>(&mut self, row: impl Iterator<Item = Value<'v>>) -> io::Result<()> {
         self.line.clear();
-        match &self.row {
-            Row::Csv => csv::row(row, &mut self.line)?,
-            Row::Jsonl(keys) => keys.row(row, &mut self.line),
+        match &self.form {
+            LineForm::Csv => csv::row(row, &mut self.line)?,
+            LineForm::Jsonl(keys) => keys.row(row, &mut self.line),
         }
         self.file.write_all(&self.line)
     }

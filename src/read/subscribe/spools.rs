@@ -65,11 +65,11 @@ struct State {
     next: u64,
     /// On disk and unread.
     bytes: u64,
-    spools: BTreeMap<u64, Held>,
+    spools: BTreeMap<u64, Spool>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct Spool {
     file: Arc<File>,
     /// On disk and unread.
     bytes: u64,
@@ -103,8 +103,8 @@ impl Spools {
         let mut state = self.lock();
         let id = state.next;
         state.next += 1;
-        let held = Held { file: Arc::clone(&file), bytes: 0, read: 0, began: now, taken: now, end: None };
-        state.spools.insert(id, held);
+        let spool = Spool { file: Arc::clone(&file), bytes: 0, read: 0, began: now, taken: now, end: None };
+        state.spools.insert(id, spool);
         Ok(Place { spools: Arc::clone(self), id, file })
     }
 
@@ -122,7 +122,7 @@ impl Spools {
     fn tidy_with(&self, free: impl Fn() -> u64) {
         let mut state = self.lock();
         while state.bytes > 0 && state.bytes > (free() + state.bytes) / SCARCE {
-            let largest = state.spools.iter().max_by_key(|(_, held)| held.bytes).map(|(id, _)| *id);
+            let largest = state.spools.iter().max_by_key(|(_, spool)| spool.bytes).map(|(id, _)| *id);
             let Some(largest) = largest else { break };
             state.end(largest, no_space());
         }
@@ -163,16 +163,16 @@ impl Place {
             let now = Instant::now();
             let all = state.bytes;
             let limit = bounds.all.min((self.spools.free() + all) / PART);
-            let held = state.held(self.id)?;
-            let (fits, fits_all) = (held.bytes + bytes <= bounds.each, all + bytes <= limit);
+            let spool = state.spool(self.id)?;
+            let (fits, fits_all) = (spool.bytes + bytes <= bounds.each, all + bytes <= limit);
             if fits && fits_all {
-                held.bytes += bytes;
+                spool.bytes += bytes;
                 state.bytes += bytes;
                 return Ok(());
             }
-            let patience = bounds.patience + Duration::from_secs(held.read / bounds.rate.max(1));
-            if now.saturating_duration_since(held.began) >= patience {
-                let end = if held.bytes > 0 { too_slow() } else { no_space() };
+            let patience = bounds.patience + Duration::from_secs(spool.read / bounds.rate.max(1));
+            if now.saturating_duration_since(spool.began) >= patience {
+                let end = if spool.bytes > 0 { too_slow() } else { no_space() };
                 state.end(self.id, end);
             } else if let Some(idle) = (!fits_all).then(|| state.idle(now, bounds.idle)).flatten() {
                 state.end(idle, too_slow());
@@ -191,11 +191,11 @@ impl Place {
         // A file system that cannot do it keeps the bytes until the end, and they count until then.
         let given_back = fallocate(&self.file, holes, 0, upto).is_ok();
         let mut state = self.spools.lock();
-        let held = state.held(self.id)?;
-        let bytes = upto.saturating_sub(held.read);
-        (held.read, held.taken) = (upto, Instant::now());
+        let spool = state.spool(self.id)?;
+        let bytes = upto.saturating_sub(spool.read);
+        (spool.read, spool.taken) = (upto, Instant::now());
         if given_back {
-            held.bytes = held.bytes.saturating_sub(bytes);
+            spool.bytes = spool.bytes.saturating_sub(bytes);
             state.bytes = state.bytes.saturating_sub(bytes);
         }
         drop(state);
@@ -206,7 +206,7 @@ impl Place {
     /// # Errors
     /// If the snapshot has been ended.
     pub fn holds(&self) -> Result<(), Unfinished> {
-        self.spools.lock().held(self.id).map(|_| ())
+        self.spools.lock().spool(self.id).map(|_| ())
     }
 
     /// Gives up the place: the writer finds out.
@@ -220,27 +220,27 @@ impl Place {
 }
 
 impl State {
-    fn held(&mut self, id: u64) -> Result<&mut Held, Unfinished> {
+    fn spool(&mut self, id: u64) -> Result<&mut Spool, Unfinished> {
         let gone = || Unfinished { code: "internal", message: "the reader has gone".into() };
-        let held = self.spools.get_mut(&id).ok_or_else(gone)?;
-        held.end.clone().map_or(Ok(held), Err)
+        let spool = self.spools.get_mut(&id).ok_or_else(gone)?;
+        spool.end.clone().map_or(Ok(spool), Err)
     }
 
     /// Returns the one that has been left for longest, if that is long.
     fn idle(&self, now: Instant, patience: Duration) -> Option<u64> {
-        let idle = |held: &Held| held.bytes > 0 && now.saturating_duration_since(held.taken) >= patience;
-        let left = self.spools.iter().filter(|(_, held)| idle(held));
-        left.min_by_key(|(_, held)| held.taken).map(|(id, _)| *id)
+        let idle = |spool: &Spool| spool.bytes > 0 && now.saturating_duration_since(spool.taken) >= patience;
+        let left = self.spools.iter().filter(|(_, spool)| idle(spool));
+        left.min_by_key(|(_, spool)| spool.taken).map(|(id, _)| *id)
     }
 
     /// Ends a snapshot and frees its space at once; its reader gets an error when it asks for more.
     fn end(&mut self, id: u64, why: Unfinished) {
-        let Some(held) = self.spools.get_mut(&id) else { return };
-        self.bytes -= held.bytes;
-        held.bytes = 0;
-        held.end.get_or_insert(why);
+        let Some(spool) = self.spools.get_mut(&id) else { return };
+        self.bytes -= spool.bytes;
+        spool.bytes = 0;
+        spool.end.get_or_insert(why);
         // If it cannot be cut, its space is free when both ends have let go of it.
-        let _ = held.file.set_len(0);
+        let _ = spool.file.set_len(0);
     }
 }
 
@@ -266,14 +266,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let bounds = Bounds { each: u64::MAX, all: u64::MAX / 4, idle: HOUR, patience: HOUR, rate: 1 };
         let spools = Spools::new(folder.path(), bounds);
-        let held = bytes.iter().map(|bytes| {
+        let spool = bytes.iter().map(|bytes| {
             let place = spools.begin().unwrap();
             place.room(*bytes).unwrap();
             place.file.write_all_at(&vec![1; *bytes as usize], 0).unwrap();
             place
         });
-        let held = held.collect();
-        (folder, spools, held)
+        let spool = spool.collect();
+        (folder, spools, spool)
     }
 
     fn on_disk(places: &[Place]) -> u64 {
