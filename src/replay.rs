@@ -83,9 +83,8 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
         refuse_pipes(&parts)?;
     }
     let input = history.clone().map_or_else(|| open().map(Input::Files), |history| Ok(Input::Landing(history)))?;
-    let (_, bytes) = input.bytes();
     let table = tables::session_table(&plan.session_schema());
-    let (mut shares, notes) = run(plan, options, &table, &staging, input)?;
+    let (mut shares, notes, bytes) = run(plan, options, &table, &staging, input)?;
 
     let conflicts: Vec<_> = shares.iter_mut().flat_map(|share| std::mem::take(&mut share.tally.conflicts)).collect();
     if options.events {
@@ -342,14 +341,15 @@ fn conflict(position: Position, payload: &[u8]) -> DeadLetter {
     }
 }
 
-/// Runs the graph on all workers; shares come in the order of workers.
+/// Runs the graph on all workers; shares come in the order of workers. Returns the bytes that were read, too, as they are
+/// stored: of a pipe, no length says them before.
 fn run(
     plan: &Arc<Plan>,
     options: &Options,
     table: &Table,
     staging: &Staging,
     input: Input,
-) -> Result<(Vec<Share>, Vec<Note>), Error> {
+) -> Result<(Vec<Share>, Vec<Note>, u64), Error> {
     let shared = Arc::new(Shared {
         plan: Arc::clone(plan),
         options: options.clone(),
@@ -374,7 +374,7 @@ fn run(
         Input::Files(chunks) => chunks.notes(),
         Input::Landing(_) => BTreeMap::new(),
     };
-    Ok((shares, notes.into_iter().map(note).collect()))
+    Ok((shares, notes.into_iter().map(note).collect(), of_all.input.bytes().0))
 }
 
 fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, Error> {

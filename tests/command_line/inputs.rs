@@ -204,6 +204,7 @@ fn standard_input_is_a_log() {
         assert_eq!(folder.read("out/sessions.csv").lines().count(), 2, "{arguments:?}");
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(arguments.len() > 2 || text.contains("paths = [\"/dev/stdin\"]"), "{text}");
+        assert!(text.contains(&format!("in 1 file, {} B", log.len())), "{text}");
     }
 }
 
