@@ -51,6 +51,10 @@
 //!   ([`DeadLetter`]): what could not become an event, and why.
 //! - **Visit** ([`sessionize::Visit`]): an event with a user and a time. **Session** ([`sessionize::Session`]): visits of a
 //!   user of whom neighbours are at most the gap apart. **Closing** ([`close::Closing`]): a session whose gap has passed.
+//! - **Step event** ([`sequence::StepEvent`]): an event that is a step of a sequence or breaks one off. **Track**
+//!   ([`sequence::Track`]): one key of one sequence. **Activity** ([`sequence::Activity`]): a match of a sequence, or an attempt at
+//!   it that was given up. **Funnel** ([`sequence::Funnel`]): the activities counted by step. These are not in the drawing: the
+//!   graph of [`pipeline`] has none yet.
 //! - **Identities** ([`UserKey`], [`ShapeId`], [`SignatureId`], [`EventId`], [`SessionId`]): hashes that are kept on disk; all
 //!   are made in [`identity`]. **Fact** ([`describe::Fact`]): what such an identity stands for.
 //! - **Signature** ([`SignatureId`]): what the rules may look at of an event, spelt out by its **descriptor**
@@ -134,6 +138,7 @@ pub mod record;
 pub mod resolve;
 pub mod rules;
 pub mod scan;
+pub mod sequence;
 pub mod sessionize;
 pub mod time;
 pub mod users;
