@@ -286,6 +286,7 @@ fn whole(log: &Log, workers: usize, runs: usize) -> Took {
             out: out.path().to_owned(),
             format: OutputFormat::Parquet,
             progress: ProgressMode::Silent,
+            landing: false,
             events: false,
         };
         replay(&log.plan(workers), &options).unwrap().sessions

@@ -53,7 +53,7 @@ pub struct Options {
 
 /// What a replay reads.
 enum Input {
-    Files(Chunks),
+    Files(Box<Chunks>),
     Landing(Arc<History>),
 }
 
@@ -82,7 +82,9 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     if options.events {
         refuse_pipes(&parts)?;
     }
-    let input = history.clone().map_or_else(|| open().map(Input::Files), |history| Ok(Input::Landing(history)))?;
+    let input = history
+        .clone()
+        .map_or_else(|| open().map(|chunks| Input::Files(Box::new(chunks))), |history| Ok(Input::Landing(history)))?;
     let table = tables::session_table(&plan.session_schema());
     let (mut shares, notes, bytes) = run(plan, options, &table, &staging, input)?;
 

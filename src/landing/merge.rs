@@ -215,8 +215,8 @@ pub fn statistics(of_files: &[&str], columns: &[Column]) -> Option<String> {
         {
             let values = with.iter().map(|file| &file[key][name]);
             let better = |one, other| if order(*content, other, one)? == wanted { Some(other) } else { Some(one) };
-            let Some(mut end) = values.clone().next() else { continue };
-            if values.into_iter().try_for_each(|value| Some(end = better(end, value)?)).is_some() {
+            let Some(first) = values.clone().next() else { continue };
+            if let Some(end) = values.into_iter().try_fold(first, better) {
                 ends.insert(name.clone(), end.clone());
             }
         }
