@@ -16,6 +16,7 @@ mod check;
 mod collect;
 mod collections;
 mod connections;
+mod exports;
 mod health;
 mod hosts;
 mod parameters;
@@ -42,6 +43,7 @@ use crate::read::subscribe::subscriber::Subscriptions;
 use access::Access;
 use budget::Budget;
 use check::Decoders;
+use exports::Exports;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -134,6 +136,7 @@ struct Shared {
     appending: Arc<Semaphore>,
     snapshots: Arc<Semaphore>,
     spools: Arc<Spools>,
+    exports: Exports,
     /// There was no space for the last delivery.
     full: AtomicBool,
     started: Instant,
@@ -172,6 +175,7 @@ fn start_within(services: Services, bounds: Bounds) -> Result<Server, Error> {
         appending: Arc::new(Semaphore::new(bounds.appending)),
         snapshots: Arc::new(Semaphore::new(bounds.snapshots)),
         spools: Spools::new(&plan.data_dir, bounds.spools),
+        exports: Exports::new(&plan.data_dir),
         full: AtomicBool::new(false),
         started: Instant::now(),
         services,

@@ -134,10 +134,18 @@ enum Content {
 }
 
 /// Puts `parts`, all written with this format and table, together in worker order.
-pub fn assemble(mut parts: Vec<Part>, format: OutputFormat, table: &Table, staging: &Staging) -> Result<(), Error> {
-    parts.sort_by_key(|part| part.worker);
+pub fn assemble(parts: Vec<Part>, format: OutputFormat, table: &Table, staging: &Staging) -> Result<(), Error> {
     let name = format.file(table.name);
     let file = staging.create(&name)?;
+    join(parts, format, table, file).map_err(|source| Error::new("write", &staging.target(&name), source))
+}
+
+/// As [`assemble`], into this file.
+///
+/// # Errors
+/// If a part cannot be read, or the file not be written.
+pub fn join(mut parts: Vec<Part>, format: OutputFormat, table: &Table, file: std::fs::File) -> io::Result<()> {
+    parts.sort_by_key(|part| part.worker);
     let (mut row_groups, mut texts) = (Vec::new(), Vec::new());
     for part in parts {
         match part.content {
@@ -150,7 +158,6 @@ pub fn assemble(mut parts: Vec<Part>, format: OutputFormat, table: &Table, stagi
         OutputFormat::Csv => text::assemble(&csv::header(&table.columns), texts, file),
         OutputFormat::Jsonl => text::assemble(&[], texts, file),
     }
-    .map_err(|source| Error::new("write", &staging.target(&name), source))
 }
 
 /// An output that could not be made. Nothing of the output folder has changed, unless the message says otherwise.

@@ -7,6 +7,7 @@
 mod act;
 mod client;
 mod events;
+mod exports;
 mod folders;
 mod full;
 mod journals;

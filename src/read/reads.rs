@@ -100,9 +100,14 @@ impl Answer {
 
     /// As [`Answer::next`], for threads that may block.
     pub fn blocking_next(&mut self) -> Option<Chunk> {
+        self.blocking_next_of().map(|(_, chunk)| chunk)
+    }
+
+    /// As [`Answer::blocking_next`], with the worker whose rows they are.
+    pub fn blocking_next_of(&mut self) -> Option<(usize, Chunk)> {
         let (worker, chunk) = self.chunks.blocking_recv()?;
         self.reads.taken(worker, self.number);
-        Some(chunk)
+        Some((worker, chunk))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::changes::LAST_EVENT_ID;
 use super::connections::Peer;
 use super::problem::Problem;
-use super::{Shared, changes, collect, collections, health, hosts, rows};
+use super::{Shared, changes, collect, collections, exports, health, hosts, rows};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -24,6 +24,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
     let mut router = Router::new()
         .route("/v1/events", post(collect::post))
         .route("/v1/collections", get(collections::list))
+        .route("/v1/collections/{file}", get(exports::serve))
         .route("/v1/collections/{name}/changes", get(changes::serve).post(changes::serve))
         .route("/v1/collections/{name}/rows", get(rows::serve).post(rows::serve))
         .route("/v1/status", get(health::status))

@@ -93,7 +93,7 @@ async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body
 }
 
 /// Waits until the posted events are in the views.
-async fn wait_for(shared: &Shared, token: &str) -> Result<(), Problem> {
+pub(super) async fn wait_for(shared: &Shared, token: &str) -> Result<(), Problem> {
     let ticket = shared.ingest_tokens.decode(token).map_err(|mistaken| match mistaken {
         Mistaken::Invalid => {
             let message = "`wait_for` is no token that `POST /v1/events` of this cluster has answered";
