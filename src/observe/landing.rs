@@ -1,5 +1,6 @@
 //! The state of the landing, for metrics and the status.
 
+use indicatif::{DecimalBytes, HumanCount};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -77,13 +78,15 @@ impl LandingReport {
             self;
         let LandingReport { joined_files, join_failures, .. } = self;
         let mut text = format!(
-            "landing  {rows} rows in {files} files, {:.1} MB; before tick {landed}, {lag_ticks} ticks and \
-             {lag_seconds:.1} s behind, {:.1} MB of the queue kept for it\n",
-            *bytes as f64 / 1e6,
-            *held_bytes as f64 / 1e6,
+            "landing  {} rows in {} files, {}; before tick {landed}, {lag_ticks} ticks and {lag_seconds:.1} s behind, \
+             {} of the queue kept for it\n",
+            HumanCount(*rows),
+            HumanCount(*files),
+            DecimalBytes(*bytes),
+            DecimalBytes(*held_bytes),
         );
         if *joined_files > 0 {
-            text += &format!("landing  {joined_files} files were joined into larger ones\n");
+            text += &format!("landing  {} files were joined into larger ones\n", HumanCount(*joined_files));
         }
         if *join_failures > 0 {
             text += &format!("landing  {join_failures} times files could not be joined: the log says why\n");

@@ -22,7 +22,7 @@ use std::thread::sleep;
 use std::time::Duration;
 use table::{Row, rows};
 
-const LANDING: &str = "[landing]\nvisible_every = \"100ms\"\nvacuum_after = \"1s\"\n";
+pub const LANDING: &str = "[landing]\nvisible_every = \"100ms\"\nvacuum_after = \"1s\"\n";
 
 /// A folder whose run lands what is posted.
 fn folder(landing: &str) -> Folder {

@@ -1,5 +1,5 @@
-//! Under session policies a run that is stopped and started, with any number of workers, gives the sessions of a replay.
-//! The marks that policies need come back from a checkpoint, and another policy is refused.
+//! Under session policies a run that is stopped and started, with any number of workers and processes, gives the sessions of
+//! a replay. The marks that policies need come back from a checkpoint, and another policy is refused.
 
 use super::client::{Client, Outcome};
 use super::events::{Event, PAST_MS, lines};
@@ -47,7 +47,9 @@ fn a_run_that_starts_again_and_again_gives_the_sessions_of_a_replay() {
         let events: Vec<Event> = (0..1500).map(any).collect();
         let folder = folder(POLICIES);
         for (life, own) in events.chunks(500).enumerate() {
-            let process = Process::start(&folder, "data", 1 + (seed as usize + life) % 3, Restart::No);
+            let (workers, processes) = (1 + (seed as usize + life) % 3, 1 + life % 2);
+            let more = ["--processes", &processes.to_string()];
+            let process = Process::start_with(&folder, "data", workers, Restart::No, None, &more);
             let mut client = Client::new(process.ready());
             if life > 0 {
                 process.logged("goes on from a snapshot", 0);

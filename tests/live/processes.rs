@@ -4,9 +4,10 @@
 use super::client::{Client, Outcome};
 use super::events::{Event, PAST_MS, lines, sessions};
 use super::journals::{copy_all, folder_with_history};
+use super::landing::LANDING;
 use super::process::{Process, Restart};
 use super::published::{Published, same};
-use super::{OFTEN, folder};
+use super::{MEANING, OFTEN, folder, run_toml};
 use crate::headwater::Folder;
 use headwater_log::vfs::model::Rng;
 use rustix::process::{Signal, kill_process};
@@ -39,6 +40,7 @@ fn a_tick_has_the_same_bytes_with_any_number_of_processes() {
 #[test]
 fn whichever_process_is_killed_nothing_is_lost_and_the_counts_may_change() {
     let folder = folder(OFTEN);
+    folder.write("run.toml", run_toml(OFTEN, &format!("{LANDING}{MEANING}")));
     let mut rng = Rng::new(5);
     let mut sent: Vec<Event> = Vec::new();
     // From one to several and back, each time with another victim.
@@ -72,6 +74,12 @@ fn whichever_process_is_killed_nothing_is_lost_and_the_counts_may_change() {
     let published = Published::read(&folder.path("data"));
     same("sessions", &published.sessions(), &sessions(&sent));
     published.is_replayed(&folder, &lines(&sent));
+    // What has landed too.
+    let landed = folder.replay("run.toml", ["--landing"]);
+    assert_eq!(
+        (landed.number("events"), landed.number("sessions")),
+        (sent.len() as u64, published.sessions().len() as u64)
+    );
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn a_landing_replays_as_its_files_do() {
     };
     let access = folder.write("access.log", (0..200).map(line).collect::<String>() + "no line\n");
     let twice = |id: u64| {
-        let (first, other) = (id % 7 == 0, id % 11 == 0);
+        let (first, other) = (id.is_multiple_of(7), id.is_multiple_of(11));
         let line =
             format!("{{\"user\":\"t\",\"time\":{},\"id\":\"{id}\",\"page\":\"/a\"}}\n", 1_700_000_000_000 + id * 1000);
         let again = if other { line.replace("/a", "/b") } else { line.clone() };
@@ -93,7 +93,7 @@ fn a_landing_replays_as_its_files_do() {
             format!("{{\"time\":{time},\"page\":\"/{item}\",\"id\":\"{number} {item}\"}}")
         };
         let (user, items) = (number % 9, (0..number % 4).map(item).collect::<Vec<_>>().join(","));
-        let end = if number % 5 == 0 { "\n" } else { "" };
+        let end = if number.is_multiple_of(5) { "\n" } else { "" };
         format!("{{\"user\":\"{user}\",{end}\"all\":{{\"of\":[{items}, 7]}},\"kind\":\"basket\"}}\n")
     };
     let again = basket(3).replace("/2", "/other");
