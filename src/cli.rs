@@ -77,8 +77,8 @@ Examples:
   headwater replay shop.toml --from 2024-05-01 --to 2024-06-01 --format csv
   headwater replay shop.toml --landing            what a run has landed
 
-Writes the tables sessions, users and counts (.parquet, or as --format says), with
---events also session_events, and dead_letters.jsonl. A run that fails does not touch
+Writes the tables sessions, users, counts and shapes (.parquet, or as --format says),
+with --events also session_events, and dead_letters.jsonl. A run that fails does not touch
 the output of the run before it.
 
 Exit codes: 0 fine, 1 the run failed, 2 wrong usage or configuration.")]

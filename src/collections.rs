@@ -20,6 +20,7 @@ mod row;
 mod schema;
 pub mod session_lineage;
 pub mod sessions;
+pub mod shapes;
 pub mod users;
 
 pub(crate) use row::bounded;
@@ -65,6 +66,8 @@ pub enum Held {
     Users,
     /// Few rows, in no order.
     Counts,
+    /// Few rows, in no order.
+    Shapes,
     /// Nothing: clients follow it, and do not read it.
     Nothing,
 }
@@ -96,16 +99,18 @@ impl Collection {
     pub const SESSIONS: Collection = Collection(&sessions::DEFINITION);
     pub const USERS: Collection = Collection(&users::DEFINITION);
     pub const COUNTS: Collection = Collection(&counts::DEFINITION);
+    pub const SHAPES: Collection = Collection(&shapes::DEFINITION);
     pub const CLOSINGS: Collection = Collection(&closings::DEFINITION);
     pub const LATE: Collection = Collection(&late::DEFINITION);
     pub const SESSION_LINEAGE: Collection = Collection(&session_lineage::DEFINITION);
     pub const DEAD_LETTERS: Collection = Collection(&dead_letters::DEFINITION);
 
     /// In the order in which they are listed.
-    pub const ALL: [Collection; 7] = [
+    pub const ALL: [Collection; 8] = [
         Collection::SESSIONS,
         Collection::USERS,
         Collection::COUNTS,
+        Collection::SHAPES,
         Collection::CLOSINGS,
         Collection::LATE,
         Collection::SESSION_LINEAGE,
@@ -212,6 +217,7 @@ pub fn encode(row: &resolve::Row<'_>, gap: i64) -> (Collection, Vec<u8>) {
     match row {
         resolve::Row::Session(row) => (Collection::SESSIONS, sessions::encode(row)),
         resolve::Row::Count((class, hour), events) => (Collection::COUNTS, counts::encode(class, *hour, *events)),
+        resolve::Row::Shape(shape, totals) => (Collection::SHAPES, shapes::encode(*shape, totals)),
         resolve::Row::User(user, totals) => (Collection::USERS, users::encode(user, totals)),
         resolve::Row::Closing(user, closing) => (Collection::CLOSINGS, closings::encode(user, closing, gap)),
         resolve::Row::Late(user, class, late) => (Collection::LATE, late::encode(user, class, late)),

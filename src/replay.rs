@@ -21,7 +21,8 @@ use crate::tables::{self, DeadLetterSpool, OutputFormat, Staging, Table, TableWr
 use crate::text::nearest::nearest;
 use crate::text::progress::{Progress, ProgressMode};
 use dataflows::classify::Class;
-use dataflows::{DeadLetter, EventTime, Position, Reason, Rule, Sessionless};
+use dataflows::shapes::ShapeTotals;
+use dataflows::{DeadLetter, EventTime, Position, Reason, Rule, Sessionless, ShapeId};
 use events::{First, Index};
 use headwater_decode::account::{Account, Skip};
 use headwater_decode::interpret::Range;
@@ -104,6 +105,8 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     summary.notes = notes;
     let counts = shares.iter().flat_map(|share| &share.counts).map(|(class, hour, events)| (&**class, *hour, *events));
     tables::write_counts(counts, options.format, &staging).map_err(Error::run("write the output"))?;
+    let shapes = shares.iter_mut().flat_map(|share| std::mem::take(&mut share.shapes)).collect();
+    tables::write_shapes(shapes, options.format, &staging).map_err(Error::run("write the output"))?;
     let paths: Vec<_> = parts.iter().map(|part| part.path.to_string_lossy().into_owned()).collect();
     if options.events {
         let indexes = shares.iter_mut().filter_map(|share| share.index.take()).collect();
@@ -183,6 +186,7 @@ struct Share {
     /// Ends of the sessions that may be open.
     open: Vec<EventTime>,
     counts: Vec<(Class, Option<EventTime>, u64)>,
+    shapes: Vec<(Option<ShapeId>, ShapeTotals)>,
     sessionless: BTreeMap<Sessionless, u64>,
     sessions: tables::Part,
     users: tables::Part,
@@ -400,6 +404,7 @@ fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, 
         totals,
         open,
         counts: outcome::counts(&mut views),
+        shapes: outcome::shapes(&mut views),
         sessionless: outcome::sessionless(&mut views),
         sessions: sessions.finish().map_err(failed)?,
         users: users.finish().map_err(failed)?,

@@ -3,7 +3,7 @@
 //! ```text
 //! worker 0 ── TableWriter ── part ─┐
 //! worker 1 ── TableWriter ── part ─┼─ assemble ── sessions.parquet ──┐
-//! worker n ── TableWriter ── part ─┘   …       users, counts, …       ┼─ Staging::commit ── output folder
+//! worker n ── TableWriter ── part ─┘   …       users, shapes, …       ┼─ Staging::commit ── output folder
 //!         n × DeadLetterSpool ────── merge ────── dead_letters.jsonl ─┘
 //! ```
 //!
@@ -16,6 +16,7 @@ mod dead_letters;
 mod jsonl;
 mod parquet;
 mod sessions;
+mod shapes;
 mod staging;
 mod text;
 mod users;
@@ -23,6 +24,7 @@ mod users;
 pub use counts::{counts_table, write_counts};
 pub use dead_letters::{DEAD_LETTERS_FILE, DeadLetterSpool, merge};
 pub use sessions::{session_table, session_values};
+pub use shapes::{shape_table, write_shapes};
 pub use staging::Staging;
 pub use users::{user_table, user_values};
 
@@ -54,7 +56,7 @@ impl OutputFormat {
 }
 
 /// The names of all tables that a replay may write.
-pub const TABLES: [&str; 4] = ["sessions", "users", "counts", "session_events"];
+pub const TABLES: [&str; 5] = ["sessions", "users", "counts", "shapes", "session_events"];
 
 /// The columns of one table.
 #[derive(Clone, Debug)]

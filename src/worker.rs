@@ -90,6 +90,7 @@ struct Fed {
     cursors: Cursors,
     names: Vec<(dataflows::UserKey, Arc<str>)>,
     signatures: Vec<(dataflows::SignatureId, dataflows::rules::Descriptor)>,
+    shapes: Vec<(dataflows::ShapeId, Arc<dataflows::leaves::Leaves>)>,
 }
 
 /// Works until there are no more ticks.
@@ -278,6 +279,7 @@ impl Kept {
         dirty.sessions.extend_from_slice(&changes.sessions);
         dirty.names.extend_from_slice(&fed.names);
         dirty.signatures.extend_from_slice(&fed.signatures);
+        dirty.shapes.extend_from_slice(&fed.shapes);
         dirty.marks.extend_from_slice(&changes.marks);
         dirty.ids.extend_from_slice(&changes.ids);
         dirty.by_signature.extend_from_slice(&changes.by_signature);

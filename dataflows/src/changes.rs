@@ -1,15 +1,16 @@
 //! What changed at one worker, tick by tick, taken out of the graph: what is published, and what snapshots are made of.
 
-use crate::classify::Class;
+use crate::classify::Label;
 use crate::close::Closing;
 use crate::counts::{ClassHour, CountedBy, SignatureHour};
-use crate::identity::{SignatureId, UserKey};
+use crate::identity::{ShapeId, SignatureId, UserKey};
 use crate::ingest::{self, IdRow, Verdict};
 use crate::operators::each;
 use crate::operators::rows::{Key, Val};
 use crate::pipeline::Outputs;
 use crate::record::Sessionless;
 use crate::sessionize::{self, Late, Lineage, Mark, Session};
+use crate::shapes::ShapeTotals;
 use crate::time::Tick;
 use crate::users::UserTotals;
 use differential_dataflow::trace::Span;
@@ -17,6 +18,7 @@ use differential_dataflow::trace::cursor::{Cursor, Navigable};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
@@ -25,10 +27,12 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 pub struct Changes {
     /// Sessions that go (-1) and that come (1).
     pub sessions: Vec<((UserKey, Session), isize)>,
-    /// Classes of signatures that go and that come.
-    pub classes: Vec<((SignatureId, Class), isize)>,
+    /// Labels of signatures that go and that come.
+    pub classes: Vec<((SignatureId, Label), isize)>,
     /// Numbers of events by class and hour that go and that come.
     pub counts: Vec<((ClassHour, u64), isize)>,
+    /// Totals of shapes that go and that come.
+    pub shapes: Vec<((Option<ShapeId>, Arc<ShapeTotals>), isize)>,
     /// Totals of users that go and that come.
     pub users: Vec<((UserKey, UserTotals), isize)>,
     /// Sessions that were closed (1) or opened again (-1).
@@ -83,6 +87,7 @@ impl Collector {
         let mut sessions = builder.new_input(outputs.sessions.stream.clone(), Pipeline);
         let mut classes = builder.new_input(outputs.classes.stream.clone(), Pipeline);
         let mut counts = builder.new_input(outputs.counts.stream.clone(), Pipeline);
+        let mut shapes = builder.new_input(outputs.shapes.stream.clone(), Pipeline);
         let mut sums = builder.new_input(outputs.sums.clone(), Pipeline);
         let mut sessionized = builder.new_input(outputs.sessionized.clone(), Pipeline);
         let marks = outputs.marks.clone();
@@ -103,13 +108,18 @@ impl Collector {
                     });
                 });
                 classes.for_each(|_, spans| {
-                    to.spans(spans, |changes, signature: &SignatureId, class: &Class, diff| {
-                        changes.classes.push(((*signature, Class::clone(class)), diff));
+                    to.spans(spans, |changes, signature: &SignatureId, label: &Label, diff| {
+                        changes.classes.push(((*signature, label.clone()), diff));
                     });
                 });
                 counts.for_each(|_, spans| {
                     to.spans(spans, |changes, row: &ClassHour, events: &u64, diff| {
                         changes.counts.push(((row.clone(), *events), diff));
+                    });
+                });
+                shapes.for_each(|_, spans| {
+                    to.spans(spans, |changes, shape: &Option<ShapeId>, totals: &Arc<ShapeTotals>, diff| {
+                        changes.shapes.push(((*shape, Arc::clone(totals)), diff));
                     });
                 });
                 if let Some(marks) = &mut marks {

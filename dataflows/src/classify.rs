@@ -1,11 +1,13 @@
 //! Signature -> class. The class of a signature follows from the rules, which are an input like any other: a changed
 //! rule relabels signatures, and whatever counts signatures follows without one event being read again.
 
-use crate::identity::{SignatureId, kind_rank};
+use crate::identity::{ShapeId, SignatureId, kind_rank};
+use crate::leaves::{Least, Leaves};
 use crate::rules::{Descriptor, Rule, UNCLASSIFIED};
 use crate::time::Tick;
 use differential_dataflow::operators::arrange::TraceAgent;
 use differential_dataflow::trace::implementations::ValSpine;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -17,11 +19,39 @@ pub const OVERFLOW: &str = "overflow";
 /// a type field is rather an identifier, and each of its values would be a class in every output.
 pub const MAX_KINDS: usize = 4096;
 
+/// Shapes that are kept apart in the view of shapes. Of more, those with the least ids (a hash) are, as with types; events
+/// of the others are in one row. Payloads with keys that are never the same would otherwise fill the memory.
+pub const MAX_SHAPES: usize = 4096;
+
 /// The name of a class.
 pub type Class = Arc<str>;
 
-/// Classes by signature.
-pub type ClassSpine<T = Tick> = ValSpine<SignatureId, Class, T, isize>;
+/// What is known of all events with one signature.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Label {
+    /// The class.
+    pub class: Class,
+    /// What gave it.
+    pub layer: Layer,
+    /// `None`: it is one too many to be kept apart, see [`MAX_SHAPES`].
+    pub shape: Option<ShapeId>,
+}
+
+/// What gives a class. The first that has an answer does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Layer {
+    /// The rule with this place in the configuration, from 0.
+    Rule(u32),
+    /// The value of the type field.
+    Kind,
+    /// The value of the type field is one too many.
+    Overflow,
+    /// There is neither a rule that claims it nor a type.
+    Nothing,
+}
+
+/// Labels by signature.
+pub type ClassSpine<T = Tick> = ValSpine<SignatureId, Label, T, isize>;
 /// Reads [`ClassSpine`].
 pub type ClassTrace<T = Tick> = TraceAgent<ClassSpine<T>>;
 
@@ -36,6 +66,18 @@ pub enum Why<'a> {
     Overflow,
     /// There is neither a rule that claims it nor a type.
     Nothing,
+}
+
+impl Why<'_> {
+    /// Returns what gave the class.
+    pub fn layer(self) -> Layer {
+        match self {
+            Why::Rule(rule) => Layer::Rule(rule.order),
+            Why::Kind => Layer::Kind,
+            Why::Overflow => Layer::Overflow,
+            Why::Nothing => Layer::Nothing,
+        }
+    }
 }
 
 /// Everything that decides on classes, besides the event.
@@ -85,55 +127,140 @@ impl Definitions {
 ///
 /// It is asked tick by tick in one operator ([`crate::describe`]), instead of by `distinct`, `reduce` and `join`: each of
 /// these waits for the progress of all workers, and a tick without a new signature, as nearly all are, would pay for each.
-#[derive(Default)]
 pub(crate) struct Classifier {
-    known: BTreeMap<SignatureId, (Arc<Descriptor>, Class)>,
+    known: BTreeMap<SignatureId, (Arc<Descriptor>, Label)>,
     rules: BTreeMap<Arc<Rule>, isize>,
     /// Ranks of the types.
     kinds: BTreeSet<u64>,
     definitions: Definitions,
+    /// Of the known signatures.
+    shapes: Least,
+    /// Of shapes that are kept apart.
+    by_shape: BTreeMap<ShapeId, Vec<SignatureId>>,
+}
+
+/// What came with a tick. Repeats are fine, and what has come stays.
+#[derive(Default)]
+pub(crate) struct News {
+    pub signatures: Vec<(SignatureId, Arc<Descriptor>)>,
+    pub rules: Vec<(Arc<Rule>, isize)>,
+}
+
+impl News {
+    fn is_empty(&self) -> bool {
+        self.signatures.is_empty() && self.rules.is_empty()
+    }
+}
+
+impl Default for Classifier {
+    fn default() -> Classifier {
+        Classifier {
+            known: BTreeMap::new(),
+            rules: BTreeMap::new(),
+            kinds: BTreeSet::new(),
+            definitions: Definitions::default(),
+            shapes: Least::new(MAX_SHAPES),
+            by_shape: BTreeMap::new(),
+        }
+    }
 }
 
 impl Classifier {
-    /// Takes what came with a tick. Returns how the classes change. Signatures may come repeatedly, and stay.
-    pub fn tick(
-        &mut self,
-        signatures: Vec<(SignatureId, Arc<Descriptor>)>,
-        rules: Vec<(Arc<Rule>, isize)>,
-    ) -> Vec<((SignatureId, Class), isize)> {
+    /// Takes what came with a tick. Returns how the labels change, not consolidated.
+    pub fn tick(&mut self, news: News) -> Vec<((SignatureId, Label), isize)> {
         let mut changes = Vec::new();
-        if signatures.is_empty() && rules.is_empty() {
+        if news.is_empty() {
             return changes;
         }
-        for (rule, diff) in rules {
+        for (rule, diff) in news.rules {
             let count = self.rules.entry(rule).or_default();
             *count += diff;
         }
         self.rules.retain(|_, count| *count != 0);
         let mut added = BTreeMap::new();
-        for (signature, descriptor) in signatures {
+        for (signature, descriptor) in news.signatures {
             if !self.known.contains_key(&signature) {
                 self.kinds.extend(descriptor.kind.as_deref().map(kind_rank));
                 added.insert(signature, descriptor);
+            }
+        }
+        for descriptor in added.values() {
+            if let Some(gone) = self.shapes.offer(descriptor.shape) {
+                for signature in self.by_shape.remove(&gone).unwrap_or_default() {
+                    self.change(signature, &mut changes, |label| label.shape = None);
+                }
             }
         }
         let rules = self.rules.keys().map(|rule| Rule::clone(rule)).collect();
         let definitions = Definitions::new(rules, &self.kinds);
         if definitions != self.definitions {
             self.definitions = definitions;
-            for (signature, (descriptor, class)) in &mut self.known {
-                let now = self.definitions.classify(descriptor).0;
-                if now != &**class {
-                    let before = std::mem::replace(class, Class::from(now));
-                    changes.push(((*signature, before), -1));
-                    changes.push(((*signature, Class::clone(class)), 1));
+            for (signature, (descriptor, label)) in &mut self.known {
+                let (class, why) = self.definitions.classify(descriptor);
+                if (class, why.layer()) != (&*label.class, label.layer) {
+                    changes.push(((*signature, label.clone()), -1));
+                    (label.class, label.layer) = (Class::from(class), why.layer());
+                    changes.push(((*signature, label.clone()), 1));
                 }
             }
         }
         for (signature, descriptor) in added {
-            let class = Class::from(self.definitions.classify(&descriptor).0);
-            changes.push(((signature, Class::clone(&class)), 1));
-            self.known.insert(signature, (descriptor, class));
+            let shape = Some(descriptor.shape).filter(|shape| self.shapes.has(*shape));
+            if let Some(shape) = shape {
+                self.by_shape.entry(shape).or_default().push(signature);
+            }
+            let (class, why) = self.definitions.classify(&descriptor);
+            let label = Label { class: Class::from(class), layer: why.layer(), shape };
+            changes.push(((signature, label.clone()), 1));
+            self.known.insert(signature, (descriptor, label));
+        }
+        changes
+    }
+
+    /// Changes the label of a signature that is known.
+    fn change(
+        &mut self,
+        signature: SignatureId,
+        changes: &mut Vec<((SignatureId, Label), isize)>,
+        change: impl FnOnce(&mut Label),
+    ) {
+        if let Some((_, label)) = self.known.get_mut(&signature) {
+            changes.push(((signature, label.clone()), -1));
+            change(label);
+            changes.push(((signature, label.clone()), 1));
+        }
+    }
+}
+
+/// The leaves of shapes, as one worker knows them: of those with the least ids.
+pub(crate) struct Dictionary {
+    least: Least,
+    leaves: BTreeMap<ShapeId, Arc<Leaves>>,
+}
+
+impl Default for Dictionary {
+    fn default() -> Dictionary {
+        Dictionary { least: Least::new(MAX_SHAPES), leaves: BTreeMap::new() }
+    }
+}
+
+impl Dictionary {
+    /// Takes the leaves of shapes; repeats are fine. Returns what changes; `None`: they are forgotten.
+    pub fn tick(&mut self, shapes: Vec<(ShapeId, Arc<Leaves>)>) -> BTreeMap<ShapeId, Option<Arc<Leaves>>> {
+        let mut changes = BTreeMap::new();
+        for (shape, leaves) in shapes {
+            if self.leaves.contains_key(&shape) {
+                continue;
+            }
+            let gone = self.least.offer(shape);
+            if gone != Some(shape) {
+                changes.insert(shape, Some(Arc::clone(&leaves)));
+                self.leaves.insert(shape, leaves);
+            }
+            if let Some(gone) = gone {
+                self.leaves.remove(&gone);
+                changes.insert(gone, None);
+            }
         }
         changes
     }
@@ -195,8 +322,8 @@ mod tests {
             let mut classes = BTreeMap::new();
             let mut tick = |signatures: &[usize], rules: Vec<(Arc<Rule>, isize)>| {
                 let signatures = signatures.iter().chain(signatures).map(|n| signature(*n)).collect();
-                for (row, diff) in classifier.tick(signatures, rules) {
-                    *classes.entry(row).or_insert(0) += diff;
+                for ((signature, label), diff) in classifier.tick(News { signatures, rules }) {
+                    *classes.entry((signature, label.class)).or_insert(0) += diff;
                 }
                 assert!(classes.values().all(|count| [0, 1].contains(count)));
             };
@@ -206,6 +333,41 @@ mod tests {
             classes.retain(|_, count| *count != 0);
             // As pairs: a class that was not taken back would be hidden in a map.
             assert!(classes.into_keys().eq(expected.clone()));
+        }
+    }
+
+    /// Payloads with keys that are never the same. The shapes that are kept apart, and those with leaves, are those with the
+    /// least ids, whatever came first.
+    #[test]
+    fn of_too_many_shapes_those_with_the_least_ids_are_kept_apart() {
+        let shapes: Vec<ShapeId> = (0..9000u64).map(|n| ShapeId(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+        let mut least = shapes.clone();
+        least.sort_unstable();
+        let cut = least[MAX_SHAPES];
+        let backward: Vec<ShapeId> = shapes.iter().rev().copied().collect();
+        for (order, at_once) in [(&shapes, 9000), (&shapes, 700), (&backward, 700)] {
+            let (mut classifier, mut dictionary) = (Classifier::default(), Dictionary::default());
+            let (mut labels, mut leaves) = (BTreeMap::new(), BTreeMap::new());
+            for some in order.chunks(at_once) {
+                let signature = |shape: &ShapeId| {
+                    let descriptor = Descriptor { shape: *shape, ..descriptor(None, &[]) };
+                    (SignatureId(!shape.0), Arc::new(descriptor))
+                };
+                let news = News { signatures: some.iter().map(signature).collect(), rules: vec![] };
+                for (row, diff) in classifier.tick(news) {
+                    *labels.entry(row).or_insert(0) += diff;
+                }
+                leaves.extend(dictionary.tick(some.iter().map(|shape| (*shape, Arc::default())).collect()));
+                assert!(dictionary.leaves.len() <= MAX_SHAPES && classifier.by_shape.len() <= MAX_SHAPES);
+            }
+            labels.retain(|_, count| *count != 0);
+            assert_eq!(labels.len(), shapes.len());
+            for (signature, label) in labels.keys() {
+                let shape = ShapeId(!signature.0);
+                assert_eq!(label.shape, Some(shape).filter(|shape| *shape < cut));
+            }
+            leaves.retain(|_, leaves: &mut Option<Arc<Leaves>>| leaves.is_some());
+            assert!(leaves.into_keys().eq(least[..MAX_SHAPES].iter().copied()));
         }
     }
 }

@@ -2,16 +2,17 @@
 //! Beside it, how many events belong to no session and why, and on its way the events that do: one pass does it all.
 //!
 //! ```text
-//! records ─▶ tally ─ sums by class of this worker's events ─▶ (exchange) ─▶ count ─ rows with their number of events
+//! records ─▶ tally ─ sums by label of this worker's events ─▶ (exchange) ─▶ count ─ rows with their number of events
 //! ```
 
-use crate::classify::{Class, ClassSpine};
+use crate::classify::{Class, ClassSpine, Label};
 use crate::hashed::Hashed;
 use crate::identity::SignatureId;
 use crate::operators::trace::SpanOf;
 use crate::operators::{Capabilities, Fold, Keyed, Output, Own, Passage, Rows, Turn, each};
 use crate::record::{Event, Record, Sessionless};
 use crate::sessionize::Visit;
+use crate::shapes::LabelHour;
 use crate::time::{EventTime, Tick, TotalTime};
 use differential_dataflow::Hashable;
 use differential_dataflow::consolidation::consolidate;
@@ -49,15 +50,15 @@ pub struct Tally<'s, T: TotalTime = Tick> {
     pub visits: Stream<'s, T, Vec<Visit>>,
     /// The number of events, as multiplicities: of this worker's events, and without what was restored.
     pub sums: Stream<'s, T, Vec<(CountedBy, T, isize)>>,
-    /// The same by class, as multiplicities, with what was restored.
-    pub by_class: Stream<'s, T, Vec<(ClassHour, T, isize)>>,
+    /// The same by label, as multiplicities, with what was restored.
+    pub by_label: Stream<'s, T, Vec<(LabelHour, T, isize)>>,
 }
 
 /// Sums the events of a tick where they are, so that one update per key goes on, and not three copies of each event. The
 /// classes are whole on each worker, so the sums stay where they are until they are resolved.
 ///
 /// Of `records`, those count that [`crate::ingest`] lets through. `past` are the sums of a snapshot; they come at a tick
-/// before those of all events, and are of no output but `by_class`.
+/// before those of all events, and are of no output but `by_label`.
 pub fn tally<'s, T: TotalTime>(
     records: Stream<'s, T, Vec<Record>>,
     past: Stream<'s, T, Vec<(SignatureHour, T, isize)>>,
@@ -66,7 +67,7 @@ pub fn tally<'s, T: TotalTime>(
     let mut operator = Keyed::<T, Tallying<T>>::new("Tally", records.scope());
     let (visits, visit_stream) = operator.passage();
     let (sums, sum_stream) = operator.output();
-    let (by_class, class_stream) = operator.output();
+    let (by_label, class_stream) = operator.output();
     operator.passing(records, Pipeline, |fold, arrivals| {
         let mut visits = fold.visits.activate();
         arrivals.each(|sums, capability, records| {
@@ -80,21 +81,21 @@ pub fn tally<'s, T: TotalTime>(
     operator.input(classes, Pipeline, |_, arrivals| {
         arrivals.each(|sums, _, spans| {
             for batch in spans.drain(..).filter_map(|span| span.inner) {
-                each(&batch, |signature: &SignatureId, class: &Class, _, diff| {
-                    sums.classes.push(((*signature, Class::clone(class)), diff));
+                each(&batch, |signature: &SignatureId, label: &Label, _, diff| {
+                    sums.labels.push(((*signature, label.clone()), diff));
                 });
             }
         });
     });
-    operator.build(Tallying { visits, sums, by_class, resolver: Resolver::default() });
-    Tally { visits: visit_stream, sums: sum_stream, by_class: class_stream }
+    operator.build(Tallying { visits, sums, by_label, resolver: Resolver::default() });
+    Tally { visits: visit_stream, sums: sum_stream, by_label: class_stream }
 }
 
 /// One worker's sums.
 struct Tallying<T: TotalTime> {
     visits: Passage<T, Visit>,
     sums: Output<T, (CountedBy, T, isize)>,
-    by_class: Output<T, (ClassHour, T, isize)>,
+    by_label: Output<T, (LabelHour, T, isize)>,
     resolver: Resolver,
 }
 
@@ -102,13 +103,13 @@ impl<T: TotalTime> Fold<T> for Tallying<T> {
     type Waiting = Sums;
 
     fn tick(&mut self, tick: &T, sums: &mut Sums, at: &Capabilities<T>) -> Turn {
-        let Sums { by_signature, by_reason, past, classes } = std::mem::take(sums);
+        let Sums { by_signature, by_reason, past, labels } = std::mem::take(sums);
         let counts = by_signature.into_sorted();
         let signatures = counts.iter().map(|(row, count)| (CountedBy::Signature(*row), *count));
         let reasons = by_reason.into_iter().map(|(reason, count)| (CountedBy::Reason(reason), count));
         self.sums.give(at, signatures.chain(reasons).map(|(row, count)| (row, tick.clone(), count)));
-        let changes = self.resolver.tick(counts.into_iter().chain(past), classes);
-        self.by_class.give(at, changes.into_iter().map(|(row, diff)| (row, tick.clone(), diff)));
+        let changes = self.resolver.tick(counts.into_iter().chain(past), labels);
+        self.by_label.give(at, changes.into_iter().map(|(row, diff)| (row, tick.clone(), diff)));
         Turn::Done
     }
 }
@@ -119,7 +120,7 @@ struct Sums {
     by_signature: Hashed<SignatureHour, isize>,
     by_reason: BTreeMap<Sessionless, isize>,
     past: Vec<(SignatureHour, isize)>,
-    classes: Vec<((SignatureId, Class), isize)>,
+    labels: Vec<((SignatureId, Label), isize)>,
 }
 
 impl Sums {
@@ -133,33 +134,32 @@ impl Sums {
     }
 }
 
-/// The sums of one worker's events, and the classes.
+/// The sums of one worker's events, and the labels.
 #[derive(Default)]
 struct Resolver {
     sums: BTreeMap<SignatureHour, isize>,
-    classes: BTreeMap<SignatureId, Class>,
+    labels: BTreeMap<SignatureId, Label>,
 }
 
 impl Resolver {
-    /// Takes what came with a tick. Returns how the sums by class change, consolidated.
+    /// Takes what came with a tick. Returns how the sums by label change, consolidated.
     fn tick(
         &mut self,
         sums: impl IntoIterator<Item = (SignatureHour, isize)>,
-        classes: Vec<((SignatureId, Class), isize)>,
-    ) -> Vec<(ClassHour, isize)> {
+        labels: Vec<((SignatureId, Label), isize)>,
+    ) -> Vec<(LabelHour, isize)> {
         let mut changes = Vec::new();
-        // Removals first: what replaces a class comes with it.
+        // Removals first: what replaces a label comes with it.
         for removed in [true, false] {
-            for ((signature, class), _) in classes.iter().filter(|(_, diff)| (*diff < 0) == removed) {
+            for ((signature, label), _) in labels.iter().filter(|(_, diff)| (*diff < 0) == removed) {
                 let sign = if removed { -1 } else { 1 };
                 let hours = (*signature, None)..=(*signature, Some(EventTime::MAX));
-                let of_class =
-                    self.sums.range(hours).map(|((_, hour), sum)| ((Class::clone(class), *hour), sign * sum));
-                changes.extend(of_class);
+                let of_label = self.sums.range(hours).map(|((_, hour), sum)| ((label.clone(), *hour), sign * sum));
+                changes.extend(of_label);
                 if removed {
-                    self.classes.remove(signature);
+                    self.labels.remove(signature);
                 } else {
-                    self.classes.insert(*signature, Class::clone(class));
+                    self.labels.insert(*signature, label.clone());
                 }
             }
         }
@@ -170,7 +170,7 @@ impl Resolver {
                 self.sums.remove(&(signature, hour));
             }
             // Signatures come in the tick of their first event, or before.
-            changes.extend(self.classes.get(&signature).map(|class| ((Class::clone(class), hour), diff)));
+            changes.extend(self.labels.get(&signature).map(|label| ((label.clone(), hour), diff)));
         }
         consolidate(&mut changes);
         changes
@@ -179,13 +179,15 @@ impl Resolver {
 
 /// View: the number of events by class and hour, from the sums of all workers. A row is at one worker. When its number
 /// changes, the row with the old one goes, and the row with the new one comes.
-pub fn count<'s, T: TotalTime>(by_class: Stream<'s, T, Vec<(ClassHour, T, isize)>>) -> Arranged<'s, CountTrace<T>> {
-    let mut operator = Keyed::<T, Counting<T>>::new("Count", by_class.scope());
+pub fn count<'s, T: TotalTime>(by_label: Stream<'s, T, Vec<(LabelHour, T, isize)>>) -> Arranged<'s, CountTrace<T>> {
+    let mut operator = Keyed::<T, Counting<T>>::new("Count", by_label.scope());
     let (own, counts) = operator.arranged();
     // Each worker has some of the events of a class.
-    let by_row = Exchange::new(|(row, _, _): &(ClassHour, T, isize)| row.hashed());
-    operator.input(by_class, by_row, |_, arrivals| {
-        arrivals.each(|waiting, _, rows| waiting.extend(rows.drain(..).map(|(row, _, diff)| (row, diff))));
+    let by_row = Exchange::new(|((label, hour), _, _): &(LabelHour, T, isize)| (&label.class, hour).hashed());
+    operator.input(by_label, by_row, |_, arrivals| {
+        arrivals.each(|waiting, _, rows| {
+            waiting.extend(rows.drain(..).map(|((label, hour), _, diff)| ((label.class, hour), diff)));
+        });
     });
     operator.build(Counting { own, counts: Hashed::default(), rows: Rows::default() });
     counts
@@ -238,6 +240,7 @@ fn recount(count: &mut u64, diff: isize) -> [Option<(u64, isize)>; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::classify::Layer;
 
     #[test]
     fn a_row_goes_with_its_old_number_and_comes_with_the_new_one() {
@@ -252,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_class_takes_the_sums_of_its_signatures_with_it() {
-        let class = |name: &str| Class::from(name);
+        let class = |name: &str| Label { class: name.into(), layer: Layer::Kind, shape: None };
         let hour = |hour| Some(EventTime::from_micros(hour).unwrap());
         let [one, other] = [1, 2].map(SignatureId);
         let mut resolver = Resolver::default();

@@ -1,12 +1,14 @@
 //! Fact -> names and classes: what the identities of records stand for.
 //!
-//! Facts come beside the records: the string behind a user key, the descriptor behind a signature, a rule. One operator
-//! keeps both dictionaries that they make, and one channel brings all facts. Nearly all ticks bring none, and would pay for
+//! Facts come beside the records: the string behind a user key, the descriptor behind a signature, the leaves of a
+//! shape, a rule. One operator
+//! keeps the dictionaries that they make, and one channel brings all facts. Nearly all ticks bring none, and would pay for
 //! each operator and channel more.
 
-use crate::classify::{Class, ClassSpine, Classifier};
-use crate::identity::{SignatureId, UserKey};
-use crate::operators::{Capabilities, Fold, Keyed, Own, Rows, Turn};
+use crate::classify::{ClassSpine, Classifier, Dictionary, Label, News};
+use crate::identity::{ShapeId, SignatureId, UserKey};
+use crate::leaves::Leaves;
+use crate::operators::{Capabilities, Fold, Keyed, Output, Own, Rows, Turn};
 use crate::rules::{Descriptor, Rule};
 use crate::time::{Tick, TotalTime};
 use differential_dataflow::consolidation::consolidate;
@@ -32,6 +34,7 @@ enum Known {
     Name(UserKey, Arc<str>),
     Signature(SignatureId, Arc<Descriptor>),
     Rule(Arc<Rule>, isize),
+    Shape(ShapeId, Arc<Leaves>),
 }
 
 impl Fact {
@@ -43,6 +46,11 @@ impl Fact {
     /// Says what a signature stands for, to every worker: each resolves the events and sessions that it owns.
     pub fn signature(signature: SignatureId, descriptor: Descriptor, workers: usize) -> impl Iterator<Item = Fact> {
         Fact::everywhere(Known::Signature(signature, Arc::new(descriptor)), workers)
+    }
+
+    /// Says which leaves a shape has, to every worker: each may own the shape.
+    pub fn shape(shape: ShapeId, leaves: Arc<Leaves>, workers: usize) -> impl Iterator<Item = Fact> {
+        Fact::everywhere(Known::Shape(shape, leaves), workers)
     }
 
     /// Adds (1) or takes away (-1) a rule, at every worker.
@@ -64,8 +72,10 @@ pub type NameTrace<T = Tick> = TraceAgent<NameSpine<T>>;
 pub struct Described<'s, T: TotalTime = Tick> {
     /// View: the string of each user key, at the worker that owns the user. It is written as far as `classes` is.
     pub names: NameTrace<T>,
-    /// View: the class of each signature, whole on each worker.
+    /// View: the label of each signature, whole on each worker.
     pub classes: Arranged<'s, TraceAgent<ClassSpine<T>>>,
+    /// The leaves of shapes, whole on each worker; `None`: they are forgotten.
+    pub leaves: Stream<'s, T, Vec<(ShapeId, Option<Arc<Leaves>>)>>,
 }
 
 /// Keeps what facts say. A signature is known in the tick of the first record that has it, or before.
@@ -73,6 +83,7 @@ pub fn describe<'s, T: TotalTime>(facts: Stream<'s, T, Vec<Fact>>) -> Described<
     let mut operator = Keyed::<T, Describe<T>>::new("Describe", facts.scope());
     let (own_classes, classes) = operator.arranged();
     let (own_names, names) = operator.trace();
+    let (leaves, leaf_stream) = operator.output();
     operator.input(facts, Exchange::new(|fact: &Fact| fact.to), |_, arrivals| {
         arrivals.each(|waiting, _, facts| facts.drain(..).for_each(|fact| waiting.add(fact.known)));
     });
@@ -82,24 +93,27 @@ pub fn describe<'s, T: TotalTime>(facts: Stream<'s, T, Vec<Fact>>) -> Described<
         classes: own_classes,
         class_rows: Rows::default(),
         classifier: Classifier::default(),
+        shapes: Dictionary::default(),
+        leaves,
     });
-    Described { names, classes }
+    Described { names, classes, leaves: leaf_stream }
 }
 
 /// What has arrived for a tick that is not complete yet.
 #[derive(Default)]
 struct Waiting {
     names: Vec<((UserKey, Arc<str>), isize)>,
-    signatures: Vec<(SignatureId, Arc<Descriptor>)>,
-    rules: Vec<(Arc<Rule>, isize)>,
+    news: News,
+    shapes: Vec<(ShapeId, Arc<Leaves>)>,
 }
 
 impl Waiting {
     fn add(&mut self, known: Known) {
         match known {
             Known::Name(user, name) => self.names.push(((user, name), 1)),
-            Known::Signature(signature, descriptor) => self.signatures.push((signature, descriptor)),
-            Known::Rule(rule, diff) => self.rules.push((rule, diff)),
+            Known::Signature(signature, descriptor) => self.news.signatures.push((signature, descriptor)),
+            Known::Rule(rule, diff) => self.news.rules.push((rule, diff)),
+            Known::Shape(shape, leaves) => self.shapes.push((shape, leaves)),
         }
     }
 }
@@ -109,25 +123,28 @@ struct Describe<T: TotalTime> {
     names: Own<NameSpine<T>>,
     name_rows: Rows<UserKey, Arc<str>, T>,
     classes: Own<ClassSpine<T>>,
-    class_rows: Rows<SignatureId, Class, T>,
+    class_rows: Rows<SignatureId, Label, T>,
     classifier: Classifier,
+    shapes: Dictionary,
+    leaves: Output<T, (ShapeId, Option<Arc<Leaves>>)>,
 }
 
 impl<T: TotalTime> Fold<T> for Describe<T> {
     type Waiting = Waiting;
 
-    fn tick(&mut self, tick: &T, waiting: &mut Waiting, _: &Capabilities<T>) -> Turn {
-        let Waiting { mut names, signatures, rules } = std::mem::take(waiting);
+    fn tick(&mut self, tick: &T, waiting: &mut Waiting, at: &Capabilities<T>) -> Turn {
+        let Waiting { mut names, news, shapes } = std::mem::take(waiting);
         consolidate(&mut names);
         let mut builder = ValBuilder::with_capacity(names.len(), names.len(), names.len());
         self.name_rows.extend(&mut builder, names.into_iter().map(|(row, diff)| (row, tick.clone(), diff)));
         self.names.write(self.name_rows.finish(builder).map(Rc::new));
 
-        let mut changes = self.classifier.tick(signatures, rules);
+        let mut changes = self.classifier.tick(news);
         consolidate(&mut changes);
         let mut builder = ValBuilder::default();
         self.class_rows.extend(&mut builder, changes.into_iter().map(|(row, diff)| (row, tick.clone(), diff)));
         self.classes.write(self.class_rows.finish(builder).map(Rc::new));
+        self.leaves.give(at, self.shapes.tick(shapes));
         Turn::Done
     }
 }

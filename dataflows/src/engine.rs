@@ -5,12 +5,13 @@ use crate::changes::{Changes, Collect, Collector};
 use crate::close::Deadlines;
 use crate::counts::SignatureHour;
 use crate::describe::Fact;
-use crate::identity::{SignatureId, UserKey};
+use crate::identity::{ShapeId, SignatureId, UserKey};
 use crate::ingest::{IdRow, Verdict};
+use crate::leaves::Leaves;
 use crate::parcel::{Parcel, Unpacked, unpack};
 use crate::pipeline::{Inputs, Outputs, Restored, Settings, pipeline};
 use crate::record::{Record, Sessionless};
-use crate::resolve::{Classes, Resolver, TakeRows};
+use crate::resolve::{Classes, Resolver, Row, TakeRows};
 use crate::rules::{Descriptor, Rule};
 use crate::sessionize::{MarkRow, Session};
 use crate::time::{EventTime, Tick};
@@ -63,6 +64,8 @@ pub struct Input {
     pub names: Vec<(UserKey, Arc<str>)>,
     /// What the signatures of the records stand for; repeats are fine.
     pub signatures: Vec<(SignatureId, Descriptor)>,
+    /// The leaves of the shapes of the records; repeats are fine.
+    pub shapes: Vec<(ShapeId, Arc<Leaves>)>,
     /// Rules that hold from this tick on.
     pub rules: Vec<Rule>,
     /// Rules that came in before and do not hold any more.
@@ -98,12 +101,13 @@ impl Engine {
             let outputs = pipeline(inputs, settings);
             let collect = if settings.clock { Collect::Everything } else { Collect::Verdicts };
             let collector = Collector::watch(&outputs, collect);
-            let Outputs { sessions, names, classes, counts, users, closed, .. } = outputs;
+            let Outputs { sessions, names, classes, counts, shapes, users, closed, .. } = outputs;
             let views = Views {
                 sessions: sessions.trace,
                 names,
                 classes: classes.trace,
                 counts: counts.trace,
+                shapes: shapes.trace,
                 users: users.map(|users| users.trace),
                 restored_sessionless: BTreeMap::new(),
                 collector: collector.clone(),
@@ -164,6 +168,7 @@ impl Engine {
         for (signature, descriptor) in input.signatures.drain(..) {
             facts.extend(Fact::signature(signature, descriptor, workers));
         }
+        facts.extend(input.shapes.drain(..).flat_map(|(shape, leaves)| Fact::shape(shape, leaves, workers)));
         facts.extend(input.rules.drain(..).flat_map(|rule| Fact::rule(rule, 1, workers)));
         facts.extend(input.rules_gone.drain(..).flat_map(|rule| Fact::rule(rule, -1, workers)));
         self.feed.send(Parcel { records: std::mem::replace(&mut input.records, next), facts, now_ms: None });
@@ -207,6 +212,17 @@ impl Engine {
     /// Gives the totals of all users after `tick`: see [`Resolver::begin_users`].
     pub fn begin_users(&mut self, tick: Tick, take: &mut dyn TakeRows) -> ControlFlow<()> {
         self.resolver.begin_users(&mut self.views, tick, take)
+    }
+
+    /// Gives the totals of all shapes after `tick`, as rows that come.
+    pub fn begin_shapes(&mut self, tick: Tick, take: &mut dyn TakeRows) -> ControlFlow<()> {
+        let mut taken = ControlFlow::Continue(());
+        self.views.shapes_before(tick + 1, &mut |shape, totals| {
+            if taken.is_continue() {
+                taken = take.row(Row::Shape(shape, totals), 1);
+            }
+        });
+        taken
     }
 
     /// Returns the classes after `tick`, which has been resolved and has not been compacted away.

@@ -24,10 +24,11 @@
 //!           classes│              ┌────┴────┐                        │
 //!                  ├─────────────▶│  tally  ├────────┐ visits         │
 //!                  │              └─┬──┬────┘        │ (by user)      │
-//!                  │            sums│  │by class  ┌──┴─────────┐      │
+//!                  │            sums│  │by label  ┌──┴─────────┐      │
 //!                  │                │  │(exchange)│ sessionize │      │
 //!                  │                │ ┌┴───────┐  │ sessions ▣ │      │
 //!                  │                │ │count ▣ │  └──┬───┬─────┘      │
+//!                  │  (and leaves)  │ │shapes ▣│     │   │            │
 //!                  │                │ └┬───────┘ sessions│  │entries  │
 //!                  │                │  │     ┌────────┤  └──▶│       │
 //!                  │                │  │ ┌──┴─────┐┌──┴────┐ │       │
@@ -131,6 +132,7 @@ pub mod engine;
 mod hashed;
 pub mod identity;
 pub mod ingest;
+pub mod leaves;
 pub mod operators;
 mod parcel;
 pub mod pipeline;
@@ -140,6 +142,7 @@ pub mod rules;
 pub mod scan;
 pub mod sequence;
 pub mod sessionize;
+pub mod shapes;
 pub mod time;
 pub mod users;
 pub mod views;

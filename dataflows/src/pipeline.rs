@@ -10,6 +10,7 @@ use crate::record::Record;
 use crate::sessionize::{
     self, Bounds, MarkRow, MarkSpans, Policies, Replacement, Session, SessionTrace, Sessionized, sessionize,
 };
+use crate::shapes::{ShapeTrace, shapes};
 use crate::time::{Tick, TotalTime};
 use crate::users::{UserTrace, users};
 use differential_dataflow::operators::arrange::Arranged;
@@ -63,10 +64,12 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
     pub sessions: Arranged<'s, SessionTrace<T>>,
     /// View: the string of each user key. It is written as far as the classes are.
     pub names: NameTrace<T>,
-    /// View: the class of each signature, whole on each worker.
+    /// View: the label of each signature, whole on each worker.
     pub classes: Arranged<'s, ClassTrace<T>>,
     /// View: the number of events by class and hour.
     pub counts: Arranged<'s, CountTrace<T>>,
+    /// View: totals of each shape.
+    pub shapes: Arranged<'s, ShapeTrace<T>>,
     /// View: totals of each user, if there is a clock: without one the end alone is read, and the sessions say it.
     pub users: Option<Arranged<'s, UserTrace<T>>>,
     /// The sessions that are closed, if there is a clock.
@@ -87,13 +90,14 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
 pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: Settings) -> Outputs<'s, T> {
     let Inputs { records, facts, replacements, clock, restored } = inputs;
     let Ingested { records, entries: ingested } = ingest(records, restored.ids, settings.dedupe);
-    let Described { names, classes } = describe(facts);
-    let Tally { visits, sums, by_class } = tally(records, restored.by_signature, classes.stream.clone());
-    let counts = count(by_class);
+    let Described { names, classes, leaves } = describe(facts);
+    let Tally { visits, sums, by_label } = tally(records, restored.by_signature, classes.stream.clone());
+    let counts = count(by_label.clone());
+    let shapes = shapes(by_label, leaves);
     let bounds = Bounds { gap: settings.gap, policies: settings.policies };
     let Sessionized { sessions, written, entries: sessionized, marks } =
         sessionize(visits, replacements, (restored.sessions, restored.marks), bounds);
     let users = clock.is_some().then(|| users(sessions.clone(), written.clone()));
     let closed = clock.map(|clock| close(sessions.stream.clone(), written, clock, settings.gap));
-    Outputs { sessions, names, classes, counts, users, closed, ingested, sessionized, marks, sums }
+    Outputs { sessions, names, classes, counts, shapes, users, closed, ingested, sessionized, marks, sums }
 }

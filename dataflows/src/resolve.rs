@@ -21,11 +21,12 @@ pub use classes::Classes;
 pub use session::{SessionResolver, SessionRow};
 
 use crate::changes::Changes;
-use crate::classify::Class;
+use crate::classify::{Class, Label};
 use crate::close::Closing;
 use crate::counts::ClassHour;
-use crate::identity::{SignatureId, UserKey};
+use crate::identity::{ShapeId, SignatureId, UserKey};
 use crate::sessionize::{Late, Lineage, Session};
+use crate::shapes::ShapeTotals;
 use crate::time::Tick;
 use crate::users::UserTotals;
 use crate::views::Views;
@@ -43,6 +44,8 @@ pub enum Row<'r> {
     Session(&'r SessionRow<'r>),
     /// Events of a class and an hour: how many there are.
     Count(&'r ClassHour, u64),
+    /// A shape, and what there is of it; `None`: of all shapes that are not kept apart.
+    Shape(Option<ShapeId>, &'r ShapeTotals),
     /// The name of a user, and what there is of the user.
     User(&'r str, &'r UserTotals),
     /// A session that is closed, and the name of its user.
@@ -121,7 +124,8 @@ impl Resolver {
         changes: Changes,
         take: &mut dyn TakeRows,
     ) -> ControlFlow<()> {
-        let Changes { mut sessions, classes, counts, mut users, mut closings, mut late, mut lineage, .. } = changes;
+        let Changes { mut sessions, classes, counts, shapes, mut users, mut closings, mut late, mut lineage, .. } =
+            changes;
         self.relabel(views, tick, classes, take)?;
         let Resolver { classes, sessions: resolver, .. } = self;
         named(
@@ -134,6 +138,7 @@ impl Resolver {
             },
         )?;
         counts.iter().try_for_each(|((row, events), diff)| take.row(Row::Count(row, *events), *diff))?;
+        shapes.iter().try_for_each(|((shape, totals), diff)| take.row(Row::Shape(*shape, totals), *diff))?;
         named(
             views,
             take,
@@ -187,17 +192,23 @@ impl Resolver {
         &mut self,
         views: &mut Views,
         tick: Tick,
-        changes: Vec<((SignatureId, Class), isize)>,
+        changes: Vec<((SignatureId, Label), isize)>,
         take: &mut dyn TakeRows,
     ) -> ControlFlow<()> {
         if changes.is_empty() {
             return ControlFlow::Continue(());
         }
         self.labelled = Some(tick);
+        let come = changes.into_iter().filter(|(_, diff)| *diff > 0);
+        let changes: Vec<(SignatureId, Class)> = come.map(|((signature, label), _)| (signature, label.class)).collect();
+        // The label of a signature may change where its class does not.
+        let has_another = |(signature, class): &&(SignatureId, Class)| {
+            self.classes.of(*signature).is_some_and(|before| before != &**class)
+        };
         let moved: BTreeSet<SignatureId> =
-            changes.iter().filter(|(_, diff)| *diff < 0).map(|((signature, _), _)| *signature).collect();
+            changes.iter().filter(has_another).map(|(signature, _)| *signature).collect();
         let before = Arc::clone(&self.classes);
-        Arc::make_mut(&mut self.classes).update(changes);
+        Arc::make_mut(&mut self.classes).add(changes);
         if moved.is_empty() {
             return ControlFlow::Continue(());
         }

@@ -4,10 +4,11 @@ use crate::changes::Collector;
 use crate::classify::ClassTrace;
 use crate::counts::CountTrace;
 use crate::describe::NameTrace;
-use crate::identity::{SignatureId, UserKey};
+use crate::identity::{ShapeId, SignatureId, UserKey};
 use crate::record::Sessionless;
 use crate::scan::{Reading, SessionScan, UserScan};
 use crate::sessionize::{Session, SessionTrace};
+use crate::shapes::{ShapeTotals, ShapeTrace};
 use crate::time::{EventTime, Tick};
 use crate::users::UserTrace;
 use differential_dataflow::trace::TraceReader;
@@ -23,6 +24,7 @@ pub struct Views {
     pub(crate) names: NameTrace,
     pub(crate) classes: ClassTrace,
     pub(crate) counts: CountTrace,
+    pub(crate) shapes: ShapeTrace,
     /// With a clock.
     pub(crate) users: Option<UserTrace>,
     pub(crate) restored_sessionless: BTreeMap<Sessionless, isize>,
@@ -48,6 +50,11 @@ impl Views {
     /// Calls `row` with class, start of the hour and number of events.
     pub fn counts(&mut self, row: &mut dyn FnMut(&Arc<str>, Option<EventTime>, u64)) {
         self.counts_before(Tick::MAX, row);
+    }
+
+    /// Calls `row` with each shape and its totals, in the order of shapes.
+    pub fn shapes(&mut self, row: &mut dyn FnMut(Option<ShapeId>, &ShapeTotals)) {
+        self.shapes_before(Tick::MAX, row);
     }
 
     /// Calls `row` with reason and number of events.
@@ -84,12 +91,17 @@ impl Views {
 
     /// Calls `row` with the class of each signature before `tick`, which has not been compacted away.
     pub fn classes_before(&mut self, tick: Tick, row: &mut dyn FnMut(SignatureId, &Arc<str>)) {
-        Reading::begin(&mut self.classes).rows(tick, |signature, class, _| row(*signature, class));
+        Reading::begin(&mut self.classes).rows(tick, |signature, label, _| row(*signature, &label.class));
     }
 
     /// Calls `row` with class, start of the hour and number of events before `tick`, which has not been compacted away.
     pub fn counts_before(&mut self, tick: Tick, row: &mut dyn FnMut(&Arc<str>, Option<EventTime>, u64)) {
         Reading::begin(&mut self.counts).rows(tick, |(class, hour), events, _| row(class, *hour, *events));
+    }
+
+    /// Calls `row` with each shape and its totals before `tick`, which has not been compacted away.
+    pub fn shapes_before(&mut self, tick: Tick, row: &mut dyn FnMut(Option<ShapeId>, &ShapeTotals)) {
+        Reading::begin(&mut self.shapes).rows(tick, |shape, totals, _| row(*shape, totals));
     }
 
     /// Calls `row` with the sessions before `tick`, which has not been compacted away.
@@ -103,6 +115,7 @@ impl Views {
         allow(&mut self.names, since, settled);
         allow(&mut self.classes, since, settled);
         allow(&mut self.counts, since, settled);
+        allow(&mut self.shapes, since, settled);
         self.users.iter_mut().for_each(|users| allow(users, since, settled));
     }
 }

@@ -3,10 +3,14 @@
 use super::sessions::SessionRow;
 use super::*;
 use crate::fingerprint::hex;
+use dataflows::classify::Layer;
 use dataflows::close::Closing;
+use dataflows::leaves::{Leaf, Leaves};
 use dataflows::sessionize::{Late, Lineage, Moved};
+use dataflows::shapes::{ClassTotals, ShapeTotals};
 use dataflows::users::UserTotals;
-use dataflows::{DeadLetter, Decimal, EventTime, Measure, Position, Reason, SignatureId, UserKey};
+use dataflows::{DeadLetter, Decimal, EventTime, Measure, Position, Reason, ShapeId, SignatureId, UserKey, ValueKind};
+use std::sync::Arc;
 
 /// Output logs hold these bytes: they are what version 1 and 2 of blocks mean.
 #[test]
@@ -30,6 +34,14 @@ fn a_row_of_each_collection_is_pinned() {
     let came = Late { user: key, time: at(1_000_000), signature: SignatureId(5), session: at(-1_000_000) };
     let moved = Lineage { user: key, old: at(2_000_000), new: at(1_000_000), reason: Moved::Merged };
     let of_user = UserTotals { first_seen: at(-1_000_000), last_seen: at(2_000_000), sessions: 3, events: 300 };
+    let leaf = |path: &str, kind| Leaf { path: path.to_owned(), kind };
+    let leaves = Leaves::of(vec![leaf("b", ValueKind::Number), leaf("a.c", ValueKind::String)]);
+    let of_class = |layer, events| ClassTotals { class: "a".into(), layer, events };
+    let of_shape = ShapeTotals {
+        leaves: Some(Arc::new(leaves)),
+        classes: vec![of_class(Layer::Rule(1), 300), of_class(Layer::Kind, 1)],
+        hours: Some((at(0), at(3_600_000_000))),
+    };
     let letter = DeadLetter {
         position: Position { source: 0, part: 3, offset: 70_000 },
         reason: Reason::NoJson,
@@ -45,6 +57,8 @@ fn a_row_of_each_collection_is_pinned() {
         ),
         (Collection::COUNTS, counts::encode("a", Some(at(3_600_000_000)), 300), "01610180909de91aac02"),
         (Collection::COUNTS, counts::encode("a", None, 1), "01610001"),
+        (Collection::SHAPES, shapes::encode(Some(ShapeId(5)), &of_shape), ""),
+        (Collection::SHAPES, shapes::encode(None, &ShapeTotals { leaves: None, hours: None, ..of_shape }), ""),
         (Collection::USERS, users::encode(user, &of_user), "02c3bcff887a8092f40103ac02"),
         (Collection::CLOSINGS, closings::encode(user, &closed, 2_000_000), "02c3bc80897a8092f4010380ade204"),
         (Collection::LATE, late::encode(user, "a", &came), "02c3bc80897a0161ff887a"),

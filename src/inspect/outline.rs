@@ -10,7 +10,7 @@ use crate::plan::{Envelope, Plan, PolicyPlan, SinkPlan, SinkStart, SinkTarget, S
 use crate::replay;
 use crate::run;
 use crate::source::{self, SourceError};
-use crate::tables::{DEAD_LETTERS_FILE, OutputFormat, Table, counts_table, session_table, user_table};
+use crate::tables::{DEAD_LETTERS_FILE, OutputFormat, Table, counts_table, session_table, shape_table, user_table};
 use crate::text::{plural, span};
 use dataflows::classify::Definitions;
 use dataflows::rules::UNCLASSIFIED;
@@ -359,6 +359,7 @@ fn stages(plan: &Plan) -> Vec<StageOutline> {
         stage("ingest", ingest.into()),
         stage("classify", classify),
         stage("counts", "events by class and hour".into()),
+        stage("shapes", "events by the structure of the payload, with its classes".into()),
         stage("sessionless", "events without user or time, by reason".into()),
         stage("sessionize", format!("events of a user, split by {split}{with}{details}")),
     ]
@@ -398,6 +399,7 @@ fn outputs(plan: &Plan, out: Option<&std::path::Path>, format: OutputFormat) -> 
         table(counts_table()),
         output(DEAD_LETTERS_FILE, dead_letters.to_vec()),
         table(session_table(&plan.session_schema())),
+        table(shape_table()),
         table(user_table()),
     ]
 }

@@ -4,8 +4,9 @@ use super::durations::Durations;
 use crate::tables::{self, TableWriter, session_values, user_values};
 use dataflows::classify::Class;
 use dataflows::resolve::{self, Row};
+use dataflows::shapes::ShapeTotals;
 use dataflows::views::Views;
-use dataflows::{EventTime, Sessionless};
+use dataflows::{EventTime, Sessionless, ShapeId};
 use headwater_decode::transform;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -92,7 +93,7 @@ pub fn write(views: &mut Views, sessions: &mut TableWriter, users: &mut TableWri
                 outcome.is_ok().then(|| users.write(user_values(user, of_user)))
             }
             // Not by user.
-            Row::Count(..) | Row::Closing(..) | Row::Late(..) | Row::Lineage(..) => None,
+            Row::Count(..) | Row::Shape(..) | Row::Closing(..) | Row::Late(..) | Row::Lineage(..) => None,
         };
         if let Some(Err(error)) = written {
             outcome = Err(error);
@@ -124,6 +125,13 @@ pub fn counts(views: &mut Views) -> Vec<(Class, Option<EventTime>, u64)> {
     let mut counts = Vec::new();
     views.counts(&mut |class, hour, events| counts.push((Arc::clone(class), hour, events)));
     counts
+}
+
+/// Shapes, those that are at this worker.
+pub fn shapes(views: &mut Views) -> Vec<(Option<ShapeId>, ShapeTotals)> {
+    let mut shapes = Vec::new();
+    views.shapes(&mut |shape, totals| shapes.push((shape, totals.clone())));
+    shapes
 }
 
 /// Events without a session by reason, those that are counted at this worker.

@@ -132,6 +132,9 @@ impl Answers {
             Held::Counts => engine.views().counts_before(tick + 1, &mut |class, hour, events| {
                 scan.offer(None, || collections::counts::encode(class, hour, events));
             }),
+            Held::Shapes => engine.views().shapes_before(tick + 1, &mut |shape, totals| {
+                scan.offer(None, || collections::shapes::encode(shape, totals));
+            }),
             Held::Nothing => {}
         }
         self.scans.push_back(scan);

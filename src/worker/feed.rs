@@ -54,6 +54,7 @@ impl<'s> Feed<'s> {
             cursors: Cursors::default(),
             names: Vec::new(),
             signatures: Vec::new(),
+            shapes: Vec::new(),
             bound,
         };
         let Feed { start, parts, decoder, batch, header, .. } = self;
@@ -101,6 +102,7 @@ impl<'s> Feed<'s> {
             fed.dead_letters.append(&mut batch.dead_letters);
             fed.names.extend_from_slice(&batch.input.names);
             fed.signatures.extend_from_slice(&batch.input.signatures);
+            fed.shapes.extend_from_slice(&batch.input.shapes);
             fed.told.events += batch.input.records.len() as u64;
             fed.told.texts_cut += std::mem::take(&mut batch.texts_cut);
             fed.told.repaired += std::mem::take(&mut batch.repaired);

@@ -71,15 +71,21 @@ impl<'s> Publish<'s> {
         port: &mut dyn Port,
     ) -> Result<(), Error> {
         let plan = &self.start.plan;
-        let says = self.begun.tick(Collection::USERS, &fed.bound);
+        let [users, shapes] = [Collection::USERS, Collection::SHAPES].map(|one| self.begun.tick(one, &fed.bound));
         let out = Gather::new(fed.bound.tick, fed.bound.now_ms, self.start.memory, port);
         let mut rows = Encode { out, gap: plan.sessions.gap, failed: None };
-        if says != Says::Changes {
+        if users != Says::Changes {
             changes.users.clear();
         }
+        if shapes != Says::Changes {
+            changes.shapes.clear();
+        }
         let mut taken = engine.resolve(fed.bound.tick, changes, &mut rows);
-        if says == Says::Whole && taken.is_continue() {
+        if users == Says::Whole && taken.is_continue() {
             taken = engine.begin_users(fed.bound.tick, &mut rows);
+        }
+        if shapes == Says::Whole && taken.is_continue() {
+            taken = engine.begin_shapes(fed.bound.tick, &mut rows);
         }
         let Encode { mut out, failed, .. } = rows;
         if taken.is_break() {

@@ -4,9 +4,10 @@
 use dataflows::counts::SignatureHour;
 use dataflows::engine::{Input, Roots};
 use dataflows::ingest::IdRow;
+use dataflows::leaves::Leaves;
 use dataflows::rules::Descriptor;
 use dataflows::sessionize::{Mark, Session};
-use dataflows::{Sessionless, SignatureId, UserKey};
+use dataflows::{Sessionless, ShapeId, SignatureId, UserKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ pub struct Dirty {
     /// Repeats are fine, also across snapshots.
     pub names: Vec<(UserKey, Arc<str>)>,
     pub signatures: Vec<(SignatureId, Descriptor)>,
+    /// Repeats are fine, as with names.
+    pub shapes: Vec<(ShapeId, Arc<Leaves>)>,
     /// Under session policies.
     pub marks: Vec<((UserKey, Mark), isize)>,
     pub ids: Vec<(IdRow, isize)>,
@@ -34,13 +37,14 @@ pub type Rows = BTreeMap<String, Vec<(Vec<u8>, i64)>>;
 const SESSIONS: &str = "sessions";
 const NAMES: &str = "names";
 const SIGNATURES: &str = "signatures";
+const SHAPES: &str = "shapes";
 const MARKS: &str = "marks";
 const IDS: &str = "ids";
 const BY_SIGNATURE: &str = "by_signature";
 const BY_REASON: &str = "by_reason";
 
 /// By name, in the order in which they are to be read: what others refer to comes first.
-pub const STATES: [&str; 7] = [NAMES, SIGNATURES, SESSIONS, MARKS, IDS, BY_SIGNATURE, BY_REASON];
+pub const STATES: [&str; 8] = [NAMES, SIGNATURES, SHAPES, SESSIONS, MARKS, IDS, BY_SIGNATURE, BY_REASON];
 
 impl Dirty {
     /// Keeps memory in proportion to what changed, not to how often it did.
@@ -57,12 +61,13 @@ impl Dirty {
         fn tail<R>(of: &mut Vec<R>, rows: usize) -> Vec<R> {
             if of.len() > rows { of.split_off(rows) } else { Vec::new() }
         }
-        let Dirty { sessions, marks, names, signatures, ids, by_signature, by_reason, compact } = self;
+        let Dirty { sessions, marks, names, signatures, shapes, ids, by_signature, by_reason, compact } = self;
         let rest = Dirty {
             sessions: tail(sessions, rows),
             marks: tail(marks, rows),
             names: tail(names, rows),
             signatures: tail(signatures, rows),
+            shapes: tail(shapes, rows),
             ids: tail(ids, rows),
             by_signature: tail(by_signature, rows),
             by_reason: tail(by_reason, rows),
@@ -73,23 +78,25 @@ impl Dirty {
 
     /// Adds the rows of `other`.
     pub fn extend(&mut self, other: Dirty) {
-        let Dirty { sessions, marks, names, signatures, ids, by_signature, by_reason, compact: _ } = other;
+        let Dirty { sessions, marks, names, signatures, shapes, ids, by_signature, by_reason, compact: _ } = other;
         self.sessions.extend(sessions);
         self.marks.extend(marks);
         self.names.extend(names);
         self.signatures.extend(signatures);
+        self.shapes.extend(shapes);
         self.ids.extend(ids);
         self.by_signature.extend(by_signature);
         self.by_reason.extend(by_reason);
     }
 
     fn is_empty(&self) -> bool {
-        let Dirty { sessions, marks, names, signatures, ids, by_signature, by_reason, compact: _ } = self;
+        let Dirty { sessions, marks, names, signatures, shapes, ids, by_signature, by_reason, compact: _ } = self;
         let lengths = [
             sessions.len(),
             marks.len(),
             names.len(),
             signatures.len(),
+            shapes.len(),
             ids.len(),
             by_signature.len(),
             by_reason.len(),
@@ -109,6 +116,8 @@ impl Dirty {
         add(NAMES, encode(once, |(user, name)| (user.bytes().to_vec(), name)));
         let once = self.signatures.into_iter().map(|row| (row, 1)).collect();
         add(SIGNATURES, encode(once, |(signature, descriptor)| (signature.0.to_be_bytes().to_vec(), descriptor)));
+        let once = self.shapes.into_iter().map(|row| (row, 1)).collect();
+        add(SHAPES, encode(once, |(shape, leaves)| (shape.0.to_be_bytes().to_vec(), leaves)));
         add(
             IDS,
             encode(self.ids, |row| {
@@ -142,6 +151,7 @@ pub fn restore(state: &str, row: &[u8], count: i64, roots: &mut Roots, input: &m
         SESSIONS => roots.sessions.push((user(row)?, value(row, 16)?)),
         NAMES => input.names.push((user(row)?, value(row, 16)?)),
         SIGNATURES => input.signatures.push((signature(row)?, value(row, 8)?)),
+        SHAPES => input.shapes.push((ShapeId(signature(row)?.0), value(row, 8)?)),
         MARKS => roots.marks.push((user(row)?, value(row, 16)?, count as isize)),
         IDS if row.len() > 16 => roots.ids.push(value(row, 16)?),
         IDS => roots.ids.push(value(row, 1)?),

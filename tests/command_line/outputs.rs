@@ -115,7 +115,7 @@ fn sessions_have_typed_columns_in_every_format() {
             }
         }
     }
-    let files = ["counts.parquet", "dead_letters.jsonl", "sessions.parquet", "users.parquet"];
+    let files = ["counts.parquet", "dead_letters.jsonl", "sessions.parquet", "shapes.parquet", "users.parquet"];
     assert_eq!(listing(&folder), files, "one format at a time");
 }
 
@@ -200,7 +200,7 @@ fn a_failed_run_leaves_the_previous_outputs() {
     folder.replay("headwater.toml", ["events.jsonl"]);
     folder.write("out/notes.txt", "not headwater's");
     let files = listing(&folder);
-    assert_eq!(files, ["counts.csv", "dead_letters.jsonl", "notes.txt", "sessions.csv", "users.csv"]);
+    assert_eq!(files, ["counts.csv", "dead_letters.jsonl", "notes.txt", "sessions.csv", "shapes.csv", "users.csv"]);
     let content = |folder: &Folder| files.iter().map(|file| folder.read(&format!("out/{file}"))).collect::<Vec<_>>();
     let before = content(&folder);
 

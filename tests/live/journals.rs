@@ -19,7 +19,7 @@ fn a_tick_is_the_same_with_any_number_of_workers() {
     let of = |collection: &str| {
         published.ticks.iter().flat_map(|(_, rows)| rows.keys()).filter(|(name, _)| name == collection).count()
     };
-    let collections = ["sessions", "users", "counts", "closings", "late", "session_lineage", "dead_letters"];
+    let collections = ["sessions", "users", "counts", "shapes", "closings", "late", "session_lineage", "dead_letters"];
     assert!(collections.iter().all(|collection| of(collection) > 10), "{:?}", collections.map(of));
     for workers in 1..=3 {
         let copy = format!("copy {workers}");

@@ -89,7 +89,7 @@ fn what_can_be_read_of_several_processes_is_what_can_be_read_of_one() {
     for (workers, processes) in [(2, 1), (1, 2), (2, 2)] {
         let process = start(&folder, "data", workers, processes, Restart::No);
         let mut client = Client::new(process.ready());
-        let all: Vec<_> = ["sessions", "users", "counts"]
+        let all: Vec<_> = ["sessions", "users", "counts", "shapes"]
             .iter()
             .map(|name| client.get_json(&format!("/v1/collections/{name}/rows?limit=5000")).unwrap().1["rows"].clone())
             .collect();

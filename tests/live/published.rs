@@ -148,7 +148,7 @@ impl Published {
         rows
     }
 
-    /// Sessions and counts have to be those of `headwater replay` of the same events from a file, to the last byte of
+    /// Sessions, users, counts and shapes have to be those of `headwater replay` of the same events from a file, to the last byte of
     /// each row; so have dead letters, but for where they lie.
     pub fn is_replayed(&self, folder: &Folder, events: &str) {
         folder.write("events.jsonl", events);
@@ -175,6 +175,7 @@ impl Published {
         sessions.sort_by_key(Value::to_string);
         same("sessions", &self.rows(Collection::SESSIONS), &sessions);
         same("counts", &self.rows(Collection::COUNTS), &json_lines("counts.jsonl"));
+        same("shapes", &self.rows(Collection::SHAPES), &json_lines("shapes.jsonl"));
         let letters = |rows: Vec<Value>| -> Vec<(Value, Value)> {
             let mut letters: Vec<_> = rows.iter().map(|row| (row["reason"].clone(), row["payload"].clone())).collect();
             letters.sort_by_key(|letter| format!("{letter:?}"));

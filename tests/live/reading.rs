@@ -127,7 +127,7 @@ fn what_is_ready_can_be_read_also_before_the_first_event() {
     let folder = folder("tick = \"10s\"");
     let process = Process::start(&folder, "data", 2, Restart::No);
     let mut client = Client::new(process.ready());
-    for view in ["sessions", "users", "counts", "closings"] {
+    for view in ["sessions", "users", "counts", "shapes", "closings"] {
         assert_eq!(rows(&mut client, &format!("{view}/rows")), Vec::<Value>::new());
         let changes = fetch(client.address, &format!("/v1/collections/{view}/changes?until=caught_up"));
         assert!(changes.contains("\"type\":\"progress\",\"upper\":"), "{changes}");

@@ -7,7 +7,7 @@ use crate::path::{Path, Step};
 use crate::reading::{Reading, Slot};
 use crate::transform::Transform;
 use dataflows::ValueKind;
-use document::Document;
+pub use document::Document;
 use std::borrow::Cow;
 
 /// The paths of a set that are derived.

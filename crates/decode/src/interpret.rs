@@ -221,6 +221,9 @@ impl Interpreter {
 
     /// Puts the event that was read at `position` into the batch, which is complete after [`Interpreter::finish`].
     pub fn record(&mut self, reading: &Reading, position: Position, payload: &[u8], batch: &mut Batch) {
+        if let Some(leaves) = &reading.leaves {
+            batch.input.shapes.push((shape(reading), Arc::clone(leaves)));
+        }
         let mut chosen = self.best(reading);
         let stated = self.settle(reading, &mut chosen[Role::Time as usize]);
         let time = self.effective(stated, batch);

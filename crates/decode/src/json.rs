@@ -14,10 +14,12 @@ mod layout;
 mod template;
 
 use crate::fault::Fault;
-use crate::path::Path;
+use crate::leaves::{self, Told};
+use crate::path::{Path, Step};
 use crate::path_set::PathSet;
 use crate::reading::Reading;
 use crate::spec::Limits;
+use dataflows::leaves::Leaf;
 use dataflows::{PathHash, Reason};
 use descent::{Descent, Span};
 use layout::{Layouts, Node, outdone};
@@ -30,6 +32,8 @@ use template::Templates;
 pub struct JsonReader {
     paths: Arc<PathSet>,
     explode: Option<PathHash>,
+    /// The steps of that path.
+    exploded: Option<Box<[Step]>>,
     limits: Limits,
     found: Descent,
     layouts: Layouts,
@@ -39,8 +43,11 @@ pub struct JsonReader {
     /// The part of the payload that belongs to the layout of each element of its exploded arrays: its leaves, each
     /// once.
     inherited: Vec<Node>,
+    /// Their names, if some element was asked for its own.
+    inherited_names: Option<Vec<Leaf>>,
     /// The nodes of one element, after those that it inherits.
     nodes: Vec<Node>,
+    told: Told,
 }
 
 /// The bytes of one event.
@@ -58,13 +65,16 @@ impl JsonReader {
         JsonReader {
             paths,
             explode: explode.map(Path::hash),
+            exploded: explode.map(|path| path.steps().into()),
             limits,
             found: Descent::default(),
             layouts: Layouts::default(),
             templates: Templates::default(),
             ambiguous: false,
             inherited: Vec::new(),
+            inherited_names: None,
             nodes: Vec::new(),
+            told: Told::default(),
         }
     }
 
@@ -92,7 +102,7 @@ impl JsonReader {
                 for index in 0..self.found.spans.len() {
                     let span = self.found.spans[index].clone();
                     let part = Part { offset: span.bytes.start, bytes: &payload[span.bytes.clone()] };
-                    each(part, self.read_element(&span, reading).map(|()| &mut *reading));
+                    each(part, self.read_element(payload, &span, reading).map(|()| &mut *reading));
                 }
             }
         }
@@ -143,6 +153,7 @@ impl JsonReader {
             self.inherited.extend(whole.nodes.iter().filter_map(|node| node.inherited()));
             self.inherited.sort_unstable();
             self.inherited.dedup();
+            self.inherited_names = None;
             // Arrays in arrays have leaves without keys, and every element would go over all of them.
             let (leaves, limit) = (self.inherited.len(), self.limits.keys);
             if leaves > limit {
@@ -153,6 +164,10 @@ impl JsonReader {
         } else {
             std::mem::swap(reading, &mut whole.values);
             reading.shape = Some(verdict.shape);
+            reading.leaves = match known {
+                true => None,
+                false => self.told.tell(verdict.shape, || leaves::of_document(text, None)),
+            };
             reading.ambiguous = verdict.ambiguous;
         }
         Ok(())
@@ -160,7 +175,7 @@ impl JsonReader {
 
     /// Makes `reading` that of one element, together with what it inherits. Apart from the values at the asked paths,
     /// the time does not depend on the number of values beside the elements: a payload may hold both in great numbers.
-    fn read_element(&mut self, span: &Span, reading: &mut Reading) -> Result<(), Fault> {
+    fn read_element(&mut self, payload: &[u8], span: &Span, reading: &mut Reading) -> Result<(), Fault> {
         let (whole, elements) = (&self.found.whole, &self.found.elements);
         let own = &elements.nodes[span.nodes.clone()];
         check(own, whole.keys + span.keys, &self.limits)?;
@@ -169,7 +184,7 @@ impl JsonReader {
         self.nodes.clear();
         self.nodes.extend_from_slice(&self.inherited);
         self.nodes.extend(own.iter().map(|node| node.moved(by)));
-        let (verdict, _) = self.layouts.verdict(&self.nodes);
+        let (verdict, known) = self.layouts.verdict(&self.nodes);
         if verdict.duplicate {
             return Err(duplicate_key());
         }
@@ -201,6 +216,17 @@ impl JsonReader {
         }
         whole.values.containers().iter().for_each(|slot| reading.contain(*slot));
         reading.shape = Some(verdict.shape);
+        if !known {
+            let JsonReader { told, exploded, inherited_names, .. } = self;
+            reading.leaves = told.tell(verdict.shape, || {
+                let text = |bytes| std::str::from_utf8(bytes).ok();
+                if inherited_names.is_none() {
+                    *inherited_names = leaves::of_document(text(payload)?, exploded.as_deref());
+                }
+                let own = leaves::of_document(text(&payload[span.bytes.clone()])?, None)?;
+                Some([own, inherited_names.clone()?].concat())
+            });
+        }
         reading.ambiguous = verdict.ambiguous || self.ambiguous;
         Ok(())
     }

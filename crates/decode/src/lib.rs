@@ -22,6 +22,7 @@ pub mod guard;
 pub mod interpret;
 pub mod json;
 mod lately;
+mod leaves;
 pub mod log;
 pub mod longest;
 mod mend;

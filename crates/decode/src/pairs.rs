@@ -5,6 +5,7 @@
 
 use crate::clf::{plain, quoted};
 use crate::fault::Fault;
+use crate::leaves::{self, Told};
 use crate::path_set::PathSet;
 use crate::reading::Reading;
 use dataflows::{PathHash, Reason, ShapeId, ValueKind};
@@ -26,13 +27,14 @@ pub struct PairsReader {
     pairs: Pairs,
     paths: Arc<PathSet>,
     leaves: Vec<u64>,
+    told: Told,
     most: usize,
 }
 
 impl PairsReader {
     /// A line may have `most` pairs.
     pub fn new(pairs: Pairs, paths: &Arc<PathSet>, most: usize) -> PairsReader {
-        PairsReader { pairs, paths: Arc::clone(paths), leaves: Vec::new(), most }
+        PairsReader { pairs, paths: Arc::clone(paths), leaves: Vec::new(), told: Told::default(), most }
     }
 
     /// Replaces what `reading` holds by `line`, with or without its line end. After a fault (not UTF-8, no pairs, too
@@ -43,7 +45,8 @@ impl PairsReader {
             simdutf8::basic::from_utf8(line).map_err(|_| Fault::new(Reason::NotUtf8, "the line is not valid UTF-8"))?;
         self.leaves.clear();
         let mut count = 0;
-        for (name, value) in self.pairs.of(text.trim_end_matches(['\r', '\n'])) {
+        let text = text.trim_end_matches(['\r', '\n']);
+        for (name, value) in self.pairs.of(text) {
             count += 1;
             if count > self.most {
                 reading.clear();
@@ -63,7 +66,10 @@ impl PairsReader {
         if count == 0 {
             return Err(Fault::new(Reason::NoLogLine, format!("the line has no {}", self.pairs.form())));
         }
-        reading.shape = Some(ShapeId::of(&mut self.leaves));
+        let shape = ShapeId::of(&mut self.leaves);
+        let present = || self.pairs.of(text).filter(|(_, value)| !value.is_empty());
+        let names = || Some(present().map(|(name, _)| leaves::of_key(name)).collect());
+        (reading.shape, reading.leaves) = (Some(shape), self.told.tell(shape, names));
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! `[key=x]` is the element whose `key` is `x`, and `{}` reads a text as JSON. Transforms follow behind ` | `.
 
+use crate::longest::bounded;
 use crate::transform::Transform;
 use dataflows::PathHash;
 use std::fmt;
@@ -254,6 +255,11 @@ fn stray(text: &str, rest: &str) -> String {
             "the path `{text}` goes on right after `[]` or a quoted segment; put a dot between, as in `items[].price`"
         )
     }
+}
+
+/// Returns steps as the configuration writes them. A long text is cut.
+pub(crate) fn written(steps: &[Step]) -> String {
+    bounded(&print(steps, &[])).into_owned()
 }
 
 fn print(steps: &[Step], transforms: &[Transform]) -> String {

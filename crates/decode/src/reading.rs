@@ -1,7 +1,9 @@
 //! The result of one pass over a payload: the values at the wanted paths, and the shape of the whole. The formats
 //! (json, csv, clf) fill it, and interpretation turns it into a record.
 
+use dataflows::leaves::Leaves;
 use dataflows::{ShapeId, ValueKind};
+use std::sync::Arc;
 
 /// Index of a path in a [`PathSet`](crate::path_set::PathSet).
 pub type Slot = u32;
@@ -20,6 +22,8 @@ pub struct Reading {
     own: Option<usize>,
     /// Of the whole payload; `None` until a format has read one.
     pub shape: Option<ShapeId>,
+    /// The leaves of the shape, if the reader has not said them before.
+    pub leaves: Option<Arc<Leaves>>,
     /// Some path was present both as a dotted key and nested, in the same object or array element. Of their values,
     /// only the nested one was kept.
     pub ambiguous: bool,
@@ -53,10 +57,11 @@ impl Clone for Reading {
 
     /// Allocates nothing once warm.
     fn clone_from(&mut self, other: &Reading) {
-        let Reading { found, text, containers, own, shape, ambiguous } = other;
+        let Reading { found, text, containers, own, shape, leaves, ambiguous } = other;
         self.found.clone_from(found);
         self.text.clone_from(text);
         self.containers.clone_from(containers);
+        self.leaves.clone_from(leaves);
         (self.own, self.shape, self.ambiguous) = (*own, *shape, *ambiguous);
     }
 }
@@ -69,6 +74,7 @@ impl Reading {
         self.containers.clear();
         self.own = None;
         self.shape = None;
+        self.leaves = None;
         self.ambiguous = false;
     }
 

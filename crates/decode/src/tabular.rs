@@ -1,5 +1,6 @@
 //! The common part of the formats with named columns: a row of texts -> [`Reading`].
 
+use crate::leaves::{self, Told};
 use crate::path_set::PathSet;
 use crate::reading::{Reading, Slot};
 use dataflows::{PathHash, ShapeId, ValueKind};
@@ -19,10 +20,12 @@ pub struct Columns {
     /// [`ShapeId`] by set of present columns. Only ever spares work: a shape is a function of that set.
     shapes: HashMap<Box<[u64]>, ShapeId, FixedState>,
     leaves: Vec<u64>,
+    told: Told,
 }
 
 #[derive(Debug)]
 struct Column {
+    name: Box<str>,
     leaf: u64,
     /// `None`: no setting asks for it.
     slot: Option<Slot>,
@@ -36,11 +39,12 @@ impl Columns {
         let column = |name: N| {
             let path = PathHash::ROOT.key(name.as_ref());
             let through = paths.through(PathHash::ROOT, name.as_ref()).collect();
-            Column { leaf: path.leaf(ValueKind::String), slot: paths.slot(path), through }
+            let name = name.as_ref().into();
+            Column { name, leaf: path.leaf(ValueKind::String), slot: paths.slot(path), through }
         };
         let columns: Vec<Column> = names.into_iter().map(column).collect();
         let present = vec![0; columns.len().div_ceil(64)];
-        Columns { columns, present, shapes: HashMap::default(), leaves: Vec::new() }
+        Columns { columns, present, shapes: HashMap::default(), leaves: Vec::new(), told: Told::default() }
     }
 
     pub fn count(&self) -> usize {
@@ -62,25 +66,27 @@ impl Columns {
             }
             column.through.iter().for_each(|slot| reading.contain(*slot));
         }
-        reading.shape = Some(self.shape());
+        match self.shapes.get(self.present.as_slice()) {
+            Some(shape) => reading.shape = Some(*shape),
+            None => self.meet(reading),
+        }
     }
 
-    /// Returns the shape of the columns that are present.
-    fn shape(&mut self) -> ShapeId {
-        if let Some(shape) = self.shapes.get(self.present.as_slice()) {
-            return *shape;
-        }
+    /// Gives a reading the shape of the columns that are present.
+    fn meet(&mut self, reading: &mut Reading) {
+        let present = &self.present;
+        let columns = || {
+            let present = |index: usize| present[index / 64] >> (index % 64) & 1 == 1;
+            self.columns.iter().enumerate().filter(move |(index, _)| present(*index)).map(|(_, column)| column)
+        };
         self.leaves.clear();
-        for (index, column) in self.columns.iter().enumerate() {
-            if self.present[index / 64] >> (index % 64) & 1 == 1 {
-                self.leaves.push(column.leaf);
-            }
-        }
+        self.leaves.extend(columns().map(|column| column.leaf));
         let shape = ShapeId::of(&mut self.leaves);
+        let names = || Some(columns().map(|column| leaves::of_key(&column.name)).collect());
+        (reading.shape, reading.leaves) = (Some(shape), self.told.tell(shape, names));
         if self.shapes.len() < REMEMBERED {
             self.shapes.insert(self.present.as_slice().into(), shape);
         }
-        shape
     }
 }
 
@@ -159,5 +165,19 @@ pub(super) mod tests {
                 prop_assert_eq!(reading.shape, shape_of(&present));
             }
         }
+    }
+
+    #[test]
+    fn the_leaves_of_a_shape_are_said_once() {
+        let mut columns = Columns::new(["b", "a.c"], &PathSet::default());
+        let mut reading = Reading::default();
+        let mut said = |cells: [&str; 2]| {
+            columns.read(cells, &mut reading);
+            let leaves = reading.leaves.as_ref();
+            leaves.map(|leaves| leaves.named.iter().map(|leaf| leaf.path.as_str()).collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(said(["1", "2"]).as_deref(), Some("a.c b"));
+        assert_eq!(said(["3", ""]).as_deref(), Some("b"));
+        assert_eq!(said(["1", "2"]), None);
     }
 }

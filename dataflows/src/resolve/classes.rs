@@ -25,13 +25,8 @@ impl Classes {
         classes
     }
 
-    /// Takes changes of the view of classes, as they come.
-    pub(super) fn update(&mut self, changes: Vec<((SignatureId, Class), isize)>) {
-        let asserted = changes.into_iter().filter(|(_, diff)| *diff > 0);
-        self.add(asserted.map(|(row, _)| row).collect());
-    }
-
-    fn add(&mut self, pairs: Vec<(SignatureId, Class)>) {
+    /// Takes the classes that signatures have from now on.
+    pub(super) fn add(&mut self, pairs: Vec<(SignatureId, Class)>) {
         let mut names: Vec<Class> = pairs.iter().map(|(_, class)| Arc::clone(class)).collect();
         names.retain(|name| self.names.binary_search(name).is_err());
         if !names.is_empty() {
@@ -64,6 +59,11 @@ impl Classes {
         &self.names[rank as usize]
     }
 
+    /// Returns the name of the class of a signature, if that is known.
+    pub(super) fn of(&self, signature: SignatureId) -> Option<&str> {
+        self.ranks.get(&signature).map(|rank| self.ranked(*rank))
+    }
+
     /// Returns the name of the class of a signature that some event has.
     pub fn name(&self, signature: SignatureId) -> &str {
         self.ranked(self.rank(signature))
@@ -77,10 +77,10 @@ mod tests {
     /// New names move the ranks of those that are there.
     #[test]
     fn signatures_keep_their_classes_when_others_come_between() {
-        let pair = |signature, class: &str, diff| ((SignatureId(signature), Class::from(class)), diff);
+        let pair = |signature, class: &str| (SignatureId(signature), Class::from(class));
         let mut classes = Classes::default();
-        classes.update(vec![pair(1, "m", 1), pair(2, "x", 1), pair(3, "m", 1)]);
-        classes.update(vec![pair(4, "a", 1), pair(5, "p", 1), pair(2, "x", -1), pair(2, "z", 1)]);
+        classes.add(vec![pair(1, "m"), pair(2, "x"), pair(3, "m")]);
+        classes.add(vec![pair(4, "a"), pair(5, "p"), pair(2, "z")]);
         let named = |signature| classes.name(SignatureId(signature));
         assert_eq!([1, 2, 3, 4, 5].map(named), ["m", "z", "m", "a", "p"]);
         let rank = |signature| classes.rank(SignatureId(signature));

@@ -11,7 +11,7 @@ use dataflows::views::Views;
 use dataflows::{Tick, UserKey};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 /// What an engine said on its way, and what its views hold in the end.
 pub struct Lived {
@@ -116,6 +116,7 @@ fn share(input: &Input, mine: Share) -> engine::Input {
         records: mine.of(&input.records).cloned().collect(),
         names: mine.of(&input.names).cloned().collect(),
         signatures: mine.of(&input.signatures).cloned().collect(),
+        shapes: mine.of(&input.shapes).cloned().collect(),
         rules: mine.of(&input.rules).filter(|(_, diff)| *diff > 0).map(|(rule, _)| rule.clone()).collect(),
         rules_gone: mine.of(&input.rules).filter(|(_, diff)| *diff < 0).map(|(rule, _)| rule.clone()).collect(),
     }
@@ -136,6 +137,7 @@ impl TakeRows for Resolving<'_> {
             Row::Count((class, hour), events) => {
                 view(format!("count {:?}", (class, hour.map(|hour| hour.micros()), events)))
             }
+            Row::Shape(shape, totals) => view(format!("shape {:?}", (shape, totals))),
             Row::User(user, totals) => view(format!("user {:?}", (user, totals))),
             Row::Closing(user, Closing { end, start, events, .. }) => {
                 view(format!("closing {:?}", (user, start.micros(), end.micros(), events)))
@@ -180,10 +182,11 @@ impl Teller {
             let whole = (self.taken..settled).contains(&tick);
             self.sender.send(Told::Asked { tick, whole, named, answers }).unwrap();
             changes.sessions.iter().cloned().for_each(|(row, diff)| tell(Output::Session(row, diff)));
-            for ((signature, class), diff) in changes.classes.iter().cloned() {
-                tell(Output::Class(self.mine.index, (signature, class.to_string()), diff));
+            for ((signature, label), diff) in changes.classes.iter().cloned() {
+                tell(Output::Class(self.mine.index, (signature, label.class.to_string()), diff));
             }
             changes.counts.iter().cloned().for_each(|(row, diff)| tell(Output::Count(row, diff)));
+            changes.shapes.iter().cloned().for_each(|(row, diff)| tell(Output::Shape(row, diff)));
             changes.users.iter().copied().for_each(|(row, diff)| tell(Output::User(row, diff)));
             changes.closings.iter().copied().for_each(|(row, diff)| tell(Output::Closing(row, diff)));
             changes.late.iter().cloned().for_each(|row| tell(Output::Late(row)));
@@ -216,6 +219,7 @@ impl Teller {
         let here = self.mine.index;
         views.classes(&mut |signature, class| tell(Output::Class(here, (signature, class.to_string()), 1)));
         views.counts(&mut |class, hour, events| tell(Output::Count(((class.clone(), hour), events), 1)));
+        views.shapes(&mut |shape, totals| tell(Output::Shape((shape, Arc::new(totals.clone())), 1)));
         resolve::rows(views, &mut |row| match row {
             Row::Session(row) => tell(Output::Resolved(ResolvedSession::of(row), 1)),
             Row::User(user, totals) => tell(Output::User((UserKey::of(user), *totals), 1)),

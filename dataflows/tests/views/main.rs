@@ -1,7 +1,7 @@
 //! The promise: every view is a pure function of the set of inputs. Whatever the arrival order, the tick cuts and the
 //! number of workers, after every tick the accumulated output of the graph equals what a slow, obvious oracle makes of
 //! all inputs so far: sessions (with late events, ties, neighbours exactly at the gap, replacements, policies), counts by class
-//! (with rules that change), closed sessions, and the journals of duplicates, rejections, late events and moved sessions.
+//! and by shape (with rules that change), closed sessions, and the journals of duplicates, rejections, late events and moved sessions.
 //! A graph that starts from a snapshot goes on like the one that it was taken of, and so does the engine.
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
@@ -130,7 +130,7 @@ proptest! {
     /// The final views of one set of events are the same in any order, any cuts, and with any number of workers.
     ///
     /// Excepted is what is defined by arrival, so the events here have no ids, and nothing is compared but the final
-    /// sessions and counts:
+    /// sessions, counts and shapes:
     /// - Of two events with one id the first to arrive counts; the other is a duplicate, or is rejected if it differs.
     ///   Which ids are remembered by then depends on the order, too.
     /// - The journals (duplicates, rejections, late events, moved sessions), closings, and the clock's `max_future`
@@ -147,7 +147,8 @@ proptest! {
         let last = |steps: Vec<Step>, workers| {
             let way = Way { workers, in_flight: 2, remembered: None, asked };
             let (inputs, _) = advance(&steps, way);
-            run::run(None, &inputs, way).seen(0..steps.len() as u64).pop().map(|seen| (seen.sessions, seen.counts))
+            let seen = run::run(None, &inputs, way).seen(0..steps.len() as u64).pop();
+            seen.map(|seen| (seen.sessions, seen.counts, seen.shapes))
         };
         let wanted = last(all_at_once, 1);
         for Arrival { order, cuts, workers } in orders {

@@ -3,14 +3,16 @@
 use super::policies::Asked;
 use super::seen::{Resolved, ResolvedSession, Row, Seen};
 use super::steps::{GAP, HORIZON, Input, ORIGIN, Raw, Step, Swap, key, name, rules, time};
+use dataflows::classify::Layer;
 use dataflows::identity::payload_hash;
 use dataflows::ingest::Verdict;
 use dataflows::rules::UNCLASSIFIED;
 use dataflows::sessionize::{EndedBy, Moved, Replacement};
+use dataflows::shapes::{ClassTotals, ShapeTotals};
 use dataflows::users::UserTotals;
 use dataflows::{
-    Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, SessionId, Sessionless, SignatureId,
-    UserKey,
+    Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, SessionId, Sessionless, ShapeId,
+    SignatureId, UserKey,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -96,8 +98,29 @@ impl Oracle {
             }
         }
         seen.counts = counts.into_iter().map(|((class, hour), events)| ((class, hour, events), 1)).collect();
+        seen.shapes = self.shapes().into_iter().map(|row| (row, 1)).collect();
         seen.resolved = self.resolve(&seen);
         (input, seen)
+    }
+
+    /// The totals of each shape, from all events.
+    fn shapes(&self) -> Vec<(Option<ShapeId>, Arc<ShapeTotals>)> {
+        let mut by_shape: BTreeMap<ShapeId, Vec<&Raw>> = BTreeMap::new();
+        self.events.iter().for_each(|raw| by_shape.entry(raw.shape()).or_default().push(raw));
+        let totals = by_shape.into_iter().map(|(shape, raws)| {
+            let mut classes: BTreeMap<(Arc<str>, Layer), u64> = BTreeMap::new();
+            for raw in &raws {
+                *classes.entry((class(raw, self.rules).into(), layer(raw, self.rules))).or_insert(0) += 1;
+            }
+            let classes = classes.into_iter().map(|((class, layer), events)| ClassTotals { class, layer, events });
+            let hours =
+                || raws.iter().filter_map(|raw| Some(time(raw.time?.div_euclid(3_600_000_000) * 3_600_000_000)));
+            let hours = hours().min().zip(hours().max());
+            // Said with any event that came, whether it counts or not.
+            let leaves = raws[0].leaves();
+            (Some(shape), Arc::new(ShapeTotals { leaves, classes: classes.collect(), hours }))
+        });
+        totals.collect()
     }
 
     /// The totals of each user, from all visits.
@@ -142,6 +165,7 @@ impl Oracle {
         let mut others = BTreeMap::new();
         let mut add = |row: String| *others.entry(row).or_insert(0) += 1;
         seen.counts.keys().for_each(|row| add(format!("count {row:?}")));
+        seen.shapes.keys().for_each(|row| add(format!("shape {row:?}")));
         seen.users.keys().for_each(|(of, totals)| add(format!("user {:?}", (user(of), totals))));
         seen.closings.keys().for_each(|(of, start, end, events)| {
             add(format!("closing {:?}", (user(of), start, end, events)));
@@ -176,6 +200,7 @@ impl Oracle {
             input.records.push(Record { event, identity });
             input.names.extend(raw.user.map(|user| (key(user), Arc::from(name(user)))));
             input.signatures.push((raw.signature(), raw.descriptor()));
+            input.shapes.extend(raw.leaves().map(|leaves| (raw.shape(), leaves)));
             arrivals.push((position, raw.clone()));
         }
         arrivals.sort();
@@ -330,6 +355,19 @@ fn class(raw: &Raw, set: u8) -> String {
         2 => "paged or bare".into(),
         _ if raw.kind < 3 => format!("kind {}", raw.kind),
         _ => UNCLASSIFIED.into(),
+    }
+}
+
+/// What gives that class.
+fn layer(raw: &Raw, set: u8) -> Layer {
+    let (price, page) = (raw.price.is_some(), raw.page.is_some());
+    match set {
+        3 if page => Layer::Rule(1),
+        3 if !price => Layer::Rule(2),
+        1..=3 if price => Layer::Rule(0),
+        2 => Layer::Rule(1),
+        _ if raw.kind < 3 => Layer::Kind,
+        _ => Layer::Nothing,
     }
 }
 

@@ -14,7 +14,7 @@ use dataflows::pipeline::{Inputs, Outputs, Restored, Settings, pipeline};
 use dataflows::sessionize::{self, Mark, MarkSpine};
 use differential_dataflow::VecCollection;
 use differential_dataflow::collection::AsCollection;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::vec::Input as _;
 use timely::dataflow::operators::{Inspect, Probe};
@@ -85,6 +85,9 @@ pub fn run(start: Option<Snapshot>, inputs: &[Input], way: Way) -> Said {
             for (signature, descriptor) in mine.of(&input.signatures).cloned() {
                 Fact::signature(signature, descriptor, mine.peers).for_each(|fact| facts.send(fact));
             }
+            for (shape, leaves) in mine.of(&input.shapes).cloned() {
+                Fact::shape(shape, leaves, mine.peers).for_each(|fact| facts.send(fact));
+            }
             for (rule, diff) in mine.of(&input.rules).cloned() {
                 Fact::rule(rule, diff, mine.peers).for_each(|fact| facts.send(fact));
             }
@@ -147,15 +150,18 @@ impl Share {
 type Heard = mpsc::Sender<(Tick, Output)>;
 
 fn listen<'s>(scope: Scope<'s, Tick>, outputs: Outputs<'s>, worker: usize, sender: &Heard, probe: &ProbeHandle<Tick>) {
-    let Outputs { sessions, mut names, classes, counts, users, closed, ingested, sessionized, marks, sums } = outputs;
+    let Outputs { sessions, mut names, classes, counts, shapes, users, closed, ingested, sessionized, marks, sums } =
+        outputs;
     let sessions = sessions.as_collection(|user, session| (*user, session.clone()));
     updates(sessions, sender, probe, |row, diff| vec![Output::Session(row, diff)]);
     let names = names.import(scope).as_collection(|user, name| (*user, name.to_string()));
     updates(names, sender, probe, |(user, name), _| vec![Output::Name(user, name)]);
-    let classes = classes.as_collection(move |signature, class| (worker, (*signature, class.to_string())));
+    let classes = classes.as_collection(move |signature, label| (worker, (*signature, label.class.to_string())));
     updates(classes, sender, probe, |(worker, row), diff| vec![Output::Class(worker, row, diff)]);
     let counts = counts.as_collection(|row, events| (row.clone(), *events));
     updates(counts, sender, probe, |row, diff| vec![Output::Count(row, diff)]);
+    let shapes = shapes.as_collection(|shape, totals| (*shape, Arc::clone(totals)));
+    updates(shapes, sender, probe, |row, diff| vec![Output::Shape(row, diff)]);
     if let Some(marks) = marks {
         marks
             .inspect({

@@ -6,9 +6,11 @@ use dataflows::counts::{ClassHour, SignatureHour};
 use dataflows::ingest::{IdRow, Verdict};
 use dataflows::resolve::SessionRow;
 use dataflows::sessionize::{EndedBy, Late, Lineage, Mark, Moved, Rejection, Session};
+use dataflows::shapes::ShapeTotals;
 use dataflows::users::UserTotals;
-use dataflows::{Measure, SessionId, Sessionless, SignatureId, Tick, UserKey};
+use dataflows::{Measure, SessionId, Sessionless, ShapeId, SignatureId, Tick, UserKey};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What all views hold after a tick, and what the journals gained in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +21,7 @@ pub struct Seen {
     pub classes: BTreeMap<(SignatureId, String), isize>,
     /// Class, hour, number of events.
     pub counts: BTreeMap<(String, Option<i64>, u64), isize>,
+    pub shapes: BTreeMap<(Option<ShapeId>, Arc<ShapeTotals>), isize>,
     pub sessionless: BTreeMap<Sessionless, isize>,
     pub users: BTreeMap<(UserKey, UserTotals), isize>,
     /// User, start, end, events.
@@ -114,6 +117,7 @@ pub enum Output {
     /// At this worker.
     Class(usize, (SignatureId, String), isize),
     Count((ClassHour, u64), isize),
+    Shape((Option<ShapeId>, Arc<ShapeTotals>), isize),
     Sessionless(Sessionless, isize),
     User((UserKey, UserTotals), isize),
     Closing(Closing, isize),
@@ -174,6 +178,7 @@ impl Said {
                 Output::Count(((class, hour), events), diff) => {
                     add(&mut seen.counts, (class.to_string(), hour.map(|hour| hour.micros()), events), diff);
                 }
+                Output::Shape(row, diff) => add(&mut seen.shapes, row, diff),
                 Output::Sessionless(reason, diff) => add(&mut seen.sessionless, reason, diff),
                 Output::User(row, diff) => add(&mut seen.users, row, diff),
                 Output::Closing(Closing { end, user, start, events }, diff) => {
@@ -238,6 +243,7 @@ pub fn sent_so_far(inputs: &[Input]) -> Input {
     for input in inputs {
         all.names.extend(input.names.iter().cloned());
         all.signatures.extend(input.signatures.iter().cloned());
+        all.shapes.extend(input.shapes.iter().cloned());
         all.rules.extend(input.rules.iter().cloned());
         all.now_ms = all.now_ms.max(input.now_ms);
     }

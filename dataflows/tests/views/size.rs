@@ -63,19 +63,19 @@ fn the_graph_has_no_more_operators_and_channels_than_it_needs() {
     // An empty stream, and an input that is closed with the first tick, cost nothing later.
     let [empty, restored] = ["Empty", "Input"];
     let before = ["Input", "Unpack", empty, empty, restored, restored];
-    let stages = ["Describe", "Tally", "Count", "Sessionize", "Users", "Close", "Watch"];
+    let stages = ["Describe", "Tally", "Count", "Shapes", "Sessionize", "Users", "Close", "Watch"];
     assert_eq!(graph.names(), [&before[..], &stages].concat(), "channels: {:?}", graph.channels);
-    assert_eq!((graph.operators.len(), graph.channels.len()), (13, 19));
+    assert_eq!((graph.operators.len(), graph.channels.len()), (14, 22));
 
     let dedupe = Some(Dedupe { ids: EventId::SHARDS });
     let graph = Graph::of(Settings { dedupe, ..live });
-    assert_eq!((graph.operators.len(), graph.channels.len()), (14, 22));
+    assert_eq!((graph.operators.len(), graph.channels.len()), (15, 25));
 
     // What comes back of the marks, and what snapshots take of them.
     let policies = Some(Policies::default());
     let graph = Graph::of(Settings { policies, ..live });
-    assert_eq!((graph.operators.len(), graph.channels.len()), (14, 21));
+    assert_eq!((graph.operators.len(), graph.channels.len()), (15, 24));
 
     let replay = Graph::of(Settings { clock: false, ..live });
-    assert_eq!((replay.operators.len(), replay.channels.len()), (11, 14));
+    assert_eq!((replay.operators.len(), replay.channels.len()), (12, 17));
 }

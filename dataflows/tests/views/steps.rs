@@ -1,10 +1,11 @@
 //! What goes into the graph: raw events and how they look to it.
 
 use super::policies::Asked;
+use dataflows::leaves::{Leaf, Leaves};
 use dataflows::record::{Cue, Rank};
 use dataflows::rules::{Condition, Conditions, Descriptor, Rule};
 use dataflows::sessionize::{Replacement, Visit};
-use dataflows::{Decimal, Details, EventId, EventTime, Measure, Record, ShapeId, SignatureId, UserKey};
+use dataflows::{Decimal, Details, EventId, EventTime, Measure, Record, ShapeId, SignatureId, UserKey, ValueKind};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
@@ -59,6 +60,7 @@ pub struct Input {
     pub records: Vec<Record>,
     pub names: Vec<(UserKey, Arc<str>)>,
     pub signatures: Vec<(SignatureId, Descriptor)>,
+    pub shapes: Vec<(ShapeId, Arc<Leaves>)>,
     pub rules: Vec<(Rule, isize)>,
     pub replacements: Vec<Replacement>,
     pub now_ms: i64,
@@ -103,13 +105,24 @@ pub fn rules(set: u8) -> Vec<Rule> {
 }
 
 impl Raw {
+    /// Of one to three, by what there is of price and page.
+    pub fn shape(&self) -> ShapeId {
+        ShapeId(1 + u64::from(self.price.is_some()) + u64::from(self.page.is_some()))
+    }
+
+    /// Those of the third shape are not known.
+    pub fn leaves(&self) -> Option<Arc<Leaves>> {
+        let path = ["neither", "either"].get(self.shape().0 as usize - 1)?;
+        Some(Arc::new(Leaves::of(vec![Leaf { path: (*path).to_owned(), kind: ValueKind::Number }])))
+    }
+
     pub fn descriptor(&self) -> Descriptor {
         let kind = (self.kind < 3).then(|| Arc::from(format!("kind {}", self.kind)));
-        Descriptor { shape: ShapeId(1), kind, answers: vec![self.price.is_some(), self.page.is_some()] }
+        Descriptor { shape: self.shape(), kind, answers: vec![self.price.is_some(), self.page.is_some()] }
     }
 
     pub fn signature(&self) -> SignatureId {
-        SignatureId::of(ShapeId(1), format!("{:?}", self.descriptor()).as_bytes())
+        SignatureId::of(self.shape(), format!("{:?}", self.descriptor()).as_bytes())
     }
 
     pub fn details(&self, asked: Option<Asked>) -> Option<Box<Details>> {

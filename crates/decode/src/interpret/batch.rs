@@ -38,6 +38,7 @@ pub struct BatchMark {
     records: usize,
     names: usize,
     signatures: usize,
+    shapes: usize,
     dead_letters: usize,
     ambiguous: u64,
     outside: u64,
@@ -85,6 +86,7 @@ impl Harvest for Batch {
             records: self.input.records.len(),
             names: self.input.names.len(),
             signatures: self.input.signatures.len(),
+            shapes: self.input.shapes.len(),
             dead_letters: self.dead_letters.len(),
             ambiguous: self.ambiguous,
             outside: self.outside,
@@ -98,6 +100,7 @@ impl Harvest for Batch {
         self.input.records.truncate(mark.records);
         self.input.names.truncate(mark.names);
         self.input.signatures.truncate(mark.signatures);
+        self.input.shapes.truncate(mark.shapes);
         self.dead_letters.truncate(mark.dead_letters);
         (self.ambiguous, self.outside) = (mark.ambiguous, mark.outside);
         (self.skewed, self.texts_cut, self.repaired) = (mark.skewed, mark.texts_cut, mark.repaired);

@@ -28,9 +28,40 @@ fn read(reader: &mut JsonReader, payload: &[u8]) -> Vec<Outcome> {
     reader.read(payload, &mut Reading::default(), |part, result| {
         assert_eq!(&payload[part.offset..part.offset + part.bytes.len()], part.bytes);
         let text = String::from_utf8_lossy(part.bytes).into_owned();
+        if let Ok(reading) = &result {
+            check_leaves(reading);
+        }
         outcomes.push((text, result.map(|reading| oracle::observed(reading, &paths)).map_err(|fault| fault.reason)));
     });
     outcomes
+}
+
+/// Leaves are said once for each shape, and are those that its id was made of.
+fn check_leaves(reading: &Reading) {
+    let Some(leaves) = &reading.leaves else { return };
+    let hash = |path: &str| if path.is_empty() { PathHash::ROOT } else { Path::parse(path).unwrap().hash() };
+    let mut hashes = leaves.named.iter().map(|leaf| hash(&leaf.path).leaf(leaf.kind)).collect();
+    assert_eq!((ShapeId::of(&mut hashes), leaves.more), (reading.shape.unwrap(), 0), "{leaves:?}");
+}
+
+#[test]
+fn the_leaves_of_a_shape_are_said_once() {
+    let mut reader = JsonReader::new(Arc::default(), Some(&Path::parse("events").unwrap()), Limits::default());
+    let mut said = |payload: &str| {
+        let mut all = Vec::new();
+        reader.read(payload.as_bytes(), &mut Reading::default(), |_, result| {
+            let name = |leaf: &Leaf| format!("{} {:?}", leaf.path, leaf.kind);
+            all.push(result.unwrap().leaves.as_ref().map(|leaves| leaves.named.iter().map(name).collect::<Vec<_>>()));
+        });
+        all
+    };
+    let named = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    assert_eq!(said(r#"{"a":{"b":1},"c":[]}"#), [named(&["a.b Number", "c EmptyArray"])]);
+    assert_eq!(said(r#"{"c":[],"a.b":2}"#), [None]);
+    assert_eq!(
+        said(r#"{"x":"y","events":[{"a":[{"k k":true}]},{"x":null},{"x":null}]}"#),
+        [named(&["a[].\"k k\" Bool", "x String"]), named(&["x Null", "x String"]), None]
+    );
 }
 
 fn read_once(payload: &str, paths: &[&str]) -> Result<oracle::Expected, Reason> {
