@@ -57,8 +57,16 @@ fn a_row_of_each_collection_is_pinned() {
         ),
         (Collection::COUNTS, counts::encode("a", Some(at(3_600_000_000)), 300), "01610180909de91aac02"),
         (Collection::COUNTS, counts::encode("a", None, 1), "01610001"),
-        (Collection::SHAPES, shapes::encode(Some(ShapeId(5)), &of_shape), ""),
-        (Collection::SHAPES, shapes::encode(None, &ShapeTotals { leaves: None, hours: None, ..of_shape }), ""),
+        (
+            Collection::SHAPES,
+            shapes::encode(Some(ShapeId(5)), &of_shape),
+            "103030303030303030303030303030303501610672756c652032ad02010161ad02010080909de91a0114612e6320737472696e672c2062206e756d626572",
+        ),
+        (
+            Collection::SHAPES,
+            shapes::encode(None, &ShapeTotals { leaves: None, hours: None, ..of_shape }),
+            "086f766572666c6f7701610672756c652032ad02010161ad020000",
+        ),
         (Collection::USERS, users::encode(user, &of_user), "02c3bcff887a8092f40103ac02"),
         (Collection::CLOSINGS, closings::encode(user, &closed, 2_000_000), "02c3bc80897a8092f4010380ade204"),
         (Collection::LATE, late::encode(user, "a", &came), "02c3bc80897a0161ff887a"),
