@@ -187,6 +187,7 @@ impl KafkaSource {
     fn serve(&mut self) {
         let Some(connected) = &mut self.connected else { return };
         let (consumer, mut failure) = (Arc::clone(&connected.consumer), None);
+        connected.parts.iter_mut().for_each(|part| part.begin_to_settle(self.event_bytes, &self.status));
         while let Some(event) = consumer.poll(Duration::ZERO) {
             match event {
                 Ok(message) => {
@@ -195,10 +196,14 @@ impl KafkaSource {
                     };
                     if let Some(part) = connected.parts.iter_mut().find(of) {
                         let head = Head::of(&message, self.event_bytes, &self.status);
-                        part.early.push_back(head);
+                        part.came_early(head);
                     }
                 }
                 Err(KafkaError::PartitionEOF(_)) => {}
+                // It does not say of which partition. The next look does.
+                Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                    connected.parts.iter_mut().for_each(Part::may_be_out_of_range);
+                }
                 Err(error) => {
                     let code = error.rdkafka_error_code();
                     let reason = consumer.context().take();
@@ -210,6 +215,7 @@ impl KafkaSource {
                 }
             }
         }
+        connected.parts.iter_mut().for_each(Part::settle);
         if failure.is_some() {
             self.enter(SourceState::Failing, failure);
         }

@@ -31,7 +31,11 @@ pub struct Part {
     pub place: Place,
     queue: PartitionQueue<Context>,
     /// That came before the queue was split off.
-    pub early: VecDeque<Head>,
+    early: VecDeque<Head>,
+    /// What came first in the queue.
+    first: Option<Head>,
+    /// Everything that came before the queue was split off is in `early`, or was taken.
+    is_settled: bool,
     pub head: Option<Head>,
     /// The offset behind everything that was taken.
     pub position: i64,
@@ -83,6 +87,8 @@ impl Connected {
                 place: place.clone(),
                 queue,
                 early: VecDeque::new(),
+                first: None,
+                is_settled: false,
                 head: None,
                 position: *offset,
                 gaps: *gaps,
@@ -98,7 +104,51 @@ impl Connected {
     }
 }
 
+/// Records may come before the queue of a partition is split off. They lie in the queue of the client then, and are older
+/// than all that is in the partition's own. So nothing is taken from that before the client's was emptied. One thread of
+/// librdkafka fills both: when something is in the own one, what is older is already in the other.
 impl Part {
+    /// Looks for the first record in its own queue. Between this and [`Part::settle`], the queue of the client has to be
+    /// emptied.
+    pub fn begin_to_settle(&mut self, event_bytes: usize, status: &SourceStatus) {
+        if !self.is_settled && self.first.is_none() {
+            self.first = self.poll(event_bytes, status);
+        }
+    }
+
+    /// Takes a record that was in the queue of the client.
+    pub fn came_early(&mut self, head: Head) {
+        self.early.push_back(head);
+    }
+
+    /// What is older than the first record is in `early` now.
+    pub fn settle(&mut self) {
+        if let Some(first) = self.first.take() {
+            self.early.push_back(first);
+            self.is_settled = true;
+        }
+    }
+
+    /// Notes that the brokers may not have its position, if that may have been said in the queue of the client.
+    pub fn may_be_out_of_range(&mut self) {
+        self.out_of_range |= !self.is_settled;
+    }
+
+    /// Returns the next record of its own queue.
+    fn poll(&mut self, event_bytes: usize, status: &SourceStatus) -> Option<Head> {
+        while !self.out_of_range {
+            match self.queue.poll(Duration::ZERO)? {
+                Ok(message) => return Some(Head::of(&message, event_bytes, status)),
+                Err(KafkaError::PartitionEOF(_)) => self.caught_up = true,
+                Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                    self.out_of_range = true;
+                }
+                Err(error) => tracing::debug!(partition = %self.place, %error, "a partition cannot be read for now"),
+            }
+        }
+        None
+    }
+
     /// Fetches the next record that may have events, if it is there.
     pub fn refill(&mut self, event_bytes: usize, status: &SourceStatus) {
         /// Records that are passed at once.
@@ -109,21 +159,10 @@ impl Part {
             }
             let head = match self.early.pop_front() {
                 Some(head) => head,
-                None => match self.queue.poll(Duration::ZERO) {
+                None if !self.is_settled => return,
+                None => match self.poll(event_bytes, status) {
+                    Some(head) => head,
                     None => return,
-                    Some(Ok(message)) => Head::of(&message, event_bytes, status),
-                    Some(Err(KafkaError::PartitionEOF(_))) => {
-                        self.caught_up = true;
-                        continue;
-                    }
-                    Some(Err(error)) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) => {
-                        self.out_of_range = true;
-                        return;
-                    }
-                    Some(Err(error)) => {
-                        tracing::debug!(partition = %self.place, %error, "a partition cannot be read for now");
-                        continue;
-                    }
                 },
             };
             (self.silent, self.is_fresh) = (Instant::now(), false);
