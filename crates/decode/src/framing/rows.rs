@@ -67,13 +67,21 @@ impl Dialect {
     pub fn end(&self, bytes: &[u8], is_whole: bool) -> Option<usize> {
         let line = |from: usize| memchr(self.line_end, &bytes[from..]).map(|at| from + at + 1);
         let Some(quote) = self.quote.filter(|_| !self.is_comment(bytes)) else { return line(0) };
-        let mut at = 0;
-        // The start of a line that is a row by itself, once a field spans lines.
         let mut row = None;
+        let end = self.quoted_end(quote, bytes, is_whole, &mut row);
+        // A row goes no further than its limit if there is another end: however much is there, the answer is the same.
+        let is_long = |row: &[u8]| row.len() - super::Framing::Rows(*self).terminator(row) > self.limit as usize;
+        if is_long(&bytes[..end.unwrap_or(bytes.len())]) { row.or(end) } else { end }
+    }
+
+    /// As [`Dialect::end`], of a row that may have quotes. `row` becomes the start of the first line that is a row by
+    /// itself, once a field spans lines.
+    fn quoted_end(&self, quote: u8, bytes: &[u8], is_whole: bool, row: &mut Option<usize>) -> Option<usize> {
+        let mut at = 0;
         loop {
             let next = memchr2(quote, self.line_end, &bytes[at..]).map(|next| at + next);
             let ends = next.is_none_or(|next| bytes[next] == self.line_end);
-            if let (true, Some(row)) = (ends && (next.is_some() || is_whole), row)
+            if let (true, Some(row)) = (ends && (next.is_some() || is_whole), *row)
                 && self.count(&bytes[..next.unwrap_or(bytes.len())]) != Some(self.fields as usize)
             {
                 return Some(row);
@@ -86,7 +94,7 @@ impl Dialect {
                 at += 1;
                 continue;
             }
-            match self.close(quote, bytes, at + 1, is_whole, &mut row) {
+            match self.close(quote, bytes, at + 1, is_whole, row) {
                 Close::At(close) => at = close + 1,
                 Close::Lost(end) => return Some(end),
                 Close::Open => return None,
