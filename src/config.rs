@@ -107,7 +107,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     let needs_paths = overrides.files.is_empty() && !overrides.without_files;
     let mut sources = sources::check(&typed.source.0, &base, folder, needs_paths, problems);
     let mut fields = Fields::check(&typed.fields, problems);
-    let mut sessions = sessions::check(&typed.sessions, &typed.class.0, &mut fields, problems);
+    let mut sessions = sessions::check(&typed.sessions, &typed.class.0, &sources, &mut fields, problems);
     let (tests, rules) = rules::compile(text, &typed.class.0, &mut fields, problems);
     let fields = fields.into_plan();
     sources::want(&mut sources, &fields);

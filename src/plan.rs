@@ -228,14 +228,16 @@ impl SessionPlan {
     pub fn policy_names(&self) -> Vec<&'static str> {
         let Some(PolicyPlan { graph, cues }) = &self.policies else { return Vec::new() };
         let asked = [
-            (!cues.end.is_empty(), EndedBy::End),
-            (!cues.start.is_empty(), EndedBy::Start),
-            (cues.split_on.is_some(), EndedBy::SplitOn),
-            (cues.split_at.is_some(), EndedBy::SplitAt),
-            (graph.max_duration.is_some(), EndedBy::MaxDuration),
-            (graph.max_events.is_some(), EndedBy::MaxEvents),
+            (!cues.class_gaps.is_empty(), "gap_by_class"),
+            (!cues.source_gaps.is_empty(), "gap_by_source"),
+            (!cues.end.is_empty(), EndedBy::End.code()),
+            (!cues.start.is_empty(), EndedBy::Start.code()),
+            (cues.split_on.is_some(), EndedBy::SplitOn.code()),
+            (cues.split_at.is_some(), EndedBy::SplitAt.code()),
+            (graph.max_duration.is_some(), EndedBy::MaxDuration.code()),
+            (graph.max_events.is_some(), EndedBy::MaxEvents.code()),
         ];
-        asked.into_iter().filter(|(asked, _)| *asked).map(|(_, reason)| reason.code()).collect()
+        asked.into_iter().filter(|(asked, _)| *asked).map(|(_, key)| key).collect()
     }
 
     /// Returns whether classes matter to where sessions begin and end.

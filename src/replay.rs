@@ -271,6 +271,7 @@ fn tell(plan: &Plan, parts: &[Part], shares: &[Share], summary: &mut Summary) ->
     let findings = Findings::new(plan, parts, &usage, &totals, &sessionless);
     summary.notices = findings.notices().map_err(Error::run("look at the sources again"))?;
     summary.notices.splice(0..0, told::nothing_read(summary));
+    summary.notices.extend(told::classes_not_met(plan, summary));
     Ok(())
 }
 

@@ -150,8 +150,12 @@ impl Collector {
                 });
                 sessionized.for_each(|_, entries| {
                     for (entry, tick) in entries.drain(..) {
+                        if let sessionize::Entry::Outside(diff) = entry {
+                            *sessionless.borrow_mut().entry(Sessionless::KeepAlive).or_insert(0) += diff;
+                        }
                         let Some(changes) = to.any(tick) else { continue };
                         match entry {
+                            sessionize::Entry::Outside(diff) => changes.by_reason.push((Sessionless::KeepAlive, diff)),
                             sessionize::Entry::Late(late) => changes.late.push(late),
                             sessionize::Entry::Lineage(lineage) => changes.lineage.push(lineage),
                             // Of no output yet: nothing asks for replacements.

@@ -26,9 +26,11 @@ const TURN: usize = 1 << 16;
 
 /// A session that is closed: only what its row says, as many millions may be closed at once.
 ///
-/// Ordered by end, as deadlines are.
+/// Ordered as deadlines are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Closing {
+    /// See [`Session::until`].
+    pub until: EventTime,
     /// Time of its last event.
     pub end: EventTime,
     /// Whose session it is.
@@ -42,7 +44,7 @@ pub struct Closing {
 impl Closing {
     /// Reduces a session to what its row says.
     pub fn of(user: UserKey, session: &Session) -> Closing {
-        Closing { end: session.end, user, start: session.start, events: session.events }
+        Closing { until: session.until(), end: session.end, user, start: session.start, events: session.events }
     }
 }
 
@@ -52,9 +54,10 @@ pub type SessionSpans<'s, T = Tick> = Stream<'s, T, Vec<SpanOf<SessionSpine<T>>>
 /// Shared with the trace of the sessions.
 type SessionBatch<T> = <SessionSpine<T> as TraceReader>::Batch;
 
-/// Returns when a session that ends at `end` is closed: the first whole second at which no event can extend it any more.
-pub fn deadline(end: EventTime, gap: i64) -> EventTime {
-    let second = (end.micros().saturating_add(gap)).div_euclid(GRID) + 1;
+/// Returns when a session with this [`Session::until`] is closed: the first whole second at which no event can extend it any
+/// more.
+pub fn deadline(until: EventTime, gap: i64) -> EventTime {
+    let second = (until.micros().saturating_add(gap)).div_euclid(GRID) + 1;
     EventTime::from_micros(second.saturating_mul(GRID)).unwrap_or(EventTime::MAX)
 }
 
@@ -165,7 +168,7 @@ impl Open {
         let now = now_ms.map(|ms| ms.div_euclid(1000).saturating_mul(GRID)).and_then(EventTime::from_micros);
         self.now = self.now.max(now.unwrap_or(EventTime::MIN));
         changes.retain(|(closing, diff)| {
-            let deadline = deadline(closing.end, self.gap);
+            let deadline = deadline(closing.until, self.gap);
             let closed = if *diff > 0 { deadline <= self.now } else { deadline <= before };
             if closed {
                 rows.push((*closing, *diff));
@@ -194,12 +197,12 @@ impl Open {
     /// Closes the next session that is due.
     fn close(&mut self) -> Option<(Closing, isize)> {
         let (gap, now) = (self.gap, self.now);
-        let due = self.closings.first_entry().filter(|entry| deadline(entry.key().end, gap) <= now)?;
+        let due = self.closings.first_entry().filter(|entry| deadline(entry.key().until, gap) <= now)?;
         Some(due.remove_entry())
     }
 
     fn next_deadline(&self) -> Option<EventTime> {
-        self.closings.first_key_value().map(|(closing, _)| deadline(closing.end, self.gap))
+        self.closings.first_key_value().map(|(closing, _)| deadline(closing.until, self.gap))
     }
 }
 
@@ -218,7 +221,13 @@ mod tests {
 
     /// Of one user; all times in whole seconds.
     fn closing(start: i64, end: i64) -> Closing {
-        Closing { end: time(end * GRID), user: UserKey::of("u"), start: time(start * GRID), events: 2 }
+        Closing {
+            until: time(end * GRID),
+            end: time(end * GRID),
+            user: UserKey::of("u"),
+            start: time(start * GRID),
+            events: 2,
+        }
     }
 
     /// Applies one tick, with its clock in seconds. Returns what it says.

@@ -81,12 +81,19 @@ pub enum Sessionless {
     UnreadableTime,
     /// It has a user and a time, and a rule keeps its class out of sessions.
     Apart,
+    /// It has a user and a time, its class only extends sessions, and there is none to extend.
+    KeepAlive,
 }
 
 impl Sessionless {
     /// Every reason, in the order of declaration.
-    pub const ALL: [Sessionless; 4] =
-        [Sessionless::NoUser, Sessionless::NoTime, Sessionless::UnreadableTime, Sessionless::Apart];
+    pub const ALL: [Sessionless; 5] = [
+        Sessionless::NoUser,
+        Sessionless::NoTime,
+        Sessionless::UnreadableTime,
+        Sessionless::Apart,
+        Sessionless::KeepAlive,
+    ];
 
     /// Returns the stable name of this reason in outputs.
     pub fn code(self) -> &'static str {
@@ -95,6 +102,7 @@ impl Sessionless {
             Sessionless::NoTime => "no_time",
             Sessionless::UnreadableTime => "unreadable_time",
             Sessionless::Apart => "class_apart",
+            Sessionless::KeepAlive => "keepalive",
         }
     }
 }
@@ -150,19 +158,23 @@ impl Rank {
 }
 
 /// What session policies look at in one event ([`crate::sessionize::Policies`]), in 8 bytes: the value of `split_on` as a
-/// hash, the day of `split_at`, and the parts that the event's class plays.
+/// hash, the day of `split_at`, the parts that the event's class plays, and the number of its gap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cue {
     /// 0: the event has no value.
     key: u32,
-    /// The day in the upper 24 bits, and the parts in the lower 8.
+    /// The day in the upper 24 bits, the number of the gap in the next 5, and the parts in the lower 3.
     day: i32,
 }
 
 impl Cue {
     const STARTS: i32 = 1;
     const ENDS: i32 = 2;
-    const PARTS: u32 = 8;
+    const KEEPS_ALIVE: i32 = 4;
+    const GAP: u32 = 3;
+    const DAY: u32 = 8;
+    /// The largest number of a gap.
+    pub const GAPS: u8 = 31;
 
     /// `key` is a hash of the value of `split_on`, `day` counts from 1970-01-01 in the zone of `split_at`. Years -9999 to 9999
     /// have days that fit 24 bits.
@@ -170,7 +182,23 @@ impl Cue {
         // The upper half, and never the number that stands for no value.
         let key = key.map_or(0, |key| ((key >> 32) as u32).max(1));
         let parts = (i32::from(starts) * Self::STARTS) | (i32::from(ends) * Self::ENDS);
-        Cue { key, day: day << Self::PARTS | parts }
+        Cue { key, day: day << Self::DAY | parts }
+    }
+
+    /// Returns this, of an event whose class extends sessions and never starts one.
+    #[must_use]
+    pub fn keeping_alive(self) -> Cue {
+        Cue { day: self.day | Self::KEEPS_ALIVE, ..self }
+    }
+
+    /// Returns this, of an event with the gap of this number ([`crate::sessionize::Gaps`]). It has number 0 so far.
+    ///
+    /// # Panics
+    /// Above [`Cue::GAPS`].
+    #[must_use]
+    pub fn with_gap(self, number: u8) -> Cue {
+        assert!(number <= Self::GAPS, "{number} is no number of a gap");
+        Cue { day: self.day | i32::from(number) << Self::GAP, ..self }
     }
 
     /// Returns the hash of the value of `split_on`, if the event has one.
@@ -180,7 +208,7 @@ impl Cue {
 
     /// Returns the day.
     pub fn day(self) -> i32 {
-        self.day >> Self::PARTS
+        self.day >> Self::DAY
     }
 
     /// Returns whether the event starts a session.
@@ -191,6 +219,16 @@ impl Cue {
     /// Returns whether the event ends its session.
     pub fn ends(self) -> bool {
         self.day & Self::ENDS != 0
+    }
+
+    /// Returns whether the event only extends sessions.
+    pub fn keeps_alive(self) -> bool {
+        self.day & Self::KEEPS_ALIVE != 0
+    }
+
+    /// Returns the number of its gap.
+    pub fn gap(self) -> u8 {
+        (self.day >> Self::GAP & i32::from(Self::GAPS)) as u8
     }
 
     /// Less than or equal to all others.
@@ -204,12 +242,11 @@ impl Cue {
     }
 
     /// Returns what several events of one time say together. Of several values, the one with the greatest hash counts, so
-    /// that no order matters.
+    /// that no order matters. Gaps and keeping alive are asked of each event: together they have neither.
     #[must_use]
     pub fn with(self, other: Cue) -> Cue {
-        let mask = (1 << Self::PARTS) - 1;
-        let parts = (self.day | other.day) & mask;
-        Cue { key: self.key.max(other.key), day: self.day.max(other.day) & !mask | parts }
+        let parts = (self.day | other.day) & (Self::STARTS | Self::ENDS);
+        Cue { key: self.key.max(other.key), day: self.day().max(other.day()) << Self::DAY | parts }
     }
 }
 

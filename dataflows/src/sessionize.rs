@@ -17,7 +17,7 @@ mod fold;
 mod policy;
 mod session;
 
-pub use policy::{Mark, Policies};
+pub use policy::{Gaps, Mark, Policies};
 pub use session::{Carried, EndedBy, Ranks, Session, SessionDetails, Tail};
 
 use crate::identity::{SessionId, SignatureId, UserKey};
@@ -78,7 +78,8 @@ pub struct Replacement {
     pub to: EventTime,
     /// The sessions that were seen to intersect the range, sorted. If others do now, the replacement is rejected.
     pub sessions: Vec<SessionId>,
-    /// The events of these sessions that remain, all of this user.
+    /// The events of these sessions that remain, all of this user. Those that lie outside of sessions stay in any case
+    /// ([`Sessionless::KeepAlive`]).
     pub survivors: Vec<Visit>,
 }
 
@@ -147,6 +148,8 @@ pub enum Entry {
     Lineage(Lineage),
     /// A replacement did not apply.
     Rejection(Box<Rejection>),
+    /// How many more events that only extend sessions lie outside of sessions than before ([`Sessionless::KeepAlive`]).
+    Outside(isize),
 }
 
 /// What [`sessionize`] gives.
@@ -276,7 +279,8 @@ impl<T: TotalTime> operators::Fold<T> for Sessionizing<T> {
     fn tick(&mut self, tick: &T, waiting: &mut Waiting, at: &Capabilities<T>) -> Turn {
         let Waiting { visits, replacements, restored, restored_marks } = std::mem::take(waiting);
         let past = self.own.past();
-        let batch = if restored.is_empty() {
+        // A user may have marks and no session.
+        let batch = if restored.is_empty() && restored_marks.is_empty() {
             self.fold_users(tick, &past, visits, replacements)
         } else {
             let before = (past.len(), visits.map_or(0, |visits| visits.len()), replacements.len());

@@ -45,6 +45,12 @@ impl EventTime {
         EventTime(self.0.saturating_sub(micros).max(Self::MIN.0))
     }
 
+    /// Returns the time `micros` microseconds later, within [`EventTime::MIN`] and [`EventTime::MAX`].
+    #[inline]
+    pub fn saturating_add(self, micros: i64) -> EventTime {
+        EventTime(self.0.saturating_add(micros).clamp(Self::MIN.0, Self::MAX.0))
+    }
+
     /// Returns the start of the hour (UTC) that this time falls into.
     #[inline]
     pub fn hour(self) -> EventTime {

@@ -57,13 +57,14 @@ impl Views {
         self.shapes_before(Tick::MAX, row);
     }
 
-    /// Calls `row` with reason and number of events.
-    pub fn sessionless(&mut self, row: &mut dyn FnMut(Sessionless, u64)) {
+    /// Calls `row` with reason and number of events. That of one worker may be negative: another one may have counted an event
+    /// before a restart. The sum over all workers is right.
+    pub fn sessionless(&mut self, row: &mut dyn FnMut(Sessionless, isize)) {
         let mut counts = self.restored_sessionless.clone();
         for (reason, events) in self.collector.sessionless() {
             *counts.entry(reason).or_insert(0) += events;
         }
-        counts.into_iter().for_each(|(reason, events)| row(reason, events.unsigned_abs() as u64));
+        counts.into_iter().for_each(|(reason, events)| row(reason, events));
     }
 
     /// Calls `each` with the names of `users`, which are this worker's and sorted, in their order. Each name is in the tick of

@@ -27,7 +27,7 @@ pub(super) const DEFINITION: Definition = Definition {
 
 /// `gap`: of the sessions, in microseconds.
 pub fn encode(user: &str, closing: &Closing, gap: i64) -> Vec<u8> {
-    encoded(&(user, closing.start, closing.end, closing.events, deadline(closing.end, gap)))
+    encoded(&(user, closing.start, closing.end, closing.events, deadline(closing.until, gap)))
 }
 
 fn decode(bytes: &[u8]) -> Option<Row<'_>> {

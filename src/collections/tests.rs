@@ -30,7 +30,7 @@ fn a_row_of_each_collection_is_pinned() {
         carried: &[(Some("/a"), Some("/b")), (None, None)],
         ended_by: None,
     });
-    let closed = Closing { end: at(2_000_000), user: key, start: at(1_000_000), events: 3 };
+    let closed = Closing { until: at(2_000_000), end: at(2_000_000), user: key, start: at(1_000_000), events: 3 };
     let came = Late { user: key, time: at(1_000_000), signature: SignatureId(5), session: at(-1_000_000) };
     let moved = Lineage { user: key, old: at(2_000_000), new: at(1_000_000), reason: Moved::Merged };
     let of_user = UserTotals { first_seen: at(-1_000_000), last_seen: at(2_000_000), sessions: 3, events: 300 };

@@ -129,6 +129,9 @@ pub(super) struct Sessions {
     pub zone: Option<Spanned<String>>,
     pub start: Option<Spanned<OneOrMany<Spanned<String>>>>,
     pub end: Option<Spanned<OneOrMany<Spanned<String>>>>,
+    pub keepalive: Option<Spanned<OneOrMany<Spanned<String>>>>,
+    pub gap_by_class: Named<Spanned<Duration>>,
+    pub gap_by_source: Named<Spanned<Duration>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -318,7 +318,7 @@ fn source_outline(index: SourceIndex, source: &SourcePlan, named: bool) -> Resul
 fn parts_of(index: SourceIndex, source: &SourcePlan) -> Result<Vec<source::Part>, Error> {
     match source::expand(&source.paths) {
         Err(SourceError::NoMatch { .. }) if source.kind == SourceKind::File { follow: true } => Ok(Vec::new()),
-        _ => Ok(replay::parts_of(index, source)?.collect()),
+        _ => replay::parts_of(index, source),
     }
 }
 
@@ -371,9 +371,19 @@ fn policies(plan: &Plan) -> BTreeMap<&'static str, String> {
     let classes = |names: &[String]| {
         (!names.is_empty()).then(|| format!("{}, by the rules at the time of reading an event", names.join(", ")))
     };
+    let gaps = |gaps: Vec<(&str, u8)>| {
+        let one = |(name, number): &(&str, u8)| {
+            format!("{name} {}", span(seconds(graph.gaps.all()[usize::from(*number) - 1])))
+        };
+        (!gaps.is_empty()).then(|| gaps.iter().map(one).collect::<Vec<_>>().join(", "))
+    };
+    let of_sources = cues.source_gaps.iter().map(|(of, gap)| (plan.sources[usize::from(*of)].name.as_str(), *gap));
     let all = [
         ("start", classes(&cues.start)),
         ("end", classes(&cues.end)),
+        ("keepalive", classes(&cues.keepalive)),
+        ("gap_by_class", gaps(cues.class_gaps.iter().map(|(class, gap)| (class.as_str(), *gap)).collect())),
+        ("gap_by_source", gaps(of_sources.collect())),
         ("split_on", cues.split_on.map(|field| plan.fields[field].name.clone())),
         ("split_at", cues.split_at.as_ref().map(|zone| format!("midnight, {zone}"))),
         ("max_duration", graph.max_duration.map(|most| span(seconds(most)))),

@@ -102,22 +102,22 @@ pub fn write(views: &mut Views, sessions: &mut TableWriter, users: &mut TableWri
     outcome.map(|()| totals)
 }
 
-/// Ends of the sessions whose gap has not passed at `now`.
+/// Returns of the sessions whose gap has not passed at `now` the times that it is behind: [`Session::until`].
 pub fn ends(views: &mut Views, now: Option<EventTime>, gap: i64) -> Vec<EventTime> {
     let mut ends = Vec::new();
     if let Some(now) = now {
         views.sessions(&mut |_, session| {
-            if is_open(session.end, now, gap) {
-                ends.push(session.end);
+            if is_open(session.until(), now, gap) {
+                ends.push(session.until());
             }
         });
     }
     ends
 }
 
-/// Returns whether an event at `now` would still belong to a session that ends at `end`.
-pub fn is_open(end: EventTime, now: EventTime, gap: i64) -> bool {
-    now.micros() - end.micros() <= gap
+/// Returns whether an event at `now` would still belong to a session with this [`Session::until`].
+pub fn is_open(until: EventTime, now: EventTime, gap: i64) -> bool {
+    now.micros() - until.micros() <= gap
 }
 
 /// Events by class and hour, those that are counted at this worker.
@@ -137,6 +137,7 @@ pub fn shapes(views: &mut Views) -> Vec<(Option<ShapeId>, ShapeTotals)> {
 /// Events without a session by reason, those that are counted at this worker.
 pub fn sessionless(views: &mut Views) -> BTreeMap<Sessionless, u64> {
     let mut counts = BTreeMap::new();
-    views.sessionless(&mut |reason, events| *counts.entry(reason).or_insert(0) += events);
+    // Nothing comes back from before, so none is negative.
+    views.sessionless(&mut |reason, events| *counts.entry(reason).or_insert(0) += events.unsigned_abs() as u64);
     counts
 }

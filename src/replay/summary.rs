@@ -445,6 +445,7 @@ fn sessionless_meaning(code: &str) -> &'static str {
         Some(Sessionless::NoTime) => "no value at the time paths",
         Some(Sessionless::UnreadableTime) => "the value at the time path is no time",
         Some(Sessionless::Apart) => "a class with sessions = false",
+        Some(Sessionless::KeepAlive) => "a keepalive class, and no session to extend",
         None => "",
     }
 }

@@ -8,6 +8,7 @@ use super::survey::{Survey, survey};
 use crate::config::sketch::{self, Sketch, SourceSketch};
 use crate::plan::{Plan, SourcePlan};
 use crate::source::{self, Part, SourceError};
+use crate::text::nearest::nearest;
 use crate::text::{plural, units};
 use dataflows::Sessionless;
 use headwater_decode::defaults::{self, Meaning};
@@ -17,7 +18,7 @@ use headwater_decode::spec::{Candidate, Format};
 use headwater_decode::usage::{self, Usage, Used};
 use indicatif::HumanCount;
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Gives what was used of each source, by falling number of events.
@@ -114,6 +115,21 @@ pub fn nothing_read(summary: &Summary) -> Option<Notice> {
         },
         None => Notice { code: "no_records", message: "the files hold no records".into() },
     })
+}
+
+/// Says which classes that policies name no event has.
+pub fn classes_not_met(plan: &Plan, summary: &Summary) -> Option<Notice> {
+    let cues = &plan.sessions.policies.as_ref()?.cues;
+    let of_gaps = cues.class_gaps.iter().map(|(class, _)| class);
+    let named = cues.start.iter().chain(&cues.end).chain(&cues.keepalive).chain(of_gaps);
+    let missing: BTreeSet<&String> = named.filter(|class| !summary.classes.contains_key(*class)).collect();
+    let shown = missing.iter().map(|class| match nearest(class, summary.classes.keys().map(String::as_str)) {
+        Some(near) => format!("`{class}` (did you mean `{near}`?)"),
+        None => format!("`{class}`"),
+    });
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    let message = format!("no event is of a class that [sessions] names: {shown}");
+    (!missing.is_empty() && summary.events > 0).then_some(Notice { code: "class_not_met", message })
 }
 
 /// What the notices of a replay follow from.

@@ -72,8 +72,8 @@ fn sessions(to: &mut Canonical, plan: &Plan) {
     to.list(&sessions.carry, |to, of| field(to, &plan.fields[*of]));
     // Only where there are any, so that fingerprints of before stay.
     if let Some(PolicyPlan { graph, cues }) = &sessions.policies {
-        let Policies { max_duration, max_events } = graph;
-        let CueSpec { split_on, split_at, start, end } = cues;
+        let Policies { max_duration, max_events, gaps } = graph;
+        let CueSpec { split_on, split_at, start, end, keepalive, class_gaps, source_gaps } = cues;
         to.text("policies");
         to.option(*max_duration, |to, most| {
             to.signed(most);
@@ -85,9 +85,26 @@ fn sessions(to: &mut Canonical, plan: &Plan) {
         to.option(split_at.as_deref(), |to, zone| {
             to.text(zone);
         });
-        for classes in [start, end] {
+        let classes = |to: &mut Canonical, classes: &[String]| {
             to.list(classes, |to, class| {
                 to.text(class);
+            });
+        };
+        classes(to, start);
+        classes(to, end);
+        // Only where there are any, as above.
+        if !keepalive.is_empty() {
+            to.text("keepalive");
+            classes(to, keepalive);
+        }
+        if !gaps.all().is_empty() {
+            let gap = |number: &u8| gaps.all()[usize::from(*number) - 1];
+            to.text("gaps");
+            to.list(class_gaps, |to, (class, number)| {
+                to.text(class).signed(gap(number));
+            });
+            to.list(source_gaps, |to, (of, number)| {
+                to.text(&plan.sources[usize::from(*of)].name).signed(gap(number));
             });
         }
     }

@@ -254,7 +254,7 @@ impl Scan {
                     let classes = Arc::clone(&self.classes);
                     let row = || resolver.row(user, name, session, &classes, collections::sessions::encode);
                     self.offer(Some(rank), row);
-                } else if deadline(session.end, gap) <= self.now {
+                } else if deadline(session.until(), gap) <= self.now {
                     let row = || collections::closings::encode(name, &Closing::of(user, session), gap);
                     self.offer(Some(rank), row);
                 }

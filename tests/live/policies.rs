@@ -10,6 +10,7 @@ use crate::headwater::Folder;
 use headwater::collections::Collection;
 use headwater_log::vfs::model::Rng;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 const POLICIES: &str = r#"[sessions]
 max_duration = "3s"
@@ -19,6 +20,14 @@ split_at = "midnight"
 zone = "+01:44"
 start = "purchase"
 end = "view"
+"#;
+
+/// An event without a price has no class, and neither starts nor ends a session.
+const ALIVE: &str = r#"[sessions]
+max_duration = "20s"
+keepalive = ["unclassified"]
+gap_by_class = { purchase = "2s", view = "300ms" }
+gap_by_source = { collector = "700ms" }
 "#;
 
 fn folder(policies: &str) -> Folder {
@@ -37,15 +46,28 @@ fn folder(policies: &str) -> Folder {
 
 #[test]
 fn a_run_that_starts_again_and_again_gives_the_sessions_of_a_replay() {
+    let reasons = check(POLICIES, 0..2);
+    let all = ["end", "gap", "max_duration", "max_events", "split_at", "split_on", "start"];
+    assert_eq!(reasons, all.map(str::to_owned).into());
+}
+
+#[test]
+fn so_does_one_in_which_events_have_gaps_of_their_own_or_only_extend_sessions() {
+    let reasons = check(ALIVE, 2..4);
+    assert_eq!(reasons, ["gap", "max_duration"].map(str::to_owned).into());
+}
+
+/// Returns the reasons why sessions ended.
+fn check(policies: &str, seeds: Range<u64>) -> BTreeSet<String> {
     let mut reasons = BTreeSet::new();
-    for seed in 0..2 {
+    for seed in seeds {
         let mut rng = Rng::new(seed);
         let any = |number: u64| {
             let user = format!("user {}", rng.below(12));
             Event::any(&mut rng, user, PAST_MS, 200_000, Some(number.to_string()).filter(|_| number.is_multiple_of(2)))
         };
         let events: Vec<Event> = (0..1500).map(any).collect();
-        let folder = folder(POLICIES);
+        let folder = folder(policies);
         for (life, own) in events.chunks(500).enumerate() {
             let (workers, processes) = (1 + (seed as usize + life) % 3, 1 + life % 2);
             let more = ["--processes", &processes.to_string()];
@@ -65,8 +87,7 @@ fn a_run_that_starts_again_and_again_gives_the_sessions_of_a_replay() {
         reasons.extend(rows.iter().map(|row| row["ended_by"].as_str().unwrap().to_owned()));
         published.is_replayed(&folder, &lines(&events));
     }
-    let all = ["end", "gap", "max_duration", "max_events", "split_at", "split_on", "start"];
-    assert_eq!(reasons, all.map(str::to_owned).into());
+    reasons
 }
 
 #[test]

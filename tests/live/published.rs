@@ -33,7 +33,7 @@ pub struct Published {
 fn schemas(data: &Path) -> Schemas {
     // A test may have added policies, and with them a column.
     let own = data.parent().and_then(|folder| std::fs::read_to_string(folder.join("run.toml")).ok());
-    let text = own.filter(|text| text.contains("max_events")).unwrap_or_else(|| super::run_toml("", MEANING));
+    let text = own.filter(|text| text.contains("max_duration")).unwrap_or_else(|| super::run_toml("", MEANING));
     let plan = config::parse("run.toml", &text, data, &Overrides { live: true, ..Overrides::default() }).unwrap();
     Schemas::new(&plan.session_schema())
 }

@@ -187,7 +187,7 @@ impl Interpreter {
             rules: (!spec.rules.is_empty() || spec.cues.as_ref().is_some_and(CueSpec::names_classes))
                 .then(|| Definitions::new(spec.rules.clone(), &BTreeSet::new())),
             apart: Seen::default(),
-            cues: spec.cues.as_ref().map(Cues::new),
+            cues: spec.cues.as_ref().map(|cues| Cues::new(cues, source)),
             texts: Seen::default(),
             order,
             by_place: events.ties.unwrap_or(Ties::of(format)) == Ties::Log,

@@ -44,12 +44,18 @@ pub struct CueSpec {
     pub start: Vec<String>,
     /// Classes whose events end sessions.
     pub end: Vec<String>,
+    /// Classes whose events extend sessions and start none.
+    pub keepalive: Vec<String>,
+    /// Classes with a gap of their own, and the number of that gap.
+    pub class_gaps: Vec<(String, u8)>,
+    /// Sources with a gap of their own, by index, and the number of that gap. That of the class goes first.
+    pub source_gaps: Vec<(u16, u8)>,
 }
 
 impl CueSpec {
     /// Returns whether the class of an event matters.
     pub fn names_classes(&self) -> bool {
-        !self.start.is_empty() || !self.end.is_empty()
+        !(self.start.is_empty() && self.end.is_empty() && self.keepalive.is_empty() && self.class_gaps.is_empty())
     }
 }
 

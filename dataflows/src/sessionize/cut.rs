@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Before `b`, and from `s2` on, nothing is read or written. If the change lies behind the last event of `b`, its summary
-//! and its tail stand for its events.
+//! and its tail stand for its events. Computing also ends at an event that lies outside of sessions, now as before.
 
 use crate::identity::UserKey;
 use crate::sessionize::fold::{Folded, Past, named_by};
@@ -38,9 +38,11 @@ pub(super) struct CutFold {
     policies: Policies,
     builder: Builder,
     instant: Instant,
-    /// Starts of the sessions that a change retracts, and of those that it asserts, in order.
-    retracted: Vec<EventTime>,
-    asserted: Vec<EventTime>,
+    /// Starts and ends of the sessions that a change retracts, and of those that it asserts, in order.
+    retracted: Vec<(EventTime, EventTime)>,
+    asserted: Vec<(EventTime, EventTime)>,
+    /// How many more events lie outside of sessions than before.
+    outside: isize,
     /// The marks that come and go.
     pub marks: Vec<(Mark, isize)>,
 }
@@ -54,6 +56,7 @@ impl CutFold {
             instant: Instant::default(),
             retracted: Vec::new(),
             asserted: Vec::new(),
+            outside: 0,
             marks: Vec::new(),
         }
     }
@@ -94,6 +97,10 @@ impl CutFold {
         if !replacements.is_empty() {
             folded.entries.truncate(said);
         }
+        let outside = std::mem::take(&mut self.outside);
+        if outside != 0 {
+            folded.entries.push(Entry::Outside(outside));
+        }
         consolidate(&mut folded.changes);
     }
 
@@ -125,20 +132,30 @@ impl CutFold {
             let known = marks.peek().map(|(mark, _)| mark.time);
             let change = self.marks.get(*changed).map(|(mark, _)| mark.time);
             let Some(time) = known.into_iter().chain(change).min() else { break None };
-            self.gather(time, marks, changed);
+            self.retract(past, Some(time), &mut folded.changes);
+            let before = self.gather(time, marks, changed);
+            // Of events that only extend sessions, none has started one.
+            let was_outside = before.is_some() && self.retracted.last().is_none_or(|(_, end)| *end < time);
+            self.outside -= before.filter(|_| was_outside).unwrap_or(0);
             if self.instant.marks.is_empty() {
                 continue;
             }
             if let Some(reason) = self.policies.end_before(&self.builder, &self.instant, self.gap) {
                 self.finish(reason, &mut folded.changes);
             }
+            let is_outside = self.builder.is_empty() && self.instant.keeps_alive();
+            if is_outside {
+                self.outside += self.instant.events().cast_signed() as isize;
+            }
             if self.builder.is_empty() && change != Some(time) {
-                self.retract(past, Some(time), &mut folded.changes);
-                if past.peek().is_some_and(|session| session.start == time) {
+                let began_here = past.peek().is_some_and(|session| session.start == time);
+                if began_here || is_outside && was_outside {
                     break Some(time);
                 }
             }
-            self.instant.add_to(&mut self.builder);
+            if !is_outside {
+                self.instant.add_to(&mut self.builder, &self.policies, self.gap);
+            }
         };
         if resumes_at.is_none() {
             self.retract(past, None, &mut folded.changes);
@@ -148,14 +165,14 @@ impl CutFold {
         }
         let (own, others) =
             visits.split_at(visits.partition_point(|visit| resumes_at.is_none_or(|end| visit.time < end)));
-        self.journals(user, own, resumes_at.is_some(), folded);
+        self.journals(user, own, past.peek().is_some(), folded);
         others
     }
 
     /// Goes to the session before `first` that a change there may extend, and takes it into the builder as far as it stays.
     /// Returns where to go on among the marks.
     fn begin(&mut self, past: &mut impl Past, first: EventTime, changes: &mut Vec<(Session, isize)>) -> EventTime {
-        past.seek(first.saturating_sub(self.gap));
+        past.seek(first.saturating_sub(self.policies.gaps.longest(self.gap)));
         let mut before = None;
         while let Some(session) = past.peek().filter(|session| session.start < first) {
             before = Some(session.clone());
@@ -163,7 +180,7 @@ impl CutFold {
         }
         let Some(before) = before else { return first };
         let (start, end, tail) = (before.start, before.end, before.tail());
-        self.retracted.push(start);
+        self.retracted.push((start, end));
         changes.push((before, -1));
         if end >= first {
             return start;
@@ -174,8 +191,9 @@ impl CutFold {
         EventTime::from_micros(end.micros() + 1).expect("it is not behind the change")
     }
 
-    /// Gathers the events of one time, and goes on behind them.
-    fn gather(&mut self, time: EventTime, marks: &mut impl Marks, changed: &mut usize) {
+    /// Gathers the events of one time, and goes on behind them. Returns how many were there before, if these only extend
+    /// sessions.
+    fn gather(&mut self, time: EventTime, marks: &mut impl Marks, changed: &mut usize) -> Option<isize> {
         let mut all: Vec<(Mark, isize)> = Vec::new();
         while let Some((mark, times)) = marks.peek().filter(|(mark, _)| mark.time == time) {
             all.push((mark.clone(), times));
@@ -183,6 +201,8 @@ impl CutFold {
         }
         let change = self.marks[*changed..].iter().take_while(|(mark, _)| mark.time == time);
         let known = all.len();
+        let kept_alive = known > 0 && all.iter().all(|(mark, _)| mark.cue.keeps_alive());
+        let before = kept_alive.then(|| all.iter().map(|(_, times)| times).sum());
         all.extend(change.cloned());
         *changed += all.len() - known;
         if all.len() > 1 {
@@ -193,20 +213,21 @@ impl CutFold {
             assert!(times > 0, "a user has {times} events {mark:?}");
             (mark, times.unsigned_abs() as u64)
         }));
+        before
     }
 
     /// Asserts the session in the builder.
     fn finish(&mut self, reason: EndedBy, changes: &mut Vec<(Session, isize)>) {
         self.builder.tail = self.builder.tail.map(|tail| Tail { ended_by: reason, ..tail });
         let session = self.builder.finish();
-        self.asserted.push(session.start);
+        self.asserted.push((session.start, session.end));
         changes.push((session, 1));
     }
 
     /// Retracts the sessions before `end` that are left; `None`: all.
     fn retract(&mut self, past: &mut impl Past, end: Option<EventTime>, changes: &mut Vec<(Session, isize)>) {
         while let Some(session) = past.peek().filter(|session| end.is_none_or(|end| session.start < end)) {
-            self.retracted.push(session.start);
+            self.retracted.push((session.start, session.end));
             changes.push((session.clone(), -1));
             past.step();
         }
@@ -214,16 +235,19 @@ impl CutFold {
 
     /// Says what the journals have to say. An event is late that comes before the start of what was its user's last session.
     fn journals(&mut self, user: UserKey, visits: &[Visit], sessions_follow: bool, folded: &mut Folded) {
-        let last = if sessions_follow { Some(EventTime::MAX) } else { self.retracted.last().copied() };
+        let last = if sessions_follow { Some(EventTime::MAX) } else { self.retracted.last().map(|(start, _)| *start) };
         let asserted = &self.asserted;
-        let now = |time| asserted[..asserted.partition_point(|start| *start <= time)].last().copied();
+        let now = |time| {
+            let (start, end) = asserted[..asserted.partition_point(|(start, _)| *start <= time)].last()?;
+            (*end >= time).then_some(*start)
+        };
         let late = visits.iter().filter(|visit| last.is_some_and(|last| visit.time < last));
         folded.entries.extend(late.filter_map(|visit| {
             let Visit { time, signature, .. } = *visit;
             Some(Entry::Late(Late { user, time, signature, session: now(time)? }))
         }));
         let mut before = None;
-        for old in &self.retracted {
+        for (old, _) in &self.retracted {
             // A session may be gone altogether: replacements say nothing here.
             let Some(new) = now(*old) else { continue };
             if new != *old {

@@ -19,6 +19,39 @@ pub struct Policies {
     pub max_duration: Option<i64>,
     /// The largest number of events of a session, but for those of one time.
     pub max_events: Option<u64>,
+    /// The gaps of events that have another one than the rest.
+    pub gaps: Gaps,
+}
+
+/// The gaps that the numbers in cues stand for ([`Cue::gap`]), in microseconds. Number 0 is the gap of all other events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gaps {
+    gaps: [i64; Cue::GAPS as usize],
+    count: u8,
+}
+
+impl Gaps {
+    /// Makes numbers, from 1 on, of gaps. `None`: there are more than [`Cue::GAPS`].
+    pub fn new(gaps: &[i64]) -> Option<Gaps> {
+        let mut all = Gaps { gaps: [0; Cue::GAPS as usize], count: u8::try_from(gaps.len()).ok()? };
+        all.gaps.get_mut(..gaps.len())?.copy_from_slice(gaps);
+        Some(all)
+    }
+
+    /// Returns the gaps by number, from 1 on.
+    pub fn all(&self) -> &[i64] {
+        &self.gaps[..usize::from(self.count)]
+    }
+
+    /// Returns the gap behind an event. `gap` is that of number 0.
+    fn of(&self, cue: Cue, gap: i64) -> i64 {
+        usize::from(cue.gap()).checked_sub(1).map_or(gap, |index| self.gaps[index])
+    }
+
+    /// Returns the longest gap. `gap` is that of number 0.
+    pub(super) fn longest(&self, gap: i64) -> i64 {
+        self.all().iter().copied().fold(gap, i64::max)
+    }
 }
 
 /// An event of a user as it is kept under session policies: all that its session is made of.
@@ -62,21 +95,30 @@ pub(super) struct Instant {
 
 impl Instant {
     fn cue(&self) -> Cue {
-        self.marks.iter().map(|(mark, _)| mark.cue).reduce(Cue::with).unwrap_or_default()
+        self.marks.iter().map(|(mark, _)| mark.cue).reduce(Cue::with).unwrap_or_default().with(Cue::LEAST)
     }
 
-    fn events(&self) -> u64 {
+    /// Returns whether its events only extend sessions.
+    pub fn keeps_alive(&self) -> bool {
+        self.marks.iter().all(|(mark, _)| mark.cue.keeps_alive())
+    }
+
+    pub fn events(&self) -> u64 {
         self.marks.iter().map(|(_, times)| times).sum()
     }
 
-    /// Adds its events to a session.
-    pub fn add_to(&self, session: &mut Builder) {
+    /// Adds its events to a session. `gap` is that of events without one of their own.
+    pub fn add_to(&self, session: &mut Builder, policies: &Policies, gap: i64) {
         let cue = self.cue();
         let before = session.tail.map(|tail| tail.cue);
+        let longest = self.marks.iter().map(|(mark, _)| policies.gaps.of(mark.cue, gap)).max().unwrap_or(gap);
+        // Behind the end of the session as it was, if there was one.
+        let left = session.tail.map(|tail| tail.extra - (self.marks[0].0.time.micros() - session.end.micros()));
+        let extra = (longest - gap).max(left.unwrap_or(i64::MIN));
         for (mark, times) in &self.marks {
             (0..*times).for_each(|_| session.add_event(mark.time, mark.signature, mark.details.as_deref()));
         }
-        session.tail = Some(Tail { cue: cue.or_key_of(before), ended_by: EndedBy::Gap });
+        session.tail = Some(Tail { cue: cue.or_key_of(before), ended_by: EndedBy::Gap, extra });
     }
 }
 
@@ -84,14 +126,15 @@ impl Policies {
     /// Returns why a session ends before the next time of the user's events; `None`: it goes on. `gap` is in microseconds.
     pub(super) fn end_before(&self, session: &Builder, next: &Instant, gap: i64) -> Option<EndedBy> {
         let time = next.marks.first()?.0.time.micros();
-        let (tail, cue) = (session.tail?.cue, next.cue());
+        let Tail { cue: tail, extra, .. } = session.tail?;
+        let cue = next.cue();
         let other_key = matches!((tail.key(), cue.key()), (Some(one), Some(other)) if one != other);
         let too_long = self.max_duration.is_some_and(|most| time - session.start.micros() > most);
         let too_many = self.max_events.is_some_and(|most| session.events() + next.events() > most);
         let holds = [
             (tail.ends(), EndedBy::End),
             // Strictly more than the gap splits.
-            (time - session.end.micros() > gap, EndedBy::Gap),
+            (time - session.end.micros() > gap + extra, EndedBy::Gap),
             (cue.starts(), EndedBy::Start),
             (other_key, EndedBy::SplitOn),
             (tail.day() != cue.day(), EndedBy::SplitAt),

@@ -96,6 +96,9 @@ pub struct Tail {
     pub cue: Cue,
     /// Why the session ended, once it is finished.
     pub ended_by: EndedBy,
+    /// Microseconds between [`Session::until`] and the end of the session: 0 where all events have the same gap.
+    #[serde(skip)]
+    pub extra: i64,
 }
 
 impl Tail {
@@ -115,7 +118,7 @@ pub struct Ranks {
 }
 
 /// Rows of before session policies are the first two variants: an `Option` in the same bytes. Each later variant has what
-/// the ones before it cannot hold.
+/// the ones before it cannot hold. [`Tail::extra`] is beside the tail, as tails of before have none.
 mod encoding {
     use super::{Carried, Measure, Ranks, SessionDetails, Tail};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -127,11 +130,15 @@ mod encoding {
         Plain { sums: S, carried: C },
         Cut { sums: S, carried: C, tail: Tail },
         Ranked { sums: S, carried: C, tail: Option<Tail>, ranks: R },
+        Reaching { sums: S, carried: C, tail: Tail, ranks: Option<R>, extra: i64 },
     }
 
     pub fn serialize<S: Serializer>(details: &Option<Arc<SessionDetails>>, to: S) -> Result<S::Ok, S::Error> {
         let encoded = match details.as_deref() {
             None => Encoded::None,
+            Some(SessionDetails { sums, carried, tail: Some(tail), ranks }) if tail.extra != 0 => {
+                Encoded::Reaching { sums, carried, tail: *tail, ranks: ranks.as_ref(), extra: tail.extra }
+            }
             Some(SessionDetails { sums, carried, tail, ranks: Some(ranks) }) => {
                 Encoded::Ranked { sums, carried, tail: *tail, ranks }
             }
@@ -148,6 +155,9 @@ mod encoding {
             Encoded::Cut { sums, carried, tail } => SessionDetails { sums, carried, tail: Some(tail), ranks: None },
             Encoded::Ranked { sums, carried, tail, ranks } => {
                 SessionDetails { sums, carried, tail, ranks: Some(ranks) }
+            }
+            Encoded::Reaching { sums, carried, tail, ranks, extra } => {
+                SessionDetails { sums, carried, tail: Some(Tail { extra, ..tail }), ranks }
             }
         };
         Ok(Some(Arc::new(details)))
@@ -184,6 +194,12 @@ impl Session {
     /// Returns why it ended, if session policies say it.
     pub fn ended_by(&self) -> Option<EndedBy> {
         self.tail().map(|tail| tail.ended_by)
+    }
+
+    /// Returns the time that an event may be the gap behind, and no more, to extend the session. This is its end where all
+    /// events have the same gap.
+    pub fn until(&self) -> EventTime {
+        self.end.saturating_add(self.tail().map_or(0, |tail| tail.extra))
     }
 
     pub(super) fn tail(&self) -> Option<Tail> {

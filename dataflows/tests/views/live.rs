@@ -233,6 +233,6 @@ impl Teller {
                 .is_some()
             {}
         }
-        views.sessionless(&mut |reason, events| tell(Output::Sessionless(reason, events as isize)));
+        views.sessionless(&mut |reason, events| tell(Output::Sessionless(reason, events)));
     }
 }

@@ -71,12 +71,16 @@ impl Oracle {
         for user in (0..3).filter(|user| step.swaps.iter().all(|swap| swap.user != *user)) {
             journals(user, &before[&user], &self.groups()[&user], &arrived, &mut seen);
         }
-        for (user, groups) in self.groups() {
-            let ended = self.asked.map(|asked| ended_by(&groups, asked));
-            for (index, group) in groups.iter().enumerate() {
-                let row = Row { ended_by: ended.as_ref().map(|ended| ended[index]), ..row(user, group) };
+        for user in 0..3 {
+            let Split { groups, ended, outside } = split(&self.visits, user, self.asked);
+            if outside > 0 {
+                *seen.sessionless.entry(Sessionless::KeepAlive).or_insert(0) += outside as isize;
+            }
+            for (group, ended) in groups.iter().zip(ended) {
+                let row = Row { ended_by: self.asked.map(|_| ended), ..row(user, group) };
+                let reach = self.asked.map_or(row.end + GAP, |asked| asked.reach(group));
                 // No event of a whole second that the clock has reached can extend it.
-                if row.end + GAP < self.latest_ms.div_euclid(1000) * 1_000_000 {
+                if reach < self.latest_ms.div_euclid(1000) * 1_000_000 {
                     *seen.closings.entry((row.user, row.start, row.end, row.events)).or_insert(0) += 1;
                 }
                 *seen.sessions.entry(row).or_insert(0) += 1;
@@ -325,12 +329,14 @@ impl Oracle {
 fn journals(user: u8, before: &[Vec<Raw>], after: &[Vec<Raw>], arrived: &[Raw], seen: &mut Seen) {
     let start = |group: &Vec<Raw>| group[0].time.unwrap();
     let end = |group: &Vec<Raw>| group.last().unwrap().time.unwrap();
-    let now = |time: i64| after.iter().find(|group| (start(group)..=end(group)).contains(&time)).unwrap();
+    let found = |time: i64| after.iter().find(|group| (start(group)..=end(group)).contains(&time));
+    let now = |time: i64| found(time).unwrap();
     for raw in arrived.iter().filter(|raw| raw.user == Some(user)) {
         if let (Some(time), Some(last)) = (raw.time, before.last())
             && time < start(last)
+            && let Some(session) = found(time)
         {
-            seen.late.push((key(user), time, raw.signature(), start(now(time))));
+            seen.late.push((key(user), time, raw.signature(), start(session)));
         }
     }
     for (index, old) in before.iter().enumerate() {
@@ -371,32 +377,50 @@ fn layer(raw: &Raw, set: u8) -> Layer {
     }
 }
 
-/// The visits of a user, sorted and split where neighbours are more than the gap apart, or where a policy says so.
+/// The sessions of a user, each as its visits.
 fn groups(visits: &[Raw], user: u8, asked: Option<Asked>) -> Vec<Vec<Raw>> {
-    let mut visits: Vec<Raw> = visits.iter().filter(|v| v.user == Some(user) && v.time.is_some()).cloned().collect();
-    visits.sort_by_key(|visit| visit.time);
-    let mut groups: Vec<Vec<Raw>> = Vec::new();
-    for instant in visits.chunk_by(|one, other| one.time == other.time) {
-        let goes_on = |group: &&mut Vec<Raw>| match asked {
-            None => instant[0].time.unwrap() - group.last().unwrap().time.unwrap() <= GAP,
-            Some(asked) => asked.ends(group, instant).is_none(),
-        };
-        match groups.last_mut().filter(goes_on) {
-            Some(group) => group.extend_from_slice(instant),
-            None => groups.push(instant.to_vec()),
-        }
-    }
-    groups
+    split(visits, user, asked).groups
 }
 
-/// Why each session of a user ended.
-fn ended_by(groups: &[Vec<Raw>], asked: Asked) -> Vec<EndedBy> {
-    let next = groups.iter().skip(1).map(|next| {
-        let first = next.iter().take_while(|raw| raw.time == next[0].time);
-        Some(first.cloned().collect::<Vec<_>>())
-    });
-    let ended = groups.iter().zip(next.chain([None]));
-    ended.map(|(group, next)| next.map_or(asked.last(group), |next| asked.ends(group, &next).unwrap())).collect()
+/// What becomes of the visits of a user.
+#[derive(Default)]
+struct Split {
+    groups: Vec<Vec<Raw>>,
+    /// Why each of them ended.
+    ended: Vec<EndedBy>,
+    /// Number of visits in none.
+    outside: usize,
+}
+
+/// The visits of a user, sorted and split where a pause is too long, or where a policy says so. Those that start no session
+/// are left out where there is none.
+fn split(visits: &[Raw], user: u8, asked: Option<Asked>) -> Split {
+    let mut visits: Vec<Raw> = visits.iter().filter(|v| v.user == Some(user) && v.time.is_some()).cloned().collect();
+    visits.sort_by_key(|visit| visit.time);
+    let mut split = Split::default();
+    let mut open: Vec<Raw> = Vec::new();
+    for instant in visits.chunk_by(|one, other| one.time == other.time) {
+        let ends = match (open.last(), asked) {
+            (None, _) => None,
+            (Some(last), None) => (instant[0].time.unwrap() - last.time.unwrap() > GAP).then_some(EndedBy::Gap),
+            (Some(_), Some(asked)) => asked.ends(&open, instant),
+        };
+        if let Some(reason) = ends {
+            split.groups.push(std::mem::take(&mut open));
+            split.ended.push(reason);
+        }
+        let starts = instant.iter().any(|raw| asked.is_none_or(|asked| !asked.keeps_alive(raw)));
+        if open.is_empty() && !starts {
+            split.outside += instant.len();
+        } else {
+            open.extend_from_slice(instant);
+        }
+    }
+    if !open.is_empty() {
+        split.ended.push(asked.map_or(EndedBy::Gap, |asked| asked.last(&open)));
+        split.groups.push(open);
+    }
+    split
 }
 
 fn row(user: u8, group: &[Raw]) -> Row {

@@ -3,7 +3,6 @@
 use super::policies::Asked;
 use super::seen::{Output, Said, Snapshot, sent_so_far};
 use super::steps::{GAP, Input};
-use dataflows::Tick;
 use dataflows::close::Closed;
 use dataflows::counts::CountedBy;
 use dataflows::describe::Fact;
@@ -12,6 +11,7 @@ use dataflows::operators::each;
 use dataflows::operators::trace::SpanOf;
 use dataflows::pipeline::{Inputs, Outputs, Restored, Settings, pipeline};
 use dataflows::sessionize::{self, Mark, MarkSpine};
+use dataflows::{Sessionless, Tick};
 use differential_dataflow::VecCollection;
 use differential_dataflow::collection::AsCollection;
 use std::sync::{Arc, mpsc};
@@ -189,14 +189,18 @@ fn listen<'s>(scope: Scope<'s, Tick>, outputs: Outputs<'s>, worker: usize, sende
     }
     if let Some(ingested) = ingested {
         journal(ingested, sender, probe, |entry| match entry {
-            ingest::Entry::Verdict(verdict) => Output::Verdict(verdict),
-            ingest::Entry::Id(row, diff) => Output::Id(row, diff),
+            ingest::Entry::Verdict(verdict) => vec![Output::Verdict(verdict)],
+            ingest::Entry::Id(row, diff) => vec![Output::Id(row, diff)],
         });
     }
     journal(sessionized, sender, probe, |entry| match entry {
-        sessionize::Entry::Late(late) => Output::Late(late),
-        sessionize::Entry::Lineage(lineage) => Output::Lineage(lineage),
-        sessionize::Entry::Rejection(rejection) => Output::Rejection(*rejection),
+        sessionize::Entry::Late(late) => vec![Output::Late(late)],
+        sessionize::Entry::Lineage(lineage) => vec![Output::Lineage(lineage)],
+        sessionize::Entry::Rejection(rejection) => vec![Output::Rejection(*rejection)],
+        sessionize::Entry::Outside(diff) => {
+            let reason = Sessionless::KeepAlive;
+            vec![Output::ByReason(reason, diff), Output::Sessionless(reason, diff)]
+        }
     });
 }
 
@@ -217,8 +221,11 @@ fn journal<R: Clone + 'static>(
     rows: Stream<'_, Tick, Vec<(R, Tick)>>,
     sender: &Heard,
     probe: &ProbeHandle<Tick>,
-    output: fn(R) -> Output,
+    outputs: fn(R) -> Vec<Output>,
 ) {
     let sender = sender.clone();
-    rows.inspect(move |(row, tick)| sender.send((*tick, output(row.clone()))).unwrap()).probe_with(probe);
+    let send = move |(row, tick): &(R, Tick)| {
+        outputs(row.clone()).into_iter().for_each(|output| sender.send((*tick, output)).unwrap());
+    };
+    rows.inspect(send).probe_with(probe);
 }

@@ -181,7 +181,7 @@ impl Said {
                 Output::Shape(row, diff) => add(&mut seen.shapes, row, diff),
                 Output::Sessionless(reason, diff) => add(&mut seen.sessionless, reason, diff),
                 Output::User(row, diff) => add(&mut seen.users, row, diff),
-                Output::Closing(Closing { end, user, start, events }, diff) => {
+                Output::Closing(Closing { end, user, start, events, .. }, diff) => {
                     add(&mut seen.closings, (user, start.micros(), end.micros(), events), diff);
                 }
                 Output::Resolved(row, diff) => add(&mut seen.resolved.sessions, row, diff),

@@ -71,7 +71,21 @@ pub const SECTIONS: &[(&str, &[&str])] = &[
     ),
     (
         "[sessions]",
-        &["gap", "sum", "carry", "max_duration", "max_events", "split_on", "split_at", "zone", "start", "end"],
+        &[
+            "gap",
+            "sum",
+            "carry",
+            "max_duration",
+            "max_events",
+            "split_on",
+            "split_at",
+            "zone",
+            "start",
+            "end",
+            "keepalive",
+            "gap_by_class",
+            "gap_by_source",
+        ],
     ),
     ("[[class]]", &["name", "priority", "when", "sessions"]),
     (
