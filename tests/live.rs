@@ -27,6 +27,7 @@ mod receiver;
 mod stop;
 mod subscriber;
 mod texts;
+mod ties;
 
 use crate::headwater::Folder;
 
