@@ -222,3 +222,31 @@ fn lines_of_pairs_are_read() {
         replay("[[source]]\nname = 'a'\npaths = 'x'\nformat = 'logfmt'", "app.log", "user=u1 time=1714557600\nprose\n");
     assert_eq!(counts(&found), (1, 1, 1));
 }
+
+/// Rows of S3 begin with a line of names, those of CloudWatch do not, and files that were put together have it again.
+#[test]
+fn flow_logs_of_aws_are_recognised() {
+    let flow = |minute: u64, action: &str| {
+        let start = 1_714_557_600 + 60 * minute;
+        let end = start + 59;
+        format!("2 123456789010 eni-1235b8ca 203.0.113.5 172.31.16.21 20641 22 6 20 4249 {start} {end} {action} OK\n")
+    };
+    let names = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action \
+                 log-status\n";
+    let flows = flow(0, "ACCEPT") + &flow(1, "REJECT") + &flow(2, "ACCEPT");
+    let classes = BTreeMap::from([("ACCEPT".to_owned(), 2), ("REJECT".to_owned(), 1)]);
+    for text in [
+        flows.clone(),
+        names.to_owned() + &flows,
+        format!("{names}{}{names}{}", flow(0, "REJECT"), flow(1, "ACCEPT") + &flow(2, "ACCEPT")),
+    ] {
+        assert_eq!(visitor("", &text), ("203.0.113.5".to_owned(), classes.clone()), "{text}");
+    }
+    // Of version 5, in an order of their own.
+    let other = "action start vpc-id srcaddr flow-direction\nACCEPT 1714557600 vpc-1 203.0.113.5 ingress\n";
+    assert_eq!(visitor("", other).0, "203.0.113.5");
+    // A minute without data has no address.
+    let nothing = "2 123456789010 eni-1235b8ca - - - - - - - 1431280876 1431280934 - NODATA\n";
+    let found = replay("", "flow.log", &(flows + nothing));
+    assert_eq!(found.summary["sessionless"]["no_user"], 1, "{}", found.summary);
+}

@@ -16,6 +16,7 @@ use crate::spec::Format;
 use crate::syntax::{Header, Syntax};
 use crate::wanted::Wanted;
 use memchr::{memchr, memchr_iter};
+use std::str::SplitAsciiWhitespace;
 use std::sync::Arc;
 
 /// Bytes of content that are worth looking at: enough lines for a majority, small beside any chunk.
@@ -97,6 +98,14 @@ pub fn open(
         && let Some(fields) = fields(lines, head)
     {
         return Ok(headed(Format::Log, lines, Some(Heading { layout: fields, prefix: None })));
+    }
+    if matches!(format, None | Some(Format::Log))
+        && syntax.layout.is_none()
+        && let Some(names) = flows(|| whole(lines, head))
+    {
+        let heading = Heading { layout: format!("{FIELDS} {names}"), prefix: None };
+        let opened = headed(Format::Log, lines, Some(heading));
+        return Ok(Opened { notes: vec!["it is a flow log of a VPC of AWS".into()], ..opened });
     }
     let log = || {
         let (named, prefix) = named::recognise(whole(lines, head))?;
@@ -245,6 +254,31 @@ fn fields(lines: Framing, head: &[u8]) -> Option<String> {
         Some(names) => format!("{FIELDS} {}", String::from_utf8_lossy(names).trim_end().replace('\t', " ")),
         None => String::from_utf8_lossy(line).trim_end().to_owned(),
     })
+}
+
+/// The fields of a flow log of a VPC of AWS, where no line names them.
+/// https://docs.aws.amazon.com/vpc/latest/userguide/flow-log-records.html
+const FLOW: &str = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status";
+
+/// Returns the names of the fields of a flow log, which its first line has, or else most lines fit.
+fn flows<'h, I: Iterator<Item = &'h [u8]>>(lines: impl Fn() -> I) -> Option<String> {
+    fn fields(line: &[u8]) -> SplitAsciiWhitespace<'_> {
+        std::str::from_utf8(line).unwrap_or_default().split_ascii_whitespace()
+    }
+    let first: Vec<&str> = lines().next().map(|line| fields(line).collect())?;
+    let is_name =
+        |name: &&str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let has = |name: &str| first.contains(&name);
+    if first.iter().all(is_name) && has("srcaddr") && (has("interface-id") || has("start") || has("action")) {
+        return Some(first.join(" "));
+    }
+    let fits = |line: &[u8]| {
+        let found: Vec<&str> = fields(line).collect();
+        let is_version = found.first().is_some_and(|version| version.parse::<u8>().is_ok());
+        let ends = found.get(12..).unwrap_or_default();
+        is_version && matches!(ends, ["ACCEPT" | "REJECT" | "-", "OK" | "NODATA" | "SKIPDATA"])
+    };
+    most(lines(), fits).then(|| FLOW.to_owned())
 }
 
 /// Returns the format and framing of a file that begins with `head`; `None` if they are not recognised.

@@ -101,6 +101,11 @@ impl LogReader {
         matches!(self.lines, Lines::W3c(_)) && line.first() == Some(&b'#')
     }
 
+    /// Returns whether the line names the fields.
+    pub fn is_header(&self, line: &[u8]) -> bool {
+        matches!(&self.lines, Lines::W3c(reader) if reader.is_header(line))
+    }
+
     /// Replaces what `reading` holds by `line`, with or without its line end. After a fault (not UTF-8, no log line)
     /// `reading` is empty.
     pub fn read(&mut self, line: &[u8], reading: &mut Reading) -> Result<(), Fault> {

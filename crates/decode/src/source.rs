@@ -148,10 +148,13 @@ impl SourceDecoder {
                 return account.skip(Skip::Header, payload.len());
             }
         }
-        if let Reader::Log { reader: Ok(reader), .. } = &self.reader
-            && reader.is_comment(payload)
-        {
-            return account.skip(Skip::Comment, payload.len());
+        if let Reader::Log { reader: Ok(reader), .. } = &self.reader {
+            if reader.is_comment(payload) {
+                return account.skip(Skip::Comment, payload.len());
+            }
+            if reader.is_header(payload) {
+                return account.skip(Skip::Header, payload.len());
+            }
         }
         // What stands before a record counts with it.
         let whole = payload.len();

@@ -308,11 +308,13 @@ pub const LOG_USER: &[&str] = &[
     "id.orig_h | ip",
     "host | ip",
     "c-ip | ip",
+    // Flow logs of AWS.
+    "srcaddr | ip",
     "client_ip | ip",
     // Proxies of a mesh see each other.
     "forwarded_for | first_of_list | ip",
     "peer | ip",
     "user",
 ];
-pub const LOG_TIME: &[&str] = &["datetime", "time", "timestamp", "ts"];
-pub const LOG_KIND: &[&str] = &["method", "cs-method", "operation", "type"];
+pub const LOG_TIME: &[&str] = &["datetime", "time", "timestamp", "ts", "start"];
+pub const LOG_KIND: &[&str] = &["method", "cs-method", "operation", "action", "type"];

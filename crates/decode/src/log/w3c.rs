@@ -17,6 +17,8 @@ const DATETIME: &str = "datetime";
 
 #[derive(Debug)]
 pub struct W3cReader {
+    /// Of the fields, as a line.
+    names: String,
     columns: Columns,
     fields: usize,
     /// Where the date and the time are.
@@ -32,7 +34,13 @@ impl W3cReader {
         let (date, time) = (place("date"), place("time"));
         let fields = names.len();
         let joined = (date.is_some() && time.is_some()).then_some(DATETIME);
-        W3cReader { columns: Columns::new(names.iter().copied().chain(joined), paths), fields, date, time }
+        let columns = Columns::new(names.iter().copied().chain(joined), paths);
+        W3cReader { names: names.join(" "), columns, fields, date, time }
+    }
+
+    /// Returns whether a line names the fields without a mark, as flow logs of AWS do.
+    pub fn is_header(&self, line: &[u8]) -> bool {
+        line.trim_ascii_end() == self.names.as_bytes()
     }
 
     pub fn read(&mut self, line: &str, reading: &mut Reading) -> Result<(), Fault> {
