@@ -160,16 +160,16 @@ fn parts(plan: &Plan) -> Result<Vec<Part>, Error> {
 }
 
 /// Returns the files of the source of this index, in log order. What is posted to a running cluster is in none.
-pub fn parts_of(index: SourceIndex, source: &SourcePlan) -> Result<impl Iterator<Item = Part>, Error> {
+pub fn parts_of(index: SourceIndex, source: &SourcePlan) -> Result<Vec<Part>, Error> {
     let doing = format!("find the files of source `{}`", source.name);
-    let (paths, format) = (source::expand(&source.paths).map_err(Error::run(doing))?, source.format);
-    let syntax = &source.syntax;
-    Ok(paths.into_iter().map(move |path| Part { source: index, path, format, syntax: Arc::clone(syntax) }))
+    let paths = source::expand(&source.paths).map_err(Error::run(doing))?;
+    let parts = paths.into_iter().map(|path| Part::of(index, path, source.format, &source.syntax));
+    Ok(parts.collect::<Result<Vec<_>, _>>().map_err(Error::run("read the sources"))?.concat())
 }
 
 /// Refuses what cannot be read twice.
 fn refuse_pipes(parts: &[Part]) -> Result<(), Error> {
-    let is_file = |part: &&Part| std::fs::metadata(&part.path).is_ok_and(|metadata| metadata.is_file());
+    let is_file = |part: &&Part| matches!(part.stored(), Ok(Some(_)));
     let once = |part: &Part| {
         let message = format!("--events reads its sources twice, and {} can be read once", part.path.display());
         Error::usage(message, "write it to a file first, or leave out --events")

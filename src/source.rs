@@ -16,6 +16,8 @@ use crate::queue::cursor::Cursor;
 use crate::queue::delivery::Delivery;
 use crate::queue::intake::Refusal;
 use crate::queue::numbers::SourceNumber;
+use archive::Member;
+use content::Content;
 use dataflows::{DeadLetter, Position, Tick};
 use follow::Follower;
 use headwater_decode::Block;
@@ -27,7 +29,9 @@ use kafka::KafkaSource;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
+mod archive;
 mod content;
 mod cutter;
 mod expand;
@@ -178,6 +182,58 @@ pub struct Part {
     pub format: Option<Format>,
     /// As configured.
     pub syntax: Arc<Syntax>,
+    /// It lies in an archive, and `path` is how it is shown.
+    pub member: Option<Member>,
+}
+
+impl Part {
+    /// Returns the files that a path stands for: itself, or those in an archive.
+    ///
+    /// # Errors
+    /// If it is an archive that cannot be read.
+    pub fn of(
+        source: SourceIndex,
+        path: PathBuf,
+        format: Option<Format>,
+        syntax: &Arc<Syntax>,
+    ) -> Result<Vec<Part>, SourceError> {
+        let part = |path, member| Part { source, path, format, syntax: Arc::clone(syntax), member };
+        // What cannot be looked at is reported when it is opened.
+        let members = match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => archive::members(&path, metadata.len())?,
+            _ => None,
+        };
+        Ok(match members {
+            Some(members) => members.into_iter().map(|(path, member)| part(path, Some(member))).collect(),
+            None => vec![part(path, None)],
+        })
+    }
+
+    /// Returns the path of the file on disk.
+    pub fn file(&self) -> &Path {
+        self.member.as_ref().map_or(&self.path, Member::archive)
+    }
+
+    /// Returns the bytes as they are stored; `None` of what is no regular file.
+    ///
+    /// # Errors
+    /// If there is no such file.
+    pub fn stored(&self) -> Result<Option<u64>, SourceError> {
+        if let Some(member) = &self.member {
+            return Ok(Some(member.stored()));
+        }
+        let metadata = std::fs::metadata(&self.path).map_err(|error| SourceError::io("open", &self.path, error))?;
+        Ok(metadata.is_file().then_some(metadata.len()))
+    }
+
+    /// Opens the content. Stored bytes are counted in `stored` as they are read, but for those of an archive.
+    fn content(&self, stored: Arc<AtomicU64>) -> Result<Content, SourceError> {
+        let encoding = self.syntax.encoding;
+        match &self.member {
+            Some(member) => Content::of(&self.path, Box::new(member.reader()), Some("tar"), encoding),
+            None => Content::open(&self.path, encoding, stored),
+        }
+    }
 }
 
 /// Sizes in bytes of decompressed content.

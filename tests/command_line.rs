@@ -2,6 +2,7 @@
 //! form of a log file gives the same sessions. A failed run leaves the previous outputs. The exit code separates faults
 //! of the user from those of headwater.
 
+mod archives;
 mod dead_letters;
 mod duplicates;
 mod events;

@@ -68,6 +68,7 @@ impl Log {
             path: self.path.clone(),
             format: Some(Format::Json),
             syntax: Arc::default(),
+            member: None,
         };
         let chunks = Chunks::open(vec![part], Chunking::default()).unwrap();
         let mut chunk = Chunk::default();

@@ -32,7 +32,10 @@ pub fn argument(path: &Path) -> Result<Argument, ConfigError> {
     if path.is_dir() || (!path.exists() && name.contains(['*', '?'])) {
         return Ok(Argument::Logs);
     }
-    // Looking into a pipe would take from it.
+    // Looking into a pipe would take from it. Logs are piped, and configurations have their name.
+    if path.exists() && !path.is_file() && extension != "toml" {
+        return Ok(Argument::Logs);
+    }
     let Some(start) = path.is_file().then(|| start(path)).flatten() else { return Ok(Argument::Config) };
     let neither =
         |what: &'static str, help: &'static str| Err(ConfigError::Neither { path: path.to_owned(), what, help });
@@ -40,9 +43,6 @@ pub fn argument(path: &Path) -> Result<Argument, ConfigError> {
         [b'P', b'K', 3 | 5, 4 | 6, ..] => return neither("a zip archive", "unpack it, and give its files"),
         [b'7', b'z', 0xbc, 0xaf, ..] => return neither("a 7z archive", "unpack it, and give its files"),
         [b'R', b'a', b'r', b'!', ..] => return neither("a rar archive", "unpack it, and give its files"),
-        bytes if bytes.get(257..262) == Some(b"ustar") => {
-            return neither("a tar archive", "unpack it, and give its files");
-        }
         _ => {}
     }
     if extension == "toml" {
@@ -83,7 +83,6 @@ mod tests {
             std::fs::write(&path, content).unwrap();
             argument(&path).map_err(|error| error.to_string())
         };
-        let tar = [&[b'x'; 257][..], b"ustar\0"].concat();
         for (name, content, expected) in [
             ("a.toml", &b""[..], Ok(Argument::Config)),
             ("b.toml", b"{", Ok(Argument::Config)),
@@ -93,7 +92,7 @@ mod tests {
             ("f.log", b"1.2.3.4 - - [01/May/2024:10:00:00 +0000] \"GET / HTTP/1.1\" 200 5\n", Ok(Argument::Logs)),
             ("g.gz", b"\x1f\x8b\x08\0", Ok(Argument::Logs)),
             ("h.zip", b"PK\x03\x04", Err("a zip archive")),
-            ("i.tar", &tar, Err("a tar archive")),
+            ("i.tar", &[&[b'x'; 257][..], b"ustar\0\xff"].concat(), Ok(Argument::Logs)),
             ("j.xes", b"<?xml version='1.0'?><log>", Err("XML")),
             ("k.yaml", b"user: 1\n", Err("YAML")),
             ("l.jsonl", b"", Ok(Argument::Logs)),

@@ -33,7 +33,7 @@ const CLASSES: usize = 20;
 /// # Errors
 /// If a file cannot be read, or is of no known format.
 pub fn init(plan: &Plan, given: &[String]) -> Result<String, Error> {
-    let parts: Vec<Part> = parts_of(SourceIndex(0), &plan.sources[0])?.collect();
+    let parts: Vec<Part> = parts_of(SourceIndex(0), &plan.sources[0])?;
     let mut by_format: BTreeMap<Format, Vec<Part>> = BTreeMap::new();
     let mut bytes = 0;
     let mut unread = Vec::new();
@@ -64,7 +64,12 @@ pub fn init(plan: &Plan, given: &[String]) -> Result<String, Error> {
     for (format, parts) in by_format {
         let paths = match one {
             true => given.to_vec(),
-            false => parts.iter().map(|part| shown(&part.path, given)).collect(),
+            false => {
+                let mut paths: Vec<_> = parts.iter().map(|part| shown(part.file(), given)).collect();
+                // Files of one archive follow each other.
+                paths.dedup();
+                paths
+            }
         };
         let read = &parts[..parts.len().min(FILES)];
         sketch.sources.push(look(plan, format, paths, read, &mut seen).map_err(Error::run("look into the files"))?);

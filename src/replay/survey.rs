@@ -70,8 +70,7 @@ pub fn survey(plan: &Plan, parts: &[Part]) -> Result<BTreeMap<u16, Survey>, Sour
 }
 
 fn look(plan: &Plan, part: &Part, survey: &mut Survey) -> Result<(), SourceError> {
-    let is_file = std::fs::metadata(&part.path).is_ok_and(|metadata| metadata.is_file());
-    if !is_file {
+    if !matches!(part.stored(), Ok(Some(_))) {
         return Ok(());
     }
     let event_bytes = plan.sources[usize::from(part.source.0)].events.limits.event_bytes;

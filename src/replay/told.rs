@@ -62,8 +62,12 @@ pub fn configuration(plan: &Plan, parts: &[Part], usage: &Usage) -> Result<Strin
     for part in parts.iter().filter(|_| given.is_none()) {
         let event_bytes = plan.sources[usize::from(part.source.0)].events.limits.event_bytes;
         if let Some(content) = source::probe(part, event_bytes)?.content {
-            let path = part.path.to_string_lossy().into_owned();
-            paths.entry((part.source.0, content.format)).or_default().push(path);
+            let path = part.file().to_string_lossy().into_owned();
+            let paths = paths.entry((part.source.0, content.format)).or_default();
+            // Files of one archive follow each other.
+            if paths.last() != Some(&path) {
+                paths.push(path);
+            }
         }
     }
     let mut sketch = Sketch { gap: units::typed(plan.sessions.gap), ..Sketch::default() };

@@ -55,7 +55,7 @@ type Decoded = BufReader<Box<dyn Read + Send>>;
 const LAYERS: usize = 2;
 
 /// The content of the file: the first bytes, which were inspected, and the rest.
-type Stored = BufReader<Chain<Cursor<Vec<u8>>, Counted>>;
+type Stored = BufReader<Chain<Cursor<Vec<u8>>, Box<dyn Read + Send>>>;
 
 impl Content {
     /// Opens the content of a file. Stored bytes are counted in `stored` as they are read.
@@ -66,18 +66,32 @@ impl Content {
 
     /// Opens the content of a file that is open already, at its start. Errors name it `path`.
     pub fn new(path: &Path, file: File, encoding: Encoding, stored: Arc<AtomicU64>) -> Result<Content, SourceError> {
+        if is_parquet(&file) {
+            return Ok(Content::of_parquet(path, file, stored));
+        }
+        Content::of(path, Box::new(Counted { file, stored }), None, encoding)
+    }
+
+    /// Makes the content of what is read from `file`. `container` names what it lies in, if it is no file by itself.
+    pub fn of(
+        path: &Path,
+        mut file: Box<dyn Read + Send>,
+        container: Option<&'static str>,
+        encoding: Encoding,
+    ) -> Result<Content, SourceError> {
         let failed = |error| SourceError::io("open", path, error);
-        let mut file = Counted { file, stored: Arc::clone(&stored) };
         let mut magic = Vec::new();
-        file.by_ref().take(4).read_to_end(&mut magic).map_err(|error| SourceError::io("read", path, origin(error)))?;
-        if is_parquet(&file.file) {
-            return Ok(Content::of_parquet(path, file.file, stored));
+        let mut error = None;
+        let head = file.by_ref().take(4).read_to_end(&mut magic);
+        match head {
+            // What damages a container comes again when it is the turn of these bytes.
+            Err(failure) if container.is_some() && !is_unreadable(&failure) => error = Some(failure),
+            head => _ = head.map_err(|error| SourceError::io("read", path, origin(error)))?,
         }
         let padding = Arc::<AtomicU64>::default();
         let name = compression(&magic);
         let mut head = magic.clone();
         let stored = BufReader::with_capacity(STORED_BLOCK, Cursor::new(magic).chain(file));
-        let mut error = None;
         let mut decoder = match name {
             Some(_) => {
                 let mut decoded = decoded(name, stored, &padding).map_err(failed)?;
@@ -88,6 +102,9 @@ impl Content {
                     decoded = self::decoded(Some(inner), decoded, &padding).map_err(failed)?;
                 }
                 Decoder::Decoded { compression: name, decoded }
+            }
+            None if container.is_some() => {
+                Decoder::Decoded { compression: container, decoded: buffered(Box::new(stored)) }
             }
             None => Decoder::Plain(stored),
         };
@@ -211,9 +228,7 @@ impl Content {
                 self.ended = length == 0;
                 Ok(length)
             }
-            Err(error) if error.get_ref().is_some_and(|error| error.is::<Unreadable>()) => {
-                Err(SourceError::io("read", &self.path, origin(error)))
-            }
+            Err(error) if is_unreadable(&error) => Err(SourceError::io("read", &self.path, origin(error))),
             Err(error) => {
                 self.ended = true;
                 self.damage = Some(damaged(name, &error));
@@ -289,7 +304,7 @@ impl Read for Counted {
                     return Ok(length);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(io::Error::other(Unreadable(error))),
+                Err(error) => return Err(unreadable(error)),
             }
         }
     }
@@ -299,6 +314,15 @@ impl Read for Counted {
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 struct Unreadable(io::Error);
+
+/// Marks an error of the operating system, so that no decoder takes it for damage.
+pub(super) fn unreadable(error: io::Error) -> io::Error {
+    io::Error::other(Unreadable(error))
+}
+
+fn is_unreadable(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|error| error.is::<Unreadable>())
+}
 
 /// Returns the error without the mark.
 fn origin(error: io::Error) -> io::Error {

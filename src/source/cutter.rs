@@ -39,7 +39,7 @@ impl Cutter {
     /// Recognises what the part is and stops before its first record. `part` is its index. Stored bytes are counted in
     /// `stored` as they are read.
     pub fn open(part: usize, plan: &Part, chunking: Chunking, stored: Arc<AtomicU64>) -> Result<Cutter, SourceError> {
-        let mut content = Content::open(&plan.path, plan.syntax.encoding, stored)?;
+        let mut content = plan.content(stored)?;
         let event_bytes = chunking.event_bytes.max(1);
         let mut head = Head::read(&plan.syntax, |into| content.fill(into))?;
         let mut is_whole = head.bytes.len() < HEAD_BYTES;

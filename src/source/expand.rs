@@ -50,7 +50,7 @@ pub fn expand_some(paths: &[PathBuf], mut failed: impl FnMut(SourceError)) -> Re
 
 /// Returns whether a file of this name is no log: hidden files, checksums, and what Spark, Hadoop and Hive leave beside
 /// the files that they write. Such a file has to be asked for by name.
-fn is_aside(name: &[u8]) -> bool {
+pub(super) fn is_aside(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 4] = [b"_SUCCESS", b"_metadata", b"_common_metadata", b"_temporary"];
     name.starts_with(b".")
         || name.starts_with(b"_committed_")

@@ -4,7 +4,7 @@ use super::cutter::Cutter;
 use super::{Chunk, Chunking, Next, Part, Progress, SourceError};
 use dataflows::Tick;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,12 +58,10 @@ impl Chunks {
         let mut ends = Vec::with_capacity(parts.len());
         let mut end = 0;
         for part in &parts {
-            let failed = |error| SourceError::io("open", &part.path, error);
-            let metadata = fs::metadata(&part.path).map_err(failed)?;
             // Trying to open a pipe would wait for its writer.
-            if metadata.is_file() {
-                File::open(&part.path).map_err(failed)?;
-                end += metadata.len();
+            if let Some(stored) = part.stored()? {
+                File::open(part.file()).map_err(|error| SourceError::io("open", &part.path, error))?;
+                end += stored;
             }
             ends.push(end);
         }

@@ -3,7 +3,6 @@
 use super::cutter::Cutter;
 use super::{Chunking, Part, SourceError};
 use headwater_decode::detect::Detected;
-use std::fs;
 use std::sync::Arc;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,10 +17,9 @@ pub struct Probed {
 /// # Errors
 /// What would end a replay before the first record of this part.
 pub fn probe(part: &Part, event_bytes: usize) -> Result<Probed, SourceError> {
-    let metadata = fs::metadata(&part.path).map_err(|error| SourceError::io("open", &part.path, error))?;
-    if !metadata.is_file() {
+    let Some(bytes) = part.stored()? else {
         return Ok(Probed { bytes: 0, content: None, compression: None });
-    }
+    };
     let cutter = Cutter::open(0, part, Chunking { event_bytes, ..Chunking::default() }, Arc::default())?;
-    Ok(Probed { bytes: metadata.len(), content: Some(cutter.detected()), compression: cutter.compression() })
+    Ok(Probed { bytes, content: Some(cutter.detected()), compression: cutter.compression() })
 }

@@ -26,7 +26,13 @@ impl Files {
     fn with(mut self, format: impl Into<Option<Format>>, stored: &[u8]) -> Files {
         let path = self.folder.path().join(format!("part-{}", self.parts.len()));
         fs::write(&path, stored).unwrap();
-        self.parts.push(Part { source: SourceIndex(7), path, format: format.into(), syntax: Arc::default() });
+        self.parts.push(Part {
+            source: SourceIndex(7),
+            path,
+            format: format.into(),
+            syntax: Arc::default(),
+            member: None,
+        });
         self
     }
 

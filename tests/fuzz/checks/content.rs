@@ -26,7 +26,7 @@ pub fn check(data: &[u8]) {
         ..Syntax::default()
     };
     let format = (options & 32 > 0).then(|| Format::ALL[usize::from(options >> 6) % Format::ALL.len()]);
-    let part = Part { source: SourceIndex(0), path, format, syntax: Arc::new(syntax) };
+    let part = Part { source: SourceIndex(0), path, format, syntax: Arc::new(syntax), member: None };
     let small = read(&part, 64);
     assert_eq!(small, read(&part, 1 << 20));
 }

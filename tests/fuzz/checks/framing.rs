@@ -232,7 +232,7 @@ fn whole(content: &[u8], format: Format, limit: usize) -> Option<Found> {
 }
 
 fn part(path: &Path, format: Option<Format>) -> Vec<Part> {
-    vec![Part { source: SourceIndex(3), path: path.to_owned(), format, syntax: Arc::default() }]
+    vec![Part { source: SourceIndex(3), path: path.to_owned(), format, syntax: Arc::default(), member: None }]
 }
 
 fn read(path: &Path, format: Option<Format>, chunking: Chunking) -> Result<Found, SourceError> {
