@@ -102,9 +102,9 @@ pub fn run(worker: &mut Worker, start: &Start, port: &mut dyn Port) -> Result<()
     let settings = Settings { clock: true, ..start.plan.graph() };
     let mut engine = Engine::new(worker, settings);
     let index = worker.index();
-    let mut next = 0;
+    let (mut next, mut sessions) = (0, 0);
     if let Some(resume) = &start.resume {
-        restore(worker, &mut engine, start, resume, port)?;
+        sessions = restore(worker, &mut engine, start, resume, port)?;
         while engine.settled() == 0 {
             Engine::wait(worker);
         }
@@ -114,7 +114,7 @@ pub fn run(worker: &mut Worker, start: &Start, port: &mut dyn Port) -> Result<()
         // What has come back may be due before anything else happens.
         port.send(Out::Done { upper: next, deadline: engine.next_deadline() })?;
     }
-    port.send(Out::Restored)?;
+    port.send(Out::Restored { sessions })?;
     let mut live = Live {
         feed: Feed::new(start, index, worker.peers()),
         publish: Publish::new(start),
@@ -218,14 +218,14 @@ impl Work for Live<'_> {
 }
 
 /// Sends the rows of the snapshot, at the tick before all others. Each worker reads some of the shards, and the
-/// exchange brings a row to the worker that needs it.
+/// exchange brings a row to the worker that needs it. Returns the number of sessions that it sent.
 fn restore(
     worker: &mut Worker,
     engine: &mut Engine,
     start: &Start,
     resume: &Resume,
     port: &mut dyn Port,
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
     /// Rows that are sent together.
     const ROWS: usize = 1 << 14;
     engine.skip_restored();
@@ -233,7 +233,7 @@ fn restore(
     if let Some(plan) = start.defined(resume.control).filter(|_| worker.index() == 0) {
         engine.send(&mut Input { rules: plan.rules.clone(), ..Input::default() });
     }
-    let (mut back, mut input) = (Roots::default(), Input::default());
+    let (mut back, mut input, mut sessions) = (Roots::default(), Input::default(), 0);
     let (index, peers) = (worker.index(), worker.peers());
     for shard in (0..=u8::MAX).filter(|shard| usize::from(*shard) % peers == index) {
         let (mut unknown, mut unsaid) = (None, None);
@@ -244,6 +244,7 @@ fn restore(
             }
             rows += 1;
             if rows % ROWS == 0 {
+                sessions += back.sessions.len() as u64;
                 engine.restore(&mut back);
                 engine.send(&mut input);
                 Engine::step(worker);
@@ -257,13 +258,14 @@ fn restore(
         if let Some(unknown) = unknown {
             return Err(Error::run("read the snapshot")(unknown));
         }
+        sessions += back.sessions.len() as u64;
         engine.restore(&mut back);
         engine.send(&mut input);
         Engine::step(worker);
         port.send(Out::Alive { rows: (rows % ROWS) as u64 })?;
     }
     engine.advance_to(1);
-    Ok(())
+    Ok(sessions)
 }
 
 /// The changes that are kept for the next snapshot.

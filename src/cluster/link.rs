@@ -289,7 +289,7 @@ impl Desk for Outgoing {
                     break Err(error);
                 }
             },
-            Out::Restored | Out::Done { .. } | Out::Rows { .. } => state.send(&Up::Worker(worker, out), true),
+            Out::Restored { .. } | Out::Done { .. } | Out::Rows { .. } => state.send(&Up::Worker(worker, out), true),
         };
         sent.map_err(Error::run("tell process 0 of this run what a worker has done"))
     }

@@ -32,7 +32,7 @@ struct Ended(Arc<Ticks>);
 impl Desk for Ended {
     fn take(&self, worker: usize, out: Out) -> Result<(), Error> {
         match out {
-            Out::Restored => self.0.restored(worker),
+            Out::Restored { .. } => self.0.restored(worker),
             Out::Done { upper, deadline } => self.0.done(worker, upper, deadline),
             out => panic!("{out:?}"),
         }
@@ -44,7 +44,7 @@ impl Desk for Ended {
 
 /// Takes ticks until there are no more.
 fn work(mut port: impl Port) -> Vec<Bound> {
-    port.send(Out::Restored).unwrap();
+    port.send(Out::Restored { sessions: 0 }).unwrap();
     let (mut next, mut taken): (Tick, Vec<Bound>) = (0, Vec::new());
     loop {
         match port.next().unwrap() {

@@ -129,6 +129,8 @@ pub struct Metrics {
     registry: Registry,
     /// Events that the graph took, of this process's life. Duplicates are among them.
     pub events: Counter,
+    /// Sessions that there are, after what the workers have done.
+    pub sessions: Gauge,
     /// Bytes of deliveries that are durable.
     pub bytes: Counter,
     pub duplicates: Counter,
@@ -184,6 +186,7 @@ impl Metrics {
         let mut metrics = Metrics {
             registry: Registry::with_prefix("headwater"),
             events: Counter::default(),
+            sessions: Gauge::default(),
             bytes: Counter::default(),
             duplicates: Counter::default(),
             texts_cut: Counter::default(),
@@ -239,6 +242,7 @@ impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         registry.register("events", "Events that the graph took, duplicates included", self.events.clone());
+        registry.register("sessions", "Sessions, open and closed", self.sessions.clone());
         registry.register_with_unit("delivered", "Events as they came, durable", Unit::Bytes, self.bytes.clone());
         registry.register("duplicates", "Events that had been taken before", self.duplicates.clone());
         let help = "Users, types and carried texts above 1 KiB, which were cut";

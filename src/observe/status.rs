@@ -68,6 +68,9 @@ pub struct Report {
     /// Events that the graph took since this process started, duplicates among them, and dead letters.
     #[serde(default)]
     pub events: u64,
+    /// Sessions, open and closed.
+    #[serde(default)]
+    pub sessions: u64,
     #[serde(default)]
     pub dead_letters: u64,
     /// Of all processes.
@@ -133,7 +136,8 @@ impl Report {
             Phase::Ready => "ready",
             Phase::Draining => "draining",
         };
-        let Report { version, epoch, workers, processes, bound, published, uptime_s, events, dead_letters, .. } = self;
+        let Report { version, epoch, workers, processes, bound, published, uptime_s, .. } = self;
+        let Report { events, sessions, dead_letters, .. } = self;
         let version = crate::text::printable(version);
         let threads = plural(*workers as u64, "worker");
         let processes = if *processes > 1 { format!(" in {processes} processes") } else { String::new() };
@@ -144,12 +148,14 @@ impl Report {
         let mut text = format!(
             "headwater {version}: {phase}, {workers} {threads}{processes}, epoch {epoch}, up {uptime_s} s\n\
              events   {} since the start, {:.0}/s, {} dead {}\n\
+             sessions {}\n\
              ticks    {bound} bound, {published} published, {behind}\n\
              memory   {}\n",
             HumanCount(*events),
             *events as f64 / (*uptime_s).max(1) as f64,
             HumanCount(*dead_letters),
             plural(*dead_letters, "letter"),
+            HumanCount(*sessions),
             DecimalBytes(self.resident_bytes),
         );
         for SourceReport { name, state, why, partitions } in &self.sources {

@@ -79,6 +79,7 @@ impl Desk {
         self.metrics.texts_cut.inc_by(told.texts_cut);
         self.metrics.repaired.inc_by(told.repaired);
         self.metrics.duplicates.inc_by(told.duplicates);
+        self.metrics.sessions.inc_by(told.sessions);
         for (reason, letters) in &told.dead_letters {
             self.metrics.dead_letters(*reason, *letters);
         }
@@ -108,7 +109,10 @@ impl Desk {
 impl port::Desk for Desk {
     fn take(&self, worker: usize, out: Out) -> Result<(), Error> {
         match out {
-            Out::Restored => self.ticks.restored(worker),
+            Out::Restored { sessions } => {
+                self.metrics.sessions.inc_by(sessions.cast_signed());
+                self.ticks.restored(worker);
+            }
             Out::Alive { rows: 0 } => self.ticks.beat(),
             Out::Alive { rows } => self.ticks.restores(rows),
             Out::Done { upper, deadline } => self.ticks.done(worker, upper, deadline),

@@ -65,6 +65,7 @@ pub(super) async fn status(
         backlog_bytes,
         behind_ms: services.status.behind_ms(backlog_bytes, wall_ms()),
         events: services.metrics.events.get(),
+        sessions: services.metrics.sessions.get().max(0).unsigned_abs(),
         dead_letters: services.metrics.all_dead_letters(),
         resident_bytes: services.status.resident_bytes(),
         uptime_s: shared.started.elapsed().as_secs(),

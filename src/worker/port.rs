@@ -37,8 +37,8 @@ pub enum In {
 /// A message of a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Out {
-    /// It has the rows of the snapshot.
-    Restored,
+    /// It has the rows of the snapshot, and brought back this number of sessions: other workers may have them now.
+    Restored { sessions: u64 },
     /// It makes progress, however long the tick takes. `rows`: of the snapshot, that it has brought back since it said so
     /// last.
     Alive { rows: u64 },
@@ -66,6 +66,8 @@ pub struct Told {
     pub repaired: u64,
     pub duplicates: u64,
     pub dead_letters: BTreeMap<Reason, u64>,
+    /// How many more sessions it has than before.
+    pub sessions: i64,
 }
 
 /// When a delivery came: milliseconds since 1970-01-01T00:00:00Z.

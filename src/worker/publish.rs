@@ -53,6 +53,7 @@ impl<'s> Publish<'s> {
         for letter in &fed.dead_letters {
             *fed.told.dead_letters.entry(letter.reason).or_insert(0) += 1;
         }
+        fed.told.sessions = changes.sessions.iter().map(|(_, diff)| *diff as i64).sum();
         let told = std::mem::take(&mut fed.told);
         self.output(engine, &fed, changes, told, port)?;
         if fed.bound.snapshot {

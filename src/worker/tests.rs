@@ -74,7 +74,7 @@ struct Watched {
 impl Desk for Watched {
     fn take(&self, worker: usize, out: Out) -> Result<(), Error> {
         match out {
-            Out::Restored => self.ticks.restored(worker),
+            Out::Restored { .. } => self.ticks.restored(worker),
             Out::Alive { rows: 0 } => self.ticks.beat(),
             Out::Alive { rows } => self.ticks.restores(rows),
             Out::Done { upper, deadline } => self.ticks.done(worker, upper, deadline),

@@ -60,9 +60,10 @@ fn up() -> Vec<Out> {
         repaired: 5,
         duplicates: 6,
         dead_letters: BTreeMap::from([(Reason::NoJson, 7)]),
+        sessions: -3,
     };
     vec![
-        Out::Restored,
+        Out::Restored { sessions: 7 },
         Out::Alive { rows: 9 },
         Out::Block { block: block.clone(), told: None },
         Out::Block { block, told: Some(told) },
