@@ -68,6 +68,7 @@ fn check(policies: &str, seeds: Range<u64>) -> BTreeSet<String> {
         };
         let events: Vec<Event> = (0..1500).map(any).collect();
         let folder = folder(policies);
+        let mut sessions = 0;
         for (life, own) in events.chunks(500).enumerate() {
             let (workers, processes) = (1 + (seed as usize + life) % 3, 1 + life % 2);
             let more = ["--processes", &processes.to_string()];
@@ -80,10 +81,12 @@ fn check(policies: &str, seeds: Range<u64>) -> BTreeSet<String> {
                 assert_eq!(client.post(&lines(some)), Outcome::Acknowledged);
             }
             client.published();
+            sessions = client.get_json("/v1/status").unwrap().1["sessions"].as_u64().unwrap();
             process.drain();
         }
         let published = Published::read(&folder.path("data"));
         let rows = published.rows(Collection::SESSIONS);
+        assert_eq!(rows.len() as u64, sessions, "the status of a run that went on says how many there are");
         reasons.extend(rows.iter().map(|row| row["ended_by"].as_str().unwrap().to_owned()));
         published.is_replayed(&folder, &lines(&events));
     }
