@@ -250,3 +250,22 @@ fn flow_logs_of_aws_are_recognised() {
     let found = replay("", "flow.log", &(flows + nothing));
     assert_eq!(found.summary["sessionless"]["no_user"], 1, "{}", found.summary);
 }
+
+#[test]
+fn both_forms_of_cloudwatch_are_read() {
+    let export = "2024-05-01T10:00:00.123Z {\"user\":\"ann\",\"type\":\"GET\"}\n";
+    assert_eq!(visitor("", &export.repeat(2)).0, "ann");
+    let message = |at: u64| {
+        format!("{{\"id\":\"3{at}\",\"timestamp\":171455760{at}123,\"message\":\"{{\\\"user\\\": \\\"ann\\\"}}\"}}")
+    };
+    let subscription = format!(
+        "{{\"messageType\":\"DATA_MESSAGE\",\"logGroup\":\"app\",\"logEvents\":[{},{}]}}\n",
+        message(1),
+        message(2)
+    );
+    let config = "[events]\nexplode = \"logEvents\"\nuser = \"message{}.user\"\ntime = \"timestamp\"\n";
+    assert_eq!(visitor(config, &subscription).0, "ann");
+    // Without them, a notice says what to set.
+    let found = replay("", "access.log", &subscription);
+    assert!(found.summary["notices"].to_string().contains("explode = \\\"logEvents\\\""), "{}", found.summary);
+}
