@@ -124,8 +124,10 @@ fn graph(log: &Log, runs: usize) -> GraphTook {
         let mut shares = run(1, None, move |worker| {
             let decoded = decoded.lock().unwrap().take().unwrap();
             let clock = Clock::start();
-            let mut feed =
-                Feed::new(worker, Settings { gap: plan.sessions.gap, policies: None, dedupe: None, clock: false });
+            let mut feed = Feed::new(
+                worker,
+                Settings { gap: plan.sessions.gap, policies: None, dedupe: None, learning: None, clock: false },
+            );
             feed.tick([Input { rules: plan.rules.clone(), ..Input::default() }]);
             decoded.into_values().for_each(|inputs| feed.tick(inputs));
             let mut views = feed.close();

@@ -57,7 +57,8 @@ impl Plan {
         let dedupe = self.sources.iter().any(|source| source.events.dedupe.is_some());
         let ids = DEDUPE_BYTES / Dedupe::BYTES_PER_ID;
         let policies = self.sessions.policies.as_ref().map(|policies| policies.graph);
-        Settings { gap: self.sessions.gap, policies, dedupe: dedupe.then_some(Dedupe { ids }), clock: false }
+        let dedupe = dedupe.then_some(Dedupe { ids });
+        Settings { gap: self.sessions.gap, policies, dedupe, learning: None, clock: false }
     }
 
     /// Returns the part that decoding reads.

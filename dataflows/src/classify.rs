@@ -2,7 +2,8 @@
 //! rule relabels signatures, and whatever counts signatures follows without one event being read again.
 
 use crate::identity::{ShapeId, SignatureId, kind_rank};
-use crate::leaves::{Least, Leaves};
+use crate::learn::{Learning, MAX_ASKED, MAX_TAUGHT, Model, Taught, Tokens};
+use crate::leaves::{Dictionary, Least, MAX_SHAPES};
 use crate::rules::{Descriptor, Rule, UNCLASSIFIED};
 use crate::time::Tick;
 use differential_dataflow::operators::arrange::TraceAgent;
@@ -19,10 +20,6 @@ pub const OVERFLOW: &str = "overflow";
 /// a type field is rather an identifier, and each of its values would be a class in every output.
 pub const MAX_KINDS: usize = 4096;
 
-/// Shapes that are kept apart in the view of shapes. Of more, those with the least ids (a hash) are, as with types; events
-/// of the others are in one row. Payloads with keys that are never the same would otherwise fill the memory.
-pub const MAX_SHAPES: usize = 4096;
-
 /// The name of a class.
 pub type Class = Arc<str>;
 
@@ -33,7 +30,7 @@ pub struct Label {
     pub class: Class,
     /// What gave it.
     pub layer: Layer,
-    /// `None`: it is one too many to be kept apart, see [`MAX_SHAPES`].
+    /// `None`: it is one too many to be kept apart, see [`crate::leaves::MAX_SHAPES`].
     pub shape: Option<ShapeId>,
 }
 
@@ -48,6 +45,8 @@ pub enum Layer {
     Overflow,
     /// There is neither a rule that claims it nor a type.
     Nothing,
+    /// There is neither, and this is the class of events like it: see [`crate::learn`].
+    Learned,
 }
 
 /// Labels by signature.
@@ -128,7 +127,7 @@ impl Definitions {
 /// It is asked tick by tick in one operator ([`crate::describe`]), instead of by `distinct`, `reduce` and `join`: each of
 /// these waits for the progress of all workers, and a tick without a new signature, as nearly all are, would pay for each.
 pub(crate) struct Classifier {
-    known: BTreeMap<SignatureId, (Arc<Descriptor>, Label)>,
+    known: BTreeMap<SignatureId, Known>,
     rules: BTreeMap<Arc<Rule>, isize>,
     /// Ranks of the types.
     kinds: BTreeSet<u64>,
@@ -137,6 +136,20 @@ pub(crate) struct Classifier {
     shapes: Least,
     /// Of shapes that are kept apart.
     by_shape: BTreeMap<ShapeId, Vec<SignatureId>>,
+    learning: Option<Learning>,
+    /// Classes are learned while it is positive.
+    learns: isize,
+    weights: BTreeMap<SignatureId, u64>,
+    /// Signatures of shapes that are kept apart and that a rule or a type classifies; and those that none does.
+    taught: BTreeSet<SignatureId>,
+    asked: BTreeSet<SignatureId>,
+    tokens: BTreeMap<SignatureId, Arc<Tokens>>,
+}
+
+/// One signature.
+struct Known {
+    descriptor: Arc<Descriptor>,
+    label: Label,
 }
 
 /// What came with a tick. Repeats are fine, and what has come stays.
@@ -144,16 +157,21 @@ pub(crate) struct Classifier {
 pub(crate) struct News {
     pub signatures: Vec<(SignatureId, Arc<Descriptor>)>,
     pub rules: Vec<(Arc<Rule>, isize)>,
+    pub weights: Vec<(SignatureId, u64)>,
+    pub learns: isize,
+    /// The dictionary of leaves has changed.
+    pub leaves: bool,
 }
 
 impl News {
     fn is_empty(&self) -> bool {
-        self.signatures.is_empty() && self.rules.is_empty()
+        let News { signatures, rules, weights, learns, leaves } = self;
+        signatures.is_empty() && rules.is_empty() && weights.is_empty() && *learns == 0 && !leaves
     }
 }
 
-impl Default for Classifier {
-    fn default() -> Classifier {
+impl Classifier {
+    pub fn new(learning: Option<Learning>) -> Classifier {
         Classifier {
             known: BTreeMap::new(),
             rules: BTreeMap::new(),
@@ -161,16 +179,26 @@ impl Default for Classifier {
             definitions: Definitions::default(),
             shapes: Least::new(MAX_SHAPES),
             by_shape: BTreeMap::new(),
+            learning,
+            learns: 0,
+            weights: BTreeMap::new(),
+            taught: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            tokens: BTreeMap::new(),
         }
     }
-}
 
-impl Classifier {
     /// Takes what came with a tick. Returns how the labels change, not consolidated.
-    pub fn tick(&mut self, news: News) -> Vec<((SignatureId, Label), isize)> {
+    pub fn tick(&mut self, news: News, leaves: &Dictionary) -> Vec<((SignatureId, Label), isize)> {
         let mut changes = Vec::new();
         if news.is_empty() {
             return changes;
+        }
+        let mut learns_again = news.learns != 0;
+        self.learns += news.learns;
+        if news.leaves {
+            self.tokens.clear();
+            learns_again = true;
         }
         for (rule, diff) in news.rules {
             let count = self.rules.entry(rule).or_default();
@@ -187,7 +215,13 @@ impl Classifier {
         for descriptor in added.values() {
             if let Some(gone) = self.shapes.offer(descriptor.shape) {
                 for signature in self.by_shape.remove(&gone).unwrap_or_default() {
-                    self.change(signature, &mut changes, |label| label.shape = None);
+                    self.forget(signature);
+                    learns_again = true;
+                    let declared = self.declared(signature);
+                    self.change(signature, &mut changes, |label| {
+                        (label.class, label.layer) = declared.unwrap_or((Class::clone(&label.class), label.layer));
+                        label.shape = None;
+                    });
                 }
             }
         }
@@ -195,13 +229,9 @@ impl Classifier {
         let definitions = Definitions::new(rules, &self.kinds);
         if definitions != self.definitions {
             self.definitions = definitions;
-            for (signature, (descriptor, label)) in &mut self.known {
-                let (class, why) = self.definitions.classify(descriptor);
-                if (class, why.layer()) != (&*label.class, label.layer) {
-                    changes.push(((*signature, label.clone()), -1));
-                    (label.class, label.layer) = (Class::from(class), why.layer());
-                    changes.push(((*signature, label.clone()), 1));
-                }
+            learns_again = true;
+            for signature in self.known.keys().copied().collect::<Vec<_>>() {
+                self.declare(signature, &mut changes);
             }
         }
         for (signature, descriptor) in added {
@@ -212,9 +242,103 @@ impl Classifier {
             let (class, why) = self.definitions.classify(&descriptor);
             let label = Label { class: Class::from(class), layer: why.layer(), shape };
             changes.push(((signature, label.clone()), 1));
-            self.known.insert(signature, (descriptor, label));
+            self.known.insert(signature, Known { descriptor, label });
+            self.place(signature);
+            learns_again = true;
+        }
+        for (signature, weight) in news.weights {
+            learns_again |= self.taught.contains(&signature);
+            match weight {
+                0 => self.weights.remove(&signature),
+                weight => self.weights.insert(signature, weight),
+            };
+        }
+        if learns_again {
+            self.learn(leaves, &mut changes);
         }
         changes
+    }
+
+    /// What rules and type say of a signature that is known.
+    fn declared(&self, signature: SignatureId) -> Option<(Class, Layer)> {
+        let (class, why) = self.definitions.classify(&self.known.get(&signature)?.descriptor);
+        Some((Class::from(class), why.layer()))
+    }
+
+    /// Takes what rules and type say of a signature. A learned class stays while they say nothing.
+    fn declare(&mut self, signature: SignatureId, changes: &mut Vec<((SignatureId, Label), isize)>) {
+        let (Some((class, layer)), Some(known)) = (self.declared(signature), self.known.get(&signature)) else {
+            return;
+        };
+        let before = match known.label.layer {
+            Layer::Learned => Layer::Nothing,
+            layer => layer,
+        };
+        if layer != before || known.label.layer != Layer::Learned && class != known.label.class {
+            self.change(signature, changes, |label| (label.class, label.layer) = (class, layer));
+            self.forget(signature);
+            self.place(signature);
+        }
+    }
+
+    /// Puts a signature among those that a model learns from, or those that it is asked of.
+    fn place(&mut self, signature: SignatureId) {
+        let Some(Known { label, .. }) = self.known.get(&signature) else { return };
+        if self.learning.is_none() || label.shape.is_none() {
+            return;
+        }
+        match label.layer {
+            Layer::Rule(_) | Layer::Kind => self.taught.insert(signature),
+            Layer::Nothing | Layer::Learned => self.asked.insert(signature),
+            Layer::Overflow => false,
+        };
+    }
+
+    fn forget(&mut self, signature: SignatureId) {
+        self.taught.remove(&signature);
+        self.asked.remove(&signature);
+        self.tokens.remove(&signature);
+    }
+
+    /// Learns from all signatures that have a class, and gives one to the others or takes it away.
+    fn learn(&mut self, leaves: &Dictionary, changes: &mut Vec<((SignatureId, Label), isize)>) {
+        let Some(learning) = self.learning else { return };
+        let asked: Vec<SignatureId> = self.asked.iter().copied().collect();
+        if asked.is_empty() {
+            return;
+        }
+        let learns = self.learns > 0;
+        let weighed = self.taught.iter().filter_map(|one| Some((*one, *self.weights.get(one)?)));
+        let taught: Vec<_> = if learns { weighed.take(MAX_TAUGHT).collect() } else { Vec::new() };
+        let taught: Vec<_> = taught
+            .into_iter()
+            .filter_map(|(one, weight)| {
+                Some((Class::clone(&self.known.get(&one)?.label.class), weight, self.tokens_of(one, leaves)?))
+            })
+            .collect();
+        let model = Model::of(taught.iter().map(|(class, weight, tokens)| Taught { class, weight: *weight, tokens }));
+        for (index, signature) in asked.into_iter().enumerate() {
+            let tokens = (learns && index < MAX_ASKED).then(|| self.tokens_of(signature, leaves)).flatten();
+            let guess = tokens.and_then(|tokens| model.guess(&tokens)).filter(|guess| guess.holds(learning));
+            let now = guess.map_or((UNCLASSIFIED.into(), Layer::Nothing), |guess| (guess.class, Layer::Learned));
+            let before = self.known.get(&signature).map(|known| (&known.label.class, known.label.layer));
+            if before.is_some_and(|before| before != (&now.0, now.1)) {
+                self.change(signature, changes, |label| (label.class, label.layer) = now);
+            }
+        }
+    }
+
+    fn tokens_of(&mut self, signature: SignatureId, leaves: &Dictionary) -> Option<Arc<Tokens>> {
+        if let Some(tokens) = self.tokens.get(&signature) {
+            return Some(Arc::clone(tokens));
+        }
+        let descriptor = &self.known.get(&signature)?.descriptor;
+        let tokens = Arc::new(Tokens::of(descriptor, leaves.of(descriptor.shape)?));
+        if self.tokens.len() > MAX_TAUGHT + MAX_ASKED {
+            self.tokens.clear();
+        }
+        self.tokens.insert(signature, Arc::clone(&tokens));
+        Some(tokens)
     }
 
     /// Changes the label of a signature that is known.
@@ -224,7 +348,7 @@ impl Classifier {
         changes: &mut Vec<((SignatureId, Label), isize)>,
         change: impl FnOnce(&mut Label),
     ) {
-        if let Some((_, label)) = self.known.get_mut(&signature) {
+        if let Some(Known { label, .. }) = self.known.get_mut(&signature) {
             changes.push(((signature, label.clone()), -1));
             change(label);
             changes.push(((signature, label.clone()), 1));
@@ -232,142 +356,5 @@ impl Classifier {
     }
 }
 
-/// The leaves of shapes, as one worker knows them: of those with the least ids.
-pub(crate) struct Dictionary {
-    least: Least,
-    leaves: BTreeMap<ShapeId, Arc<Leaves>>,
-}
-
-impl Default for Dictionary {
-    fn default() -> Dictionary {
-        Dictionary { least: Least::new(MAX_SHAPES), leaves: BTreeMap::new() }
-    }
-}
-
-impl Dictionary {
-    /// Takes the leaves of shapes; repeats are fine. Returns what changes; `None`: they are forgotten.
-    pub fn tick(&mut self, shapes: Vec<(ShapeId, Arc<Leaves>)>) -> BTreeMap<ShapeId, Option<Arc<Leaves>>> {
-        let mut changes = BTreeMap::new();
-        for (shape, leaves) in shapes {
-            if self.leaves.contains_key(&shape) {
-                continue;
-            }
-            let gone = self.least.offer(shape);
-            if gone != Some(shape) {
-                changes.insert(shape, Some(Arc::clone(&leaves)));
-                self.leaves.insert(shape, leaves);
-            }
-            if let Some(gone) = gone {
-                self.leaves.remove(&gone);
-                changes.insert(gone, None);
-            }
-        }
-        changes
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::identity::ShapeId;
-    use crate::rules::Condition;
-
-    fn rule(name: &str, priority: i64, order: u32, when: &[(u32, bool)]) -> Rule {
-        let when = when.iter().map(|&(test, answer)| Condition { test, answer }).collect();
-        Rule { name: name.into(), priority, order, when, sessions: true }
-    }
-
-    fn descriptor(kind: Option<&str>, answers: &[bool]) -> Descriptor {
-        Descriptor { shape: ShapeId(0), kind: kind.map(Arc::from), answers: answers.to_vec() }
-    }
-
-    #[test]
-    fn higher_priority_goes_first_then_the_order_of_the_configuration() {
-        let rules =
-            vec![rule("late", 0, 1, &[(0, true)]), rule("early", 0, 0, &[(0, true)]), rule("high", 5, 9, &[(1, true)])];
-        let definitions = Definitions::new(rules, &BTreeSet::new());
-        assert_eq!(definitions.classify(&descriptor(None, &[true, true])).0, "high");
-        assert_eq!(definitions.classify(&descriptor(None, &[true, false])).0, "early");
-        assert_eq!(definitions.classify(&descriptor(Some("kind"), &[false, false])), ("kind", Why::Kind));
-        assert_eq!(definitions.classify(&descriptor(None, &[false, false])), (UNCLASSIFIED, Why::Nothing));
-    }
-
-    #[test]
-    fn all_conditions_have_to_hold_and_an_unanswered_test_does_not() {
-        let definitions = Definitions::new(vec![rule("both", 0, 0, &[(0, true), (1, false)])], &BTreeSet::new());
-        assert_eq!(definitions.classify(&descriptor(None, &[true, false])).0, "both");
-        assert_eq!(definitions.classify(&descriptor(None, &[true, true])).0, UNCLASSIFIED);
-        assert_eq!(definitions.classify(&descriptor(None, &[true])).0, UNCLASSIFIED);
-    }
-
-    /// In one tick, in many, in whatever order, with rules that come and go: the classes are those that the definitions
-    /// give, and every change is one of what was there.
-    #[test]
-    fn classes_follow_from_what_has_come_in_any_order() {
-        let names: Vec<String> = (0..MAX_KINDS + 100).map(|n| format!("type {n}")).collect();
-        let signature =
-            |n: usize| (SignatureId(n as u64), Arc::new(descriptor(Some(&names[n]), &[n.is_multiple_of(10)])));
-        let (tens, all) = (Arc::new(rule("tens", 0, 0, &[(0, true)])), Arc::new(rule("all", 1, 1, &[])));
-        let kinds: BTreeSet<u64> = names.iter().map(|name| kind_rank(name)).collect();
-        let definitions = Definitions::new(vec![Rule::clone(&tens)], &kinds);
-        let expected: BTreeMap<SignatureId, Class> =
-            (0..names.len()).map(|n| (signature(n).0, Class::from(definitions.classify(&signature(n).1).0))).collect();
-        // Of the hundred that are too many, a rule claims about every tenth.
-        assert!((80..100).contains(&expected.values().filter(|class| &***class == OVERFLOW).count()));
-
-        let forward: Vec<usize> = (0..names.len()).collect();
-        let backward: Vec<usize> = forward.iter().rev().copied().collect();
-        for (order, at_once) in [(&forward, names.len()), (&forward, 700), (&backward, 700), (&backward, names.len())] {
-            let mut classifier = Classifier::default();
-            let mut classes = BTreeMap::new();
-            let mut tick = |signatures: &[usize], rules: Vec<(Arc<Rule>, isize)>| {
-                let signatures = signatures.iter().chain(signatures).map(|n| signature(*n)).collect();
-                for ((signature, label), diff) in classifier.tick(News { signatures, rules }) {
-                    *classes.entry((signature, label.class)).or_insert(0) += diff;
-                }
-                assert!(classes.values().all(|count| [0, 1].contains(count)));
-            };
-            tick(&[], vec![(all.clone(), 1)]);
-            order.chunks(at_once).for_each(|some| tick(some, vec![]));
-            tick(&[0], vec![(all.clone(), -1), (tens.clone(), 1)]);
-            classes.retain(|_, count| *count != 0);
-            // As pairs: a class that was not taken back would be hidden in a map.
-            assert!(classes.into_keys().eq(expected.clone()));
-        }
-    }
-
-    /// Payloads with keys that are never the same. The shapes that are kept apart, and those with leaves, are those with the
-    /// least ids, whatever came first.
-    #[test]
-    fn of_too_many_shapes_those_with_the_least_ids_are_kept_apart() {
-        let shapes: Vec<ShapeId> = (0..9000u64).map(|n| ShapeId(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
-        let mut least = shapes.clone();
-        least.sort_unstable();
-        let cut = least[MAX_SHAPES];
-        let backward: Vec<ShapeId> = shapes.iter().rev().copied().collect();
-        for (order, at_once) in [(&shapes, 9000), (&shapes, 700), (&backward, 700)] {
-            let (mut classifier, mut dictionary) = (Classifier::default(), Dictionary::default());
-            let (mut labels, mut leaves) = (BTreeMap::new(), BTreeMap::new());
-            for some in order.chunks(at_once) {
-                let signature = |shape: &ShapeId| {
-                    let descriptor = Descriptor { shape: *shape, ..descriptor(None, &[]) };
-                    (SignatureId(!shape.0), Arc::new(descriptor))
-                };
-                let news = News { signatures: some.iter().map(signature).collect(), rules: vec![] };
-                for (row, diff) in classifier.tick(news) {
-                    *labels.entry(row).or_insert(0) += diff;
-                }
-                leaves.extend(dictionary.tick(some.iter().map(|shape| (*shape, Arc::default())).collect()));
-                assert!(dictionary.leaves.len() <= MAX_SHAPES && classifier.by_shape.len() <= MAX_SHAPES);
-            }
-            labels.retain(|_, count| *count != 0);
-            assert_eq!(labels.len(), shapes.len());
-            for (signature, label) in labels.keys() {
-                let shape = ShapeId(!signature.0);
-                assert_eq!(label.shape, Some(shape).filter(|shape| *shape < cut));
-            }
-            leaves.retain(|_, leaves: &mut Option<Arc<Leaves>>| leaves.is_some());
-            assert!(leaves.into_keys().eq(least[..MAX_SHAPES].iter().copied()));
-        }
-    }
-}
+mod tests;

@@ -5,9 +5,10 @@
 //! keeps the dictionaries that they make, and one channel brings all facts. Nearly all ticks bring none, and would pay for
 //! each operator and channel more.
 
-use crate::classify::{ClassSpine, Classifier, Dictionary, Label, News};
+use crate::classify::{ClassSpine, Classifier, Label, News};
 use crate::identity::{ShapeId, SignatureId, UserKey};
-use crate::leaves::Leaves;
+use crate::learn::Learning;
+use crate::leaves::{Dictionary, Leaves};
 use crate::operators::{Capabilities, Fold, Keyed, Output, Own, Rows, Turn};
 use crate::rules::{Descriptor, Rule};
 use crate::time::{Tick, TotalTime};
@@ -35,6 +36,9 @@ enum Known {
     Signature(SignatureId, Arc<Descriptor>),
     Rule(Arc<Rule>, isize),
     Shape(ShapeId, Arc<Leaves>),
+    /// The latest one counts.
+    Weight(SignatureId, u64),
+    Learns(isize),
 }
 
 impl Fact {
@@ -51,6 +55,16 @@ impl Fact {
     /// Says which leaves a shape has, to every worker: each may own the shape.
     pub fn shape(shape: ShapeId, leaves: Arc<Leaves>, workers: usize) -> impl Iterator<Item = Fact> {
         Fact::everywhere(Known::Shape(shape, leaves), workers)
+    }
+
+    /// Says how many events a signature has from now on, as [`crate::learn::step`] reads it, to every worker.
+    pub(crate) fn weight(signature: SignatureId, weight: u64, workers: usize) -> impl Iterator<Item = Fact> {
+        Fact::everywhere(Known::Weight(signature, weight), workers)
+    }
+
+    /// Lets classes be learned (1) or not any more (-1), at every worker.
+    pub fn learns(diff: isize, workers: usize) -> impl Iterator<Item = Fact> {
+        Fact::everywhere(Known::Learns(diff), workers)
     }
 
     /// Adds (1) or takes away (-1) a rule, at every worker.
@@ -79,7 +93,8 @@ pub struct Described<'s, T: TotalTime = Tick> {
 }
 
 /// Keeps what facts say. A signature is known in the tick of the first record that has it, or before.
-pub fn describe<'s, T: TotalTime>(facts: Stream<'s, T, Vec<Fact>>) -> Described<'s, T> {
+/// `learning`: what a learned class needs, where classes may be learned.
+pub fn describe<'s, T: TotalTime>(facts: Stream<'s, T, Vec<Fact>>, learning: Option<Learning>) -> Described<'s, T> {
     let mut operator = Keyed::<T, Describe<T>>::new("Describe", facts.scope());
     let (own_classes, classes) = operator.arranged();
     let (own_names, names) = operator.trace();
@@ -92,7 +107,7 @@ pub fn describe<'s, T: TotalTime>(facts: Stream<'s, T, Vec<Fact>>) -> Described<
         name_rows: Rows::default(),
         classes: own_classes,
         class_rows: Rows::default(),
-        classifier: Classifier::default(),
+        classifier: Classifier::new(learning),
         shapes: Dictionary::default(),
         leaves,
     });
@@ -114,6 +129,8 @@ impl Waiting {
             Known::Signature(signature, descriptor) => self.news.signatures.push((signature, descriptor)),
             Known::Rule(rule, diff) => self.news.rules.push((rule, diff)),
             Known::Shape(shape, leaves) => self.shapes.push((shape, leaves)),
+            Known::Weight(signature, weight) => self.news.weights.push((signature, weight)),
+            Known::Learns(diff) => self.news.learns += diff,
         }
     }
 }
@@ -133,18 +150,20 @@ impl<T: TotalTime> Fold<T> for Describe<T> {
     type Waiting = Waiting;
 
     fn tick(&mut self, tick: &T, waiting: &mut Waiting, at: &Capabilities<T>) -> Turn {
-        let Waiting { mut names, news, shapes } = std::mem::take(waiting);
+        let Waiting { mut names, mut news, shapes } = std::mem::take(waiting);
         consolidate(&mut names);
         let mut builder = ValBuilder::with_capacity(names.len(), names.len(), names.len());
         self.name_rows.extend(&mut builder, names.into_iter().map(|(row, diff)| (row, tick.clone(), diff)));
         self.names.write(self.name_rows.finish(builder).map(Rc::new));
 
-        let mut changes = self.classifier.tick(news);
+        let leaves = self.shapes.tick(shapes);
+        news.leaves = !leaves.is_empty();
+        self.leaves.give(at, leaves);
+        let mut changes = self.classifier.tick(news, &self.shapes);
         consolidate(&mut changes);
         let mut builder = ValBuilder::default();
         self.class_rows.extend(&mut builder, changes.into_iter().map(|(row, diff)| (row, tick.clone(), diff)));
         self.classes.write(self.class_rows.finish(builder).map(Rc::new));
-        self.leaves.give(at, self.shapes.tick(shapes));
         Turn::Done
     }
 }

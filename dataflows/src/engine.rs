@@ -70,6 +70,8 @@ pub struct Input {
     pub rules: Vec<Rule>,
     /// Rules that came in before and do not hold any more.
     pub rules_gone: Vec<Rule>,
+    /// Classes are learned from this tick on (1), or not any more (-1).
+    pub learns: isize,
 }
 
 impl Engine {
@@ -171,6 +173,9 @@ impl Engine {
         facts.extend(input.shapes.drain(..).flat_map(|(shape, leaves)| Fact::shape(shape, leaves, workers)));
         facts.extend(input.rules.drain(..).flat_map(|rule| Fact::rule(rule, 1, workers)));
         facts.extend(input.rules_gone.drain(..).flat_map(|rule| Fact::rule(rule, -1, workers)));
+        if input.learns != 0 {
+            facts.extend(Fact::learns(std::mem::take(&mut input.learns), workers));
+        }
         self.feed.send(Parcel { records: std::mem::replace(&mut input.records, next), facts, now_ms: None });
     }
 

@@ -2,7 +2,12 @@
 
 use crate::identity::{ShapeId, ValueKind};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Shapes that are kept apart in the view of shapes. Of more, those with the least ids (a hash) are, as with types; events
+/// of the others are in one row. Payloads with keys that are never the same would otherwise fill the memory.
+pub const MAX_SHAPES: usize = 4096;
 
 /// Bytes of the paths that are kept of a shape. Of a shape with more, the last leaves are counted and not named.
 const MAX_BYTES: usize = 1 << 14;
@@ -64,5 +69,44 @@ impl Least {
     /// Returns whether a shape is kept apart.
     pub fn has(&self, shape: ShapeId) -> bool {
         self.ids.contains(&shape)
+    }
+}
+
+/// The leaves of shapes, as one worker knows them: of those with the least ids.
+pub(crate) struct Dictionary {
+    least: Least,
+    leaves: BTreeMap<ShapeId, Arc<Leaves>>,
+}
+
+impl Default for Dictionary {
+    fn default() -> Dictionary {
+        Dictionary { least: Least::new(MAX_SHAPES), leaves: BTreeMap::new() }
+    }
+}
+
+impl Dictionary {
+    /// Returns the leaves of a shape, if they are known.
+    pub fn of(&self, shape: ShapeId) -> Option<&Arc<Leaves>> {
+        self.leaves.get(&shape)
+    }
+
+    /// Takes the leaves of shapes; repeats are fine. Returns what changes; `None`: they are forgotten.
+    pub fn tick(&mut self, shapes: Vec<(ShapeId, Arc<Leaves>)>) -> BTreeMap<ShapeId, Option<Arc<Leaves>>> {
+        let mut changes = BTreeMap::new();
+        for (shape, leaves) in shapes {
+            if self.leaves.contains_key(&shape) {
+                continue;
+            }
+            let gone = self.least.offer(shape);
+            if gone != Some(shape) {
+                changes.insert(shape, Some(Arc::clone(&leaves)));
+                self.leaves.insert(shape, leaves);
+            }
+            if let Some(gone) = gone {
+                self.leaves.remove(&gone);
+                changes.insert(gone, None);
+            }
+        }
+        changes
     }
 }

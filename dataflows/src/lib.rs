@@ -94,7 +94,7 @@
 //! }
 //!
 //! timely::execute_directly(|worker| {
-//!     let mut engine = Engine::new(worker, Settings { gap: 30 * MINUTE, policies: None, dedupe: None, clock: true });
+//!     let mut engine = Engine::new(worker, Settings { gap: 30 * MINUTE, policies: None, dedupe: None, learning: None, clock: true });
 //!     // Each tick's changes: start and end in minutes, number of events, multiplicity.
 //!     let mut tick = |tick: u64, minutes: &[i64]| {
 //!         let records = minutes.iter().map(|minute| click(*minute)).collect();
@@ -132,6 +132,7 @@ pub mod engine;
 mod hashed;
 pub mod identity;
 pub mod ingest;
+pub mod learn;
 pub mod leaves;
 pub mod operators;
 mod parcel;
@@ -146,6 +147,7 @@ pub mod shapes;
 pub mod time;
 pub mod users;
 pub mod views;
+pub mod weigh;
 
 pub use dead_letter::{DeadLetter, Reason};
 pub use decimal::Decimal;

@@ -6,6 +6,7 @@ use crate::counts::{CountTrace, CountedBy, SignatureHour, Tally, count, tally};
 use crate::describe::{Described, Fact, NameTrace, describe};
 use crate::identity::UserKey;
 use crate::ingest::{self, Dedupe, IdRow, Ingested, ingest};
+use crate::learn::Learning;
 use crate::record::Record;
 use crate::sessionize::{
     self, Bounds, MarkRow, MarkSpans, Policies, Replacement, Session, SessionTrace, Sessionized, sessionize,
@@ -13,8 +14,10 @@ use crate::sessionize::{
 use crate::shapes::{ShapeTrace, shapes};
 use crate::time::{Tick, TotalTime};
 use crate::users::{UserTrace, users};
+use crate::weigh::weigh;
 use differential_dataflow::operators::arrange::Arranged;
 use timely::dataflow::Stream;
+use timely::dataflow::operators::Concat;
 
 /// What enters, on every worker. All inputs share the ticks of one sequencer.
 pub struct Inputs<'s, T: TotalTime = Tick> {
@@ -52,6 +55,8 @@ pub struct Settings {
     pub policies: Option<Policies>,
     /// `None`: no record carries an identity.
     pub dedupe: Option<Dedupe>,
+    /// What a learned class needs; `None`: none is learned, whatever facts say, and nothing is weighed.
+    pub learning: Option<Learning>,
     /// Whether an engine has a clock: without one, nothing is ever closed.
     pub clock: bool,
 }
@@ -90,7 +95,14 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
 pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: Settings) -> Outputs<'s, T> {
     let Inputs { records, facts, replacements, clock, restored } = inputs;
     let Ingested { records, entries: ingested } = ingest(records, restored.ids, settings.dedupe);
-    let Described { names, classes, leaves } = describe(facts);
+    let (records, facts) = match settings.learning {
+        Some(_) => {
+            let weighed = weigh(records, restored.by_signature.clone());
+            (weighed.records, facts.concat(weighed.facts))
+        }
+        None => (records, facts),
+    };
+    let Described { names, classes, leaves } = describe(facts, settings.learning);
     let Tally { visits, sums, by_label } = tally(records, restored.by_signature, classes.stream.clone());
     let counts = count(by_label.clone());
     let shapes = shapes(by_label, leaves);

@@ -91,6 +91,7 @@ pub fn why(layer: Layer) -> Cow<'static, str> {
         Layer::Kind => "type",
         Layer::Overflow => "too many types",
         Layer::Nothing => "none",
+        Layer::Learned => "learned",
     })
 }
 

@@ -2,8 +2,7 @@
 
 use crate::derived::Document;
 use crate::path::{Step, written};
-use dataflows::classify::MAX_SHAPES;
-use dataflows::leaves::{Leaf, Least, Leaves};
+use dataflows::leaves::{Leaf, Least, Leaves, MAX_SHAPES};
 use dataflows::{ShapeId, ValueKind};
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -118,6 +118,7 @@ fn share(input: &Input, mine: Share) -> engine::Input {
         signatures: mine.of(&input.signatures).cloned().collect(),
         shapes: mine.of(&input.shapes).cloned().collect(),
         rules: mine.of(&input.rules).filter(|(_, diff)| *diff > 0).map(|(rule, _)| rule.clone()).collect(),
+        learns: if mine.index == 0 { input.learns } else { 0 },
         rules_gone: mine.of(&input.rules).filter(|(_, diff)| *diff < 0).map(|(rule, _)| rule.clone()).collect(),
     }
 }

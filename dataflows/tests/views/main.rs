@@ -1,7 +1,7 @@
 //! The promise: every view is a pure function of the set of inputs. Whatever the arrival order, the tick cuts and the
 //! number of workers, after every tick the accumulated output of the graph equals what a slow, obvious oracle makes of
 //! all inputs so far: sessions (with late events, ties, neighbours exactly at the gap, replacements, policies), counts by class
-//! and by shape (with rules that change), closed sessions, and the journals of duplicates, rejections, late events and moved sessions.
+//! and by shape (with rules that change, and with classes that are learned), closed sessions, and the journals of duplicates, rejections, late events and moved sessions.
 //! A graph that starts from a snapshot goes on like the one that it was taken of, and so does the engine.
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
@@ -14,6 +14,7 @@ mod seen;
 mod size;
 mod steps;
 
+use dataflows::learn::{Learning, ONE};
 use oracle::Oracle;
 use policies::asked;
 use proptest::prelude::*;
@@ -56,12 +57,9 @@ fn step() -> impl Strategy<Value = Step> {
     let rules = prop_oneof![4 => Just(None), 1 => (0u8..4).prop_map(Some)];
     // All events lie within 50 s.
     let passed_ms = prop_oneof![1 => Just(0), 1 => Just(1), 1 => Just(1000), 6 => 0i64..8000, 1 => -3000i64..0];
-    (prop::collection::vec(raw(), 0..12), swaps, rules, passed_ms).prop_map(|(raws, swaps, rules, passed_ms)| Step {
-        raws,
-        swaps,
-        rules,
-        passed_ms,
-    })
+    let learns = prop_oneof![6 => Just(None), 2 => Just(Some(true)), 1 => Just(Some(false))];
+    (prop::collection::vec(raw(), 0..12), swaps, rules, learns, passed_ms)
+        .prop_map(|(raws, swaps, rules, learns, passed_ms)| Step { raws, swaps, rules, learns, passed_ms })
 }
 
 /// What the engine can be fed with: no replacements.
@@ -70,11 +68,23 @@ fn plain_steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(plain, 1..14)
 }
 
+/// Low, so that few events change classes.
+fn learning() -> impl Strategy<Value = Option<Learning>> {
+    let some = (0i64..2, 0u64..4).prop_map(|(bits, support)| Some(Learning { margin: bits * ONE, support }));
+    prop_oneof![1 => Just(None), 2 => some]
+}
+
 fn way() -> impl Strategy<Value = Way> {
     // With 2 or 4 ids, most of those that repeat have been forgotten meanwhile.
     let remembered = prop_oneof![2 => Just(None), 2 => Just(Some(1 << 12)), 1 => Just(Some(2)), 1 => Just(Some(4))];
-    let all = (1usize..=3, 1usize..=4, remembered, asked());
-    all.prop_map(|(workers, in_flight, remembered, asked)| Way { workers, in_flight, remembered, asked })
+    let all = (1usize..=3, 1usize..=4, remembered, asked(), learning());
+    all.prop_map(|(workers, in_flight, remembered, asked, learning)| Way {
+        workers,
+        in_flight,
+        remembered,
+        asked,
+        learning,
+    })
 }
 
 /// How a set of events arrives.
@@ -105,7 +115,7 @@ fn restarts() -> impl Strategy<Value = Vec<(prop::sample::Index, usize)>> {
 }
 
 fn advance(steps: &[Step], way: Way) -> (Vec<Input>, Vec<Seen>) {
-    let mut oracle = Oracle::new(way.remembered, way.asked);
+    let mut oracle = Oracle::new(way.remembered, way.asked, way.learning);
     steps.iter().map(|step| oracle.advance(step)).unzip()
 }
 
@@ -142,10 +152,11 @@ proptest! {
     fn arrival_order_and_tick_cuts_do_not_matter(
         (raws, orders) in arrivals(),
         asked in asked(),
+        learning in learning(),
     ) {
-        let all_at_once = vec![Step { raws: raws.clone(), ..Step::default() }];
+        let all_at_once = vec![Step { raws: raws.clone(), learns: Some(true), ..Step::default() }];
         let last = |steps: Vec<Step>, workers| {
-            let way = Way { workers, in_flight: 2, remembered: None, asked };
+            let way = Way { workers, in_flight: 2, remembered: None, asked, learning };
             let (inputs, _) = advance(&steps, way);
             let seen = run::run(None, &inputs, way).seen(0..steps.len() as u64).pop();
             seen.map(|seen| (seen.sessions, seen.counts, seen.shapes))
@@ -155,7 +166,9 @@ proptest! {
             let other: Vec<Raw> = order.iter().map(|at| raws[*at].clone()).collect();
             let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(raws.len())).chain([0, raws.len()]).collect();
             cuts.sort_unstable();
-            let pieces = cuts.windows(2).map(|cut| Step { raws: other[cut[0]..cut[1]].to_vec(), ..Step::default() });
+            let learns = Some(true);
+            let pieces =
+                cuts.windows(2).map(|cut| Step { raws: other[cut[0]..cut[1]].to_vec(), learns, ..Step::default() });
             prop_assert_eq!(&wanted, &last(pieces.collect(), workers), "order {:?}, cuts {:?}", order, cuts);
         }
     }

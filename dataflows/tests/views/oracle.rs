@@ -6,6 +6,7 @@ use super::steps::{GAP, HORIZON, Input, ORIGIN, Raw, Step, Swap, key, name, rule
 use dataflows::classify::Layer;
 use dataflows::identity::payload_hash;
 use dataflows::ingest::Verdict;
+use dataflows::learn::{Learning, Model, Taught, Tokens, step};
 use dataflows::rules::UNCLASSIFIED;
 use dataflows::sessionize::{EndedBy, Moved, Replacement};
 use dataflows::shapes::{ClassTotals, ShapeTotals};
@@ -30,6 +31,10 @@ pub struct Oracle {
     /// By shard: events up to this time may be forgotten.
     forgotten: BTreeMap<u8, i64>,
     rules: u8,
+    learning: Option<Learning>,
+    learns: bool,
+    /// The classes that are learned, of this tick.
+    learned: BTreeMap<SignatureId, String>,
     /// All that ever came, counted or not.
     raws: Vec<Raw>,
     now_ms: i64,
@@ -38,7 +43,7 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    pub fn new(remembered: Option<usize>, asked: Option<Asked>) -> Oracle {
+    pub fn new(remembered: Option<usize>, asked: Option<Asked>, learning: Option<Learning>) -> Oracle {
         let now_ms = ORIGIN / 1000;
         Oracle {
             remembered,
@@ -48,6 +53,9 @@ impl Oracle {
             ids: BTreeMap::new(),
             forgotten: BTreeMap::new(),
             rules: 0,
+            learning,
+            learns: false,
+            learned: BTreeMap::new(),
             raws: Vec::new(),
             now_ms,
             latest_ms: now_ms,
@@ -62,12 +70,17 @@ impl Oracle {
             input.rules.extend(rules(set).into_iter().map(|rule| (rule, 1)));
             self.rules = set;
         }
+        if let Some(learns) = step.learns {
+            input.learns = isize::from(learns) - isize::from(self.learns);
+            self.learns = learns;
+        }
         self.now_ms += step.passed_ms;
         self.latest_ms = self.latest_ms.max(self.now_ms);
         input.now_ms = self.now_ms;
         let before = self.groups();
         self.swap(&step.swaps, &mut input, &mut seen);
         let arrived = self.ingest(&step.raws, &mut input, &mut seen);
+        self.learned = self.learn();
         for user in (0..3).filter(|user| step.swaps.iter().all(|swap| swap.user != *user)) {
             journals(user, &before[&user], &self.groups()[&user], &arrived, &mut seen);
         }
@@ -89,12 +102,12 @@ impl Oracle {
         seen.users = self.users().into_iter().map(|row| (row, 1)).collect();
         for raw in &self.raws {
             seen.names.extend(raw.user.map(|user| (key(user), name(user))));
-            seen.classes.insert((raw.signature(), class(raw, self.rules)), 1);
+            seen.classes.insert((raw.signature(), self.class(raw)), 1);
         }
         let mut counts: BTreeMap<(String, Option<i64>), u64> = BTreeMap::new();
         for event in &self.events {
             let hour = event.time.map(|time| time.div_euclid(3_600_000_000) * 3_600_000_000);
-            *counts.entry((class(event, self.rules), hour)).or_insert(0) += 1;
+            *counts.entry((self.class(event), hour)).or_insert(0) += 1;
             match (event.user, event.time) {
                 (None, _) => *seen.sessionless.entry(Sessionless::NoUser).or_insert(0) += 1,
                 (Some(_), None) => *seen.sessionless.entry(Sessionless::NoTime).or_insert(0) += 1,
@@ -107,6 +120,35 @@ impl Oracle {
         (input, seen)
     }
 
+    fn class(&self, raw: &Raw) -> String {
+        self.learned.get(&raw.signature()).cloned().unwrap_or_else(|| class(raw, self.rules))
+    }
+
+    fn layer(&self, raw: &Raw) -> Layer {
+        if self.learned.contains_key(&raw.signature()) { Layer::Learned } else { layer(raw, self.rules) }
+    }
+
+    /// The classes of signatures that have none, from all events at once.
+    fn learn(&self) -> BTreeMap<SignatureId, String> {
+        let Some(learning) = self.learning.filter(|_| self.learns) else { return BTreeMap::new() };
+        let tokens = |raw: &Raw| Some(Tokens::of(&raw.descriptor(), &*raw.leaves()?));
+        let has_class = |raw: &Raw| layer(raw, self.rules) != Layer::Nothing;
+        let mut events: BTreeMap<SignatureId, u64> = BTreeMap::new();
+        self.events.iter().for_each(|raw| *events.entry(raw.signature()).or_insert(0) += 1);
+        let taught: Vec<(Arc<str>, u64, Tokens)> = events
+            .iter()
+            .filter_map(|(signature, events)| {
+                let raw = self.events.iter().find(|raw| raw.signature() == *signature)?;
+                let class = class(raw, self.rules).into();
+                Some((class, step(*events), tokens(raw)?)).filter(|_| has_class(raw))
+            })
+            .collect();
+        let model = Model::of(taught.iter().map(|(class, weight, tokens)| Taught { class, weight: *weight, tokens }));
+        let learned = |raw: &Raw| Some(model.guess(&tokens(raw)?)?).filter(|guess| guess.holds(learning));
+        let without = self.raws.iter().filter(|raw| !has_class(raw));
+        without.filter_map(|raw| Some((raw.signature(), learned(raw)?.class.to_string()))).collect()
+    }
+
     /// The totals of each shape, from all events.
     fn shapes(&self) -> Vec<(Option<ShapeId>, Arc<ShapeTotals>)> {
         let mut by_shape: BTreeMap<ShapeId, Vec<&Raw>> = BTreeMap::new();
@@ -114,7 +156,7 @@ impl Oracle {
         let totals = by_shape.into_iter().map(|(shape, raws)| {
             let mut classes: BTreeMap<(Arc<str>, Layer), u64> = BTreeMap::new();
             for raw in &raws {
-                *classes.entry((class(raw, self.rules).into(), layer(raw, self.rules))).or_insert(0) += 1;
+                *classes.entry((self.class(raw).into(), self.layer(raw))).or_insert(0) += 1;
             }
             let classes = classes.into_iter().map(|((class, layer), events)| ClassTotals { class, layer, events });
             let hours =
@@ -145,7 +187,7 @@ impl Oracle {
         let user = |of: &UserKey| (0..3).find(|user| key(*user) == *of).map(name).unwrap();
         let class = |of: &SignatureId| {
             let raw = self.raws.iter().find(|raw| raw.signature() == *of);
-            class(raw.unwrap(), self.rules)
+            self.class(raw.unwrap())
         };
         let session = |(row, times): (&Row, &isize)| {
             let mut classes = BTreeMap::new();

@@ -7,6 +7,7 @@ use dataflows::close::Closed;
 use dataflows::counts::CountedBy;
 use dataflows::describe::Fact;
 use dataflows::ingest::{self, Dedupe};
+use dataflows::learn::Learning;
 use dataflows::operators::each;
 use dataflows::operators::trace::SpanOf;
 use dataflows::pipeline::{Inputs, Outputs, Restored, Settings, pipeline};
@@ -31,12 +32,14 @@ pub struct Way {
     /// Ids that a shard remembers; `None` without de-duplication.
     pub remembered: Option<usize>,
     pub asked: Option<Asked>,
+    /// Classes are learned while an input says so.
+    pub learning: Option<Learning>,
 }
 
 impl Way {
     pub fn settings(self) -> Settings {
         let dedupe = self.remembered.map(|ids| Dedupe { ids: ids * dataflows::EventId::SHARDS });
-        Settings { gap: GAP, policies: self.asked.map(Asked::policies), dedupe, clock: true }
+        Settings { gap: GAP, policies: self.asked.map(Asked::policies), dedupe, learning: self.learning, clock: true }
     }
 }
 
@@ -90,6 +93,9 @@ pub fn run(start: Option<Snapshot>, inputs: &[Input], way: Way) -> Said {
             }
             for (rule, diff) in mine.of(&input.rules).cloned() {
                 Fact::rule(rule, diff, mine.peers).for_each(|fact| facts.send(fact));
+            }
+            if mine.index == 0 && input.learns != 0 {
+                Fact::learns(input.learns, mine.peers).for_each(|fact| facts.send(fact));
             }
             clock.send(input.now_ms);
             let next = tick + 1;

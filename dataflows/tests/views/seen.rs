@@ -245,6 +245,7 @@ pub fn sent_so_far(inputs: &[Input]) -> Input {
         all.signatures.extend(input.signatures.iter().cloned());
         all.shapes.extend(input.shapes.iter().cloned());
         all.rules.extend(input.rules.iter().cloned());
+        all.learns += input.learns;
         all.now_ms = all.now_ms.max(input.now_ms);
     }
     all

@@ -5,6 +5,7 @@ use super::steps::GAP;
 use dataflows::EventId;
 use dataflows::engine::Engine;
 use dataflows::ingest::Dedupe;
+use dataflows::learn::Learning;
 use dataflows::pipeline::Settings;
 use dataflows::sessionize::Policies;
 use std::cell::RefCell;
@@ -58,7 +59,7 @@ impl Graph {
 /// An operator more is paid for in every tick of every process: have a reason, then change the figures.
 #[test]
 fn the_graph_has_no_more_operators_and_channels_than_it_needs() {
-    let live = Settings { gap: GAP, policies: None, dedupe: None, clock: true };
+    let live = Settings { gap: GAP, policies: None, dedupe: None, learning: None, clock: true };
     let graph = Graph::of(live);
     // An empty stream, and an input that is closed with the first tick, cost nothing later.
     let [empty, restored] = ["Empty", "Input"];
@@ -75,6 +76,11 @@ fn the_graph_has_no_more_operators_and_channels_than_it_needs() {
     let policies = Some(Policies::default());
     let graph = Graph::of(Settings { policies, ..live });
     assert_eq!((graph.operators.len(), graph.channels.len()), (15, 24));
+
+    // What weighs signatures, and tells every worker.
+    let learning = Some(Learning::default());
+    let graph = Graph::of(Settings { learning, ..live });
+    assert_eq!((graph.operators.len(), graph.channels.len()), (17, 27));
 
     let replay = Graph::of(Settings { clock: false, ..live });
     assert_eq!((replay.operators.len(), replay.channels.len()), (12, 17));

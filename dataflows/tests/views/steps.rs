@@ -52,6 +52,8 @@ pub struct Step {
     pub passed_ms: i64,
     /// Replaces all rules by the set of this number.
     pub rules: Option<u8>,
+    /// Begins to learn classes, or stops.
+    pub learns: Option<bool>,
 }
 
 /// One tick of the graph's inputs.
@@ -62,6 +64,7 @@ pub struct Input {
     pub signatures: Vec<(SignatureId, Descriptor)>,
     pub shapes: Vec<(ShapeId, Arc<Leaves>)>,
     pub rules: Vec<(Rule, isize)>,
+    pub learns: isize,
     pub replacements: Vec<Replacement>,
     pub now_ms: i64,
 }
