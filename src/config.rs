@@ -152,6 +152,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
         sessions,
         tests,
         rules,
+        learn: typed.classes.learn,
         sinks,
     })
 }

@@ -5,6 +5,7 @@ use crate::collections::Collection;
 use crate::collections::filter::Filter;
 use crate::collections::sessions::SessionSchema;
 use dataflows::ingest::Dedupe;
+use dataflows::learn::Learning;
 use dataflows::pipeline::Settings;
 use dataflows::rules::{Rule, Test};
 use dataflows::sessionize::{EndedBy, Policies};
@@ -42,6 +43,8 @@ pub struct Plan {
     /// Every atomic test that a rule makes, without repeats.
     pub tests: Vec<Test>,
     pub rules: Vec<Rule>,
+    /// Whether events get a class from others that are like them, if no rule and no type gives one.
+    pub learn: bool,
     /// Of a cluster that runs.
     pub sinks: Vec<SinkPlan>,
 }
@@ -57,8 +60,9 @@ impl Plan {
         let dedupe = self.sources.iter().any(|source| source.events.dedupe.is_some());
         let ids = DEDUPE_BYTES / Dedupe::BYTES_PER_ID;
         let policies = self.sessions.policies.as_ref().map(|policies| policies.graph);
+        let learning = self.learn.then(Learning::default);
         let dedupe = dedupe.then_some(Dedupe { ids });
-        Settings { gap: self.sessions.gap, policies, dedupe, learning: None, clock: false }
+        Settings { gap: self.sessions.gap, policies, dedupe, learning, clock: false }
     }
 
     /// Returns the part that decoding reads.

@@ -29,6 +29,7 @@ use crate::queue::sequencer::Bound;
 use crate::read::reads::Request;
 use answers::{Answering, Answers};
 use dataflows::engine::{Engine, Input, Roots};
+use dataflows::learn::Learning;
 use dataflows::pipeline::Settings;
 use dataflows::{DeadLetter, Tick};
 use drive::{Turn, Work};
@@ -68,6 +69,15 @@ impl Start {
         let after = self.definitions.partition_point(|(offset, _)| *offset < control);
         after.checked_sub(1).map(|index| &self.definitions[index].1)
     }
+
+    /// Returns what a learned class needs, if classes are learned at any tick from here on: also if the last definitions
+    /// take them away.
+    fn learning(&self) -> Option<Learning> {
+        let from = self.resume.as_ref().map_or(0, |resume| resume.control);
+        let later = self.definitions.iter().filter(|(offset, _)| *offset >= from).map(|(_, plan)| plan);
+        let learns = self.defined(from).into_iter().chain(later).any(|plan| plan.learn);
+        learns.then(Learning::default)
+    }
 }
 
 /// A snapshot to go on from.
@@ -99,7 +109,7 @@ struct Fed {
 /// What cannot be read back from the log, or is of a source that the plan does not have; or if the port fails. The
 /// process has to end: other workers wait for this one.
 pub fn run(worker: &mut Worker, start: &Start, port: &mut dyn Port) -> Result<(), Error> {
-    let settings = Settings { clock: true, ..start.plan.graph() };
+    let settings = Settings { clock: true, learning: start.learning(), ..start.plan.graph() };
     let mut engine = Engine::new(worker, settings);
     let index = worker.index();
     let (mut next, mut sessions) = (0, 0);
@@ -231,7 +241,8 @@ fn restore(
     engine.skip_restored();
     engine.now(resume.now_ms);
     if let Some(plan) = start.defined(resume.control).filter(|_| worker.index() == 0) {
-        engine.send(&mut Input { rules: plan.rules.clone(), ..Input::default() });
+        let learns = isize::from(plan.learn);
+        engine.send(&mut Input { rules: plan.rules.clone(), learns, ..Input::default() });
     }
     let (mut back, mut input, mut sessions) = (Roots::default(), Input::default(), 0);
     let (index, peers) = (worker.index(), worker.peers());

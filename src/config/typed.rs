@@ -27,6 +27,7 @@ pub(super) struct File {
     pub source: Tables<Source>,
     pub sessions: Sessions,
     pub class: Tables<Class>,
+    pub classes: Classes,
     pub sink: Tables<Sink>,
 }
 
@@ -132,6 +133,12 @@ pub(super) struct Sessions {
     pub keepalive: Option<Spanned<OneOrMany<Spanned<String>>>>,
     pub gap_by_class: Named<Spanned<Duration>>,
     pub gap_by_source: Named<Spanned<Duration>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [classes]")]
+pub(super) struct Classes {
+    pub learn: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -337,9 +337,10 @@ fn stages(plan: &Plan) -> Vec<StageOutline> {
     let stage = |name, does: String| StageOutline { name, does };
     let dedupe = plan.sources.iter().any(|source| source.events.dedupe.is_some());
     let ingest = if dedupe { "one record for each event id counts" } else { "every record counts" };
+    let learned = if plan.learn { "else that of events like it, " } else { "" };
     let classify = match plan.rules.len() {
-        0 => format!("the type is the class, or {UNCLASSIFIED}"),
-        rules => format!("by {}, else the type, else {UNCLASSIFIED}", counted(rules, "rule")),
+        0 => format!("the type is the class, {learned}or {UNCLASSIFIED}"),
+        rules => format!("by {}, else the type, {learned}else {UNCLASSIFIED}", counted(rules, "rule")),
     };
     let sums = plan.sessions.sums.len();
     let details = [("sum", sums), ("carried field", plan.sessions.carry.len())];

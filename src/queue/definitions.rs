@@ -18,6 +18,9 @@ pub struct Definitions {
     /// Their conditions name tests by their place in the list.
     #[serde(with = "written")]
     pub rules: Vec<Rule>,
+    /// Whether classes are learned. Written only if they are, so that others are as earlier releases wrote them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub learn: bool,
 }
 
 /// A test that does not depend on a plan.
@@ -130,7 +133,7 @@ impl Definitions {
             })
             .collect();
         let moved = |rule: &Rule| Rule { when: rule.when.map(&|test| places[test as usize]), ..rule.clone() };
-        Definitions { rules: plan.rules.iter().map(moved).collect(), tests }
+        Definitions { rules: plan.rules.iter().map(moved).collect(), tests, learn: plan.learn }
     }
 
     /// Returns whether releases up to 0.1.0 can read them.
@@ -142,7 +145,7 @@ impl Definitions {
         };
         let one = |conditions: &Conditions| matches!(conditions, Conditions::One(_));
         let list = |rule: &Rule| matches!(&rule.when, Conditions::All(all) if all.iter().all(one));
-        self.tests.iter().all(former) && self.rules.iter().all(|rule| list(rule) && rule.sessions)
+        !self.learn && self.tests.iter().all(former) && self.rules.iter().all(|rule| list(rule) && rule.sessions)
     }
 
     /// Returns the plan, with these definitions in place of its own.
@@ -150,7 +153,7 @@ impl Definitions {
     /// # Errors
     /// If a path is none for this program.
     pub fn plan(&self, plan: &Plan) -> Result<Plan, String> {
-        let mut plan = Plan { rules: self.rules.clone(), tests: Vec::new(), ..plan.clone() };
+        let mut plan = Plan { rules: self.rules.clone(), learn: self.learn, tests: Vec::new(), ..plan.clone() };
         for NamedTest { field, candidates, predicate } in &self.tests {
             let candidates = candidates.iter().map(|path| Path::parse(path)).collect::<Result<Vec<_>, _>>()?;
             let same = |known: &FieldPlan| known.name == *field && known.candidates == candidates;

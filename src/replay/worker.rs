@@ -78,6 +78,7 @@ pub fn run(
     let mut batch = Batch::default();
     if worker.index() == 0 {
         batch.input.rules.clone_from(&plan.rules);
+        batch.input.learns = isize::from(plan.learn);
     }
     engine.send(&mut batch.input);
     let mut reading = Reading {

@@ -123,8 +123,10 @@ impl<'s> Feed<'s> {
         self.decoder = Decoder::new(plan.spec(), Range::default());
         let before = self.plan.replace(Arc::clone(plan));
         if self.worker == 0 {
+            let learned = before.as_ref().is_some_and(|before| before.learn);
+            let learns = isize::from(plan.learn) - isize::from(learned);
             let rules_gone = before.map_or(Vec::new(), |before| before.rules.clone());
-            engine.send(&mut Input { rules: plan.rules.clone(), rules_gone, ..Input::default() });
+            engine.send(&mut Input { rules: plan.rules.clone(), rules_gone, learns, ..Input::default() });
         }
     }
 }

@@ -19,6 +19,7 @@ pub const SECTIONS: &[(&str, &[&str])] = &[
             "reserve",
         ],
     ),
+    ("[classes]", &["learn"]),
     ("[http]", &["max_body", "rate", "origins"]),
     ("[landing]", &["path", "visible_every", "target_file", "hold", "max_classes"]),
     (
