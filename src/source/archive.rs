@@ -83,7 +83,8 @@ pub fn members(path: &Path, bytes: u64) -> Result<Option<Vec<(PathBuf, Member)>>
         }
         let name = entry.path_bytes();
         let mut parts = name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").peekable();
-        if !(kind.is_file() || kind.is_contiguous()) || parts.peek().is_none() || parts.clone().any(is_aside) {
+        let is_hidden = parts.clone().any(|part| part != b".." && is_aside(part));
+        if !(kind.is_file() || kind.is_contiguous()) || parts.peek().is_none() || is_hidden {
             continue;
         }
         let mut shown = path.as_os_str().to_owned().into_vec();

@@ -24,7 +24,7 @@ end = "view"
 
 /// An event without a price has no class, and neither starts nor ends a session.
 const ALIVE: &str = r#"[sessions]
-max_duration = "20s"
+max_duration = "2s"
 keepalive = ["unclassified"]
 gap_by_class = { purchase = "2s", view = "300ms" }
 gap_by_source = { collector = "700ms" }
