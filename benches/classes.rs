@@ -60,7 +60,7 @@ impl Set {
     fn read(config: PathBuf, files: Vec<PathBuf>) -> Set {
         let files = files.into_iter().map(|file| std::path::absolute(file).unwrap()).collect();
         let plan = load(&config, &Overrides { workers: Some(1), files, ..Overrides::default() }).unwrap();
-        let parts = parts_of(SourceIndex(0), &plan.sources[0]).unwrap().collect();
+        let parts = parts_of(SourceIndex(0), &plan.sources[0]).unwrap();
         let chunks = Chunks::open(parts, Chunking::default()).unwrap();
         let (mut chunk, mut batch) = (Chunk::default(), Batch::default());
         let mut decoder = Decoder::new(plan.spec(), Range::default());

@@ -225,7 +225,7 @@ fn log2(number: u64) -> i64 {
     let mut fraction = u128::from(number) << (62 - whole.min(62)) >> (whole - 62).max(0);
     let mut log = whole;
     for _ in 0..ONE.ilog2() {
-        fraction = fraction * fraction >> 62;
+        fraction = (fraction * fraction) >> 62;
         log <<= 1;
         if fraction >> 63 == 1 {
             fraction >>= 1;

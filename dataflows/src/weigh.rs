@@ -32,7 +32,7 @@ pub fn weigh<'s, T: TotalTime>(
     past: Stream<'s, T, Vec<(SignatureHour, T, isize)>>,
 ) -> Weighed<'s, T> {
     let scope = records.scope();
-    let mut operator = Keyed::<T, Weighing<T>>::new("Weigh", scope.clone());
+    let mut operator = Keyed::<T, Weighing<T>>::new("Weigh", scope);
     let (passage, records_on) = operator.passage();
     let (sums, sum_stream) = operator.output();
     operator.passing(records, Pipeline, |fold, arrivals| {

@@ -209,6 +209,7 @@ mod tests {
         let former = Definitions {
             tests: vec![test("price", range(Some(0.01), None)), test("n", range(Some(2.5), Some(2.5)))],
             rules: Vec::new(),
+            learn: false,
         };
         let table = "[[class]]\nname = 'x'\nwhen = { price = { min = 0.01 }, n = 2.5 }";
         let text = "[[class]]\nname = 'x'\nwhen = 'n = 2.5 and price >= 0.01'";
