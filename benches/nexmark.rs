@@ -87,8 +87,17 @@ fn graph(happenings: &Arc<Vec<Happening>>, workers: usize, tick: usize, runs: us
         let (happenings, together) = (Arc::clone(happenings), Together::new(workers));
         let shares = run(workers, None, move |worker| {
             let ticks = ticks(&happenings, tick, worker.index(), worker.peers());
-            let mut feed =
-                Feed::new(worker, Settings { gap: GAP, policies: None, dedupe: None, learning: None, clock: false });
+            let mut feed = Feed::new(
+                worker,
+                Settings {
+                    gap: GAP,
+                    policies: None,
+                    dedupe: None,
+                    learning: None,
+                    sequences: Default::default(),
+                    clock: false,
+                },
+            );
             let took = together.measure(|| {
                 ticks.into_iter().for_each(|tick| feed.tick(tick));
                 feed.finish();
@@ -134,7 +143,7 @@ fn input(batch: &[Happening], users: &mut BTreeMap<u32, UserKey>) -> Input {
         });
         let signature = if user.is_some() { BID } else { OTHER };
         let time = Ok(EventTime::from_micros(time * 1000).unwrap());
-        let event = dataflows::Event { user, time, signature, details: None };
+        let event = dataflows::Event { user, time, signature, details: None, steps: None };
         input.records.push(Record { event, identity: None });
     }
     input

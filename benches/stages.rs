@@ -126,7 +126,14 @@ fn graph(log: &Log, runs: usize) -> GraphTook {
             let clock = Clock::start();
             let mut feed = Feed::new(
                 worker,
-                Settings { gap: plan.sessions.gap, policies: None, dedupe: None, learning: None, clock: false },
+                Settings {
+                    gap: plan.sessions.gap,
+                    policies: None,
+                    dedupe: None,
+                    learning: None,
+                    sequences: Default::default(),
+                    clock: false,
+                },
             );
             feed.tick([Input { rules: plan.rules.clone(), ..Input::default() }]);
             decoded.into_values().for_each(|inputs| feed.tick(inputs));
@@ -270,7 +277,7 @@ fn exchanged(log: &Log, workers: usize, runs: usize) -> Took {
 /// By tick and chunk.
 fn visits(log: &Log) -> Vec<Vec<Vec<Visit>>> {
     let visit = |record: Record| {
-        let Event { user, time, signature, details } = record.event;
+        let Event { user, time, signature, details, steps: _ } = record.event;
         Some(Visit { user: user?, time: time.ok()?, signature, details })
     };
     let of_input = |input: Input| input.records.into_iter().filter_map(visit).collect();

@@ -12,6 +12,7 @@ mod kafka;
 mod landing;
 mod log;
 mod rules;
+mod sequences;
 mod sessions;
 mod sinks;
 pub mod sketch;
@@ -109,6 +110,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     let mut fields = Fields::check(&typed.fields, problems);
     let mut sessions = sessions::check(&typed.sessions, &typed.class.0, &sources, &mut fields, problems);
     let (tests, rules) = rules::compile(text, &typed.class.0, &mut fields, problems);
+    let sequences = sequences::check(&typed.sequence.0, &mut fields, problems);
     let fields = fields.into_plan();
     sources::want(&mut sources, &fields);
     let schemas = Schemas::new(&sessions.schema(&fields));
@@ -153,6 +155,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
         tests,
         rules,
         learn: typed.classes.learn,
+        sequences,
         sinks,
     })
 }

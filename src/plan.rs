@@ -8,8 +8,9 @@ use dataflows::ingest::Dedupe;
 use dataflows::learn::Learning;
 use dataflows::pipeline::Settings;
 use dataflows::rules::{Rule, Test};
+use dataflows::sequence::{Breakdown, Definition, Sequences};
 use dataflows::sessionize::{EndedBy, Policies};
-use headwater_decode::spec::{CueSpec, EventsPlan, FieldPlan, Format, Spec};
+use headwater_decode::spec::{CueSpec, EventsPlan, FieldPlan, Format, SequenceSpec, Spec};
 use headwater_decode::syntax::Syntax;
 use headwater_log::output::Retention;
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ pub struct Plan {
     pub rules: Vec<Rule>,
     /// Whether events get a class from others that are like them, if no rule and no type gives one.
     pub learn: bool,
+    /// Of replays: a run has none yet.
+    pub sequences: Vec<SequencePlan>,
     /// Of a cluster that runs.
     pub sinks: Vec<SinkPlan>,
 }
@@ -60,9 +63,16 @@ impl Plan {
         let dedupe = self.sources.iter().any(|source| source.events.dedupe.is_some());
         let ids = DEDUPE_BYTES / Dedupe::BYTES_PER_ID;
         let policies = self.sessions.policies.as_ref().map(|policies| policies.graph);
+        let sequences = self.sequences.iter().map(|sequence| sequence.definition.clone()).collect();
         let learning = self.learn.then(Learning::default);
-        let dedupe = dedupe.then_some(Dedupe { ids });
-        Settings { gap: self.sessions.gap, policies, dedupe, learning, clock: false }
+        Settings {
+            gap: self.sessions.gap,
+            policies,
+            dedupe: dedupe.then_some(Dedupe { ids }),
+            learning,
+            sequences: Sequences::new(sequences),
+            clock: false,
+        }
     }
 
     /// Returns the part that decoding reads.
@@ -72,14 +82,20 @@ impl Plan {
             syntaxes: self.sources.iter().map(|source| Arc::clone(&source.syntax)).collect(),
             fields: self.fields.clone(),
             tests: self.tests.clone(),
-            rules: match self.rules.iter().all(|rule| rule.sessions) && !self.sessions.name_classes() {
-                true => Vec::new(),
-                false => self.rules.clone(),
+            rules: match self.names_classes() {
+                true => self.rules.clone(),
+                false => Vec::new(),
             },
             sums: self.sessions.sums.iter().map(|(_, field)| *field).collect(),
             carry: self.sessions.carry.clone(),
             cues: self.sessions.policies.as_ref().map(|policies| policies.cues.clone()),
+            sequences: self.sequences.iter().map(|sequence| sequence.spec.clone()).collect(),
         }
+    }
+
+    /// Returns whether decoding depends on the class of an event.
+    fn names_classes(&self) -> bool {
+        self.sessions.name_classes() || !self.sequences.is_empty() || self.rules.iter().any(|rule| !rule.sessions)
     }
 
     /// Returns the columns of `sessions` that depend on the configuration.
@@ -257,6 +273,35 @@ impl SessionPlan {
             carried: self.carry.iter().map(|field| fields[*field].name.clone()).collect(),
             ended_by: self.policies.is_some(),
         }
+    }
+}
+
+/// A sequence: what is recognised, and what decoding looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SequencePlan {
+    pub name: String,
+    pub definition: Definition,
+    /// The fields of the breakdown, as they were typed.
+    pub by: Vec<String>,
+    pub spec: SequenceSpec,
+}
+
+impl SequencePlan {
+    /// Returns the names of the steps: their classes, and behind the first of a class its number.
+    pub fn step_names(&self) -> Vec<String> {
+        let steps = &self.spec.steps;
+        let name = |(at, class): (usize, &String)| match steps[..at].iter().filter(|other| *other == class).count() {
+            0 => class.clone(),
+            before => format!("{class} {}", before + 1),
+        };
+        steps.iter().enumerate().map(name).collect()
+    }
+
+    /// Returns the values of a breakdown with their fields: `country=DE, platform=ios`.
+    pub fn breakdown(&self, by: &Breakdown) -> String {
+        let values = self.by.iter().zip(by.iter());
+        let values = values.map(|(field, value)| format!("{field}={}", value.as_deref().unwrap_or_default()));
+        values.collect::<Vec<_>>().join(", ")
     }
 }
 

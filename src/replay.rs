@@ -4,6 +4,7 @@ pub mod durations;
 pub mod events;
 pub mod notice;
 pub mod outcome;
+pub mod sequences;
 pub mod summary;
 pub mod survey;
 pub mod told;
@@ -21,6 +22,7 @@ use crate::tables::{self, DeadLetterSpool, OutputFormat, Staging, Table, TableWr
 use crate::text::nearest::nearest;
 use crate::text::progress::{Progress, ProgressMode};
 use dataflows::classify::Class;
+use dataflows::sequence::{Counts, FunnelKey};
 use dataflows::shapes::ShapeTotals;
 use dataflows::{DeadLetter, EventTime, Position, Reason, Rule, Sessionless, ShapeId};
 use events::{First, Index};
@@ -30,7 +32,7 @@ use outcome::Totals;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Instant;
 use told::Findings;
 use worker::{Feed, Observer, Tally};
@@ -107,6 +109,7 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     tables::write_counts(counts, options.format, &staging).map_err(Error::run("write the output"))?;
     let shapes = shares.iter_mut().flat_map(|share| std::mem::take(&mut share.shapes)).collect();
     tables::write_shapes(shapes, options.format, &staging).map_err(Error::run("write the output"))?;
+    write_sequences(plan, options, &mut shares, &mut summary, &staging).map_err(Error::run("write the output"))?;
     let paths: Vec<_> = parts.iter().map(|part| part.path.to_string_lossy().into_owned()).collect();
     if options.events {
         let indexes = shares.iter_mut().filter_map(|share| share.index.take()).collect();
@@ -147,6 +150,33 @@ fn history(plan: &Plan, options: &Options) -> Result<Arc<History>, Error> {
     }
     let history = History::open(&landing.path, plan, Chunking::default().tick_bytes);
     history.map(Arc::new).map_err(Error::run("read the landing"))
+}
+
+/// Writes what was recognised, if there are sequences.
+fn write_sequences(
+    plan: &Plan,
+    options: &Options,
+    shares: &mut [Share],
+    summary: &mut Summary,
+    staging: &Staging,
+) -> Result<(), tables::Error> {
+    if plan.sequences.is_empty() {
+        return Ok(());
+    }
+    let (mut parts, mut funnels) = (Vec::new(), BTreeMap::<FunnelKey, Counts>::new());
+    let mut keyless = BTreeMap::<u16, u64>::new();
+    for share in shares {
+        if let Some((part, counts)) = share.activities.take() {
+            parts.push(part);
+            counts.iter().for_each(|(key, counts)| funnels.entry(key.clone()).or_default().merge(counts));
+        }
+        share.tally.keyless.iter().for_each(|(sequence, events)| *keyless.entry(*sequence).or_default() += events);
+    }
+    tables::assemble(parts, options.format, &tables::activity_table(), staging)?;
+    tables::write_funnels(&funnels, &plan.sequences, options.format, staging)?;
+    summary.funnels = sequences::funnels(&plan.sequences, &funnels);
+    summary.notices.extend(sequences::notices(plan, &summary.classes, &keyless));
+    Ok(())
 }
 
 /// Returns the files of all sources, in log order: sources as configured, files by name.
@@ -190,6 +220,8 @@ struct Share {
     sessionless: BTreeMap<Sessionless, u64>,
     sessions: tables::Part,
     users: tables::Part,
+    /// If there are sequences: the activities, and their counts.
+    activities: Option<(tables::Part, BTreeMap<FunnelKey, Counts>)>,
     spool: DeadLetterSpool,
 }
 
@@ -204,6 +236,8 @@ struct Shared {
     progress: Progress,
     /// Bytes of which the progress has heard.
     reported: AtomicU64,
+    /// The largest time of events with a user, in microseconds, if there are sequences.
+    last: AtomicI64,
     /// Some worker has failed.
     stopped: AtomicBool,
 }
@@ -365,6 +399,7 @@ fn run(
         progress: Progress::start(input.bytes().1, options.progress),
         input,
         reported: AtomicU64::new(0),
+        last: AtomicI64::new(EventTime::MIN.micros()),
         stopped: AtomicBool::new(false),
     });
     let config = timely::Config::process(plan.workers);
@@ -399,6 +434,16 @@ fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, 
     let (mut sessions, mut users) = (writer(&shared.table).map_err(failed)?, writer(&user_table()).map_err(failed)?);
     let totals = outcome::write(&mut views, &mut sessions, &mut users).map_err(failed)?;
     let open = outcome::ends(&mut views, shared.options.now.or(totals.last), shared.plan.sessions.gap);
+    let sequences = &shared.plan.sequences;
+    let activities = (!sequences.is_empty()).then(|| -> Result<_, tables::Error> {
+        // The graph is at its end, so all workers have read all.
+        let last = || EventTime::from_micros(shared.last.load(Ordering::Acquire)).unwrap_or(EventTime::MIN);
+        let now = shared.options.now.unwrap_or_else(last);
+        let mut table = writer(&tables::activity_table())?;
+        let counts = outcome::activities(&mut views, sequences, now, &mut table)?;
+        Ok((table.finish()?, counts))
+    });
+    let activities = activities.transpose().map_err(failed)?;
     Ok(Share {
         index: shared.options.events.then(|| Index::read(&mut views)),
         tally,
@@ -409,6 +454,7 @@ fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, 
         sessionless: outcome::sessionless(&mut views),
         sessions: sessions.finish().map_err(failed)?,
         users: users.finish().map_err(failed)?,
+        activities,
         spool,
     })
 }
@@ -432,6 +478,10 @@ impl Observer for Watch<'_> {
         let (read, _) = self.shared.input.bytes();
         let before = self.shared.reported.fetch_max(read, Ordering::Relaxed);
         self.shared.progress.tick(read.saturating_sub(before), events);
+    }
+
+    fn at(&mut self, time: EventTime) {
+        self.shared.last.fetch_max(time.micros(), Ordering::AcqRel);
     }
 
     fn stopped(&self) -> bool {

@@ -10,6 +10,7 @@
 //! Workers write at the same time, each its own part of a table: a contiguous range of user keys, in order. Put
 //! together in worker order, the rows and their order do not depend on the number of workers.
 
+mod activities;
 mod counts;
 mod csv;
 mod dead_letters;
@@ -21,6 +22,7 @@ mod staging;
 mod text;
 mod users;
 
+pub use activities::{BUCKETS, activity_table, activity_values, funnel_table, write_funnels};
 pub use counts::{counts_table, write_counts};
 pub use dead_letters::{DEAD_LETTERS_FILE, DeadLetterSpool, merge};
 pub use sessions::{session_table, session_values};
@@ -56,7 +58,7 @@ impl OutputFormat {
 }
 
 /// The names of all tables that a replay may write.
-pub const TABLES: [&str; 5] = ["sessions", "users", "counts", "shapes", "session_events"];
+pub const TABLES: [&str; 7] = ["sessions", "users", "counts", "shapes", "session_events", "activities", "funnels"];
 
 /// The columns of one table.
 #[derive(Clone, Debug)]

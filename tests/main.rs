@@ -18,4 +18,5 @@ mod live;
 mod outline;
 mod patience;
 mod reader;
+mod sequences;
 mod values;

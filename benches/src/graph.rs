@@ -98,6 +98,7 @@ impl Share<'_> {
                 time: Ok(visit.time),
                 signature: visit.signature,
                 details: visit.details,
+                steps: None,
             };
             input.records.push(Record { event, identity });
         }

@@ -13,6 +13,7 @@ use crate::operators::{Capabilities, Fold, Keyed, Output, Own, Passage, Rows, Tu
 use crate::record::{Event, Record, Sessionless};
 use crate::sessionize::Visit;
 use crate::shapes::LabelHour;
+use crate::step::{StepRow, Track};
 use crate::time::{EventTime, Tick, TotalTime};
 use differential_dataflow::Hashable;
 use differential_dataflow::consolidation::consolidate;
@@ -48,6 +49,8 @@ pub enum CountedBy {
 pub struct Tally<'s, T: TotalTime = Tick> {
     /// Events with a user and a time.
     pub visits: Stream<'s, T, Vec<Visit>>,
+    /// Steps of sequences, each with its key, if there are sequences.
+    pub steps: Option<Stream<'s, T, Vec<StepRow>>>,
     /// The number of events, as multiplicities: of this worker's events, and without what was restored.
     pub sums: Stream<'s, T, Vec<(CountedBy, T, isize)>>,
     /// The same by label, as multiplicities, with what was restored.
@@ -58,19 +61,26 @@ pub struct Tally<'s, T: TotalTime = Tick> {
 /// classes are whole on each worker, so the sums stay where they are until they are resolved.
 ///
 /// Of `records`, those count that [`crate::ingest`] lets through. `past` are the sums of a snapshot; they come at a tick
-/// before those of all events, and are of no output but `by_label`.
+/// before those of all events, and are of no output but `by_label`. `sequences`: whether events are steps of any.
 pub fn tally<'s, T: TotalTime>(
     records: Stream<'s, T, Vec<Record>>,
     past: Stream<'s, T, Vec<(SignatureHour, T, isize)>>,
     classes: Stream<'s, T, Vec<SpanOf<ClassSpine<T>>>>,
+    sequences: bool,
 ) -> Tally<'s, T> {
     let mut operator = Keyed::<T, Tallying<T>>::new("Tally", records.scope());
     let (visits, visit_stream) = operator.passage();
+    let (steps, step_stream) = sequences.then(|| operator.passage()).unzip();
     let (sums, sum_stream) = operator.output();
     let (by_label, class_stream) = operator.output();
     operator.passing(records, Pipeline, |fold, arrivals| {
         let mut visits = fold.visits.activate();
+        let mut steps = fold.steps.as_mut().map(Passage::activate);
         arrivals.each(|sums, capability, records| {
+            if let Some(steps) = &mut steps {
+                let mut session = steps.session(capability);
+                records.iter_mut().for_each(|record| session.give_iterator(tracked(&mut record.event)));
+            }
             let mut session = visits.session(capability);
             records.drain(..).filter_map(|record| sums.event(record.event)).for_each(|visit| session.give(visit));
         });
@@ -87,13 +97,21 @@ pub fn tally<'s, T: TotalTime>(
             }
         });
     });
-    operator.build(Tallying { visits, sums, by_label, resolver: Resolver::default() });
-    Tally { visits: visit_stream, sums: sum_stream, by_label: class_stream }
+    operator.build(Tallying { visits, steps, sums, by_label, resolver: Resolver::default() });
+    Tally { visits: visit_stream, steps: step_stream, sums: sum_stream, by_label: class_stream }
+}
+
+/// Takes the steps out of an event, each with its key: an event without a user is of no sequence that follows users.
+fn tracked(event: &mut Event) -> impl Iterator<Item = StepRow> {
+    let user = event.user;
+    let steps = event.steps.take().into_iter().flat_map(|steps| *steps);
+    steps.filter_map(move |step| Some(((Track { key: step.key.or(user)?, sequence: step.sequence }, step.event), 1)))
 }
 
 /// One worker's sums.
 struct Tallying<T: TotalTime> {
     visits: Passage<T, Visit>,
+    steps: Option<Passage<T, StepRow>>,
     sums: Output<T, (CountedBy, T, isize)>,
     by_label: Output<T, (LabelHour, T, isize)>,
     resolver: Resolver,

@@ -97,13 +97,15 @@ impl Engine {
                     sessions: scope.input_from(&mut restored.sessions),
                     marks,
                     ids,
+                    // A process that goes on from a snapshot has no sequences.
+                    steps: (!settings.sequences.definitions.is_empty()).then(|| empty(scope)),
                     by_signature: scope.input_from(&mut restored.by_signature),
                 },
             };
-            let outputs = pipeline(inputs, settings);
+            let outputs = pipeline(inputs, &settings);
             let collect = if settings.clock { Collect::Everything } else { Collect::Verdicts };
             let collector = Collector::watch(&outputs, collect);
-            let Outputs { sessions, names, classes, counts, shapes, users, closed, .. } = outputs;
+            let Outputs { sessions, names, classes, counts, shapes, users, closed, activities, funnels, .. } = outputs;
             let views = Views {
                 sessions: sessions.trace,
                 names,
@@ -111,6 +113,8 @@ impl Engine {
                 counts: counts.trace,
                 shapes: shapes.trace,
                 users: users.map(|users| users.trace),
+                activities: activities.map(|activities| activities.trace),
+                funnels: funnels.map(|funnels| funnels.trace),
                 restored_sessionless: BTreeMap::new(),
                 collector: collector.clone(),
             };

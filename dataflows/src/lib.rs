@@ -54,8 +54,8 @@
 //!   user of whom neighbours are at most the gap apart. **Closing** ([`close::Closing`]): a session whose gap has passed.
 //! - **Step event** ([`sequence::StepEvent`]): an event that is a step of a sequence or breaks one off. **Track**
 //!   ([`sequence::Track`]): one key of one sequence. **Activity** ([`sequence::Activity`]): a match of a sequence, or an attempt at
-//!   it that was given up. **Funnel** ([`sequence::Funnel`]): the activities counted by step. These are not in the drawing: the
-//!   graph of [`pipeline`] has none yet.
+//!   it that was given up. **Funnel** ([`sequence::Funnel`]): the activities counted by step. They are in
+//!   the graph if the settings have sequences.
 //! - **Identities** ([`UserKey`], [`ShapeId`], [`SignatureId`], [`EventId`], [`SessionId`]): hashes that are kept on disk; all
 //!   are made in [`identity`]. **Fact** ([`describe::Fact`]): what such an identity stands for.
 //! - **Signature** ([`SignatureId`]): what the rules may look at of an event, spelt out by its **descriptor**
@@ -83,18 +83,21 @@
 //! ```
 //! use dataflows::engine::{Engine, Input};
 //! use dataflows::pipeline::Settings;
+//! use dataflows::sequence::Sequences;
 //! use dataflows::{Event, EventTime, Record, SignatureId, UserKey};
 //!
 //! const MINUTE: i64 = 60_000_000;
 //!
 //! fn click(minute: i64) -> Record {
 //!     let time = EventTime::from_micros(minute * MINUTE).expect("in range");
-//!     let event = Event { user: Some(UserKey::of("ann")), time: Ok(time), signature: SignatureId(1), details: None };
+//!     let event = Event { user: Some(UserKey::of("ann")), time: Ok(time), signature: SignatureId(1), details: None, steps: None };
 //!     Record { event, identity: None }
 //! }
 //!
 //! timely::execute_directly(|worker| {
-//!     let mut engine = Engine::new(worker, Settings { gap: 30 * MINUTE, policies: None, dedupe: None, learning: None, clock: true });
+//!     let sequences = Sequences::default();
+//!     let settings = Settings { gap: 30 * MINUTE, policies: None, dedupe: None, learning: None, sequences, clock: true };
+//!     let mut engine = Engine::new(worker, settings);
 //!     // Each tick's changes: start and end in minutes, number of events, multiplicity.
 //!     let mut tick = |tick: u64, minutes: &[i64]| {
 //!         let records = minutes.iter().map(|minute| click(*minute)).collect();
@@ -144,6 +147,7 @@ pub mod scan;
 pub mod sequence;
 pub mod sessionize;
 pub mod shapes;
+pub mod step;
 pub mod time;
 pub mod users;
 pub mod views;

@@ -8,6 +8,7 @@ use crate::identity::UserKey;
 use crate::ingest::{self, Dedupe, IdRow, Ingested, ingest};
 use crate::learn::Learning;
 use crate::record::Record;
+use crate::sequence::{ActivityTrace, FunnelTrace, Sequenced, Sequences, StepRow, funnel, sequence};
 use crate::sessionize::{
     self, Bounds, MarkRow, MarkSpans, Policies, Replacement, Session, SessionTrace, Sessionized, sessionize,
 };
@@ -42,12 +43,14 @@ pub struct Restored<'s, T: TotalTime = Tick> {
     pub marks: Option<Stream<'s, T, Vec<MarkRow>>>,
     /// What is known of ids.
     pub ids: Stream<'s, T, Vec<IdRow>>,
+    /// All step events, if there are sequences.
+    pub steps: Option<Stream<'s, T, Vec<StepRow>>>,
     /// The number of events by signature and hour.
     pub by_signature: Stream<'s, T, Vec<(SignatureHour, T, isize)>>,
 }
 
 /// The part of the plan that the graph depends on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// Microseconds.
     pub gap: i64,
@@ -57,7 +60,9 @@ pub struct Settings {
     pub dedupe: Option<Dedupe>,
     /// What a learned class needs; `None`: none is learned, whatever facts say, and nothing is weighed.
     pub learning: Option<Learning>,
-    /// Whether an engine has a clock: without one, nothing is ever closed.
+    /// The sequences to recognise.
+    pub sequences: Sequences,
+    /// Whether an engine has a clock: without one, nothing is ever closed, and no attempt expires.
     pub clock: bool,
 }
 
@@ -79,6 +84,11 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
     pub users: Option<Arranged<'s, UserTrace<T>>>,
     /// The sessions that are closed, if there is a clock.
     pub closed: Option<Closed<'s, T>>,
+    /// View: the activities, if there are sequences. A track is at the worker of its key.
+    pub activities: Option<Arranged<'s, ActivityTrace<T>>>,
+    /// View: the counts of activities, if there are sequences and a clock: without one the end alone is read, and the
+    /// activities say it.
+    pub funnels: Option<Arranged<'s, FunnelTrace<T>>>,
     /// Journal of records that did not simply count, and with the sessions and sums what snapshots are made of; `None`:
     /// every record counts.
     pub ingested: Option<Stream<'s, T, Vec<(ingest::Entry, T)>>>,
@@ -92,7 +102,7 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
 }
 
 /// Builds the graph: see the drawing of the crate.
-pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: Settings) -> Outputs<'s, T> {
+pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) -> Outputs<'s, T> {
     let Inputs { records, facts, replacements, clock, restored } = inputs;
     let Ingested { records, entries: ingested } = ingest(records, restored.ids, settings.dedupe);
     let (records, facts) = match settings.learning {
@@ -103,13 +113,35 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: Settings) -> 
         None => (records, facts),
     };
     let Described { names, classes, leaves } = describe(facts, settings.learning);
-    let Tally { visits, sums, by_label } = tally(records, restored.by_signature, classes.stream.clone());
+    let has_sequences = !settings.sequences.definitions.is_empty();
+    let classified = classes.stream.clone();
+    let Tally { visits, steps, sums, by_label } = tally(records, restored.by_signature, classified, has_sequences);
     let counts = count(by_label.clone());
     let shapes = shapes(by_label, leaves);
     let bounds = Bounds { gap: settings.gap, policies: settings.policies };
     let Sessionized { sessions, written, entries: sessionized, marks } =
         sessionize(visits, replacements, (restored.sessions, restored.marks), bounds);
+    let sequenced = steps.zip(restored.steps);
+    let sequenced =
+        sequenced.map(|(steps, restored)| sequence(steps, restored, clock.clone(), settings.sequences.clone()));
+    let (activities, counted) =
+        sequenced.map(|Sequenced { activities, counts, .. }| (activities, clock.is_some().then_some(counts))).unzip();
+    let funnels = counted.flatten().map(funnel);
     let users = clock.is_some().then(|| users(sessions.clone(), written.clone()));
     let closed = clock.map(|clock| close(sessions.stream.clone(), written, clock, settings.gap));
-    Outputs { sessions, names, classes, counts, shapes, users, closed, ingested, sessionized, marks, sums }
+    Outputs {
+        sessions,
+        names,
+        classes,
+        counts,
+        shapes,
+        users,
+        closed,
+        activities,
+        funnels,
+        ingested,
+        sessionized,
+        marks,
+        sums,
+    }
 }

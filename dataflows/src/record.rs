@@ -3,10 +3,12 @@
 
 use crate::decimal::Decimal;
 use crate::identity::{EventId, SignatureId, UserKey};
+use crate::step::Step;
 use crate::time::EventTime;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Where a record lies. Ordered as the log is: that order decides which of two conflicting duplicates came first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -46,7 +48,12 @@ pub struct Event {
     pub signature: SignatureId,
     /// Present where sessions sum or carry fields.
     pub details: Option<Box<Details>>,
+    /// What it is of sequences, if it is a step of one or an exception.
+    pub steps: Option<Box<Steps>>,
 }
+
+/// What one event is of sequences: as a rule, of one.
+pub type Steps = SmallVec<[Step; 1]>;
 
 impl Event {
     /// Returns when it happened, also if its class is kept out of sessions.
@@ -144,6 +151,12 @@ pub struct Rank {
 }
 
 impl Rank {
+    /// Returns what tells step events of one time and of the same steps apart: what the rules may look at, and the rank.
+    pub fn content(self, signature: SignatureId) -> u32 {
+        let bytes = (u128::from(self.order) << 64 | u128::from(self.place)).to_be_bytes();
+        xxh3_64_with_seed(&bytes, signature.0) as u32
+    }
+
     /// `order` is the value at the `order` path: `None` if there is no such path, `Some(None)` if the event has no number
     /// there. Such events come behind the others of their time.
     pub fn new(order: Option<Option<i64>>, place: u64) -> Rank {

@@ -36,8 +36,9 @@ mod funnel;
 mod overlap;
 mod scan;
 
+pub use crate::step::{Breakdown, Step, StepEvent, StepRow, Track};
 pub use definition::{Definition, Invalid, Repeat, Ties};
-pub use event::{Activity, Breakdown, State, StepEvent, Track};
+pub use event::{Activity, State};
 pub use funnel::{BUCKETS, Counts, Funnel, FunnelKey, FunnelSpine, FunnelTrace, funnel};
 
 use crate::operators::trace::SpanOf;
@@ -56,9 +57,6 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 
 /// Attempts that expire before other operators get their turn: millions may be due when a clock goes on by a day.
 const TURN: usize = 1 << 16;
-
-/// A step event of a track, and how often it comes.
-pub type StepRow = ((Track, StepEvent), isize);
 
 /// Step events by track, in their order.
 pub type StepSpine<T = Tick> = ValSpine<Track, StepEvent, T, isize>;
@@ -83,6 +81,12 @@ impl Sequences {
     /// Recognises these.
     pub fn new(definitions: Vec<Definition>) -> Sequences {
         Sequences { definitions, sparse: 64 }
+    }
+}
+
+impl Default for Sequences {
+    fn default() -> Self {
+        Sequences::new(Vec::new())
     }
 }
 

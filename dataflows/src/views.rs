@@ -7,6 +7,7 @@ use crate::describe::NameTrace;
 use crate::identity::{ShapeId, SignatureId, UserKey};
 use crate::record::Sessionless;
 use crate::scan::{Reading, SessionScan, UserScan};
+use crate::sequence::{Activity, ActivityTrace, Counts, FunnelKey, FunnelTrace, Track};
 use crate::sessionize::{Session, SessionTrace};
 use crate::shapes::{ShapeTotals, ShapeTrace};
 use crate::time::{EventTime, Tick};
@@ -27,6 +28,10 @@ pub struct Views {
     pub(crate) shapes: ShapeTrace,
     /// With a clock.
     pub(crate) users: Option<UserTrace>,
+    /// If there are sequences.
+    pub(crate) activities: Option<ActivityTrace>,
+    /// If there are sequences and a clock.
+    pub(crate) funnels: Option<FunnelTrace>,
     pub(crate) restored_sessionless: BTreeMap<Sessionless, isize>,
     pub(crate) collector: Collector,
 }
@@ -105,6 +110,29 @@ impl Views {
         Reading::begin(&mut self.shapes).rows(tick, |shape, totals, _| row(*shape, totals));
     }
 
+    /// Calls `row` with each activity and the string behind its key, in the order of key, sequence and first event. Without a
+    /// clock, those that are given up are open.
+    pub fn activities(&mut self, row: &mut dyn FnMut(Track, &str, &Activity)) {
+        let Some(activities) = &mut self.activities else { return };
+        let Reading { mut cursor, storage } = Reading::begin(&mut self.names);
+        let mut named: Option<(UserKey, Arc<str>)> = None;
+        Reading::begin(activities).rows(Tick::MAX, |track, activity, _| {
+            if named.as_ref().is_none_or(|(key, _)| *key != track.key) {
+                cursor.seek_key(&storage, &track.key);
+                let name = cursor.get_val(&storage).filter(|_| cursor.get_key(&storage) == Some(&track.key));
+                // Readers send the name of a key in the tick of its first event, or before.
+                named = Some((track.key, name.map(Arc::clone).unwrap_or_default()));
+            }
+            row(*track, named.as_ref().map_or("", |(_, name)| name), activity);
+        });
+    }
+
+    /// Calls `row` with each row of the funnels at this worker; there is none without a clock.
+    pub fn funnels(&mut self, row: &mut dyn FnMut(&FunnelKey, &Counts)) {
+        let funnels = self.funnels.iter_mut();
+        funnels.for_each(|trace| Reading::begin(trace).rows(Tick::MAX, |key, counts, _| row(key, counts)));
+    }
+
     /// Calls `row` with the sessions before `tick`, which has not been compacted away.
     pub fn sessions_before(&mut self, tick: Tick, row: &mut dyn FnMut(UserKey, &Session)) {
         Reading::begin(&mut self.sessions).rows(tick, |user, session, _| row(*user, session));
@@ -118,6 +146,8 @@ impl Views {
         allow(&mut self.counts, since, settled);
         allow(&mut self.shapes, since, settled);
         self.users.iter_mut().for_each(|users| allow(users, since, settled));
+        self.activities.iter_mut().for_each(|activities| allow(activities, since, settled));
+        self.funnels.iter_mut().for_each(|funnels| allow(funnels, since, settled));
     }
 }
 

@@ -28,6 +28,7 @@ pub(super) struct File {
     pub sessions: Sessions,
     pub class: Tables<Class>,
     pub classes: Classes,
+    pub sequence: Tables<Sequence>,
     pub sink: Tables<Sink>,
 }
 
@@ -148,6 +149,30 @@ pub(super) struct Class {
     pub priority: i64,
     pub when: Option<Spanned<When>>,
     pub sessions: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [[sequence]]")]
+pub(super) struct Sequence {
+    pub name: Option<Spanned<String>>,
+    pub per: Option<Spanned<String>>,
+    pub steps: Option<Spanned<OneOrMany<Spanned<String>>>>,
+    pub within: Option<Spanned<Duration>>,
+    pub except: Option<Spanned<Vec<Spanned<Except>>>>,
+    pub repeat: Option<Spanned<String>>,
+    pub ties: Option<Spanned<String>>,
+    pub by: Option<Spanned<OneOrMany<Spanned<String>>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table such as { class = \"logout\", between = [\"cart\", \"purchase\"] }"
+)]
+pub(super) struct Except {
+    pub class: Option<Spanned<String>>,
+    pub between: Option<Spanned<Vec<Spanned<String>>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

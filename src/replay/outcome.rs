@@ -1,9 +1,11 @@
 //! The outcome of one worker: its views, written and summed when all is done.
 
 use super::durations::Durations;
+use crate::plan::SequencePlan;
 use crate::tables::{self, TableWriter, session_values, user_values};
 use dataflows::classify::Class;
 use dataflows::resolve::{self, Row};
+use dataflows::sequence::{Counts, FunnelKey};
 use dataflows::shapes::ShapeTotals;
 use dataflows::views::Views;
 use dataflows::{EventTime, Sessionless, ShapeId};
@@ -100,6 +102,25 @@ pub fn write(views: &mut Views, sessions: &mut TableWriter, users: &mut TableWri
         }
     });
     outcome.map(|()| totals)
+}
+
+/// Writes the activities in the order of key, sequence and time, as they are at `now`. Returns their counts.
+pub fn activities(
+    views: &mut Views,
+    sequences: &[SequencePlan],
+    now: EventTime,
+    table: &mut TableWriter,
+) -> Result<BTreeMap<FunnelKey, Counts>, tables::Error> {
+    let (mut counts, mut outcome) = (BTreeMap::<FunnelKey, Counts>::new(), Ok(()));
+    views.activities(&mut |track, name, activity| {
+        let sequence = &sequences[usize::from(track.sequence)];
+        let activity = activity.clone().at_time(now, &sequence.definition);
+        counts.entry(FunnelKey::of(track, &activity)).or_default().add(&activity, &sequence.definition, 1);
+        if outcome.is_ok() {
+            outcome = tables::activity_values(sequence, name, &activity, |values| table.write(values));
+        }
+    });
+    outcome.map(|()| counts)
 }
 
 /// Returns of the sessions whose gap has not passed at `now` the times that it is behind: [`Session::until`].

@@ -1,6 +1,7 @@
 //! The summary of a replay: [`Summary`], as one JSON object or as text for a person.
 
 use super::notice::{Given, Notice, ReadFrom};
+use super::sequences::{FunnelOf, StepOf};
 use crate::text::rfc3339;
 use crate::text::{COLUMNS, Text, plural, printable, printable_lines, span, wrap};
 use dataflows::{EventTime, Reason, Sessionless};
@@ -88,6 +89,9 @@ pub struct Summary {
     pub out: Vec<String>,
     /// Sinks of the configuration, none of which was written to: they act in a run only.
     pub sinks: u64,
+    /// What was recognised of each sequence.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub funnels: Vec<FunnelOf>,
 }
 
 /// How files were read.
@@ -193,6 +197,7 @@ impl Summary {
 
         self.write_read(table)?;
         self.write_classes(table)?;
+        self.write_funnels(table)?;
         self.write_unmatched(table)?;
         self.write_skipped(table)?;
         self.write_notes(table)?;
@@ -313,6 +318,26 @@ impl Summary {
         Ok(())
     }
 
+    /// Writes how many came how far in each sequence.
+    fn write_funnels(&self, table: &mut Table) -> fmt::Result {
+        for FunnelOf { sequence, steps, matched, open, expired, broken, median_within } in &self.funnels {
+            table.blank()?;
+            let attempts = matched + open + expired;
+            let others = [(*matched, "matched"), (*expired, "expired"), (*open, "open"), (*broken, "broken")];
+            let others = others.iter().filter(|(number, _)| *number > 0);
+            let others: Vec<_> = others.map(|(number, state)| format!("{} {state}", HumanCount(*number))).collect();
+            table.count(&shorten(sequence), attempts + broken, &others.join(", "))?;
+            for StepOf { step, reached } in steps {
+                let share = 100.0 * *reached as f64 / attempts.max(1) as f64;
+                table.count(&format!("  {}", shorten(step)), *reached, &format!("{share:>5.1}%"))?;
+            }
+            if let Some(within) = median_within {
+                table.say("", &format!("half of the matches took {within}"))?;
+            }
+        }
+        Ok(())
+    }
+
     fn write_unmatched(&self, table: &mut Table) -> fmt::Result {
         if self.unmatched.is_empty() {
             return Ok(());
@@ -394,8 +419,11 @@ impl Summary {
         let reasons = self.dead_letter_reasons.keys().chain(self.sessionless.keys()).map(|code| code.chars().count());
         let unmatched = self.unmatched.iter().take(CLASSES_SHOWN).map(|rule| shorten(&rule.class).chars().count());
         let skipped = self.skipped().map(|(skip, _)| skip.code().len());
-        let indented = classes.chain(reasons).chain(unmatched).chain(skipped).map(|width| width + 2);
-        indented.chain([WIDEST_LABEL.len()]).max().unwrap_or_default()
+        let funnels = self.funnels.iter().flat_map(|funnel| &funnel.steps);
+        let steps = funnels.map(|step| shorten(&step.step).chars().count());
+        let indented = classes.chain(reasons).chain(unmatched).chain(skipped).chain(steps).map(|width| width + 2);
+        let names = self.funnels.iter().map(|funnel| shorten(&funnel.sequence).chars().count());
+        indented.chain(names).chain([WIDEST_LABEL.len()]).max().unwrap_or_default()
     }
 
     fn number_width(&self) -> usize {
@@ -414,7 +442,8 @@ impl Summary {
             self.repaired,
             self.skipped().map(|(_, skips)| skips.bytes).sum(),
         ];
-        counts.iter().map(|count| HumanCount(*count).to_string().len()).max().unwrap_or_default()
+        let activities = self.funnels.iter().map(|of| of.matched + of.open + of.expired + of.broken);
+        counts.into_iter().chain(activities).map(|count| HumanCount(count).to_string().len()).max().unwrap_or_default()
     }
 }
 

@@ -15,7 +15,7 @@ use headwater_decode::Decoder;
 use headwater_decode::account::Account;
 use headwater_decode::interpret::{Batch, Range};
 use headwater_decode::usage::Usage;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use timely::worker::Worker;
 
@@ -50,6 +50,8 @@ pub struct Tally {
     keeps_repeats: bool,
     /// Records that another one with the same identity and another payload came before.
     pub conflicts: Vec<Position>,
+    /// Events of a sequence that have no value of the field that it is followed for, by sequence.
+    pub keyless: BTreeMap<u16, u64>,
 }
 
 /// Receives the dead letters and counts of a worker. An error ends the worker's part in the run.
@@ -57,6 +59,8 @@ pub trait Observer {
     fn dead_letter(&mut self, letter: &DeadLetter) -> Result<(), Error>;
     /// Records the number of events of a chunk.
     fn decoded(&mut self, events: u64);
+    /// Records the largest time of events with a user, if the plan has sequences.
+    fn at(&mut self, time: EventTime);
     /// Returns whether another worker has failed, so that going on is in vain.
     fn stopped(&self) -> bool;
     /// Returns whether the positions of duplicates are to be kept.
@@ -87,6 +91,7 @@ pub fn run(
         letters: Vec::new(),
         tally: Tally { keeps_repeats: observer.wants_repeats(), ..Tally::of(plan) },
         settled: 0,
+        sequences: !plan.sequences.is_empty(),
         source: &mut source,
         observer,
     };
@@ -97,7 +102,7 @@ pub fn run(
     (tally.ambiguous, tally.outside, tally.texts_cut) = (batch.ambiguous, batch.outside, batch.texts_cut);
     tally.repaired = batch.repaired;
     tally.account.add(&batch.account);
-    (tally.fields, tally.usage) = (batch.met, batch.usage);
+    (tally.fields, tally.usage, tally.keyless) = (batch.met, batch.usage, batch.keyless);
     driven.map(|()| (tally, views))
 }
 
@@ -166,6 +171,8 @@ struct Reading<'s, 'f, O> {
     tally: Tally,
     /// The ticks before this one are in the views.
     settled: Tick,
+    /// Whether the plan has sequences.
+    sequences: bool,
 }
 
 impl<O: Observer> Work for Reading<'_, '_, O> {
@@ -178,7 +185,7 @@ impl<O: Observer> Work for Reading<'_, '_, O> {
 
     /// Takes what is next in the source, of any file: whichever worker is free.
     fn turn(&mut self, engine: &mut Engine) -> Result<Turn, Error> {
-        let Reading { source, observer, decoder, batch, letters, tally, settled } = self;
+        let Reading { source, observer, decoder, batch, letters, tally, settled, sequences } = self;
         if observer.stopped() {
             return Ok(Turn::Ends);
         }
@@ -187,6 +194,11 @@ impl<O: Observer> Work for Reading<'_, '_, O> {
             Taken::Rows(tick) => {
                 engine.advance_to(tick);
                 observer.decoded(batch.input.records.len() as u64);
+                if *sequences {
+                    let events = batch.input.records.iter().map(|record| &record.event);
+                    let times = events.filter(|event| event.user.is_some()).filter_map(|event| event.time.ok());
+                    times.max().into_iter().for_each(|time| observer.at(time));
+                }
                 for letter in letters.drain(..).chain(batch.dead_letters.drain(..)) {
                     observer.dead_letter(&letter)?;
                 }

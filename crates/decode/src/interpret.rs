@@ -7,6 +7,7 @@
 mod batch;
 mod choose;
 mod cues;
+mod steps;
 
 pub use batch::{Batch, BatchMark};
 
@@ -17,14 +18,15 @@ use crate::names::Names;
 use crate::path::Path;
 use crate::path_set::PathSet;
 use crate::reading::{Reading, Slot, Value};
-use crate::spec::{Candidate, CueSpec, EventsPlan, FieldPlan, Format, Spec, Ties};
+use crate::spec::{Candidate, CueSpec, EventsPlan, FieldPlan, Format, SequenceSpec, Spec, Ties};
 use crate::time::TimeReader;
 use crate::usage::Used;
 use cues::Cues;
 use dataflows::classify::{Definitions, Why};
 use dataflows::identity::payload_hash;
-use dataflows::record::{Cue, Rank};
+use dataflows::record::{self, Cue, Rank};
 use dataflows::rules::{Predicate, Test};
+use dataflows::sequence::{Step, StepEvent};
 use dataflows::{
     Decimal, Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, ShapeId,
     SignatureId,
@@ -34,6 +36,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
+use steps::{Part, Steps};
 
 /// Distinct strings that a reader remembers having sent. What is forgotten is sent again when it comes again.
 const REMEMBERED: usize = 1 << 18;
@@ -113,6 +116,8 @@ pub struct Interpreter {
     apart: Seen<SignatureId>,
     /// Under session policies.
     cues: Option<Cues>,
+    /// If there are sequences.
+    steps: Option<Steps>,
     texts: Seen<Arc<str>>,
     /// The slot of `order`, and whether ties follow the log.
     order: Option<Slot>,
@@ -184,10 +189,13 @@ impl Interpreter {
             range,
             names: Names::default(),
             signatures: Seen::default(),
-            rules: (!spec.rules.is_empty() || spec.cues.as_ref().is_some_and(CueSpec::names_classes))
-                .then(|| Definitions::new(spec.rules.clone(), &BTreeSet::new())),
+            rules: (!spec.rules.is_empty()
+                || spec.cues.as_ref().is_some_and(CueSpec::names_classes)
+                || !spec.sequences.is_empty())
+            .then(|| Definitions::new(spec.rules.clone(), &BTreeSet::new())),
             apart: Seen::default(),
             cues: spec.cues.as_ref().map(|cues| Cues::new(cues, source)),
+            steps: (!spec.sequences.is_empty()).then(Steps::default),
             texts: Seen::default(),
             order,
             by_place: events.ties.unwrap_or(Ties::of(format)) == Ties::Log,
@@ -234,12 +242,14 @@ impl Interpreter {
         batch.ambiguous += u64::from(reading.ambiguous);
         self.count(reading, &chosen, stated);
         let signature = self.signature(reading, chosen[Role::Kind as usize], batch);
+        let rank = self.rank_of(reading, position);
+        let steps = time.ok().and_then(|time| self.steps(reading, time, (signature, rank), batch));
         let time = match time {
             Ok(time) if self.apart.contains(&signature) => Err(NoTime::Apart(time)),
             time => time,
         };
-        let details = self.details(reading, time.ok(), signature, self.rank_of(reading, position));
-        let mut record = Record { event: Event { user: None, time, signature, details }, identity: None };
+        let details = self.details(reading, time.ok(), signature, rank);
+        let mut record = Record { event: Event { user: None, time, signature, details, steps }, identity: None };
         let mut joined = std::mem::take(&mut self.joined);
         let user = chosen[Role::User as usize].and_then(|chosen| self.text(reading, Role::User, chosen, &mut joined));
         match (user, self.horizon(chosen[Role::Id as usize])) {
@@ -336,6 +346,7 @@ impl Interpreter {
                 self.signatures.clear();
                 self.apart.clear();
                 self.cues.iter_mut().for_each(Cues::forget);
+                self.steps.iter_mut().for_each(Steps::forget);
             }
             self.signatures.insert(signature);
             let descriptor = self.descriptor(reading, kind);
@@ -345,6 +356,7 @@ impl Interpreter {
                     self.apart.insert(signature);
                 }
                 self.cues.iter_mut().for_each(|cues| cues.classify(signature, class));
+                self.steps.iter_mut().for_each(|steps| steps.classify(signature, class, &self.spec.sequences));
             }
             batch.input.signatures.push((signature, descriptor));
         }
@@ -417,6 +429,44 @@ impl Interpreter {
         let carried = slots.into_iter().map(|slot| slot.and_then(&mut carry)).collect();
         self.texts = texts;
         Some(Box::new(Details { sums, carried, cue, rank }))
+    }
+
+    /// Returns what an event is of sequences.
+    #[inline]
+    fn steps(
+        &mut self,
+        reading: &Reading,
+        time: EventTime,
+        (signature, rank): (SignatureId, Rank),
+        batch: &mut Batch,
+    ) -> Option<Box<record::Steps>> {
+        let parts = self.steps.as_ref()?.of(signature)?.clone();
+        let content = rank.content(signature);
+        let spec = Arc::clone(&self.spec);
+        let mut texts = std::mem::take(&mut self.texts);
+        let steps = parts.into_iter().filter_map(|Part { sequence, steps, breaks }| {
+            let SequenceSpec { per, by, .. } = &spec.sequences[usize::from(sequence)];
+            let first = |field: usize| {
+                let value = reading.first(self.field(reading, field)?)?;
+                (!self.absent.has(value.text)).then(|| self.bounded(value.text))
+            };
+            let key = match per.map(first) {
+                None => None,
+                Some(Some(text)) => Some(text.into_owned()),
+                Some(None) => {
+                    *batch.keyless.entry(sequence).or_default() += 1;
+                    return None;
+                }
+            };
+            let by = (!by.is_empty() && steps & 1 == 1).then(|| {
+                Arc::new(by.iter().map(|field| first(*field).map(|text| intern(&mut texts, &text))).collect())
+            });
+            let key = key.map(|text| self.names.key(&text, &mut batch.input));
+            Some(Step { sequence, key, event: StepEvent::new(time, steps, breaks, content, by) })
+        });
+        let steps: record::Steps = steps.collect();
+        self.texts = texts;
+        (!steps.is_empty()).then(|| Box::new(steps))
     }
 
     /// Returns the order of an event among those of its time.

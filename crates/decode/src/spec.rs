@@ -23,7 +23,7 @@ pub struct Spec {
     pub fields: Vec<FieldPlan>,
     /// Made of every event, in this order.
     pub tests: Vec<Test>,
-    /// The rules, if one of them keeps its class out of sessions, or if session policies name classes.
+    /// The rules, if one of them keeps its class out of sessions, or if session policies or sequences name classes.
     pub rules: Vec<Rule>,
     /// The fields that are summed.
     pub sums: Vec<usize>,
@@ -31,6 +31,21 @@ pub struct Spec {
     pub carry: Vec<usize>,
     /// What session policies look at, if there are any.
     pub cues: Option<CueSpec>,
+    /// What sequences look at.
+    pub sequences: Vec<SequenceSpec>,
+}
+
+/// What a sequence looks at in an event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SequenceSpec {
+    /// The class of each step.
+    pub steps: Vec<String>,
+    /// The class of each exception.
+    pub excepts: Vec<String>,
+    /// The field whose values the sequence is followed for; `None`: for users.
+    pub per: Option<usize>,
+    /// The fields by which activities are broken down.
+    pub by: Vec<usize>,
 }
 
 /// What session policies look at in an event.

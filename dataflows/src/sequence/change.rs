@@ -14,9 +14,10 @@
 //! change began at most one before it, and the match that covers that attempt at most one before that.
 
 use super::definition::{Definition, Repeat, Ties};
-use super::event::{Activity, StepEvent};
+use super::event::Activity;
 use super::overlap::overlap;
 use super::scan::Scan;
+use crate::step::StepEvent;
 use crate::time::EventTime;
 use differential_dataflow::consolidation::consolidate;
 

@@ -1,70 +1,10 @@
-//! What goes into sequences and what comes out: step events and activities.
+//! What comes out of sequences: activities.
 
 use super::definition::Definition;
 use crate::close::deadline;
-use crate::identity::UserKey;
+use crate::step::StepEvent;
 use crate::time::EventTime;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
-
-/// What a sequence is followed for: one key of one sequence. Ordered by key, as workers are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Track {
-    /// The user, or the hash of another field.
-    pub key: UserKey,
-    /// Index of the sequence among the definitions.
-    pub sequence: u16,
-}
-
-/// The values that activities are broken down by; `None`: the event has no such value.
-pub type Breakdown = Arc<Vec<Option<Arc<str>>>>;
-
-/// An event that is a step of a sequence, or breaks one off.
-///
-/// The derived order is the one in which events follow each other: by time, then by the lowest step that they are, so that
-/// events of one microsecond may follow each other, then by content. Equal step events are one.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct StepEvent {
-    /// When it happened.
-    pub time: EventTime,
-    /// The lowest of its steps; one that is no step comes behind all of its time.
-    lowest: u8,
-    /// A bit for each step that it is.
-    pub steps: u8,
-    /// A bit for each exception that it is.
-    pub breaks: u8,
-    /// Tells events of one time and of the same steps apart.
-    pub content: u32,
-    /// Of a first step: what activities are broken down by.
-    pub by: Option<Breakdown>,
-}
-
-impl StepEvent {
-    /// Makes a step event of the bits of its steps and exceptions.
-    pub fn new(time: EventTime, steps: u8, breaks: u8, content: u32, by: Option<Breakdown>) -> StepEvent {
-        // Without a bit of the first step, a breakdown is of no activity.
-        let by = by.filter(|_| steps & 1 == 1);
-        StepEvent { time, lowest: steps.trailing_zeros() as u8, steps, breaks, content, by }
-    }
-
-    /// Less than or equal to all others of its time: where to seek to.
-    pub(super) fn at(time: EventTime) -> StepEvent {
-        StepEvent { time, lowest: 0, steps: 0, breaks: 0, content: 0, by: None }
-    }
-
-    pub(super) fn is(&self, step: u8) -> bool {
-        self.steps >> step & 1 == 1
-    }
-
-    /// Takes what another event of the same time is.
-    pub(super) fn join(&mut self, other: &StepEvent) {
-        if self.steps & 1 == 0 {
-            self.by.clone_from(&other.by);
-        }
-        self.steps |= other.steps;
-        self.breaks |= other.breaks;
-    }
-}
 
 /// How far an activity has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

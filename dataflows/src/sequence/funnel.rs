@@ -1,9 +1,10 @@
 //! Activity -> [`Funnel`]: how many activities have reached each step, by the hour in which they began and by breakdown.
 
 use super::definition::Definition;
-use super::event::{Activity, Breakdown, State, Track};
+use super::event::{Activity, State};
 use crate::hashed::Hashed;
 use crate::operators::{Capabilities, Fold, Keyed, Own, Rows, Turn};
+use crate::step::{Breakdown, Track};
 use crate::time::{EventTime, Tick, TotalTime};
 use differential_dataflow::Hashable;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};

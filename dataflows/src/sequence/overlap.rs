@@ -1,7 +1,8 @@
 //! Every event of the first step as an attempt of its own.
 
 use super::definition::Definition;
-use super::event::{Activity, State, StepEvent};
+use super::event::{Activity, State};
+use crate::step::StepEvent;
 use crate::time::EventTime;
 use std::collections::VecDeque;
 

@@ -5,7 +5,8 @@
 //! remembers one attempt for each level, and two passes in equal states give equal activities from there on.
 
 use super::definition::Definition;
-use super::event::{Activity, State, StepEvent};
+use super::event::{Activity, State};
+use crate::step::StepEvent;
 use crate::time::EventTime;
 
 /// An attempt that is not over.

@@ -242,6 +242,7 @@ impl Oracle {
                 time: raw.time.map(time).ok_or(NoTime::Absent),
                 signature: raw.signature(),
                 details: raw.details(self.asked),
+                steps: None,
             };
             input.records.push(Record { event, identity });
             input.names.extend(raw.user.map(|user| (key(user), Arc::from(name(user)))));

@@ -39,7 +39,8 @@ pub struct Way {
 impl Way {
     pub fn settings(self) -> Settings {
         let dedupe = self.remembered.map(|ids| Dedupe { ids: ids * dataflows::EventId::SHARDS });
-        Settings { gap: GAP, policies: self.asked.map(Asked::policies), dedupe, learning: self.learning, clock: true }
+        let policies = self.asked.map(Asked::policies);
+        Settings { gap: GAP, policies, dedupe, learning: self.learning, sequences: Default::default(), clock: true }
     }
 }
 
@@ -64,10 +65,11 @@ pub fn run(start: Option<Snapshot>, inputs: &[Input], way: Way) -> Said {
                     sessions: scope.input_from(&mut sessions),
                     marks: marks.as_mut().map(|marks| scope.input_from(marks)),
                     ids: scope.input_from(&mut ids),
+                    steps: None,
                     by_signature: scope.input_from(&mut by_signature),
                 },
             };
-            listen(scope, pipeline(inputs, way.settings()), mine.index, &sender, &probe);
+            listen(scope, pipeline(inputs, &way.settings()), mine.index, &sender, &probe);
         });
         // What comes back does so at the last tick of the snapshot.
         let first = from.as_ref().map_or(0, |from| from.tick);
@@ -156,8 +158,9 @@ impl Share {
 type Heard = mpsc::Sender<(Tick, Output)>;
 
 fn listen<'s>(scope: Scope<'s, Tick>, outputs: Outputs<'s>, worker: usize, sender: &Heard, probe: &ProbeHandle<Tick>) {
-    let Outputs { sessions, mut names, classes, counts, shapes, users, closed, ingested, sessionized, marks, sums } =
-        outputs;
+    let Outputs {
+        sessions, mut names, classes, counts, shapes, users, closed, ingested, sessionized, marks, sums, ..
+    } = outputs;
     let sessions = sessions.as_collection(|user, session| (*user, session.clone()));
     updates(sessions, sender, probe, |row, diff| vec![Output::Session(row, diff)]);
     let names = names.import(scope).as_collection(|user, name| (*user, name.to_string()));

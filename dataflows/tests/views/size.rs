@@ -59,8 +59,9 @@ impl Graph {
 /// An operator more is paid for in every tick of every process: have a reason, then change the figures.
 #[test]
 fn the_graph_has_no_more_operators_and_channels_than_it_needs() {
-    let live = Settings { gap: GAP, policies: None, dedupe: None, learning: None, clock: true };
-    let graph = Graph::of(live);
+    let live =
+        Settings { gap: GAP, policies: None, dedupe: None, learning: None, sequences: Default::default(), clock: true };
+    let graph = Graph::of(live.clone());
     // An empty stream, and an input that is closed with the first tick, cost nothing later.
     let [empty, restored] = ["Empty", "Input"];
     let before = ["Input", "Unpack", empty, empty, restored, restored];
@@ -69,19 +70,19 @@ fn the_graph_has_no_more_operators_and_channels_than_it_needs() {
     assert_eq!((graph.operators.len(), graph.channels.len()), (14, 22));
 
     let dedupe = Some(Dedupe { ids: EventId::SHARDS });
-    let graph = Graph::of(Settings { dedupe, ..live });
+    let graph = Graph::of(Settings { dedupe, ..live.clone() });
     assert_eq!((graph.operators.len(), graph.channels.len()), (15, 25));
 
     // What comes back of the marks, and what snapshots take of them.
     let policies = Some(Policies::default());
-    let graph = Graph::of(Settings { policies, ..live });
+    let graph = Graph::of(Settings { policies, ..live.clone() });
     assert_eq!((graph.operators.len(), graph.channels.len()), (15, 24));
 
     // What weighs signatures, and tells every worker.
     let learning = Some(Learning::default());
-    let graph = Graph::of(Settings { learning, ..live });
+    let graph = Graph::of(Settings { learning, ..live.clone() });
     assert_eq!((graph.operators.len(), graph.channels.len()), (17, 27));
 
-    let replay = Graph::of(Settings { clock: false, ..live });
+    let replay = Graph::of(Settings { clock: false, ..live.clone() });
     assert_eq!((replay.operators.len(), replay.channels.len()), (12, 17));
 }

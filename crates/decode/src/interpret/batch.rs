@@ -6,7 +6,7 @@ use crate::usage::Usage;
 use crate::{Harvest, Read};
 use dataflows::engine::Input;
 use dataflows::{DeadLetter, Position, Reason};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The output of decoding, reused from block to block.
 #[derive(Default)]
@@ -31,6 +31,8 @@ pub struct Batch {
     pub met: BTreeSet<usize>,
     /// What was used of the configuration.
     pub usage: Usage,
+    /// Events of a sequence that have no value of the field that it is followed for, by sequence.
+    pub keyless: BTreeMap<u16, u64>,
 }
 
 /// The lengths of a [`Batch`] at one moment.
