@@ -3,11 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a bench that fails has to stop")]
 
 use clap::Parser;
-use dataflows::sequence::{Definition, Repeat, Sequences, StepEvent, StepRow, StepSpine, Ties, Track, sequence};
+use dataflows::sequence::{Definition, Repeat, Sequences, StepEvent, StepRow, Ties, Track, sequence};
 use dataflows::{EventTime, Tick, UserKey};
 use differential_dataflow::AsCollection;
-use differential_dataflow::operators::arrange::Arrange;
-use differential_dataflow::trace::implementations::{ValBatcher, ValBuilder};
 use harness::clock::{Clock, Took, median};
 use harness::table::{Table, number, thousands};
 use timely::container::CapacityContainerBuilder;
@@ -86,9 +84,7 @@ fn run(what: What, log: &[StepRow], from: usize, size: usize) -> (Took, u64) {
                 }
                 What::Arranged => {
                     let rows = input.map(|(row, diff)| (row, Tick::default(), diff)).as_collection();
-                    rows.arrange::<ValBatcher<_, _, _, _>, ValBuilder<_, _, _, _>, StepSpine>()
-                        .stream
-                        .probe_with(&probe);
+                    rows.arrange_by_key().stream.probe_with(&probe);
                     None
                 }
             }
