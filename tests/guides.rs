@@ -333,14 +333,22 @@ fn the_tables_of_columns_are_the_schemas() {
     let schemas = Schemas::new(&SessionSchema::default());
     let read = |page: &str| fs::read_to_string(repository(page)).unwrap();
     let (subscribe, outputs) = (read("docs/guide/subscribe.md"), read("docs/guide/outputs.md"));
+    use headwater::tables::{session_table, shape_table, user_table};
+    // These have the types of Parquet, and the columns that a configuration adds.
+    let tables = [
+        (Collection::SESSIONS, session_table(&SessionSchema::default())),
+        (Collection::USERS, user_table()),
+        (Collection::SHAPES, shape_table()),
+    ];
     for collection in Collection::ALL {
-        let has_table = [Collection::SESSIONS, Collection::USERS].contains(&collection);
-        let (text, head) = match has_table {
-            true => (&outputs, format!("## `{}`\n", collection.name())),
-            false => (&subscribe, format!("| column of `{}` | type | |", collection.name())),
+        let table_of = tables.iter().find(|(of, _)| *of == collection).map(|(_, table)| table);
+        let (text, head) = match table_of {
+            Some(_) => (&outputs, format!("## `{}`\n", collection.name())),
+            None => (&subscribe, format!("| column of `{}` | type | |", collection.name())),
         };
         let section = text.split_once(&head).unwrap_or_else(|| panic!("no {head}")).1;
-        let table = if has_table { section.split_once("| column | type (Parquet) | |").unwrap().1 } else { section };
+        let table =
+            if table_of.is_some() { section.split_once("| column | type (Parquet) | |").unwrap().1 } else { section };
         let rows = table.lines().skip(2).take_while(|line| line.starts_with("| `"));
         let mut documented = Vec::new();
         for row in rows {
@@ -354,12 +362,7 @@ fn the_tables_of_columns_are_the_schemas() {
             .iter()
             .map(|column| (column.name.clone(), column.kind.name().into()))
             .collect();
-        if has_table {
-            // It has the types of Parquet, and the columns that a configuration adds.
-            let table = match collection == Collection::SESSIONS {
-                true => headwater::tables::session_table(&SessionSchema::default()),
-                false => headwater::tables::user_table(),
-            };
+        if let Some(table) = table_of {
             let documented: Vec<_> = documented.iter().map(|(name, _)| name.as_str()).collect();
             let known: Vec<_> = table.columns.iter().map(|column| column.name.as_str()).collect();
             assert_eq!(documented[..known.len()], known);
