@@ -123,7 +123,8 @@ pub fn activities(
     outcome.map(|()| counts)
 }
 
-/// Returns of the sessions whose gap has not passed at `now` the times that it is behind: [`Session::until`].
+/// Returns of the sessions whose gap has not passed at `now` the times that it is behind: see
+/// [`until`](dataflows::sessionize::Session::until).
 pub fn ends(views: &mut Views, now: Option<EventTime>, gap: i64) -> Vec<EventTime> {
     let mut ends = Vec::new();
     if let Some(now) = now {
@@ -136,7 +137,8 @@ pub fn ends(views: &mut Views, now: Option<EventTime>, gap: i64) -> Vec<EventTim
     ends
 }
 
-/// Returns whether an event at `now` would still belong to a session with this [`Session::until`].
+/// Returns whether an event at `now` would still belong to a session with this
+/// [`until`](dataflows::sessionize::Session::until).
 pub fn is_open(until: EventTime, now: EventTime, gap: i64) -> bool {
     now.micros() - until.micros() <= gap
 }
