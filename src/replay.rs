@@ -13,7 +13,7 @@ pub mod worker;
 use crate::collections::place::SourceIndex;
 use crate::config;
 use crate::error::Error;
-use crate::landing::history::History;
+use crate::landing::history::{self, History};
 use crate::observe::memory;
 use crate::plan::{Plan, SourcePlan};
 use crate::replay::summary::{Note, Skips, Summary, Unmatched};
@@ -365,7 +365,7 @@ fn recover_landed(history: &History, mut conflicts: Vec<Position>, spool: &mut D
     let mut outcome = Ok(());
     let found = |position, payload: &[u8]| {
         if outcome.is_ok() {
-            outcome = spool.push(&conflict(position, payload));
+            outcome = spool.push(&conflict(history::in_queue(position), payload));
         }
     };
     history.payloads(&conflicts, found).map_err(Error::run("read conflicting duplicates again"))?;
@@ -467,7 +467,13 @@ struct Watch<'s> {
 
 impl Observer for Watch<'_> {
     fn dead_letter(&mut self, letter: &DeadLetter) -> Result<(), Error> {
-        self.spool.push(letter).map_err(|error| {
+        let pushed = match self.shared.input {
+            Input::Files(_) => self.spool.push(letter),
+            Input::Landing(_) => {
+                self.spool.push(&DeadLetter { position: history::in_queue(letter.position), ..letter.clone() })
+            }
+        };
+        pushed.map_err(|error| {
             // At once: this worker goes on to wait for the others, which have to stop reading.
             self.shared.stopped.store(true, Ordering::Relaxed);
             Error::run("write the output")(error)

@@ -11,7 +11,7 @@ use super::action::Add;
 use super::schema::Name;
 use super::snapshot::Snapshot;
 use super::store::Store;
-use super::table::disk;
+use super::table::{disk, ticks};
 use crate::collections::place::SourceIndex;
 use crate::plan::Plan;
 use arrow_array::cast::AsArray;
@@ -36,7 +36,7 @@ use std::sync::{Arc, Mutex};
 /// Rows that a worker decodes before the graph has a turn.
 const ROWS: usize = 2048;
 /// The columns that are read.
-const COLUMNS: [&str; 14] = [
+const COLUMNS: [&str; 15] = [
     "received",
     "message",
     "length",
@@ -45,6 +45,7 @@ const COLUMNS: [&str; 14] = [
     "_hw_source",
     "_hw_part",
     "_hw_offset",
+    "_hw_tick",
     "_hw_place",
     "_hw_format",
     "_hw_header",
@@ -55,11 +56,15 @@ const COLUMNS: [&str; 14] = [
 
 /// Both tables at one version, which the workers of a process read together, a row group at a time.
 ///
-/// - **Once.** Each row is handed out once. The position of a record is its place in the queue, as it was in the run.
+/// - **Once.** Each row is handed out once.
+/// - **Order.** Positions are in the order in which the run took the records of a source: by tick, then by place in the
+///   queue. So of two records with one id the same one counts. Other positions are those of the queue: see [`in_queue`].
 /// - **Ticks.** The tick of a row group is the number of uncompressed bytes before it, divided by `tick_bytes`.
 pub struct History {
     files: Vec<Stored>,
     sources: Sources,
+    /// The first tick of all files.
+    first: Tick,
     next: Mutex<State>,
     tick_bytes: u64,
     // Copies for readers that do not wait for the lock.
@@ -69,6 +74,15 @@ pub struct History {
 
 /// The sources of the configuration by name, and whether their records explode.
 type Sources = HashMap<String, (SourceIndex, bool)>;
+
+/// Bits of the place in a part of the queue, in an offset. Those above are the part.
+const PART_SHIFT: u32 = 60;
+
+/// Returns the position in the queue of a record with such a position: `_hw_part` and `_hw_offset`.
+pub fn in_queue(position: Position) -> Position {
+    let Position { source, offset, .. } = position;
+    Position { source, part: (offset >> PART_SHIFT) as u32, offset: offset & ((1 << PART_SHIFT) - 1) }
+}
 
 /// A file of either table.
 struct Stored {
@@ -129,11 +143,13 @@ impl History {
             files.extend(snapshot.adds.into_iter().map(file));
         }
         let sources = (0..).map(SourceIndex).zip(&plan.sources);
+        let first = files.iter().filter_map(|file| Some(ticks(file.path.to_str()?)?.0)).min().unwrap_or(0);
         Ok(History {
             files,
             sources: sources
                 .map(|(index, source)| (source.name.clone(), (index, source.events.explode.is_some())))
                 .collect(),
+            first,
             next: Mutex::new(State { file: 0, open: None, before: 0, tick: 0 }),
             tick_bytes: tick_bytes.max(1),
             tick: AtomicU64::new(0),
@@ -172,7 +188,7 @@ impl History {
             for group in 0..metadata.metadata().num_row_groups() {
                 for batch in stored.rows(&metadata, group)? {
                     let batch = batch.map_err(|error| stored.failed(error))?;
-                    stored.each(&batch, &self.sources, &mut headers, |row| match row {
+                    stored.each(&batch, self, &mut headers, |row| match row {
                         Landed::Record(block, _, range) => {
                             let position = block.position.behind(range.start);
                             if wanted.binary_search(&position).is_ok() {
@@ -185,6 +201,16 @@ impl History {
             }
         }
         Ok(())
+    }
+
+    /// Returns the position of a record: the tick in the part, and the place in the queue in the offset.
+    fn position(&self, source: SourceIndex, part: i32, offset: i64, tick: i64) -> Option<Position> {
+        let (part, offset) = (u64::try_from(part).ok()?, u64::try_from(offset).ok()?);
+        let fits = part < 1 << (u64::BITS - PART_SHIFT) && offset < 1 << PART_SHIFT;
+        let tick = u64::try_from(tick).ok()?.saturating_sub(self.first);
+        // More ticks than that are a year under load. Those behind are in the order of the queue.
+        let tick = u32::try_from(tick).unwrap_or(u32::MAX);
+        fits.then_some(Position { source: source.0, part: tick, offset: part << PART_SHIFT | offset })
     }
 
     /// Takes the next row group into `open`, if it belongs to a tick up to `limit`.
@@ -241,12 +267,12 @@ impl Stored {
     fn each(
         &self,
         batch: &RecordBatch,
-        sources: &Sources,
+        history: &History,
         headers: &mut HashMap<Vec<u8>, Arc<[u8]>>,
         mut each: impl FnMut(Landed<'_>),
     ) -> Result<(), Error> {
         let columns = Columns::of(batch).ok_or_else(|| self.failed("it is no file of a landing"))?;
-        columns.each(self.reason, sources, headers, &mut each).map_err(|why| self.failed(why))
+        columns.each(self.reason, history, headers, &mut each).map_err(|why| self.failed(why))
     }
 }
 
@@ -289,7 +315,7 @@ impl Reader {
                 None => self.open = None,
                 Some(batch) => {
                     let batch = batch.map_err(|error| stored.failed(error))?;
-                    stored.each(&batch, &self.history.sources, &mut self.headers, each)?;
+                    stored.each(&batch, &self.history, &mut self.headers, each)?;
                     return Ok(Taken::Rows(group.tick));
                 }
             }
@@ -307,6 +333,7 @@ struct Columns<'b> {
     source: &'b StringArray,
     part: &'b PrimitiveArray<Int32Type>,
     offset: &'b PrimitiveArray<Int64Type>,
+    tick: &'b PrimitiveArray<Int64Type>,
     place: Option<&'b PrimitiveArray<Int64Type>>,
     format: &'b StringArray,
     header: &'b BinaryArray,
@@ -329,6 +356,7 @@ impl<'b> Columns<'b> {
             source: text("_hw_source")?,
             part: column("_hw_part")?.as_primitive_opt()?,
             offset: long("_hw_offset")?,
+            tick: long("_hw_tick")?,
             place: long("_hw_place"),
             format: text("_hw_format")?,
             header: bytes("_hw_header")?,
@@ -341,7 +369,7 @@ impl<'b> Columns<'b> {
     fn each(
         &self,
         reason: Option<Reason>,
-        sources: &Sources,
+        history: &History,
         headers: &mut HashMap<Vec<u8>, Arc<[u8]>>,
         each: &mut impl FnMut(Landed<'_>),
     ) -> Result<(), String> {
@@ -356,7 +384,7 @@ impl<'b> Columns<'b> {
             let name = self.source.value(row);
             let (source, explodes) = match last {
                 Some((known, source)) if known == name => source,
-                _ => *sources.get(name).ok_or_else(|| {
+                _ => *history.sources.get(name).ok_or_else(|| {
                     format!("it has events of source `{name}`, which the configuration does not have: put it back")
                 })?,
             };
@@ -367,8 +395,9 @@ impl<'b> Columns<'b> {
                      `explode`: replay the files of the source instead"
                 ));
             }
-            let offset = self.offset.value(row) as u64;
-            let mut position = Position { source: source.0, part: self.part.value(row) as u32, offset };
+            let mut position = history
+                .position(source, self.part.value(row), self.offset.value(row), self.tick.value(row))
+                .ok_or("it has places that no queue has")?;
             let length = self.length.map_or(payload.len() as u64, |lengths| lengths.value(row) as u64);
             if let Some(reason) = reason.filter(|_| length > payload.len() as u64) {
                 let message = self.message.map_or("", |messages| messages.value(row)).to_owned();

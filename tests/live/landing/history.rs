@@ -83,7 +83,15 @@ fn a_landing_replays_as_its_files_do() {
         let again = if other { line.replace("/a", "/b") } else { line.clone() };
         line + if first || other { &again } else { "" }
     };
-    let twice = folder.write("twice.jsonl", (0..300).map(twice).collect::<String>());
+    // The other payload also comes long after the first one, in another tick and another part of the queue.
+    let late = (0..400).map(|id| {
+        let time = 1_700_000_000_000_u64 + id * 1000;
+        format!("{{\"user\":\"t\",\"time\":{time},\"id\":\"{id}\",\"page\":\"/late\"}}\n")
+    });
+    let between =
+        (0..60_000).map(|id| format!("{{\"user\":\"far {}\",\"time\":17{id:08},\"id\":\"f{id}\"}}\n", id % 50));
+    let twice = (0..300).map(twice).chain(between).chain(late).collect::<String>();
+    let twice = folder.write("twice.jsonl", twice);
     let settings = "[events]\nuser = [\"user\", \"user_id\", \"host\"]\ntime = [\"time\", \"timestamp\"]\ntype = [\"kind\", \"event\", \"path\"]\n\
         id = \"id\"\n[fields]\nprice = [\"price\", \"page\"]\n[sessions]\ncarry = [\"price\"]\n";
     // Records of several events, some over several lines; of one nothing is left, and one is none.
