@@ -59,7 +59,9 @@ const COLUMNS: [&str; 15] = [
 /// - **Once.** Each row is handed out once.
 /// - **Order.** Positions are in the order in which the run took the records of a source: by tick, then by place in the
 ///   queue. So of two records with one id the same one counts. Other positions are those of the queue: see [`in_queue`].
-/// - **Ticks.** The tick of a row group is the number of uncompressed bytes before it, divided by `tick_bytes`.
+/// - **Ticks.** A tick takes `tick_bytes` of uncompressed row groups. Where duplicates are recognised, it ends only between
+///   files of which none has rows of ticks of the run that another one has too: what a tick takes first counts. So it may
+///   take a joined day.
 pub struct History {
     files: Vec<Stored>,
     sources: Sources,
@@ -67,6 +69,8 @@ pub struct History {
     first: Tick,
     next: Mutex<State>,
     tick_bytes: u64,
+    /// Whether what comes first counts.
+    is_ordered: bool,
     // Copies for readers that do not wait for the lock.
     tick: AtomicU64,
     bytes_read: AtomicU64,
@@ -90,14 +94,18 @@ struct Stored {
     bytes: u64,
     /// Of dead letters: why they are.
     reason: Option<Reason>,
+    /// The first and the last tick of the run that it may have rows of.
+    ticks: (Tick, Tick),
+    /// No file before it, in their order, has rows of its ticks or later ones.
+    is_bound: bool,
 }
 
 struct State {
     file: usize,
     /// The file that row groups are taken of, and the next one.
     open: Option<(ArrowReaderMetadata, usize)>,
-    /// Uncompressed bytes of all row groups before.
-    before: u64,
+    /// Uncompressed bytes of the tick.
+    bytes: u64,
     tick: Tick,
 }
 
@@ -138,20 +146,29 @@ impl History {
                 let folder = add.partition_values.get(name.folder()).and_then(Option::as_deref);
                 let reason = Reason::ALL.into_iter().find(|reason| folder == Some(reason.code()));
                 let reason = reason.filter(|_| name == Name::DeadLetters);
-                Stored { path: table.join(disk(&path)), bytes: add.size.unsigned_abs(), reason }
+                // Of a name that the landing does not give, nothing is known.
+                let ticks = ticks(&path).unwrap_or((0, Tick::MAX));
+                Stored { path: table.join(disk(&path)), bytes: add.size.unsigned_abs(), reason, ticks, is_bound: false }
             };
             files.extend(snapshot.adds.into_iter().map(file));
         }
         let sources = (0..).map(SourceIndex).zip(&plan.sources);
-        let first = files.iter().filter_map(|file| Some(ticks(file.path.to_str()?)?.0)).min().unwrap_or(0);
+        files.sort_by(|one, other| (one.ticks, &one.path).cmp(&(other.ticks, &other.path)));
+        let mut last = None;
+        for file in &mut files {
+            file.is_bound = last.is_none_or(|last| last < file.ticks.0);
+            last = last.max(Some(file.ticks.1));
+        }
+        let first = files.first().map_or(0, |file| file.ticks.0);
         Ok(History {
             files,
             sources: sources
                 .map(|(index, source)| (source.name.clone(), (index, source.events.explode.is_some())))
                 .collect(),
             first,
-            next: Mutex::new(State { file: 0, open: None, before: 0, tick: 0 }),
-            tick_bytes: tick_bytes.max(1),
+            next: Mutex::new(State { file: 0, open: None, bytes: 0, tick: 0 }),
+            tick_bytes,
+            is_ordered: plan.graph().dedupe.is_some(),
             tick: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
         })
@@ -217,10 +234,7 @@ impl History {
     fn take(&self, limit: Tick, open: &mut Option<Group>) -> Result<Taken, Error> {
         // Poisoned only if another worker panicked while it took one: what it left half-done must not be read.
         let mut next = self.next.lock().expect("a worker panicked while it took rows");
-        let State { file, open: groups, before, tick } = &mut *next;
-        if *tick > limit {
-            return Ok(Taken::Wait);
-        }
+        let State { file, open: groups, bytes, tick } = &mut *next;
         while let Some(stored) = self.files.get(*file) {
             let (metadata, group) = match groups {
                 Some(groups) => groups,
@@ -231,14 +245,18 @@ impl History {
                 self.bytes_read.fetch_add(stored.bytes, Ordering::Relaxed);
                 continue;
             }
+            if *bytes >= self.tick_bytes && (!self.is_ordered || *group == 0 && stored.is_bound) {
+                (*bytes, *tick) = (0, *tick + 1);
+                self.tick.store(*tick, Ordering::Release);
+            }
+            if *tick > limit {
+                return Ok(Taken::Wait);
+            }
             let rows = stored.rows(metadata, *group)?;
             *open = Some(Group { rows, tick: *tick, file: *file });
-            *before += metadata.metadata().row_group(*group).total_byte_size().unsigned_abs();
+            *bytes += metadata.metadata().row_group(*group).total_byte_size().unsigned_abs();
             *group += 1;
-            let taken = *tick;
-            *tick = *before / self.tick_bytes;
-            self.tick.store(*tick, Ordering::Release);
-            return Ok(Taken::Rows(taken));
+            return Ok(Taken::Rows(*tick));
         }
         Ok(Taken::End)
     }
