@@ -95,6 +95,7 @@ fn graph(happenings: &Arc<Vec<Happening>>, workers: usize, tick: usize, runs: us
                     dedupe: None,
                     learning: None,
                     sequences: Default::default(),
+                    states: Default::default(),
                     clock: false,
                 },
             );
@@ -143,7 +144,7 @@ fn input(batch: &[Happening], users: &mut BTreeMap<u32, UserKey>) -> Input {
         });
         let signature = if user.is_some() { BID } else { OTHER };
         let time = Ok(EventTime::from_micros(time * 1000).unwrap());
-        let event = dataflows::Event { user, time, signature, details: None, steps: None };
+        let event = dataflows::Event { user, time, signature, details: None, steps: None, contributions: None };
         input.records.push(Record { event, identity: None });
     }
     input

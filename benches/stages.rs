@@ -132,6 +132,7 @@ fn graph(log: &Log, runs: usize) -> GraphTook {
                     dedupe: None,
                     learning: None,
                     sequences: Default::default(),
+                    states: Default::default(),
                     clock: false,
                 },
             );
@@ -277,7 +278,7 @@ fn exchanged(log: &Log, workers: usize, runs: usize) -> Took {
 /// By tick and chunk.
 fn visits(log: &Log) -> Vec<Vec<Vec<Visit>>> {
     let visit = |record: Record| {
-        let Event { user, time, signature, details, steps: _ } = record.event;
+        let Event { user, time, signature, details, .. } = record.event;
         Some(Visit { user: user?, time: time.ok()?, signature, details })
     };
     let of_input = |input: Input| input.records.into_iter().filter_map(visit).collect();

@@ -21,6 +21,7 @@ mod schema;
 pub mod session_lineage;
 pub mod sessions;
 pub mod shapes;
+pub mod state;
 pub mod users;
 
 pub(crate) use row::bounded;
@@ -64,6 +65,8 @@ pub enum Held {
     Closings,
     /// A row for each user.
     Users,
+    /// A row for each entity, made when it is read: it has no changes to be followed.
+    State,
     /// Few rows, in no order.
     Counts,
     /// Few rows, in no order.
@@ -105,7 +108,7 @@ impl Collection {
     pub const SESSION_LINEAGE: Collection = Collection(&session_lineage::DEFINITION);
     pub const DEAD_LETTERS: Collection = Collection(&dead_letters::DEFINITION);
 
-    /// In the order in which they are listed.
+    /// In the order in which they are listed. Those of states come behind them: see [`Schemas`].
     pub const ALL: [Collection; 8] = [
         Collection::SESSIONS,
         Collection::USERS,
@@ -118,7 +121,7 @@ impl Collection {
     ];
 
     pub fn named(name: &str) -> Option<Collection> {
-        Collection::ALL.into_iter().find(|collection| collection.name() == name)
+        Collection::ALL.into_iter().find(|collection| collection.name() == name).or_else(|| state::named(name))
     }
 
     pub fn name(self) -> &'static str {

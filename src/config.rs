@@ -17,6 +17,7 @@ mod sessions;
 mod sinks;
 pub mod sketch;
 mod sources;
+mod states;
 mod syntax;
 pub mod tokens;
 mod typed;
@@ -109,11 +110,14 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     let mut sources = sources::check(&typed.source.0, &base, folder, needs_paths, problems);
     let mut fields = Fields::check(&typed.fields, problems);
     let mut sessions = sessions::check(&typed.sessions, &typed.class.0, &sources, &mut fields, problems);
-    let (tests, rules) = rules::compile(text, &typed.class.0, &mut fields, problems);
+    let mut tests = rules::Tests::default();
+    let rules = rules::compile(text, &typed.class.0, &mut fields, &mut tests, problems);
     let sequences = sequences::check(&typed.sequence.0, &mut fields, problems);
+    let states = states::check(text, &typed.state.0, &mut fields, &mut tests, problems);
     let fields = fields.into_plan();
     sources::want(&mut sources, &fields);
-    let schemas = Schemas::new(&sessions.schema(&fields));
+    let schemas =
+        Schemas::new(&sessions.schema(&fields), &states.iter().map(|state| state.schema.clone()).collect::<Vec<_>>());
     let data_dir = folder.join(cluster.data_dir.as_ref().map_or(DEFAULT_DATA_DIR, |dir| dir.get_ref()));
     let landing = landing::check(&typed.landing, folder, &data_dir, typed.fields.len(), problems);
     let sinks = sinks::check(text, &typed.sink.0, &schemas, folder, problems);
@@ -152,10 +156,11 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
         sources,
         fields,
         sessions,
-        tests,
+        tests: tests.tests,
         rules,
         learn: typed.classes.learn,
         sequences,
+        states,
         sinks,
     })
 }

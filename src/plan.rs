@@ -4,13 +4,15 @@
 use crate::collections::Collection;
 use crate::collections::filter::Filter;
 use crate::collections::sessions::SessionSchema;
+use crate::collections::state::StateSchema;
 use dataflows::ingest::Dedupe;
 use dataflows::learn::Learning;
 use dataflows::pipeline::Settings;
 use dataflows::rules::{Rule, Test};
 use dataflows::sequence::{Breakdown, Definition, Sequences};
 use dataflows::sessionize::{EndedBy, Policies};
-use headwater_decode::spec::{CueSpec, EventsPlan, FieldPlan, Format, SequenceSpec, Spec};
+use dataflows::state::{self, States};
+use headwater_decode::spec::{CueSpec, EventsPlan, FieldPlan, Format, SequenceSpec, Spec, StateInput, StateSpec};
 use headwater_decode::syntax::Syntax;
 use headwater_log::output::Retention;
 use std::path::PathBuf;
@@ -48,6 +50,7 @@ pub struct Plan {
     pub learn: bool,
     /// Of replays: a run has none yet.
     pub sequences: Vec<SequencePlan>,
+    pub states: Vec<StatePlan>,
     /// Of a cluster that runs.
     pub sinks: Vec<SinkPlan>,
 }
@@ -65,35 +68,37 @@ impl Plan {
         let policies = self.sessions.policies.as_ref().map(|policies| policies.graph);
         let sequences = self.sequences.iter().map(|sequence| sequence.definition.clone()).collect();
         let learning = self.learn.then(Learning::default);
+        let definitions = self.states.iter().map(|state| Arc::clone(&state.definition)).collect();
         Settings {
             gap: self.sessions.gap,
             policies,
             dedupe: dedupe.then_some(Dedupe { ids }),
             learning,
             sequences: Sequences::new(sequences),
+            states: States { definitions, now: None },
             clock: false,
         }
     }
 
     /// Returns the part that decoding reads.
     pub fn spec(&self) -> Spec {
+        let states: Vec<StateSpec> = (0..).zip(&self.states).filter_map(|(number, state)| state.spec(number)).collect();
+        let classes = self.names_classes() || states.iter().any(StateSpec::names_classes);
         Spec {
             sources: self.sources.iter().map(|source| source.events.clone()).collect(),
             syntaxes: self.sources.iter().map(|source| Arc::clone(&source.syntax)).collect(),
             fields: self.fields.clone(),
             tests: self.tests.clone(),
-            rules: match self.names_classes() {
-                true => self.rules.clone(),
-                false => Vec::new(),
-            },
+            rules: if classes { self.rules.clone() } else { Vec::new() },
             sums: self.sessions.sums.iter().map(|(_, field)| *field).collect(),
             carry: self.sessions.carry.clone(),
             cues: self.sessions.policies.as_ref().map(|policies| policies.cues.clone()),
             sequences: self.sequences.iter().map(|sequence| sequence.spec.clone()).collect(),
+            states,
         }
     }
 
-    /// Returns whether decoding depends on the class of an event.
+    /// Returns whether decoding depends on the class of an event, states apart.
     fn names_classes(&self) -> bool {
         self.sessions.name_classes() || !self.sequences.is_empty() || self.rules.iter().any(|rule| !rule.sessions)
     }
@@ -101,6 +106,11 @@ impl Plan {
     /// Returns the columns of `sessions` that depend on the configuration.
     pub fn session_schema(&self) -> SessionSchema {
         self.sessions.schema(&self.fields)
+    }
+
+    /// Returns the columns of states.
+    pub fn state_schemas(&self) -> Vec<StateSchema> {
+        self.states.iter().map(|state| state.schema.clone()).collect()
     }
 }
 
@@ -302,6 +312,53 @@ impl SequencePlan {
         let values = self.by.iter().zip(by.iter());
         let values = values.map(|(field, value)| format!("{field}={}", value.as_deref().unwrap_or_default()));
         values.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A state: what is kept of each entity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StatePlan {
+    pub schema: StateSchema,
+    /// The field whose values are the entities; `None`: users are.
+    pub per: Option<usize>,
+    /// By aggregate of the definition.
+    pub inputs: Vec<StateInput>,
+    pub definition: Arc<state::Definition>,
+    /// Of a run.
+    pub begins: Option<StateBegins>,
+}
+
+/// Since when events count for a state of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StateBegins {
+    /// Not yet: the events at hand came before the state was in the configuration.
+    Later,
+    Since {
+        /// Milliseconds since 1970; `None`: since the first event of the data folder.
+        ms: Option<i64>,
+        /// Tells this beginning from others, and from those of other definitions.
+        id: [u8; 16],
+    },
+}
+
+impl StatePlan {
+    /// Returns what decoding reads; `None`: events do not count yet.
+    fn spec(&self, number: u16) -> Option<StateSpec> {
+        let counts = self.begins != Some(StateBegins::Later);
+        counts.then(|| StateSpec { number, entity: self.per, inputs: self.inputs.clone() })
+    }
+
+    /// Returns whether the class of an event matters.
+    pub fn names_classes(&self) -> bool {
+        self.inputs.iter().any(|input| input.when.as_ref().is_some_and(|when| !when.classes.is_empty()))
+    }
+
+    /// Returns the time since which events count, in milliseconds since 1970; `None`: all do.
+    pub fn partial_since(&self) -> Option<i64> {
+        match &self.begins {
+            Some(StateBegins::Since { ms, .. }) => *ms,
+            Some(StateBegins::Later) | None => None,
+        }
     }
 }
 

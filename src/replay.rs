@@ -4,7 +4,9 @@ pub mod durations;
 pub mod events;
 pub mod notice;
 pub mod outcome;
+mod recover;
 pub mod sequences;
+mod states;
 pub mod summary;
 pub mod survey;
 pub mod told;
@@ -18,13 +20,13 @@ use crate::observe::memory;
 use crate::plan::{Plan, SourcePlan};
 use crate::replay::summary::{Note, Skips, Summary, Unmatched};
 use crate::source::{self, Chunking, Chunks, Part};
-use crate::tables::{self, DeadLetterSpool, OutputFormat, Staging, Table, TableWriter, user_table};
+use crate::tables::{self, DeadLetterSpool, OutputFormat, Staging, Table, TableWriter, state_table, user_table};
 use crate::text::nearest::nearest;
 use crate::text::progress::{Progress, ProgressMode};
 use dataflows::classify::Class;
 use dataflows::sequence::{Counts, FunnelKey};
 use dataflows::shapes::ShapeTotals;
-use dataflows::{DeadLetter, EventTime, Position, Reason, Rule, Sessionless, ShapeId};
+use dataflows::{DeadLetter, EventTime, Position, Rule, Sessionless, ShapeId};
 use events::{First, Index};
 use headwater_decode::account::{Account, Skip};
 use headwater_decode::interpret::Range;
@@ -97,8 +99,8 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     }
     let spool = &mut shares[0].spool;
     match &history {
-        Some(history) => recover_landed(history, conflicts, spool)?,
-        None => recover(plan, &parts, chunking, conflicts, spool)?,
+        Some(history) => recover::landed(history, conflicts, spool)?,
+        None => recover::read(plan, &parts, chunking, conflicts, spool)?,
     }
     let mut summary = summarize(plan, options, &shares);
     tell(plan, &parts, &shares, &mut summary)?;
@@ -120,12 +122,16 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
         tables::assemble(written, options.format, &table, &staging).map_err(Error::run("write the output"))?;
     }
     let (mut sessions, mut users, mut spools) = (Vec::new(), Vec::new(), Vec::new());
+    let mut states: Vec<Vec<tables::Part>> = plan.states.iter().map(|_| Vec::new()).collect();
     for share in shares {
+        states.iter_mut().zip(share.states).for_each(|(parts, state)| parts.push(state.part));
         sessions.push(share.sessions);
         users.push(share.users);
         spools.push(share.spool);
     }
-    for (parts, table) in [(sessions, table), (users, user_table())] {
+    let mut tables = vec![(sessions, table), (users, user_table())];
+    tables.extend(states.into_iter().zip(plan.state_schemas()).map(|(parts, schema)| (parts, state_table(&schema))));
+    for (parts, table) in tables {
         tables::assemble(parts, options.format, &table, &staging).map_err(Error::run("write the output"))?;
     }
     // A record that has landed is known by its place in the queue.
@@ -222,6 +228,8 @@ struct Share {
     users: tables::Part,
     /// If there are sequences: the activities, and their counts.
     activities: Option<(tables::Part, BTreeMap<FunnelKey, Counts>)>,
+    /// By state.
+    states: Vec<states::Share>,
     spool: DeadLetterSpool,
 }
 
@@ -238,6 +246,8 @@ struct Shared {
     reported: AtomicU64,
     /// The largest time of events with a user, in microseconds, if there are sequences.
     last: AtomicI64,
+    /// The latest event time so far in microseconds, if there are states.
+    latest: AtomicI64,
     /// Some worker has failed.
     stopped: AtomicBool,
 }
@@ -306,6 +316,11 @@ fn tell(plan: &Plan, parts: &[Part], shares: &[Share], summary: &mut Summary) ->
     summary.notices = findings.notices().map_err(Error::run("look at the sources again"))?;
     summary.notices.splice(0..0, told::nothing_read(summary));
     summary.notices.extend(told::classes_not_met(plan, summary));
+    summary.notices.extend(states::notices(plan, shares.iter().map(|share| &share.states[..])));
+    for (at, state) in plan.states.iter().enumerate() {
+        let rows = shares.iter().map(|share| share.states[at].rows).sum();
+        summary.states.insert(state.schema.name.clone(), rows);
+    }
     Ok(())
 }
 
@@ -328,60 +343,6 @@ fn unmatched(plan: &Plan, shares: &[Share]) -> Vec<Unmatched> {
     unmatched.collect()
 }
 
-/// Reads the payloads of conflicting duplicates again, since a graph carries none, and makes dead letters of them.
-fn recover(
-    plan: &Plan,
-    parts: &[Part],
-    chunking: Chunking,
-    mut conflicts: Vec<Position>,
-    spool: &mut DeadLetterSpool,
-) -> Result<(), Error> {
-    conflicts.sort_unstable();
-    let mut outcome = Ok(());
-    // A record may explode into many events that conflict: it is taken apart once.
-    let mut apart = (None, Vec::new());
-    source::payloads(parts, chunking, &conflicts, |position, start, record| {
-        if apart.0 != Some((position.part, start)) {
-            let events = &plan.sources[position.source as usize].events;
-            apart = (Some((position.part, start)), headwater_decode::events_of(events, record));
-        }
-        let offset = (position.offset - start) as usize;
-        let found = apart.1.binary_search_by_key(&offset, |event| event.start);
-        let payload = found.map_or(record, |index| &record[apart.1[index].clone()]);
-        if outcome.is_ok() {
-            outcome = spool.push(&conflict(position, payload));
-        }
-    })
-    .map_err(Error::run("read conflicting duplicates again"))?;
-    outcome.map_err(Error::run("write the output"))
-}
-
-/// As [`recover`], from a landing.
-fn recover_landed(history: &History, mut conflicts: Vec<Position>, spool: &mut DeadLetterSpool) -> Result<(), Error> {
-    if conflicts.is_empty() {
-        return Ok(());
-    }
-    conflicts.sort_unstable();
-    let mut outcome = Ok(());
-    let found = |position, payload: &[u8]| {
-        if outcome.is_ok() {
-            outcome = spool.push(&conflict(history::in_queue(position), payload));
-        }
-    };
-    history.payloads(&conflicts, found).map_err(Error::run("read conflicting duplicates again"))?;
-    outcome.map_err(Error::run("write the output"))
-}
-
-fn conflict(position: Position, payload: &[u8]) -> DeadLetter {
-    DeadLetter {
-        position,
-        reason: Reason::ConflictingDuplicate,
-        message: "another record with the same id and another payload came first".into(),
-        payload: payload.to_vec(),
-        length: payload.len() as u64,
-    }
-}
-
 /// Runs the graph on all workers; shares come in the order of workers. Returns the bytes that were read, too, as they are
 /// stored: of a pipe, no length says them before.
 fn run(
@@ -400,6 +361,7 @@ fn run(
         input,
         reported: AtomicU64::new(0),
         last: AtomicI64::new(EventTime::MIN.micros()),
+        latest: AtomicI64::new(i64::MIN),
         stopped: AtomicBool::new(false),
     });
     let config = timely::Config::process(plan.workers);
@@ -428,11 +390,15 @@ fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, 
         Input::Files(chunks) => Feed::of_files(chunks),
         Input::Landing(history) => Feed::Landing(history.reader()),
     };
-    let (tally, mut views) =
-        worker::run(worker, &shared.plan, shared.options.range, shared.options.latest, feed, &mut observer)?;
+    let range = (shared.options.range, shared.options.now);
+    let (tally, mut views) = worker::run(worker, &shared.plan, range, shared.options.latest, feed, &mut observer)?;
     let writer = |table: &Table| TableWriter::new(table, shared.options.format, &shared.scratch, index);
     let (mut sessions, mut users) = (writer(&shared.table).map_err(failed)?, writer(&user_table()).map_err(failed)?);
     let totals = outcome::write(&mut views, &mut sessions, &mut users).map_err(failed)?;
+    // All workers have closed their inputs by now, so each has said what it has read.
+    let latest = EventTime::from_micros(shared.latest.load(Ordering::SeqCst));
+    let now = shared.options.now.or(latest).unwrap_or(EventTime::MIN);
+    let states = states::write(&mut views, &shared.plan, now, writer).map_err(failed)?;
     let open = outcome::ends(&mut views, shared.options.now.or(totals.last), shared.plan.sessions.gap);
     let sequences = &shared.plan.sequences;
     let activities = (!sequences.is_empty()).then(|| -> Result<_, tables::Error> {
@@ -455,6 +421,7 @@ fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, 
         sessions: sessions.finish().map_err(failed)?,
         users: users.finish().map_err(failed)?,
         activities,
+        states,
         spool,
     })
 }
@@ -488,6 +455,10 @@ impl Observer for Watch<'_> {
 
     fn at(&mut self, time: EventTime) {
         self.shared.last.fetch_max(time.micros(), Ordering::AcqRel);
+    }
+
+    fn happened(&mut self, latest: EventTime) {
+        self.shared.latest.fetch_max(latest.micros(), Ordering::SeqCst);
     }
 
     fn stopped(&self) -> bool {

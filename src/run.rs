@@ -114,7 +114,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let ticks = Arc::new(Ticks::new(workers, first, desk::announce(&lines)));
     let outputs = Arc::clone(&log.outputs);
     status.published.store(publish_from, Ordering::Release);
-    let schemas = Arc::new(Schemas::new(&plan.session_schema()));
+    let schemas = Arc::new(Schemas::new(&plan.session_schema(), &plan.state_schemas()));
     let tokens =
         Arc::new(ResumeTokens::new(epoch.log, history.program, history.former_program, Arc::clone(&histories)));
     let outbox = sink::Shared {

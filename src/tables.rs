@@ -19,6 +19,7 @@ mod parquet;
 mod sessions;
 mod shapes;
 mod staging;
+mod states;
 mod text;
 mod users;
 
@@ -28,6 +29,7 @@ pub use dead_letters::{DEAD_LETTERS_FILE, DeadLetterSpool, merge};
 pub use sessions::{session_table, session_values};
 pub use shapes::{shape_table, write_shapes};
 pub use staging::Staging;
+pub use states::{state_table, state_values};
 pub use users::{user_table, user_values};
 
 use crate::collections::{Column, Value};
@@ -57,13 +59,16 @@ impl OutputFormat {
     }
 }
 
-/// The names of all tables that a replay may write.
+/// The names of the tables that a replay may write. Those of states begin with [`STATE`].
 pub const TABLES: [&str; 7] = ["sessions", "users", "counts", "shapes", "session_events", "activities", "funnels"];
+
+/// What the names of the tables of states begin with.
+pub const STATE: &str = "state.";
 
 /// The columns of one table.
 #[derive(Clone, Debug)]
 pub struct Table {
-    /// One of [`TABLES`].
+    /// One of [`TABLES`], or of a state.
     pub name: &'static str,
     pub columns: Vec<Column>,
 }

@@ -63,6 +63,11 @@ pub struct Start {
 }
 
 impl Start {
+    /// Returns the plan with the last definitions.
+    fn latest(&self) -> &Arc<Plan> {
+        self.definitions.last().map_or(&self.plan, |(_, plan)| plan)
+    }
+
     /// Returns the plan with the definitions that are in force when the control partition has been taken up to
     /// `control`.
     fn defined(&self, control: u64) -> Option<&Arc<Plan>> {
@@ -113,8 +118,9 @@ pub fn run(worker: &mut Worker, start: &Start, port: &mut dyn Port) -> Result<()
     let mut engine = Engine::new(worker, settings);
     let index = worker.index();
     let (mut next, mut sessions) = (0, 0);
+    let mut kept = Kept { states: roots::States::of(start.latest()), ..Kept::default() };
     if let Some(resume) = &start.resume {
-        sessions = restore(worker, &mut engine, start, resume, port)?;
+        sessions = restore(worker, &mut engine, start, resume, &mut kept, port)?;
         while engine.settled() == 0 {
             Engine::wait(worker);
         }
@@ -128,7 +134,7 @@ pub fn run(worker: &mut Worker, start: &Start, port: &mut dyn Port) -> Result<()
     let mut live = Live {
         feed: Feed::new(start, index, worker.peers()),
         publish: Publish::new(start),
-        answers: Answers::new(start.plan.sessions.gap),
+        answers: Answers::new(start.latest()),
         port,
         waiting: VecDeque::new(),
         ended: false,
@@ -136,7 +142,7 @@ pub fn run(worker: &mut Worker, start: &Start, port: &mut dyn Port) -> Result<()
         done: next,
         since: 0,
         under_way: VecDeque::new(),
-        kept: Kept::default(),
+        kept,
         turns: 0,
     };
     drive::drive(worker, &mut engine, &mut live)
@@ -234,6 +240,7 @@ fn restore(
     engine: &mut Engine,
     start: &Start,
     resume: &Resume,
+    kept: &mut Kept,
     port: &mut dyn Port,
 ) -> Result<u64, Error> {
     /// Rows that are sent together.
@@ -250,7 +257,7 @@ fn restore(
         let (mut unknown, mut unsaid) = (None, None);
         let mut rows = 0;
         let read = (resume.read)(shard, &mut |state, row, count| {
-            if roots::restore(state, row, count, &mut back, &mut input).is_none() {
+            if roots::restore(state, row, count, &mut back, &mut input, &mut kept.states).is_none() {
                 unknown.get_or_insert_with(|| format!("a row of `{state}` cannot be read"));
             }
             rows += 1;
@@ -276,6 +283,7 @@ fn restore(
         port.send(Out::Alive { rows: (rows % ROWS) as u64 })?;
     }
     engine.advance_to(1);
+    kept.dirty.entities.append(&mut kept.states.gone);
     Ok(sessions)
 }
 
@@ -284,6 +292,7 @@ fn restore(
 struct Kept {
     dirty: Dirty,
     cursors: Cursors,
+    states: roots::States,
 }
 
 impl Kept {

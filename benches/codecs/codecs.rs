@@ -156,7 +156,8 @@ fn micros(event: &Event) -> usize {
 
 fn record(visit: &Visit) -> Record {
     let Visit { user, time, signature, details } = visit.clone();
-    Record { event: Event { user: Some(user), time: Ok(time), signature, details, steps: None }, identity: None }
+    let event = Event { user: Some(user), time: Ok(time), signature, details, steps: None, contributions: None };
+    Record { event, identity: None }
 }
 
 fn identified(visit: &Visit) -> Record {

@@ -99,6 +99,7 @@ impl Share<'_> {
                 signature: visit.signature,
                 details: visit.details,
                 steps: None,
+                contributions: None,
             };
             input.records.push(Record { event, identity });
         }

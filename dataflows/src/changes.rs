@@ -96,6 +96,8 @@ impl Collector {
         let mut users = users.map(|users| builder.new_input(users, Pipeline));
         let ingested = outputs.ingested.clone();
         let mut ingested = ingested.map(|entries| builder.new_input(entries, Pipeline));
+        let rejected = outputs.states.as_ref().map(|states| states.rejections.clone());
+        let mut rejected = rejected.map(|rejections| builder.new_input(rejections, Pipeline));
         let closed = outputs.closed.as_ref().map(|closed| closed.closings.clone());
         let mut closed = closed.map(|closings| builder.new_input(closings, Pipeline));
         builder.build(move |_capabilities| {
@@ -176,6 +178,10 @@ impl Collector {
                             }
                         }
                     });
+                }
+                // Of no output yet, as those of sessions: its frontier alone matters.
+                if let Some(rejected) = &mut rejected {
+                    rejected.for_each(|_, entries| entries.clear());
                 }
                 if let Some(closed) = &mut closed {
                     closed.for_each(|_, rows| {

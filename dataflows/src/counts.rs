@@ -10,7 +10,7 @@ use crate::hashed::Hashed;
 use crate::identity::SignatureId;
 use crate::operators::trace::SpanOf;
 use crate::operators::{Capabilities, Fold, Keyed, Output, Own, Passage, Rows, Turn, each};
-use crate::record::{Event, Record, Sessionless};
+use crate::record::{Contribution, Event, Record, Sessionless};
 use crate::sessionize::Visit;
 use crate::shapes::LabelHour;
 use crate::step::{StepRow, Track};
@@ -51,6 +51,8 @@ pub struct Tally<'s, T: TotalTime = Tick> {
     pub visits: Stream<'s, T, Vec<Visit>>,
     /// Steps of sequences, each with its key, if there are sequences.
     pub steps: Option<Stream<'s, T, Vec<StepRow>>>,
+    /// What events contribute to states, each with its entity, if there are states.
+    pub contributions: Option<Stream<'s, T, Vec<Contribution>>>,
     /// The number of events, as multiplicities: of this worker's events, and without what was restored.
     pub sums: Stream<'s, T, Vec<(CountedBy, T, isize)>>,
     /// The same by label, as multiplicities, with what was restored.
@@ -61,25 +63,32 @@ pub struct Tally<'s, T: TotalTime = Tick> {
 /// classes are whole on each worker, so the sums stay where they are until they are resolved.
 ///
 /// Of `records`, those count that [`crate::ingest`] lets through. `past` are the sums of a snapshot; they come at a tick
-/// before those of all events, and are of no output but `by_label`. `sequences`: whether events are steps of any.
+/// before those of all events, and are of no output but `by_label`. `sequences`: whether events are steps of any. `states`:
+/// whether events contribute to any.
 pub fn tally<'s, T: TotalTime>(
     records: Stream<'s, T, Vec<Record>>,
     past: Stream<'s, T, Vec<(SignatureHour, T, isize)>>,
     classes: Stream<'s, T, Vec<SpanOf<ClassSpine<T>>>>,
-    sequences: bool,
+    (sequences, states): (bool, bool),
 ) -> Tally<'s, T> {
     let mut operator = Keyed::<T, Tallying<T>>::new("Tally", records.scope());
     let (visits, visit_stream) = operator.passage();
     let (steps, step_stream) = sequences.then(|| operator.passage()).unzip();
+    let (contributions, contribution_stream) = states.then(|| operator.passage()).unzip();
     let (sums, sum_stream) = operator.output();
     let (by_label, class_stream) = operator.output();
     operator.passing(records, Pipeline, |fold, arrivals| {
         let mut visits = fold.visits.activate();
         let mut steps = fold.steps.as_mut().map(Passage::activate);
+        let mut contributions = fold.contributions.as_mut().map(Passage::activate);
         arrivals.each(|sums, capability, records| {
             if let Some(steps) = &mut steps {
                 let mut session = steps.session(capability);
                 records.iter_mut().for_each(|record| session.give_iterator(tracked(&mut record.event)));
+            }
+            if let Some(contributions) = &mut contributions {
+                let mut session = contributions.session(capability);
+                records.iter_mut().for_each(|record| session.give_iterator(contributed(&mut record.event)));
             }
             let mut session = visits.session(capability);
             records.drain(..).filter_map(|record| sums.event(record.event)).for_each(|visit| session.give(visit));
@@ -97,8 +106,14 @@ pub fn tally<'s, T: TotalTime>(
             }
         });
     });
-    operator.build(Tallying { visits, steps, sums, by_label, resolver: Resolver::default() });
-    Tally { visits: visit_stream, steps: step_stream, sums: sum_stream, by_label: class_stream }
+    operator.build(Tallying { visits, steps, contributions, sums, by_label, resolver: Resolver::default() });
+    Tally {
+        visits: visit_stream,
+        steps: step_stream,
+        contributions: contribution_stream,
+        sums: sum_stream,
+        by_label: class_stream,
+    }
 }
 
 /// Takes the steps out of an event, each with its key: an event without a user is of no sequence that follows users.
@@ -108,10 +123,21 @@ fn tracked(event: &mut Event) -> impl Iterator<Item = StepRow> {
     steps.filter_map(move |step| Some(((Track { key: step.key.or(user)?, sequence: step.sequence }, step.event), 1)))
 }
 
+/// Takes out what an event contributes, with the entity of each. Without a user, it contributes to no state of users.
+fn contributed(event: &mut Event) -> impl Iterator<Item = Contribution> {
+    let user = event.user;
+    let contributions = event.contributions.take().into_iter().flat_map(|contributions| *contributions);
+    contributions.filter_map(move |contribution| {
+        let entity = Some(contribution.entity.or(user)?);
+        Some(Contribution { entity, ..contribution })
+    })
+}
+
 /// One worker's sums.
 struct Tallying<T: TotalTime> {
     visits: Passage<T, Visit>,
     steps: Option<Passage<T, StepRow>>,
+    contributions: Option<Passage<T, Contribution>>,
     sums: Output<T, (CountedBy, T, isize)>,
     by_label: Output<T, (LabelHour, T, isize)>,
     resolver: Resolver,

@@ -14,6 +14,7 @@ use crate::record::{Record, Sessionless};
 use crate::resolve::{Classes, Resolver, Row, TakeRows};
 use crate::rules::{Descriptor, Rule};
 use crate::sessionize::{MarkRow, Session};
+use crate::state::RestoredEntity;
 use crate::time::{EventTime, Tick};
 use crate::views::Views;
 use std::collections::BTreeMap;
@@ -47,6 +48,8 @@ pub struct Roots {
     pub sessions: Vec<(UserKey, Session)>,
     /// Marks of events, in any order.
     pub marks: Vec<MarkRow>,
+    /// Entities of states, in any order.
+    pub entities: Vec<RestoredEntity>,
     /// What is known of ids, in any order.
     pub ids: Vec<IdRow>,
     /// Events by signature and hour.
@@ -86,16 +89,20 @@ impl Engine {
                 Some(_) => scope.input_from(restored.ids.insert(Sender::new())),
                 None => empty(scope),
             };
+            let has_states = !settings.states.definitions.is_empty();
+            let entities = has_states.then(|| scope.input_from(restored.entities.insert(Sender::new())));
             let marks = settings.policies.map(|_| scope.input_from(restored.marks.insert(Sender::new())));
             let inputs = Inputs {
                 records,
                 facts,
                 // Deletions come with the control partition of a running cluster; finite sources have none.
                 replacements: empty(scope),
+                replaced_entities: has_states.then(|| empty(scope)),
                 clock,
                 restored: Restored {
                     sessions: scope.input_from(&mut restored.sessions),
                     marks,
+                    entities,
                     ids,
                     // A process that goes on from a snapshot has no sequences.
                     steps: (!settings.sequences.definitions.is_empty()).then(|| empty(scope)),
@@ -105,7 +112,9 @@ impl Engine {
             let outputs = pipeline(inputs, &settings);
             let collect = if settings.clock { Collect::Everything } else { Collect::Verdicts };
             let collector = Collector::watch(&outputs, collect);
-            let Outputs { sessions, names, classes, counts, shapes, users, closed, activities, funnels, .. } = outputs;
+            let Outputs {
+                sessions, names, classes, counts, shapes, users, closed, activities, funnels, states, ..
+            } = outputs;
             let views = Views {
                 sessions: sessions.trace,
                 names,
@@ -115,6 +124,8 @@ impl Engine {
                 users: users.map(|users| users.trace),
                 activities: activities.map(|activities| activities.trace),
                 funnels: funnels.map(|funnels| funnels.trace),
+                states: states.map_or_else(Vec::new, |states| states.tables),
+                clocks: BTreeMap::new(),
                 restored_sessionless: BTreeMap::new(),
                 collector: collector.clone(),
             };
@@ -153,6 +164,10 @@ impl Engine {
             // Without session policies, marks are of no use.
             None => roots.marks.clear(),
         }
+        match &mut restored.entities {
+            Some(entities) => entities.send_batch(&mut roots.entities),
+            None => roots.entities.clear(),
+        }
         let rows = roots.by_signature.drain(..).map(|(row, count)| (row, tick, count));
         restored.by_signature.send_batch(&mut rows.collect());
         for (reason, count) in roots.by_reason.drain(..) {
@@ -163,6 +178,9 @@ impl Engine {
     /// Sets the clock of the current tick, in milliseconds since 1970. It goes with what is sent next, or alone.
     pub fn now(&mut self, now_ms: i64) {
         self.feed.now_ms = Some(now_ms);
+        if !self.views.states.is_empty() {
+            self.views.clocks.insert(*self.feed.parcels.time(), now_ms);
+        }
     }
 
     /// Sends at the current tick, and takes the rows out of `input`.
@@ -310,6 +328,8 @@ struct RestoredFeed {
     sessions: Sender<(UserKey, Session)>,
     /// If there are session policies.
     marks: Option<Sender<MarkRow>>,
+    /// If there are states.
+    entities: Option<Sender<RestoredEntity>>,
     /// If duplicates are recognised.
     ids: Option<Sender<IdRow>>,
     by_signature: Sender<(SignatureHour, Tick, isize)>,

@@ -49,6 +49,16 @@ impl<K: Eq + Hash, V> Hashed<K, V> {
         self.0.remove(key);
     }
 
+    /// Returns all keys, in order.
+    pub fn sorted_keys(&self) -> Vec<K>
+    where
+        K: Ord + Copy,
+    {
+        let mut keys: Vec<K> = self.0.keys().copied().collect();
+        keys.sort_unstable();
+        keys
+    }
+
     /// Returns all keys and values in the order of keys.
     pub fn into_sorted(self) -> Vec<(K, V)>
     where

@@ -42,6 +42,8 @@
 //!
 //!                ▣ an arrangement: read as of a tick, by key
 //! ```
+//! With states, one more operator takes what events contribute ([`state::accumulate`]): `tally` passes it on, and the
+//! entities lie in tables of their own, which readers look into as of a tick.
 //!
 //! # Glossary
 //!
@@ -56,6 +58,9 @@
 //!   ([`sequence::Track`]): one key of one sequence. **Activity** ([`sequence::Activity`]): a match of a sequence, or an attempt at
 //!   it that was given up. **Funnel** ([`sequence::Funnel`]): the activities counted by step. They are in
 //!   the graph if the settings have sequences.
+//! - **State** ([`state`]): what is known of an **entity**, which is a user or a value of a field: folds over its **items**.
+//!   **Contribution** ([`state::Contribution`]): an item of one event for one entity. **Hop** ([`state::Window`]): the
+//!   step by which a window slides.
 //! - **Identities** ([`UserKey`], [`ShapeId`], [`SignatureId`], [`EventId`], [`SessionId`]): hashes that are kept on disk; all
 //!   are made in [`identity`]. **Fact** ([`describe::Fact`]): what such an identity stands for.
 //! - **Signature** ([`SignatureId`]): what the rules may look at of an event, spelt out by its **descriptor**
@@ -83,20 +88,22 @@
 //! ```
 //! use dataflows::engine::{Engine, Input};
 //! use dataflows::pipeline::Settings;
-//! use dataflows::sequence::Sequences;
 //! use dataflows::{Event, EventTime, Record, SignatureId, UserKey};
 //!
 //! const MINUTE: i64 = 60_000_000;
 //!
 //! fn click(minute: i64) -> Record {
 //!     let time = EventTime::from_micros(minute * MINUTE).expect("in range");
-//!     let event = Event { user: Some(UserKey::of("ann")), time: Ok(time), signature: SignatureId(1), details: None, steps: None };
+//!     let user = Some(UserKey::of("ann"));
+//!     let event =
+//!         Event { user, time: Ok(time), signature: SignatureId(1), details: None, steps: None, contributions: None };
 //!     Record { event, identity: None }
 //! }
 //!
 //! timely::execute_directly(|worker| {
-//!     let sequences = Sequences::default();
-//!     let settings = Settings { gap: 30 * MINUTE, policies: None, dedupe: None, learning: None, sequences, clock: true };
+//!     let (sequences, states) = Default::default();
+//!     let settings =
+//!         Settings { gap: 30 * MINUTE, policies: None, dedupe: None, learning: None, sequences, states, clock: true };
 //!     let mut engine = Engine::new(worker, settings);
 //!     // Each tick's changes: start and end in minutes, number of events, multiplicity.
 //!     let mut tick = |tick: u64, minutes: &[i64]| {
@@ -147,6 +154,7 @@ pub mod scan;
 pub mod sequence;
 pub mod sessionize;
 pub mod shapes;
+pub mod state;
 pub mod step;
 pub mod time;
 pub mod users;

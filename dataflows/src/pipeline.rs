@@ -13,6 +13,7 @@ use crate::sessionize::{
     self, Bounds, MarkRow, MarkSpans, Policies, Replacement, Session, SessionTrace, Sessionized, sessionize,
 };
 use crate::shapes::{ShapeTrace, shapes};
+use crate::state::{self, Accumulated, RestoredEntity, States, accumulate};
 use crate::time::{Tick, TotalTime};
 use crate::users::{UserTrace, users};
 use crate::weigh::weigh;
@@ -28,6 +29,8 @@ pub struct Inputs<'s, T: TotalTime = Tick> {
     pub facts: Stream<'s, T, Vec<Fact>>,
     /// Deletions and corrections.
     pub replacements: Stream<'s, T, Vec<Replacement>>,
+    /// The same of the entities of states, if there are states.
+    pub replaced_entities: Option<Stream<'s, T, Vec<state::Replacement>>>,
     /// The `now_ms` of each tick, on each worker; `None`: nothing is ever closed.
     pub clock: Option<Stream<'s, T, Vec<i64>>>,
     /// What a snapshot brings back.
@@ -41,6 +44,8 @@ pub struct Restored<'s, T: TotalTime = Tick> {
     pub sessions: Stream<'s, T, Vec<(UserKey, Session)>>,
     /// Under session policies: the marks of all events with a session.
     pub marks: Option<Stream<'s, T, Vec<MarkRow>>>,
+    /// The entities of states, if there are states.
+    pub entities: Option<Stream<'s, T, Vec<RestoredEntity>>>,
     /// What is known of ids.
     pub ids: Stream<'s, T, Vec<IdRow>>,
     /// All step events, if there are sequences.
@@ -62,7 +67,10 @@ pub struct Settings {
     pub learning: Option<Learning>,
     /// The sequences to recognise.
     pub sequences: Sequences,
-    /// Whether an engine has a clock: without one, nothing is ever closed, and no attempt expires.
+    /// What is kept of entities.
+    pub states: States,
+    /// Whether an engine has a clock: without one, nothing is ever closed, no attempt expires, and states are read at the
+    /// end alone.
     pub clock: bool,
 }
 
@@ -96,6 +104,8 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
     pub sessionized: Stream<'s, T, Vec<(sessionize::Entry, T)>>,
     /// Under session policies: the marks of events, for snapshots.
     pub marks: Option<MarkSpans<'s, T>>,
+    /// The entities of states, if there are states.
+    pub states: Option<Accumulated<'s, T>>,
     /// The number of events by signature and hour, and of those without a session by reason: of this worker's own events,
     /// and without what was restored.
     pub sums: Stream<'s, T, Vec<(CountedBy, T, isize)>>,
@@ -103,7 +113,7 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
 
 /// Builds the graph: see the drawing of the crate.
 pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) -> Outputs<'s, T> {
-    let Inputs { records, facts, replacements, clock, restored } = inputs;
+    let Inputs { records, facts, replacements, replaced_entities, clock, restored } = inputs;
     let Ingested { records, entries: ingested } = ingest(records, restored.ids, settings.dedupe);
     let (records, facts) = match settings.learning {
         Some(_) => {
@@ -113,9 +123,10 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) ->
         None => (records, facts),
     };
     let Described { names, classes, leaves } = describe(facts, settings.learning);
-    let has_sequences = !settings.sequences.definitions.is_empty();
+    let passes = (!settings.sequences.definitions.is_empty(), !settings.states.definitions.is_empty());
     let classified = classes.stream.clone();
-    let Tally { visits, steps, sums, by_label } = tally(records, restored.by_signature, classified, has_sequences);
+    let Tally { visits, steps, contributions, sums, by_label } =
+        tally(records, restored.by_signature, classified, passes);
     let counts = count(by_label.clone());
     let shapes = shapes(by_label, leaves);
     let bounds = Bounds { gap: settings.gap, policies: settings.policies };
@@ -128,6 +139,11 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) ->
         sequenced.map(|Sequenced { activities, counts, .. }| (activities, clock.is_some().then_some(counts))).unzip();
     let funnels = counted.flatten().map(funnel);
     let users = clock.is_some().then(|| users(sessions.clone(), written.clone()));
+    let entered = contributions.zip(replaced_entities).zip(restored.entities);
+    let states = entered.map(|((contributions, replacements), restored)| {
+        let inputs = state::Inputs { contributions, replacements, restored };
+        accumulate(inputs, &settings.states, settings.clock)
+    });
     let closed = clock.map(|clock| close(sessions.stream.clone(), written, clock, settings.gap));
     Outputs {
         sessions,
@@ -142,6 +158,7 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) ->
         ingested,
         sessionized,
         marks,
+        states,
         sums,
     }
 }

@@ -50,10 +50,15 @@ pub struct Event {
     pub details: Option<Box<Details>>,
     /// What it is of sequences, if it is a step of one or an exception.
     pub steps: Option<Box<Steps>>,
+    /// What it contributes to states, if it does.
+    pub contributions: Option<Box<Contributions>>,
 }
 
 /// What one event is of sequences: as a rule, of one.
 pub type Steps = SmallVec<[Step; 1]>;
+
+/// What one event contributes to entities: as a rule, to one.
+pub type Contributions = SmallVec<[Contribution; 1]>;
 
 impl Event {
     /// Returns when it happened, also if its class is kept out of sessions.
@@ -64,6 +69,41 @@ impl Event {
             Err(NoTime::Absent | NoTime::Unreadable) => None,
         }
     }
+}
+
+/// What one event contributes to one entity.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Contribution {
+    /// Index of the state among those of the configuration.
+    pub state: u16,
+    /// `None`: the user of the event.
+    pub entity: Option<UserKey>,
+    /// Its item.
+    pub item: Item,
+}
+
+/// The part of an event that an entity is made of.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Item {
+    /// When the event happened.
+    pub time: EventTime,
+    /// Its order among the events of that time.
+    pub rank: Rank,
+    /// Values for aggregates, by index. One may have several.
+    pub given: Box<[(u8, Given)]>,
+}
+
+/// What an event gives to an aggregate.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Given {
+    /// That it is one.
+    Event,
+    /// A number.
+    Number(Decimal),
+    /// A value that is no number, where one is asked for.
+    NotNumber,
+    /// A text.
+    Text(Arc<str>),
 }
 
 /// Why an event has no time that makes it part of a session.

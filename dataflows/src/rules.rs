@@ -168,10 +168,15 @@ impl Rule {
 impl Conditions {
     /// Tells whether they hold for certain. A test that has no answer is unknown: neither answer to it is there.
     pub fn hold(&self, answers: &[bool]) -> bool {
+        self.hold_by(&|test| answers.get(test as usize).copied())
+    }
+
+    /// As [`Conditions::hold`], with a function that answers a test, or says that there is no answer.
+    pub fn hold_by(&self, answer: &impl Fn(u32) -> Option<bool>) -> bool {
         match self {
-            Conditions::One(condition) => answers.get(condition.test as usize) == Some(&condition.answer),
-            Conditions::All(all) => all.iter().all(|conditions| conditions.hold(answers)),
-            Conditions::Any(any) => any.iter().any(|conditions| conditions.hold(answers)),
+            Conditions::One(condition) => answer(condition.test) == Some(condition.answer),
+            Conditions::All(all) => all.iter().all(|conditions| conditions.hold_by(answer)),
+            Conditions::Any(any) => any.iter().any(|conditions| conditions.hold_by(answer)),
         }
     }
 

@@ -77,13 +77,30 @@ where
     }
 }
 
+/// The names of users and of other entities, by key. Keys may only be asked for in order.
+pub(crate) struct Names(Reading<NameTrace>);
+
+impl Names {
+    pub fn begin(names: &mut NameTrace) -> Names {
+        Names(Reading::begin(names))
+    }
+
+    pub fn of(&mut self, key: UserKey) -> Arc<str> {
+        let Reading { cursor, storage } = &mut self.0;
+        cursor.seek_key(storage, &key);
+        let named = cursor.get_key(storage) == Some(&key);
+        // Readers send the name of a user in the tick of the user's first event, or before.
+        cursor.get_val(storage).filter(|_| named).map(Arc::clone).unwrap_or_default()
+    }
+}
+
 /// A view by user, of one worker and before a tick, with the names of the users.
 struct Scan<Tr: TraceReader>
 where
     Tr::Batch: Navigable,
 {
     rows: Reading<Tr>,
-    names: Reading<NameTrace>,
+    names: Names,
     before: Tick,
 }
 
@@ -94,7 +111,7 @@ where
         for<'a> Cursor<Storage = Tr::Batch, Key<'a> = &'a UserKey, Time = Tick, Diff = isize>,
 {
     fn begin(rows: &mut Tr, names: &mut NameTrace, before: Tick) -> Scan<Tr> {
-        Scan { rows: Reading::begin(rows), names: Reading::begin(names), before }
+        Scan { rows: Reading::begin(rows), names: Names::begin(names), before }
     }
 
     fn seek(&mut self, user: UserKey) {
@@ -105,20 +122,12 @@ where
         self.rows.cursor.get_key(&self.rows.storage).copied()
     }
 
-    fn name(&mut self, user: UserKey) -> Arc<str> {
-        self.names.cursor.seek_key(&self.names.storage, &user);
-        let named = self.names.cursor.get_key(&self.names.storage) == Some(&user);
-        let name = self.names.cursor.get_val(&self.names.storage).filter(|_| named);
-        // Readers send the name of a user in the tick of the user's first event, or before.
-        name.map(Arc::clone).unwrap_or_default()
-    }
-
     fn step(
         &mut self,
         mut row: impl FnMut(UserKey, &str, <<Tr::Batch as Navigable>::Cursor as Cursor>::Val<'_>),
     ) -> Option<UserKey> {
         let user = self.user()?;
-        let name = self.name(user);
+        let name = self.names.of(user);
         self.rows.key_rows(self.before, &mut |user, value, _| row(*user, &name, value));
         Some(user)
     }

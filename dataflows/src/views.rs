@@ -10,11 +10,13 @@ use crate::scan::{Reading, SessionScan, UserScan};
 use crate::sequence::{Activity, ActivityTrace, Counts, FunnelKey, FunnelTrace, Track};
 use crate::sessionize::{Session, SessionTrace};
 use crate::shapes::{ShapeTotals, ShapeTrace};
+use crate::state::{self, Changed, SharedTable, StateScan};
 use crate::time::{EventTime, Tick};
 use crate::users::UserTrace;
 use differential_dataflow::trace::TraceReader;
 use differential_dataflow::trace::cursor::Cursor;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use timely::progress::frontier::AntichainRef;
 
@@ -32,6 +34,10 @@ pub struct Views {
     pub(crate) activities: Option<ActivityTrace>,
     /// If there are sequences and a clock.
     pub(crate) funnels: Option<FunnelTrace>,
+    /// By state.
+    pub(crate) states: Vec<SharedTable>,
+    /// Of the ticks that states have not compacted away: their clocks in milliseconds since 1970, if there are states.
+    pub(crate) clocks: BTreeMap<Tick, i64>,
     pub(crate) restored_sessionless: BTreeMap<Sessionless, isize>,
     pub(crate) collector: Collector,
 }
@@ -95,6 +101,24 @@ impl Views {
         self.users.as_mut().map(|users| UserScan::begin(users, &mut self.names, tick))
     }
 
+    /// Begins to read the rows of a state, by its index, as of the ticks before `tick` and for a reader at `now`. The tick
+    /// has not been compacted away. `None`: there is no such state.
+    pub fn scan_state(&mut self, state: usize, tick: Tick, now: EventTime) -> Option<StateScan> {
+        let table = Rc::clone(self.states.get(state)?);
+        Some(StateScan::begin(table, &mut self.names, tick, now))
+    }
+
+    /// Returns what this worker has taken in of each state, without what was restored.
+    pub fn state_counts(&self) -> Vec<state::Counts> {
+        self.states.iter().map(|table| table.borrow().counts().clone()).collect()
+    }
+
+    /// Returns how the entities of each state have changed since this was asked last, up to and with `tick`, which is settled
+    /// and has not been compacted away.
+    pub fn state_changes(&mut self, tick: Tick) -> Vec<Vec<Changed>> {
+        self.states.iter().map(|table| table.borrow_mut().snapshot(&tick)).collect()
+    }
+
     /// Calls `row` with the class of each signature before `tick`, which has not been compacted away.
     pub fn classes_before(&mut self, tick: Tick, row: &mut dyn FnMut(SignatureId, &Arc<str>)) {
         Reading::begin(&mut self.classes).rows(tick, |signature, label, _| row(*signature, &label.class));
@@ -148,6 +172,23 @@ impl Views {
         self.users.iter_mut().for_each(|users| allow(users, since, settled));
         self.activities.iter_mut().for_each(|activities| allow(activities, since, settled));
         self.funnels.iter_mut().for_each(|funnels| allow(funnels, since, settled));
+        self.compact_states(since.first().copied().unwrap_or(Tick::MAX));
+    }
+
+    /// Readers ask for rows before `since + 1` and later ones: the clock of the tick `since` is the first that they have.
+    fn compact_states(&mut self, since: Tick) {
+        if self.states.is_empty() {
+            return;
+        }
+        let rest = self.clocks.split_off(&since);
+        let gone = std::mem::replace(&mut self.clocks, rest);
+        // A tick without a clock of its own has that of the one before it.
+        let now_ms = self.clocks.get(&since).or(gone.values().next_back()).copied();
+        if let (Some((_, last)), false) = (gone.last_key_value(), self.clocks.contains_key(&since)) {
+            self.clocks.insert(since, *last);
+        }
+        let now = now_ms.and_then(|ms| EventTime::from_micros(ms.saturating_mul(1000))).unwrap_or(EventTime::MIN);
+        self.states.iter().for_each(|table| table.borrow_mut().compact(&since, now));
     }
 }
 

@@ -160,8 +160,9 @@ impl Field {
 
 fn events(classes: &Value<'_>, class: &str) -> i64 {
     let Value::Classes(classes) = classes else { return 0 };
-    let found = classes.binary_search_by(|(name, _)| (*name).cmp(class));
-    found.map_or(0, |index| i64::try_from(classes[index].1).unwrap_or(i64::MAX))
+    // The most frequent values of a state are not in the order of names.
+    let found = classes.iter().find(|(name, _)| *name == class);
+    found.map_or(0, |(_, events)| i64::try_from(*events).unwrap_or(i64::MAX))
 }
 
 fn compare(value: &Value<'_>, op: Op, literal: &Literal) -> Option<bool> {

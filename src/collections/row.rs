@@ -21,7 +21,7 @@ pub enum Value<'b> {
     Text(&'b str),
     Integer(i64),
     Decimal(Decimal),
-    /// Sorted by name.
+    /// Sorted by name; the most frequent values of a state by number.
     Classes(Cow<'b, [(&'b str, u64)]>),
     /// A text.
     Id(SessionId),

@@ -2,6 +2,7 @@
 
 use super::Collection;
 use super::sessions::SessionSchema;
+use super::state::StateSchema;
 use serde_json::{Map, Value};
 
 /// The type of a column.
@@ -86,7 +87,10 @@ pub struct Schema {
 
 impl Schema {
     fn new(collection: Collection, sessions: &SessionSchema) -> Schema {
-        let columns = collection.columns(sessions);
+        Schema::with(collection, collection.columns(sessions))
+    }
+
+    fn with(collection: Collection, columns: Vec<Column>) -> Schema {
         let at = |name: &&str| columns.iter().position(|column| column.name == **name);
         let key = collection.key().iter().filter_map(at).collect();
         Schema { collection, columns, key }
@@ -108,8 +112,20 @@ impl Schema {
 pub struct Schemas(Vec<Schema>);
 
 impl Schemas {
-    pub fn new(sessions: &SessionSchema) -> Schemas {
-        Schemas(Collection::ALL.into_iter().map(|collection| Schema::new(collection, sessions)).collect())
+    pub fn new(sessions: &SessionSchema, states: &[StateSchema]) -> Schemas {
+        let fixed = Collection::ALL.into_iter().map(|collection| Schema::new(collection, sessions));
+        let of_states = states.iter().map(|state| Schema::with(state.collection(), state.columns()));
+        Schemas(fixed.chain(of_states).collect())
+    }
+
+    /// Returns all collections, in the order in which they are listed.
+    pub fn collections(&self) -> impl Iterator<Item = Collection> {
+        self.0.iter().map(|schema| schema.collection)
+    }
+
+    /// Returns the collection of this name, if there is one.
+    pub fn named(&self, name: &str) -> Option<Collection> {
+        self.collections().find(|collection| collection.name() == name)
     }
 
     pub fn of(&self, collection: Collection) -> &Schema {

@@ -73,6 +73,20 @@ impl Fields {
         })
     }
 
+    /// Returns the index of the field of that name.
+    pub(super) fn named(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Returns the names of [fields].
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
+    pub(super) fn name(&self, field: usize) -> &str {
+        &self.plan[field].name
+    }
+
     pub(super) fn into_plan(self) -> Vec<FieldPlan> {
         self.plan
     }

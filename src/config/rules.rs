@@ -6,8 +6,10 @@ use super::expression;
 use super::fields::Fields;
 use super::typed::{self, Asked, Class, Number, Predicates, Scalar, When};
 use crate::collections::predicate::{self, Literal, Op, Predicate};
+use crate::collections::predicate::{Found, Kind, Name, Names};
 use dataflows::Decimal;
 use dataflows::rules::{self, Condition, Conditions, Pattern, Place, Rule, Test, TextTest};
+use headwater_decode::spec::StateWhen;
 use std::ops::{Bound, Range};
 use toml::Spanned;
 
@@ -17,14 +19,39 @@ const ASKED_HELP: &str = "write a value, or a table such as { in = [\"a\", \"b\"
 const WHEN_HELP: &str =
     "say which events are meant, such as when = { page = \"checkout\" } or when = \"page like '/p/%'\"";
 
-/// Returns the tests that any rule makes, and the rules over them. `text` is that of the file.
+/// The class of an event, in a predicate that may ask for it: no field has this index.
+const CLASS: usize = usize::MAX;
+
+/// The names that a predicate of a state may use: those of fields, and `class`.
+pub(super) struct WithClass<'f>(pub &'f mut Fields);
+
+impl Names for WithClass<'_> {
+    type Field = usize;
+
+    const NOUN: &'static str = Fields::NOUN;
+    const EMPTY_IS_ABSENT: bool = Fields::EMPTY_IS_ABSENT;
+
+    fn find(&mut self, name: &Name) -> Result<Found<usize>, String> {
+        match is_class(&name.text, self.0) {
+            true => Ok(Found { field: CLASS, kind: Kind::Any }),
+            false => self.0.find(name),
+        }
+    }
+}
+
+/// A field of that name comes first.
+fn is_class(name: &str, fields: &Fields) -> bool {
+    name == "class" && fields.named(name).is_none()
+}
+
+/// Adds the tests that any rule makes, and returns the rules over them. `text` is that of the file.
 pub(super) fn compile(
     text: &str,
     classes: &[Spanned<Class>],
     fields: &mut Fields,
+    tests: &mut Tests,
     problems: &mut Problems,
-) -> (Vec<Test>, Vec<Rule>) {
-    let mut tests = Tests(Vec::new());
+) -> Vec<Rule> {
     let mut rules = Vec::new();
     for (order, class) in (0..).zip(classes) {
         let typed = class.get_ref();
@@ -52,7 +79,7 @@ pub(super) fn compile(
                 if table.is_empty() {
                     problems.push(when.span(), format!("class `{name}` would claim every event"), WHEN_HELP);
                 }
-                Some(of_table(table, fields, problems))
+                Some(of_table(table, fields, false, problems))
             }
             When::Text(typed) => match predicate::parse(typed, fields) {
                 Ok(predicate) => Some(predicate),
@@ -67,13 +94,24 @@ pub(super) fn compile(
             rules.push(Rule { name, priority: typed.priority, order, when, sessions: typed.sessions.unwrap_or(true) });
         }
     }
-    (tests.0, rules)
+    rules
 }
 
 /// The tests so far.
-struct Tests(Vec<Test>);
+#[derive(Default)]
+pub(super) struct Tests {
+    pub tests: Vec<Test>,
+    /// Those of the class that the state at hand makes.
+    classes: Vec<rules::Predicate>,
+}
 
 impl Tests {
+    /// Returns the conditions of a state, and the tests of the class among them.
+    pub fn of_state(&mut self, predicate: &Predicate<usize>) -> (Conditions, Vec<rules::Predicate>) {
+        let conditions = flat(self.conditions(predicate, true));
+        (conditions, std::mem::take(&mut self.classes))
+    }
+
     /// Returns the conditions under which the predicate is certainly true, or certainly false if that is `wanted`. With
     /// an absent field it is neither, unless it asks for exactly that.
     fn conditions(&mut self, predicate: &Predicate<usize>, wanted: bool) -> Conditions {
@@ -154,10 +192,15 @@ impl Tests {
     }
 
     fn one(&mut self, field: usize, predicate: rules::Predicate, answer: bool) -> Conditions {
+        if field == CLASS {
+            self.classes.push(predicate);
+            // As below.
+            return Conditions::One(Condition { test: StateWhen::CLASSES + self.classes.len() as u32 - 1, answer });
+        }
         let test = Test { field, predicate };
-        let index = self.0.iter().position(|known| *known == test).unwrap_or_else(|| {
-            self.0.push(test);
-            self.0.len() - 1
+        let index = self.tests.iter().position(|known| *known == test).unwrap_or_else(|| {
+            self.tests.push(test);
+            self.tests.len() - 1
         });
         // A file with 2^32 tests would not fit into memory.
         Conditions::One(Condition { test: index as u32, answer })
@@ -194,11 +237,19 @@ fn simple(conditions: Conditions) -> Conditions {
     }
 }
 
-/// Returns the predicate of the short form: all of its entries.
-fn of_table(table: &typed::Named<Spanned<Asked>>, fields: &mut Fields, problems: &mut Problems) -> Predicate<usize> {
+/// Returns the predicate of the short form: all of its entries. `class`: it may ask for the class.
+pub(super) fn of_table(
+    table: &typed::Named<Spanned<Asked>>,
+    fields: &mut Fields,
+    class: bool,
+    problems: &mut Problems,
+) -> Predicate<usize> {
     let mut all = Vec::new();
     for (name, asked) in typed::in_order(table) {
-        let index = fields.resolve(name.get_ref(), name.span(), problems);
+        let index = match class && is_class(name.get_ref(), fields) {
+            true => Some(CLASS),
+            false => fields.resolve(name.get_ref(), name.span(), problems),
+        };
         // So that mistakes in the values are reported too.
         let field = index.unwrap_or_default();
         match asked.get_ref() {

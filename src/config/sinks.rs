@@ -7,7 +7,7 @@ use super::expression;
 use super::kafka;
 use super::typed::{self, HeaderFile, Sink};
 use crate::collections::filter::Filter;
-use crate::collections::{Collection, Schemas};
+use crate::collections::{Collection, Held, Schemas};
 use crate::kafka::producer;
 use crate::plan::{ChangeKind, Envelope, HeaderValue, HttpTarget, KafkaTarget, SinkPlan, SinkStart, SinkTarget, When};
 use std::collections::HashSet;
@@ -130,6 +130,11 @@ fn collection(table: &Spanned<Sink>, problems: &mut Problems) -> Option<Collecti
         return None;
     };
     let collection = Collection::named(typed.get_ref());
+    if collection.is_some_and(|collection| collection.held() == Held::State) {
+        let message = format!("`{}` has no changes that a sink could hand on", typed.get_ref());
+        problems.push(typed.span(), message, "read its rows: they are made when they are read, in this version");
+        return None;
+    }
     if collection.is_none() {
         let message = format!("unknown collection `{}`", typed.get_ref());
         problems.push(typed.span(), message, choose(typed.get_ref(), &names, &known()));

@@ -4,6 +4,7 @@
 mod conditions;
 mod entries;
 mod sections;
+mod states;
 
 pub(super) use conditions::{Asked, Number, Predicates, Scalar, When};
 pub(super) use entries::{Entries, Entry, PathTable};
@@ -11,6 +12,7 @@ pub(super) use sections::SECTIONS;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+pub(super) use states::{State, StateColumn};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -29,6 +31,7 @@ pub(super) struct File {
     pub class: Tables<Class>,
     pub classes: Classes,
     pub sequence: Tables<Sequence>,
+    pub state: Tables<State>,
     pub sink: Tables<Sink>,
 }
 

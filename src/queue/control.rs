@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 /// Version of the encoding, in its first byte. A kind may be added without a new one: programs that do not know it
 /// refuse the record, as skipping it would compute something else. Version 2 has rules with `or`, and tests that
-/// compare exactly. A record that needs neither is written as version 1, which earlier releases read too.
-const VERSION: u8 = 2;
+/// compare exactly. Version 3 has states. A record that needs neither is written as version 1, which earlier releases read
+/// too.
+const VERSION: u8 = 3;
 
 /// One control record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,7 +34,8 @@ impl Control {
     /// Returns the payload of a record of the control partition.
     pub fn encode(&self) -> Vec<u8> {
         let version = match self {
-            Control::Definitions { definitions } if !definitions.are_former() => VERSION,
+            Control::Definitions { definitions } if !definitions.states.is_empty() => VERSION,
+            Control::Definitions { definitions } if !definitions.are_former() => 2,
             _ => 1,
         };
         let mut bytes = vec![version];
@@ -65,7 +67,7 @@ mod tests {
         assert_eq!(Control::decode(&generation.encode()), Ok(generation));
         let collection = Control::Collection { name: "users".into() };
         assert_eq!(Control::decode(&collection.encode()), Ok(collection));
-        for unknown in [&b""[..], b"\x03{}", b"\x01{\"kind\":\"rule\"}", b"\x01{\"kind\":\"source\",\"source\":1}"] {
+        for unknown in [&b""[..], b"\x04{}", b"\x01{\"kind\":\"rule\"}", b"\x01{\"kind\":\"source\",\"source\":1}"] {
             assert!(Control::decode(unknown).is_err());
         }
     }
@@ -85,6 +87,16 @@ mod tests {
             let bytes = [&[1], json.as_bytes()].concat();
             assert_eq!(Control::decode(&bytes).unwrap().encode(), bytes, "{json}");
         }
+    }
+
+    /// The same of states.
+    #[test]
+    fn the_third_version_of_the_encoding_is_pinned() {
+        let states =
+            r#"[{"name":"shopper","fingerprint":"0a","since_ms":null},{"name":"b","fingerprint":"0b","since_ms":7}]"#;
+        let json = format!(r#"{{"kind":"definitions","definitions":{{"tests":[],"rules":[],"states":{states}}}}}"#);
+        let bytes = [&[3], json.as_bytes()].concat();
+        assert_eq!(Control::decode(&bytes).unwrap().encode(), bytes, "{json}");
     }
 
     /// The same of what is written since: rules with `or`, and tests that compare exactly.

@@ -4,10 +4,12 @@
 //! Tests are only ever added. An event that was read before a test existed has no answer to it, and never will. Its
 //! other answers keep their places.
 
-use crate::plan::Plan;
+use crate::fingerprint::{Canonical, hex};
+use crate::plan::{Plan, StateBegins, StatePlan};
 use dataflows::rules::{Condition, Conditions, Predicate, Rule, Test};
+use dataflows::state::{Aggregate, Fold};
 use headwater_decode::path::Path;
-use headwater_decode::spec::FieldPlan;
+use headwater_decode::spec::{FieldPlan, StateWhen};
 use serde::{Deserialize, Serialize};
 
 /// The tests and rules in a record of the control partition.
@@ -21,6 +23,31 @@ pub struct Definitions {
     /// Whether classes are learned. Written only if they are, so that others are as earlier releases wrote them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub learn: bool,
+    /// The states for which events count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<NamedState>,
+}
+
+/// A state that does not depend on a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedState {
+    pub name: String,
+    /// Of what it keeps. With another one it begins again.
+    pub fingerprint: String,
+    /// Milliseconds since 1970: events count that were received from then on. `None`: all do.
+    pub since_ms: Option<i64>,
+}
+
+impl NamedState {
+    /// Returns what tells this beginning from others.
+    fn id(&self) -> [u8; 16] {
+        let mut to = Canonical::new("headwater state v1");
+        to.text(&self.name).text(&self.fingerprint).option(self.since_ms, |to, since| {
+            to.signed(since);
+        });
+        *to.finish().first_chunk().expect("a fingerprint has 32 bytes")
+    }
 }
 
 /// A test that does not depend on a plan.
@@ -117,8 +144,9 @@ mod written {
 }
 
 impl Definitions {
-    /// Returns the definitions of `plan`, as a continuation of these.
-    pub fn followed_by(&self, plan: &Plan) -> Definitions {
+    /// Returns the definitions of `plan`, as a continuation of these. `since_ms`: when a state that is new begins; `None`: with
+    /// the first event.
+    pub fn followed_by(&self, plan: &Plan, since_ms: Option<i64>) -> Definitions {
         let mut tests = self.tests.clone();
         let places: Vec<u32> = plan
             .tests
@@ -133,7 +161,13 @@ impl Definitions {
             })
             .collect();
         let moved = |rule: &Rule| Rule { when: rule.when.map(&|test| places[test as usize]), ..rule.clone() };
-        Definitions { rules: plan.rules.iter().map(moved).collect(), tests, learn: plan.learn }
+        let state = |state: &StatePlan| {
+            let (name, fingerprint) = (state.schema.name.clone(), fingerprint(plan, state));
+            let known = self.states.iter().find(|known| (&known.name, &known.fingerprint) == (&name, &fingerprint));
+            known.cloned().unwrap_or(NamedState { name, fingerprint, since_ms })
+        };
+        let states = plan.states.iter().map(state).collect();
+        Definitions { rules: plan.rules.iter().map(moved).collect(), tests, learn: plan.learn, states }
     }
 
     /// Returns whether releases up to 0.1.0 can read them.
@@ -153,7 +187,28 @@ impl Definitions {
     /// # Errors
     /// If a path is none for this program.
     pub fn plan(&self, plan: &Plan) -> Result<Plan, String> {
-        let mut plan = Plan { rules: self.rules.clone(), learn: self.learn, tests: Vec::new(), ..plan.clone() };
+        let place = |test: &Test| {
+            let named = NamedTest::of(plan, test);
+            // What was not asked has no answer.
+            self.tests
+                .iter()
+                .position(|known| known.answers(&named))
+                .map_or(StateWhen::CLASSES - 1, |place| place as u32)
+        };
+        let places: Vec<u32> = plan.tests.iter().map(place).collect();
+        let moved = |test: u32| places.get(test as usize).copied().unwrap_or(test);
+        let mut states = plan.states.clone();
+        for state in &mut states {
+            let (name, fingerprint) = (&state.schema.name, fingerprint(plan, state));
+            let named = self.states.iter().find(|named| (&named.name, &named.fingerprint) == (name, &fingerprint));
+            state.begins = Some(
+                named.map_or(StateBegins::Later, |named| StateBegins::Since { ms: named.since_ms, id: named.id() }),
+            );
+            for when in state.inputs.iter_mut().filter_map(|input| input.when.as_mut()) {
+                when.conditions = when.conditions.map(&moved);
+            }
+        }
+        let mut plan = Plan { rules: self.rules.clone(), learn: self.learn, tests: Vec::new(), states, ..plan.clone() };
         for NamedTest { field, candidates, predicate } in &self.tests {
             let candidates = candidates.iter().map(|path| Path::parse(path)).collect::<Result<Vec<_>, _>>()?;
             let same = |known: &FieldPlan| known.name == *field && known.candidates == candidates;
@@ -164,6 +219,55 @@ impl Definitions {
             plan.tests.push(Test { field: index, predicate: predicate.clone() });
         }
         Ok(plan)
+    }
+}
+
+/// Returns the fingerprint of what a state keeps: of which events, for which entity. Names of columns are none of it.
+fn fingerprint(plan: &Plan, state: &StatePlan) -> String {
+    let field = |to: &mut Canonical, field: usize| {
+        let FieldPlan { name: _, candidates } = &plan.fields[field];
+        to.list(candidates, |to, path| {
+            to.text(&path.to_string());
+        });
+    };
+    let mut to = Canonical::new("headwater state definition v1");
+    to.option(state.per, |to, per| field(to, per));
+    for (input, aggregate) in state.inputs.iter().zip(&state.definition.aggregates) {
+        let Aggregate { fold, window } = aggregate;
+        match fold {
+            Fold::Count => to.number(0),
+            Fold::Sum => to.number(1),
+            Fold::First => to.number(2),
+            Fold::Last => to.number(3),
+            Fold::Min => to.number(4),
+            Fold::Max => to.number(5),
+            Fold::Values { cap } => to.number(6).number(u64::from(*cap)),
+            Fold::Decay { half_life } => to.number(7).signed(*half_life),
+        };
+        to.option(*window, |to, window| {
+            to.signed(window.hop()).signed(window.hops());
+        });
+        to.option(input.take.field(), |to, of| field(to, of));
+        to.option(input.when.as_ref(), |to, StateWhen { conditions, classes }| {
+            let asked = |test: u32| match test.checked_sub(StateWhen::CLASSES) {
+                None => serde_json::to_string(&NamedTest::of(plan, &plan.tests[test as usize])),
+                Some(class) => serde_json::to_string(&classes[class as usize]),
+            };
+            fingerprint_of(conditions, to, &|test| asked(test).expect("texts and numbers are always JSON"));
+        });
+    }
+    hex(&to.finish()[..16])
+}
+
+fn fingerprint_of(conditions: &Conditions, to: &mut Canonical, asked: &dyn Fn(u32) -> String) {
+    match conditions {
+        Conditions::One(Condition { test, answer }) => {
+            to.number(u64::from(*answer)).text(&asked(*test));
+        }
+        Conditions::All(of) | Conditions::Any(of) => {
+            to.number(if matches!(conditions, Conditions::All(_)) { 2 } else { 3 });
+            to.list(of, |to, conditions| fingerprint_of(conditions, to, asked));
+        }
     }
 }
 
@@ -182,17 +286,17 @@ mod tests {
     fn tests_keep_their_places_and_rules_follow() {
         let buy = "[[class]]\nname = 'buy'\nwhen = { button = 'one click' }";
         let look = "[[class]]\nname = 'look'\nwhen = { page = { prefix = '/item' } }";
-        let first = Definitions::default().followed_by(&plan(buy));
+        let first = Definitions::default().followed_by(&plan(buy), None);
         let wanted = |test| [Condition { test, answer: true }].into_iter().collect::<Conditions>();
         assert_eq!((first.tests.len(), &first.rules[0].when), (1, &wanted(0)));
-        assert_eq!(first.followed_by(&plan(buy)), first, "nothing has changed");
+        assert_eq!(first.followed_by(&plan(buy), None), first, "nothing has changed");
         // The order of the file has changed, and one is new.
-        let second = first.followed_by(&plan(&format!("{look}\n{buy}")));
+        let second = first.followed_by(&plan(&format!("{look}\n{buy}")), None);
         assert_eq!(second.tests[..1], first.tests);
         let by_name = |name: &str| &second.rules.iter().find(|rule| rule.name == name).unwrap().when;
         assert_eq!((by_name("look"), by_name("buy")), (&wanted(1), &wanted(0)));
         // A test that no rule makes any more keeps its place.
-        let third = second.followed_by(&plan(look));
+        let third = second.followed_by(&plan(look), None);
         assert_eq!((&third.tests, third.rules.len()), (&second.tests, 1));
         let effective = third.plan(&plan(look)).unwrap();
         assert_eq!((effective.tests.len(), effective.rules), (2, third.rules));
@@ -210,15 +314,16 @@ mod tests {
             tests: vec![test("price", range(Some(0.01), None)), test("n", range(Some(2.5), Some(2.5)))],
             rules: Vec::new(),
             learn: false,
+            states: Vec::new(),
         };
         let table = "[[class]]\nname = 'x'\nwhen = { price = { min = 0.01 }, n = 2.5 }";
         let text = "[[class]]\nname = 'x'\nwhen = 'n = 2.5 and price >= 0.01'";
         for classes in [table, text] {
-            let now = former.followed_by(&plan(classes));
+            let now = former.followed_by(&plan(classes), None);
             assert_eq!(now.tests, former.tests, "{classes}");
             assert!(now.are_former());
         }
-        let more = former.followed_by(&plan("[[class]]\nname = 'x'\nwhen = 'price > 0.01 or n = 2.5'"));
+        let more = former.followed_by(&plan("[[class]]\nname = 'x'\nwhen = 'price > 0.01 or n = 2.5'"), None);
         assert_eq!((more.tests.len(), more.are_former()), (3, false));
     }
 }

@@ -54,6 +54,9 @@ pub struct Summary {
     pub unmatched: Vec<Unmatched>,
     /// By source and format: which candidates gave the values.
     pub read: Vec<ReadFrom>,
+    /// Rows of each state.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub states: BTreeMap<String, u64>,
     /// What looks wrong.
     pub notices: Vec<Notice>,
     /// The configuration that was used, if there is none in a file.

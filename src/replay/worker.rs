@@ -63,22 +63,27 @@ pub trait Observer {
     fn at(&mut self, time: EventTime);
     /// Returns whether another worker has failed, so that going on is in vain.
     fn stopped(&self) -> bool;
+    /// Records the latest time of a chunk's events. Is called only if there are states.
+    fn happened(&mut self, _latest: EventTime) {}
     /// Returns whether the positions of duplicates are to be kept.
     fn wants_repeats(&self) -> bool {
         false
     }
 }
 
-/// Runs the graph over the whole source. After an error the inputs are closed, so that no other worker waits.
+/// Runs the graph over the whole source. After an error the inputs are closed, so that no other worker waits. `now`: the
+/// time as of which states are read, if it is known.
 pub fn run(
     worker: &mut Worker,
     plan: &Arc<Plan>,
-    range: Range,
+    (range, now): (Range, Option<EventTime>),
     latest: Option<EventTime>,
     mut source: Feed<'_>,
     observer: &mut impl Observer,
 ) -> Result<(Tally, Views), Error> {
-    let mut engine = Engine::new(worker, plan.graph());
+    let mut settings = plan.graph();
+    settings.states.now = now;
+    let mut engine = Engine::new(worker, settings);
     let mut batch = Batch::default();
     if worker.index() == 0 {
         batch.input.rules.clone_from(&plan.rules);
@@ -93,6 +98,7 @@ pub fn run(
         settled: 0,
         sequences: !plan.sequences.is_empty(),
         source: &mut source,
+        has_states: !plan.states.is_empty(),
         observer,
     };
     let driven = drive(worker, &mut engine, &mut reading);
@@ -173,6 +179,7 @@ struct Reading<'s, 'f, O> {
     settled: Tick,
     /// Whether the plan has sequences.
     sequences: bool,
+    has_states: bool,
 }
 
 impl<O: Observer> Work for Reading<'_, '_, O> {
@@ -185,7 +192,7 @@ impl<O: Observer> Work for Reading<'_, '_, O> {
 
     /// Takes what is next in the source, of any file: whichever worker is free.
     fn turn(&mut self, engine: &mut Engine) -> Result<Turn, Error> {
-        let Reading { source, observer, decoder, batch, letters, tally, settled, sequences } = self;
+        let Reading { source, observer, decoder, batch, letters, tally, settled, sequences, has_states } = self;
         if observer.stopped() {
             return Ok(Turn::Ends);
         }
@@ -198,6 +205,10 @@ impl<O: Observer> Work for Reading<'_, '_, O> {
                     let events = batch.input.records.iter().map(|record| &record.event);
                     let times = events.filter(|event| event.user.is_some()).filter_map(|event| event.time.ok());
                     times.max().into_iter().for_each(|time| observer.at(time));
+                }
+                if *has_states {
+                    let latest = batch.input.records.iter().filter_map(|record| record.event.at()).max();
+                    latest.into_iter().for_each(|latest| observer.happened(latest));
                 }
                 for letter in letters.drain(..).chain(batch.dead_letters.drain(..)) {
                     observer.dead_letter(&letter)?;

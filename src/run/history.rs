@@ -4,10 +4,10 @@
 use super::program::{check_states, former_program_of, program_of, states_of};
 use crate::collections::{Begins, Collection};
 use crate::error::Error;
-use crate::plan::{Plan, SourceKind};
+use crate::plan::{Plan, SourceKind, StatePlan};
 use crate::queue::control::Control;
 use crate::queue::cursor::Cursors;
-use crate::queue::definitions::Definitions;
+use crate::queue::definitions::{Definitions, NamedState};
 use crate::queue::delivery::Delivery;
 use crate::queue::numbers::{Numbers, SourceNumber};
 use headwater_log::error::LogError;
@@ -116,7 +116,11 @@ impl History {
             fresh.push(Control::Collection { name: collection.name().to_owned() });
         }
         let known_definitions = definitions.last().map(|(_, definitions)| definitions);
-        let wanted = known_definitions.cloned().unwrap_or_default().followed_by(plan);
+        // Of a folder without events, no state misses any.
+        let misses = known_definitions.is_some() && log.queue.iter().any(|part| part.reader().durable() > 0);
+        let since = misses.then(crate::queue::intake::wall_ms);
+        let wanted = known_definitions.cloned().unwrap_or_default().followed_by(plan, since);
+        tell_states(known_definitions, &wanted, plan);
         if known_definitions != Some(&wanted) {
             definitions.push((log.control.next() + fresh.len() as u64, wanted.clone()));
             fresh.push(Control::Definitions { definitions: wanted });
@@ -131,6 +135,33 @@ impl History {
             add_delivered(log, snapshot, &mut cursors)?;
         }
         Ok(History { numbers, program, former_program, same_program, memory, definitions, begins, cursors })
+    }
+}
+
+/// Logs the states that begin without the history of the folder, and those that end.
+fn tell_states(known: Option<&Definitions>, wanted: &Definitions, plan: &Plan) {
+    let before = known.map_or(&[][..], |known| &known.states);
+    let begun = |state: &&NamedState| !before.contains(state) && state.since_ms.is_some();
+    for state in wanted.states.iter().filter(begun) {
+        let changed = before.iter().any(|one| one.name == state.name);
+        let why = if changed { "its definition has changed" } else { "it is new" };
+        tracing::warn!(
+            state = state.name,
+            "begins with the events from now on, as {why}: until then its rows say `partial_since`. A replay has them whole"
+        );
+    }
+    for state in before.iter().filter(|state| !wanted.states.iter().any(|one| one.name == state.name)) {
+        tracing::warn!(state = state.name, "is no longer in the configuration: what it kept is dropped");
+    }
+    let kept = |state: &StatePlan| before.iter().any(|one| one.name == state.schema.name);
+    let by_class = |state: &&StatePlan| kept(state) && state.names_classes();
+    if known.is_some_and(|known| known.rules != wanted.rules) {
+        for state in plan.states.iter().filter(by_class) {
+            tracing::warn!(
+                state = state.schema.name,
+                "asks for classes, and rules have changed: events that it has counted keep the class that they had"
+            );
+        }
     }
 }
 

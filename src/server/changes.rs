@@ -5,7 +5,7 @@ use super::connections::Peer;
 use super::parameters::{Parameters, wrong};
 use super::problem::Problem;
 use super::{Shared, body};
-use crate::collections::Collection;
+use crate::collections::{Collection, Held};
 use crate::read::reads::{Unreadable, Wanted};
 use crate::read::subscribe::frame::Encoding;
 use crate::read::subscribe::query::{self, Envelope, Query, QueryError};
@@ -48,6 +48,10 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, Name(name): Name, r
 async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body) -> Result<Response, Problem> {
     let headers = &parts.headers;
     let collection = collections::find(shared, shared.access.caller(headers)?, name)?;
+    if collection.held() == Held::State {
+        let message = "the rows of a state are made when they are read, so it has no changes to follow: read its rows";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "collection", message));
+    }
     let parameters = Parameters::of(shared, parts, body, &PARAMETERS).await?;
     let subscriptions = &shared.services.subscriptions;
     let query = Arc::new(query_of(shared, collection, &parameters)?);

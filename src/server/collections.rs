@@ -28,7 +28,7 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap) 
             "upper": upper,
         })
     };
-    let readable = Collection::ALL.into_iter().filter(|collection| caller.may_read(collection.name()).is_ok());
+    let readable = subscriptions.schemas.collections().filter(|collection| caller.may_read(collection.name()).is_ok());
     let collections: Vec<Value> = readable.map(entry).collect();
     Ok(([(CACHE_CONTROL, "no-store")], Json(json!({ "collections": collections }))))
 }
@@ -52,8 +52,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
 /// # Errors
 /// 403, 404, 429, 503.
 pub(super) fn find(shared: &Shared, caller: &Caller, name: &str) -> Result<Collection, Problem> {
-    let Some(collection) = Collection::named(name) else {
-        let known: Vec<_> = Collection::ALL.into_iter().map(Collection::name).collect();
+    let schemas = &shared.services.subscriptions.schemas;
+    let Some(collection) = schemas.named(name) else {
+        let known: Vec<_> = schemas.collections().map(Collection::name).collect();
         let message = format!("there is no such collection, but {}", known.join(", "));
         return Err(Problem::new(StatusCode::NOT_FOUND, "collection", message));
     };

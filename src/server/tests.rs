@@ -131,7 +131,7 @@ impl World {
 
 /// Nothing is published.
 fn reading(plan: &Plan, log: &Log) -> (Arc<Reads>, Arc<Subscriptions>) {
-    let schemas = Arc::new(Schemas::new(&plan.session_schema()));
+    let schemas = Arc::new(Schemas::new(&plan.session_schema(), &plan.state_schemas()));
     let tokens = Arc::new(ResumeTokens::of(LOG, [0; 32]));
     let (hub, _) = Hub::spawn(Arc::clone(&schemas), Arc::clone(&tokens), 0);
     let subscriptions = Subscriptions::new(hub, Arc::clone(&log.outputs), schemas, tokens);

@@ -6,12 +6,14 @@ use super::port::{Out, Port};
 use crate::collections::filter::Filter;
 use crate::collections::{self, Collection, Held};
 use crate::error::Error;
+use crate::plan::Plan;
 use crate::read::reads::{CHUNKS, Chunk, Question, Rank, Whose};
 use dataflows::changes::Changes;
 use dataflows::close::{Closing, deadline};
 use dataflows::engine::Engine;
 use dataflows::resolve::{Classes, SessionResolver};
 use dataflows::scan::{SessionScan, UserScan};
+use dataflows::state::{StateScan, Value};
 use dataflows::{EventTime, Tick, UserKey};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -36,6 +38,8 @@ pub(super) enum Answering {
 /// The answers of one worker.
 pub(super) struct Answers {
     gap: i64,
+    /// The names of the collections of states, and since when events count for them, if that is not the beginning.
+    states: Vec<(String, Option<EventTime>)>,
     scans: VecDeque<Scan>,
     /// `None` until the first read by session id.
     by_id: Option<ById>,
@@ -43,8 +47,17 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    pub fn new(gap: i64) -> Answers {
-        Answers { gap, scans: VecDeque::new(), by_id: None, resolver: SessionResolver::default() }
+    pub fn new(plan: &Plan) -> Answers {
+        let since = |ms: i64| EventTime::from_micros(ms.saturating_mul(1000));
+        let states =
+            plan.states.iter().map(|state| (state.schema.collection_name(), state.partial_since().and_then(since)));
+        Answers {
+            gap: plan.sessions.gap,
+            states: states.collect(),
+            scans: VecDeque::new(),
+            by_id: None,
+            resolver: SessionResolver::default(),
+        }
     }
 
     /// Takes what changed in a tick.
@@ -129,6 +142,20 @@ impl Answers {
                 }
                 scan.rows = Some(Rows::Sessions(rows));
             }
+            Held::State => {
+                let named = self.states.iter().enumerate().find(|(_, (name, _))| name == collection.name());
+                let now = EventTime::from_micros(now_ms.saturating_mul(1000)).unwrap_or(EventTime::MIN);
+                let read = named
+                    .and_then(|(state, (_, since))| Some((engine.views().scan_state(state, tick + 1, now)?, *since)));
+                if let Some((mut rows, since)) = read {
+                    if let Some(Whose { users, .. }) = &wanted.of {
+                        scan.users = Some(sorted(users.clone(), wanted.after));
+                    } else if let Some((entity, _)) = wanted.after {
+                        rows.seek(entity);
+                    }
+                    scan.rows = Some(Rows::State(rows, since));
+                }
+            }
             Held::Counts => engine.views().counts_before(tick + 1, &mut |class, hour, events| {
                 scan.offer(None, || collections::counts::encode(class, hour, events));
             }),
@@ -153,6 +180,8 @@ fn sorted(mut users: Vec<UserKey>, after: Option<Rank>) -> VecDeque<UserKey> {
 enum Rows {
     Sessions(SessionScan),
     Users(UserScan),
+    /// With the time since which events count.
+    State(StateScan, Option<EventTime>),
 }
 
 impl Rows {
@@ -160,13 +189,16 @@ impl Rows {
         match self {
             Rows::Sessions(rows) => rows.seek(user),
             Rows::Users(rows) => rows.seek(user),
+            Rows::State(rows, _) => rows.seek(user),
         }
     }
 
-    fn user(&self) -> Option<UserKey> {
+    /// Returns whether the user that was sought may have a row.
+    fn is_at(&self, user: UserKey) -> bool {
         match self {
-            Rows::Sessions(rows) => rows.user(),
-            Rows::Users(rows) => rows.user(),
+            Rows::Sessions(rows) => rows.user() == Some(user),
+            Rows::Users(rows) => rows.user() == Some(user),
+            Rows::State(rows, _) => rows.has(user),
         }
     }
 }
@@ -234,7 +266,7 @@ impl Scan {
         if let Some(users) = &mut self.users {
             let Some(user) = users.pop_front() else { return };
             rows.seek(user);
-            if rows.user() != Some(user) {
+            if !rows.is_at(user) {
                 *left = left.saturating_sub(1);
                 self.rows = Some(rows);
                 return;
@@ -257,6 +289,14 @@ impl Scan {
                 } else if deadline(session.until(), gap) <= self.now {
                     let row = || collections::closings::encode(name, &Closing::of(user, session), gap);
                     self.offer(Some(rank), row);
+                }
+            }),
+            Rows::State(rows, since) => rows.step(&mut |entity, name: &str, values: &[Value<'_>]| {
+                looked += 1;
+                // An entity has one row.
+                let rank = (entity, EventTime::MIN);
+                if behind(rank) {
+                    self.offer(Some(rank), || collections::state::encode(name, values, *since));
                 }
             }),
             Rows::Users(rows) => rows.step(&mut |user, name, totals| {

@@ -57,7 +57,9 @@ impl<'s> Publish<'s> {
         let told = std::mem::take(&mut fed.told);
         self.output(engine, &fed, changes, told, port)?;
         if fed.bound.snapshot {
-            let Kept { dirty, cursors } = std::mem::take(kept);
+            let changed = engine.views().state_changes(fed.bound.tick);
+            kept.dirty.entities.append(&mut kept.states.rows(changed));
+            let (dirty, cursors) = (std::mem::take(&mut kept.dirty), std::mem::take(&mut kept.cursors));
             port.send(Out::Checkpoint(Checkpoint { tick: fed.bound.tick, dirty, cursors }))?;
         }
         Ok(())

@@ -1,12 +1,14 @@
 //! The root states as rows of a snapshot: the input with which a graph goes on as if it had never stopped. All other
 //! state follows from them.
 
+use crate::plan::{Plan, StateBegins};
 use dataflows::counts::SignatureHour;
 use dataflows::engine::{Input, Roots};
 use dataflows::ingest::IdRow;
 use dataflows::leaves::Leaves;
 use dataflows::rules::Descriptor;
 use dataflows::sessionize::{Mark, Session};
+use dataflows::state::{Changed, Definition, Entity};
 use dataflows::{Sessionless, ShapeId, SignatureId, UserKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,8 @@ pub struct Dirty {
     pub ids: Vec<(IdRow, isize)>,
     pub by_signature: Vec<(SignatureHour, isize)>,
     pub by_reason: Vec<(Sessionless, isize)>,
+    /// Of states, as their rows are written.
+    pub entities: Vec<(Vec<u8>, i64)>,
     /// Rows of the sessions when they were last consolidated.
     compact: usize,
 }
@@ -42,9 +46,10 @@ const MARKS: &str = "marks";
 const IDS: &str = "ids";
 const BY_SIGNATURE: &str = "by_signature";
 const BY_REASON: &str = "by_reason";
+const ENTITIES: &str = "entities";
 
 /// By name, in the order in which they are to be read: what others refer to comes first.
-pub const STATES: [&str; 8] = [NAMES, SIGNATURES, SHAPES, SESSIONS, MARKS, IDS, BY_SIGNATURE, BY_REASON];
+pub const STATES: [&str; 9] = [NAMES, SIGNATURES, SHAPES, SESSIONS, MARKS, IDS, BY_SIGNATURE, BY_REASON, ENTITIES];
 
 impl Dirty {
     /// Keeps memory in proportion to what changed, not to how often it did.
@@ -61,7 +66,8 @@ impl Dirty {
         fn tail<R>(of: &mut Vec<R>, rows: usize) -> Vec<R> {
             if of.len() > rows { of.split_off(rows) } else { Vec::new() }
         }
-        let Dirty { sessions, marks, names, signatures, shapes, ids, by_signature, by_reason, compact } = self;
+        let Dirty { sessions, marks, names, signatures, shapes, ids, by_signature, by_reason, entities, compact } =
+            self;
         let rest = Dirty {
             sessions: tail(sessions, rows),
             marks: tail(marks, rows),
@@ -71,6 +77,7 @@ impl Dirty {
             ids: tail(ids, rows),
             by_signature: tail(by_signature, rows),
             by_reason: tail(by_reason, rows),
+            entities: tail(entities, rows),
             compact: *compact,
         };
         (!rest.is_empty()).then_some(rest)
@@ -78,7 +85,8 @@ impl Dirty {
 
     /// Adds the rows of `other`.
     pub fn extend(&mut self, other: Dirty) {
-        let Dirty { sessions, marks, names, signatures, shapes, ids, by_signature, by_reason, compact: _ } = other;
+        let Dirty { sessions, marks, names, signatures, shapes, ids, by_signature, by_reason, entities, compact: _ } =
+            other;
         self.sessions.extend(sessions);
         self.marks.extend(marks);
         self.names.extend(names);
@@ -87,10 +95,12 @@ impl Dirty {
         self.ids.extend(ids);
         self.by_signature.extend(by_signature);
         self.by_reason.extend(by_reason);
+        self.entities.extend(entities);
     }
 
     fn is_empty(&self) -> bool {
-        let Dirty { sessions, marks, names, signatures, shapes, ids, by_signature, by_reason, compact: _ } = self;
+        let Dirty { sessions, marks, names, signatures, shapes, ids, by_signature, by_reason, entities, compact: _ } =
+            self;
         let lengths = [
             sessions.len(),
             marks.len(),
@@ -100,6 +110,7 @@ impl Dirty {
             ids.len(),
             by_signature.len(),
             by_reason.len(),
+            entities.len(),
         ];
         lengths.iter().all(|length| *length == 0)
     }
@@ -131,6 +142,7 @@ impl Dirty {
         let by_signature = self.by_signature;
         add(BY_SIGNATURE, encode(by_signature, |(signature, hour)| (signature.0.to_be_bytes().to_vec(), hour)));
         add(BY_REASON, encode(self.by_reason, |reason| (vec![0], reason)));
+        add(ENTITIES, self.entities);
         rows
     }
 }
@@ -145,9 +157,61 @@ fn encode<R, V: Serialize>(rows: Vec<(R, isize)>, split: impl Fn(R) -> (Vec<u8>,
     encoded.collect()
 }
 
+/// The states of a plan, to which entities come back.
+#[derive(Debug, Default)]
+pub struct States {
+    /// By state: what tells its rows from others, once events count for it.
+    known: Vec<(Option<[u8; 16]>, Arc<Definition>)>,
+    /// Rows of states that are no longer there, to be taken out of the next snapshot.
+    pub gone: Vec<(Vec<u8>, i64)>,
+}
+
+impl States {
+    pub fn of(plan: &Plan) -> States {
+        let known = plan.states.iter().map(|state| {
+            let id = match &state.begins {
+                Some(StateBegins::Since { id, .. }) => Some(*id),
+                Some(StateBegins::Later) | None => None,
+            };
+            (id, Arc::clone(&state.definition))
+        });
+        States { known: known.collect(), gone: Vec::new() }
+    }
+
+    /// Returns the rows of changed entities, given by state.
+    pub fn rows(&self, changed: Vec<Vec<Changed>>) -> Vec<(Vec<u8>, i64)> {
+        let mut rows = Vec::new();
+        for ((id, _), changed) in self.known.iter().zip(changed) {
+            let Some(id) = id else { continue };
+            rows.extend(encode(changed, |(entity, state)| ([entity.bytes(), *id].concat(), state)));
+        }
+        rows
+    }
+
+    fn restore(&mut self, row: &[u8], count: i64, roots: &mut Roots) -> Option<()> {
+        let (entity, id) = (user(row)?, row.get(16..32)?);
+        let known = (0..).zip(&self.known).find(|(_, (known, _))| known.is_some_and(|known| known == *id));
+        let Some((number, (_, definition))) = known else {
+            self.gone.push((row.to_vec(), -count));
+            return Some(());
+        };
+        let state: Entity = value(row, 32).filter(|state: &Entity| state.is_of(definition))?;
+        roots.entities.push((number, entity, state));
+        Some(())
+    }
+}
+
 /// Adds a row of a state to what goes into the graph. `None` if these are not the bytes of one.
-pub fn restore(state: &str, row: &[u8], count: i64, roots: &mut Roots, input: &mut Input) -> Option<()> {
+pub fn restore(
+    state: &str,
+    row: &[u8],
+    count: i64,
+    roots: &mut Roots,
+    input: &mut Input,
+    states: &mut States,
+) -> Option<()> {
     match state {
+        ENTITIES => states.restore(row, count, roots)?,
         SESSIONS => roots.sessions.push((user(row)?, value(row, 16)?)),
         NAMES => input.names.push((user(row)?, value(row, 16)?)),
         SIGNATURES => input.signatures.push((signature(row)?, value(row, 8)?)),
@@ -180,6 +244,7 @@ mod tests {
     use dataflows::identity::ShapeId;
     use dataflows::record::{Cue, Rank};
     use dataflows::sessionize::{Carried, EndedBy};
+    use dataflows::state::{Aggregate, Fold};
     use dataflows::{Decimal, EventTime, Measure};
 
     /// Snapshots hold these bytes: another encoding is another version of the rows (`run/history.rs`), and needs code that
@@ -214,7 +279,7 @@ mod tests {
         let (mut roots, mut input) = (Roots::default(), Input::default());
         for (state, rows) in &rows {
             for (row, times) in rows {
-                restore(state, row, *times, &mut roots, &mut input).unwrap();
+                restore(state, row, *times, &mut roots, &mut input, &mut States::default()).unwrap();
             }
         }
         assert_eq!(input.names, [(key, "u1".into())]);
@@ -235,7 +300,7 @@ mod tests {
         };
         let (mut roots, mut input) = (Roots::default(), Input::default());
         for (state, hex, times) in pinned {
-            restore(state, &bytes(hex), times, &mut roots, &mut input).unwrap();
+            restore(state, &bytes(hex), times, &mut roots, &mut input, &mut States::default()).unwrap();
         }
         let at = |micros| EventTime::from_micros(micros).unwrap();
         let cue = Cue::new(Some(0x0600_0000 << 32), 3, true, false);
@@ -262,7 +327,7 @@ mod tests {
         let bytes: Vec<u8> =
             (0..pinned.len()).step_by(2).map(|at| u8::from_str_radix(&pinned[at..at + 2], 16).unwrap()).collect();
         let (mut roots, mut input) = (Roots::default(), Input::default());
-        restore(SESSIONS, &bytes, 1, &mut roots, &mut input).unwrap();
+        restore(SESSIONS, &bytes, 1, &mut roots, &mut input, &mut States::default()).unwrap();
         let ranks = roots.sessions[0].1.details().unwrap().ranks.as_deref().unwrap();
         assert_eq!(ranks.ends, [Rank::new(None, 9), Rank::new(None, 7)]);
         let sessions = roots.sessions.into_iter().map(|row| (row, 1)).collect();
@@ -283,7 +348,7 @@ mod tests {
         };
         let (mut roots, mut input) = (Roots::default(), Input::default());
         for hex in pinned {
-            restore(SESSIONS, &bytes(hex), 1, &mut roots, &mut input).unwrap();
+            restore(SESSIONS, &bytes(hex), 1, &mut roots, &mut input, &mut States::default()).unwrap();
         }
         let key = UserKey::from_bytes([0x11; 16]).unwrap();
         let at = |micros| EventTime::from_micros(micros).unwrap();
@@ -302,5 +367,34 @@ mod tests {
         let rows = Dirty { sessions, ..Dirty::default() }.rows();
         let hex: Vec<String> = rows[SESSIONS].iter().map(|(row, _)| crate::fingerprint::hex(row)).collect();
         assert_eq!(hex, pinned);
+    }
+
+    /// As the other rows: an entity of a state, with an aggregate of each kind.
+    #[test]
+    fn the_encoding_of_entities_is_pinned() {
+        let folds = [
+            Fold::Count,
+            Fold::Sum,
+            Fold::First,
+            Fold::Last,
+            Fold::Min,
+            Fold::Max,
+            Fold::Values { cap: 9 },
+            Fold::Decay { half_life: 1_000_000 },
+        ];
+        let aggregates = folds.into_iter().map(|fold| Aggregate { fold, window: None }).collect();
+        let definition = Arc::new(Definition { aggregates, columns: Vec::new() });
+        let mut states = States { known: vec![(Some([0x22; 16]), definition)], gone: Vec::new() };
+        let cells: &[u8] = b"\x02\x08\x00\x01\x00\x02\x01\x00\x02\x00\x03\x00\x04\x00\x05\x00\
+                             \x06\x01\x00\x05\x01a\x02\x00\x07\x01\x02\x03";
+        let row = |id: u8| [&[0x11; 16][..], &[id; 16], cells].concat();
+        let mut roots = Roots::default();
+        for id in [0x22, 0x33] {
+            restore(ENTITIES, &row(id), 1, &mut roots, &mut Input::default(), &mut states).unwrap();
+        }
+        let (number, entity, state) = roots.entities.pop().unwrap();
+        assert_eq!((number, entity, roots.entities.len()), (0, UserKey::from_bytes([0x11; 16]).unwrap(), 0));
+        assert_eq!(states.rows(vec![vec![((entity, state), 1)]]), [(row(0x22), 1)]);
+        assert_eq!(states.gone, [(row(0x33), -1)], "of a state that is no longer there");
     }
 }

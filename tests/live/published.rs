@@ -35,7 +35,7 @@ fn schemas(data: &Path) -> Schemas {
     let own = data.parent().and_then(|folder| std::fs::read_to_string(folder.join("run.toml")).ok());
     let text = own.filter(|text| text.contains("max_duration")).unwrap_or_else(|| super::run_toml("", MEANING));
     let plan = config::parse("run.toml", &text, data, &Overrides { live: true, ..Overrides::default() }).unwrap();
-    Schemas::new(&plan.session_schema())
+    Schemas::new(&plan.session_schema(), &plan.state_schemas())
 }
 
 fn json(schemas: &Schemas, collection: &str, row: &[u8]) -> Value {

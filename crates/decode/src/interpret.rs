@@ -6,6 +6,7 @@
 
 mod batch;
 mod choose;
+mod contribute;
 mod cues;
 mod steps;
 
@@ -18,15 +19,15 @@ use crate::names::Names;
 use crate::path::Path;
 use crate::path_set::PathSet;
 use crate::reading::{Reading, Slot, Value};
-use crate::spec::{Candidate, CueSpec, EventsPlan, FieldPlan, Format, SequenceSpec, Spec, Ties};
+use crate::spec::{Candidate, CueSpec, EventsPlan, FieldPlan, Format, Spec, StateSpec, Ties};
 use crate::time::TimeReader;
 use crate::usage::Used;
+use contribute::Asked;
 use cues::Cues;
 use dataflows::classify::{Definitions, Why};
 use dataflows::identity::payload_hash;
-use dataflows::record::{self, Cue, Rank};
+use dataflows::record::{Cue, Rank};
 use dataflows::rules::{Predicate, Test};
-use dataflows::sequence::{Step, StepEvent};
 use dataflows::{
     Decimal, Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, ShapeId,
     SignatureId,
@@ -36,7 +37,7 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use steps::{Part, Steps};
+use steps::Steps;
 
 /// Distinct strings that a reader remembers having sent. What is forgotten is sent again when it comes again.
 const REMEMBERED: usize = 1 << 18;
@@ -118,6 +119,8 @@ pub struct Interpreter {
     cues: Option<Cues>,
     /// If there are sequences.
     steps: Option<Steps>,
+    /// Of states.
+    asked: Asked,
     texts: Seen<Arc<str>>,
     /// The slot of `order`, and whether ties follow the log.
     order: Option<Slot>,
@@ -191,11 +194,13 @@ impl Interpreter {
             signatures: Seen::default(),
             rules: (!spec.rules.is_empty()
                 || spec.cues.as_ref().is_some_and(CueSpec::names_classes)
-                || !spec.sequences.is_empty())
+                || !spec.sequences.is_empty()
+                || spec.states.iter().any(StateSpec::names_classes))
             .then(|| Definitions::new(spec.rules.clone(), &BTreeSet::new())),
             apart: Seen::default(),
             cues: spec.cues.as_ref().map(|cues| Cues::new(cues, source)),
             steps: (!spec.sequences.is_empty()).then(Steps::default),
+            asked: Asked::default(),
             texts: Seen::default(),
             order,
             by_place: events.ties.unwrap_or(Ties::of(format)) == Ties::Log,
@@ -249,7 +254,14 @@ impl Interpreter {
             time => time,
         };
         let details = self.details(reading, time.ok(), signature, rank);
-        let mut record = Record { event: Event { user: None, time, signature, details, steps }, identity: None };
+        let contributions = match time {
+            Ok(time) | Err(NoTime::Apart(time)) if !self.spec.states.is_empty() => {
+                self.contributions(reading, time, signature, rank, &mut batch.input)
+            }
+            _ => None,
+        };
+        let mut record =
+            Record { event: Event { user: None, time, signature, details, steps, contributions }, identity: None };
         let mut joined = std::mem::take(&mut self.joined);
         let user = chosen[Role::User as usize].and_then(|chosen| self.text(reading, Role::User, chosen, &mut joined));
         match (user, self.horizon(chosen[Role::Id as usize])) {
@@ -347,9 +359,11 @@ impl Interpreter {
                 self.apart.clear();
                 self.cues.iter_mut().for_each(Cues::forget);
                 self.steps.iter_mut().for_each(Steps::forget);
+                self.asked.forget();
             }
             self.signatures.insert(signature);
             let descriptor = self.descriptor(reading, kind);
+            let mut class_of = "";
             if let Some(rules) = &self.rules {
                 let (class, why) = rules.classify(&descriptor);
                 if matches!(why, Why::Rule(rule) if !rule.sessions) {
@@ -357,6 +371,10 @@ impl Interpreter {
                 }
                 self.cues.iter_mut().for_each(|cues| cues.classify(signature, class));
                 self.steps.iter_mut().for_each(|steps| steps.classify(signature, class, &self.spec.sequences));
+                class_of = class;
+            }
+            if !self.spec.states.is_empty() {
+                self.asked.classify(signature, &descriptor, class_of, &self.spec.states);
             }
             batch.input.signatures.push((signature, descriptor));
         }
@@ -429,44 +447,6 @@ impl Interpreter {
         let carried = slots.into_iter().map(|slot| slot.and_then(&mut carry)).collect();
         self.texts = texts;
         Some(Box::new(Details { sums, carried, cue, rank }))
-    }
-
-    /// Returns what an event is of sequences.
-    #[inline]
-    fn steps(
-        &mut self,
-        reading: &Reading,
-        time: EventTime,
-        (signature, rank): (SignatureId, Rank),
-        batch: &mut Batch,
-    ) -> Option<Box<record::Steps>> {
-        let parts = self.steps.as_ref()?.of(signature)?.clone();
-        let content = rank.content(signature);
-        let spec = Arc::clone(&self.spec);
-        let mut texts = std::mem::take(&mut self.texts);
-        let steps = parts.into_iter().filter_map(|Part { sequence, steps, breaks }| {
-            let SequenceSpec { per, by, .. } = &spec.sequences[usize::from(sequence)];
-            let first = |field: usize| {
-                let value = reading.first(self.field(reading, field)?)?;
-                (!self.absent.has(value.text)).then(|| self.bounded(value.text))
-            };
-            let key = match per.map(first) {
-                None => None,
-                Some(Some(text)) => Some(text.into_owned()),
-                Some(None) => {
-                    *batch.keyless.entry(sequence).or_default() += 1;
-                    return None;
-                }
-            };
-            let by = (!by.is_empty() && steps & 1 == 1).then(|| {
-                Arc::new(by.iter().map(|field| first(*field).map(|text| intern(&mut texts, &text))).collect())
-            });
-            let key = key.map(|text| self.names.key(&text, &mut batch.input));
-            Some(Step { sequence, key, event: StepEvent::new(time, steps, breaks, content, by) })
-        });
-        let steps: record::Steps = steps.collect();
-        self.texts = texts;
-        (!steps.is_empty()).then(|| Box::new(steps))
     }
 
     /// Returns the order of an event among those of its time.

@@ -6,7 +6,7 @@ use crate::path::Path;
 use crate::syntax::Syntax;
 use crate::time::{TimeSpec, TimeUnit};
 use crate::wanted::Wanted;
-use dataflows::rules::{Rule, Test};
+use dataflows::rules::{Conditions, Predicate, Rule, Test};
 use std::sync::Arc;
 
 pub use crate::format::Format;
@@ -23,7 +23,7 @@ pub struct Spec {
     pub fields: Vec<FieldPlan>,
     /// Made of every event, in this order.
     pub tests: Vec<Test>,
-    /// The rules, if one of them keeps its class out of sessions, or if session policies or sequences name classes.
+    /// The rules, if one of them keeps its class out of sessions, or if session policies, sequences or states name classes.
     pub rules: Vec<Rule>,
     /// The fields that are summed.
     pub sums: Vec<usize>,
@@ -33,6 +33,8 @@ pub struct Spec {
     pub cues: Option<CueSpec>,
     /// What sequences look at.
     pub sequences: Vec<SequenceSpec>,
+    /// What events contribute to states.
+    pub states: Vec<StateSpec>,
 }
 
 /// What a sequence looks at in an event.
@@ -46,6 +48,78 @@ pub struct SequenceSpec {
     pub per: Option<usize>,
     /// The fields by which activities are broken down.
     pub by: Vec<usize>,
+}
+
+/// What events contribute to one state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateSpec {
+    /// Index of the state in the graph.
+    pub number: u16,
+    /// The field whose first value is the entity; `None`: the user.
+    pub entity: Option<usize>,
+    /// By aggregate of the state's definition. At most 64.
+    pub inputs: Vec<StateInput>,
+}
+
+/// What an event gives to one aggregate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateInput {
+    /// The events that count; `None`: all.
+    pub when: Option<StateWhen>,
+    /// The values that count.
+    pub take: Take,
+}
+
+/// Values that an aggregate takes, of the field of this index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// That there is an event.
+    Event,
+    /// Each number, and each value that is none.
+    Numbers(usize),
+    /// The first text.
+    Text(usize),
+    /// Each text.
+    Texts(usize),
+}
+
+impl Take {
+    /// Returns the field that values are taken of.
+    pub fn field(self) -> Option<usize> {
+        match self {
+            Take::Event => None,
+            Take::Numbers(field) | Take::Text(field) | Take::Texts(field) => Some(field),
+        }
+    }
+}
+
+/// A condition on events that may also ask for their class.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateWhen {
+    /// Tests from [`StateWhen::CLASSES`] on are those of `classes`.
+    pub conditions: Conditions,
+    /// Asked of the class.
+    pub classes: Vec<Predicate>,
+}
+
+impl StateWhen {
+    /// The number of the first test of the class. No plan has as many others.
+    pub const CLASSES: u32 = 1 << 30;
+
+    /// `answers` are those to the tests of the specification.
+    pub fn holds(&self, answers: &[bool], class: &str) -> bool {
+        self.conditions.hold_by(&|test| match test.checked_sub(Self::CLASSES) {
+            None => answers.get(test as usize).copied(),
+            Some(of_class) => self.classes.get(of_class as usize).map(|predicate| predicate.holds(class)),
+        })
+    }
+}
+
+impl StateSpec {
+    /// Returns whether the class of an event matters.
+    pub fn names_classes(&self) -> bool {
+        self.inputs.iter().any(|input| input.when.as_ref().is_some_and(|when| !when.classes.is_empty()))
+    }
 }
 
 /// What session policies look at in an event.

@@ -105,6 +105,7 @@ fn roots(from: &Snapshot, mine: Share) -> Roots {
     Roots {
         sessions: mine.of(from.sessions.keys()).cloned().collect(),
         marks: mine.of(&from.marks).map(|((user, mark), times)| (*user, mark.clone(), *times)).collect(),
+        entities: Vec::new(),
         ids: mine.of(from.ids.keys()).copied().collect(),
         by_signature: mine.of(&from.by_signature).map(|(row, count)| (*row, *count)).collect(),
         by_reason: mine.of(&from.by_reason).map(|(row, count)| (*row, *count)).collect(),

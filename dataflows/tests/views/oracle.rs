@@ -243,6 +243,7 @@ impl Oracle {
                 signature: raw.signature(),
                 details: raw.details(self.asked),
                 steps: None,
+                contributions: None,
             };
             input.records.push(Record { event, identity });
             input.names.extend(raw.user.map(|user| (key(user), Arc::from(name(user)))));

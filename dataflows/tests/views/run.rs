@@ -40,7 +40,8 @@ impl Way {
     pub fn settings(self) -> Settings {
         let dedupe = self.remembered.map(|ids| Dedupe { ids: ids * dataflows::EventId::SHARDS });
         let policies = self.asked.map(Asked::policies);
-        Settings { gap: GAP, policies, dedupe, learning: self.learning, sequences: Default::default(), clock: true }
+        let (sequences, states) = Default::default();
+        Settings { gap: GAP, policies, dedupe, learning: self.learning, sequences, states, clock: true }
     }
 }
 
@@ -60,10 +61,12 @@ pub fn run(start: Option<Snapshot>, inputs: &[Input], way: Way) -> Said {
                 records: scope.input_from(&mut records),
                 facts: scope.input_from(&mut facts),
                 replacements: scope.input_from(&mut replacements),
+                replaced_entities: None,
                 clock: Some(scope.input_from(&mut clock)),
                 restored: Restored {
                     sessions: scope.input_from(&mut sessions),
                     marks: marks.as_mut().map(|marks| scope.input_from(marks)),
+                    entities: None,
                     ids: scope.input_from(&mut ids),
                     steps: None,
                     by_signature: scope.input_from(&mut by_signature),

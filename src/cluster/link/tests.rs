@@ -31,7 +31,7 @@ fn checkpoint(names: u32) -> Checkpoint {
 
 /// Every kind of message that goes down, each with everything that it can have.
 fn down() -> Vec<In> {
-    let schemas = Schemas::new(&SessionSchema::default());
+    let schemas = Schemas::new(&SessionSchema::default(), &[]);
     let text = "events >= 5 and (user in ('a', 'b') or not user matches '^x+$') and user contains ('p', 'q') nocase and classes.buy between 1 and 2";
     let filter = Filter::parse(text, schemas.of(Collection::SESSIONS)).unwrap();
     let user = UserKey::of("u");

@@ -268,7 +268,7 @@ proptest! {
         }).collect();
         let replayed = plan(&config(&asked));
         prop_assert_eq!(&classes(replayed.clone(), &events), &expected, "{}", config(&asked));
-        let definitions = Definitions::default().followed_by(&plan(&config(&before))).followed_by(&replayed);
+        let definitions = Definitions::default().followed_by(&plan(&config(&before)), None).followed_by(&replayed, None);
         let bytes = serde_json::to_vec(&definitions).unwrap();
         let definitions: Definitions = serde_json::from_slice(&bytes).unwrap();
         prop_assert_eq!(&classes(definitions.plan(&replayed).unwrap(), &events), &expected);
@@ -308,7 +308,7 @@ fn the_table_is_a_short_form_of_the_text() {
     ] {
         let of = |when: &str| plan(&format!("[[class]]\nname = 'x'\nwhen = {when}\n"));
         let (table, text) = (of(table), of(&format!("'''{text}'''")));
-        let named = |plan: &Plan| Definitions::default().followed_by(plan);
+        let named = |plan: &Plan| Definitions::default().followed_by(plan, None);
         let (table, text) = (named(&table), named(&text));
         let sorted = |definitions: &Definitions| {
             let dataflows::Conditions::All(all) = &definitions.rules[0].when else { panic!("a list") };

@@ -16,12 +16,16 @@ const CHUNK: usize = 256 << 10;
 
 /// Returns the users whose sessions a query can be about, if they can be looked up.
 pub fn whose(query: &Query, schema: &Schema) -> Option<Whose> {
-    if !matches!(query.collection.held(), Held::Sessions | Held::Closings | Held::Users) {
+    let held = query.collection.held();
+    if !matches!(held, Held::Sessions | Held::Closings | Held::Users | Held::State) {
         return None;
     }
     let mut whose = Whose::default();
     for (column, text) in query.filter.as_ref()?.anchors()? {
         match schema.columns[column].name.as_str() {
+            // An entity has the key that a user of that name has.
+            _ if held == Held::State && schema.key.contains(&column) => whose.users.push(UserKey::of(&text)),
+            _ if held == Held::State => return None,
             "user" => whose.users.push(UserKey::of(&text)),
             // What is no id has no session.
             "session_id" => whose.ids.extend(SessionId::parse(&text)),
@@ -151,7 +155,7 @@ mod tests {
     /// Takes a snapshot of `chunks` chunks, as fast as its reader and its bounds allow. Returns it, and the task that
     /// feeds it.
     fn take(spools: &Arc<Spools>, chunks: usize) -> (Spool, tokio::task::JoinHandle<bool>) {
-        let schemas = Schemas::new(&SessionSchema::default());
+        let schemas = Schemas::new(&SessionSchema::default(), &[]);
         let schema = schemas.of(Collection::COUNTS);
         let query = Query::new(schema, &Parameters::default()).unwrap();
         let (sender, chunks_of) = mpsc::channel(1);

@@ -3,10 +3,15 @@
 //! A class is the one that the rules give when the event is read, as for the cues of session policies: an event keeps its
 //! steps when rules change later.
 
+use super::{Batch, Interpreter, intern};
+use crate::reading::Reading;
 use crate::spec::SequenceSpec;
-use dataflows::SignatureId;
+use dataflows::record::{self, Rank};
+use dataflows::sequence::{Step, StepEvent};
+use dataflows::{EventTime, SignatureId};
 use smallvec::SmallVec;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// What the events of a signature are of one sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +54,46 @@ impl Steps {
     #[inline]
     pub fn of(&self, signature: SignatureId) -> Option<&Parts> {
         self.parts.get(&signature)
+    }
+}
+
+impl Interpreter {
+    /// Returns what an event is of sequences.
+    #[inline]
+    pub(super) fn steps(
+        &mut self,
+        reading: &Reading,
+        time: EventTime,
+        (signature, rank): (SignatureId, Rank),
+        batch: &mut Batch,
+    ) -> Option<Box<record::Steps>> {
+        let parts = self.steps.as_ref()?.of(signature)?.clone();
+        let content = rank.content(signature);
+        let spec = Arc::clone(&self.spec);
+        let mut texts = std::mem::take(&mut self.texts);
+        let steps = parts.into_iter().filter_map(|Part { sequence, steps, breaks }| {
+            let SequenceSpec { per, by, .. } = &spec.sequences[usize::from(sequence)];
+            let first = |field: usize| {
+                let value = reading.first(self.field(reading, field)?)?;
+                (!self.absent.has(value.text)).then(|| self.bounded(value.text))
+            };
+            let key = match per.map(first) {
+                None => None,
+                Some(Some(text)) => Some(text.into_owned()),
+                Some(None) => {
+                    *batch.keyless.entry(sequence).or_default() += 1;
+                    return None;
+                }
+            };
+            let by = (!by.is_empty() && steps & 1 == 1).then(|| {
+                Arc::new(by.iter().map(|field| first(*field).map(|text| intern(&mut texts, &text))).collect())
+            });
+            let key = key.map(|text| self.names.key(&text, &mut batch.input));
+            Some(Step { sequence, key, event: StepEvent::new(time, steps, breaks, content, by) })
+        });
+        let steps: record::Steps = steps.collect();
+        self.texts = texts;
+        (!steps.is_empty()).then(|| Box::new(steps))
     }
 }
 

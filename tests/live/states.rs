@@ -1,0 +1,192 @@
+//! State per entity in a run: what a reader gets by key is what a replay of all events writes, after kills, with another
+//! number of workers at each start, with late events and repeated ids. A state that is new or has changed says so.
+
+use super::client::{Client, Outcome};
+use super::events::{Event, PAST_MS, lines};
+use super::process::{Process, Restart};
+use super::{MEANING, OFTEN, run_toml};
+use crate::headwater::Folder;
+use headwater_log::vfs::model::Rng;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+/// Over the whole history alone: the clock of a run is the present, and that of a replay is the largest event time.
+const STATES: &str = r#"
+[[state]]
+name = "shopper"
+per = "user"
+columns.events = { count = true }
+columns.buys = { count = true, when = 'class = "purchase" and price < 3' }
+columns.spent = { sum = "price" }
+columns.first_page = { first = "page" }
+columns.last_page = { last = "page", when = { price = { exists = true } } }
+columns.least = { min = "price" }
+columns.most = { max = "price" }
+columns.pages = { distinct = "page", cap = 2 }
+columns.top = { top = "page", k = 2, cap = 2 }
+columns.ever = { count = true, window = "100000d" }
+
+[[state]]
+name = "page"
+per = "page"
+columns.visits = { count = true }
+columns.last_price = { last = "price" }
+"#;
+
+fn folder(states: &str) -> Folder {
+    let folder = Folder::new();
+    let meaning = format!("{MEANING}{states}");
+    folder.write("run.toml", run_toml(OFTEN, &meaning));
+    folder.write("replay.toml", format!("[[source]]\nname = \"collector\"\npaths = \"events.jsonl\"\n{meaning}"));
+    folder
+}
+
+fn text_of(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+fn get(address: SocketAddr, path: &str) -> (u16, Value) {
+    let (status, body) = text_of(address, path);
+    (status, serde_json::from_str(&body).unwrap())
+}
+
+type Rows = BTreeMap<String, Map<String, Value>>;
+
+/// All rows by their key, without `partial_since`, a few at a time.
+fn rows(address: SocketAddr, state: &str, key: &str) -> Rows {
+    let (mut rows, mut after) = (Rows::new(), String::new());
+    loop {
+        let (status, page) = get(address, &format!("/v1/collections/state.{state}/rows?limit=3{after}"));
+        assert_eq!(status, 200, "{page}");
+        for row in page["rows"].as_array().unwrap() {
+            let mut row = row.as_object().unwrap().clone();
+            assert_eq!(row.remove("partial_since"), Some(Value::Null));
+            let key = row[key].as_str().unwrap().to_owned();
+            assert!(rows.insert(key, row).is_none(), "{rows:?}");
+        }
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return rows,
+        }
+    }
+}
+
+/// As [`rows`], of a file.
+fn exported(address: SocketAddr, state: &str, key: &str) -> Rows {
+    let (status, text) = text_of(address, &format!("/v1/collections/state.{state}.jsonl"));
+    assert_eq!(status, 200, "{text}");
+    let row = |line: &str| {
+        let mut row: Map<String, Value> = serde_json::from_str(line).unwrap();
+        assert_eq!(row.remove("partial_since"), Some(Value::Null));
+        (row[key].as_str().unwrap().to_owned(), row)
+    };
+    text.lines().map(row).collect()
+}
+
+fn replayed(folder: &Folder, events: &str, state: &str, key: &str) -> Rows {
+    folder.write("events.jsonl", events);
+    let run = folder.headwater(["replay", "replay.toml", "--out", "out", "--format", "jsonl"]);
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    let text = fs::read_to_string(folder.path(format!("out/state.{state}.jsonl"))).unwrap();
+    let row = |line: &str| serde_json::from_str::<Map<String, Value>>(line).unwrap();
+    text.lines().map(row).map(|row| (row[key].as_str().unwrap().to_owned(), row)).collect()
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_answers_as_a_replay_writes() {
+    let folder = folder(STATES);
+    let mut rng = Rng::new(5);
+    let any = |number: u64| {
+        let user = format!("user {}", rng.below(12));
+        Event::any(&mut rng, user, PAST_MS, 200_000, Some(number.to_string()).filter(|_| number.is_multiple_of(2)))
+    };
+    let events: Vec<Event> = (0..1200).map(any).collect();
+    let mut sent = 0;
+    for (life, own) in events.chunks(300).enumerate() {
+        let process = Process::start(&folder, "data", 1 + life % 3, Restart::No);
+        let address = process.ready();
+        let mut client = Client::new(address);
+        // What was before is there from the start.
+        if sent > 0 {
+            let before = replayed(&folder, &lines(&events[..sent]), "shopper", "user");
+            assert_eq!(rows(address, "shopper", "user"), before);
+        }
+        for some in own.chunks(37) {
+            assert_eq!(client.post(&lines(some)), Outcome::Acknowledged);
+            // Repeated ids count once.
+            let with_ids = some.iter().filter(|event| event.id.is_some());
+            assert_eq!(client.post(&lines(with_ids)), Outcome::Acknowledged);
+        }
+        client.published();
+        sent += own.len();
+        let all = lines(&events[..sent]);
+        assert_eq!(rows(address, "shopper", "user"), replayed(&folder, &all, "shopper", "user"));
+        assert_eq!(rows(address, "page", "page"), replayed(&folder, &all, "page", "page"));
+        let (_, one) = get(address, "/v1/collections/state.shopper/rows?key=user%203&columns=user,events");
+        let expected = &replayed(&folder, &all, "shopper", "user")["user 3"]["events"];
+        assert_eq!((one["rows"].as_array().unwrap().len(), &one["rows"][0]["events"]), (1, expected));
+        assert_eq!(exported(address, "shopper", "user"), rows(address, "shopper", "user"));
+        let (_, none) = get(address, "/v1/collections/state.shopper/rows?key=no%20one");
+        assert_eq!(none["rows"], Value::Array(Vec::new()));
+        drop(if life % 2 == 0 { process.kill() } else { process.drain() });
+    }
+}
+
+#[test]
+fn a_state_that_is_new_or_changed_says_since_when_it_counts() {
+    const FIRST: &str = "[[state]]\nname = 'a'\nper = 'user'\ncolumns.events = { count = true }\n";
+    const SECOND: &str = "[[state]]\nname = 'b'\nper = 'user'\ncolumns.spent = { sum = 'price' }\n";
+    let begins = |why: &str| {
+        format!(
+            "begins with the events from now on, as {why}: until then its rows say `partial_since`. A replay has them whole"
+        )
+    };
+    let folder = folder(FIRST);
+    let event = |n: u64| Event { user: "u".into(), time: PAST_MS + n as i64, id: None, price: None, page: None };
+    let peek = |address: SocketAddr, state: &str| {
+        let (status, page) = get(address, &format!("/v1/collections/state.{state}/rows?key=u"));
+        assert_eq!(status, 200, "{page}");
+        let row = page["rows"][0].clone();
+        (row["events"].as_u64(), row.is_object().then(|| row["partial_since"].is_string()))
+    };
+    let start = |states: &str| {
+        folder.write("run.toml", run_toml(OFTEN, &format!("{MEANING}{states}")));
+        let process = Process::start(&folder, "data", 2, Restart::No);
+        let mut client = Client::new(process.ready());
+        assert_eq!(client.post(&lines([&event(1)])), Outcome::Acknowledged);
+        client.published();
+        process
+    };
+    let process = start(FIRST);
+    assert_eq!(peek(process.ready(), "a"), (Some(1), Some(false)));
+    process.drain();
+    // A second one leaves the first alone.
+    let process = start(&format!("{FIRST}{SECOND}"));
+    process.logged(&begins("it is new"), 0);
+    assert_eq!(peek(process.ready(), "a"), (Some(2), Some(false)));
+    let (_, changes) = get(process.ready(), "/v1/collections/state.a/changes");
+    assert_eq!(changes["error"]["code"], "collection");
+    process.drain();
+    // Another definition begins again, whatever came before.
+    let changed = FIRST.replace("count = true", "count = true, window = '40000d'");
+    let process = start(&changed);
+    process.logged(&begins("its definition has changed"), 0);
+    process.logged("is no longer in the configuration: what it kept is dropped", 0);
+    assert_eq!(peek(process.ready(), "a"), (Some(1), Some(true)));
+    process.drain();
+    // So does one that was there before: it has missed events.
+    let process = start(FIRST);
+    assert_eq!(peek(process.ready(), "a"), (Some(1), Some(true)));
+    process.kill();
+    let process = start(FIRST);
+    assert_eq!(peek(process.ready(), "a"), (Some(2), Some(true)));
+    process.drain();
+}
