@@ -1,4 +1,7 @@
+use super::text::{dead_letter_meaning, elapsed};
 use super::*;
+use crate::text::span;
+use dataflows::Reason;
 
 fn counts(counts: &[(&str, u64)]) -> BTreeMap<String, u64> {
     counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
