@@ -89,6 +89,32 @@ fn steps(key: &str) -> impl Iterator<Item = Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::json::JsonReader;
+    use crate::path::Path;
+    use crate::reading::Reading;
+    use crate::spec::Limits;
+
+    #[test]
+    fn the_leaves_of_a_shape_are_said_once() {
+        let mut reader = JsonReader::new(Arc::default(), Some(&Path::parse("events").unwrap()), Limits::default());
+        let mut said = |payload: &str| {
+            let mut all = Vec::new();
+            reader.read(payload.as_bytes(), &mut Reading::default(), |_, result| {
+                let name = |leaf: &Leaf| format!("{} {:?}", leaf.path, leaf.kind);
+                all.push(
+                    result.unwrap().leaves.as_ref().map(|leaves| leaves.named.iter().map(name).collect::<Vec<_>>()),
+                );
+            });
+            all
+        };
+        let named = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(said(r#"{"a":{"b":1},"c":[]}"#), [named(&["a.b Number", "c EmptyArray"])]);
+        assert_eq!(said(r#"{"c":[],"a.b":2}"#), [None]);
+        assert_eq!(
+            said(r#"{"x":"y","events":[{"a":[{"k k":true}]},{"x":null},{"x":null}]}"#),
+            [named(&["a[].\"k k\" Bool", "x String"]), named(&["x Null", "x String"]), None]
+        );
+    }
 
     /// Payloads with keys that are never the same: leaves are said of few, and always of those with the least ids.
     #[test]

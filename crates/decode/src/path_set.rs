@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(paths.add(&path(r#""id.orig_h""#)), 0);
         assert_eq!(paths.len(), 2);
         assert_eq!(paths.slot(PathHash::ROOT.key("user")), Some(1));
-        assert_eq!(paths.slot(PathHash::ROOT.key("nobody")), None);
+        assert_eq!(paths.slot(PathHash::ROOT.key("absent")), None);
         assert_eq!(paths.path(0).to_string(), "id.orig_h");
     }
 }

@@ -44,26 +44,6 @@ fn check_leaves(reading: &Reading) {
     assert_eq!((ShapeId::of(&mut hashes), leaves.more), (reading.shape.unwrap(), 0), "{leaves:?}");
 }
 
-#[test]
-fn the_leaves_of_a_shape_are_said_once() {
-    let mut reader = JsonReader::new(Arc::default(), Some(&Path::parse("events").unwrap()), Limits::default());
-    let mut said = |payload: &str| {
-        let mut all = Vec::new();
-        reader.read(payload.as_bytes(), &mut Reading::default(), |_, result| {
-            let name = |leaf: &Leaf| format!("{} {:?}", leaf.path, leaf.kind);
-            all.push(result.unwrap().leaves.as_ref().map(|leaves| leaves.named.iter().map(name).collect::<Vec<_>>()));
-        });
-        all
-    };
-    let named = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
-    assert_eq!(said(r#"{"a":{"b":1},"c":[]}"#), [named(&["a.b Number", "c EmptyArray"])]);
-    assert_eq!(said(r#"{"c":[],"a.b":2}"#), [None]);
-    assert_eq!(
-        said(r#"{"x":"y","events":[{"a":[{"k k":true}]},{"x":null},{"x":null}]}"#),
-        [named(&["a[].\"k k\" Bool", "x String"]), named(&["x Null", "x String"]), None]
-    );
-}
-
 fn read_once(payload: &str, paths: &[&str]) -> Result<oracle::Expected, Reason> {
     let mut outcomes = read(&mut JsonReader::new(path_set(paths), None, Limits::default()), payload.as_bytes());
     assert_eq!((outcomes.len(), outcomes[0].0.as_str()), (1, payload));
