@@ -87,18 +87,7 @@ fn graph(happenings: &Arc<Vec<Happening>>, workers: usize, tick: usize, runs: us
         let (happenings, together) = (Arc::clone(happenings), Together::new(workers));
         let shares = run(workers, None, move |worker| {
             let ticks = ticks(&happenings, tick, worker.index(), worker.peers());
-            let mut feed = Feed::new(
-                worker,
-                Settings {
-                    gap: GAP,
-                    policies: None,
-                    dedupe: None,
-                    learning: None,
-                    sequences: Default::default(),
-                    states: Default::default(),
-                    clock: false,
-                },
-            );
+            let mut feed = Feed::new(worker, Settings { gap: GAP, ..Settings::default() });
             let took = together.measure(|| {
                 ticks.into_iter().for_each(|tick| feed.tick(tick));
                 feed.finish();

@@ -74,11 +74,7 @@ fn measure(workload: &Workload, case: Case, workers: usize) -> Outcome {
         let horizon = case.dedupe.then_some(7 * DAY);
         let mut share = Share::new(&workload, worker.index(), worker.peers(), horizon);
         let dedupe = case.dedupe.then_some(Dedupe { ids: usize::MAX });
-        let (sequences, states) = Default::default();
-        let mut feed = Feed::new(
-            worker,
-            Settings { gap: GAP, policies: None, dedupe, learning: None, sequences, states, clock: false },
-        );
+        let mut feed = Feed::new(worker, Settings { gap: GAP, dedupe, ..Settings::default() });
         share.ticks(0..case.warm, 1_000_000).into_iter().for_each(|tick| feed.tick(tick));
         feed.finish();
         let ticks = share.ticks(case.warm..workload.events(), case.tick);

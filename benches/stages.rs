@@ -124,18 +124,7 @@ fn graph(log: &Log, runs: usize) -> GraphTook {
         let mut shares = run(1, None, move |worker| {
             let decoded = decoded.lock().unwrap().take().unwrap();
             let clock = Clock::start();
-            let mut feed = Feed::new(
-                worker,
-                Settings {
-                    gap: plan.sessions.gap,
-                    policies: None,
-                    dedupe: None,
-                    learning: None,
-                    sequences: Default::default(),
-                    states: Default::default(),
-                    clock: false,
-                },
-            );
+            let mut feed = Feed::new(worker, Settings { gap: plan.sessions.gap, ..Settings::default() });
             feed.tick([Input { rules: plan.rules.clone(), ..Input::default() }]);
             decoded.into_values().for_each(|inputs| feed.tick(inputs));
             let mut views = feed.close();

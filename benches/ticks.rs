@@ -68,11 +68,7 @@ fn measure(case: Case) -> Took {
     let guards = timely::execute(config, move |worker| {
         let mut share = Share::new(&workload, worker.index(), worker.peers(), dedupe.then_some(7 * DAY));
         let dedupe = dedupe.then_some(Dedupe { ids: usize::MAX });
-        let (sequences, states) = Default::default();
-        let mut engine = Engine::new(
-            worker,
-            Settings { gap: GAP, policies: None, dedupe, learning: None, sequences, states, clock: true },
-        );
+        let mut engine = Engine::new(worker, Settings { gap: GAP, dedupe, clock: true, ..Settings::default() });
         let inputs = match events {
             0 => (0..ticks).map(|_| Vec::new()).collect(),
             _ => share.ticks(0..events * ticks, events),

@@ -101,10 +101,7 @@
 //! }
 //!
 //! timely::execute_directly(|worker| {
-//!     let (sequences, states) = Default::default();
-//!     let settings =
-//!         Settings { gap: 30 * MINUTE, policies: None, dedupe: None, learning: None, sequences, states, clock: true };
-//!     let mut engine = Engine::new(worker, settings);
+//!     let mut engine = Engine::new(worker, Settings { gap: 30 * MINUTE, clock: true, ..Settings::default() });
 //!     // Each tick's changes: start and end in minutes, number of events, multiplicity.
 //!     let mut tick = |tick: u64, minutes: &[i64]| {
 //!         let records = minutes.iter().map(|minute| click(*minute)).collect();

@@ -55,7 +55,7 @@ pub struct Restored<'s, T: TotalTime = Tick> {
 }
 
 /// The part of the plan that the graph depends on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Microseconds.
     pub gap: i64,

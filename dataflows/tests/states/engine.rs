@@ -56,15 +56,7 @@ fn live(restored: &Snapshot, first: Tick, inputs: &[Input], way: Way) -> (BTreeM
     let run = move |worker: &mut Worker| {
         let (index, peers) = (worker.index(), worker.peers());
         let states = States { definitions: (0..STATES).map(|_| definition()).collect(), now: None };
-        let settings = Settings {
-            gap: 1,
-            policies: None,
-            dedupe: None,
-            learning: None,
-            sequences: Default::default(),
-            states,
-            clock: true,
-        };
+        let settings = Settings { gap: 1, states, clock: true, ..Settings::default() };
         let mut engine = Engine::new(worker, settings);
         let mine = from.iter().enumerate().filter(|(at, _)| at % peers == index);
         engine.restore(&mut Roots { entities: mine.map(|(_, row)| row.clone()).collect(), ..Roots::default() });

@@ -40,8 +40,7 @@ impl Way {
     pub fn settings(self) -> Settings {
         let dedupe = self.remembered.map(|ids| Dedupe { ids: ids * dataflows::EventId::SHARDS });
         let policies = self.asked.map(Asked::policies);
-        let (sequences, states) = Default::default();
-        Settings { gap: GAP, policies, dedupe, learning: self.learning, sequences, states, clock: true }
+        Settings { gap: GAP, policies, dedupe, learning: self.learning, clock: true, ..Settings::default() }
     }
 }
 

@@ -59,8 +59,7 @@ impl Graph {
 /// An operator more is paid for in every tick of every process: have a reason, then change the figures.
 #[test]
 fn the_graph_has_no_more_operators_and_channels_than_it_needs() {
-    let (sequences, states) = Default::default();
-    let live = Settings { gap: GAP, policies: None, dedupe: None, learning: None, sequences, states, clock: true };
+    let live = Settings { gap: GAP, clock: true, ..Settings::default() };
     let graph = Graph::of(live.clone());
     // An empty stream, and an input that is closed with the first tick, cost nothing later.
     let [empty, restored] = ["Empty", "Input"];
