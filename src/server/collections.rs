@@ -66,3 +66,16 @@ pub(super) fn find(shared: &Shared, caller: &Caller, name: &str) -> Result<Colle
         Phase::Ready => Ok(collection),
     }
 }
+
+/// As [`find`], of a view: a journal holds no rows.
+///
+/// # Errors
+/// As [`find`]; 400.
+pub(super) fn find_view(shared: &Shared, caller: &Caller, name: &str) -> Result<Collection, Problem> {
+    let collection = find(shared, caller, name)?;
+    if !collection.is_view() {
+        let message = "a journal holds no rows: follow its changes";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "collection", message));
+    }
+    Ok(collection)
+}

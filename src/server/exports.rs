@@ -121,11 +121,7 @@ async fn answer(shared: &Arc<Shared>, file: &str, parts: &Parts, body: &mut Body
             "a collection is read at `…/rows` and `…/changes`; as a file with .parquet, .csv or .jsonl behind its name";
         return Err(Problem::new(StatusCode::NOT_FOUND, "not_found", message));
     };
-    let collection = collections::find(shared, shared.access.caller(&parts.headers)?, name)?;
-    if !collection.is_view() {
-        let message = "a journal holds no rows: follow its changes";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "collection", message));
-    }
+    let collection = collections::find_view(shared, shared.access.caller(&parts.headers)?, name)?;
     let parameters = Parameters::of(shared, parts, body, &PARAMETERS).await?;
     let query = query_of(shared, collection, &parameters)?;
     let as_of: Option<Tick> = parameters.parsed("as_of", "the number of a tick")?;
@@ -136,7 +132,7 @@ async fn answer(shared: &Arc<Shared>, file: &str, parts: &Parts, body: &mut Body
     let key = format!("{file}?{}", parts.uri.query().unwrap_or_default());
     // A range is of what a request before it has seen. A tick does not change.
     let goes_on = parts.headers.contains_key(RANGE) || as_of.is_some();
-    let kept = shared.exports.find(&key, if goes_on { KEPT * 60 } else { FRESH });
+    let kept = shared.exports.find(&key, if goes_on { Duration::MAX } else { FRESH });
     let export = match kept.filter(|_| parameters.get("wait_for").is_none()) {
         Some(export) => export,
         None => {

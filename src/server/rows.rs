@@ -38,11 +38,7 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, Name(name): Name, r
 }
 
 async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body) -> Result<Response, Problem> {
-    let collection = collections::find(shared, shared.access.caller(&parts.headers)?, name)?;
-    if !collection.is_view() {
-        let message = "a journal holds no rows: follow its changes";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "collection", message));
-    }
+    let collection = collections::find_view(shared, shared.access.caller(&parts.headers)?, name)?;
     let parameters = Parameters::of(shared, parts, body, &PARAMETERS).await?;
     let query = query_of(shared, collection, &parameters)?;
     let limit = parameters.parsed("limit", "a number of rows")?.unwrap_or(LIMIT);
