@@ -27,7 +27,7 @@ const SINK: &str = "[[sink]]\nname = 'file'\nkind = 'file'\npath = 'changes.json
                     changes = 'all'\nfrom = 'start'\n";
 
 /// Status and body of an answer.
-fn get(address: SocketAddr, path: &str) -> (u16, String) {
+pub fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").unwrap();
     let mut answer = String::new();

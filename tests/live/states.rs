@@ -4,14 +4,13 @@
 use super::client::{Client, Outcome};
 use super::events::{Event, PAST_MS, lines};
 use super::process::{Process, Restart};
-use super::{MEANING, OFTEN, run_toml};
+use super::{MEANING, OFTEN, folders, run_toml};
 use crate::headwater::Folder;
 use headwater_log::vfs::model::Rng;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
 /// Over the whole history alone: the clock of a run is the present, and that of a replay is the largest event time.
 const STATES: &str = r#"
@@ -44,17 +43,8 @@ fn folder(states: &str) -> Folder {
     folder
 }
 
-fn text_of(address: SocketAddr, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
-
 fn get(address: SocketAddr, path: &str) -> (u16, Value) {
-    let (status, body) = text_of(address, path);
+    let (status, body) = folders::get(address, path);
     (status, serde_json::from_str(&body).unwrap())
 }
 
@@ -81,7 +71,7 @@ fn rows(address: SocketAddr, state: &str, key: &str) -> Rows {
 
 /// As [`rows`], of a file.
 fn exported(address: SocketAddr, state: &str, key: &str) -> Rows {
-    let (status, text) = text_of(address, &format!("/v1/collections/state.{state}.jsonl"));
+    let (status, text) = folders::get(address, &format!("/v1/collections/state.{state}.jsonl"));
     assert_eq!(status, 200, "{text}");
     let row = |line: &str| {
         let mut row: Map<String, Value> = serde_json::from_str(line).unwrap();
