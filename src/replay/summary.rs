@@ -45,7 +45,7 @@ pub struct Summary {
     /// Events of which something unreadable was mended: a byte that is no UTF-8, half of a pair, a repeated key.
     pub repaired: u64,
     pub classes: BTreeMap<String, u64>,
-    /// By [`Reason::code`].
+    /// By [`dataflows::Reason::code`].
     pub dead_letter_reasons: BTreeMap<String, u64>,
     /// Rules that no event fits.
     pub unmatched: Vec<Unmatched>,
@@ -69,7 +69,7 @@ pub struct Summary {
     pub bytes_read: u64,
     pub bytes_events: u64,
     pub bytes_dead_letters: u64,
-    /// By [`Skip::code`].
+    /// By [`headwater_decode::account::Skip::code`].
     pub skipped: BTreeMap<String, Skips>,
     /// How files were read, where that may not be expected.
     pub notes: Vec<Note>,
