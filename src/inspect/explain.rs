@@ -7,7 +7,7 @@ use dataflows::classify::{Definitions, Why};
 use dataflows::{NoTime, Position, Sessionless, UserKey, ValueKind};
 use headwater_decode::detect::{Opened, Refused};
 use headwater_decode::fault::Fault;
-use headwater_decode::interpret::{Interpreter, Range, Role};
+use headwater_decode::interpret::{Chosen, Interpreter, Range, Role};
 use headwater_decode::path::Path;
 use headwater_decode::reading::{Reading, Value};
 use headwater_decode::spec::Format;
@@ -92,7 +92,7 @@ fn event(plan: &Plan, interpreter: &mut Interpreter, reading: &Reading, definiti
     let has_ids = !interpreter.events().id.is_empty();
     let [user, _, kind, _] = Role::ALL.map(|role| {
         let mut joined = String::new();
-        let value = chosen[role as usize].and_then(|one| interpreter.text(reading, role, one, &mut joined));
+        let value = chosen[role as usize].map(|one| interpreter.text(reading, role, one, &mut joined));
         match (value, chosen[role as usize]) {
             (Some(value), Some(one)) => {
                 let paths: Vec<_> = interpreter.parts(role, one).map(Path::to_string).collect();
@@ -155,8 +155,8 @@ fn event(plan: &Plan, interpreter: &mut Interpreter, reading: &Reading, definiti
     sheet.add("session", "no", &format!("{}: it counts by class, but belongs to no session", session.code()));
 }
 
-fn read_time(interpreter: &Interpreter, reading: &Reading, candidate: usize) -> String {
-    interpreter.time(reading, Some(candidate)).map_or("unreadable".into(), rfc3339)
+fn read_time(interpreter: &Interpreter, reading: &Reading, chosen: Chosen) -> String {
+    interpreter.time(reading, Some(chosen)).map_or("unreadable".into(), rfc3339)
 }
 
 /// Rows of name, value and remark, aligned when printed.

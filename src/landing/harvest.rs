@@ -165,13 +165,12 @@ impl Gather {
         let time = interpreter.effective(stated, &mut self.scratch);
         let mut joined = std::mem::take(&mut self.joined);
         let mut text = |interpreter: &Interpreter, rows: &mut Rows, role: Role| {
-            let value = interpreter.text(reading, role, chosen[role as usize]?, &mut joined)?;
+            let value = interpreter.text(reading, role, chosen[role as usize]?, &mut joined);
             Some(rows.put(value.text.as_bytes()))
         };
         let user = text(interpreter, &mut self.events, Role::User);
         let id = text(interpreter, &mut self.events, Role::Id);
-        let kind = chosen[Role::Kind as usize]
-            .and_then(|candidate| interpreter.text(reading, Role::Kind, candidate, &mut joined));
+        let kind = chosen[Role::Kind as usize].map(|chosen| interpreter.text(reading, Role::Kind, chosen, &mut joined));
         let signature = interpreter.signature_id(reading, kind);
         let (class, shape) = match self.signatures.get(&signature) {
             Some(known) => *known,

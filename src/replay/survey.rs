@@ -179,11 +179,11 @@ impl Harvest for Survey {
         }
         let chosen = interpreter.choose(reading)[Role::Time as usize];
         if interpreter.time(reading, chosen) == Err(NoTime::Unreadable)
-            && let Some(candidate) = chosen
+            && let Some(chosen) = chosen
         {
             let mut joined = String::new();
-            let text = interpreter.text(reading, Role::Time, candidate, &mut joined);
-            self.unreadable = text.map(|value| value.text.chars().take(60).collect());
+            let text = interpreter.text(reading, Role::Time, chosen, &mut joined).text;
+            self.unreadable = Some(text.chars().take(60).collect());
         }
     }
 

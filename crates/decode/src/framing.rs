@@ -71,6 +71,9 @@ impl Framing {
                 let end = ends.next(true).unwrap_or(bytes.len());
                 ends.at = end;
                 let span = &bytes[from..end];
+                if let Some(record) = self.plain(span) {
+                    return Some((from, record));
+                }
                 let start = from + self.separators(span);
                 let record = self.content(span);
                 if !record.is_empty() {
@@ -107,6 +110,20 @@ impl Framing {
         };
         let rest = &span[..span.len() - line_end];
         line_end + rest.iter().rev().take_while(|byte| **byte == 0).count()
+    }
+
+    /// Returns the record of a line as nearly every line is: no blank, mark or NUL byte at its start, and a newline alone
+    /// at its end.
+    #[inline]
+    fn plain(self, span: &[u8]) -> Option<&[u8]> {
+        match span {
+            [first, .., last, b'\n']
+                if self == Framing::Lines && *first > b' ' && *first != MARK[0] && !matches!(last, 0 | b'\r') =>
+            {
+                Some(&span[..span.len() - 1])
+            }
+            _ => None,
+        }
     }
 
     /// Returns the record in `span`; empty if that is blank. A row of blanks is a row, a line of blanks is none.

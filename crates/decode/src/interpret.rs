@@ -11,6 +11,7 @@ mod cues;
 mod steps;
 
 pub use batch::{Batch, BatchMark};
+pub use choose::Chosen;
 
 use crate::absent::{self, Absent};
 use crate::defaults;
@@ -263,16 +264,14 @@ impl Interpreter {
         let mut record =
             Record { event: Event { user: None, time, signature, details, steps, contributions }, identity: None };
         let mut joined = std::mem::take(&mut self.joined);
-        let user = chosen[Role::User as usize].and_then(|chosen| self.text(reading, Role::User, chosen, &mut joined));
+        let user = chosen[Role::User as usize].map(|chosen| self.text(reading, Role::User, chosen, &mut joined));
         match (user, self.horizon(chosen[Role::Id as usize])) {
             (Some(user), None) => self.names.later(user.text, batch.input.records.len()),
             (user, Some((id, horizon))) => {
                 let user = user.map(|user| self.names.key(user.text, &mut batch.input));
                 record.event.user = user;
-                record.identity = self.text(reading, Role::Id, id, &mut joined).map(|id| {
-                    let id = EventId::of(user, id.text);
-                    Box::new(Identity { id, payload: payload_hash(payload), position, horizon })
-                });
+                let id = EventId::of(user, self.text(reading, Role::Id, id, &mut joined).text);
+                record.identity = Some(Box::new(Identity { id, payload: payload_hash(payload), position, horizon }));
             }
             (None, None) => {}
         }
@@ -310,8 +309,8 @@ impl Interpreter {
 
     /// Counts what was used of an event.
     #[inline]
-    fn count(&mut self, reading: &Reading, chosen: &[Option<usize>; 4], stated: Result<EventTime, NoTime>) {
-        self.used.event(chosen);
+    fn count(&mut self, reading: &Reading, chosen: &[Option<Chosen>; 4], stated: Result<EventTime, NoTime>) {
+        self.used.event(chosen.map(|chosen| chosen.map(|chosen| chosen.candidate)));
         if let Ok(time) = stated {
             self.used.early += u64::from(absent::is_early(time));
             self.used.late += u64::from(self.latest.is_some_and(|latest| time > latest));
@@ -325,7 +324,7 @@ impl Interpreter {
 
     /// Returns the candidate that gives the id of an event, and the horizon of its duplicates in microseconds. `None`
     /// if duplicates are not recognised.
-    fn horizon(&self, id: Option<usize>) -> Option<(usize, i64)> {
+    fn horizon(&self, id: Option<Chosen>) -> Option<(Chosen, i64)> {
         Some((id?, self.events().dedupe?))
     }
 
@@ -340,8 +339,8 @@ impl Interpreter {
     }
 
     /// Returns the paths of a candidate.
-    pub fn parts(&self, role: Role, candidate: usize) -> impl Iterator<Item = &Path> {
-        self.candidates[role as usize][candidate].iter().map(|slot| self.paths.path(*slot))
+    pub fn parts(&self, role: Role, chosen: Chosen) -> impl Iterator<Item = &Path> {
+        self.candidates[role as usize][chosen.candidate].iter().map(|slot| self.paths.path(*slot))
     }
 
     /// Returns the slot that gives the values of a field: that of the first candidate that is present.
@@ -349,9 +348,9 @@ impl Interpreter {
         self.fields[field].iter().copied().find(|slot| reading.first(*slot).is_some())
     }
 
-    fn signature(&mut self, reading: &Reading, kind: Option<usize>, batch: &mut Batch) -> SignatureId {
+    fn signature(&mut self, reading: &Reading, kind: Option<Chosen>, batch: &mut Batch) -> SignatureId {
         let mut joined = std::mem::take(&mut self.joined);
-        let kind = kind.and_then(|candidate| self.text(reading, Role::Kind, candidate, &mut joined));
+        let kind = kind.map(|chosen| self.text(reading, Role::Kind, chosen, &mut joined));
         let signature = self.signature_id(reading, kind);
         if !self.signatures.contains(&signature) {
             if self.signatures.len() >= REMEMBERED {

@@ -108,8 +108,13 @@ impl JsonReader {
         }
     }
 
+    /// Returns whether a payload may hold several events.
+    pub fn explodes(&self) -> bool {
+        self.explode.is_some()
+    }
+
     /// Parses the payload. If nothing in it is to be exploded, `reading` holds its values afterwards.
-    fn read_whole(&mut self, payload: &[u8], reading: &mut Reading) -> Result<(), Fault> {
+    pub fn read_whole(&mut self, payload: &[u8], reading: &mut Reading) -> Result<(), Fault> {
         // Offsets into a payload are kept in 32 bits.
         let limit = self.limits.event_bytes.min(u32::MAX as usize);
         if payload.len() > limit {

@@ -55,6 +55,19 @@ enum Reader {
     Pairs(PairsReader),
 }
 
+impl Reader {
+    /// Returns why a record is no event, if it is none by its first bytes.
+    fn skips(&self, payload: &[u8]) -> Option<Skip> {
+        match self {
+            Reader::Csv { dialect, .. } if dialect.is_comment(payload) => Some(Skip::Comment),
+            Reader::Csv { header, .. } if **header == *payload => Some(Skip::Header),
+            Reader::Log { reader: Ok(reader), .. } if reader.is_comment(payload) => Some(Skip::Comment),
+            Reader::Log { reader: Ok(reader), .. } if reader.is_header(payload) => Some(Skip::Header),
+            _ => None,
+        }
+    }
+}
+
 /// The number of events and dead letters of one record.
 #[derive(Default)]
 struct Yield {
@@ -140,21 +153,8 @@ impl SourceDecoder {
             let fault = Fault::too_large(payload.len() as u64, limit);
             return harvest.event(&mut self.interpreter, Err(fault), position, payload);
         }
-        if let Reader::Csv { header, dialect, .. } = &self.reader {
-            if dialect.is_comment(payload) {
-                return account.skip(Skip::Comment, payload.len());
-            }
-            if **header == *payload {
-                return account.skip(Skip::Header, payload.len());
-            }
-        }
-        if let Reader::Log { reader: Ok(reader), .. } = &self.reader {
-            if reader.is_comment(payload) {
-                return account.skip(Skip::Comment, payload.len());
-            }
-            if reader.is_header(payload) {
-                return account.skip(Skip::Header, payload.len());
-            }
+        if let Some(skip) = self.reader.skips(payload) {
+            return account.skip(skip, payload.len());
         }
         // What stands before a record counts with it.
         let whole = payload.len();
@@ -195,14 +195,21 @@ impl SourceDecoder {
         origin: impl Fn(usize) -> usize,
         harvest: &mut impl Harvest,
     ) -> Result<Yield, Fault> {
-        if let Some(found) = self.unwrapped(reading, position, record, text, harvest) {
+        if self.unwrap.is_some()
+            && let Some(found) = self.unwrapped(reading, position, record, text, harvest)
+        {
             return Ok(found);
         }
         let payload = record.payload;
         let SourceDecoder { interpreter, reader, paths, beside, prefix_time, .. } = self;
         let record = Known { message: record.message, time: record.time.zip(*prefix_time) };
         let mut found = Yield::default();
+        let mut document = None;
         match reader {
+            Reader::Json(reader) if !reader.explodes() => {
+                reader.read_whole(text, reading)?;
+                document = Some(text);
+            }
             Reader::Json(reader) => {
                 let mut whole = None;
                 // One payload may hold several events.
@@ -226,7 +233,7 @@ impl SourceDecoder {
             Reader::Log { reader: Err(fault), .. } => return Err(fault.clone()),
             Reader::Pairs(reader) => reader.read(text, reading)?,
         }
-        let reading = complete(beside, paths, record, (None, None), reading);
+        let reading = complete(beside, paths, record, (document, None), reading);
         harvest.event(interpreter, Ok(reading), position, payload);
         found.events = 1;
         Ok(found)

@@ -41,7 +41,7 @@ impl Used {
 
     /// Counts an event by the candidates that were chosen for it.
     #[inline]
-    pub fn event(&mut self, chosen: &[Option<usize>; 4]) {
+    pub fn event(&mut self, chosen: [Option<usize>; 4]) {
         for (counts, chosen) in self.roles.iter_mut().zip(chosen) {
             let last = counts.len() - 1;
             counts[chosen.unwrap_or(last)] += 1;

@@ -8,15 +8,24 @@ use crate::time;
 use dataflows::decimal::{Digits, Rest};
 use dataflows::{EventTime, NoTime, ValueKind};
 
+/// A candidate that is present in a reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// Its index among the candidates of its role.
+    pub candidate: usize,
+    /// The index of the value that it begins with.
+    value: usize,
+}
+
 impl Interpreter {
-    /// Returns by role the index of the candidate that gives the value: the first that is present. Those of an element
-    /// come before those of what is around it.
-    pub fn choose(&self, reading: &Reading) -> [Option<usize>; 4] {
+    /// Returns by role the candidate that gives the value: the first that is present. Those of an element come before
+    /// those of what is around it.
+    pub fn choose(&self, reading: &Reading) -> [Option<Chosen>; 4] {
         self.choose_with_time(reading).0
     }
 
     /// As [`Interpreter::choose`], with the time that the event says.
-    pub fn choose_with_time(&self, reading: &Reading) -> ([Option<usize>; 4], Result<EventTime, NoTime>) {
+    pub fn choose_with_time(&self, reading: &Reading) -> ([Option<Chosen>; 4], Result<EventTime, NoTime>) {
         let mut chosen = self.best(reading);
         let time = self.settle(reading, &mut chosen[Role::Time as usize]);
         (chosen, time)
@@ -24,99 +33,115 @@ impl Interpreter {
 
     /// Returns by role the first candidate that is present, before its time is read.
     #[inline]
-    pub(super) fn best(&self, reading: &Reading) -> [Option<usize>; 4] {
-        let mut best = Best::default();
+    pub(super) fn best(&self, reading: &Reading) -> [Option<Chosen>; 4] {
+        // Nearly always it is the first of all values, and that one stands for something.
         let own = reading.own();
-        for index in 0..own {
-            self.rank(reading, index, &mut best);
-        }
-        if own < reading.len() {
-            let mut outer = Best::default();
-            for index in own..reading.len() {
-                let best = if reading.is_inherited(index) { &mut outer } else { &mut best };
-                self.rank(reading, index, best);
+        if own == reading.len() {
+            let mut best = Best::default();
+            for (index, slot) in reading.slots().enumerate() {
+                best.take(self.ranks[slot as usize], index);
             }
-            best.or(outer);
+            let chosen = best.chosen();
+            if self.all_count(reading, chosen) {
+                return chosen;
+            }
         }
-        let Best { mut ranks, weak } = best;
-        if ranks[Role::User as usize] == NO_RANK {
-            ranks[Role::User as usize] = weak;
-        }
-        ranks.map(|rank| (rank != NO_RANK).then_some(rank as usize))
+        self.best_of_those_that_count(reading)
     }
 
-    /// Notes the candidates that begin with a value.
+    /// Returns whether each value is one that counts, whatever others there are.
     #[inline]
-    fn rank(&self, reading: &Reading, index: usize, best: &mut Best) {
-        let mut ranks = self.ranks[reading.slot_of(index) as usize];
-        if ranks == [NO_RANK; 4] {
-            return;
+    fn all_count(&self, reading: &Reading, [user, time, _, id]: [Option<Chosen>; 4]) -> bool {
+        let text = |chosen: Chosen| reading.nth(chosen.value).1.text;
+        let is_absent = |chosen: Option<Chosen>| chosen.is_some_and(|chosen| self.absent.has(text(chosen)));
+        !is_absent(user) && !is_absent(time) && !is_absent(id) && !user.is_some_and(|user| absent::is_weak(text(user)))
+    }
+
+    /// As [`Interpreter::best`], with a look at each value.
+    #[cold]
+    fn best_of_those_that_count(&self, reading: &Reading) -> [Option<Chosen>; 4] {
+        let (mut best, mut outer) = (Best::default(), Best::default());
+        let (mut weak, mut outer_weak) = (Best::default(), Best::default());
+        for index in 0..reading.len() {
+            let (best, weak) = match reading.is_inherited(index) {
+                true => (&mut outer, &mut outer_weak),
+                false => (&mut best, &mut weak),
+            };
+            let [user, time, kind, id] = self.ranks[reading.slot_of(index) as usize];
+            let none = NO_RANK;
+            if [user, time, kind, id] == [none; 4] {
+                continue;
+            }
+            let text = reading.nth(index).1.text;
+            if self.absent.has(text) {
+                // A type may be any text.
+                best.take([none, none, kind, none], index);
+            } else if absent::is_weak(text) {
+                best.take([none, time, kind, id], index);
+                weak.take([user, none, none, none], index);
+            } else {
+                best.take([user, time, kind, id], index);
+            }
         }
-        let text = reading.nth(index).1.text;
-        if self.absent.has(text) {
-            // A type may be any text.
-            ranks = std::array::from_fn(|role| if role == Role::Kind as usize { ranks[role] } else { NO_RANK });
-        } else if absent::is_weak(text) {
-            best.weak = best.weak.min(ranks[Role::User as usize]);
-            ranks[Role::User as usize] = NO_RANK;
-        }
-        best.ranks.iter_mut().zip(ranks).for_each(|(best, rank)| *best = (*best).min(rank));
+        best.or(outer);
+        weak.or(outer_weak);
+        best.or(weak);
+        best.chosen()
     }
 
     /// Reads the time. A candidate whose time stands for none gives way to the next one.
     #[inline]
-    pub(super) fn settle(&self, reading: &Reading, candidate: &mut Option<usize>) -> Result<EventTime, NoTime> {
+    pub(super) fn settle(&self, reading: &Reading, chosen: &mut Option<Chosen>) -> Result<EventTime, NoTime> {
         loop {
-            let time = self.time(reading, *candidate);
-            let Some(rank) = *candidate else { return time };
-            if !self.is_never(reading, rank, time) {
+            let time = self.time(reading, *chosen);
+            let Some(one) = *chosen else { return time };
+            if !self.is_never(reading, one, time) {
                 return time;
             }
             let all = &self.candidates[Role::Time as usize];
-            *candidate = (rank + 1..all.len()).find(|next| self.first(reading, Role::Time, all[*next][0]).is_some());
+            let of = |candidate: usize| {
+                let value = self.find(reading, Role::Time, all[candidate][0])?;
+                Some(Chosen { candidate, value })
+            };
+            *chosen = (one.candidate + 1..all.len()).find_map(of);
         }
     }
 
     #[inline]
-    fn is_never(&self, reading: &Reading, candidate: usize, time: Result<EventTime, NoTime>) -> bool {
+    fn is_never(&self, reading: &Reading, chosen: Chosen, time: Result<EventTime, NoTime>) -> bool {
         match time {
             Ok(time) => self.absent.is_never(time, self.events().time_unit.is_some()),
             Err(NoTime::Absent | NoTime::Apart(_)) => false,
-            Err(NoTime::Unreadable) => {
-                let text = self.first(reading, Role::Time, self.candidates[Role::Time as usize][candidate][0]);
-                text.is_some_and(|text| self.absent.is_zero_date(text.text))
-            }
+            Err(NoTime::Unreadable) => self.absent.is_zero_date(reading.nth(chosen.value).1.text),
         }
     }
 
+    /// Returns the index of the first value at a slot that does not stand for none.
+    fn find(&self, reading: &Reading, role: Role, slot: Slot) -> Option<usize> {
+        (0..reading.len()).find(|index| {
+            let (at, value) = reading.nth(*index);
+            at == slot && (role == Role::Kind || !self.absent.has(value.text))
+        })
+    }
+
     /// Returns the first value at a slot that does not stand for none.
-    #[inline]
     fn first<'r>(&self, reading: &'r Reading, role: Role, slot: Slot) -> Option<Value<'r>> {
-        match role {
-            Role::Kind => reading.first(slot),
-            _ => reading.all(slot).find(|value| !self.absent.has(value.text)),
-        }
+        self.find(reading, role, slot).map(|index| reading.nth(index).1)
     }
 
     /// Returns the text of a candidate; several parts are joined into `joined`, without those that are absent. One that
     /// is kept, that of a user or a type, is bounded.
     #[inline]
-    pub fn text<'a>(
-        &self,
-        reading: &'a Reading,
-        role: Role,
-        candidate: usize,
-        joined: &'a mut String,
-    ) -> Option<Value<'a>> {
-        let parts = &self.candidates[role as usize][candidate];
-        let first = self.first(reading, role, parts[0])?;
+    pub fn text<'a>(&self, reading: &'a Reading, role: Role, chosen: Chosen, joined: &'a mut String) -> Value<'a> {
+        let parts = &self.candidates[role as usize][chosen.candidate];
+        let first = reading.nth(chosen.value).1;
         // Nearly every value is one that stays as it is.
         let is_name = matches!(role, Role::User | Role::Id);
         let stays = !is_name || (first.kind == ValueKind::String && !self.is_text);
         if parts.len() == 1 && stays && first.text.len() <= LONGEST {
-            return Some(first);
+            return first;
         }
-        Some(self.made(reading, role, parts, first, joined))
+        self.made(reading, role, parts, first, joined)
     }
 
     /// Makes the text of a candidate whose first part has a value.
@@ -179,10 +204,11 @@ impl Interpreter {
     }
 
     /// Reads the event time at the candidate that was chosen.
-    pub fn time(&self, reading: &Reading, candidate: Option<usize>) -> Result<EventTime, NoTime> {
+    #[inline]
+    pub fn time(&self, reading: &Reading, chosen: Option<Chosen>) -> Result<EventTime, NoTime> {
         let mut joined = String::new();
-        let value = candidate.and_then(|candidate| self.text(reading, Role::Time, candidate, &mut joined));
-        let Some(value) = value else { return Err(NoTime::Absent) };
+        let Some(chosen) = chosen else { return Err(NoTime::Absent) };
+        let value = self.text(reading, Role::Time, chosen, &mut joined);
         self.time.read(value).or_else(|| self.with_day(reading, value.text)).ok_or(NoTime::Unreadable)
     }
 
@@ -200,30 +226,37 @@ impl Interpreter {
     }
 }
 
-/// The best candidates so far, by role.
-struct Best {
-    ranks: [u16; 4],
-    /// Of a user that counts only if there is no other.
-    weak: u16,
-}
+/// By role the best candidate so far: its rank and the index of the value that it begins with, in one number. So the
+/// smallest is the best candidate, at its first value.
+struct Best([u64; 4]);
+
+/// Of no candidate, with any index.
+const NONE: u64 = (NO_RANK as u64) << 32;
 
 impl Default for Best {
     fn default() -> Best {
-        Best { ranks: [NO_RANK; 4], weak: NO_RANK }
+        Best([NONE; 4])
     }
 }
 
 impl Best {
+    /// Takes the candidates of a value that are better.
+    #[inline]
+    fn take(&mut self, ranks: [u16; 4], index: usize) {
+        for (best, rank) in self.0.iter_mut().zip(ranks) {
+            *best = (*best).min((u64::from(rank) << 32) | index as u64);
+        }
+    }
+
     /// Takes the candidates of `other` for the roles that have none.
     fn or(&mut self, other: Best) {
-        for (rank, other) in self.ranks.iter_mut().zip(other.ranks) {
-            if *rank == NO_RANK {
-                *rank = other;
-            }
-        }
-        if self.weak == NO_RANK {
-            self.weak = other.weak;
-        }
+        self.0.iter_mut().zip(other.0).filter(|(best, _)| **best >= NONE).for_each(|(best, other)| *best = other);
+    }
+
+    #[inline]
+    fn chosen(self) -> [Option<Chosen>; 4] {
+        let of = |best| Chosen { candidate: (best >> 32) as usize, value: (best & u64::from(u32::MAX)) as usize };
+        self.0.map(|best| (best < NONE).then(|| of(best)))
     }
 }
 
@@ -236,3 +269,6 @@ fn whole_number(text: &str) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
