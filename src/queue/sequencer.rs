@@ -36,6 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const SNAPSHOT_WITHOUT_SPACE: Duration = Duration::from_secs(1);
 /// Time that a slow machine may take to arrange a row of a snapshot: many times what it takes on others.
 const ARRANGE_ROW: Duration = Duration::from_micros(20);
+/// A clock that is behind goes on by at most so much beyond the next deadline, in milliseconds: what was due while the
+/// process was away is closed in many ticks, and none of them takes long.
+const CLOCK_STEP_MS: i64 = 10_000;
 /// When this number of bytes was bound since the last snapshot, the next one is due, however recent the last one is.
 const SNAPSHOT_BYTES: u64 = 1 << 30;
 
@@ -232,6 +235,7 @@ pub struct Sequencer {
     /// Of the last tick.
     uppers: Vec<u64>,
     control: u64,
+    now_ms: i64,
     minted: Instant,
     snapshot: Instant,
     plan: LogPlan,
@@ -268,6 +272,7 @@ impl Sequencer {
             reserve,
             uppers,
             control: 0,
+            now_ms: i64::MIN,
             minted: now,
             snapshot: now,
             plan,
@@ -337,11 +342,13 @@ impl Sequencer {
                 }
                 continue;
             }
-            if !due && bytes < HURRY_BYTES && !drained {
+            let whole = if behind { self.received(&uppers)?.unwrap_or(wall) } else { wall };
+            // At the end there are no other ticks.
+            let now_ms = if drained { whole } else { clock(whole, self.now_ms, self.ticks.deadline()) };
+            if !due && bytes < HURRY_BYTES && !drained && now_ms == whole {
                 self.intake.pause(left);
                 continue;
             }
-            let now_ms = if behind { self.received(&uppers)?.unwrap_or(wall) } else { wall };
             self.mint(now_ms, uppers, bytes, snapshot)?;
         }
     }
@@ -379,6 +386,7 @@ impl Sequencer {
             let next = upper((QUEUE, part));
             queue.push(std::mem::replace(last, next)..next);
         }
+        self.now_ms = binding.now_ms;
         let next = upper((CONTROL, 0));
         let control = std::mem::replace(&mut self.control, next)..next;
         let bound = Bound { tick: binding.tick, now_ms: binding.now_ms, queue, control, snapshot };
@@ -422,5 +430,40 @@ impl Sequencer {
     fn patience(&self, wall: i64) -> Duration {
         let until = |deadline: EventTime| Duration::from_millis((deadline.micros() / 1000 - wall).max(1) as u64);
         self.ticks.deadline().map_or(PATIENCE, until).min(PATIENCE)
+    }
+}
+
+/// Returns the clock of the next tick: `whole`, unless more is due by then than a tick should close. `last`: of the tick before.
+/// `deadline`: when the next session or attempt is due.
+fn clock(whole: i64, last: i64, deadline: Option<EventTime>) -> i64 {
+    let Some(deadline) = deadline else { return whole };
+    // Before it nothing is due, however long that is.
+    let from = deadline.micros().div_euclid(1000).max(last);
+    whole.min(from.saturating_add(CLOCK_STEP_MS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_behind_goes_on_in_steps_and_past_times_in_which_nothing_is_due() {
+        const HOUR: i64 = 3_600_000;
+        let at = |ms: i64| EventTime::from_micros(ms * 1000);
+        assert_eq!(clock(24 * HOUR, 0, None), 24 * HOUR);
+        assert_eq!(clock(24 * HOUR, 0, at(25 * HOUR)), 24 * HOUR);
+        // What was due on the same day is closed step by step.
+        let mut seen = Vec::new();
+        let mut due = vec![3 * HOUR, 3 * HOUR + 4_000, 3 * HOUR + 15_000, 20 * HOUR, 30 * HOUR];
+        let mut last = 0;
+        while last < 24 * HOUR {
+            last = clock(24 * HOUR, last, at(due[0]));
+            due.retain(|deadline| *deadline > last);
+            seen.push(last);
+        }
+        assert_eq!(seen, [3 * HOUR + 10_000, 3 * HOUR + 25_000, 20 * HOUR + 10_000, 24 * HOUR]);
+        // A deadline that the workers have not heard of yet holds nothing up.
+        assert_eq!(clock(24 * HOUR, 23 * HOUR, at(HOUR)), 23 * HOUR + CLOCK_STEP_MS);
+        assert_eq!(clock(HOUR, i64::MIN, at(-HOUR)), -HOUR + CLOCK_STEP_MS);
     }
 }
