@@ -5,7 +5,7 @@
 use clap::Parser;
 use dataflows::record::Rank;
 use dataflows::state::{
-    Aggregate, Contribution, Definition, Fold, Given, Inputs, Item, Read, States, Window, accumulate,
+    Aggregate, Contribution, Definition, Fold, Follow, Given, Inputs, Item, Read, States, Value, Window, accumulate,
 };
 use dataflows::{Decimal, EventTime, Tick, UserKey};
 use harness::clock::{Clock, Took, median, resident};
@@ -13,6 +13,7 @@ use harness::sessions::{BATCH, Together};
 use harness::table::{Table, number, thousands};
 use harness::visits::{Arrival, DAY, HOUR, Workload};
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 use timely::container::CapacityContainerBuilder;
@@ -50,7 +51,7 @@ fn main() {
         String::new(),
     ]);
     for (workers, tick) in [(1, 1_000_000), (2, 1_000_000), (1, 10_000), (1, 1_000)] {
-        let mut all: Vec<Outcome> = (0..runs).map(|_| measure(&workload, workers, tick, reads)).collect();
+        let mut all: Vec<Outcome> = (0..runs).map(|_| measure(&workload, workers, tick, reads, false)).collect();
         let took = median(all.iter().map(|outcome| outcome.took).collect());
         let Outcome { entities, bytes, read, .. } = all.remove(0);
         table.row(&[
@@ -61,6 +62,27 @@ fn main() {
             number(read),
         ]);
     }
+    // The value of what decays changes all the time, so it cannot be followed.
+    let table = Table::new(
+        "Each change of a row given to one who follows the state, without the columns of `decay` and `distinct`:",
+        &["", "µs CPU/event alone", "followed", "changes per event", "µs per change"],
+    );
+    for tick in [10_000, 1_000, 100] {
+        let arrivals = Arc::new(workload.arrivals[..events.min(tick * 500)].to_vec());
+        let some = Workload { arrivals, ..workload.clone() };
+        let of = |follow| (0..runs).map(|_| measure(&some, 1, tick, 0, follow)).collect::<Vec<_>>();
+        let (alone, followed) = (of(false), of(true));
+        let cpu = |all: &[Outcome]| median(all.iter().map(|one| one.took).collect()).cpu_us(some.arrivals.len());
+        let per_event = followed[0].changes as f64 / some.arrivals.len() as f64;
+        let (alone, followed) = (cpu(&alone), cpu(&followed));
+        table.row(&[
+            format!("{}-event ticks", thousands(tick)),
+            number(alone),
+            number(followed),
+            number(per_event),
+            number((followed - alone) / per_event),
+        ]);
+    }
 }
 
 struct Outcome {
@@ -69,10 +91,12 @@ struct Outcome {
     bytes: usize,
     /// Microseconds.
     read: f64,
+    /// Rows that went or came.
+    changes: u64,
 }
 
 /// Columns as in docs/guide/state.md.
-fn definition() -> Arc<Definition> {
+fn definition(follow: bool) -> Arc<Definition> {
     let of = |fold, length: Option<i64>| Aggregate { fold, window: length.map(Window::new) };
     let aggregates = vec![
         of(Fold::Count, None),
@@ -85,7 +109,10 @@ fn definition() -> Arc<Definition> {
         of(Fold::Max, Some(30 * DAY)),
         of(Fold::Values { cap: 1000 }, Some(7 * DAY)),
     ];
-    let columns = (0..9).map(Read::Whole).chain([Read::Top { aggregate: 8, k: 3 }]).collect();
+    let columns = match follow {
+        true => [0, 1, 2, 3, 5, 6, 7].into_iter().map(Read::Whole).collect(),
+        false => (0..9).map(Read::Whole).chain([Read::Top { aggregate: 8, k: 3 }]).collect(),
+    };
     Arc::new(Definition { aggregates, columns })
 }
 
@@ -109,7 +136,7 @@ fn by_hand(workload: &Workload) -> Took {
     clock.took()
 }
 
-fn measure(workload: &Workload, workers: usize, tick: usize, reads: usize) -> Outcome {
+fn measure(workload: &Workload, workers: usize, tick: usize, reads: usize, follow: bool) -> Outcome {
     let workload = workload.clone();
     let together = Together::new(workers);
     let guards = timely::execute(timely::Config::process(workers), move |worker| {
@@ -120,12 +147,14 @@ fn measure(workload: &Workload, workers: usize, tick: usize, reads: usize) -> Ou
         let tables = worker.dataflow::<Tick, _, _>(|scope| {
             let contributions = scope.input_from(&mut input);
             let inputs = Inputs { contributions, replacements: empty(scope), restored: empty(scope) };
-            let states = accumulate(inputs, &States { definitions: vec![definition()], now: None }, true);
+            let states = accumulate(inputs, &States { definitions: vec![definition(follow)], now: None }, true);
             states.rejections.probe_with(&probe);
             states.tables
         });
         let before = resident();
-        let mut now = EventTime::MIN;
+        let (mut now, mut changes) = (EventTime::MIN, 0);
+        let mut followed = follow.then(|| Follow::new(&tables[0].borrow(), 0, now));
+        let name: Arc<str> = Arc::from("somebody");
         let took = together.measure(|| {
             for (number, arrivals) in (1..).zip(workload.arrivals.chunks(tick)) {
                 for batch in arrivals.chunks(BATCH * peers) {
@@ -137,6 +166,15 @@ fn measure(workload: &Workload, workers: usize, tick: usize, reads: usize) -> Ou
                 input.advance_to(number);
                 while probe.less_than(&number) {
                     worker.step_or_park(Some(Duration::from_millis(1)));
+                }
+                if let Some(followed) = &mut followed {
+                    let mut row = |_: &str, values: &[Value<'_>], _| {
+                        changes += u64::from(!std::hint::black_box(values).is_empty());
+                        ControlFlow::Continue(())
+                    };
+                    let of_tick = (number - 1, now);
+                    let told = followed.tick(&tables[0].borrow(), &mut |_| Arc::clone(&name), of_tick, &mut row);
+                    assert!(told.is_continue());
                 }
                 // Large ticks take what would be many.
                 let kept = if tick >= 100_000 { 0 } else { HISTORY };
@@ -154,8 +192,14 @@ fn measure(workload: &Workload, workers: usize, tick: usize, reads: usize) -> Ou
             table.row(user, &Tick::MAX, now, |values| _ = std::hint::black_box(values.len()));
         }
         let read = clock.took().wall_us(reads);
-        (took, entities, bytes, read)
+        (took, entities, bytes, read, changes)
     });
     let all: Vec<_> = guards.unwrap().join().into_iter().map(|outcome| outcome.unwrap()).collect();
-    Outcome { took: all[0].0, entities: all.iter().map(|one| one.1).sum(), bytes: all[0].2, read: all[0].3 }
+    Outcome {
+        took: all[0].0,
+        entities: all.iter().map(|one| one.1).sum(),
+        bytes: all[0].2,
+        read: all[0].3,
+        changes: all.iter().map(|one| one.4).sum(),
+    }
 }

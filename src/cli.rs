@@ -3,7 +3,7 @@
 mod asking;
 pub mod print;
 
-pub use asking::{Envelope, Peek, Server, Status, Subscribe};
+pub use asking::{Envelope, Funnel, Peek, Server, Status, Subscribe};
 
 use crate::config::{self, Argument, ConfigError, Overrides, PROCESSES, WORKERS};
 use crate::generate::workload::Workload;
@@ -57,6 +57,7 @@ pub enum Verb {
     Run(Run),
     Subscribe(Subscribe),
     Peek(Peek),
+    Funnel(Funnel),
     Status(Status),
     Doctor(Doctor),
     Plan(Plan),

@@ -9,15 +9,18 @@
 //! (`crates/log/src/output/block.rs`). A change of the bytes that tests pin is a new version of blocks, and needs code
 //! that reads this one.
 
+pub mod activities;
 pub mod closings;
 pub mod counts;
 pub mod dead_letters;
 pub mod filter;
+pub mod funnels;
 pub mod late;
 pub mod place;
 pub mod predicate;
 mod row;
 mod schema;
+pub mod sequences;
 pub mod session_lineage;
 pub mod sessions;
 pub mod shapes;
@@ -28,8 +31,9 @@ pub(crate) use row::bounded;
 pub use row::{Row, Value};
 pub use schema::{Column, Kind, Schema, Schemas, Storage};
 
-use dataflows::resolve;
+use dataflows::{EventTime, resolve};
 use headwater_log::output::SameKey;
+use sequences::SequenceSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sessions::SessionSchema;
@@ -65,7 +69,11 @@ pub enum Held {
     Closings,
     /// A row for each user.
     Users,
-    /// A row for each entity, made when it is read: it has no changes to be followed.
+    /// The rows of each key, by key.
+    Activities,
+    /// Few rows.
+    Funnels,
+    /// A row for each entity, made when it is read: only of a configuration that asks for them it has changes to be followed.
     State,
     /// Few rows, in no order.
     Counts,
@@ -108,7 +116,10 @@ impl Collection {
     pub const SESSION_LINEAGE: Collection = Collection(&session_lineage::DEFINITION);
     pub const DEAD_LETTERS: Collection = Collection(&dead_letters::DEFINITION);
 
-    /// In the order in which they are listed. Those of states come behind them: see [`Schemas`].
+    pub const ACTIVITIES: Collection = Collection(&activities::DEFINITION);
+    pub const FUNNELS: Collection = Collection(&funnels::DEFINITION);
+
+    /// In the order in which they are listed. Those of sequences and states come behind them: see [`Schemas`].
     pub const ALL: [Collection; 8] = [
         Collection::SESSIONS,
         Collection::USERS,
@@ -120,8 +131,12 @@ impl Collection {
         Collection::DEAD_LETTERS,
     ];
 
+    /// Those that a run with a `[[sequence]]` has.
+    pub const OF_SEQUENCES: [Collection; 2] = [Collection::ACTIVITIES, Collection::FUNNELS];
+
     pub fn named(name: &str) -> Option<Collection> {
-        Collection::ALL.into_iter().find(|collection| collection.name() == name).or_else(|| state::named(name))
+        let mut fixed = Collection::ALL.into_iter().chain(Collection::OF_SEQUENCES);
+        fixed.find(|collection| collection.name() == name).or_else(|| state::named(name))
     }
 
     pub fn name(self) -> &'static str {
@@ -215,14 +230,36 @@ impl Debug for Collection {
     }
 }
 
-/// Encodes a row that the graph has resolved, for the collection that it is of. `gap`: of the sessions, in microseconds.
-pub fn encode(row: &resolve::Row<'_>, gap: i64) -> (Collection, Vec<u8>) {
+/// What rows say that the graph does not know.
+#[derive(Clone, Debug, Default)]
+pub struct Naming {
+    /// Of the sessions, in microseconds.
+    pub gap: i64,
+    /// By index.
+    pub sequences: Vec<SequenceSchema>,
+    /// By index: the collection of a state, and since when events count for it, if that is not the beginning.
+    pub states: Vec<(Collection, Option<EventTime>)>,
+}
+
+/// Encodes a row that the graph has resolved, for the collection that it is of.
+pub fn encode(row: &resolve::Row<'_>, naming: &Naming) -> (Collection, Vec<u8>) {
+    let sequence = |index: u16| &naming.sequences[usize::from(index)];
     match row {
         resolve::Row::Session(row) => (Collection::SESSIONS, sessions::encode(row)),
         resolve::Row::Count((class, hour), events) => (Collection::COUNTS, counts::encode(class, *hour, *events)),
         resolve::Row::Shape(shape, totals) => (Collection::SHAPES, shapes::encode(*shape, totals)),
         resolve::Row::User(user, totals) => (Collection::USERS, users::encode(user, totals)),
-        resolve::Row::Closing(user, closing) => (Collection::CLOSINGS, closings::encode(user, closing, gap)),
+        resolve::Row::Closing(user, closing) => (Collection::CLOSINGS, closings::encode(user, closing, naming.gap)),
+        resolve::Row::Activity(track, key, activity) => {
+            (Collection::ACTIVITIES, activities::encode(sequence(track.sequence), key, activity))
+        }
+        resolve::Row::State(state, name, values) => {
+            let (collection, since) = naming.states[usize::from(*state)];
+            (collection, state::encode(name, values, since))
+        }
+        resolve::Row::Funnel(key, counts) => {
+            (Collection::FUNNELS, funnels::encode(sequence(key.sequence), key, counts))
+        }
         resolve::Row::Late(user, class, late) => (Collection::LATE, late::encode(user, class, late)),
         resolve::Row::Lineage(user, lineage) => (Collection::SESSION_LINEAGE, session_lineage::encode(user, lineage)),
     }

@@ -113,14 +113,15 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     let mut tests = rules::Tests::default();
     let rules = rules::compile(text, &typed.class.0, &mut fields, &mut tests, problems);
     let sequences = sequences::check(&typed.sequence.0, &mut fields, problems);
-    let states = states::check(text, &typed.state.0, &mut fields, &mut tests, problems);
+    let mut states = states::check(text, &typed.state.0, &mut fields, &mut tests, problems);
     let fields = fields.into_plan();
     sources::want(&mut sources, &fields);
-    let schemas =
-        Schemas::new(&sessions.schema(&fields), &states.iter().map(|state| state.schema.clone()).collect::<Vec<_>>());
+    let of_states: Vec<_> = states.iter().map(|state| state.schema.clone()).collect();
+    let has_sequences = !typed.sequence.0.is_empty();
+    let schemas = Schemas::new(&sessions.schema(&fields), has_sequences, &of_states);
     let data_dir = folder.join(cluster.data_dir.as_ref().map_or(DEFAULT_DATA_DIR, |dir| dir.get_ref()));
     let landing = landing::check(&typed.landing, folder, &data_dir, typed.fields.len(), problems);
-    let sinks = sinks::check(text, &typed.sink.0, &schemas, folder, problems);
+    let sinks = sinks::check(text, &typed.sink.0, &schemas, &mut states, folder, problems);
     if overrides.run || (overrides.live && overrides.files.is_empty() && sources.iter().any(SourcePlan::is_of_run)) {
         sources::check_for_run(&typed, &sources, problems);
     }

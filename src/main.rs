@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Verb::Run(verb) => return run_live(verb),
         Verb::Subscribe(verb) => run_subscribe(verb).map(|()| String::new()),
         Verb::Peek(verb) => run_peek(verb).map(|()| String::new()),
+        Verb::Funnel(verb) => run_funnel(verb),
         Verb::Status(verb) => return reported(run_status(verb)),
         Verb::Doctor(verb) => return reported(run_doctor(verb)),
         Verb::Plan(verb) => run_plan(verb),
@@ -95,6 +96,16 @@ fn run_subscribe(verb: &cli::Subscribe) -> Result<(), Error> {
 fn run_peek(verb: &cli::Peek) -> Result<(), Error> {
     let (url, token) = (&verb.server.url, verb.server.token.as_deref());
     cli::print::rows(url, token, &verb.collection, &verb.query(), verb.json)
+}
+
+fn run_funnel(verb: &cli::Funnel) -> Result<String, Error> {
+    let (url, token) = (&verb.server.url, verb.server.token.as_deref());
+    let (filter, wait_for) = (verb.filter.as_deref(), verb.wait_for.as_deref());
+    let funnel = cli::print::funnel(url, token, &verb.sequence, filter, wait_for)?;
+    match verb.json {
+        true => serde_json::to_string_pretty(&funnel).map(json).map_err(Error::run("print the funnel")),
+        false => Ok(funnel.render(text::wants_color())),
+    }
 }
 
 fn run_status(verb: &cli::Status) -> Result<(String, bool), Error> {

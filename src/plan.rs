@@ -1,18 +1,24 @@
 //! The configuration after every check, as plain printable data. [`crate::config`] makes it, and everything else reads
 //! it.
 
-use crate::collections::Collection;
+mod sequences;
+
+pub use sequences::{SequenceBegins, SequencePlan};
+
 use crate::collections::filter::Filter;
+use crate::collections::sequences::SequenceSchema;
 use crate::collections::sessions::SessionSchema;
 use crate::collections::state::StateSchema;
+use crate::collections::{Collection, Naming, Schemas};
+use dataflows::EventTime;
 use dataflows::ingest::Dedupe;
 use dataflows::learn::Learning;
 use dataflows::pipeline::Settings;
 use dataflows::rules::{Rule, Test};
-use dataflows::sequence::{Breakdown, Definition, Sequences};
+use dataflows::sequence::Sequences;
 use dataflows::sessionize::{EndedBy, Policies};
 use dataflows::state::{self, States};
-use headwater_decode::spec::{CueSpec, EventsPlan, FieldPlan, Format, SequenceSpec, Spec, StateInput, StateSpec};
+use headwater_decode::spec::{CueSpec, EventsPlan, FieldPlan, Format, Spec, StateInput, StateSpec};
 use headwater_decode::syntax::Syntax;
 use headwater_log::output::Retention;
 use std::path::PathBuf;
@@ -48,7 +54,7 @@ pub struct Plan {
     pub rules: Vec<Rule>,
     /// Whether events get a class from others that are like them, if no rule and no type gives one.
     pub learn: bool,
-    /// Of replays: a run has none yet.
+    /// Of a run also those that have ended, as long as they have rows.
     pub sequences: Vec<SequencePlan>,
     pub states: Vec<StatePlan>,
     /// Of a cluster that runs.
@@ -93,19 +99,38 @@ impl Plan {
             sums: self.sessions.sums.iter().map(|(_, field)| *field).collect(),
             carry: self.sessions.carry.clone(),
             cues: self.sessions.policies.as_ref().map(|policies| policies.cues.clone()),
-            sequences: self.sequences.iter().map(|sequence| sequence.spec.clone()).collect(),
+            sequences: self.sequences.iter().map(SequencePlan::spec).collect(),
             states,
         }
     }
 
     /// Returns whether decoding depends on the class of an event, states apart.
     fn names_classes(&self) -> bool {
-        self.sessions.name_classes() || !self.sequences.is_empty() || self.rules.iter().any(|rule| !rule.sessions)
+        self.sessions.name_classes()
+            || self.sequences.iter().any(SequencePlan::counts)
+            || self.rules.iter().any(|rule| !rule.sessions)
     }
 
     /// Returns the columns of `sessions` that depend on the configuration.
     pub fn session_schema(&self) -> SessionSchema {
         self.sessions.schema(&self.fields)
+    }
+
+    /// Returns what the rows of sequences name.
+    pub fn sequence_schemas(&self) -> Vec<SequenceSchema> {
+        self.sequences.iter().map(SequencePlan::schema).collect()
+    }
+
+    /// Returns what rows say that the graph does not know.
+    pub fn naming(&self) -> Naming {
+        let since = |ms: i64| EventTime::from_micros(ms.saturating_mul(1000));
+        let states = self.states.iter().map(|state| (state.schema.collection(), state.partial_since().and_then(since)));
+        Naming { gap: self.sessions.gap, sequences: self.sequence_schemas(), states: states.collect() }
+    }
+
+    /// Returns the columns of all collections.
+    pub fn schemas(&self) -> Schemas {
+        Schemas::new(&self.session_schema(), !self.sequences.is_empty(), &self.state_schemas())
     }
 
     /// Returns the columns of states.
@@ -286,35 +311,6 @@ impl SessionPlan {
     }
 }
 
-/// A sequence: what is recognised, and what decoding looks at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SequencePlan {
-    pub name: String,
-    pub definition: Definition,
-    /// The fields of the breakdown, as they were typed.
-    pub by: Vec<String>,
-    pub spec: SequenceSpec,
-}
-
-impl SequencePlan {
-    /// Returns the names of the steps: their classes, and behind the first of a class its number.
-    pub fn step_names(&self) -> Vec<String> {
-        let steps = &self.spec.steps;
-        let name = |(at, class): (usize, &String)| match steps[..at].iter().filter(|other| *other == class).count() {
-            0 => class.clone(),
-            before => format!("{class} {}", before + 1),
-        };
-        steps.iter().enumerate().map(name).collect()
-    }
-
-    /// Returns the values of a breakdown with their fields: `country=DE, platform=ios`.
-    pub fn breakdown(&self, by: &Breakdown) -> String {
-        let values = self.by.iter().zip(by.iter());
-        let values = values.map(|(field, value)| format!("{field}={}", value.as_deref().unwrap_or_default()));
-        values.collect::<Vec<_>>().join(", ")
-    }
-}
-
 /// A state: what is kept of each entity.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StatePlan {
@@ -324,6 +320,8 @@ pub struct StatePlan {
     /// By aggregate of the definition.
     pub inputs: Vec<StateInput>,
     pub definition: Arc<state::Definition>,
+    /// A run publishes how its rows change.
+    pub changes: bool,
     /// Of a run.
     pub begins: Option<StateBegins>,
 }
@@ -351,6 +349,11 @@ impl StatePlan {
     /// Returns whether the class of an event matters.
     pub fn names_classes(&self) -> bool {
         self.inputs.iter().any(|input| input.when.as_ref().is_some_and(|when| !when.classes.is_empty()))
+    }
+
+    /// Returns whether values change all the time, without an event.
+    pub fn decays(&self) -> bool {
+        self.definition.aggregates.iter().any(|aggregate| matches!(aggregate.fold, state::Fold::Decay { .. }))
     }
 
     /// Returns the time since which events count, in milliseconds since 1970; `None`: all do.

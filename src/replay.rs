@@ -179,7 +179,7 @@ fn write_sequences(
         share.tally.keyless.iter().for_each(|(sequence, events)| *keyless.entry(*sequence).or_default() += events);
     }
     tables::assemble(parts, options.format, &tables::activity_table(), staging)?;
-    tables::write_funnels(&funnels, &plan.sequences, options.format, staging)?;
+    tables::write_funnels(&funnels, &plan.sequence_schemas(), options.format, staging)?;
     summary.funnels = sequences::funnels(&plan.sequences, &funnels);
     summary.notices.extend(sequences::notices(plan, &summary.classes, &keyless));
     Ok(())
@@ -400,7 +400,7 @@ fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, 
     let now = shared.options.now.or(latest).unwrap_or(EventTime::MIN);
     let states = states::write(&mut views, &shared.plan, now, writer).map_err(failed)?;
     let open = outcome::ends(&mut views, shared.options.now.or(totals.last), shared.plan.sessions.gap);
-    let sequences = &shared.plan.sequences;
+    let sequences = &shared.plan.sequence_schemas();
     let activities = (!sequences.is_empty()).then(|| -> Result<_, tables::Error> {
         // The graph is at its end, so all workers have read all.
         let last = || EventTime::from_micros(shared.last.load(Ordering::Acquire)).unwrap_or(EventTime::MIN);

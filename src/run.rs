@@ -32,14 +32,13 @@ pub(crate) mod watch;
 pub use checks::check;
 
 use crate::cluster::link::{self, Begin};
-use crate::collections::Schemas;
 use crate::ending::end;
 use crate::error::{EXIT_AGAIN, EXIT_FAILED, Error};
 use crate::landing::{self, Landing};
 use crate::observe::metrics::Metrics;
 use crate::observe::status::{Phase, Status};
 use crate::plan::Plan;
-use crate::queue::definitions::Definitions;
+use crate::queue::definitions;
 use crate::queue::intake::Intake;
 use crate::queue::sequencer::{Sequencer, Ticks};
 use crate::read::reads::Reads;
@@ -85,9 +84,6 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     }
     let bounds = Bounds::of_environment()?;
     let Opened { epoch, reserve, log, store, history, histories } = opening::open(plan, &bounds)?;
-    let defined = |(offset, definitions): &(u64, Definitions)| Ok((*offset, Arc::new(definitions.plan(plan)?)));
-    let definitions: Result<Vec<_>, String> = history.definitions.iter().map(defined).collect();
-    let definitions = definitions.map_err(Error::run("read the control partition"))?;
     let first = store.generation().map_or(0, |generation| generation.tick + 1);
     let uppers = match store.generation() {
         Some(generation) => {
@@ -98,6 +94,8 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     };
     let upper = |part| uppers.get(&part).copied().unwrap_or(0);
     let control = upper((headwater_log::CONTROL, 0));
+    let definitions = definitions::plans(&history.definitions, plan, control);
+    let definitions = definitions.map_err(Error::run("read the control partition"))?;
     let ends = (0..PARTS).map(|part| upper((headwater_log::QUEUE, part))).collect();
     let last = store.generation().map(|generation| (generation.tick, generation.now_ms));
     let local: Vec<Arc<Line>> = (0..plan.workers).map(|_| Arc::default()).collect();
@@ -114,7 +112,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let ticks = Arc::new(Ticks::new(workers, first, desk::announce(&lines)));
     let outputs = Arc::clone(&log.outputs);
     status.published.store(publish_from, Ordering::Release);
-    let schemas = Arc::new(Schemas::new(&plan.session_schema(), &plan.state_schemas()));
+    let schemas = Arc::new(plan.schemas());
     let tokens =
         Arc::new(ResumeTokens::new(epoch.log, history.program, history.former_program, Arc::clone(&histories)));
     let outbox = sink::Shared {

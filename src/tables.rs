@@ -23,7 +23,7 @@ mod states;
 mod text;
 mod users;
 
-pub use activities::{BUCKETS, activity_table, activity_values, funnel_table, write_funnels};
+pub use activities::{activity_table, activity_values, funnel_table, write_funnels};
 pub use counts::{counts_table, write_counts};
 pub use dead_letters::{DEAD_LETTERS_FILE, DeadLetterSpool, merge};
 pub use sessions::{session_table, session_values};

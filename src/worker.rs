@@ -31,6 +31,7 @@ use answers::{Answering, Answers};
 use dataflows::engine::{Engine, Input, Roots};
 use dataflows::learn::Learning;
 use dataflows::pipeline::Settings;
+use dataflows::sequence::StepRow;
 use dataflows::{DeadLetter, Tick};
 use drive::{Turn, Work};
 use feed::Feed;
@@ -114,11 +115,12 @@ struct Fed {
 /// What cannot be read back from the log, or is of a source that the plan does not have; or if the port fails. The
 /// process has to end: other workers wait for this one.
 pub fn run(worker: &mut Worker, start: &Start, port: &mut dyn Port) -> Result<(), Error> {
-    let settings = Settings { clock: true, learning: start.learning(), ..start.plan.graph() };
+    let settings = Settings { clock: true, learning: start.learning(), ..start.latest().graph() };
     let mut engine = Engine::new(worker, settings);
     let index = worker.index();
     let (mut next, mut sessions) = (0, 0);
-    let mut kept = Kept { states: roots::States::of(start.latest()), ..Kept::default() };
+    let publish = Publish::new(start);
+    let mut kept = Kept { folds: roots::Folds::of(start.latest()), ..Kept::default() };
     if let Some(resume) = &start.resume {
         sessions = restore(worker, &mut engine, start, resume, &mut kept, port)?;
         while engine.settled() == 0 {
@@ -127,13 +129,14 @@ pub fn run(worker: &mut Worker, start: &Start, port: &mut dyn Port) -> Result<()
         engine.resume();
         next = resume.tick + 1;
         engine.advance_to(next);
+        publish.resume(&mut engine, next);
         // What has come back may be due before anything else happens.
         port.send(Out::Done { upper: next, deadline: engine.next_deadline() })?;
     }
     port.send(Out::Restored { sessions })?;
     let mut live = Live {
         feed: Feed::new(start, index, worker.peers()),
-        publish: Publish::new(start),
+        publish,
         answers: Answers::new(start.latest()),
         port,
         waiting: VecDeque::new(),
@@ -257,7 +260,7 @@ fn restore(
         let (mut unknown, mut unsaid) = (None, None);
         let mut rows = 0;
         let read = (resume.read)(shard, &mut |state, row, count| {
-            if roots::restore(state, row, count, &mut back, &mut input, &mut kept.states).is_none() {
+            if roots::restore(state, row, count, &mut back, &mut input, &mut kept.folds).is_none() {
                 unknown.get_or_insert_with(|| format!("a row of `{state}` cannot be read"));
             }
             rows += 1;
@@ -283,7 +286,7 @@ fn restore(
         port.send(Out::Alive { rows: (rows % ROWS) as u64 })?;
     }
     engine.advance_to(1);
-    kept.dirty.entities.append(&mut kept.states.gone);
+    kept.dirty.entities.append(&mut kept.folds.gone);
     Ok(sessions)
 }
 
@@ -292,7 +295,9 @@ fn restore(
 struct Kept {
     dirty: Dirty,
     cursors: Cursors,
-    states: roots::States,
+    /// Step events.
+    steps: Vec<StepRow>,
+    folds: roots::Folds,
 }
 
 impl Kept {
@@ -307,6 +312,7 @@ impl Kept {
         dirty.by_signature.extend_from_slice(&changes.by_signature);
         dirty.by_reason.extend_from_slice(&changes.by_reason);
         dirty.consolidate();
+        self.steps.extend_from_slice(&changes.steps);
         self.cursors.merge(fed.cursors.clone());
     }
 }

@@ -102,7 +102,7 @@ binary={}
 case " $* " in *" --until-caught-up "*) UNTIL= ;; esac
 case $verb in
     subscribe) set -- "$@" --url http://{address} $UNTIL ;;
-    peek | status) set -- "$@" --url http://{address} ;;
+    peek | funnel | status) set -- "$@" --url http://{address} ;;
     run) exec "$binary" "$@" --listen {address} --workers 2 ;;
     replay | plan) set -- "$@" --workers 2 ;;
 esac
@@ -336,7 +336,7 @@ fn examples_do_as_their_heads_say() {
 fn the_tables_of_columns_are_the_schemas() {
     use headwater::collections::sessions::SessionSchema;
     use headwater::collections::{Collection, Schemas};
-    let schemas = Schemas::new(&SessionSchema::default(), &[]);
+    let schemas = Schemas::new(&SessionSchema::default(), false, &[]);
     let read = |page: &str| fs::read_to_string(repository(page)).unwrap();
     let (subscribe, outputs) = (read("docs/guide/subscribe.md"), read("docs/guide/outputs.md"));
     use headwater::tables::{session_table, shape_table, user_table};

@@ -24,6 +24,7 @@ mod processes;
 mod published;
 mod reading;
 mod receiver;
+mod sequences;
 mod states;
 mod stop;
 mod subscriber;

@@ -142,11 +142,3 @@ fn a_replay_writes_activities_with_their_evidence_and_counts_them() {
     let (summary, ..) = replay(&folder, &["--now", "2024-05-02T00:00:00Z"]);
     assert_eq!(summary["funnels"][0]["expired"], 3);
 }
-
-#[test]
-fn a_run_says_that_it_recognises_no_sequences_yet() {
-    let folder = shop();
-    let run = folder.headwater(["run", "shop.toml", "--listen", "127.0.0.1:0"]);
-    assert_ne!(run.code(), 0);
-    assert!(run.stderr().contains("a run recognises no sequences yet"), "{}", run.stderr());
-}

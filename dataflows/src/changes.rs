@@ -9,6 +9,7 @@ use crate::operators::each;
 use crate::operators::rows::{Key, Val};
 use crate::pipeline::Outputs;
 use crate::record::Sessionless;
+use crate::sequence::{Activity, Counts, FunnelKey, StepEvent, StepRow, Track};
 use crate::sessionize::{self, Late, Lineage, Mark, Session};
 use crate::shapes::ShapeTotals;
 use crate::time::Tick;
@@ -37,12 +38,18 @@ pub struct Changes {
     pub users: Vec<((UserKey, UserTotals), isize)>,
     /// Sessions that were closed (1) or opened again (-1).
     pub closings: Vec<(Closing, isize)>,
+    /// Activities that go and that come.
+    pub activities: Vec<((Track, Activity), isize)>,
+    /// Rows of funnels that go and that come.
+    pub funnels: Vec<((FunnelKey, Counts), isize)>,
     /// Events that came late.
     pub late: Vec<Late>,
     /// Sessions that go on under another id.
     pub lineage: Vec<Lineage>,
     /// Marks of events that go and that come, for snapshots.
     pub marks: Vec<((UserKey, Mark), isize)>,
+    /// Step events that go and that come, for snapshots.
+    pub steps: Vec<StepRow>,
     /// Records that did not simply count.
     pub verdicts: Vec<Verdict>,
     /// Rows of what is known of ids, for snapshots.
@@ -100,6 +107,13 @@ impl Collector {
         let mut rejected = rejected.map(|rejections| builder.new_input(rejections, Pipeline));
         let closed = outputs.closed.as_ref().map(|closed| closed.closings.clone());
         let mut closed = closed.map(|closings| builder.new_input(closings, Pipeline));
+        // Without a clock its frontier alone matters: who reads at the end waits for it.
+        let activities = outputs.activities.as_ref().map(|activities| activities.stream.clone());
+        let mut activities = activities.map(|activities| builder.new_input(activities, Pipeline));
+        let funnels = outputs.funnels.as_ref().map(|funnels| funnels.stream.clone());
+        let mut funnels = funnels.map(|funnels| builder.new_input(funnels, Pipeline));
+        let steps = outputs.followed.as_ref().map(|(steps, _)| steps.clone());
+        let mut steps = steps.map(|steps| builder.new_input(steps, Pipeline));
         builder.build(move |_capabilities| {
             move |frontiers| {
                 let mut changes = changes.borrow_mut();
@@ -188,6 +202,27 @@ impl Collector {
                         for (row, tick, diff) in rows.drain(..) {
                             to.own(tick).into_iter().for_each(|changes| changes.closings.push((row, diff)));
                         }
+                    });
+                }
+                if let Some(activities) = &mut activities {
+                    activities.for_each(|_, spans| {
+                        to.spans(spans, |changes, track: &Track, activity: &Activity, diff| {
+                            changes.activities.push(((*track, activity.clone()), diff));
+                        });
+                    });
+                }
+                if let Some(funnels) = &mut funnels {
+                    funnels.for_each(|_, spans| {
+                        to.spans(spans, |changes, key: &FunnelKey, counts: &Counts, diff| {
+                            changes.funnels.push(((key.clone(), counts.clone()), diff));
+                        });
+                    });
+                }
+                if let Some(steps) = &mut steps {
+                    steps.for_each(|_, spans| {
+                        to.spans(spans, |changes, track: &Track, event: &StepEvent, diff| {
+                            changes.steps.push(((*track, event.clone()), diff));
+                        });
                     });
                 }
                 let least = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();

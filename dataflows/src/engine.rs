@@ -13,8 +13,10 @@ use crate::pipeline::{Inputs, Outputs, Restored, Settings, pipeline};
 use crate::record::{Record, Sessionless};
 use crate::resolve::{Classes, Resolver, Row, TakeRows};
 use crate::rules::{Descriptor, Rule};
+use crate::scan::Names;
+use crate::sequence::{Effort, StepRow};
 use crate::sessionize::{MarkRow, Session};
-use crate::state::RestoredEntity;
+use crate::state::{self, Follow, RestoredEntity};
 use crate::time::{EventTime, Tick};
 use crate::views::Views;
 use std::collections::BTreeMap;
@@ -38,6 +40,10 @@ pub struct Engine {
     views: Views,
     collector: Collector,
     deadlines: Rc<Deadlines>,
+    /// If there are sequences and a clock.
+    effort: Option<Rc<Effort>>,
+    /// By state that is followed.
+    followed: BTreeMap<u16, Follow>,
     resolver: Resolver,
 }
 
@@ -50,6 +56,8 @@ pub struct Roots {
     pub marks: Vec<MarkRow>,
     /// Entities of states, in any order.
     pub entities: Vec<RestoredEntity>,
+    /// Step events of sequences, in any order.
+    pub steps: Vec<StepRow>,
     /// What is known of ids, in any order.
     pub ids: Vec<IdRow>,
     /// Events by signature and hour.
@@ -75,6 +83,8 @@ pub struct Input {
     pub rules_gone: Vec<Rule>,
     /// Classes are learned from this tick on (1), or not any more (-1).
     pub learns: isize,
+    /// Sequences that are not followed any more from this tick on, by index: to be said on each worker.
+    pub ended: Vec<u16>,
 }
 
 impl Engine {
@@ -83,8 +93,10 @@ impl Engine {
     pub fn new(worker: &mut Worker, settings: Settings) -> Engine {
         let mut parcels = Sender::new();
         let mut restored = RestoredFeed::default();
-        let (views, collector, deadlines) = worker.dataflow(|scope| {
-            let Unpacked { records, facts, clock } = unpack(scope.input_from(&mut parcels), settings.clock);
+        let (views, collector, deadlines, effort) = worker.dataflow(|scope| {
+            let has_sequences = !settings.sequences.definitions.is_empty();
+            let Unpacked { records, facts, clock, ended } =
+                unpack(scope.input_from(&mut parcels), settings.clock, settings.clock && has_sequences);
             let ids = match settings.dedupe {
                 Some(_) => scope.input_from(restored.ids.insert(Sender::new())),
                 None => empty(scope),
@@ -99,13 +111,13 @@ impl Engine {
                 replacements: empty(scope),
                 replaced_entities: has_states.then(|| empty(scope)),
                 clock,
+                ended,
                 restored: Restored {
                     sessions: scope.input_from(&mut restored.sessions),
                     marks,
                     entities,
                     ids,
-                    // A process that goes on from a snapshot has no sequences.
-                    steps: (!settings.sequences.definitions.is_empty()).then(|| empty(scope)),
+                    steps: has_sequences.then(|| scope.input_from(restored.steps.insert(Sender::new()))),
                     by_signature: scope.input_from(&mut restored.by_signature),
                 },
             };
@@ -113,7 +125,18 @@ impl Engine {
             let collect = if settings.clock { Collect::Everything } else { Collect::Verdicts };
             let collector = Collector::watch(&outputs, collect);
             let Outputs {
-                sessions, names, classes, counts, shapes, users, closed, activities, funnels, states, ..
+                sessions,
+                names,
+                classes,
+                counts,
+                shapes,
+                users,
+                closed,
+                activities,
+                funnels,
+                followed,
+                states,
+                ..
             } = outputs;
             let views = Views {
                 sessions: sessions.trace,
@@ -129,10 +152,11 @@ impl Engine {
                 restored_sessionless: BTreeMap::new(),
                 collector: collector.clone(),
             };
-            (views, collector, closed.map_or_else(Rc::default, |closed| closed.deadlines))
+            let deadlines = closed.map_or_else(Rc::default, |closed| closed.deadlines);
+            (views, collector, deadlines, followed.map(|(_, effort)| effort))
         });
         let feed = Feed { parcels, workers: worker.peers(), now_ms: None, restored: Some(restored) };
-        Engine { feed, views, collector, deadlines, resolver: Resolver::default() }
+        Engine { feed, views, collector, deadlines, effort, followed: BTreeMap::new(), resolver: Resolver::default() }
     }
 
     /// Collects nothing of the tick that a snapshot comes back at: it would be a copy of all rows, which were published
@@ -168,6 +192,10 @@ impl Engine {
             Some(entities) => entities.send_batch(&mut roots.entities),
             None => roots.entities.clear(),
         }
+        match &mut restored.steps {
+            Some(steps) => steps.send_batch(&mut roots.steps),
+            None => roots.steps.clear(),
+        }
         let rows = roots.by_signature.drain(..).map(|(row, count)| (row, tick, count));
         restored.by_signature.send_batch(&mut rows.collect());
         for (reason, count) in roots.by_reason.drain(..) {
@@ -198,7 +226,8 @@ impl Engine {
         if input.learns != 0 {
             facts.extend(Fact::learns(std::mem::take(&mut input.learns), workers));
         }
-        self.feed.send(Parcel { records: std::mem::replace(&mut input.records, next), facts, now_ms: None });
+        let ended = std::mem::take(&mut input.ended);
+        self.feed.send(Parcel { records: std::mem::replace(&mut input.records, next), facts, now_ms: None, ended });
     }
 
     /// Promises to send nothing more before `tick`.
@@ -252,19 +281,52 @@ impl Engine {
         taken
     }
 
+    /// Begins to follow a state, of which all rows before `tick` have been said.
+    pub fn follow_state(&mut self, state: u16, tick: Tick) {
+        if let Some((table, now)) = self.views.state_before(state, tick) {
+            self.followed.insert(state, Follow::new(&table.borrow(), tick, now));
+        }
+    }
+
+    /// Gives the rows of a state that a tick changes, or all of them if it is not followed yet. Ticks come in order and are
+    /// settled, and the one before has not been compacted away.
+    pub fn state_rows(&mut self, state: u16, tick: Tick, take: &mut dyn TakeRows) -> ControlFlow<()> {
+        let Some((table, now)) = self.views.state_before(state, tick + 1) else { return ControlFlow::Continue(()) };
+        let mut row = |name: &str, values: &[state::Value<'_>], diff| take.row(Row::State(state, name, values), diff);
+        if let Some(follow) = self.followed.get_mut(&state) {
+            let (names, mut begun) = (&mut self.views.names, None);
+            let mut name = |entity| begun.get_or_insert_with(|| Names::begin(names)).of(entity);
+            return follow.tick(&table.borrow(), &mut name, (tick, now), &mut row);
+        }
+        let mut taken = ControlFlow::Continue(());
+        if let Some(mut scan) = self.views.scan_state(usize::from(state), tick + 1, now) {
+            let mut each = |_, name: &str, values: &[state::Value<'_>]| {
+                if taken.is_continue() {
+                    taken = row(name, values, 1);
+                }
+            };
+            while scan.step(&mut each).is_some() {}
+        }
+        self.follow_state(state, tick + 1);
+        taken
+    }
+
     /// Returns the classes after `tick`, which has been resolved and has not been compacted away.
     pub fn classes(&mut self, tick: Tick) -> Arc<Classes> {
         self.resolver.classes(&mut self.views, tick)
     }
 
-    /// Returns the first time at which a tick would close a session of this worker, as far as it has come.
+    /// Returns the first time at which a tick would close a session of this worker, let an attempt expire, or change a row of
+    /// a state that is followed, as far as it has come.
     pub fn next_deadline(&self) -> Option<EventTime> {
-        self.deadlines.next.get()
+        let expires = self.effort.as_ref().and_then(|effort| effort.next.get());
+        let changes = self.followed.values().filter_map(Follow::next);
+        self.deadlines.next.get().into_iter().chain(expires).chain(changes).min()
     }
 
     /// Returns how often operators of this worker have given way to others within a tick: a sign of life in long ticks.
     pub fn turns(&self) -> u64 {
-        self.deadlines.turns.get()
+        self.deadlines.turns.get() + self.effort.as_ref().map_or(0, |effort| effort.turns.get())
     }
 
     /// Returns the views as they are, ticks that are not settled included as far as they have come.
@@ -330,6 +392,8 @@ struct RestoredFeed {
     marks: Option<Sender<MarkRow>>,
     /// If there are states.
     entities: Option<Sender<RestoredEntity>>,
+    /// If there are sequences.
+    steps: Option<Sender<StepRow>>,
     /// If duplicates are recognised.
     ids: Option<Sender<IdRow>>,
     by_signature: Sender<(SignatureHour, Tick, isize)>,

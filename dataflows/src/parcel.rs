@@ -18,6 +18,8 @@ pub(crate) struct Parcel {
     pub records: Vec<Record>,
     pub facts: Vec<Fact>,
     pub now_ms: Option<i64>,
+    /// Sequences that are not followed any more.
+    pub ended: Vec<u16>,
 }
 
 /// What parcels hold, each kind by itself. Fields as in [`crate::pipeline::Inputs`].
@@ -26,10 +28,12 @@ pub(crate) struct Unpacked<'s> {
     pub facts: Stream<'s, Tick, Vec<Fact>>,
     /// If it was asked for.
     pub clock: Option<Stream<'s, Tick, Vec<i64>>>,
+    /// If it was asked for.
+    pub ended: Option<Stream<'s, Tick, Vec<u16>>>,
 }
 
-/// Takes parcels apart. Without a clock, their times are dropped.
-pub(crate) fn unpack<'s>(parcels: Stream<'s, Tick, Vec<Parcel>>, clock: bool) -> Unpacked<'s> {
+/// Takes parcels apart. Without a clock, their times are dropped; and without sequences, what they say of those.
+pub(crate) fn unpack<'s>(parcels: Stream<'s, Tick, Vec<Parcel>>, clock: bool, sequences: bool) -> Unpacked<'s> {
     let mut builder = OperatorBuilder::new("Unpack".to_string(), parcels.scope());
     let mut parcels = builder.new_input(parcels, Pipeline);
     // Parcels are all that it waits for.
@@ -37,13 +41,16 @@ pub(crate) fn unpack<'s>(parcels: Stream<'s, Tick, Vec<Parcel>>, clock: bool) ->
     let (records, record_stream) = builder.new_output();
     let (facts, fact_stream) = builder.new_output();
     let (clock, clock_stream) = clock.then(|| builder.new_output()).unzip();
+    let (ended, ended_stream) = sequences.then(|| builder.new_output()).unzip();
     let mut records = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(records);
     let mut facts = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(facts);
     let mut clock = clock.map(OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from);
+    let mut ended = ended.map(OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from);
     builder.build(move |_capabilities| {
         move |_frontiers: &[MutableAntichain<Tick>]| {
             let (mut records, mut facts) = (records.activate(), facts.activate());
             let mut clock = clock.as_mut().map(OutputBuilder::activate);
+            let mut ended = ended.as_mut().map(OutputBuilder::activate);
             parcels.for_each(|capability, data: &mut Vec<Parcel>| {
                 for mut parcel in data.drain(..) {
                     records.session(&capability).give_container(&mut parcel.records);
@@ -51,9 +58,12 @@ pub(crate) fn unpack<'s>(parcels: Stream<'s, Tick, Vec<Parcel>>, clock: bool) ->
                     if let Some(clock) = &mut clock {
                         clock.session(&capability).give_iterator(parcel.now_ms.into_iter());
                     }
+                    if let Some(ended) = &mut ended {
+                        ended.session(&capability).give_container(&mut parcel.ended);
+                    }
                 }
             });
         }
     });
-    Unpacked { records: record_stream, facts: fact_stream, clock: clock_stream }
+    Unpacked { records: record_stream, facts: fact_stream, clock: clock_stream, ended: ended_stream }
 }

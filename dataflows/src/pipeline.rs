@@ -8,7 +8,7 @@ use crate::identity::UserKey;
 use crate::ingest::{self, Dedupe, IdRow, Ingested, ingest};
 use crate::learn::Learning;
 use crate::record::Record;
-use crate::sequence::{ActivityTrace, FunnelTrace, Sequenced, Sequences, StepRow, funnel, sequence};
+use crate::sequence::{ActivityTrace, Effort, FunnelTrace, Sequenced, Sequences, StepRow, StepSpans, funnel, sequence};
 use crate::sessionize::{
     self, Bounds, MarkRow, MarkSpans, Policies, Replacement, Session, SessionTrace, Sessionized, sessionize,
 };
@@ -18,6 +18,7 @@ use crate::time::{Tick, TotalTime};
 use crate::users::{UserTrace, users};
 use crate::weigh::weigh;
 use differential_dataflow::operators::arrange::Arranged;
+use std::rc::Rc;
 use timely::dataflow::Stream;
 use timely::dataflow::operators::Concat;
 
@@ -33,6 +34,8 @@ pub struct Inputs<'s, T: TotalTime = Tick> {
     pub replaced_entities: Option<Stream<'s, T, Vec<state::Replacement>>>,
     /// The `now_ms` of each tick, on each worker; `None`: nothing is ever closed.
     pub clock: Option<Stream<'s, T, Vec<i64>>>,
+    /// The sequences that are not followed any more, on each worker; `None`: there are none, or all are followed to the end.
+    pub ended: Option<Stream<'s, T, Vec<u16>>>,
     /// What a snapshot brings back.
     pub restored: Restored<'s, T>,
 }
@@ -97,6 +100,8 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
     /// View: the counts of activities, if there are sequences and a clock: without one the end alone is read, and the
     /// activities say it.
     pub funnels: Option<Arranged<'s, FunnelTrace<T>>>,
+    /// The step events, for snapshots, and what it took to follow them: if there are sequences and a clock.
+    pub followed: Option<(StepSpans<'s, T>, Rc<Effort>)>,
     /// Journal of records that did not simply count, and with the sessions and sums what snapshots are made of; `None`:
     /// every record counts.
     pub ingested: Option<Stream<'s, T, Vec<(ingest::Entry, T)>>>,
@@ -113,7 +118,7 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
 
 /// Builds the graph: see the drawing of the crate.
 pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) -> Outputs<'s, T> {
-    let Inputs { records, facts, replacements, replaced_entities, clock, restored } = inputs;
+    let Inputs { records, facts, replacements, replaced_entities, clock, ended, restored } = inputs;
     let Ingested { records, entries: ingested } = ingest(records, restored.ids, settings.dedupe);
     let (records, facts) = match settings.learning {
         Some(_) => {
@@ -134,10 +139,12 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) ->
         sessionize(visits, replacements, (restored.sessions, restored.marks), bounds);
     let sequenced = steps.zip(restored.steps);
     let sequenced =
-        sequenced.map(|(steps, restored)| sequence(steps, restored, clock.clone(), settings.sequences.clone()));
-    let (activities, counted) =
-        sequenced.map(|Sequenced { activities, counts, .. }| (activities, clock.is_some().then_some(counts))).unzip();
-    let funnels = counted.flatten().map(funnel);
+        sequenced.map(|(steps, restored)| sequence(steps, restored, clock.clone(), ended, settings.sequences.clone()));
+    let (activities, followed) = sequenced
+        .map(|Sequenced { activities, counts, events, effort, .. }| (activities, (counts, (events, effort))))
+        .unzip();
+    let (counted, followed) = followed.filter(|_| clock.is_some()).unzip();
+    let funnels = counted.map(funnel);
     let users = clock.is_some().then(|| users(sessions.clone(), written.clone()));
     let entered = contributions.zip(replaced_entities).zip(restored.entities);
     let states = entered.map(|((contributions, replacements), restored)| {
@@ -155,6 +162,7 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) ->
         closed,
         activities,
         funnels,
+        followed,
         ingested,
         sessionized,
         marks,

@@ -25,8 +25,10 @@ use crate::classify::{Class, Label};
 use crate::close::Closing;
 use crate::counts::ClassHour;
 use crate::identity::{ShapeId, SignatureId, UserKey};
+use crate::sequence::{Activity, Counts, FunnelKey, Track};
 use crate::sessionize::{Late, Lineage, Session};
 use crate::shapes::ShapeTotals;
+use crate::state;
 use crate::time::Tick;
 use crate::users::UserTotals;
 use crate::views::Views;
@@ -50,6 +52,12 @@ pub enum Row<'r> {
     User(&'r str, &'r UserTotals),
     /// A session that is closed, and the name of its user.
     Closing(&'r str, &'r Closing),
+    /// An activity of a sequence, and the string behind its key.
+    Activity(Track, &'r str, &'r Activity),
+    /// How many activities have come how far.
+    Funnel(&'r FunnelKey, &'r Counts),
+    /// The row of a state by its index, and the name of the entity.
+    State(u16, &'r str, &'r [state::Value<'r>]),
     /// An event that came late, with the names of its user and its class.
     Late(&'r str, &'r str, &'r Late),
     /// A session that goes on under another id, and the name of its user.
@@ -124,8 +132,8 @@ impl Resolver {
         changes: Changes,
         take: &mut dyn TakeRows,
     ) -> ControlFlow<()> {
-        let Changes { mut sessions, classes, counts, shapes, mut users, mut closings, mut late, mut lineage, .. } =
-            changes;
+        let Changes { mut sessions, classes, counts, shapes, mut users, mut closings, .. } = changes;
+        let Changes { mut activities, funnels, mut late, mut lineage, .. } = changes;
         self.relabel(views, tick, classes, take)?;
         let Resolver { classes, sessions: resolver, .. } = self;
         named(
@@ -153,6 +161,14 @@ impl Resolver {
             |(closing, _)| closing.user,
             |take, name, (closing, diff)| take.row(Row::Closing(name, closing), *diff),
         )?;
+        named(
+            views,
+            take,
+            &mut activities,
+            |((track, _), _)| track.key,
+            |take, name, ((track, activity), diff)| take.row(Row::Activity(*track, name, activity), *diff),
+        )?;
+        funnels.iter().try_for_each(|((key, counts), diff)| take.row(Row::Funnel(key, counts), *diff))?;
         named(
             views,
             take,

@@ -5,6 +5,7 @@
 
 use crate::describe::NameTrace;
 use crate::identity::UserKey;
+use crate::sequence::{Activity, ActivityTrace, Track};
 use crate::sessionize::{Session, SessionTrace};
 use crate::time::Tick;
 use crate::users::{UserTotals, UserTrace};
@@ -178,5 +179,39 @@ impl UserScan {
     /// Calls back with the totals of the next user, if there are any at the tick; `None` if there is no other user.
     pub fn step(&mut self, row: &mut dyn FnMut(UserKey, &str, &UserTotals)) -> Option<UserKey> {
         self.0.step(row)
+    }
+}
+
+/// The activities of one worker before a tick, with the strings behind their keys.
+pub struct ActivityScan {
+    rows: Reading<ActivityTrace>,
+    names: Names,
+    before: Tick,
+}
+
+impl ActivityScan {
+    pub(crate) fn begin(activities: &mut ActivityTrace, names: &mut NameTrace, before: Tick) -> ActivityScan {
+        ActivityScan { rows: Reading::begin(activities), names: Names::begin(names), before }
+    }
+
+    /// Goes on with this key, or the first one after. Keys may only be asked for in order.
+    pub fn seek(&mut self, key: UserKey) {
+        self.rows.cursor.seek_key(&self.rows.storage, &Track { key, sequence: 0 });
+    }
+
+    /// The key that comes next.
+    pub fn key(&self) -> Option<UserKey> {
+        self.rows.cursor.get_key(&self.rows.storage).map(|track| track.key)
+    }
+
+    /// Calls back with each activity of the next key, in the order of sequence and first event; `None` if there is no other
+    /// one.
+    pub fn step(&mut self, row: &mut dyn FnMut(Track, &str, &Activity)) -> Option<UserKey> {
+        let key = self.key()?;
+        let name = self.names.of(key);
+        while self.key() == Some(key) {
+            self.rows.key_rows(self.before, &mut |track, activity, _| row(*track, &name, activity));
+        }
+        Some(key)
     }
 }

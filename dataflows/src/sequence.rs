@@ -27,12 +27,15 @@
 //! State: the step events, ordered by time, in one trace, and the activities in another, which readers share. Snapshots have
 //! the events, as the activities follow from them.
 //!
+//! A sequence that is not followed any more takes back its rows, as if all of its events were deleted.
+//!
 //! Deliberately absent: events that are no step and no exception, and the positions of events.
 
 mod change;
 mod definition;
 mod event;
 mod funnel;
+mod id;
 mod overlap;
 mod scan;
 
@@ -40,9 +43,10 @@ pub use crate::step::{Breakdown, Step, StepEvent, StepRow, Track};
 pub use definition::{Definition, Invalid, Repeat, Ties};
 pub use event::{Activity, State};
 pub use funnel::{BUCKETS, Counts, Funnel, FunnelKey, FunnelSpine, FunnelTrace, funnel};
+pub use id::ActivityId;
 
 use crate::operators::trace::SpanOf;
-use crate::operators::{Capabilities, Fold, Keyed, Output, Own, Past, Rows, Turn, Written};
+use crate::operators::{Capabilities, Fold, Keyed, Output, Own, Past, Rows, Turn, Written, each};
 use crate::time::{EventTime, Tick, TotalTime};
 use change::{Change, Known};
 use differential_dataflow::consolidation::consolidate;
@@ -116,11 +120,13 @@ pub struct Sequenced<'s, T: TotalTime = Tick> {
 }
 
 /// Recognises sequences in `steps`, and in those that a snapshot brings back, which come at a tick before all others. `clock`
-/// has, on each worker, the `now_ms` of every tick; without one, attempts stay open.
+/// has, on each worker, the `now_ms` of every tick; without one, attempts stay open. `ended` has, on each worker, the
+/// sequences that are not followed any more: all of theirs goes, and no step of them comes from that tick on.
 pub fn sequence<'s, T: TotalTime>(
     steps: Stream<'s, T, Vec<StepRow>>,
     restored: Stream<'s, T, Vec<StepRow>>,
     clock: Option<Stream<'s, T, Vec<i64>>>,
+    ended: Option<Stream<'s, T, Vec<u16>>>,
     sequences: Sequences,
 ) -> Sequenced<'s, T> {
     let scope = steps.scope();
@@ -138,6 +144,11 @@ pub fn sequence<'s, T: TotalTime>(
     if let Some(clock) = clock {
         operator.input(clock, Pipeline, |_, arrivals| {
             arrivals.each(|waiting, _, times| waiting.now_ms = times.iter().copied().max().max(waiting.now_ms));
+        });
+    }
+    if let Some(ended) = ended {
+        operator.input(ended, Pipeline, |_, arrivals| {
+            arrivals.each(|waiting, _, sequences| waiting.ended.append(sequences));
         });
     }
     let effort = Rc::<Effort>::default();
@@ -162,6 +173,7 @@ pub fn sequence<'s, T: TotalTime>(
 struct Waiting {
     changes: Vec<StepRow>,
     now_ms: Option<i64>,
+    ended: Vec<u16>,
 }
 
 /// One worker's sequences.
@@ -219,13 +231,23 @@ impl<T: TotalTime> Fold<T> for Sequencing<T> {
 
 impl<T: TotalTime> Sequencing<T> {
     /// Takes the changes and the clock of a tick.
-    fn begin(&mut self, tick: &T, Waiting { mut changes, now_ms }: Waiting) {
+    fn begin(&mut self, tick: &T, Waiting { mut changes, now_ms, ended }: Waiting) {
         let before = self.open.now;
         let now = now_ms.and_then(|ms| EventTime::from_micros(ms.saturating_mul(1000)));
         let now = now.map_or(before, |now| now.max(before));
         self.open.now = now;
-        consolidate(&mut changes);
         let batches = self.events.past();
+        if !ended.is_empty() {
+            // All of its events go, and with them what follows from them.
+            for batch in &batches {
+                each(batch, |track: &Track, event: &StepEvent, _, diff| {
+                    if ended.contains(&track.sequence) {
+                        changes.push(((*track, event.clone()), -diff));
+                    }
+                });
+            }
+        }
+        consolidate(&mut changes);
         let mut past = Past::new(&batches);
         let (mut rows, mut builder) = (Rows::default(), ValBuilder::default());
         let mut of_track = Vec::new();

@@ -5,7 +5,7 @@
 //!
 //! Rows are made when they are read. What a worker keeps is partial results by hop ([`Window`]): a late item changes its hop,
 //! and a hop that has left the window is skipped by readers. So the clock costs nothing, whatever the number of entities.
-//! A reader that follows rows would need each hop that expires as a change: there is no such reader yet.
+//! Only of a state that is followed, rows change with each hop that expires: see [`Follow`].
 //!
 //! A deletion comes as a [`Replacement`] that brings the items that remain, as that of a session does: extremes and values
 //! cannot be subtracted.
@@ -18,12 +18,14 @@
 
 mod cells;
 mod decay;
+mod follow;
 mod scan;
 mod table;
 mod window;
 
 pub use cells::Entity;
 pub use decay::largest as largest_decaying;
+pub use follow::Follow;
 pub use scan::StateScan;
 use table::History;
 pub use table::{Changed, Counts, Table};

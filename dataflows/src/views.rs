@@ -6,7 +6,7 @@ use crate::counts::CountTrace;
 use crate::describe::NameTrace;
 use crate::identity::{ShapeId, SignatureId, UserKey};
 use crate::record::Sessionless;
-use crate::scan::{Reading, SessionScan, UserScan};
+use crate::scan::{ActivityScan, Reading, SessionScan, UserScan};
 use crate::sequence::{Activity, ActivityTrace, Counts, FunnelKey, FunnelTrace, Track};
 use crate::sessionize::{Session, SessionTrace};
 use crate::shapes::{ShapeTotals, ShapeTrace};
@@ -108,6 +108,13 @@ impl Views {
         Some(StateScan::begin(table, &mut self.names, tick, now))
     }
 
+    /// Returns the table of a state, and the clock of the last tick before `tick`. `None`: there is no such state.
+    pub(crate) fn state_before(&self, state: u16, tick: Tick) -> Option<(SharedTable, EventTime)> {
+        let table = Rc::clone(self.states.get(usize::from(state))?);
+        let now_ms = self.clocks.range(..tick).next_back().map_or(i64::MIN, |(_, now_ms)| *now_ms);
+        Some((table, EventTime::from_micros(now_ms.saturating_mul(1000)).unwrap_or(EventTime::MIN)))
+    }
+
     /// Returns what this worker has taken in of each state, without what was restored.
     pub fn state_counts(&self) -> Vec<state::Counts> {
         self.states.iter().map(|table| table.borrow().counts().clone()).collect()
@@ -151,10 +158,20 @@ impl Views {
         });
     }
 
+    /// Begins to read the activities before `tick`, which has not been compacted away. `None`: there are no sequences.
+    pub fn scan_activities(&mut self, tick: Tick) -> Option<ActivityScan> {
+        self.activities.as_mut().map(|activities| ActivityScan::begin(activities, &mut self.names, tick))
+    }
+
     /// Calls `row` with each row of the funnels at this worker; there is none without a clock.
     pub fn funnels(&mut self, row: &mut dyn FnMut(&FunnelKey, &Counts)) {
+        self.funnels_before(Tick::MAX, row);
+    }
+
+    /// As [`Views::funnels`], before `tick`, which has not been compacted away.
+    pub fn funnels_before(&mut self, tick: Tick, row: &mut dyn FnMut(&FunnelKey, &Counts)) {
         let funnels = self.funnels.iter_mut();
-        funnels.for_each(|trace| Reading::begin(trace).rows(Tick::MAX, |key, counts, _| row(key, counts)));
+        funnels.for_each(|trace| Reading::begin(trace).rows(tick, |key, counts, _| row(key, counts)));
     }
 
     /// Calls `row` with the sessions before `tick`, which has not been compacted away.

@@ -36,7 +36,7 @@ the last frames again.
 
 Exit codes: 0 ended as asked, 1 it cannot go on, 2 wrong usage.")]
 pub struct Subscribe {
-    /// The collection: sessions, users, counts, closings, late, session_lineage, dead_letters
+    /// The collection: sessions, users, counts, closings, activities, funnels, late, session_lineage, dead_letters
     pub collection: String,
 
     #[command(flatten)]
@@ -104,7 +104,7 @@ tick. If reading them takes longer than the tick is kept, it fails with a messag
 
 Exit codes: 0 fine, 1 they cannot be read, 2 wrong usage.")]
 pub struct Peek {
-    /// The collection: sessions, users, counts, closings
+    /// The collection: sessions, users, counts, closings, activities, funnels, state.NAME
     pub collection: String,
 
     #[command(flatten)]
@@ -131,6 +131,39 @@ pub struct Peek {
     pub wait_for: Option<String>,
 
     /// JSON lines, also on a terminal
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Shows how far the users of a running process come in a sequence
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headwater funnel checkout
+  headwater funnel checkout --filter 'by = \"country=DE\"'
+  headwater funnel checkout --filter 'hour >= \"2024-05-01\"' --json
+
+It prints how many have reached each step, their share of those of the first step and of
+those of the step before, and the time that matches take. A step with `?` is optional, so
+it is left out of the shares of others. The numbers are of one tick.
+
+Exit codes: 0 fine, 1 it cannot be read, 2 wrong usage.")]
+pub struct Funnel {
+    /// The name of the sequence
+    pub sequence: String,
+
+    #[command(flatten)]
+    pub server: Server,
+
+    /// Only rows of `funnels` for which this holds, such as 'by = \"country=DE\"'
+    #[arg(long, value_name = "EXPR")]
+    pub filter: Option<String>,
+
+    /// Wait until the events of a post count; the token is from the answer of `POST /v1/events`
+    #[arg(long, value_name = "TOKEN")]
+    pub wait_for: Option<String>,
+
+    /// Print one JSON object, and nothing else
     #[arg(long)]
     pub json: bool,
 }

@@ -1,5 +1,6 @@
 //! The output of `headwater subscribe` and `headwater peek`: lines for programs, tables for people.
 
+mod funnel;
 mod lines;
 mod model;
 mod resume;
@@ -7,6 +8,7 @@ mod screen;
 mod stop;
 mod table;
 
+pub use funnel::funnel;
 pub use screen::restore as restore_terminal;
 
 use crate::error::Error;

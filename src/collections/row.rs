@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use dataflows::sequence::ActivityId;
 use dataflows::{Decimal, EventTime, SessionId, UserKey};
 use std::borrow::Cow;
 use std::io::Write;
@@ -27,6 +28,8 @@ pub enum Value<'b> {
     Id(SessionId),
     /// A text: the id of the session of a user with this start. Computed only when it is needed, since it is a hash.
     Session(&'b str, EventTime),
+    /// A text: the id of an activity of this key, with its mark. Computed only when it is needed, as above.
+    Activity(&'b str, u64),
     /// A text: RFC 3339, in UTC.
     Time(EventTime),
     /// A text: base64.
@@ -82,6 +85,7 @@ impl<'b> Value<'b> {
             Value::Text(text) => Cow::Borrowed(text),
             Value::Id(id) => Cow::Owned(id.to_string()),
             Value::Session(user, start) => Cow::Owned(SessionId::of(UserKey::of(user), *start).to_string()),
+            Value::Activity(key, mark) => Cow::Owned(ActivityId { key: UserKey::of(key), mark: *mark }.to_string()),
             Value::Time(time) => Cow::Owned(crate::text::rfc3339(*time)),
             Value::Bytes(bytes) => Cow::Owned(STANDARD.encode(bytes)),
             Value::Null | Value::Absent | Value::Integer(_) | Value::Decimal(_) | Value::Classes(_) => return None,
@@ -97,7 +101,7 @@ impl<'b> Value<'b> {
             Value::Classes(classes) => json_classes(classes, out),
             Value::Text(text) => serde_json::to_writer(&mut *out, text).map_err(Into::into),
             Value::Id(id) => write!(out, "\"{id}\""),
-            Value::Session(..) | Value::Time(_) | Value::Bytes(_) => {
+            Value::Session(..) | Value::Activity(..) | Value::Time(_) | Value::Bytes(_) => {
                 serde_json::to_writer(&mut *out, &self.text()).map_err(Into::into)
             }
         };

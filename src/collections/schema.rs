@@ -112,8 +112,11 @@ impl Schema {
 pub struct Schemas(Vec<Schema>);
 
 impl Schemas {
-    pub fn new(sessions: &SessionSchema, states: &[StateSchema]) -> Schemas {
-        let fixed = Collection::ALL.into_iter().map(|collection| Schema::new(collection, sessions));
+    /// `sequences`: there are some.
+    pub fn new(sessions: &SessionSchema, sequences: bool, states: &[StateSchema]) -> Schemas {
+        let of_sequences = Collection::OF_SEQUENCES.into_iter().filter(|_| sequences);
+        let fixed = Collection::ALL.into_iter().chain(of_sequences);
+        let fixed = fixed.map(|collection| Schema::new(collection, sessions));
         let of_states = states.iter().map(|state| Schema::with(state.collection(), state.columns()));
         Schemas(fixed.chain(of_states).collect())
     }

@@ -1,7 +1,7 @@
 //! `state.NAME`: a row for each entity of a `[[state]]`, made when it is read. Its columns are those of the configuration.
 //!
-//! No row is published, so its bytes are those of a message between a worker and a reader. They hold the values
-//! themselves, as the definition of a collection knows no configuration.
+//! The bytes of a row hold the values themselves, as the definition of a collection knows no configuration. Rows are
+//! published only of states that are followed.
 
 use super::{Begins, Collection, Column, Definition, Held, Kind, Nature, Row, Storage, Value, encoded, sessions};
 use dataflows::state;
@@ -110,7 +110,7 @@ impl StateSchema {
                 decode,
                 same_key: |one, other| super::same_columns(decode(one), decode(other), 1),
                 held: Held::State,
-                begins: Begins::WithTheFolder,
+                begins: Begins::WithARecord,
             }))
         });
         Collection(definition)
@@ -156,7 +156,7 @@ pub fn values<'v>(name: &'v str, values: &'v [state::Value<'_>], since: Option<E
     row
 }
 
-/// A value of a row, as it is sent.
+/// A value of a row, as it is written.
 #[derive(Serialize, Deserialize)]
 enum Sent<'b> {
     Null,

@@ -1,11 +1,13 @@
 //! The bytes of rows.
 
+use super::sequences::SequenceSchema;
 use super::sessions::SessionRow;
 use super::*;
 use crate::fingerprint::hex;
 use dataflows::classify::Layer;
 use dataflows::close::Closing;
 use dataflows::leaves::{Leaf, Leaves};
+use dataflows::sequence::{Activity, ActivityId, Counts, Definition, FunnelKey, Repeat, State, StepEvent, Ties};
 use dataflows::sessionize::{Late, Lineage, Moved};
 use dataflows::shapes::{ClassTotals, ShapeTotals};
 use dataflows::users::UserTotals;
@@ -81,4 +83,53 @@ fn a_row_of_each_collection_is_pinned() {
         assert_eq!(hex(&row), pinned, "{}", collection.name());
         assert!(collection.decode(&row).is_some(), "{}", collection.name());
     }
+}
+
+/// As the other rows: those of sequences, and of a state that is followed.
+#[test]
+fn a_row_of_a_sequence_and_of_a_state_is_pinned() {
+    let at = |micros| EventTime::from_micros(micros).unwrap();
+    let definition = Definition::new(9_000_000, &[false, true, false], &[], Repeat::Tight, Ties::Ordered).unwrap();
+    let steps = ["cart", "shipping", "buy"].map(String::from).to_vec();
+    let by = vec!["country".to_owned()];
+    let since = Some(at(7_000_000));
+    let sequence = SequenceSchema { name: "checkout".into(), definition: definition.clone(), steps, by, since };
+    let breakdown = Some(Arc::new(vec![Some(Arc::from("DE"))]));
+    let start = StepEvent::new(at(1_000_000), 1, 0, 300, breakdown.clone());
+    // An activity is made by the graph alone: these are its fields.
+    let fields = (start, State::Matched, 2_u8, [-1_i64, 2_000_000, -1, -1, -1, -1, -1], 2_000_000_i64);
+    let activity: Activity = postcard::from_bytes(&encoded(&fields)).unwrap();
+    let key = FunnelKey { sequence: 0, hour: at(3_600_000_000), by: breakdown };
+    let mut counts = Counts::default();
+    counts.add(&activity, &definition, 3);
+    use dataflows::state::Value::{Count, Number, Text};
+    let values = [Count(300), Text(Some("/a")), Number(None)];
+    // The mark has pins of its own.
+    let mark = hex(&encoded(&ActivityId::mark("checkout", &activity.start)));
+    let activity_row = format!(
+        "08636865636b6f757402c3bc{mark}80897a02020362757901809bee02020362757980897a046361727400010a636f756e7472793d44450180bfd606"
+    );
+    let rows = [
+        (Collection::ACTIVITIES, activities::encode(&sequence, "\u{fc}", &activity), activity_row),
+        (Collection::FUNNELS, funnels::encode(&sequence, &key, &counts), "08636865636b6f757480909de91a010a636f756e7472793d4445030362757903046361727403087368697070696e670000000300010103809bee020180bfd606".to_owned()),
+        (
+            super::state::StateSchema { name: "s".into(), key: "user".into(), columns: Vec::new() }.collection(),
+            super::state::encode("\u{fc}", &values, since),
+            "050102c3bc02d80401022f61000580bfd606".to_owned(),
+        ),
+    ];
+    for (collection, row, pinned) in rows {
+        assert_eq!(hex(&row), pinned, "{}", collection.name());
+        assert!(collection.decode(&row).is_some(), "{}", collection.name());
+    }
+    let shown = |collection: Collection, row: &[u8]| {
+        let (schema, mut json) = (Schemas::new(&SessionSchema::default(), true, &[]), Vec::new());
+        let schema = schema.of(collection);
+        collection.decode(row).unwrap().json(schema, 1..schema.columns.len(), &mut json);
+        String::from_utf8(json).unwrap()
+    };
+    let json = r#"{"sequence":"checkout","key":"ü","start":"1970-01-01T00:00:01Z","state":"matched","reached":2,"step":"buy","ended":"1970-01-01T00:00:03Z","took_us":2000000,"steps":{"buy":2000000,"cart":0},"by":"country=DE","partial_since":"1970-01-01T00:00:07Z"}"#;
+    assert_eq!(shown(Collection::ACTIVITIES, &activities::encode(&sequence, "\u{fc}", &activity)), json);
+    let json = r#"{"hour":"1970-01-01T01:00:00Z","by":"country=DE","reached":{"buy":3,"cart":3,"shipping":0},"open":0,"expired":0,"matched":3,"broken":0,"took":{"<=10s":3},"took_us":6000000,"partial_since":"1970-01-01T00:00:07Z"}"#;
+    assert_eq!(shown(Collection::FUNNELS, &funnels::encode(&sequence, &key, &counts)), json);
 }

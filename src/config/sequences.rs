@@ -115,7 +115,7 @@ fn one(
         per: per.flatten(),
         by,
     };
-    Some(SequencePlan { name, definition: definition.ok()?, by: names, spec })
+    Some(SequencePlan { name, definition: definition.ok()?, by: names, spec, begins: None })
 }
 
 /// Returns the field that a sequence is followed for; `None` of it: for users.

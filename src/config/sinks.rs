@@ -5,11 +5,14 @@ use super::error::{Problems, choose};
 use super::events::within;
 use super::expression;
 use super::kafka;
+use super::states::{DECAYS, DECAYS_HELP};
 use super::typed::{self, HeaderFile, Sink};
 use crate::collections::filter::Filter;
-use crate::collections::{Collection, Held, Schemas};
+use crate::collections::{Collection, Schemas};
 use crate::kafka::producer;
-use crate::plan::{ChangeKind, Envelope, HeaderValue, HttpTarget, KafkaTarget, SinkPlan, SinkStart, SinkTarget, When};
+use crate::plan::{
+    ChangeKind, Envelope, HeaderValue, HttpTarget, KafkaTarget, SinkPlan, SinkStart, SinkTarget, StatePlan, When,
+};
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -45,11 +48,12 @@ pub(super) fn check(
     text: &str,
     typed: &[Spanned<Sink>],
     schemas: &Schemas,
+    states: &mut [StatePlan],
     folder: &Path,
     problems: &mut Problems,
 ) -> Vec<SinkPlan> {
     let mut taken = Taken::default();
-    let one = |table: &Spanned<Sink>| sink(text, table, schemas, folder, &mut taken, problems);
+    let one = |table: &Spanned<Sink>| sink(text, table, (schemas, &mut *states), folder, &mut taken, problems);
     typed.iter().filter_map(one).collect()
 }
 
@@ -65,14 +69,14 @@ struct Taken {
 fn sink(
     file: &str,
     table: &Spanned<Sink>,
-    schemas: &Schemas,
+    (schemas, states): (&Schemas, &mut [StatePlan]),
     folder: &Path,
     taken: &mut Taken,
     problems: &mut Problems,
 ) -> Option<SinkPlan> {
     let typed = table.get_ref();
     let name = name(table, &mut taken.names, problems);
-    let collection = collection(table, problems);
+    let collection = collection(table, schemas, states, problems);
     let when = typed.when.as_ref().zip(collection).and_then(|(when, collection)| {
         let text = when.get_ref().0.clone();
         let filter = Filter::parse(&text, schemas.of(collection));
@@ -122,18 +126,34 @@ fn name(table: &Spanned<Sink>, names: &mut HashSet<String>, problems: &mut Probl
     name.clone()
 }
 
-fn collection(table: &Spanned<Sink>, problems: &mut Problems) -> Option<Collection> {
-    let names = Collection::ALL.map(Collection::name);
-    let known = || format!("the collections are: {}", names.map(|name| format!("`{name}`")).join(", "));
+fn collection(
+    table: &Spanned<Sink>,
+    schemas: &Schemas,
+    states: &mut [StatePlan],
+    problems: &mut Problems,
+) -> Option<Collection> {
+    let names: Vec<&str> = schemas.collections().map(Collection::name).collect();
+    let known = || {
+        let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
+        format!("the collections are: {}", names.join(", "))
+    };
     let Some(typed) = &table.get_ref().collection else {
         problems.push(table.span(), "a [[sink]] without `collection`", known());
         return None;
     };
     let collection = Collection::named(typed.get_ref());
-    if collection.is_some_and(|collection| collection.held() == Held::State) {
-        let message = format!("`{}` has no changes that a sink could hand on", typed.get_ref());
-        problems.push(typed.span(), message, "read its rows: they are made when they are read, in this version");
+    if collection.is_some_and(|of| Collection::OF_SEQUENCES.contains(&of)) && schemas.named(typed.get_ref()).is_none() {
+        let message = format!("`{}` has no rows: there is no [[sequence]]", typed.get_ref());
+        problems.push(typed.span(), message, "add a [[sequence]] with `name`, `steps` and `within`");
         return None;
+    }
+    let collection = collection.filter(|_| schemas.named(typed.get_ref()).is_some());
+    if let Some(state) = states.iter_mut().find(|state| Some(state.schema.collection()) == collection) {
+        // It is followed because a sink asks for it.
+        state.changes = true;
+        if state.decays() {
+            problems.push(typed.span(), DECAYS, DECAYS_HELP);
+        }
     }
     if collection.is_none() {
         let message = format!("unknown collection `{}`", typed.get_ref());

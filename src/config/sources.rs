@@ -95,12 +95,8 @@ pub(super) fn check(
     sources
 }
 
-/// Reports what a replay takes and a run refuses: sequences, and records of files that fit into no delivery.
+/// Reports what a replay takes and a run refuses: records of files that fit into no delivery.
 pub(super) fn check_for_run(typed: &File, sources: &[SourcePlan], problems: &mut Problems) {
-    if let Some(sequence) = typed.sequence.0.first() {
-        let help = "leave it out of the configuration of the run: `headwater replay` recognises sequences";
-        problems.push(sequence.span(), "a run recognises no sequences yet", help);
-    }
     let mut told = HashSet::new();
     let own = typed.source.0.iter().map(|source| source.get_ref().events.max_bytes.as_ref());
     for (plan, own) in sources.iter().zip(own.chain(std::iter::once(None))) {

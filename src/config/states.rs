@@ -27,6 +27,10 @@ const CAPS: RangeInclusive<i64> = 1..=100_000;
 const K: u32 = 10;
 const SECOND: i64 = 1_000_000;
 
+/// Why a state has no changes to be followed.
+pub(super) const DECAYS: &str = "a state with a column of `decay` changes all the time, so it cannot be followed";
+pub(super) const DECAYS_HELP: &str = "read its rows, or move that column to a state of its own";
+
 pub(super) fn check(
     text: &str,
     states: &[Spanned<State>],
@@ -72,7 +76,19 @@ pub(super) fn check(
             problems.push(state.span(), message, "make two states of it");
         }
         let schema = StateSchema { name, key, columns };
-        plans.push(StatePlan { schema, per, inputs, definition: Arc::new(definition), begins: None });
+        let changes = typed.changes.as_ref().filter(|changes| *changes.get_ref());
+        let plan = StatePlan {
+            schema,
+            per,
+            inputs,
+            definition: Arc::new(definition),
+            changes: changes.is_some(),
+            begins: None,
+        };
+        if let Some(changes) = changes.filter(|_| plan.decays()) {
+            problems.push(changes.span(), DECAYS, DECAYS_HELP);
+        }
+        plans.push(plan);
     }
     plans
 }

@@ -6,11 +6,14 @@ mod rules;
 
 use crate::collections::place::SourceIndex;
 use crate::error::Error;
-use crate::plan::{Envelope, Plan, PolicyPlan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan};
+use crate::plan::{Envelope, Plan, PolicyPlan, SequencePlan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan};
 use crate::replay;
 use crate::run;
 use crate::source::{self, SourceError};
-use crate::tables::{DEAD_LETTERS_FILE, OutputFormat, Table, counts_table, session_table, shape_table, user_table};
+use crate::tables::{
+    DEAD_LETTERS_FILE, OutputFormat, Table, activity_table, counts_table, funnel_table, session_table, shape_table,
+    state_table, user_table,
+};
 use crate::text::{plural, span};
 use dataflows::classify::Definitions;
 use dataflows::rules::UNCLASSIFIED;
@@ -355,7 +358,7 @@ fn stages(plan: &Plan) -> Vec<StageOutline> {
     if !plan.tests.is_empty() {
         decode += &format!("; {} for the rules", counted(plan.tests.len(), "test"));
     }
-    vec![
+    let mut stages = vec![
         stage("decode", decode),
         stage("ingest", ingest.into()),
         stage("classify", classify),
@@ -363,7 +366,18 @@ fn stages(plan: &Plan) -> Vec<StageOutline> {
         stage("shapes", "events by the structure of the payload, with its classes".into()),
         stage("sessionless", "events without user or time, by reason".into()),
         stage("sessionize", format!("events of a user, split by {split}{with}{details}")),
-    ]
+    ];
+    stages.extend(plan.sequences.iter().map(|sequence| stage("sequence", sequence_outline(plan, sequence))));
+    stages
+}
+
+/// Returns a sequence in a line: `checkout: cart, shipping?, purchase within 1h, per user`.
+fn sequence_outline(plan: &Plan, sequence: &SequencePlan) -> String {
+    let steps = sequence.spec.steps.iter().zip(sequence.definition.is_optional());
+    let steps: Vec<_> = steps.map(|(class, optional)| format!("{class}{}", if optional { "?" } else { "" })).collect();
+    let within = span(seconds(sequence.definition.within()));
+    let per = sequence.spec.per.map_or("user", |field| plan.fields[field].name.as_str());
+    format!("{}: {} within {within}, per {per}", sequence.name, steps.join(", "))
 }
 
 /// Returns the session policies as they are typed, and for classes when they are looked at.
@@ -406,13 +420,17 @@ fn outputs(plan: &Plan, out: Option<&std::path::Path>, format: OutputFormat) -> 
     let table =
         |table: Table| output(&format.file(table.name), table.columns.into_iter().map(|column| column.name).collect());
     let dead_letters = ["source", "path", "offset", "reason", "message", "length", "payload"].map(str::to_owned);
-    vec![
+    let of_sequences = [activity_table(), funnel_table()].into_iter().filter(|_| !plan.sequences.is_empty());
+    let states = plan.state_schemas();
+    let others = of_sequences.chain(states.iter().map(state_table));
+    let fixed = [
         table(counts_table()),
         output(DEAD_LETTERS_FILE, dead_letters.to_vec()),
         table(session_table(&plan.session_schema())),
         table(shape_table()),
         table(user_table()),
-    ]
+    ];
+    fixed.into_iter().chain(others.map(table)).collect()
 }
 
 fn sink_outline(sink: &SinkPlan) -> SinkOutline {

@@ -72,7 +72,7 @@ fn take(pieces: &mut mpsc::Receiver<Bytes>) -> Vec<Tick> {
 fn each_subscriber_gets_each_tick_once() {
     check(3_000, || {
         let log = log(&ModelFs::new(1), 1, 1);
-        let schemas = Arc::new(Schemas::new(&SessionSchema::default(), &[]));
+        let schemas = Arc::new(Schemas::new(&SessionSchema::default(), false, &[]));
         let tokens = Arc::new(ResumeTokens::of(LogId([7; 16]), [0; 32]));
         let (hub, feed) = Hub::spawn(Arc::clone(&schemas), Arc::clone(&tokens), 0);
         let outputs = Arc::clone(&log.outputs);

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 /// Version of the encoding, in its first byte. A kind may be added without a new one: programs that do not know it
 /// refuse the record, as skipping it would compute something else. Version 2 has rules with `or`, and tests that
-/// compare exactly. Version 3 has states. A record that needs neither is written as version 1, which earlier releases read
-/// too.
-const VERSION: u8 = 3;
+/// compare exactly. Version 3 has states. Version 4 has sequences, and states whose changes are published. A record that needs none of them is written as version 1,
+/// which earlier releases read too.
+const VERSION: u8 = 4;
 
 /// One control record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,7 +34,8 @@ impl Control {
     /// Returns the payload of a record of the control partition.
     pub fn encode(&self) -> Vec<u8> {
         let version = match self {
-            Control::Definitions { definitions } if !definitions.states.is_empty() => VERSION,
+            Control::Definitions { definitions } if definitions.have_rows() => VERSION,
+            Control::Definitions { definitions } if !definitions.states.is_empty() => 3,
             Control::Definitions { definitions } if !definitions.are_former() => 2,
             _ => 1,
         };
@@ -67,7 +68,7 @@ mod tests {
         assert_eq!(Control::decode(&generation.encode()), Ok(generation));
         let collection = Control::Collection { name: "users".into() };
         assert_eq!(Control::decode(&collection.encode()), Ok(collection));
-        for unknown in [&b""[..], b"\x04{}", b"\x01{\"kind\":\"rule\"}", b"\x01{\"kind\":\"source\",\"source\":1}"] {
+        for unknown in [&b""[..], b"\x05{}", b"\x01{\"kind\":\"rule\"}", b"\x01{\"kind\":\"source\",\"source\":1}"] {
             assert!(Control::decode(unknown).is_err());
         }
     }
@@ -96,6 +97,20 @@ mod tests {
             r#"[{"name":"shopper","fingerprint":"0a","since_ms":null},{"name":"b","fingerprint":"0b","since_ms":7}]"#;
         let json = format!(r#"{{"kind":"definitions","definitions":{{"tests":[],"rules":[],"states":{states}}}}}"#);
         let bytes = [&[3], json.as_bytes()].concat();
+        assert_eq!(Control::decode(&bytes).unwrap().encode(), bytes, "{json}");
+    }
+
+    /// The same of sequences.
+    #[test]
+    fn the_fourth_version_of_the_encoding_is_pinned() {
+        let sequences = concat!(
+            r#"[{"name":"checkout","since_ms":7,"steps":[{"class":"cart","optional":false},{"class":"buy","optional":false}],"#,
+            r#""within":3600000000,"excepts":[{"class":"logout","between":[0,1]}],"per":["package"],"#,
+            r#""by":[{"name":"country","candidates":["geo.country","country"]}],"repeat":"Tight","ties":"Ordered"}]"#,
+        );
+        let json =
+            format!(r#"{{"kind":"definitions","definitions":{{"tests":[],"rules":[],"sequences":{sequences}}}}}"#);
+        let bytes = [&[4], json.as_bytes()].concat();
         assert_eq!(Control::decode(&bytes).unwrap().encode(), bytes, "{json}");
     }
 

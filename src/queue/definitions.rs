@@ -4,13 +4,18 @@
 //! Tests are only ever added. An event that was read before a test existed has no answer to it, and never will. Its
 //! other answers keep their places.
 
+mod sequences;
+
+pub use sequences::NamedSequence;
+
 use crate::fingerprint::{Canonical, hex};
-use crate::plan::{Plan, StateBegins, StatePlan};
+use crate::plan::{Plan, SequencePlan, StateBegins, StatePlan};
 use dataflows::rules::{Condition, Conditions, Predicate, Rule, Test};
-use dataflows::state::{Aggregate, Fold};
+use dataflows::state::{Aggregate, Fold, Read};
 use headwater_decode::path::Path;
 use headwater_decode::spec::{FieldPlan, StateWhen};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The tests and rules in a record of the control partition.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +31,9 @@ pub struct Definitions {
     /// The states for which events count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<NamedState>,
+    /// The sequences that are followed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sequences: Vec<NamedSequence>,
 }
 
 /// A state that does not depend on a plan.
@@ -37,11 +45,14 @@ pub struct NamedState {
     pub fingerprint: String,
     /// Milliseconds since 1970: events count that were received from then on. `None`: all do.
     pub since_ms: Option<i64>,
+    /// Of one whose changes are published: a fingerprint of what its rows have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<String>,
 }
 
 impl NamedState {
     /// Returns what tells this beginning from others.
-    fn id(&self) -> [u8; 16] {
+    pub fn id(&self) -> [u8; 16] {
         let mut to = Canonical::new("headwater state v1");
         to.text(&self.name).text(&self.fingerprint).option(self.since_ms, |to, since| {
             to.signed(since);
@@ -144,8 +155,8 @@ mod written {
 }
 
 impl Definitions {
-    /// Returns the definitions of `plan`, as a continuation of these. `since_ms`: when a state that is new begins; `None`: with
-    /// the first event.
+    /// Returns the definitions of `plan`, as a continuation of these. `since_ms`: when a state or a sequence that is new begins;
+    /// `None`: with the first event.
     pub fn followed_by(&self, plan: &Plan, since_ms: Option<i64>) -> Definitions {
         let mut tests = self.tests.clone();
         let places: Vec<u32> = plan
@@ -164,10 +175,30 @@ impl Definitions {
         let state = |state: &StatePlan| {
             let (name, fingerprint) = (state.schema.name.clone(), fingerprint(plan, state));
             let known = self.states.iter().find(|known| (&known.name, &known.fingerprint) == (&name, &fingerprint));
-            known.cloned().unwrap_or(NamedState { name, fingerprint, since_ms })
+            let since_ms = known.map_or(since_ms, |known| known.since_ms);
+            NamedState { name, fingerprint, since_ms, rows: state.changes.then(|| rows_of(state)) }
         };
         let states = plan.states.iter().map(state).collect();
-        Definitions { rules: plan.rules.iter().map(moved).collect(), tests, learn: plan.learn, states }
+        let sequence = |sequence: &SequencePlan| {
+            let named = NamedSequence::of(plan, sequence, since_ms);
+            self.sequences.iter().find(|known| known.is_as(&named)).cloned().unwrap_or(named)
+        };
+        let sequences = plan.sequences.iter().map(sequence).collect();
+        Definitions { rules: plan.rules.iter().map(moved).collect(), tests, learn: plan.learn, states, sequences }
+    }
+
+    /// Returns whether they publish other rows of a state than the plan does.
+    pub fn have_other_rows(&self, plan: &Plan, state: &StatePlan) -> bool {
+        let published = self.states.iter().filter(|known| known.name == state.schema.name && known.rows.is_some());
+        let same = |known: &NamedState| {
+            (&known.fingerprint, &known.rows) == (&fingerprint(plan, state), &Some(rows_of(state)))
+        };
+        !published.into_iter().all(same)
+    }
+
+    /// Returns whether rows follow from them that are published: of sequences or of states.
+    pub fn have_rows(&self) -> bool {
+        !self.sequences.is_empty() || self.states.iter().any(|state| state.rows.is_some())
     }
 
     /// Returns whether releases up to 0.1.0 can read them.
@@ -182,11 +213,12 @@ impl Definitions {
         !self.learn && self.tests.iter().all(former) && self.rules.iter().all(|rule| list(rule) && rule.sessions)
     }
 
-    /// Returns the plan, with these definitions in place of its own.
+    /// Returns the plan, with these definitions in place of its own. `all`: the sequences that it has a place for, in which
+    /// steps come of its own alone.
     ///
     /// # Errors
     /// If a path is none for this program.
-    pub fn plan(&self, plan: &Plan) -> Result<Plan, String> {
+    pub fn plan(&self, plan: &Plan, all: &[&NamedSequence]) -> Result<Plan, String> {
         let place = |test: &Test| {
             let named = NamedTest::of(plan, test);
             // What was not asked has no answer.
@@ -218,8 +250,27 @@ impl Definitions {
             });
             plan.tests.push(Test { field: index, predicate: predicate.clone() });
         }
+        let sequence = |named: &&NamedSequence| named.plan(&mut plan.fields, self.sequences.contains(*named));
+        plan.sequences = all.iter().map(sequence).collect::<Result<_, _>>()?;
         Ok(plan)
     }
+}
+
+/// Returns the definitions of all times as plans, each with the offset in the control partition from which it holds. All of
+/// them have the same sequences, in the same places: those that are followed at any tick from which on the control partition
+/// has been taken up to `control`.
+///
+/// # Errors
+/// If a path is none for this program.
+pub fn plans(definitions: &[(u64, Definitions)], plan: &Plan, control: u64) -> Result<Vec<(u64, Arc<Plan>)>, String> {
+    let before = definitions.partition_point(|(offset, _)| *offset < control);
+    let mut all = Vec::<&NamedSequence>::new();
+    for named in definitions[before.saturating_sub(1)..].iter().flat_map(|(_, of)| &of.sequences) {
+        if !all.contains(&named) {
+            all.push(named);
+        }
+    }
+    definitions.iter().map(|(offset, of)| Ok((*offset, Arc::new(of.plan(plan, &all)?)))).collect()
 }
 
 /// Returns the fingerprint of what a state keeps: of which events, for which entity. Names of columns are none of it.
@@ -259,6 +310,20 @@ fn fingerprint(plan: &Plan, state: &StatePlan) -> String {
     hex(&to.finish()[..16])
 }
 
+/// Returns the fingerprint of what the rows of a state have, in which order.
+fn rows_of(state: &StatePlan) -> String {
+    let mut to = Canonical::new("headwater state rows v1");
+    to.list(&state.definition.columns, |to, read| match read {
+        Read::Whole(aggregate) => {
+            to.number(0).number(u64::from(*aggregate));
+        }
+        Read::Top { aggregate, k } => {
+            to.number(1).number(u64::from(*aggregate)).number(u64::from(*k));
+        }
+    });
+    hex(&to.finish()[..16])
+}
+
 fn fingerprint_of(conditions: &Conditions, to: &mut Canonical, asked: &dyn Fn(u32) -> String) {
     match conditions {
         Conditions::One(Condition { test, answer }) => {
@@ -275,6 +340,7 @@ fn fingerprint_of(conditions: &Conditions, to: &mut Canonical, asked: &dyn Fn(u3
 mod tests {
     use super::*;
     use crate::config::{self, Overrides};
+    use headwater_decode::spec::SequenceSpec;
 
     fn plan(classes: &str) -> Plan {
         let text = format!("[fields]\nbutton = ['a.b', 'c']\n[sessions]\nsum = {{ x = 'price' }}\n{classes}");
@@ -298,10 +364,53 @@ mod tests {
         // A test that no rule makes any more keeps its place.
         let third = second.followed_by(&plan(look), None);
         assert_eq!((&third.tests, third.rules.len()), (&second.tests, 1));
-        let effective = third.plan(&plan(look)).unwrap();
+        let effective = third.plan(&plan(look), &[]).unwrap();
         assert_eq!((effective.tests.len(), effective.rules), (2, third.rules));
         assert_eq!(effective.fields[effective.tests[0].field].name, "button");
         assert_eq!(effective.fields[effective.sessions.sums[0].1].name, "price");
+    }
+
+    /// A sequence keeps its beginning until something of it changes, and its place while it may have rows.
+    #[test]
+    fn sequences_keep_their_beginnings_and_have_a_place_while_they_may_have_rows() {
+        let a = "[[sequence]]\nname = 'a'\nsteps = ['x', 'y?', 'z']\nwithin = '1h'\nper = 'package'\nby = ['button']\n\
+                 except = [{ class = 'w', between = ['x', 'z'] }]\n";
+        let b = "[[sequence]]\nname = 'b'\nsteps = ['x']\nwithin = '1h'\n";
+        let changed = a.replace("1h", "2h");
+        let first = Definitions::default().followed_by(&plan(a), None);
+        assert_eq!(first.followed_by(&plan(a), Some(7)), first, "nothing has changed");
+        let second = first.followed_by(&plan(&format!("{b}{a}")), Some(7));
+        let since = |of: &Definitions| of.sequences.iter().map(|named| named.since_ms).collect::<Vec<_>>();
+        assert_eq!((since(&first), since(&second)), (vec![None], vec![Some(7), None]));
+        let third = second.followed_by(&plan(&changed), Some(8));
+        assert_eq!(since(&third), [Some(8)]);
+        let all = [(1, first), (4, second), (9, third)];
+        // Of each, in the places of all: name, length and whether steps come.
+        let of = |control| {
+            let plans = plans(&all, &plan(&changed), control).unwrap();
+            let of = |plan: &Plan| {
+                let of = plan.sequences.iter();
+                of.map(|one| (one.name.clone(), one.definition.within(), one.begins.clone().unwrap().counts)).collect()
+            };
+            plans.iter().map(|(_, plan)| of(plan)).collect::<Vec<Vec<_>>>()
+        };
+        let hour = 3_600_000_000;
+        let row = |a: bool, b: bool, again: bool| {
+            vec![("a".to_owned(), hour, a), ("b".to_owned(), hour, b), ("a".to_owned(), 2 * hour, again)]
+        };
+        let whole = [row(true, false, false), row(true, true, false), row(false, false, true)];
+        assert_eq!(of(0), whole);
+        assert_eq!(of(4), whole, "the record is not taken yet");
+        assert_eq!(of(10)[2], [("a".to_owned(), 2 * hour, true)], "nothing is left of the others");
+        let plans = plans(&all, &plan(&changed), 0).unwrap();
+        let (_, last) = plans.last().unwrap();
+        let (old, new) = (&last.sequences[0], &last.sequences[2]);
+        assert_ne!(old.begins.as_ref().unwrap().id, new.begins.as_ref().unwrap().id);
+        assert_eq!((&old.spec, &new.by), (&new.spec, &vec!["button".to_owned()]));
+        assert_eq!(last.spec().sequences[0], SequenceSpec::default());
+        assert_eq!(last.spec().sequences[2], new.spec);
+        assert_eq!(last.fields[new.spec.per.unwrap()].candidates, [Path::parse("package").unwrap()]);
+        assert_eq!(new.definition, plan(&changed).sequences[0].definition);
     }
 
     /// A test of an earlier release keeps its place and its answers, in any form of the rule.
@@ -315,6 +424,7 @@ mod tests {
             rules: Vec::new(),
             learn: false,
             states: Vec::new(),
+            sequences: Vec::new(),
         };
         let table = "[[class]]\nname = 'x'\nwhen = { price = { min = 0.01 }, n = 2.5 }";
         let text = "[[class]]\nname = 'x'\nwhen = 'n = 2.5 and price >= 0.01'";

@@ -21,9 +21,9 @@ const HISTORY: Tick = if cfg!(all(test, feature = "models")) { 2 } else { 100 };
 /// Chunks of an answer that a worker gives before the reader has taken one. Then it goes on with other things.
 pub const CHUNKS: usize = 4;
 
-/// The place of a row among the rows of its view: user and start of a session. Rows of other views are few, and have
-/// none.
-pub type Rank = (UserKey, EventTime);
+/// The place of a row among the rows of its view: user and start of a session; of an activity also its mark, as several may
+/// start at once; of a funnel what stands for sequence, hour and breakdown. Rows of other views are few, and have none.
+pub type Rank = (UserKey, EventTime, u64);
 
 /// Which rows are wanted.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

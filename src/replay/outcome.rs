@@ -1,7 +1,7 @@
 //! The outcome of one worker: its views, written and summed when all is done.
 
 use super::durations::Durations;
-use crate::plan::SequencePlan;
+use crate::collections::sequences::SequenceSchema;
 use crate::tables::{self, TableWriter, session_values, user_values};
 use dataflows::classify::Class;
 use dataflows::resolve::{self, Row};
@@ -96,6 +96,7 @@ pub fn write(views: &mut Views, sessions: &mut TableWriter, users: &mut TableWri
             }
             // Not by user.
             Row::Count(..) | Row::Shape(..) | Row::Closing(..) | Row::Late(..) | Row::Lineage(..) => None,
+            Row::Activity(..) | Row::Funnel(..) | Row::State(..) => None,
         };
         if let Some(Err(error)) = written {
             outcome = Err(error);
@@ -107,7 +108,7 @@ pub fn write(views: &mut Views, sessions: &mut TableWriter, users: &mut TableWri
 /// Writes the activities in the order of key, sequence and time, as they are at `now`. Returns their counts.
 pub fn activities(
     views: &mut Views,
-    sequences: &[SequencePlan],
+    sequences: &[SequenceSchema],
     now: EventTime,
     table: &mut TableWriter,
 ) -> Result<BTreeMap<FunnelKey, Counts>, tables::Error> {

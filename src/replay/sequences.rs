@@ -1,8 +1,8 @@
 //! What the summary of a replay says about sequences.
 
 use super::notice::Notice;
+use crate::collections::funnels::BUCKETS;
 use crate::plan::{Plan, SequencePlan};
-use crate::tables::BUCKETS;
 use crate::text::nearest::nearest;
 use dataflows::sequence::{Counts, FunnelKey, State};
 use serde::Serialize;
@@ -38,10 +38,11 @@ pub fn funnels(sequences: &[SequencePlan], counts: &BTreeMap<FunnelKey, Counts>)
         let rows = counts.iter().filter(|(key, _)| usize::from(key.sequence) == index);
         rows.for_each(|(_, counts)| all.merge(counts));
         let required = plan.definition.required();
-        let steps = plan.step_names().into_iter().zip(all.reached).enumerate().map(|(step, (name, reached))| StepOf {
-            step: if required.contains(&(step as u8)) { name } else { format!("{name}?") },
-            reached: reached.unsigned_abs(),
-        });
+        let steps =
+            plan.schema().steps.into_iter().zip(all.reached).enumerate().map(|(step, (name, reached))| StepOf {
+                step: if required.contains(&(step as u8)) { name } else { format!("{name}?") },
+                reached: reached.unsigned_abs(),
+            });
         let mut below = 0;
         let median = all.took.iter().position(|matches| {
             below += matches;

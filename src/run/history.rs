@@ -10,12 +10,16 @@ use crate::queue::cursor::Cursors;
 use crate::queue::definitions::{Definitions, NamedState};
 use crate::queue::delivery::Delivery;
 use crate::queue::numbers::{Numbers, SourceNumber};
+use crate::text::nearest::nearest;
 use headwater_log::error::LogError;
 use headwater_log::state::Generation;
 use headwater_log::{Log, QUEUE};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// What the names of the collections of states begin with.
+const FOLLOWED: &str = "state.";
 
 /// Version of the rows of root states ([`crate::worker::roots`]) that this program writes and reads.
 const ROWS: u32 = 1;
@@ -78,10 +82,11 @@ impl History {
         };
         let mut known: BTreeMap<String, SourceNumber> = BTreeMap::new();
         let mut last = None;
-        let (mut definitions, mut begins) = (Vec::new(), BTreeMap::new());
+        let (mut definitions, mut begins, mut followed) = (Vec::new(), BTreeMap::new(), Vec::new());
         for (offset, record) in records {
             match record {
                 Control::Definitions { definitions: defined } => definitions.push((offset, defined)),
+                Control::Collection { name } if name.starts_with(FOLLOWED) => followed.push((offset, name)),
                 Control::Collection { name } => {
                     let collection = Collection::named(&name).ok_or_else(|| {
                         Error::usage(
@@ -110,17 +115,21 @@ impl History {
         if last != Some(program) {
             fresh.push(Control::Generation { epoch, program });
         }
-        let later = Collection::ALL.into_iter().filter(|collection| collection.begins() == Begins::WithARecord);
+        let known_definitions = definitions.last().map(|(_, definitions)| definitions);
+        begins.extend(still_followed(followed, known_definitions, plan)?);
+        let states = plan.states.iter().filter(|state| state.changes).map(|state| state.schema.collection());
+        let later = Collection::ALL.into_iter().chain(states);
+        let later = later.filter(|collection| collection.begins() == Begins::WithARecord);
         for collection in later.filter(|collection| !begins.contains_key(collection)).collect::<Vec<_>>() {
             begins.insert(collection, log.control.next() + fresh.len() as u64);
             fresh.push(Control::Collection { name: collection.name().to_owned() });
         }
-        let known_definitions = definitions.last().map(|(_, definitions)| definitions);
-        // Of a folder without events, no state misses any.
+        // Of a folder without events, no state and no sequence misses any.
         let misses = known_definitions.is_some() && log.queue.iter().any(|part| part.reader().durable() > 0);
         let since = misses.then(crate::queue::intake::wall_ms);
         let wanted = known_definitions.cloned().unwrap_or_default().followed_by(plan, since);
         tell_states(known_definitions, &wanted, plan);
+        tell_sequences(known_definitions, &wanted, plan);
         if known_definitions != Some(&wanted) {
             definitions.push((log.control.next() + fresh.len() as u64, wanted.clone()));
             fresh.push(Control::Definitions { definitions: wanted });
@@ -138,10 +147,40 @@ impl History {
     }
 }
 
+/// Returns where the states begin that the folder publishes. What was said of their rows has to be taken back by what made
+/// them, so they stay as they are.
+///
+/// # Errors
+/// If one is no longer followed, or another one.
+fn still_followed(
+    followed: Vec<(u64, String)>,
+    known: Option<&Definitions>,
+    plan: &Plan,
+) -> Result<Vec<(Collection, u64)>, Error> {
+    let mut begins = Vec::new();
+    for (offset, name) in followed {
+        let state = plan.states.iter().find(|state| state.schema.collection_name() == name && state.changes);
+        let Some(state) = state else {
+            let what = format!("the data folder publishes the changes of `{name}`, and the configuration does not");
+            let help = "put the [[state]] back, with changes = true, or begin with another data_dir";
+            return Err(Error::usage(what, help));
+        };
+        if known.is_some_and(|known| known.have_other_rows(plan, state)) {
+            let what = format!("the data folder publishes the changes of `{name}`, and its definition has changed");
+            let help =
+                "put the [[state]] back as it was and give the new one another name, or begin with another data_dir";
+            return Err(Error::usage(what, help));
+        }
+        begins.push((state.schema.collection(), offset));
+    }
+    Ok(begins)
+}
+
 /// Logs the states that begin without the history of the folder, and those that end.
 fn tell_states(known: Option<&Definitions>, wanted: &Definitions, plan: &Plan) {
     let before = known.map_or(&[][..], |known| &known.states);
-    let begun = |state: &&NamedState| !before.contains(state) && state.since_ms.is_some();
+    let known_id = |state: &NamedState| before.iter().any(|one| one.id() == state.id());
+    let begun = |state: &&NamedState| !known_id(state) && state.since_ms.is_some();
     for state in wanted.states.iter().filter(begun) {
         let changed = before.iter().any(|one| one.name == state.name);
         let why = if changed { "its definition has changed" } else { "it is new" };
@@ -160,6 +199,43 @@ fn tell_states(known: Option<&Definitions>, wanted: &Definitions, plan: &Plan) {
             tracing::warn!(
                 state = state.schema.name,
                 "asks for classes, and rules have changed: events that it has counted keep the class that they had"
+            );
+        }
+    }
+}
+
+/// The same of sequences.
+fn tell_sequences(known: Option<&Definitions>, wanted: &Definitions, plan: &Plan) {
+    let before = known.map_or(&[][..], |known| &known.sequences);
+    for sequence in wanted.sequences.iter().filter(|one| !before.contains(one) && one.since_ms.is_some()) {
+        let changed = before.iter().any(|one| one.name == sequence.name);
+        let why = if changed { "its definition has changed" } else { "it is new" };
+        tracing::warn!(
+            sequence = sequence.name,
+            "begins with the events from now on, as {why}: its rows say `partial_since`. A replay has them whole"
+        );
+    }
+    for sequence in before.iter().filter(|sequence| !wanted.sequences.iter().any(|one| one.name == sequence.name)) {
+        tracing::warn!(sequence = sequence.name, "is no longer in the configuration: its rows are taken back");
+    }
+    if known.is_some_and(|known| known.rules != wanted.rules) {
+        for sequence in wanted.sequences.iter().filter(|sequence| before.contains(sequence)) {
+            tracing::warn!(
+                sequence = sequence.name,
+                "asks for classes, and rules have changed: events that were read keep the steps that they were"
+            );
+        }
+    }
+    // A class may also be the type of an event, which no configuration knows.
+    let classes = || plan.rules.iter().map(|rule| rule.name.as_str());
+    for sequence in &plan.sequences {
+        let named = sequence.spec.steps.iter().chain(&sequence.spec.excepts);
+        for class in named.filter(|class| !classes().any(|known| known == *class)) {
+            let Some(near) = nearest(class, classes()) else { continue };
+            tracing::warn!(
+                sequence = sequence.name,
+                class,
+                "no [[class]] gives this class: did you mean `{near}`? It counts where it is the type of an event"
             );
         }
     }

@@ -10,6 +10,7 @@ use crate::ending::end;
 use crate::error::{EXIT_AGAIN, Error};
 use crate::observe::memory::rss_bytes;
 use crate::plan::Plan;
+use crate::queue::definitions;
 use crate::queue::numbers::Numbers;
 use crate::worker::port::{Desk, Line, Local};
 use crate::worker::roots::STATES;
@@ -82,8 +83,8 @@ fn start(plan: &Arc<Plan>, begin: Begin) -> Result<Start, Error> {
         let why = "the configuration has changed while they were started";
         return Err(Error::run("work together with the other processes of this run")(why));
     }
-    let definitions = begin.definitions.iter().map(|(offset, of)| Ok((*offset, Arc::new(of.plan(plan)?))));
-    let definitions: Result<Vec<_>, String> = definitions.collect();
+    let control = begin.resume.as_ref().map_or(0, |resume| resume.control);
+    let definitions = definitions::plans(&begin.definitions, plan, control);
     let follow = Follow::new(Arc::new(RealFs), &plan.data_dir.join("log"), LogId(begin.log), begin.epoch);
     let resume = begin.resume.map(|link::Resume { sequence, tick, now_ms, control }| {
         let reader = follow.snapshot(sequence).map_err(Error::run("read the snapshot"))?;

@@ -48,8 +48,11 @@ pub(super) async fn serve(State(shared): State<Arc<Shared>>, Name(name): Name, r
 async fn answer(shared: &Arc<Shared>, name: &str, parts: &Parts, body: &mut Body) -> Result<Response, Problem> {
     let headers = &parts.headers;
     let collection = collections::find(shared, shared.access.caller(headers)?, name)?;
-    if collection.held() == Held::State {
-        let message = "the rows of a state are made when they are read, so it has no changes to follow: read its rows";
+    let mut states = shared.services.plan.states.iter();
+    if collection.held() == Held::State && !states.any(|state| state.changes && state.schema.collection() == collection)
+    {
+        let message =
+            "the changes of this state are not published: add changes = true to its [[state]], or read its rows";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "collection", message));
     }
     let parameters = Parameters::of(shared, parts, body, &PARAMETERS).await?;

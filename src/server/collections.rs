@@ -5,6 +5,7 @@ use super::access::Caller;
 use super::problem::Problem;
 use crate::collections::Collection;
 use crate::observe::status::Phase;
+use crate::plan::SequencePlan;
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::header::CACHE_CONTROL;
@@ -18,19 +19,31 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>, headers: HeaderMap) 
     let caller = shared.access.caller(&headers)?;
     let subscriptions = &shared.services.subscriptions;
     let (since, upper) = (subscriptions.outputs.oldest(), subscriptions.outputs.upper());
+    let sequences = || shared.services.plan.sequences.iter().map(sequence).collect::<Vec<_>>();
     let entry = |collection: Collection| {
-        json!({
+        let mut entry = json!({
             "name": collection.name(),
             "kind": collection.kind(),
             "key": collection.key(),
             "schema": subscriptions.schemas.of(collection).json(),
             "since": since,
             "upper": upper,
-        })
+        });
+        if Collection::OF_SEQUENCES.contains(&collection) {
+            entry["sequences"] = sequences().into();
+        }
+        entry
     };
     let readable = subscriptions.schemas.collections().filter(|collection| caller.may_read(collection.name()).is_ok());
     let collections: Vec<Value> = readable.map(entry).collect();
     Ok(([(CACHE_CONTROL, "no-store")], Json(json!({ "collections": collections }))))
+}
+
+/// What the rows of a sequence do not say: its steps in their order.
+fn sequence(plan: &SequencePlan) -> Value {
+    let steps = plan.schema().steps.into_iter().zip(&plan.spec.steps).zip(plan.definition.is_optional());
+    let steps = steps.map(|((step, class), optional)| json!({ "step": step, "class": class, "optional": optional }));
+    json!({ "name": plan.name, "within_us": plan.definition.within(), "steps": steps.collect::<Vec<_>>() })
 }
 
 /// The name of a collection in a path.

@@ -107,15 +107,20 @@ pub(super) async fn wait_for(shared: &Shared, token: &str) -> Result<(), Problem
 }
 
 /// Returns the place as opaque text.
-fn shown((user, start): Rank) -> String {
+fn shown((user, start, mark): Rank) -> String {
     let mut bytes = user.bytes().to_vec();
     bytes.extend_from_slice(&start.micros().to_be_bytes());
+    if mark > 0 {
+        bytes.extend_from_slice(&mark.to_be_bytes());
+    }
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 fn place(text: &str) -> Option<Rank> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-    let (user, start) = bytes.split_first_chunk::<16>()?;
-    let start = i64::from_be_bytes(start.try_into().ok()?);
-    Some((UserKey::from_bytes(*user)?, EventTime::from_micros(start)?))
+    let (user, rest) = bytes.split_first_chunk::<16>()?;
+    let (start, mark) = rest.split_first_chunk::<8>()?;
+    let start = EventTime::from_micros(i64::from_be_bytes(*start))?;
+    let mark = if mark.is_empty() { 0 } else { u64::from_be_bytes(mark.try_into().ok()?) };
+    Some((UserKey::from_bytes(*user)?, start, mark))
 }

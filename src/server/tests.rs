@@ -2,7 +2,6 @@
 //! test.
 
 use super::{Bounds, Server, Services, start_within};
-use crate::collections::Schemas;
 use crate::config::{self, Overrides};
 use crate::observe::metrics::Metrics;
 use crate::observe::status::{Phase, Status};
@@ -131,7 +130,7 @@ impl World {
 
 /// Nothing is published.
 fn reading(plan: &Plan, log: &Log) -> (Arc<Reads>, Arc<Subscriptions>) {
-    let schemas = Arc::new(Schemas::new(&plan.session_schema(), &plan.state_schemas()));
+    let schemas = Arc::new(plan.schemas());
     let tokens = Arc::new(ResumeTokens::of(LOG, [0; 32]));
     let (hub, _) = Hub::spawn(Arc::clone(&schemas), Arc::clone(&tokens), 0);
     let subscriptions = Subscriptions::new(hub, Arc::clone(&log.outputs), schemas, tokens);

@@ -82,7 +82,7 @@ impl World {
 
     fn open(&self, sink: &str) -> Result<Sink, Error> {
         let plan = self.plan(sink);
-        let schemas = Arc::new(Schemas::new(&plan.session_schema(), &plan.state_schemas()));
+        let schemas = Arc::new(plan.schemas());
         Sink::open(&plan.sinks[0], &plan.data_dir.join(FOLDER), &self.shared(&schemas))
     }
 

@@ -28,7 +28,9 @@ pub(super) fn row<'v>(row: impl Iterator<Item = Value<'v>>, out: &mut Vec<u8>) -
                 quoted(&object, out);
             }
             Value::Id(id) => write!(out, "{id}")?,
-            Value::Session(..) | Value::Time(_) | Value::Bytes(_) => field(&value.text().unwrap_or_default(), out),
+            Value::Session(..) | Value::Activity(..) | Value::Time(_) | Value::Bytes(_) => {
+                field(&value.text().unwrap_or_default(), out)
+            }
         }
     }
     out.push(b'\n');

@@ -4,7 +4,7 @@ use super::begun::Begun;
 use super::by_id::ById;
 use super::port::{Out, Port};
 use crate::collections::filter::Filter;
-use crate::collections::{self, Collection, Held};
+use crate::collections::{self, Collection, Held, Naming};
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::read::reads::{CHUNKS, Chunk, Question, Rank, Whose};
@@ -12,7 +12,8 @@ use dataflows::changes::Changes;
 use dataflows::close::{Closing, deadline};
 use dataflows::engine::Engine;
 use dataflows::resolve::{Classes, SessionResolver};
-use dataflows::scan::{SessionScan, UserScan};
+use dataflows::scan::{ActivityScan, SessionScan, UserScan};
+use dataflows::sequence::{Activity, ActivityId, FunnelKey, Track};
 use dataflows::state::{StateScan, Value};
 use dataflows::{EventTime, Tick, UserKey};
 use std::collections::VecDeque;
@@ -37,9 +38,7 @@ pub(super) enum Answering {
 
 /// The answers of one worker.
 pub(super) struct Answers {
-    gap: i64,
-    /// The names of the collections of states, and since when events count for them, if that is not the beginning.
-    states: Vec<(String, Option<EventTime>)>,
+    naming: Naming,
     scans: VecDeque<Scan>,
     /// `None` until the first read by session id.
     by_id: Option<ById>,
@@ -48,16 +47,7 @@ pub(super) struct Answers {
 
 impl Answers {
     pub fn new(plan: &Plan) -> Answers {
-        let since = |ms: i64| EventTime::from_micros(ms.saturating_mul(1000));
-        let states =
-            plan.states.iter().map(|state| (state.schema.collection_name(), state.partial_since().and_then(since)));
-        Answers {
-            gap: plan.sessions.gap,
-            states: states.collect(),
-            scans: VecDeque::new(),
-            by_id: None,
-            resolver: SessionResolver::default(),
-        }
+        Answers { naming: plan.naming(), scans: VecDeque::new(), by_id: None, resolver: SessionResolver::default() }
     }
 
     /// Takes what changed in a tick.
@@ -92,7 +82,7 @@ impl Answers {
         let mut left = TURN_ROWS;
         for _ in 0..self.scans.len() {
             let Some(mut scan) = self.scans.pop_front() else { break };
-            if scan.turn(self.gap, &mut self.resolver, &mut left, port)? {
+            if scan.turn(&self.naming, &mut self.resolver, &mut left, port)? {
                 self.scans.push_back(scan);
             }
         }
@@ -122,7 +112,7 @@ impl Answers {
                 if let Some(mut rows) = engine.views().scan_users(tick + 1) {
                     if let Some(Whose { users, .. }) = &wanted.of {
                         scan.users = Some(sorted(users.clone(), wanted.after));
-                    } else if let Some((user, _)) = wanted.after {
+                    } else if let Some((user, ..)) = wanted.after {
                         rows.seek(user);
                     }
                     scan.rows = Some(Rows::Users(rows));
@@ -137,23 +127,47 @@ impl Answers {
                         users.extend(ids.iter().flat_map(|id| by_id.users(*id)));
                     }
                     scan.users = Some(sorted(users, wanted.after));
-                } else if let Some((user, _)) = wanted.after {
+                } else if let Some((user, ..)) = wanted.after {
                     rows.seek(user);
                 }
                 scan.rows = Some(Rows::Sessions(rows));
             }
             Held::State => {
-                let named = self.states.iter().enumerate().find(|(_, (name, _))| name == collection.name());
+                let named = self.naming.states.iter().enumerate().find(|(_, (known, _))| *known == collection);
                 let now = EventTime::from_micros(now_ms.saturating_mul(1000)).unwrap_or(EventTime::MIN);
                 let read = named
                     .and_then(|(state, (_, since))| Some((engine.views().scan_state(state, tick + 1, now)?, *since)));
                 if let Some((mut rows, since)) = read {
                     if let Some(Whose { users, .. }) = &wanted.of {
                         scan.users = Some(sorted(users.clone(), wanted.after));
-                    } else if let Some((entity, _)) = wanted.after {
+                    } else if let Some((entity, ..)) = wanted.after {
                         rows.seek(entity);
                     }
                     scan.rows = Some(Rows::State(rows, since));
+                }
+            }
+            Held::Activities => {
+                if let Some(mut rows) = engine.views().scan_activities(tick + 1) {
+                    if let Some(Whose { users, .. }) = &wanted.of {
+                        scan.users = Some(sorted(users.clone(), wanted.after));
+                    } else if let Some((key, ..)) = wanted.after {
+                        rows.seek(key);
+                    }
+                    scan.rows = Some(Rows::Activities(rows));
+                }
+            }
+            Held::Funnels => {
+                let sequence = |key: &FunnelKey| &self.naming.sequences[usize::from(key.sequence)];
+                let mut rows = Vec::new();
+                engine.views().funnels_before(tick + 1, &mut |key, counts| {
+                    let rank = collections::funnels::rank(sequence(key), key);
+                    if wanted.after.is_none_or(|after| rank > after) {
+                        rows.push((rank, key.clone(), counts.clone()));
+                    }
+                });
+                rows.sort_unstable_by_key(|(rank, ..)| *rank);
+                for (rank, key, counts) in rows {
+                    scan.offer(Some(rank), || collections::funnels::encode(sequence(&key), &key, &counts));
                 }
             }
             Held::Counts => engine.views().counts_before(tick + 1, &mut |class, hour, events| {
@@ -170,7 +184,7 @@ impl Answers {
 
 /// Returns those of users that may have rows behind `after`, in the order in which they are read.
 fn sorted(mut users: Vec<UserKey>, after: Option<Rank>) -> VecDeque<UserKey> {
-    users.retain(|user| after.is_none_or(|(after, _)| after <= *user));
+    users.retain(|user| after.is_none_or(|(after, ..)| after <= *user));
     users.sort_unstable();
     users.dedup();
     users.into()
@@ -180,6 +194,7 @@ fn sorted(mut users: Vec<UserKey>, after: Option<Rank>) -> VecDeque<UserKey> {
 enum Rows {
     Sessions(SessionScan),
     Users(UserScan),
+    Activities(ActivityScan),
     /// With the time since which events count.
     State(StateScan, Option<EventTime>),
 }
@@ -189,6 +204,7 @@ impl Rows {
         match self {
             Rows::Sessions(rows) => rows.seek(user),
             Rows::Users(rows) => rows.seek(user),
+            Rows::Activities(rows) => rows.seek(user),
             Rows::State(rows, _) => rows.seek(user),
         }
     }
@@ -198,6 +214,7 @@ impl Rows {
         match self {
             Rows::Sessions(rows) => rows.user() == Some(user),
             Rows::Users(rows) => rows.user() == Some(user),
+            Rows::Activities(rows) => rows.key() == Some(user),
             Rows::State(rows, _) => rows.has(user),
         }
     }
@@ -231,7 +248,7 @@ impl Scan {
     /// Goes on. Returns whether there is more to be said.
     fn turn(
         &mut self,
-        gap: i64,
+        naming: &Naming,
         resolver: &mut SessionResolver,
         left: &mut usize,
         port: &mut dyn Port,
@@ -256,12 +273,12 @@ impl Scan {
             if *left == 0 {
                 return Ok(true);
             }
-            self.step(gap, resolver, left);
+            self.step(naming, resolver, left);
         }
     }
 
     /// Reads the rows of the next user.
-    fn step(&mut self, gap: i64, resolver: &mut SessionResolver, left: &mut usize) {
+    fn step(&mut self, naming: &Naming, resolver: &mut SessionResolver, left: &mut usize) {
         let Some(mut rows) = self.rows.take() else { return };
         if let Some(users) = &mut self.users {
             let Some(user) = users.pop_front() else { return };
@@ -272,13 +289,13 @@ impl Scan {
                 return;
             }
         }
-        let mut looked = 1;
+        let (gap, mut looked) = (naming.gap, 1);
         let after = self.after;
         let behind = move |rank| after.is_none_or(|after| rank > after);
         let more = match &mut rows {
             Rows::Sessions(rows) => rows.step(&mut |user, name, session| {
                 looked += 1;
-                let rank = (user, session.start);
+                let rank = (user, session.start, 0);
                 if !behind(rank) {
                     return;
                 }
@@ -291,10 +308,32 @@ impl Scan {
                     self.offer(Some(rank), row);
                 }
             }),
+            Rows::Activities(rows) => {
+                // One key may have several sequences, and they may start at once.
+                let (mut of_key, mut name) = (Vec::<(Rank, Track, Activity)>::new(), String::new());
+                let more = rows.step(&mut |track, key, activity| {
+                    looked += 1;
+                    if of_key.is_empty() {
+                        key.clone_into(&mut name);
+                    }
+                    let sequence = &naming.sequences[usize::from(track.sequence)];
+                    let start = &activity.start;
+                    let rank = (track.key, start.time, ActivityId::mark(&sequence.name, start));
+                    if behind(rank) {
+                        of_key.push((rank, track, activity.clone()));
+                    }
+                });
+                of_key.sort_unstable_by_key(|(rank, ..)| *rank);
+                for (rank, track, activity) in of_key {
+                    let sequence = &naming.sequences[usize::from(track.sequence)];
+                    self.offer(Some(rank), || collections::activities::encode(sequence, &name, &activity));
+                }
+                more
+            }
             Rows::State(rows, since) => rows.step(&mut |entity, name: &str, values: &[Value<'_>]| {
                 looked += 1;
                 // An entity has one row.
-                let rank = (entity, EventTime::MIN);
+                let rank = (entity, EventTime::MIN, 0);
                 if behind(rank) {
                     self.offer(Some(rank), || collections::state::encode(name, values, *since));
                 }
@@ -302,7 +341,7 @@ impl Scan {
             Rows::Users(rows) => rows.step(&mut |user, name, totals| {
                 looked += 1;
                 // A user has one row.
-                let rank = (user, EventTime::MIN);
+                let rank = (user, EventTime::MIN, 0);
                 if behind(rank) {
                     self.offer(Some(rank), || collections::users::encode(name, totals));
                 }

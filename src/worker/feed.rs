@@ -122,6 +122,10 @@ impl<'s> Feed<'s> {
         }
         self.decoder = Decoder::new(plan.spec(), Range::default());
         let before = self.plan.replace(Arc::clone(plan));
+        let followed = before.as_ref().map_or(&[][..], |before| &before.sequences);
+        let ended = followed.iter().zip(&plan.sequences).zip(0..);
+        let ended = ended.filter(|((before, now), _)| before.counts() && !now.counts()).map(|(_, index)| index);
+        engine.send(&mut Input { ended: ended.collect(), ..Input::default() });
         if self.worker == 0 {
             let learned = before.as_ref().is_some_and(|before| before.learn);
             let learns = isize::from(plan.learn) - isize::from(learned);

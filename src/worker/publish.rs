@@ -5,20 +5,21 @@ use super::gather::Gather;
 use super::port::{Checkpoint, Out, Port, Told};
 use super::{Fed, Kept, Start};
 use crate::collections::place::place;
-use crate::collections::{self, Collection};
+use crate::collections::{self, Collection, Naming};
 use crate::error::Error;
 use crate::queue::delivery::Delivery;
 use dataflows::changes::Changes;
 use dataflows::engine::Engine;
 use dataflows::ingest::Verdict;
 use dataflows::resolve::{Row, TakeRows};
-use dataflows::{DeadLetter, Position, Reason};
+use dataflows::{DeadLetter, Position, Reason, Tick};
 use headwater_log::partition::Reader;
 use std::ops::ControlFlow;
 
 /// One worker's way of publishing.
 pub(super) struct Publish<'s> {
     start: &'s Start,
+    naming: Naming,
     begun: Begun,
     readers: Vec<Reader>,
 }
@@ -26,7 +27,17 @@ pub(super) struct Publish<'s> {
 impl<'s> Publish<'s> {
     pub fn new(start: &'s Start) -> Publish<'s> {
         let control = start.resume.as_ref().map_or(0, |resume| resume.control);
-        Publish { start, begun: Begun::new(start.begins.clone(), control), readers: start.readers.clone() }
+        let begun = Begun::new(start.begins.clone(), control);
+        Publish { start, naming: start.latest().naming(), begun, readers: start.readers.clone() }
+    }
+
+    /// Goes on with the states that are followed, from the snapshot before `tick`.
+    pub fn resume(&self, engine: &mut Engine, tick: Tick) {
+        for (index, state) in (0..).zip(&self.start.plan.states).filter(|(_, state)| state.changes) {
+            if self.begun.has(state.schema.collection(), tick) {
+                engine.follow_state(index, tick);
+            }
+        }
     }
 
     /// Returns which collections have begun, as of the last tick.
@@ -58,7 +69,9 @@ impl<'s> Publish<'s> {
         self.output(engine, &fed, changes, told, port)?;
         if fed.bound.snapshot {
             let changed = engine.views().state_changes(fed.bound.tick);
-            kept.dirty.entities.append(&mut kept.states.rows(changed));
+            kept.dirty.entities.append(&mut kept.folds.rows(changed));
+            let steps = std::mem::take(&mut kept.steps);
+            kept.dirty.steps.append(&mut kept.folds.step_rows(steps));
             let (dirty, cursors) = (std::mem::take(&mut kept.dirty), std::mem::take(&mut kept.cursors));
             port.send(Out::Checkpoint(Checkpoint { tick: fed.bound.tick, dirty, cursors }))?;
         }
@@ -76,7 +89,7 @@ impl<'s> Publish<'s> {
         let plan = &self.start.plan;
         let [users, shapes] = [Collection::USERS, Collection::SHAPES].map(|one| self.begun.tick(one, &fed.bound));
         let out = Gather::new(fed.bound.tick, fed.bound.now_ms, self.start.memory, port);
-        let mut rows = Encode { out, gap: plan.sessions.gap, failed: None };
+        let mut rows = Encode { out, naming: &self.naming, failed: None };
         if users != Says::Changes {
             changes.users.clear();
         }
@@ -89,6 +102,12 @@ impl<'s> Publish<'s> {
         }
         if shapes == Says::Whole && taken.is_continue() {
             taken = engine.begin_shapes(fed.bound.tick, &mut rows);
+        }
+        for (index, state) in (0..).zip(&plan.states).filter(|(_, state)| state.changes) {
+            // What a tick changes, or all rows at the one that begins with them.
+            if taken.is_continue() && self.begun.tick(state.schema.collection(), &fed.bound) != Says::Nothing {
+                taken = engine.state_rows(index, fed.bound.tick, &mut rows);
+            }
         }
         let Encode { mut out, failed, .. } = rows;
         if taken.is_break() {
@@ -128,7 +147,7 @@ impl<'s> Publish<'s> {
 /// Encodes the rows of a tick as the graph gives them.
 struct Encode<'p> {
     out: Gather<'p>,
-    gap: i64,
+    naming: &'p Naming,
     /// Why no other row is taken.
     failed: Option<Error>,
 }
@@ -147,7 +166,7 @@ impl Encode<'_> {
 
 impl TakeRows for Encode<'_> {
     fn row(&mut self, row: Row<'_>, diff: isize) -> ControlFlow<()> {
-        let (collection, row) = collections::encode(&row, self.gap);
+        let (collection, row) = collections::encode(&row, self.naming);
         let taken = self.out.add(collection, row, diff as i64);
         self.taken(taken)
     }

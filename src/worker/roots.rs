@@ -1,12 +1,13 @@
 //! The root states as rows of a snapshot: the input with which a graph goes on as if it had never stopped. All other
 //! state follows from them.
 
-use crate::plan::{Plan, StateBegins};
+use crate::plan::{Plan, SequencePlan, StateBegins};
 use dataflows::counts::SignatureHour;
 use dataflows::engine::{Input, Roots};
 use dataflows::ingest::IdRow;
 use dataflows::leaves::Leaves;
 use dataflows::rules::Descriptor;
+use dataflows::sequence::{StepRow, Track};
 use dataflows::sessionize::{Mark, Session};
 use dataflows::state::{Changed, Definition, Entity};
 use dataflows::{Sessionless, ShapeId, SignatureId, UserKey};
@@ -31,6 +32,8 @@ pub struct Dirty {
     pub by_reason: Vec<(Sessionless, isize)>,
     /// Of states, as their rows are written.
     pub entities: Vec<(Vec<u8>, i64)>,
+    /// Step events of sequences, as their rows are written.
+    pub steps: Vec<(Vec<u8>, i64)>,
     /// Rows of the sessions when they were last consolidated.
     compact: usize,
 }
@@ -47,9 +50,11 @@ const IDS: &str = "ids";
 const BY_SIGNATURE: &str = "by_signature";
 const BY_REASON: &str = "by_reason";
 const ENTITIES: &str = "entities";
+const STEPS: &str = "steps";
 
 /// By name, in the order in which they are to be read: what others refer to comes first.
-pub const STATES: [&str; 9] = [NAMES, SIGNATURES, SHAPES, SESSIONS, MARKS, IDS, BY_SIGNATURE, BY_REASON, ENTITIES];
+pub const STATES: [&str; 10] =
+    [NAMES, SIGNATURES, SHAPES, SESSIONS, MARKS, IDS, BY_SIGNATURE, BY_REASON, ENTITIES, STEPS];
 
 impl Dirty {
     /// Keeps memory in proportion to what changed, not to how often it did.
@@ -66,8 +71,19 @@ impl Dirty {
         fn tail<R>(of: &mut Vec<R>, rows: usize) -> Vec<R> {
             if of.len() > rows { of.split_off(rows) } else { Vec::new() }
         }
-        let Dirty { sessions, marks, names, signatures, shapes, ids, by_signature, by_reason, entities, compact } =
-            self;
+        let Dirty {
+            sessions,
+            marks,
+            names,
+            signatures,
+            shapes,
+            ids,
+            by_signature,
+            by_reason,
+            entities,
+            steps,
+            compact,
+        } = self;
         let rest = Dirty {
             sessions: tail(sessions, rows),
             marks: tail(marks, rows),
@@ -78,6 +94,7 @@ impl Dirty {
             by_signature: tail(by_signature, rows),
             by_reason: tail(by_reason, rows),
             entities: tail(entities, rows),
+            steps: tail(steps, rows),
             compact: *compact,
         };
         (!rest.is_empty()).then_some(rest)
@@ -85,8 +102,19 @@ impl Dirty {
 
     /// Adds the rows of `other`.
     pub fn extend(&mut self, other: Dirty) {
-        let Dirty { sessions, marks, names, signatures, shapes, ids, by_signature, by_reason, entities, compact: _ } =
-            other;
+        let Dirty {
+            sessions,
+            marks,
+            names,
+            signatures,
+            shapes,
+            ids,
+            by_signature,
+            by_reason,
+            entities,
+            steps,
+            compact: _,
+        } = other;
         self.sessions.extend(sessions);
         self.marks.extend(marks);
         self.names.extend(names);
@@ -96,11 +124,23 @@ impl Dirty {
         self.by_signature.extend(by_signature);
         self.by_reason.extend(by_reason);
         self.entities.extend(entities);
+        self.steps.extend(steps);
     }
 
     fn is_empty(&self) -> bool {
-        let Dirty { sessions, marks, names, signatures, shapes, ids, by_signature, by_reason, entities, compact: _ } =
-            self;
+        let Dirty {
+            sessions,
+            marks,
+            names,
+            signatures,
+            shapes,
+            ids,
+            by_signature,
+            by_reason,
+            entities,
+            steps,
+            compact: _,
+        } = self;
         let lengths = [
             sessions.len(),
             marks.len(),
@@ -111,6 +151,7 @@ impl Dirty {
             by_signature.len(),
             by_reason.len(),
             entities.len(),
+            steps.len(),
         ];
         lengths.iter().all(|length| *length == 0)
     }
@@ -143,6 +184,10 @@ impl Dirty {
         add(BY_SIGNATURE, encode(by_signature, |(signature, hour)| (signature.0.to_be_bytes().to_vec(), hour)));
         add(BY_REASON, encode(self.by_reason, |reason| (vec![0], reason)));
         add(ENTITIES, self.entities);
+        // Only where there are any, so that the snapshots of other folders stay as they were.
+        if !self.steps.is_empty() {
+            add(STEPS, self.steps);
+        }
         rows
     }
 }
@@ -157,17 +202,19 @@ fn encode<R, V: Serialize>(rows: Vec<(R, isize)>, split: impl Fn(R) -> (Vec<u8>,
     encoded.collect()
 }
 
-/// The states of a plan, to which entities come back.
+/// The states and sequences of a plan, to which entities and step events come back.
 #[derive(Debug, Default)]
-pub struct States {
+pub struct Folds {
     /// By state: what tells its rows from others, once events count for it.
     known: Vec<(Option<[u8; 16]>, Arc<Definition>)>,
+    /// By sequence: what tells its rows from others.
+    sequences: Vec<[u8; 16]>,
     /// Rows of states that are no longer there, to be taken out of the next snapshot.
     pub gone: Vec<(Vec<u8>, i64)>,
 }
 
-impl States {
-    pub fn of(plan: &Plan) -> States {
+impl Folds {
+    pub fn of(plan: &Plan) -> Folds {
         let known = plan.states.iter().map(|state| {
             let id = match &state.begins {
                 Some(StateBegins::Since { id, .. }) => Some(*id),
@@ -175,7 +222,9 @@ impl States {
             };
             (id, Arc::clone(&state.definition))
         });
-        States { known: known.collect(), gone: Vec::new() }
+        let id = |sequence: &SequencePlan| sequence.begins.as_ref().map_or([0; 16], |begins| begins.id);
+        let sequences = plan.sequences.iter().map(id).collect();
+        Folds { known: known.collect(), sequences, gone: Vec::new() }
     }
 
     /// Returns the rows of changed entities, given by state.
@@ -186,6 +235,21 @@ impl States {
             rows.extend(encode(changed, |(entity, state)| ([entity.bytes(), *id].concat(), state)));
         }
         rows
+    }
+
+    /// Returns the rows of step events that go and that come.
+    pub fn step_rows(&self, mut steps: Vec<StepRow>) -> Vec<(Vec<u8>, i64)> {
+        differential_dataflow::consolidation::consolidate(&mut steps);
+        encode(steps, |(track, event)| {
+            ([track.key.bytes(), self.sequences[usize::from(track.sequence)]].concat(), event)
+        })
+    }
+
+    fn restore_step(&self, row: &[u8], count: i64, roots: &mut Roots) -> Option<()> {
+        let (key, id) = (user(row)?, row.get(16..32)?);
+        let sequence = self.sequences.iter().position(|known| known == id)? as u16;
+        roots.steps.push(((Track { key, sequence }, value(row, 32)?), count as isize));
+        Some(())
     }
 
     fn restore(&mut self, row: &[u8], count: i64, roots: &mut Roots) -> Option<()> {
@@ -208,10 +272,11 @@ pub fn restore(
     count: i64,
     roots: &mut Roots,
     input: &mut Input,
-    states: &mut States,
+    folds: &mut Folds,
 ) -> Option<()> {
     match state {
-        ENTITIES => states.restore(row, count, roots)?,
+        ENTITIES => folds.restore(row, count, roots)?,
+        STEPS => folds.restore_step(row, count, roots)?,
         SESSIONS => roots.sessions.push((user(row)?, value(row, 16)?)),
         NAMES => input.names.push((user(row)?, value(row, 16)?)),
         SIGNATURES => input.signatures.push((signature(row)?, value(row, 8)?)),
@@ -243,6 +308,7 @@ mod tests {
     use super::*;
     use dataflows::identity::ShapeId;
     use dataflows::record::{Cue, Rank};
+    use dataflows::sequence::StepEvent;
     use dataflows::sessionize::{Carried, EndedBy};
     use dataflows::state::{Aggregate, Fold};
     use dataflows::{Decimal, EventTime, Measure};
@@ -279,7 +345,7 @@ mod tests {
         let (mut roots, mut input) = (Roots::default(), Input::default());
         for (state, rows) in &rows {
             for (row, times) in rows {
-                restore(state, row, *times, &mut roots, &mut input, &mut States::default()).unwrap();
+                restore(state, row, *times, &mut roots, &mut input, &mut Folds::default()).unwrap();
             }
         }
         assert_eq!(input.names, [(key, "u1".into())]);
@@ -300,7 +366,7 @@ mod tests {
         };
         let (mut roots, mut input) = (Roots::default(), Input::default());
         for (state, hex, times) in pinned {
-            restore(state, &bytes(hex), times, &mut roots, &mut input, &mut States::default()).unwrap();
+            restore(state, &bytes(hex), times, &mut roots, &mut input, &mut Folds::default()).unwrap();
         }
         let at = |micros| EventTime::from_micros(micros).unwrap();
         let cue = Cue::new(Some(0x0600_0000 << 32), 3, true, false);
@@ -327,7 +393,7 @@ mod tests {
         let bytes: Vec<u8> =
             (0..pinned.len()).step_by(2).map(|at| u8::from_str_radix(&pinned[at..at + 2], 16).unwrap()).collect();
         let (mut roots, mut input) = (Roots::default(), Input::default());
-        restore(SESSIONS, &bytes, 1, &mut roots, &mut input, &mut States::default()).unwrap();
+        restore(SESSIONS, &bytes, 1, &mut roots, &mut input, &mut Folds::default()).unwrap();
         let ranks = roots.sessions[0].1.details().unwrap().ranks.as_deref().unwrap();
         assert_eq!(ranks.ends, [Rank::new(None, 9), Rank::new(None, 7)]);
         let sessions = roots.sessions.into_iter().map(|row| (row, 1)).collect();
@@ -348,7 +414,7 @@ mod tests {
         };
         let (mut roots, mut input) = (Roots::default(), Input::default());
         for hex in pinned {
-            restore(SESSIONS, &bytes(hex), 1, &mut roots, &mut input, &mut States::default()).unwrap();
+            restore(SESSIONS, &bytes(hex), 1, &mut roots, &mut input, &mut Folds::default()).unwrap();
         }
         let key = UserKey::from_bytes([0x11; 16]).unwrap();
         let at = |micros| EventTime::from_micros(micros).unwrap();
@@ -369,6 +435,24 @@ mod tests {
         assert_eq!(hex, pinned);
     }
 
+    /// As the other rows: a step event.
+    #[test]
+    fn the_encoding_of_step_events_is_pinned() {
+        let folds = Folds { sequences: vec![[0x33; 16], [0x22; 16]], ..Folds::default() };
+        let by = Some(Arc::new(vec![Some("DE".into()), None]));
+        let event = StepEvent::new(EventTime::from_micros(1_000_000).unwrap(), 3, 4, 300, by);
+        let track = Track { key: UserKey::from_bytes([0x11; 16]).unwrap(), sequence: 1 };
+        let step = ((track, event), 2);
+        let row = [&[0x11; 16][..], &[0x22; 16], b"\x80\x89\x7a\x00\x03\x04\xac\x02\x01\x02\x01\x02DE\x00"].concat();
+        assert_eq!(folds.step_rows(vec![step.clone()]), [(row.clone(), 2)]);
+        let mut roots = Roots::default();
+        let mut folds = folds;
+        restore(STEPS, &row, 2, &mut roots, &mut Input::default(), &mut folds).unwrap();
+        assert_eq!(roots.steps, [step]);
+        let unknown = [&row[..16], &[0x44; 16], &row[32..]].concat();
+        assert_eq!(restore(STEPS, &unknown, 2, &mut roots, &mut Input::default(), &mut folds), None);
+    }
+
     /// As the other rows: an entity of a state, with an aggregate of each kind.
     #[test]
     fn the_encoding_of_entities_is_pinned() {
@@ -384,7 +468,7 @@ mod tests {
         ];
         let aggregates = folds.into_iter().map(|fold| Aggregate { fold, window: None }).collect();
         let definition = Arc::new(Definition { aggregates, columns: Vec::new() });
-        let mut states = States { known: vec![(Some([0x22; 16]), definition)], gone: Vec::new() };
+        let mut states = Folds { known: vec![(Some([0x22; 16]), definition)], sequences: Vec::new(), gone: Vec::new() };
         let cells: &[u8] = b"\x02\x08\x00\x01\x00\x02\x01\x00\x02\x00\x03\x00\x04\x00\x05\x00\
                              \x06\x01\x00\x05\x01a\x02\x00\x07\x01\x02\x03";
         let row = |id: u8| [&[0x11; 16][..], &[id; 16], cells].concat();

@@ -2,8 +2,8 @@
 
 use crate::headwater::Folder;
 
-const VERBS: [&str; 10] =
-    ["replay", "run", "subscribe", "peek", "status", "doctor", "plan", "explain", "generate", "completions"];
+const VERBS: [&str; 11] =
+    ["replay", "run", "subscribe", "peek", "funnel", "status", "doctor", "plan", "explain", "generate", "completions"];
 
 #[test]
 fn every_verb_has_examples_and_exit_codes() {

@@ -31,11 +31,13 @@ pub struct Published {
 }
 
 fn schemas(data: &Path) -> Schemas {
-    // A test may have added policies, and with them a column.
+    // A test may have added policies, and with them a column; or sequences, and with them collections.
     let own = data.parent().and_then(|folder| std::fs::read_to_string(folder.join("run.toml")).ok());
-    let text = own.filter(|text| text.contains("max_duration")).unwrap_or_else(|| super::run_toml("", MEANING));
+    let text = own
+        .filter(|text| text.contains("max_duration") || text.contains("[[sequence]]"))
+        .unwrap_or_else(|| super::run_toml("", MEANING));
     let plan = config::parse("run.toml", &text, data, &Overrides { live: true, ..Overrides::default() }).unwrap();
-    Schemas::new(&plan.session_schema(), &plan.state_schemas())
+    plan.schemas()
 }
 
 fn json(schemas: &Schemas, collection: &str, row: &[u8]) -> Value {

@@ -6,11 +6,13 @@ use super::events::{Event, PAST_MS, lines};
 use super::process::{Process, Restart};
 use super::{MEANING, OFTEN, folders, run_toml};
 use crate::headwater::Folder;
+use crate::patience::eventually;
 use headwater_log::vfs::model::Rng;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Over the whole history alone: the clock of a run is the present, and that of a replay is the largest event time.
 const STATES: &str = r#"
@@ -128,6 +130,113 @@ fn a_run_that_is_killed_again_and_again_answers_as_a_replay_writes() {
         assert_eq!(none["rows"], Value::Array(Vec::new()));
         drop(if life % 2 == 0 { process.kill() } else { process.drain() });
     }
+}
+
+/// Of the changes since the first tick, added up.
+fn followed(address: SocketAddr, state: &str, key: &str) -> Rows {
+    let (status, text) =
+        folders::get(address, &format!("/v1/collections/state.{state}/changes?from=0&until=caught_up"));
+    assert_eq!(status, 200, "{text}");
+    let frames = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut rows = BTreeMap::<String, i64>::new();
+    for update in frames.filter_map(|mut frame| frame["updates"].as_array_mut().map(std::mem::take)).flatten() {
+        *rows.entry(update["row"].to_string()).or_insert(0) += update["diff"].as_i64().unwrap();
+    }
+    rows.retain(|_, times| *times != 0);
+    let row = |(row, times): (&String, &i64)| {
+        assert_eq!(*times, 1, "{row}");
+        let mut row: Map<String, Value> = serde_json::from_str(row).unwrap();
+        assert_eq!(row.remove("partial_since"), Some(Value::Null));
+        (row[key].as_str().unwrap().to_owned(), row)
+    };
+    rows.iter().map(row).collect()
+}
+
+#[test]
+fn the_changes_of_a_state_that_is_followed_add_up_to_its_rows() {
+    let sink = "[[sink]]\nname = 'pages'\ncollection = 'state.page'\nkind = 'file'\npath = 'pages.jsonl'\n\
+                changes = 'all'\nfrom = 'start'\n";
+    let states = STATES.replacen("per = \"user\"\n", "per = \"user\"\nchanges = true\n", 1);
+    let folder = folder(&format!("{states}{sink}"));
+    let mut rng = Rng::new(9);
+    for life in 0..4 {
+        let more = ["--processes", if life == 2 { "2" } else { "1" }];
+        let process = Process::start_with(&folder, "data", 1 + life % 3, Restart::No, None, &more);
+        let address = process.ready();
+        let mut client = Client::new(address);
+        for _ in 0..6 {
+            let mut any = |_| {
+                let user = format!("user {}", rng.below(12));
+                Event::any(&mut rng, user, PAST_MS, 200_000, None)
+            };
+            let some: Vec<Event> = (0..20).map(&mut any).collect();
+            assert_eq!(client.post(&lines(&some)), Outcome::Acknowledged);
+        }
+        client.published();
+        for (state, key) in [("shopper", "user"), ("page", "page")] {
+            let rows = rows(address, state, key);
+            assert!(rows.len() > 3);
+            assert_eq!(followed(address, state, key), rows, "life {life}");
+        }
+        drop(if life % 2 == 0 { process.kill() } else { process.drain() });
+    }
+    // What a sink was handed says the same.
+    let mut handed = BTreeMap::<String, i64>::new();
+    for line in folder.read("pages.jsonl").lines() {
+        let change: Value = serde_json::from_str(line).unwrap();
+        *handed.entry(change["row"].to_string()).or_insert(0) += change["diff"].as_i64().unwrap();
+    }
+    handed.retain(|_, times| *times != 0);
+    let process = Process::start(&folder, "data", 2, Restart::No);
+    let address = process.ready();
+    assert!(handed.values().all(|times| *times == 1), "{handed:?}");
+    assert_eq!(handed.len(), rows(address, "page", "page").len());
+    process.drain();
+    // Its rows can be taken back by nothing else than what has made them.
+    let refused = |states: &str, why: &str| {
+        folder.write("run.toml", run_toml(OFTEN, &format!("{MEANING}{states}")));
+        let ended = Process::start(&folder, "data", 2, Restart::No).end();
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        let words: Vec<&str> = ended.stderr.split_whitespace().filter(|word| *word != "│").collect();
+        assert!(words.join(" ").contains(why), "{}", ended.stderr);
+    };
+    refused(&states, "publishes the changes of `state.page`, and the configuration does not");
+    refused(&format!("{}{sink}", states.replace("k = 2", "k = 1")), "`state.shopper`, and its definition has changed");
+    refused(&format!("{}{sink}", states.replace("sum = \"price\"", "max = \"price\"")), "its definition has changed");
+    refused(CHANGED, "publishes the changes of `state.");
+}
+
+/// Others than those that are followed.
+const CHANGED: &str = "[[state]]\nname = 'other'\nper = 'user'\ncolumns.events = { count = true }\n";
+
+#[test]
+fn what_leaves_a_window_is_said_while_nothing_happens_and_after_a_restart() {
+    const STATE: &str = "[[state]]\nname = 'recent'\nper = 'user'\nchanges = true\n\
+                         columns.all = { count = true }\ncolumns.some = { count = true, window = '3s' }\n";
+    let folder = folder(STATE);
+    let post = |address: SocketAddr| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+        let event = Event { user: "u".into(), time: now, id: None, price: None, page: None };
+        let mut client = Client::new(address);
+        assert_eq!(client.post(&lines([&event])), Outcome::Acknowledged);
+        client.published();
+    };
+    let counts = |address: SocketAddr| {
+        let row = followed(address, "recent", "user")["u"].clone();
+        (row["all"].as_u64().unwrap(), row["some"].as_u64().unwrap())
+    };
+    let process = Process::start(&folder, "data", 2, Restart::No);
+    let address = process.ready();
+    post(address);
+    eventually("the event leaves the window", || (counts(address) == (1, 0)).then_some(()));
+    post(address);
+    process.drain();
+    // It is due while no process runs, or soon after.
+    let process = Process::start(&folder, "data", 1, Restart::No);
+    let address = process.ready();
+    eventually("the other one leaves it too", || (counts(address) == (2, 0)).then_some(()));
+    assert_eq!(followed(address, "recent", "user"), rows(address, "recent", "user"));
+    process.drain();
 }
 
 #[test]

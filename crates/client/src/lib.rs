@@ -25,7 +25,7 @@ pub mod text;
 pub use backoff::Backoff;
 pub use error::ClientError;
 pub use frame::{Frame, Head, Hello, Kind, Progress, Refusal};
-pub use peek::{PAGE, Page, Query, peek, status};
+pub use peek::{PAGE, Page, Query, collections, peek, status};
 pub use post::{PostError, Receipt, Rejection, post};
 pub use row::{Row, Update};
 pub use subscription::{Batch, Builder, Event, Subscription};

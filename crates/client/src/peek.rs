@@ -89,6 +89,17 @@ pub fn peek(url: &str, bearer: Option<&str>, collection: &str, query: &Query) ->
         .map_err(|error| ClientError::protocol(format!("the server sent what are no rows: {error}")))
 }
 
+/// Lists the collections of the server at `url`, and reads the answer of `GET /v1/collections` as `R`.
+///
+/// # Errors
+/// Any [`ClientError`]; nothing is tried again.
+pub fn collections<R: DeserializeOwned>(url: &str, bearer: Option<&str>) -> Result<R, ClientError> {
+    let endpoint = Endpoint::new(url, bearer, STATUS_SILENCE)?;
+    let bytes = endpoint.get_all("/v1/collections", &[], STATUS_BYTES)?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| ClientError::protocol(format!("the server sent what is no list of collections: {error}")))
+}
+
 /// A server that sends nothing for this time does not answer.
 const STATUS_SILENCE: Duration = Duration::from_secs(10);
 const STATUS_BYTES: u64 = 1 << 20;

@@ -164,6 +164,17 @@ impl Definition {
         self.ties
     }
 
+    /// Returns of each step whether it is optional.
+    pub fn is_optional(&self) -> Vec<bool> {
+        (0..self.steps).map(|step| !self.required.contains(&step)).collect()
+    }
+
+    /// Returns the indexes of the steps between which each exception lies, both exclusive.
+    pub fn between(&self) -> Vec<(usize, usize)> {
+        let step = |level: u8| usize::from(self.required[usize::from(level)]);
+        self.excepts.iter().map(|except| (step(except.from), step(except.to))).collect()
+    }
+
     pub(super) fn optional(&self) -> &[Optional] {
         &self.optional
     }
@@ -206,5 +217,7 @@ mod tests {
         assert_eq!(definition.required(), [0, 2, 3]);
         assert_eq!(definition.optional(), [Optional { after: 1, step: 1 }]);
         assert_eq!(definition.excepts(), [Except { from: 0, to: 2 }, Except { from: 1, to: 2 }]);
+        assert_eq!(definition.is_optional(), [false, true, false, false]);
+        assert_eq!(definition.between(), [(0, 3), (2, 3)]);
     }
 }

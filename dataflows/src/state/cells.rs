@@ -103,6 +103,15 @@ impl Entity {
         }
     }
 
+    /// Returns the first time after `now` at which a hop leaves its window.
+    pub(super) fn expires(&self, definition: &Definition, now: EventTime) -> Option<EventTime> {
+        let of = |(cells, aggregate): (&Cells, &Aggregate)| {
+            let window = aggregate.window?;
+            window.left(cells.first_hop(window.first(now))?)
+        };
+        self.cells.iter().zip(&definition.aggregates).filter_map(of).min()
+    }
+
     /// Returns the values of the columns for a reader at `now`, in their order.
     pub(super) fn row<'e>(&'e self, definition: &Definition, now: EventTime, row: &mut Vec<Value<'e>>) {
         row.clear();
@@ -177,6 +186,24 @@ impl Cells {
         }
     }
 
+    /// Returns the first hop from `first` on that holds something.
+    fn first_hop(&self, first: i64) -> Option<i64> {
+        match self {
+            Cells::Count(panes) => panes.first_hop(first),
+            Cells::Sum(panes) => panes.first_hop(first),
+            Cells::First(panes) => panes.first_hop(first),
+            Cells::Last(panes) => panes.first_hop(first),
+            Cells::Min(panes) => panes.first_hop(first),
+            Cells::Max(panes) => panes.first_hop(first),
+            Cells::Decay(panes) => panes.first_hop(first),
+            // A hop that is over its cap has values.
+            Cells::Values(values) => {
+                let live = values.counts.partition_point(|counted| counted.hop < first);
+                values.counts.get(live).map(|counted| counted.hop)
+            }
+        }
+    }
+
     fn read(&self, aggregate: &Aggregate, read: Read, now: EventTime) -> Value<'_> {
         let first = aggregate.first(now).unwrap_or(i64::MIN);
         match (self, read) {
@@ -243,6 +270,10 @@ impl<P: Partial> Panes<P> {
     fn expire(&mut self, first: i64) {
         let gone = self.0.partition_point(|(hop, _)| *hop < first);
         self.0.drain(..gone);
+    }
+
+    fn first_hop(&self, first: i64) -> Option<i64> {
+        self.from(first).first().map(|(hop, _)| *hop)
     }
 
     fn from(&self, first: i64) -> &[(i64, P)] {

@@ -234,6 +234,34 @@ impl<T: TotalTime> Table<T> {
         true
     }
 
+    /// Calls `rows` with the rows of an entity as of the ticks before one tick and before a later one, each for a reader at its
+    /// own time; `None`: there is no row.
+    pub(super) fn both<R>(
+        &self,
+        entity: UserKey,
+        (old, then): (&T, EventTime),
+        (new, now): (&T, EventTime),
+        rows: &mut dyn FnMut(Option<&[Value<'_>]>, Option<&[Value<'_>]>) -> R,
+    ) -> R {
+        let [old, new] = [old, new].map(|tick| self.as_of(entity, Bound::Excluded(tick)));
+        let (mut of_old, mut of_new) = (Vec::new(), Vec::new());
+        old.iter().for_each(|state| state.row(&self.definition, then, &mut of_old));
+        new.iter().for_each(|state| state.row(&self.definition, now, &mut of_new));
+        rows(old.is_some().then_some(of_old.as_slice()), new.is_some().then_some(of_new.as_slice()))
+    }
+
+    /// Returns the first time after `now` at which a hop of an entity leaves its window, as it is before `tick`.
+    pub(super) fn expires(&self, entity: UserKey, tick: &T, now: EventTime) -> Option<EventTime> {
+        self.as_of(entity, Bound::Excluded(tick))?.expires(&self.definition, now)
+    }
+
+    /// Returns the entities that a tick changes, in order.
+    pub(super) fn touched(&self, tick: &T) -> Vec<UserKey> {
+        let mut entities: Vec<UserKey> = self.later.get(tick).into_iter().flatten().map(Change::entity).collect();
+        entities.dedup();
+        entities
+    }
+
     /// Returns whether an entity is known, at the last tick or at one that is not compacted away.
     pub(super) fn has(&self, entity: UserKey) -> bool {
         self.shards[self.shard(entity)].get(&entity).is_some()

@@ -43,6 +43,11 @@ impl Window {
     pub(super) fn first(self, now: EventTime) -> i64 {
         self.index(now) - self.hops + 1
     }
+
+    /// Returns when a hop leaves the window: the first time of a reader that does not see it. `None`: never.
+    pub(super) fn left(self, hop: i64) -> Option<EventTime> {
+        EventTime::from_micros(hop.checked_add(self.hops)?.checked_mul(self.hop)?)
+    }
 }
 
 fn ceiling(number: i64, divisor: i64) -> i64 {
@@ -52,6 +57,17 @@ fn ceiling(number: i64, divisor: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hop_leaves_the_window_at_the_first_time_that_does_not_see_it() {
+        let window = Window::new(241 * SECOND);
+        let time = |micros| EventTime::from_micros(micros).unwrap();
+        for hop in [-3, 0, 7, 1_700_000_000] {
+            let left = window.left(hop).unwrap().micros();
+            assert!(window.first(time(left)) > hop && window.first(time(left - 1)) <= hop);
+        }
+        assert_eq!(window.left(i64::MAX), None);
+    }
 
     #[test]
     fn a_window_has_240_hops_or_fewer_of_a_second() {

@@ -33,12 +33,16 @@ fn lone_changes(repeat: Repeat, of: impl Fn(i64) -> u8) -> (u64, usize) {
         Asked { within: WITHIN, steps: vec![false, true, false, false], excepts: vec![], repeat, ties: Ties::Ordered };
     let track = Track { key: UserKey::of("bot"), sequence: 0 };
     let all = numbers().zip(0..EVENTS).map(|(number, n)| ((track, event(n * 2_000_000, of(number))), 1));
-    let mut inputs = vec![Input { changes: all.collect(), now_ms: 0 }];
+    let mut inputs = vec![Input { changes: all.collect(), now_ms: 0, ended: Vec::new() }];
     for (number, n) in numbers().skip(7).zip(0..LONE) {
         let at = number % EVENTS * 2_000_000 + 1;
-        inputs.push(Input { changes: vec![((track, event(at, of(number / 8))), 1)], now_ms: 0 });
+        inputs.push(Input { changes: vec![((track, event(at, of(number / 8))), 1)], now_ms: 0, ended: Vec::new() });
         if n % 2 == 1 {
-            inputs.push(Input { changes: vec![((track, event(at, of(number / 8))), -1)], now_ms: 0 });
+            inputs.push(Input {
+                changes: vec![((track, event(at, of(number / 8))), -1)],
+                now_ms: 0,
+                ended: Vec::new(),
+            });
         }
     }
     let ran = run(&[asked.definition()], &inputs, 0, Way { workers: 1, in_flight: 1, sparse: 64 });
@@ -84,7 +88,10 @@ fn what_expires_at_once_does_so_in_turns() {
         Asked { within: WITHIN, steps: vec![false; 2], excepts: vec![], repeat: Repeat::Tight, ties: Ties::Ordered };
     let keys = (0..70_000).map(|key: i64| Track { key: UserKey::of(&key.to_string()), sequence: 0 });
     let changes = keys.map(|track| ((track, event(0, 1)), 1)).collect();
-    let inputs = [Input { changes, now_ms: 0 }, Input { changes: vec![], now_ms: 86_400_000 }];
+    let inputs = [
+        Input { changes, now_ms: 0, ended: Vec::new() },
+        Input { changes: vec![], now_ms: 86_400_000, ended: Vec::new() },
+    ];
     let ran = run(&[asked.definition()], &inputs, 0, Way { workers: 1, in_flight: 1, sparse: 64 });
     assert_eq!(ran.updates, [70_000, 140_000]);
     assert!(ran.seen[1].activities.keys().all(|(_, said)| said.state == State::Expired));

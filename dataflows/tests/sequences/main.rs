@@ -127,7 +127,7 @@ fn inputs(asked: &[Asked], steps: &[Step]) -> Vec<Input> {
             add(there, event.clone(), 1);
             changes.push(((track, event), 1));
         }
-        inputs.push(Input { changes, now_ms });
+        inputs.push(Input { changes, now_ms, ended: Vec::new() });
     }
     inputs
 }
@@ -137,9 +137,7 @@ fn wanted(asked: &[Asked], inputs: &[Input]) -> Vec<Seen> {
     let (mut events, mut now) = (BTreeMap::new(), i64::MIN);
     let mut seen = Vec::new();
     for input in inputs {
-        for (row, diff) in &input.changes {
-            add(&mut events, row.clone(), *diff);
-        }
+        input.apply(&mut events);
         now = now.max(input.now_ms * 1000);
         let mut by_track = BTreeMap::<Track, Vec<StepEvent>>::new();
         for (track, event) in events.keys() {
@@ -218,6 +216,23 @@ proptest! {
     }
 
     #[test]
+    fn a_sequence_that_is_not_followed_any_more_takes_all_of_its_rows_back_and_no_others(
+        asked in prop::collection::vec(asked(), 1..4),
+        steps in steps(),
+        way in way(),
+        (of, at, from) in (any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<prop::sample::Index>()),
+    ) {
+        let mut inputs = inputs(&asked, &steps);
+        let (ended, at) = (of.index(asked.len()) as u16, at.index(inputs.len()));
+        inputs[at].ended.push(ended);
+        inputs[at..].iter_mut().for_each(|input| input.changes.retain(|((track, _), _)| track.sequence != ended));
+        let from = from.index(inputs.len());
+        let seen = run(&definitions(&asked), &inputs, from, way).seen;
+        prop_assert!(seen.last().unwrap().events.keys().all(|(track, _)| track.sequence != ended));
+        equal(&wanted(&asked, &inputs)[from..], &seen)?;
+    }
+
+    #[test]
     fn arrival_order_and_tick_cuts_do_not_matter(
         asked in prop::collection::vec(asked(), 1..3),
         steps in steps(),
@@ -226,7 +241,7 @@ proptest! {
         let inputs = inputs(&asked, &steps);
         let now_ms = inputs.iter().map(|input| input.now_ms).max().unwrap();
         let all = so_far(&inputs);
-        let once = [Input { changes: all.clone(), now_ms }];
+        let once = [Input { changes: all.clone(), now_ms, ended: Vec::new() }];
         let wanted = wanted(&asked, &once).pop().unwrap();
         for (way, seed, cuts) in ways {
             let mut order: Vec<usize> = (0..all.len()).collect();
@@ -234,7 +249,7 @@ proptest! {
             let pieces: Vec<Input> = (0..cuts)
                 .map(|cut| {
                     let of_cut = order.iter().skip(cut).step_by(cuts).map(|at| all[*at].clone());
-                    Input { changes: of_cut.collect(), now_ms }
+                    Input { changes: of_cut.collect(), now_ms, ended: Vec::new() }
                 })
                 .collect();
             let seen = run(&definitions(&asked), &pieces, 0, way).seen;

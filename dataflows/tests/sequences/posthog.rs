@@ -66,7 +66,7 @@ fn users_by_step(case: &Case, repeat: Repeat) -> Vec<usize> {
             minute += 1;
         }
     }
-    let input = Input { changes, now_ms: 0 };
+    let input = Input { changes, now_ms: 0, ended: Vec::new() };
     let ran = run(&[asked.definition()], &[input], 0, Way { workers: 1, in_flight: 1, sparse: 64 });
     let mut by_user = BTreeMap::<UserKey, &Said>::new();
     for (track, said) in ran.seen[0].activities.keys().filter(|(_, said)| said.state != State::Broken) {

@@ -20,6 +20,16 @@ use timely::dataflow::{InputHandle, ProbeHandle};
 pub struct Input {
     pub changes: Vec<StepRow>,
     pub now_ms: i64,
+    /// Sequences that are not followed any more.
+    pub ended: Vec<u16>,
+}
+
+impl Input {
+    /// Changes the step events that there are.
+    pub fn apply(&self, events: &mut BTreeMap<(Track, StepEvent), isize>) {
+        events.retain(|(track, _), _| !self.ended.contains(&track.sequence));
+        self.changes.iter().for_each(|(row, diff)| add(events, row.clone(), *diff));
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -68,12 +78,14 @@ pub fn run(definitions: &[Definition], inputs: &[Input], first: usize, way: Way)
     let ticks = inputs.len();
     let guards = timely::execute(timely::Config::process(way.workers), move |worker| {
         let (index, peers) = (worker.index(), worker.peers());
-        let (mut steps, mut restored, mut clock): (Sender<StepRow>, Sender<StepRow>, Sender<i64>) = Default::default();
+        let (mut steps, mut restored): (Sender<StepRow>, Sender<StepRow>) = Default::default();
+        let (mut clock, mut ended): (Sender<i64>, Sender<u16>) = Default::default();
         let probe = ProbeHandle::new();
         let sequences = Sequences { definitions: definitions.clone(), sparse: way.sparse };
         let effort = worker.dataflow::<Tick, _, _>(|scope| {
             let inputs = (scope.input_from(&mut steps), scope.input_from(&mut restored));
-            let sequenced = sequence(inputs.0, inputs.1, Some(scope.input_from(&mut clock)), sequences);
+            let (clock, ended) = (scope.input_from(&mut clock), scope.input_from(&mut ended));
+            let sequenced = sequence(inputs.0, inputs.1, Some(clock), Some(ended), sequences);
             let (to_activities, of_activities) = (sender.clone(), definitions.clone());
             sequenced
                 .activities
@@ -106,6 +118,7 @@ pub fn run(definitions: &[Definition], inputs: &[Input], first: usize, way: Way)
             let at = tick as Tick;
             steps.advance_to(at);
             clock.advance_to(at);
+            ended.advance_to(at);
             if tick == first && first > 0 {
                 restored.advance_to(at);
                 share(so_far(&all[..=first])).for_each(|row| restored.send(row));
@@ -114,9 +127,11 @@ pub fn run(definitions: &[Definition], inputs: &[Input], first: usize, way: Way)
             } else {
                 share(input.changes.clone()).for_each(|row| steps.send(row));
                 clock.send(input.now_ms);
+                input.ended.iter().for_each(|sequence| ended.send(*sequence));
             }
             steps.advance_to(at + 1);
             clock.advance_to(at + 1);
+            ended.advance_to(at + 1);
             restored.advance_to(at + 1);
             while probe.less_than(&(at + 1).saturating_sub(way.in_flight as Tick - 1)) {
                 worker.step_or_park(None);
@@ -125,7 +140,7 @@ pub fn run(definitions: &[Definition], inputs: &[Input], first: usize, way: Way)
                 sender.send((at, Output::Read(effort.read.get(), effort.turns.get()))).unwrap();
             }
         }
-        drop((steps, restored, clock));
+        drop((steps, restored, clock, ended));
         while worker.step_or_park(None) {}
     })
     .unwrap();
@@ -162,9 +177,7 @@ pub fn run(definitions: &[Definition], inputs: &[Input], first: usize, way: Way)
 /// All events of some ticks.
 pub fn so_far(inputs: &[Input]) -> Vec<StepRow> {
     let mut events = BTreeMap::new();
-    for (row, diff) in inputs.iter().flat_map(|input| &input.changes) {
-        add(&mut events, row.clone(), *diff);
-    }
+    inputs.iter().for_each(|input| input.apply(&mut events));
     events.into_iter().collect()
 }
 

@@ -46,7 +46,7 @@ proptest! {
             let changes = events.iter().enumerate().flat_map(|(user, events)| {
                 events.iter().map(move |event| ((track(user), event.clone()), 1))
             });
-            let input = Input { changes: changes.collect(), now_ms: 0 };
+            let input = Input { changes: changes.collect(), now_ms: 0, ended: Vec::new() };
             let ran = run(&[asked.definition()], &[input], 0, Way { workers: 1, in_flight: 1, sparse: 64 });
             for (user, events) in events.iter().enumerate() {
                 let of_user = ran.seen[0].activities.keys().filter(|(other, _)| *other == track(user));

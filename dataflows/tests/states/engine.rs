@@ -1,16 +1,18 @@
 //! The engine with states: contributions come with the records of events, rows are scanned in the order of entities while
-//! later ticks are in flight, and what a snapshot takes brings them back.
+//! later ticks are in flight, and what a snapshot takes brings them back. Who follows them hears each change of them.
 
-use super::oracle::{Rows, close, definition, rows};
+use super::oracle::{Key, Rows, close, definition, rows};
 use super::run::{Input, Snapshot, Way};
 use super::{Change, STATES, Step, advance, entity, steps, time, way};
 use dataflows::engine::{self, Engine, Roots};
 use dataflows::pipeline::Settings;
 use dataflows::record::Contributions;
+use dataflows::resolve::{Row, TakeRows};
 use dataflows::state::{Contribution, States};
 use dataflows::{Event, EventTime, Record, SignatureId, Tick, UserKey};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::mpsc;
 use timely::worker::Worker;
 
@@ -44,12 +46,35 @@ fn item_time(item: &dataflows::state::Item) -> EventTime {
     item.time
 }
 
-/// Rows as of each tick, and what the snapshot of the last tick has.
-fn live(restored: &Snapshot, first: Tick, inputs: &[Input], way: Way) -> (BTreeMap<Tick, Rows>, Snapshot) {
-    enum Said {
-        Row(Tick, (u16, UserKey), Vec<String>),
-        Changed((u16, UserKey, dataflows::state::Entity), isize),
+/// Changes of rows, by tick.
+type Told = BTreeMap<Tick, Vec<((Key, Vec<String>), isize)>>;
+
+enum Said {
+    Row(Tick, Key, Vec<String>),
+    Told(Tick, (Key, Vec<String>), isize),
+    Changed((u16, UserKey, dataflows::state::Entity), isize),
+}
+
+/// Without what decays, which cannot be followed.
+fn steady(mut row: Vec<String>) -> Vec<String> {
+    row.remove(6);
+    row
+}
+
+/// Takes the changes of a tick.
+struct Telling<'s>(Tick, &'s mpsc::Sender<Said>);
+
+impl TakeRows for Telling<'_> {
+    fn row(&mut self, row: Row<'_>, diff: isize) -> ControlFlow<()> {
+        let Row::State(state, name, values) = row else { panic!("of another collection: {row:?}") };
+        let row = steady(values.iter().map(|value| format!("{value:?}")).collect());
+        self.1.send(Said::Told(self.0, ((state, UserKey::of(name)), row), diff)).unwrap();
+        ControlFlow::Continue(())
     }
+}
+
+/// Rows as of each tick, how they change, and what the snapshot of the last tick has.
+fn live(restored: &Snapshot, first: Tick, inputs: &[Input], way: Way) -> (BTreeMap<Tick, Rows>, Told, Snapshot) {
     let (sender, receiver) = mpsc::channel();
     let (inputs, from) = (inputs.to_vec(), restored.keys().cloned().collect::<Vec<_>>());
     let ticks = inputs.len() as Tick;
@@ -63,8 +88,13 @@ fn live(restored: &Snapshot, first: Tick, inputs: &[Input], way: Way) -> (BTreeM
         if first > 0 {
             engine.now(inputs[first as usize - 1].now_ms);
             engine.send(&mut records(&Input::default()));
+            engine.advance_to(first);
+            while engine.settled() < first {
+                Engine::wait(worker);
+            }
+            (0..STATES).for_each(|state| engine.follow_state(state, first));
         }
-        let mut read = first;
+        let (mut read, mut told) = (first, first);
         for tick in first..ticks {
             engine.advance_to(tick);
             engine.now(inputs[tick as usize].now_ms);
@@ -80,6 +110,11 @@ fn live(restored: &Snapshot, first: Tick, inputs: &[Input], way: Way) -> (BTreeM
             }
             let done = engine.settled().min(ticks);
             drop(engine.changes(done));
+            for tick in told..done {
+                let mut telling = Telling(tick, &sender);
+                (0..STATES).for_each(|state| assert!(engine.state_rows(state, tick, &mut telling).is_continue()));
+            }
+            told = done;
             let upto = if last { done } else { done.saturating_sub(way.lag).max(read) };
             let mut scans = Vec::new();
             for asked in read..upto {
@@ -128,16 +163,17 @@ fn live(restored: &Snapshot, first: Tick, inputs: &[Input], way: Way) -> (BTreeM
     for worker in timely::execute(timely::Config::process(way.workers), run).unwrap().join() {
         worker.unwrap();
     }
-    let (mut rows, mut snapshot) = (BTreeMap::new(), restored.clone());
+    let (mut rows, mut told, mut snapshot) = (BTreeMap::new(), Told::new(), restored.clone());
     (first..ticks).for_each(|tick| drop(rows.insert(tick, Rows::new())));
     for said in receiver {
         match said {
             Said::Row(tick, key, row) => drop(rows.entry(tick).or_default().insert(key, row)),
+            Said::Told(tick, row, diff) => told.entry(tick).or_default().push((row, diff)),
             Said::Changed(row, diff) => *snapshot.entry(row).or_insert(0) += diff,
         }
     }
     snapshot.retain(|_, times| *times != 0);
-    (rows, snapshot)
+    (rows, told, snapshot)
 }
 
 proptest! {
@@ -152,11 +188,19 @@ proptest! {
         let steps: Vec<Step> = steps.iter().map(adds).collect();
         let (inputs, oracles) = advance(&steps);
         let cut = cut.index(inputs.len()) + 1;
-        let (first, snapshot) = live(&Snapshot::new(), 0, &inputs[..cut], ways.0);
-        let (second, _) = live(&snapshot, cut as Tick, &inputs, ways.1);
+        let (first, mut told, snapshot) = live(&Snapshot::new(), 0, &inputs[..cut], ways.0);
+        let (second, told_later, _) = live(&snapshot, cut as Tick, &inputs, ways.1);
+        told.extend(told_later);
+        let mut followed = BTreeMap::<(Key, Vec<String>), isize>::new();
         for (tick, oracle) in (0..).zip(&oracles) {
             let found = first.get(&tick).or(second.get(&tick)).unwrap();
             close(found, &rows(oracle))?;
+            for (row, diff) in told.remove(&tick).unwrap_or_default() {
+                *followed.entry(row).or_insert(0) += diff;
+            }
+            followed.retain(|_, times| *times != 0);
+            let expected = found.iter().map(|(key, row)| ((*key, steady(row.clone())), 1)).collect();
+            prop_assert_eq!(&followed, &expected, "tick {}", tick);
         }
     }
 }

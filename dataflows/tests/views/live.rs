@@ -106,6 +106,7 @@ fn roots(from: &Snapshot, mine: Share) -> Roots {
         sessions: mine.of(from.sessions.keys()).cloned().collect(),
         marks: mine.of(&from.marks).map(|((user, mark), times)| (*user, mark.clone(), *times)).collect(),
         entities: Vec::new(),
+        steps: Vec::new(),
         ids: mine.of(from.ids.keys()).copied().collect(),
         by_signature: mine.of(&from.by_signature).map(|(row, count)| (*row, *count)).collect(),
         by_reason: mine.of(&from.by_reason).map(|(row, count)| (*row, *count)).collect(),
@@ -121,6 +122,7 @@ fn share(input: &Input, mine: Share) -> engine::Input {
         rules: mine.of(&input.rules).filter(|(_, diff)| *diff > 0).map(|(rule, _)| rule.clone()).collect(),
         learns: if mine.index == 0 { input.learns } else { 0 },
         rules_gone: mine.of(&input.rules).filter(|(_, diff)| *diff < 0).map(|(rule, _)| rule.clone()).collect(),
+        ended: Vec::new(),
     }
 }
 
@@ -144,6 +146,9 @@ impl TakeRows for Resolving<'_> {
             Row::Closing(user, Closing { end, start, events, .. }) => {
                 view(format!("closing {:?}", (user, start.micros(), end.micros(), events)))
             }
+            Row::Activity(track, key, activity) => view(format!("activity {:?}", (track, key, activity))),
+            Row::State(state, entity, values) => view(format!("state {:?}", (state, entity, values))),
+            Row::Funnel(key, counts) => view(format!("funnel {:?}", (key, counts))),
             Row::Late(user, class, late) => {
                 journal(format!("late {:?}", (user, late.time.micros(), class, late.session.micros())))
             }

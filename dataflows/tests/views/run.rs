@@ -62,6 +62,7 @@ pub fn run(start: Option<Snapshot>, inputs: &[Input], way: Way) -> Said {
                 replacements: scope.input_from(&mut replacements),
                 replaced_entities: None,
                 clock: Some(scope.input_from(&mut clock)),
+                ended: None,
                 restored: Restored {
                     sessions: scope.input_from(&mut sessions),
                     marks: marks.as_mut().map(|marks| scope.input_from(marks)),

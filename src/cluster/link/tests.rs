@@ -31,7 +31,7 @@ fn checkpoint(names: u32) -> Checkpoint {
 
 /// Every kind of message that goes down, each with everything that it can have.
 fn down() -> Vec<In> {
-    let schemas = Schemas::new(&SessionSchema::default(), &[]);
+    let schemas = Schemas::new(&SessionSchema::default(), false, &[]);
     let text = "events >= 5 and (user in ('a', 'b') or not user matches '^x+$') and user contains ('p', 'q') nocase and classes.buy between 1 and 2";
     let filter = Filter::parse(text, schemas.of(Collection::SESSIONS)).unwrap();
     let user = UserKey::of("u");
@@ -42,7 +42,7 @@ fn down() -> Vec<In> {
         collection: Collection::SESSIONS,
         tick: 7,
         now_ms: 8,
-        wanted: Wanted { of: Some(of), after: Some((user, start)) },
+        wanted: Wanted { of: Some(of), after: Some((user, start, 7)) },
         filter: Some(Arc::new(filter)),
         limit: usize::MAX,
     };
@@ -71,7 +71,7 @@ fn up() -> Vec<Out> {
         Out::Done { upper: 8, deadline: EventTime::from_micros(5) },
         Out::Rows {
             number: 9,
-            chunk: vec![(Some((UserKey::of("u"), EventTime::MIN)), b"row".to_vec()), (None, Vec::new())],
+            chunk: vec![(Some((UserKey::of("u"), EventTime::MIN, 7)), b"row".to_vec()), (None, Vec::new())],
             last: true,
         },
     ]

@@ -7,7 +7,11 @@ use dataflows::{Decimal, EventTime, Measure, UserKey};
 use proptest::prelude::*;
 
 fn schemas() -> Schemas {
-    Schemas::new(&SessionSchema { sums: vec!["amount".into()], carried: vec!["page".into()], ended_by: false }, &[])
+    Schemas::new(
+        &SessionSchema { sums: vec!["amount".into()], carried: vec!["page".into()], ended_by: false },
+        false,
+        &[],
+    )
 }
 
 fn session(user: &str, events: u64, classes: &[(&str, u64)], amount: Option<i128>, page: Option<&str>) -> Vec<u8> {

@@ -271,7 +271,7 @@ proptest! {
         let definitions = Definitions::default().followed_by(&plan(&config(&before)), None).followed_by(&replayed, None);
         let bytes = serde_json::to_vec(&definitions).unwrap();
         let definitions: Definitions = serde_json::from_slice(&bytes).unwrap();
-        prop_assert_eq!(&classes(definitions.plan(&replayed).unwrap(), &events), &expected);
+        prop_assert_eq!(&classes(definitions.plan(&replayed, &[]).unwrap(), &events), &expected);
         // What the outline shows is the same rule again.
         let shown = crate::inspect::outline::rules_shown(&replayed);
         let again = shown.iter().enumerate().fold(String::new(), |mut text, (index, when)| {

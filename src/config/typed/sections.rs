@@ -90,7 +90,7 @@ pub const SECTIONS: &[(&str, &[&str])] = &[
     ),
     ("[[class]]", &["name", "priority", "when", "sessions"]),
     ("[[sequence]]", &["name", "per", "steps", "within", "except", "repeat", "ties", "by"]),
-    ("[[state]]", &["name", "per", "over", "columns"]),
+    ("[[state]]", &["name", "per", "over", "changes", "columns"]),
     (
         "[[sink]]",
         &[

@@ -10,6 +10,7 @@ pub(in crate::config) struct State {
     pub name: Option<Spanned<String>>,
     pub per: Option<Spanned<String>>,
     pub over: Option<Spanned<String>>,
+    pub changes: Option<Spanned<bool>>,
     pub columns: Named<Spanned<StateColumn>>,
 }
 

@@ -220,7 +220,7 @@ impl Hub {
         }
         match &fresh.blocks {
             Some(blocks) => {
-                for collection in Collection::ALL {
+                for collection in self.schemas.collections() {
                     state.collection(fresh.tick, blocks, collection, self);
                 }
                 state.next = fresh.tick + 1;

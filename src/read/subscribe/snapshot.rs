@@ -5,6 +5,7 @@ use super::query::Query;
 use super::spools::{Place, Spools, Unfinished};
 use crate::collections::{Held, Schema};
 use crate::read::reads::{Answer, Whose};
+use dataflows::sequence::ActivityId;
 use dataflows::{SessionId, UserKey};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -14,10 +15,10 @@ use tokio::sync::watch;
 /// Bytes that are written, or read, at once.
 const CHUNK: usize = 256 << 10;
 
-/// Returns the users whose sessions a query can be about, if they can be looked up.
+/// Returns the users or other keys whose rows a query can be about, if they can be looked up.
 pub fn whose(query: &Query, schema: &Schema) -> Option<Whose> {
     let held = query.collection.held();
-    if !matches!(held, Held::Sessions | Held::Closings | Held::Users | Held::State) {
+    if !matches!(held, Held::Sessions | Held::Closings | Held::Users | Held::Activities | Held::State) {
         return None;
     }
     let mut whose = Whose::default();
@@ -26,6 +27,9 @@ pub fn whose(query: &Query, schema: &Schema) -> Option<Whose> {
             // An entity has the key that a user of that name has.
             _ if held == Held::State && schema.key.contains(&column) => whose.users.push(UserKey::of(&text)),
             _ if held == Held::State => return None,
+            "key" if held == Held::Activities => whose.users.push(UserKey::of(&text)),
+            // What is no id has no activity.
+            "activity_id" => whose.users.extend(ActivityId::parse(&text).map(|id| id.key)),
             "user" => whose.users.push(UserKey::of(&text)),
             // What is no id has no session.
             "session_id" => whose.ids.extend(SessionId::parse(&text)),
@@ -155,7 +159,7 @@ mod tests {
     /// Takes a snapshot of `chunks` chunks, as fast as its reader and its bounds allow. Returns it, and the task that
     /// feeds it.
     fn take(spools: &Arc<Spools>, chunks: usize) -> (Spool, tokio::task::JoinHandle<bool>) {
-        let schemas = Schemas::new(&SessionSchema::default(), &[]);
+        let schemas = Schemas::new(&SessionSchema::default(), false, &[]);
         let schema = schemas.of(Collection::COUNTS);
         let query = Query::new(schema, &Parameters::default()).unwrap();
         let (sender, chunks_of) = mpsc::channel(1);

@@ -48,7 +48,7 @@ impl World {
         let limits = Limits { segment_bytes: 100_000, buffer_bytes: 5_000, block_bytes: 400, piece_bytes: 1_000 };
         let settings = Settings { id: LOG, epoch: 1, parts: 1, workers: WORKERS, limits };
         let log = Log::open(Arc::new(RealFs), &folder.path().join("log"), &settings).unwrap();
-        let schemas = Arc::new(Schemas::new(&SessionSchema::default(), &[]));
+        let schemas = Arc::new(Schemas::new(&SessionSchema::default(), false, &[]));
         let tokens = Arc::new(ResumeTokens::of(LOG, [0; 32]));
         let (hub, feed) = Hub::spawn(Arc::clone(&schemas), Arc::clone(&tokens), 0);
         let subscriptions = Arc::new(Subscriptions::new(hub, Arc::clone(&log.outputs), schemas, tokens));

@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_token_is_good_for_what_it_was_given_for() {
-        let schemas = Schemas::new(&SessionSchema::default(), &[]);
+        let schemas = Schemas::new(&SessionSchema::default(), false, &[]);
         let query = |filter: &str| {
             let parameters = Parameters { filter: Some(filter.into()), ..Parameters::default() };
             Query::new(schemas.of(Collection::SESSIONS), &parameters).unwrap()
