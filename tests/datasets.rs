@@ -74,6 +74,33 @@ fn loan_applications_bpic2012() {
     set.check(&set.files("jsonl"), ALL);
 }
 
+/// An application is followed as a package is: each of these steps comes once at most, so the truth has how many come so far.
+#[test]
+fn loan_applications_come_as_far_as_is_known() {
+    let Some(set) = Set::open("loan-applications-bpic2012") else { return };
+    let steps = ["A_SUBMITTED", "A_PREACCEPTED", "A_ACCEPTED", "A_FINALIZED", "A_APPROVED"];
+    let steps = steps.map(|step| format!("{step}/COMPLETE"));
+    let sequence = format!("[[sequence]]\nname = 'loan'\nsteps = {steps:?}\nwithin = '366d'\nties = 'ordered'\n");
+    let folder = Folder::new();
+    let config = std::fs::read_to_string(&set.config).unwrap();
+    let config = folder.write("loans.toml", format!("{config}\n{sequence}"));
+    let known = csv(&std::fs::read(set.folder.join("truth/classes.csv")).unwrap());
+    let known: BTreeMap<&str, u64> =
+        known.iter().map(|row| (row["class"].as_str(), row["events"].parse().unwrap())).collect();
+    for (workers, order) in [("1", Order::Forward), ("3", Order::Shuffled)] {
+        let files = reorder(&set.files("jsonl"), order, &folder);
+        let options = ["--workers", workers, "--now", "2013-06-01"].map(PathBuf::from);
+        let replay = folder.replay(&config, files.iter().chain(&options));
+        let funnel = &replay.summary["funnels"][0];
+        for (step, reached) in steps.iter().zip(funnel["steps"].as_array().unwrap()) {
+            assert_eq!(reached["reached"].as_u64(), known.get(step.as_str()).copied(), "{step}, {workers} workers");
+        }
+        let last = known["A_APPROVED/COMPLETE"];
+        let begun = known["A_SUBMITTED/COMPLETE"];
+        assert_eq!((&funnel["matched"], &funnel["expired"]), (&last.into(), &(begun - last).into()));
+    }
+}
+
 #[test]
 fn otto_nested_sessions() {
     let Some(set) = Set::open("otto-nested-sessions") else { return };
