@@ -1,5 +1,6 @@
 //! Measures how well classes are learned: on each configuration that is given, events of the first half of time teach, and
-//! those of the second half lose their type. Beside it, the class of the nearest set of paths.
+//! those of the second half lose their type. Beside it, two baselines: the class of the nearest set of paths, and multinomial
+//! naive Bayes over paths and kinds.
 #![allow(clippy::unwrap_used, reason = "a bench that fails has to stop")]
 
 use clap::Parser;
@@ -7,7 +8,7 @@ use dataflows::classify::Class;
 use dataflows::engine::Input;
 use dataflows::learn::{Learning, Model, ONE, Taught, Tokens, step};
 use dataflows::leaves::{Leaf, Leaves};
-use dataflows::{Descriptor, EventTime, ShapeId, SignatureId, Tick, ValueKind};
+use dataflows::{Descriptor, EventTime, ShapeId, SignatureId, Tick};
 use harness::job::block;
 use harness::table::{Table, thousands};
 use headwater::collections::place::SourceIndex;
@@ -30,13 +31,25 @@ struct Arguments {
 
 fn main() {
     let arguments: Arguments = harness::arguments();
-    let columns = ["set", "events", "classes", "accuracy", "macro-F1", "covered at 99 %", "labelled", "right of these"];
+    let columns = [
+        "set",
+        "events",
+        "classes",
+        "accuracy",
+        "macro-F1",
+        "covered at 99 %",
+        "calibration error",
+        "labelled",
+        "right of these",
+    ];
     let table = Table::new("Types learned from the first half of time, for the second:", &columns);
     for set in &arguments.sets {
         let (config, files) = set.split_once('=').expect("CONFIG=FILES");
         let set = Set::read(config.into(), files.split(',').map(PathBuf::from).collect());
         let name = PathBuf::from(config).file_stem().unwrap().to_string_lossy().into_owned();
-        for (of, outcome) in [("model", set.model()), ("nearest paths", set.nearest())] {
+        for (of, outcome) in
+            [("model", set.model()), ("nearest paths", set.nearest()), ("naive Bayes", set.multinomial())]
+        {
             table.row(&outcome.cells(&format!("{name}, {of}")));
         }
     }
@@ -102,27 +115,29 @@ impl Set {
     fn model(&self) -> Outcome {
         let tokens = |kind: &Kind| Tokens::of(&kind.descriptor, &kind.leaves);
         let taught: Vec<_> = self.taught.iter().map(|(kind, events)| (&kind.class, *events, tokens(kind))).collect();
-        let weighed = taught.iter().map(|(class, events, tokens)| Taught { class, weight: step(*events), tokens });
+        let weighed = taught.iter().map(|(class, events, tokens)| Taught {
+            class,
+            shape: ShapeId(0),
+            weight: step(*events),
+            tokens,
+        });
         let model = Model::of(weighed);
         let guess = |kind: &Kind| {
             let guess = model.guess(&tokens(kind)).unwrap();
             let holds = guess.holds(Learning::default());
             (guess.class, guess.margin as f64 / ONE as f64, holds)
         };
-        Outcome::of(&self.asked, guess)
+        Outcome::of(&self.asked, guess).with_odds()
     }
 
     /// The class of the events with the most paths and kinds in common; of equals, of the most events.
     fn nearest(&self) -> Outcome {
-        let set = |kind: &Kind| -> BTreeSet<(String, ValueKind)> {
-            kind.leaves.named.iter().map(|leaf| (leaf.path.clone(), leaf.kind)).collect()
-        };
         let mut by_paths: BTreeMap<_, BTreeMap<&Class, u64>> = BTreeMap::new();
         for (kind, events) in &self.taught {
-            *by_paths.entry(set(kind)).or_default().entry(&kind.class).or_insert(0) += events;
+            *by_paths.entry(paths(kind)).or_default().entry(&kind.class).or_insert(0) += events;
         }
         let guess = |kind: &Kind| {
-            let own = set(kind);
+            let own = paths(kind);
             let near = |paths: &BTreeSet<_>| own.intersection(paths).count() as f64 / own.union(paths).count() as f64;
             let most = by_paths.iter().flat_map(|(paths, classes)| {
                 let near = near(paths);
@@ -134,11 +149,42 @@ impl Set {
         };
         Outcome::of(&self.asked, guess)
     }
+
+    /// Multinomial naive Bayes, one more of each path and kind (Laplace).
+    fn multinomial(&self) -> Outcome {
+        let mut classes: BTreeMap<&Class, (u64, BTreeMap<Leaf, u64>)> = BTreeMap::new();
+        for (kind, events) in &self.taught {
+            let (all, of_path) = classes.entry(&kind.class).or_default();
+            *all += events;
+            paths(kind).into_iter().for_each(|path| *of_path.entry(path).or_insert(0) += events);
+        }
+        let known: BTreeSet<&Leaf> = classes.values().flat_map(|(_, of_path)| of_path.keys()).collect();
+        let guess = |kind: &Kind| {
+            let own = paths(kind);
+            let score = |(all, of_path): &(u64, BTreeMap<Leaf, u64>)| {
+                let rest = (of_path.values().sum::<u64>() + known.len() as u64) as f64;
+                let paths = own.iter().filter(|path| known.contains(path));
+                let path = |path| (1.0 + of_path.get(path).copied().unwrap_or(0) as f64) / rest;
+                (*all as f64).log2() + paths.map(|of| path(of).log2()).sum::<f64>()
+            };
+            let mut scores: Vec<_> = classes.iter().map(|(class, learned)| (score(learned), *class)).collect();
+            scores.sort_by(|one, other| other.0.total_cmp(&one.0));
+            let margin = scores.get(1).map_or(f64::INFINITY, |second| scores[0].0 - second.0);
+            (Class::clone(scores[0].1), margin, margin >= 6.0)
+        };
+        Outcome::of(&self.asked, guess).with_odds()
+    }
+}
+
+fn paths(kind: &Kind) -> BTreeSet<Leaf> {
+    kind.leaves.named.iter().cloned().collect()
 }
 
 /// Each kind with its events, whether the guess was right, how sure it was, and whether it would hold.
 struct Outcome {
     guesses: Vec<(Class, Class, u64, f64, bool)>,
+    /// How sure a guess was is a logarithm of odds.
+    odds: bool,
 }
 
 impl Outcome {
@@ -147,7 +193,25 @@ impl Outcome {
             let (guessed, sure, holds) = guess(kind);
             (Class::clone(&kind.class), guessed, *events, sure, holds)
         });
-        Outcome { guesses: guesses.collect() }
+        Outcome { guesses: guesses.collect(), odds: false }
+    }
+
+    fn with_odds(self) -> Outcome {
+        Outcome { odds: true, ..self }
+    }
+
+    /// How far the share of right guesses is from what they were sure of, in ten steps of that, by their events.
+    fn calibration(&self) -> Option<f64> {
+        let mut steps = [(0.0, 0.0, 0.0); 10];
+        for (class, guessed, events, sure, _) in self.guesses.iter().filter(|_| self.odds) {
+            let sure = 1.0 / (1.0 + (-sure).exp2());
+            let (all, right, sum) = &mut steps[((sure * 10.0) as usize).min(9)];
+            *all += *events as f64;
+            *right += if class == guessed { *events as f64 } else { 0.0 };
+            *sum += sure * *events as f64;
+        }
+        let all: f64 = steps.iter().map(|step| step.0).sum();
+        self.odds.then(|| steps.iter().map(|(_, right, sum)| (right - sum).abs()).sum::<f64>() / all)
     }
 
     fn cells(&self, name: &str) -> Vec<String> {
@@ -179,6 +243,7 @@ impl Outcome {
             percent(sum(&|one| one.0 == one.1), all),
             format!("{:.4}", classes.iter().map(f1).sum::<f64>() / classes.len() as f64),
             percent(covered as f64, all),
+            self.calibration().map_or("-".to_owned(), |error| format!("{error:.4}")),
             percent(holds, all),
             percent(sum(&|one| one.4 && one.0 == one.1), holds),
         ]

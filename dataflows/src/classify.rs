@@ -313,10 +313,18 @@ impl Classifier {
         let taught: Vec<_> = taught
             .into_iter()
             .filter_map(|(one, weight)| {
-                Some((Class::clone(&self.known.get(&one)?.label.class), weight, self.tokens_of(one, leaves)?))
+                let Known { label, descriptor } = self.known.get(&one)?;
+                let (class, shape) = (Class::clone(&label.class), descriptor.shape);
+                Some((class, shape, weight, self.tokens_of(one, leaves)?))
             })
             .collect();
-        let model = Model::of(taught.iter().map(|(class, weight, tokens)| Taught { class, weight: *weight, tokens }));
+        let taught = taught.iter();
+        let model = Model::of(taught.map(|(class, shape, weight, tokens)| Taught {
+            class,
+            shape: *shape,
+            weight: *weight,
+            tokens,
+        }));
         for (index, signature) in asked.into_iter().enumerate() {
             let tokens = (learns && index < MAX_ASKED).then(|| self.tokens_of(signature, leaves)).flatten();
             let guess = tokens.and_then(|tokens| model.guess(&tokens)).filter(|guess| guess.holds(learning));

@@ -135,15 +135,17 @@ impl Oracle {
         let has_class = |raw: &Raw| layer(raw, self.rules) != Layer::Nothing;
         let mut events: BTreeMap<SignatureId, u64> = BTreeMap::new();
         self.events.iter().for_each(|raw| *events.entry(raw.signature()).or_insert(0) += 1);
-        let taught: Vec<(Arc<str>, u64, Tokens)> = events
+        let taught: Vec<(Arc<str>, ShapeId, u64, Tokens)> = events
             .iter()
             .filter_map(|(signature, events)| {
                 let raw = self.events.iter().find(|raw| raw.signature() == *signature)?;
                 let class = class(raw, self.rules).into();
-                Some((class, step(*events), tokens(raw)?)).filter(|_| has_class(raw))
+                Some((class, raw.shape(), step(*events), tokens(raw)?)).filter(|_| has_class(raw))
             })
             .collect();
-        let model = Model::of(taught.iter().map(|(class, weight, tokens)| Taught { class, weight: *weight, tokens }));
+        let taught = taught.iter();
+        let taught = taught.map(|(class, shape, weight, tokens)| (class, *shape, *weight, tokens));
+        let model = Model::of(taught.map(|(class, shape, weight, tokens)| Taught { class, shape, weight, tokens }));
         let learned = |raw: &Raw| Some(model.guess(&tokens(raw)?)?).filter(|guess| guess.holds(learning));
         let without = self.raws.iter().filter(|raw| !has_class(raw));
         without.filter_map(|raw| Some((raw.signature(), learned(raw)?.class.to_string()))).collect()
