@@ -169,6 +169,18 @@ pub struct Run {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(PROCESSES))]
     pub processes: Option<u16>,
 
+    /// Run on several hosts, whose addresses this file lists, one a line; the first one leads [default: as configured]
+    #[arg(long, value_name = "FILE", conflicts_with = "processes")]
+    pub hosts: Option<PathBuf>,
+
+    /// The line of this host in the file of hosts, from 1 on [default: the line with an address of this machine]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(PROCESSES))]
+    pub host: Option<u16>,
+
+    /// The key that all hosts have; required unless all addresses are loopback [default: as configured]
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+
     /// Folder for log, state and outputs [default: `data_dir` of the configuration]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -331,6 +343,8 @@ impl Run {
         Overrides {
             workers: self.workers.map(usize::from),
             processes: self.processes.map(usize::from),
+            hosts: self.hosts.clone(),
+            key: self.key.clone(),
             listen: self.listen.clone(),
             accept_gap: self.accept_gap.clone(),
             live: true,

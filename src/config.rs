@@ -7,6 +7,7 @@ mod error;
 mod events;
 mod expression;
 mod fields;
+pub mod hosts;
 mod http;
 mod kafka;
 mod landing;
@@ -46,6 +47,9 @@ const DEFAULT_DATA_DIR: &str = "data";
 pub struct Overrides {
     pub workers: Option<usize>,
     pub processes: Option<usize>,
+    /// The file of hosts, and that of their key.
+    pub hosts: Option<PathBuf>,
+    pub key: Option<PathBuf>,
     /// Microseconds.
     pub gap: Option<i64>,
     /// Read in place of the sources' paths; relative to the current folder.
@@ -105,6 +109,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     let log = log::check(cluster, problems);
     let workers = cluster.workers.as_ref().and_then(|workers| within(workers, WORKERS, problems));
     let processes = cluster.processes.as_ref().and_then(|processes| within(processes, PROCESSES, problems));
+    let hosts = hosts::files(cluster, overrides, folder, problems);
     let base = Keys::check(&typed.events, problems);
     let needs_paths = overrides.files.is_empty() && !overrides.without_files;
     let mut sources = sources::check(&typed.source.0, &base, folder, needs_paths, problems);
@@ -150,6 +155,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
         config: name.into(),
         workers: overrides.workers.or(workers).unwrap_or_else(available),
         processes: overrides.processes.or(processes).unwrap_or(1),
+        hosts,
         data_dir,
         log,
         landing,

@@ -9,6 +9,9 @@ use std::io::{self, IsTerminal};
 /// Exit code of a process whose state cannot be trusted any more, or that got nowhere: start it again.
 pub const EXIT_AGAIN: i32 = 70;
 
+/// Exit code of a process that has lost another host of its run: start it again, it waits for the other one.
+pub const EXIT_ELSEWHERE: i32 = 69;
+
 /// Exit code of a process that failed for a reason that another start would meet again.
 pub const EXIT_FAILED: i32 = 1;
 

@@ -8,7 +8,7 @@ use headwater::generate::{generate, workload::Workload};
 use headwater::inspect::outline::Outline;
 use headwater::inspect::{doctor, explain, init};
 use headwater::observe::status::{Phase, Report};
-use headwater::plan::Plan;
+use headwater::plan::{HostsPlan, Plan};
 use headwater::run::{self, supervise};
 use headwater::text::progress::ProgressMode;
 use headwater::{config, ending, replay, text};
@@ -66,7 +66,7 @@ fn report(error: Error) -> ExitCode {
 
 /// Acts as the supervisor if this is the process that was started.
 fn run_live(verb: &cli::Run) -> ExitCode {
-    let plan = || -> Result<Arc<Plan>, Error> {
+    let plan = || -> Result<(Arc<Plan>, Option<Arc<HostsPlan>>), Error> {
         let mut plan = config::load(&verb.config, &verb.overrides())?;
         if let Some(dir) = &verb.data_dir {
             plan.data_dir.clone_from(dir);
@@ -74,19 +74,40 @@ fn run_live(verb: &cli::Run) -> ExitCode {
         if let (Some(listen), Err(help)) = (&verb.listen, config::check_listen(&plan.http)) {
             return Err(Error::usage(format!("cannot listen on `{listen}`"), help));
         }
+        let hosts = hosts(verb, &mut plan)?;
         run::check(&plan)?;
-        Ok(Arc::new(plan))
+        Ok((Arc::new(plan), hosts))
     };
-    let plan = match plan() {
+    let (plan, hosts) = match plan() {
         Ok(plan) => plan,
         Err(error) => return report(error),
     };
     supervise::log_lines(verb.log_json);
-    if !supervise::is_supervised() && (plan.processes > 1 || !verb.no_restart) {
-        return supervise::supervise(plan.processes, verb.no_restart).unwrap_or_else(report);
+    if !supervise::is_supervised() && (plan.own_processes() > 1 || !verb.no_restart) {
+        return supervise::supervise(plan.own_processes(), verb.no_restart).unwrap_or_else(report);
     }
     supervise::end_with_parent();
-    run::run(&plan).map_or_else(report, |()| ExitCode::SUCCESS)
+    run::run(&plan, hosts).map_or_else(report, |()| ExitCode::SUCCESS)
+}
+
+/// Returns the hosts of a run on several, each of which has one process.
+fn hosts(verb: &cli::Run, plan: &mut Plan) -> Result<Option<Arc<HostsPlan>>, Error> {
+    let Some(files) = &plan.hosts else {
+        return match (verb.host, &verb.key) {
+            (None, None) => Ok(None),
+            _ => Err(Error::usage(
+                "--host and --key are for a run on several hosts",
+                "name the file of hosts with --hosts",
+            )),
+        };
+    };
+    if verb.processes.is_some_and(|processes| processes > 1) {
+        let help = "leave --processes out, and give each host more --workers";
+        return Err(Error::usage("several hosts have one process each, and the configuration names several", help));
+    }
+    let hosts = config::hosts::load(plan, files, verb.host.map(usize::from))?;
+    plan.processes = hosts.addresses.len();
+    Ok((plan.processes > 1).then(|| Arc::new(hosts)))
 }
 
 fn run_subscribe(verb: &cli::Subscribe) -> Result<(), Error> {

@@ -36,8 +36,10 @@ pub struct Plan {
     pub config: PathBuf,
     /// Worker threads in each process.
     pub workers: usize,
-    /// Processes of a run. A replay is always one.
+    /// Processes of a run, on one host or on several. A replay is always one.
     pub processes: usize,
+    /// Of a run on several hosts: the files that say which ones.
+    pub hosts: Option<HostsFiles>,
     /// Log, state, landing, outputs. Relative paths of the configuration are resolved against its folder.
     pub data_dir: PathBuf,
     pub log: LogPlan,
@@ -62,6 +64,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Returns the number of processes of a run on this host.
+    pub fn own_processes(&self) -> usize {
+        if self.hosts.is_some() { 1 } else { self.processes }
+    }
+
     /// Returns the number of worker threads of all processes of a run.
     pub fn all_workers(&self) -> usize {
         self.workers * self.processes
@@ -136,6 +143,40 @@ impl Plan {
     /// Returns the columns of states.
     pub fn state_schemas(&self) -> Vec<StateSchema> {
         self.states.iter().map(|state| state.schema.clone()).collect()
+    }
+}
+
+/// The files of a run on several hosts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostsFiles {
+    /// Lists the hosts.
+    pub list: PathBuf,
+    /// The key that all of them have.
+    pub key: Option<PathBuf>,
+}
+
+/// The hosts of a run, as one of them sees it.
+#[derive(Clone)]
+pub struct HostsPlan {
+    /// By place: host and port. The first one leads.
+    pub addresses: Vec<String>,
+    /// The place of this host.
+    pub own: usize,
+    /// Of zeros, if there is no key file: all addresses are loopback then.
+    pub key: [u8; 32],
+    /// Fingerprint of the addresses.
+    pub list: [u8; 32],
+    /// Fingerprint of the configuration, as far as all hosts need the same.
+    pub program: [u8; 32],
+    /// Worker threads of each host.
+    pub workers: usize,
+}
+
+impl HostsPlan {
+    /// Returns the name of the host at a place, for logs.
+    pub fn name(&self, place: usize) -> String {
+        let address = self.addresses.get(place).map_or("not in the file of hosts", String::as_str);
+        format!("host {} ({address})", place + 1)
     }
 }
 

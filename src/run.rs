@@ -31,13 +31,15 @@ pub(crate) mod watch;
 
 pub use checks::check;
 
+use crate::cluster::gate::Gate;
+use crate::cluster::join::{self, Joined};
 use crate::cluster::link::{self, Begin};
 use crate::ending::end;
 use crate::error::{EXIT_AGAIN, EXIT_FAILED, Error};
 use crate::landing::{self, Landing};
 use crate::observe::metrics::Metrics;
 use crate::observe::status::{Phase, Status};
-use crate::plan::Plan;
+use crate::plan::{HostsPlan, Plan};
 use crate::queue::definitions;
 use crate::queue::intake::Intake;
 use crate::queue::sequencer::{Sequencer, Ticks};
@@ -71,17 +73,18 @@ pub(crate) const PARTS: u32 = 16;
 /// # Errors
 /// What keeps it from starting. What fails later ends the process with [`EXIT_AGAIN`]; where the log is damaged, with
 /// [`EXIT_FAILED`].
-pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
+pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error> {
     let started = Instant::now();
-    let (mut sockets, mut links) = (None, Vec::new());
-    if plan.processes > 1 {
-        let mut own = supervise::sockets(plan.processes)?;
-        if own.process > 0 {
-            return member::run(plan, own);
-        }
-        links = own.links.drain(..).flatten().collect();
-        sockets = Some(own);
-    }
+    let others = match hosts {
+        None if plan.processes == 1 => Others::None,
+        None => Others::Here(supervise::sockets(plan.processes)?.into()),
+        Some(hosts) => Others::Hosts(Gate::open(&hosts)?, hosts),
+    };
+    let others = match others {
+        Others::Here(joined) if joined.process > 0 => return member::run(plan, joined),
+        Others::Hosts(gate, hosts) if hosts.own > 0 => return member::run(plan, join::follow(&hosts, gate)?),
+        others => others,
+    };
     let bounds = Bounds::of_environment()?;
     let Opened { epoch, reserve, log, store, history, histories } = opening::open(plan, &bounds)?;
     let first = store.generation().map_or(0, |generation| generation.tick + 1);
@@ -100,7 +103,7 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let last = store.generation().map(|generation| (generation.tick, generation.now_ms));
     let local: Vec<Arc<Line>> = (0..plan.workers).map(|_| Arc::default()).collect();
     let workers = plan.all_workers();
-    let (others, lines) = links::lines(&local, links);
+    let (messages, lines) = links::lines(&local, plan.processes - 1);
     let reads = Reads::new(workers, last, ends, desk::ask(&lines));
     let publish_from = log.outputs.upper();
     let recovered = log.remap.next();
@@ -202,8 +205,10 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let snapshots = snapshots.spawn(contributions);
     let begins = history.begins.values().any(|offset| *offset >= sequencer.control());
     let sequencer = spawn("sequencer", move || sequencer.run().map_err(Error::run("go on with the log")));
-    watch::progress(&ticks, bounds.stuck());
     watch::space(Arc::clone(&reserve));
+    // Other hosts may come hours later. Until then a signal ends the process at once, and no tick can be done.
+    let joined = others.join(epoch.number)?;
+    watch::progress(&ticks, bounds.stuck());
     watch::signals(&status, &intake)?;
     watch::ready(&ticks, recovered, begins, &reads, &status, started);
     let feeds = feeds::start(plan, &history, &intake, &status, &metrics)?;
@@ -222,7 +227,13 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
         resume: at,
         memory: bounds.memory,
     };
-    let links = links::start(others, plan.workers, &begin, &desk, &status)?;
+    let (sockets, links) = match joined {
+        None => (None, links::Links::default()),
+        Some(mut joined) => {
+            let links = links::start(&mut joined, messages, &plan.data_dir, &begin, &desk, &status)?;
+            (Some(joined), links)
+        }
+    };
     let start = Arc::new(Start {
         plan: Arc::clone(plan),
         readers: intake.readers(),
@@ -242,9 +253,10 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     let outcomes = guards.join();
     outcomes.into_iter().try_for_each(|outcome| outcome.map_err(Error::run("run a worker")))?;
     let panicked = |_| Error::run("stop")("a thread has panicked");
-    for thread in links.into_iter().chain([publisher, snapshots]).chain(feeds) {
+    for thread in links.reading.into_iter().chain([publisher, snapshots]).chain(feeds) {
         thread.join().map_err(panicked)?;
     }
+    links.hosts.iter().for_each(links::say_end);
     landing.into_iter().for_each(Landing::stop);
     outbox.stop();
     server.stop();
@@ -252,6 +264,26 @@ pub fn run(plan: &Arc<Plan>) -> Result<(), Error> {
     drop(sequencer.join().map_err(panicked)?);
     tracing::info!(seconds = started.elapsed().as_secs(), "stopped");
     Ok(())
+}
+
+/// The other processes of a run.
+enum Others {
+    None,
+    /// On this host.
+    Here(Joined),
+    /// On other hosts: this one is first.
+    Hosts(Gate, Arc<HostsPlan>),
+}
+
+impl Others {
+    /// Waits until all are there.
+    fn join(self, epoch: u64) -> Result<Option<Joined>, Error> {
+        match self {
+            Others::None => Ok(None),
+            Others::Here(joined) => Ok(Some(joined)),
+            Others::Hosts(gate, hosts) => join::lead(&hosts, gate, epoch).map(Some),
+        }
+    }
 }
 
 /// Starts a thread whose failure ends the process.

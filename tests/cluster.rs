@@ -87,6 +87,13 @@ fn the_example_of_several_processes_is_one() {
     assert_eq!((plan.workers, plan.processes, plan.all_workers()), (2, 2, 4));
 }
 
+#[test]
+fn the_example_of_hosts_is_one_and_needs_a_key() {
+    let hosts = |has_key| config::hosts::parse("hosts.txt", &text("hosts.txt.example"), has_key);
+    assert_eq!(hosts(true).unwrap(), ["10.0.0.1:7475", "10.0.0.2:7475", "10.0.0.3:7475"]);
+    assert!(hosts(false).is_err());
+}
+
 /// The alert on dead letters summed `job` and `instance` away, met no series of events with those, and never fired. That
 /// each fires is tested by promtool, which `.ci/run` installs; this says that guide, rules and metrics are of one piece.
 #[test]
@@ -152,6 +159,10 @@ fn units_start_what_the_command_line_knows() {
     let unit = text("headwater.service");
     let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/headwater ")).unwrap();
     assert!(!restarts(command.split(' ').map(str::to_owned)), "systemd does");
+
+    let hosts = text("hosts.conf");
+    let command = hosts.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/headwater ")).unwrap();
+    assert!(restarts(command.split(' ').map(str::to_owned)), "it tells why a process has ended");
 
     let docker = text("Dockerfile");
     let command = docker.lines().filter_map(|line| line.strip_prefix("CMD ")).next_back().unwrap();

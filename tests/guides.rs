@@ -128,7 +128,8 @@ fn run(page: &str, blocks: &[Block]) -> Vec<String> {
         return Vec::new();
     }
     let folder = Folder::new();
-    let listener = TcpListener::bind((own_address(), 0)).unwrap();
+    let ip = own_address();
+    let listener = TcpListener::bind((ip, 0)).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
     prepare(page, &folder);
@@ -140,7 +141,10 @@ fn run(page: &str, blocks: &[Block]) -> Vec<String> {
         let mut words = block.info.splitn(2, ' ');
         let (language, how) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         if let Some(name) = how.strip_prefix("file ") {
-            folder.write(&format!(".files/{index}"), &block.text);
+            // The addresses of hosts are the test's own too, at the ports that the page says.
+            let hosts = block.text.replace("127.0.0.1:747", &format!("{ip}:747"));
+            let text = if name.contains("hosts") { &hosts } else { &block.text };
+            folder.write(&format!(".files/{index}"), text);
             writeln!(script, "cp .files/{index} {name}").unwrap();
         }
         if language != "sh" {
@@ -280,8 +284,9 @@ fn pages_without_a_server_do_as_they_print() {
     pages().iter().filter(|page| !OWN.contains(&page.as_str())).for_each(|page| check(page));
 }
 
-const OWN: [&str; 6] = [
+const OWN: [&str; 7] = [
     "README.md",
+    "docs/guide/cluster.md",
     "docs/guide/collect.md",
     "docs/guide/command-line.md",
     "docs/guide/run.md",
@@ -292,6 +297,11 @@ const OWN: [&str; 6] = [
 #[test]
 fn readme_does_as_it_prints() {
     check("README.md");
+}
+
+#[test]
+fn cluster_does_as_it_prints() {
+    check("docs/guide/cluster.md");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod events;
 mod exports;
 mod folders;
 mod full;
+mod hosts;
 mod journals;
 mod kafka;
 mod kafka_sink;

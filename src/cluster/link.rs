@@ -16,7 +16,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -100,7 +99,7 @@ pub enum Up {
 ///
 /// # Errors
 /// If it would be too large.
-fn encode(frames: &mut Vec<u8>, message: &impl Serialize) -> io::Result<()> {
+pub(super) fn encode(frames: &mut Vec<u8>, message: &impl Serialize) -> io::Result<()> {
     let start = frames.len();
     frames.extend_from_slice(&[0, 0, 0, 0, VERSION]);
     *frames = postcard::to_extend(message, std::mem::take(frames)).map_err(io::Error::other)?;
@@ -152,6 +151,16 @@ impl<R: Read> Incoming<R> {
     }
 }
 
+impl<R: Read> Incoming<R> {
+    /// Fills the buffer with the bytes behind the last message.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub(super) fn fill(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        self.from.read_exact(buffer)
+    }
+}
+
 /// The sending end of the messages to a worker in another process.
 pub struct Remote {
     pub worker: usize,
@@ -173,7 +182,7 @@ impl Tell for Remote {
 ///
 /// # Errors
 /// Those of the socket.
-pub fn write(mut to: UnixStream, begin: Begin, messages: &Receiver<(usize, In)>) -> io::Result<()> {
+pub fn write(mut to: impl Write, begin: Begin, messages: &Receiver<(usize, In)>) -> io::Result<()> {
     let mut frames = Vec::new();
     encode(&mut frames, &Down::Begin(begin))?;
     to.write_all(&frames)?;
@@ -195,7 +204,7 @@ pub fn write(mut to: UnixStream, begin: Begin, messages: &Receiver<(usize, In)>)
 ///
 /// # Errors
 /// If the other process is gone before, or says something else; those of the desk.
-pub fn read(from: UnixStream, mut workers: usize, desk: &dyn Desk, resident: &mut dyn FnMut(u64)) -> Result<(), Error> {
+pub fn read(from: impl Read, mut workers: usize, desk: &dyn Desk, resident: &mut dyn FnMut(u64)) -> Result<(), Error> {
     const FAILED: &str = "hear of another process of this run";
     let mut incoming = Incoming::new(from);
     let mut parts: BTreeMap<usize, Checkpoint> = BTreeMap::new();
@@ -233,7 +242,7 @@ pub struct Outgoing {
 }
 
 struct State {
-    to: UnixStream,
+    to: Box<dyn Write + Send>,
     /// Frames that are not written yet.
     frames: Vec<u8>,
     /// By worker: when it last said that it makes progress.
@@ -241,8 +250,8 @@ struct State {
 }
 
 impl Outgoing {
-    pub fn new(to: UnixStream) -> Outgoing {
-        Outgoing { state: Mutex::new(State { to, frames: Vec::new(), alive: BTreeMap::new() }) }
+    pub fn new(to: impl Write + Send + 'static) -> Outgoing {
+        Outgoing { state: Mutex::new(State { to: Box::new(to), frames: Vec::new(), alive: BTreeMap::new() }) }
     }
 
     /// Says how much memory this process has.
@@ -304,7 +313,7 @@ impl Desk for Outgoing {
 ///
 /// # Errors
 /// Those of the socket; or if something else comes.
-pub fn pass_on(incoming: &mut Incoming<UnixStream>, first: usize, lines: &[Arc<Line>]) -> io::Result<()> {
+pub fn pass_on(incoming: &mut Incoming<impl Read>, first: usize, lines: &[Arc<Line>]) -> io::Result<()> {
     while let Some(message) = incoming.receive()? {
         let line = match message {
             Down::Worker(worker, message) => {

@@ -25,6 +25,18 @@ pub enum ConfigError {
     #[diagnostic(help("make it as cluster/tokens.toml.example says, or name another one with `tokens` of [cluster]"))]
     UnreadableTokens { path: PathBuf, source: std::io::Error },
 
+    #[error("cannot read {}: {source}", path.display())]
+    #[diagnostic(help("--hosts, or `hosts_file` of [cluster], names a file with the address of each host"))]
+    UnreadableHosts { path: PathBuf, source: std::io::Error },
+
+    #[error("the file of hosts {} does not say which host this is: {why}", list.display())]
+    #[diagnostic(help("say the number of this host's line with --host, from 1 on"))]
+    Host { list: PathBuf, why: String },
+
+    #[error("the key file {} cannot be used: {why}", path.display())]
+    #[diagnostic(help("{help}"))]
+    Key { path: PathBuf, why: String, help: String },
+
     #[error(transparent)]
     #[diagnostic(transparent)]
     Invalid(Box<Invalid>),

@@ -107,12 +107,12 @@ fn origins(http: &typed::Http, problems: &mut Problems) -> Vec<String> {
 }
 
 /// Returns the host of an address, if that is one.
-fn host(listen: &str) -> Option<&str> {
+pub(super) fn host(listen: &str) -> Option<&str> {
     let (host, port) = listen.rsplit_once(':')?;
     port.parse::<u16>().ok().filter(|_| !host.is_empty()).map(|_| host)
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -40,6 +40,8 @@ pub(super) struct File {
 pub(super) struct Cluster {
     pub workers: Option<Spanned<i64>>,
     pub processes: Option<Spanned<i64>>,
+    pub hosts_file: Option<Spanned<String>>,
+    pub key_file: Option<Spanned<String>>,
     pub data_dir: Option<Spanned<String>>,
     pub listen: Option<Spanned<String>>,
     pub hosts: Option<Spanned<OneOrMany<Spanned<String>>>>,

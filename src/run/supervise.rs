@@ -3,7 +3,7 @@
 
 use crate::cluster::mesh::{self, Sockets};
 use crate::ending::end;
-use crate::error::{EXIT_AGAIN, Error};
+use crate::error::{EXIT_AGAIN, EXIT_ELSEWHERE, Error};
 use crate::text::{printable_json, printable_lines};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
@@ -122,9 +122,20 @@ pub fn supervise(processes: usize, once: bool) -> Result<ExitCode, Error> {
             Some(0..=2) => return Ok(ExitCode::from(ended.code().unwrap_or(0) as u8)),
             // It had not begun to handle signals, so nothing was in flight.
             None if asked && matches!(ended.signal(), Some(SIGTERM | SIGINT)) => return Ok(ExitCode::SUCCESS),
+            // Another host has left first. Nothing is lost, and the next start computes the rest.
+            Some(EXIT_ELSEWHERE) if asked => return Ok(ExitCode::SUCCESS),
             _ if asked => return Ok(ExitCode::from(1)),
             code if once => return Ok(ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))),
             _ => {}
+        }
+        if ended.code() == Some(EXIT_ELSEWHERE) {
+            // No failure of this host, so it never gives up for this.
+            tracing::warn!("another host of the run is lost: the process is started again, and waits for it");
+            std::thread::sleep(BACK_OFF.0);
+            if signals.pending().any(|signal| signal != SIGUSR1) {
+                return Ok(ExitCode::SUCCESS);
+            }
+            continue;
         }
         if started.elapsed() > WITHIN {
             back_off = BACK_OFF.0;

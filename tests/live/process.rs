@@ -77,9 +77,24 @@ impl Process {
         bounds: Option<&str>,
         more: &[&str],
     ) -> Process {
+        Process::start_within(&[], folder, data, workers, restart, bounds, more)
+    }
+
+    /// As [`Process::start_with`], by the command `within`, which becomes the process that it starts.
+    pub fn start_within(
+        within: &[&str],
+        folder: &Folder,
+        data: impl AsRef<Path>,
+        workers: usize,
+        restart: Restart,
+        bounds: Option<&str>,
+        more: &[&str],
+    ) -> Process {
         let at = more.iter().position(|argument| *argument == "--processes");
         let processes = at.map_or(1, |at| more[at + 1].parse().unwrap());
-        let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
+        let mut words = within.iter().copied().chain([env!("CARGO_BIN_EXE_headwater")]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
         let listen = SocketAddr::new(own_address(), 0).to_string();
         command.args(["run", "run.toml", "--listen", &listen, "--log-json"]).args(more);
         command.arg("--data-dir").arg(folder.path(data)).args(["--workers", &workers.to_string()]);

@@ -12,6 +12,7 @@ use crate::worker::roots::Dirty;
 use dataflows::{EventTime, Reason, SessionId, UserKey};
 use headwater_log::output::Block;
 use std::fmt::Debug;
+use std::os::unix::net::UnixStream;
 
 fn bound() -> Bound {
     Bound { tick: 7, now_ms: -3, queue: vec![0..5, 9..9], control: 2..3, snapshot: true }

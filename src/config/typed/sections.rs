@@ -7,6 +7,8 @@ pub const SECTIONS: &[(&str, &[&str])] = &[
         &[
             "workers",
             "processes",
+            "hosts_file",
+            "key_file",
             "data_dir",
             "listen",
             "hosts",
