@@ -9,6 +9,7 @@
 //! (`crates/log/src/output/block.rs`). A change of the bytes that tests pin is a new version of blocks, and needs code
 //! that reads this one.
 
+pub mod actions;
 pub mod activities;
 pub mod closings;
 pub mod counts;
@@ -115,12 +116,13 @@ impl Collection {
     pub const LATE: Collection = Collection(&late::DEFINITION);
     pub const SESSION_LINEAGE: Collection = Collection(&session_lineage::DEFINITION);
     pub const DEAD_LETTERS: Collection = Collection(&dead_letters::DEFINITION);
+    pub const ACTIONS: Collection = Collection(&actions::DEFINITION);
 
     pub const ACTIVITIES: Collection = Collection(&activities::DEFINITION);
     pub const FUNNELS: Collection = Collection(&funnels::DEFINITION);
 
     /// In the order in which they are listed. Those of sequences and states come behind them: see [`Schemas`].
-    pub const ALL: [Collection; 8] = [
+    pub const ALL: [Collection; 9] = [
         Collection::SESSIONS,
         Collection::USERS,
         Collection::COUNTS,
@@ -129,6 +131,7 @@ impl Collection {
         Collection::LATE,
         Collection::SESSION_LINEAGE,
         Collection::DEAD_LETTERS,
+        Collection::ACTIONS,
     ];
 
     /// Those that a run with a `[[sequence]]` has.

@@ -1,6 +1,7 @@
 //! The configuration file: first as typed (`typed`), then as it will run ([`Plan`]). One conversion between the two
 //! makes every check, and reports each mistake with its place.
 
+mod actions;
 pub(crate) mod address;
 mod argument;
 mod error;
@@ -20,6 +21,7 @@ pub mod sketch;
 mod sources;
 mod states;
 mod syntax;
+mod tables;
 pub mod tokens;
 mod typed;
 
@@ -119,14 +121,19 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     let rules = rules::compile(text, &typed.class.0, &mut fields, &mut tests, problems);
     let sequences = sequences::check(&typed.sequence.0, &mut fields, problems);
     let mut states = states::check(text, &typed.state.0, &mut fields, &mut tests, problems);
-    let fields = fields.into_plan();
-    sources::want(&mut sources, &fields);
     let of_states: Vec<_> = states.iter().map(|state| state.schema.clone()).collect();
     let has_sequences = !typed.sequence.0.is_empty();
-    let schemas = Schemas::new(&sessions.schema(&fields), has_sequences, &of_states);
+    let schemas = Schemas::new(&sessions.schema(fields.all()), has_sequences, &of_states);
+    let tables = tables::check(&typed.table.0, &fields, folder, problems);
+    let known = actions::Known { states: &states, tables: &tables, schemas: &schemas, sinks: &typed.sink.0 };
+    let actions = actions::check(text, &typed.action.0, &known, &mut fields, &mut tests, problems);
+    let fields = fields.into_plan();
+    sources::want(&mut sources, &fields);
     let data_dir = folder.join(cluster.data_dir.as_ref().map_or(DEFAULT_DATA_DIR, |dir| dir.get_ref()));
     let landing = landing::check(&typed.landing, folder, &data_dir, typed.fields.len(), problems);
-    let sinks = sinks::check(text, &typed.sink.0, &schemas, &mut states, folder, problems);
+    let acting = sinks::Acting { plans: &actions, typed: &typed.action.0 };
+    let sinks = sinks::check(text, &typed.sink.0, (&schemas, &acting), &mut states, folder, problems);
+    actions::check_loops(&typed.action.0, &sinks, &sources, problems);
     if overrides.run || (overrides.live && overrides.files.is_empty() && sources.iter().any(SourcePlan::is_of_run)) {
         sources::check_for_run(&typed, &sources, problems);
     }
@@ -168,6 +175,9 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
         learn: typed.classes.learn,
         sequences,
         states,
+        tables,
+        actions,
+        shown: (0..typed.fields.len()).collect(),
         sinks,
     })
 }

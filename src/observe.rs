@@ -1,5 +1,6 @@
 //! The state of a process: its metrics, its status, and its memory.
 
+pub mod actions;
 pub mod landing;
 pub mod memory;
 pub mod metrics;

@@ -1,9 +1,13 @@
 //! The configuration after every check, as plain printable data. [`crate::config`] makes it, and everything else reads
 //! it.
 
+mod actions;
 mod sequences;
+mod tables;
 
+pub use actions::{ActionBegins, ActionPlan, Do, EVENTS, Edge, Looked, LooksUp, On, Replay, Timing};
 pub use sequences::{SequenceBegins, SequencePlan};
+pub use tables::{TableColumn, TableFormat, TablePlan};
 
 use crate::collections::filter::Filter;
 use crate::collections::sequences::SequenceSchema;
@@ -18,7 +22,7 @@ use dataflows::rules::{Rule, Test};
 use dataflows::sequence::Sequences;
 use dataflows::sessionize::{EndedBy, Policies};
 use dataflows::state::{self, States};
-use headwater_decode::spec::{CueSpec, EventsPlan, FieldPlan, Format, Spec, StateInput, StateSpec};
+use headwater_decode::spec::{ActionSpec, CueSpec, EventsPlan, FieldPlan, Format, Spec, StateInput, StateSpec};
 use headwater_decode::syntax::Syntax;
 use headwater_log::output::Retention;
 use std::path::PathBuf;
@@ -60,6 +64,12 @@ pub struct Plan {
     pub sequences: Vec<SequencePlan>,
     pub states: Vec<StatePlan>,
     /// Of a cluster that runs.
+    pub tables: Vec<TablePlan>,
+    /// Of a cluster that runs.
+    pub actions: Vec<ActionPlan>,
+    /// The fields that decisions on events show: those of `[fields]`.
+    pub shown: Vec<usize>,
+    /// Of a cluster that runs.
     pub sinks: Vec<SinkPlan>,
 }
 
@@ -89,6 +99,7 @@ impl Plan {
             learning,
             sequences: Sequences::new(sequences),
             states: States { definitions, now: None },
+            look_ups: None,
             clock: false,
         }
     }
@@ -96,7 +107,9 @@ impl Plan {
     /// Returns the part that decoding reads.
     pub fn spec(&self) -> Spec {
         let states: Vec<StateSpec> = (0..).zip(&self.states).filter_map(|(number, state)| state.spec(number)).collect();
-        let classes = self.names_classes() || states.iter().any(StateSpec::names_classes);
+        let actions: Vec<ActionSpec> =
+            (0..).zip(&self.actions).filter_map(|(number, action)| action.spec(number)).collect();
+        let classes = !actions.is_empty() || self.names_classes() || states.iter().any(StateSpec::names_classes);
         Spec {
             sources: self.sources.iter().map(|source| source.events.clone()).collect(),
             syntaxes: self.sources.iter().map(|source| Arc::clone(&source.syntax)).collect(),
@@ -108,6 +121,8 @@ impl Plan {
             cues: self.sessions.policies.as_ref().map(|policies| policies.cues.clone()),
             sequences: self.sequences.iter().map(SequencePlan::spec).collect(),
             states,
+            shown: if actions.is_empty() { Vec::new() } else { self.shown.clone() },
+            actions,
         }
     }
 
@@ -412,6 +427,8 @@ pub struct SinkPlan {
     /// Also of its folder in the data folder.
     pub name: String,
     pub collection: Collection,
+    /// It hands over decisions because actions name it.
+    pub of_actions: bool,
     /// Rows that it takes; `None`: all.
     pub when: Option<When>,
     pub changes: ChangeKind,

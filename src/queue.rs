@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! HTTP, followed files ── intake ── queue of the log ──┐
-//! definitions (rules) ──────────── control partition ──┴─ sequencer ── remap: tick -> offsets ── workers
+//! definitions, tables ──────────── control partition ──┴─ sequencer ── remap: tick -> offsets ── workers
 //! ```
 
 pub mod control;
@@ -11,4 +11,5 @@ pub mod definitions;
 pub mod delivery;
 pub mod intake;
 pub mod numbers;
+pub mod reference;
 pub mod sequencer;

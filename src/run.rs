@@ -27,6 +27,7 @@ mod publisher;
 mod snapshots;
 mod spill;
 pub mod supervise;
+mod tables;
 pub(crate) mod watch;
 
 pub use checks::check;
@@ -34,6 +35,7 @@ pub use checks::check;
 use crate::cluster::gate::Gate;
 use crate::cluster::join::{self, Joined};
 use crate::cluster::link::{self, Begin};
+use crate::collections;
 use crate::ending::end;
 use crate::error::{EXIT_AGAIN, EXIT_FAILED, Error};
 use crate::landing::{self, Landing};
@@ -111,6 +113,8 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
         tracing::info!(tick = generation.tick, ticks = recovered - first, "goes on from a snapshot");
     }
     let (metrics, status) = (Arc::new(Metrics::new()), Arc::new(Status::default()));
+    let objectives = plan.actions.iter().map(|action| (action.name.clone(), action.objective));
+    metrics.actions.begin(objectives.collect(), collections::actions::Verdict::ALL.map(|one| one.name()).to_vec());
     let intake = Arc::new(Intake::new(log.queue.clone(), workers, Arc::clone(&reserve)));
     let ticks = Arc::new(Ticks::new(workers, first, desk::announce(&lines)));
     let outputs = Arc::clone(&log.outputs);
@@ -151,6 +155,7 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
     })?;
     let follow = landing.as_ref().map(Landing::follow);
     status.enter(Phase::Recovering);
+    let control_reader = log.control.reader();
     let sequencer = Sequencer::recover(
         log,
         first,
@@ -212,6 +217,7 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
     watch::signals(&status, &intake)?;
     watch::ready(&ticks, recovered, begins, &reads, &status, started);
     let feeds = feeds::start(plan, &history, &intake, &status, &metrics)?;
+    let follows_tables = tables::follow(plan, &history.tables, &intake, &status);
 
     let overflow = Overflow { folder: plan.data_dir.clone(), reserve: Arc::clone(&reserve) };
     let desk = Arc::new(Desk::new(workers, (ticks, reads, metrics), overflow, published, contributed));
@@ -237,6 +243,7 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
     let start = Arc::new(Start {
         plan: Arc::clone(plan),
         readers: intake.readers(),
+        control: Some(control_reader),
         sources: Arc::clone(&history.numbers),
         definitions,
         begins: history.begins.clone(),
@@ -253,7 +260,7 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
     let outcomes = guards.join();
     outcomes.into_iter().try_for_each(|outcome| outcome.map_err(Error::run("run a worker")))?;
     let panicked = |_| Error::run("stop")("a thread has panicked");
-    for thread in links.reading.into_iter().chain([publisher, snapshots]).chain(feeds) {
+    for thread in links.reading.into_iter().chain([publisher, snapshots]).chain(feeds).chain(follows_tables) {
         thread.join().map_err(panicked)?;
     }
     links.hosts.iter().for_each(links::say_end);

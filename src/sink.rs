@@ -22,9 +22,11 @@ mod tests;
 
 use crate::collections::Schemas;
 use crate::error::Error;
+use crate::observe::actions::Actions;
 use crate::observe::metrics::{Metrics, SinkMetrics};
 use crate::observe::status::Status;
 use crate::plan::{Plan, SinkPlan, SinkStart, SinkTarget};
+use crate::queue::intake::wall_ms;
 use changes::{Change, ChangeReader, Next, Position, Unreadable};
 use cursor::{Cursor, CursorFile};
 use dead_letters::DeadLetters;
@@ -119,6 +121,7 @@ struct Sink {
     dead_letters: DeadLetters,
     status: Arc<Status>,
     metrics: SinkMetrics,
+    actions: Arc<Actions>,
 }
 
 enum Target {
@@ -205,6 +208,7 @@ impl Sink {
             dead_letters: DeadLetters::new(&folder),
             status: Arc::clone(shared.status),
             metrics: shared.metrics.sink(name),
+            actions: Arc::clone(&shared.metrics.actions),
         })
     }
 
@@ -253,6 +257,10 @@ impl Sink {
             let (why, after) = match outcome {
                 Outcome::Delivered => {
                     self.metrics.delivered.inc_by(changes.len() as u64);
+                    let wall = wall_ms();
+                    for (change, decided) in changes.iter().filter_map(|one| Some((one, one.decided.as_ref()?))) {
+                        self.actions.handed_over(change.tick, wall, decided);
+                    }
                     return true;
                 }
                 Outcome::Refused { reason, message } => return self.set_aside(changes, &reason, &message, stop),

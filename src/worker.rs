@@ -8,6 +8,7 @@
 //!                   └─▶ Rows
 //! ```
 
+mod act;
 mod answers;
 mod begun;
 mod by_id;
@@ -25,6 +26,7 @@ use crate::error::Error;
 use crate::plan::Plan;
 use crate::queue::cursor::Cursors;
 use crate::queue::numbers::Numbers;
+use crate::queue::reference::Tables;
 use crate::queue::sequencer::Bound;
 use crate::read::reads::Request;
 use answers::{Answering, Answers};
@@ -53,6 +55,8 @@ pub struct Start {
     pub plan: Arc<Plan>,
     /// By part of the queue.
     pub readers: Vec<Reader>,
+    /// Of the control partition.
+    pub control: Option<Reader>,
     pub sources: Arc<Numbers>,
     /// The definitions of all times as plans, each with the offset in the control partition from which it holds.
     pub definitions: Vec<(u64, Arc<Plan>)>,
@@ -107,6 +111,8 @@ struct Fed {
     names: Vec<(dataflows::UserKey, Arc<str>)>,
     signatures: Vec<(dataflows::SignatureId, dataflows::rules::Descriptor)>,
     shapes: Vec<(dataflows::ShapeId, Arc<dataflows::leaves::Leaves>)>,
+    /// As of the tick.
+    tables: Arc<Tables>,
 }
 
 /// Works until there are no more ticks.
@@ -115,7 +121,8 @@ struct Fed {
 /// What cannot be read back from the log, or is of a source that the plan does not have; or if the port fails. The
 /// process has to end: other workers wait for this one.
 pub fn run(worker: &mut Worker, start: &Start, port: &mut dyn Port) -> Result<(), Error> {
-    let settings = Settings { clock: true, learning: start.learning(), ..start.latest().graph() };
+    let look_ups = start.plan.look_ups();
+    let settings = Settings { clock: true, learning: start.learning(), look_ups, ..start.latest().graph() };
     let mut engine = Engine::new(worker, settings);
     let index = worker.index();
     let (mut next, mut sessions) = (0, 0);
@@ -135,7 +142,7 @@ pub fn run(worker: &mut Worker, start: &Start, port: &mut dyn Port) -> Result<()
     }
     port.send(Out::Restored { sessions })?;
     let mut live = Live {
-        feed: Feed::new(start, index, worker.peers()),
+        feed: Feed::new(start, index, worker.peers())?,
         publish,
         answers: Answers::new(start.latest()),
         port,

@@ -4,6 +4,7 @@
 use crate::headwater::Folder;
 use headwater::cli::{Cli, Verb};
 use headwater::config::{self, Overrides, tokens};
+use headwater::observe::actions::{Objective, Origin};
 use headwater::observe::metrics::Metrics;
 use headwater::plan::{Plan, SourceKind};
 use miette::Diagnostic;
@@ -102,6 +103,8 @@ fn alerts_are_those_of_the_guide_and_ask_for_metrics_that_exist() {
     let guide = fs::read_to_string(file("../docs/guide/run.md")).unwrap();
     let metrics = Metrics::new();
     let _sink = metrics.sink("crm");
+    let objective = Objective { within_ms: 250, from: Origin::Arrival };
+    metrics.actions.begin(vec![("review".to_owned(), Some(objective))], vec!["fired"]);
     let metrics = metrics.text();
     for name in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
         assert!(tests.contains(&format!("alertname: {name}\n")), "{name} has no test");

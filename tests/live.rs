@@ -5,6 +5,7 @@
 //! file system that forgets.
 
 mod act;
+mod actions;
 mod client;
 mod events;
 mod exports;
@@ -29,6 +30,7 @@ mod sequences;
 mod states;
 mod stop;
 mod subscriber;
+mod tables;
 mod texts;
 mod ties;
 

@@ -100,6 +100,7 @@ impl Share<'_> {
                 details: visit.details,
                 steps: None,
                 contributions: None,
+                calls: None,
             };
             input.records.push(Record { event, identity });
         }

@@ -5,6 +5,7 @@ use crate::close::Closing;
 use crate::counts::{ClassHour, CountedBy, SignatureHour};
 use crate::identity::{ShapeId, SignatureId, UserKey};
 use crate::ingest::{self, IdRow, Verdict};
+use crate::look_up::Answered;
 use crate::operators::each;
 use crate::operators::rows::{Key, Val};
 use crate::pipeline::Outputs;
@@ -50,6 +51,8 @@ pub struct Changes {
     pub marks: Vec<((UserKey, Mark), isize)>,
     /// Step events that go and that come, for snapshots.
     pub steps: Vec<StepRow>,
+    /// Actions that events call.
+    pub calls: Vec<Answered>,
     /// Records that did not simply count.
     pub verdicts: Vec<Verdict>,
     /// Rows of what is known of ids, for snapshots.
@@ -105,6 +108,8 @@ impl Collector {
         let mut ingested = ingested.map(|entries| builder.new_input(entries, Pipeline));
         let rejected = outputs.states.as_ref().map(|states| states.rejections.clone());
         let mut rejected = rejected.map(|rejections| builder.new_input(rejections, Pipeline));
+        let called = outputs.calls.clone();
+        let mut called = called.map(|calls| builder.new_input(calls, Pipeline));
         let closed = outputs.closed.as_ref().map(|closed| closed.closings.clone());
         let mut closed = closed.map(|closings| builder.new_input(closings, Pipeline));
         // Without a clock its frontier alone matters: who reads at the end waits for it.
@@ -196,6 +201,15 @@ impl Collector {
                 // Of no output yet, as those of sessions: its frontier alone matters.
                 if let Some(rejected) = &mut rejected {
                     rejected.for_each(|_, entries| entries.clear());
+                }
+                if let Some(called) = &mut called {
+                    called.for_each(|_, calls| {
+                        for (call, tick) in calls.drain(..) {
+                            if let Some(changes) = to.any(tick) {
+                                changes.calls.push(call);
+                            }
+                        }
+                    });
                 }
                 if let Some(closed) = &mut closed {
                     closed.for_each(|_, rows| {

@@ -10,7 +10,7 @@ use crate::hashed::Hashed;
 use crate::identity::SignatureId;
 use crate::operators::trace::SpanOf;
 use crate::operators::{Capabilities, Fold, Keyed, Output, Own, Passage, Rows, Turn, each};
-use crate::record::{Contribution, Event, Record, Sessionless};
+use crate::record::{Call, Contribution, Event, Record, Sessionless};
 use crate::sessionize::Visit;
 use crate::shapes::LabelHour;
 use crate::step::{StepRow, Track};
@@ -53,34 +53,49 @@ pub struct Tally<'s, T: TotalTime = Tick> {
     pub steps: Option<Stream<'s, T, Vec<StepRow>>>,
     /// What events contribute to states, each with its entity, if there are states.
     pub contributions: Option<Stream<'s, T, Vec<Contribution>>>,
+    /// The actions that events call, each with whose state it looks up, if there are any on events.
+    pub calls: Option<Stream<'s, T, Vec<Call>>>,
     /// The number of events, as multiplicities: of this worker's events, and without what was restored.
     pub sums: Stream<'s, T, Vec<(CountedBy, T, isize)>>,
     /// The same by label, as multiplicities, with what was restored.
     pub by_label: Stream<'s, T, Vec<(LabelHour, T, isize)>>,
 }
 
+/// What events carry beside what sessions need.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Parts {
+    /// Steps of sequences.
+    pub steps: bool,
+    /// Contributions to states.
+    pub contributions: bool,
+    /// Calls of actions.
+    pub calls: bool,
+}
+
 /// Sums the events of a tick where they are, so that one update per key goes on, and not three copies of each event. The
 /// classes are whole on each worker, so the sums stay where they are until they are resolved.
 ///
 /// Of `records`, those count that [`crate::ingest`] lets through. `past` are the sums of a snapshot; they come at a tick
-/// before those of all events, and are of no output but `by_label`. `sequences`: whether events are steps of any. `states`:
-/// whether events contribute to any.
+/// before those of all events, and are of no output but `by_label`. `parts`: what
+/// events carry beside what sessions need.
 pub fn tally<'s, T: TotalTime>(
     records: Stream<'s, T, Vec<Record>>,
     past: Stream<'s, T, Vec<(SignatureHour, T, isize)>>,
     classes: Stream<'s, T, Vec<SpanOf<ClassSpine<T>>>>,
-    (sequences, states): (bool, bool),
+    parts: Parts,
 ) -> Tally<'s, T> {
     let mut operator = Keyed::<T, Tallying<T>>::new("Tally", records.scope());
     let (visits, visit_stream) = operator.passage();
-    let (steps, step_stream) = sequences.then(|| operator.passage()).unzip();
-    let (contributions, contribution_stream) = states.then(|| operator.passage()).unzip();
+    let (steps, step_stream) = parts.steps.then(|| operator.passage()).unzip();
+    let (contributions, contribution_stream) = parts.contributions.then(|| operator.passage()).unzip();
+    let (calls, call_stream) = parts.calls.then(|| operator.passage()).unzip();
     let (sums, sum_stream) = operator.output();
     let (by_label, class_stream) = operator.output();
     operator.passing(records, Pipeline, |fold, arrivals| {
         let mut visits = fold.visits.activate();
         let mut steps = fold.steps.as_mut().map(Passage::activate);
         let mut contributions = fold.contributions.as_mut().map(Passage::activate);
+        let mut calls = fold.calls.as_mut().map(Passage::activate);
         arrivals.each(|sums, capability, records| {
             if let Some(steps) = &mut steps {
                 let mut session = steps.session(capability);
@@ -89,6 +104,10 @@ pub fn tally<'s, T: TotalTime>(
             if let Some(contributions) = &mut contributions {
                 let mut session = contributions.session(capability);
                 records.iter_mut().for_each(|record| session.give_iterator(contributed(&mut record.event)));
+            }
+            if let Some(calls) = &mut calls {
+                let mut session = calls.session(capability);
+                records.iter_mut().for_each(|record| session.give_iterator(called(&mut record.event)));
             }
             let mut session = visits.session(capability);
             records.drain(..).filter_map(|record| sums.event(record.event)).for_each(|visit| session.give(visit));
@@ -106,11 +125,12 @@ pub fn tally<'s, T: TotalTime>(
             }
         });
     });
-    operator.build(Tallying { visits, steps, contributions, sums, by_label, resolver: Resolver::default() });
+    operator.build(Tallying { visits, steps, contributions, calls, sums, by_label, resolver: Resolver::default() });
     Tally {
         visits: visit_stream,
         steps: step_stream,
         contributions: contribution_stream,
+        calls: call_stream,
         sums: sum_stream,
         by_label: class_stream,
     }
@@ -133,11 +153,19 @@ fn contributed(event: &mut Event) -> impl Iterator<Item = Contribution> {
     })
 }
 
+/// Takes out the actions that an event calls. Without a user, the states of users have no row of it.
+fn called(event: &mut Event) -> impl Iterator<Item = Call> {
+    let user = event.user;
+    let calls = event.calls.take().into_iter().flat_map(|calls| *calls);
+    calls.map(move |call| Call { entity: call.entity.or(user), ..call })
+}
+
 /// One worker's sums.
 struct Tallying<T: TotalTime> {
     visits: Passage<T, Visit>,
     steps: Option<Passage<T, StepRow>>,
     contributions: Option<Passage<T, Contribution>>,
+    calls: Option<Passage<T, Call>>,
     sums: Output<T, (CountedBy, T, isize)>,
     by_label: Output<T, (LabelHour, T, isize)>,
     resolver: Resolver,

@@ -45,6 +45,9 @@
 //! With states, one more operator takes what events contribute ([`state::accumulate`]): `tally` passes it on, and the
 //! entities lie in tables of their own, which readers look into as of a tick.
 //!
+//! With actions on events, `tally` passes on the calls too. [`look_up`] answers what they look up of states, as of the tick,
+//! and `watch` takes the answers.
+//!
 //! # Glossary
 //!
 //! - **Tick** ([`Tick`]): when headwater learned of something; the dataflow timestamp. **Event time** ([`EventTime`]): when
@@ -61,6 +64,7 @@
 //! - **State** ([`state`]): what is known of an **entity**, which is a user or a value of a field: folds over its **items**.
 //!   **Contribution** ([`state::Contribution`]): an item of one event for one entity. **Hop** ([`state::Window`]): the
 //!   step by which a window slides.
+//! - **Call** ([`record::Call`]): an event that fits an action, before the action decides.
 //! - **Identities** ([`UserKey`], [`ShapeId`], [`SignatureId`], [`EventId`], [`SessionId`]): hashes that are kept on disk; all
 //!   are made in [`identity`]. **Fact** ([`describe::Fact`]): what such an identity stands for.
 //! - **Signature** ([`SignatureId`]): what the rules may look at of an event, spelt out by its **descriptor**
@@ -95,8 +99,8 @@
 //! fn click(minute: i64) -> Record {
 //!     let time = EventTime::from_micros(minute * MINUTE).expect("in range");
 //!     let user = Some(UserKey::of("ann"));
-//!     let event =
-//!         Event { user, time: Ok(time), signature: SignatureId(1), details: None, steps: None, contributions: None };
+//!     let (steps, contributions, calls) = (None, None, None);
+//!     let event = Event { user, time: Ok(time), signature: SignatureId(1), details: None, steps, contributions, calls };
 //!     Record { event, identity: None }
 //! }
 //!
@@ -141,6 +145,7 @@ pub mod identity;
 pub mod ingest;
 pub mod learn;
 pub mod leaves;
+pub mod look_up;
 pub mod operators;
 mod parcel;
 pub mod pipeline;

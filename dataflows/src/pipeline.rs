@@ -2,11 +2,12 @@
 
 use crate::classify::ClassTrace;
 use crate::close::{Closed, close};
-use crate::counts::{CountTrace, CountedBy, SignatureHour, Tally, count, tally};
+use crate::counts::{CountTrace, CountedBy, Parts, SignatureHour, Tally, count, tally};
 use crate::describe::{Described, Fact, NameTrace, describe};
 use crate::identity::UserKey;
 use crate::ingest::{self, Dedupe, IdRow, Ingested, ingest};
 use crate::learn::Learning;
+use crate::look_up::{Answered, LookUps, look_up};
 use crate::record::Record;
 use crate::sequence::{ActivityTrace, Effort, FunnelTrace, Sequenced, Sequences, StepRow, StepSpans, funnel, sequence};
 use crate::sessionize::{
@@ -72,6 +73,8 @@ pub struct Settings {
     pub sequences: Sequences,
     /// What is kept of entities.
     pub states: States,
+    /// What actions on events look up; `None`: there are none.
+    pub look_ups: Option<LookUps>,
     /// Whether an engine has a clock: without one, nothing is ever closed, no attempt expires, and states are read at the
     /// end alone.
     pub clock: bool,
@@ -111,6 +114,8 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
     pub marks: Option<MarkSpans<'s, T>>,
     /// The entities of states, if there are states.
     pub states: Option<Accumulated<'s, T>>,
+    /// Journal of the actions that events call, with what they look up, if there are any on events.
+    pub calls: Option<Stream<'s, T, Vec<(Answered, T)>>>,
     /// The number of events by signature and hour, and of those without a session by reason: of this worker's own events,
     /// and without what was restored.
     pub sums: Stream<'s, T, Vec<(CountedBy, T, isize)>>,
@@ -128,10 +133,14 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) ->
         None => (records, facts),
     };
     let Described { names, classes, leaves } = describe(facts, settings.learning);
-    let passes = (!settings.sequences.definitions.is_empty(), !settings.states.definitions.is_empty());
+    let parts = Parts {
+        steps: !settings.sequences.definitions.is_empty(),
+        contributions: !settings.states.definitions.is_empty(),
+        calls: settings.look_ups.is_some(),
+    };
     let classified = classes.stream.clone();
-    let Tally { visits, steps, contributions, sums, by_label } =
-        tally(records, restored.by_signature, classified, passes);
+    let Tally { visits, steps, contributions, calls, sums, by_label } =
+        tally(records, restored.by_signature, classified, parts);
     let counts = count(by_label.clone());
     let shapes = shapes(by_label, leaves);
     let bounds = Bounds { gap: settings.gap, policies: settings.policies };
@@ -151,6 +160,8 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) ->
         let inputs = state::Inputs { contributions, replacements, restored };
         accumulate(inputs, &settings.states, settings.clock)
     });
+    let calls = calls.zip(settings.look_ups.clone());
+    let calls = calls.map(|(calls, look_ups)| look_up(calls, states.as_ref(), look_ups));
     let closed = clock.map(|clock| close(sessions.stream.clone(), written, clock, settings.gap));
     Outputs {
         sessions,
@@ -167,6 +178,7 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) ->
         sessionized,
         marks,
         states,
+        calls,
         sums,
     }
 }

@@ -52,6 +52,8 @@ pub struct Event {
     pub steps: Option<Box<Steps>>,
     /// What it contributes to states, if it does.
     pub contributions: Option<Box<Contributions>>,
+    /// The actions that it may be a cause of, if there are any.
+    pub calls: Option<Box<Calls>>,
 }
 
 /// What one event is of sequences: as a rule, of one.
@@ -69,6 +71,41 @@ impl Event {
             Err(NoTime::Absent | NoTime::Unreadable) => None,
         }
     }
+}
+
+/// The actions that one event calls: as a rule, one.
+pub type Calls = SmallVec<[Call; 1]>;
+
+/// An event that fits an action: its decision is made when its tick is complete.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Call {
+    /// Index of the action among those of the configuration.
+    pub action: u16,
+    /// Whose state the action looks up; `None`: that of the user of the event.
+    pub entity: Option<UserKey>,
+    /// The event.
+    pub cause: Arc<Cause>,
+}
+
+/// An event, as the decision of an action shows it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Cause {
+    /// Where its record lies.
+    pub position: Position,
+    /// What recognises its duplicates, if they are recognised.
+    pub id: Option<EventId>,
+    /// When its record was received.
+    pub received: Option<EventTime>,
+    /// When it happened, if that is known.
+    pub time: Option<EventTime>,
+    /// Whose it is.
+    pub user: Option<Arc<str>>,
+    /// The class that rules and types alone give.
+    pub class: Arc<str>,
+    /// Its type.
+    pub kind: Option<Arc<str>>,
+    /// The first value of each field that decisions show, in the order of the configuration.
+    pub values: Box<[Option<Arc<str>>]>,
 }
 
 /// What one event contributes to one entity.

@@ -115,6 +115,12 @@ impl Views {
         Some((table, EventTime::from_micros(now_ms.saturating_mul(1000)).unwrap_or(EventTime::MIN)))
     }
 
+    /// Returns an entity of a state, by its index, as it is after `tick`, which has not been compacted away. `None`: it has no
+    /// item, or is at another worker.
+    pub fn entity(&self, state: usize, entity: UserKey, tick: Tick) -> Option<state::Entity> {
+        self.states.get(state)?.borrow().entity(entity, &tick)
+    }
+
     /// Returns what this worker has taken in of each state, without what was restored.
     pub fn state_counts(&self) -> Vec<state::Counts> {
         self.states.iter().map(|table| table.borrow().counts().clone()).collect()

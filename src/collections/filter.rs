@@ -114,7 +114,7 @@ fn decided(truths: impl Iterator<Item = Option<bool>>, decisive: bool) -> Option
 }
 
 /// The names that a filter may use: the columns of a collection.
-struct Columns<'s>(&'s Schema);
+pub struct Columns<'s>(pub &'s Schema);
 
 impl Names for Columns<'_> {
     type Field = Field;
@@ -125,7 +125,7 @@ impl Names for Columns<'_> {
     fn find(&mut self, name: &Name) -> Result<Found<Field>, String> {
         let Columns(schema) = self;
         let kind = |column: usize| match schema.columns[column].kind {
-            super::Kind::Text | super::Kind::Time => Kind::Text,
+            super::Kind::Text | super::Kind::Time | super::Kind::Object => Kind::Text,
             super::Kind::Integer | super::Kind::Decimal => Kind::Number,
             super::Kind::Classes => Kind::Classes,
         };

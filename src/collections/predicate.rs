@@ -141,6 +141,38 @@ impl<F> Predicate<F> {
         }
     }
 
+    /// Returns the same predicate of other fields.
+    pub fn map<G>(self, of: &impl Fn(F) -> G) -> Predicate<G> {
+        let each = |all: Vec<Predicate<F>>| all.into_iter().map(|one| one.map(of)).collect();
+        match self {
+            Predicate::All(all) => Predicate::All(each(all)),
+            Predicate::Any(any) => Predicate::Any(each(any)),
+            Predicate::Not(predicate) => Predicate::Not(Box::new(predicate.map(of))),
+            Predicate::Compare(field, op, literal) => Predicate::Compare(of(field), op, literal),
+            Predicate::Between(field, low, high) => Predicate::Between(of(field), low, high),
+            Predicate::In(field, values) => Predicate::In(of(field), values),
+            Predicate::StartsWith(field, prefix) => Predicate::StartsWith(of(field), prefix),
+            Predicate::Texts(field, texts) => Predicate::Texts(of(field), texts),
+            Predicate::Matches(field, pattern) => Predicate::Matches(of(field), pattern),
+            Predicate::Has(field, class) => Predicate::Has(of(field), class),
+        }
+    }
+
+    /// Calls `each` with the field of every comparison.
+    pub fn fields<'p>(&'p self, each: &mut impl FnMut(&'p F)) {
+        match self {
+            Predicate::All(of) | Predicate::Any(of) => of.iter().for_each(|predicate| predicate.fields(each)),
+            Predicate::Not(predicate) => predicate.fields(each),
+            Predicate::Compare(field, ..)
+            | Predicate::Between(field, ..)
+            | Predicate::In(field, _)
+            | Predicate::StartsWith(field, _)
+            | Predicate::Texts(field, _)
+            | Predicate::Matches(field, _)
+            | Predicate::Has(field, _) => each(field),
+        }
+    }
+
     /// Returns whether a test of the field of `asked` may be asked and then negated.
     pub fn negates(&self, asked: &impl Fn(&F) -> bool) -> bool {
         self.turned(false, asked)

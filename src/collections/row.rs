@@ -30,6 +30,8 @@ pub enum Value<'b> {
     Session(&'b str, EventTime),
     /// A text: the id of an activity of this key, with its mark. Computed only when it is needed, as above.
     Activity(&'b str, u64),
+    /// An object, as it is written in JSON. A filter sees its text.
+    Json(&'b str),
     /// A text: RFC 3339, in UTC.
     Time(EventTime),
     /// A text: base64.
@@ -37,7 +39,7 @@ pub enum Value<'b> {
 }
 
 impl<'b> Row<'b> {
-    pub(super) fn new(values: impl IntoIterator<Item = Value<'b>>) -> Row<'b> {
+    pub(crate) fn new(values: impl IntoIterator<Item = Value<'b>>) -> Row<'b> {
         Row { values: values.into_iter().collect() }
     }
 
@@ -82,7 +84,7 @@ impl<'b> Value<'b> {
     /// Returns the text, if the value is one.
     pub fn text(&self) -> Option<Cow<'b, str>> {
         Some(match self {
-            Value::Text(text) => Cow::Borrowed(text),
+            Value::Text(text) | Value::Json(text) => Cow::Borrowed(text),
             Value::Id(id) => Cow::Owned(id.to_string()),
             Value::Session(user, start) => Cow::Owned(SessionId::of(UserKey::of(user), *start).to_string()),
             Value::Activity(key, mark) => Cow::Owned(ActivityId { key: UserKey::of(key), mark: *mark }.to_string()),
@@ -100,6 +102,7 @@ impl<'b> Value<'b> {
             Value::Decimal(decimal) => write!(out, "{decimal}"),
             Value::Classes(classes) => json_classes(classes, out),
             Value::Text(text) => serde_json::to_writer(&mut *out, text).map_err(Into::into),
+            Value::Json(text) => out.write_all(text.as_bytes()),
             Value::Id(id) => write!(out, "\"{id}\""),
             Value::Session(..) | Value::Activity(..) | Value::Time(_) | Value::Bytes(_) => {
                 serde_json::to_writer(&mut *out, &self.text()).map_err(Into::into)

@@ -16,6 +16,8 @@ pub enum Kind {
     Decimal,
     /// Numbers of events by class.
     Classes,
+    /// An object of any columns.
+    Object,
 }
 
 impl Kind {
@@ -24,7 +26,7 @@ impl Kind {
             Kind::Text | Kind::Time => "string",
             Kind::Integer => "integer",
             Kind::Decimal => "decimal",
-            Kind::Classes => "object",
+            Kind::Classes | Kind::Object => "object",
         }
     }
 }

@@ -6,6 +6,7 @@ use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
+use toml::Spanned;
 
 /// Why no plan could be made. Nothing has been read or written then.
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -218,6 +219,23 @@ impl Diagnostic for Problem {
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         Some(Box::new(std::iter::once(LabeledSpan::underline(self.span.clone()))))
     }
+}
+
+/// Returns what a word stands for; `None`: it is absent, or none of those that `key` can be.
+pub(super) fn one_of<T: Copy>(
+    typed: Option<&Spanned<String>>,
+    key: &str,
+    known: &[(&str, T)],
+    problems: &mut Problems,
+) -> Option<T> {
+    let typed = typed?;
+    let found = known.iter().find(|(name, _)| name == typed.get_ref()).map(|(_, value)| *value);
+    if found.is_none() {
+        let names: Vec<_> = known.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        let message = format!("`{}` is nothing that `{key}` can be", typed.get_ref());
+        problems.push(typed.span(), message, format!("write {}", names.join(" or ")));
+    }
+    found
 }
 
 /// Returns the correction of a word that is none of the known ones: the nearest of them, if one is near.

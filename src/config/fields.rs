@@ -87,6 +87,10 @@ impl Fields {
         &self.plan[field].name
     }
 
+    pub(super) fn all(&self) -> &[FieldPlan] {
+        &self.plan
+    }
+
     pub(super) fn into_plan(self) -> Vec<FieldPlan> {
         self.plan
     }

@@ -1,17 +1,18 @@
 //! `[[sink]]`: the changes that a run hands over, and their receiver.
 
 use super::address;
-use super::error::{Problems, choose};
+use super::error::{Problems, choose, one_of};
 use super::events::within;
 use super::expression;
 use super::kafka;
 use super::states::{DECAYS, DECAYS_HELP};
-use super::typed::{self, HeaderFile, Sink};
+use super::typed::{self, Action, HeaderFile, Sink};
 use crate::collections::filter::Filter;
 use crate::collections::{Collection, Schemas};
 use crate::kafka::producer;
 use crate::plan::{
-    ChangeKind, Envelope, HeaderValue, HttpTarget, KafkaTarget, SinkPlan, SinkStart, SinkTarget, StatePlan, When,
+    ActionPlan, ChangeKind, Envelope, HeaderValue, HttpTarget, KafkaTarget, SinkPlan, SinkStart, SinkTarget, StatePlan,
+    When,
 };
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
@@ -47,14 +48,20 @@ const SECRET_HEADERS: [&str; 3] = ["authorization", "cookie", "proxy-authorizati
 pub(super) fn check(
     text: &str,
     typed: &[Spanned<Sink>],
-    schemas: &Schemas,
+    (schemas, actions): (&Schemas, &Acting<'_>),
     states: &mut [StatePlan],
     folder: &Path,
     problems: &mut Problems,
 ) -> Vec<SinkPlan> {
     let mut taken = Taken::default();
-    let one = |table: &Spanned<Sink>| sink(text, table, (schemas, &mut *states), folder, &mut taken, problems);
+    let one = |table: &Spanned<Sink>| sink(text, table, (schemas, actions, &mut *states), folder, &mut taken, problems);
     typed.iter().filter_map(one).collect()
+}
+
+/// The actions, as far as they are right, and as typed.
+pub(super) struct Acting<'a> {
+    pub plans: &'a [ActionPlan],
+    pub typed: &'a [Spanned<Action>],
 }
 
 /// What only one sink may have.
@@ -69,14 +76,23 @@ struct Taken {
 fn sink(
     file: &str,
     table: &Spanned<Sink>,
-    (schemas, states): (&Schemas, &mut [StatePlan]),
+    (schemas, actions, states): (&Schemas, &Acting<'_>, &mut [StatePlan]),
     folder: &Path,
     taken: &mut Taken,
     problems: &mut Problems,
 ) -> Option<SinkPlan> {
     let typed = table.get_ref();
     let name = name(table, &mut taken.names, problems);
-    let collection = collection(table, schemas, states, problems);
+    let decisions = match typed.collection {
+        None => of_actions(table, &name, (schemas, actions), problems),
+        Some(_) => None,
+    };
+    let of_actions = decisions.is_some();
+    let collection = match (&typed.collection, &decisions) {
+        (None, Some(_)) => Some(Collection::ACTIONS),
+        (None, None) => None,
+        (Some(typed), _) => collection(typed, schemas, states, problems),
+    };
     let when = typed.when.as_ref().zip(collection).and_then(|(when, collection)| {
         let text = when.get_ref().0.clone();
         let filter = Filter::parse(&text, schemas.of(collection));
@@ -88,6 +104,7 @@ fn sink(
         });
         Some(When { text, filter: filter.ok()? })
     });
+    let when = when.or(decisions);
     let changes = one_of(typed.changes.as_ref(), "changes", &ChangeKind::ALL.map(|kind| (kind.name(), kind)), problems);
     let from = one_of(typed.from.as_ref(), "from", &[("now", SinkStart::Now), ("start", SinkStart::Start)], problems);
     let batch = typed.batch.as_ref().and_then(|batch| within(batch, BATCH, problems));
@@ -96,6 +113,7 @@ fn sink(
     let plan = SinkPlan {
         name,
         collection: collection?,
+        of_actions,
         when,
         changes: changes.unwrap_or(if is_kafka { ChangeKind::All } else { ChangeKind::Added }),
         from: from.unwrap_or(SinkStart::Now),
@@ -126,21 +144,47 @@ fn name(table: &Spanned<Sink>, names: &mut HashSet<String>, problems: &mut Probl
     name.clone()
 }
 
-fn collection(
+fn known(schemas: &Schemas) -> String {
+    let names: Vec<_> = schemas.collections().map(|one| format!("`{}`", one.name())).collect();
+    format!("the collections are: {}", names.join(", "))
+}
+
+/// Returns the decisions that a sink without `collection` hands over.
+fn of_actions(
     table: &Spanned<Sink>,
+    name: &str,
+    (schemas, actions): (&Schemas, &Acting<'_>),
+    problems: &mut Problems,
+) -> Option<When> {
+    let typed = table.get_ref();
+    let Some((text, filter)) = super::actions::of_sink(name, actions.plans, schemas) else {
+        let mut sinks = actions.typed.iter().filter_map(|action| action.get_ref().sink.as_ref());
+        // Its own mistakes are reported.
+        if sinks.any(|sink| sink.get_ref() == name) {
+            return None;
+        }
+        let help = format!("{}; or name the sink in `sink` of an [[action]]", known(schemas));
+        problems.push(table.span(), "a [[sink]] without `collection`", help);
+        return None;
+    };
+    for (key, span) in
+        [("when", typed.when.as_ref().map(Spanned::span)), ("changes", typed.changes.as_ref().map(Spanned::span))]
+    {
+        if let Some(span) = span {
+            let message = format!("a sink of actions has no `{key}`");
+            problems.push(span, message, format!("leave `{key}` out: the actions say what is handed over"));
+        }
+    }
+    Some(When { text, filter })
+}
+
+fn collection(
+    typed: &Spanned<String>,
     schemas: &Schemas,
     states: &mut [StatePlan],
     problems: &mut Problems,
 ) -> Option<Collection> {
     let names: Vec<&str> = schemas.collections().map(Collection::name).collect();
-    let known = || {
-        let names: Vec<_> = names.iter().map(|name| format!("`{name}`")).collect();
-        format!("the collections are: {}", names.join(", "))
-    };
-    let Some(typed) = &table.get_ref().collection else {
-        problems.push(table.span(), "a [[sink]] without `collection`", known());
-        return None;
-    };
     let collection = Collection::named(typed.get_ref());
     if collection.is_some_and(|of| Collection::OF_SEQUENCES.contains(&of)) && schemas.named(typed.get_ref()).is_none() {
         let message = format!("`{}` has no rows: there is no [[sequence]]", typed.get_ref());
@@ -157,25 +201,9 @@ fn collection(
     }
     if collection.is_none() {
         let message = format!("unknown collection `{}`", typed.get_ref());
-        problems.push(typed.span(), message, choose(typed.get_ref(), &names, &known()));
+        problems.push(typed.span(), message, choose(typed.get_ref(), &names, &known(schemas)));
     }
     collection
-}
-
-fn one_of<T: Copy>(
-    typed: Option<&Spanned<String>>,
-    key: &str,
-    known: &[(&str, T)],
-    problems: &mut Problems,
-) -> Option<T> {
-    let typed = typed?;
-    let found = known.iter().find(|(name, _)| name == typed.get_ref()).map(|(_, value)| *value);
-    if found.is_none() {
-        let names: Vec<_> = known.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let message = format!("`{}` is nothing that `{key}` can be", typed.get_ref());
-        problems.push(typed.span(), message, format!("write {}", names.join(" or ")));
-    }
-    found
 }
 
 fn target(

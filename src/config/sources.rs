@@ -279,7 +279,7 @@ pub(super) fn accept_gaps(names: &[String], sources: &mut [SourcePlan]) -> Resul
 }
 
 /// Returns whether `file` is `path`, lies in that folder, or matches that glob.
-fn fits(file: &Path, path: &Path) -> bool {
+pub(super) fn fits(file: &Path, path: &Path) -> bool {
     let options = MatchOptions { require_literal_separator: true, ..MatchOptions::default() };
     file.starts_with(path)
         || Pattern::new(&path.to_string_lossy()).is_ok_and(|pattern| pattern.matches_path_with(file, options))

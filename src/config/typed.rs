@@ -1,11 +1,14 @@
 //! The configuration file as typed, key by key, each value with its place. This module checks only types and names of
 //! keys. The conversion to a [`crate::plan::Plan`] makes every other check.
 
+mod actions;
 mod conditions;
 mod entries;
 mod sections;
 mod states;
+mod tables;
 
+pub(super) use actions::Action;
 pub(super) use conditions::{Asked, Number, Predicates, Scalar, When};
 pub(super) use entries::{Entries, Entry, PathTable};
 pub(super) use sections::SECTIONS;
@@ -16,6 +19,7 @@ pub(super) use states::{State, StateColumn};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+pub(super) use tables::Table;
 use toml::Spanned;
 
 #[derive(Debug, Default, Deserialize)]
@@ -32,6 +36,8 @@ pub(super) struct File {
     pub classes: Classes,
     pub sequence: Tables<Sequence>,
     pub state: Tables<State>,
+    pub table: Tables<Table>,
+    pub action: Tables<Action>,
     pub sink: Tables<Sink>,
 }
 

@@ -272,8 +272,8 @@ fn fill(report: &mut Report, found: &Inspection<Control>) {
             Control::Generation { epoch, program } => {
                 report.programs.push(Program { epoch: *epoch, program: hex(program) })
             }
-            // Where a collection begins is no matter of an operator.
-            Control::Collection { .. } => {}
+            // Where a collection begins, and what a table holds, is no matter of an operator here.
+            Control::Collection { .. } | Control::Table { .. } => {}
             // The last one is in force.
             Control::Definitions { definitions } => {
                 report.rules = definitions.rules.iter().map(|rule| rule.name.clone()).collect();

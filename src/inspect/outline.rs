@@ -1,6 +1,7 @@
 //! `headwater plan`: shows what a replay would read and do, and what a run would take in. Looks at the files, reads no
 //! event, writes nothing.
 
+mod actions;
 mod render;
 mod rules;
 
@@ -15,6 +16,7 @@ use crate::tables::{
     state_table, user_table,
 };
 use crate::text::{plural, span};
+use actions::ActionOutline;
 use dataflows::classify::Definitions;
 use dataflows::rules::UNCLASSIFIED;
 use headwater_decode::defaults;
@@ -54,6 +56,8 @@ pub struct Outline {
     pub stages: Vec<StageOutline>,
     pub outputs: Vec<OutputOutline>,
     /// Of a run.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<ActionOutline>,
     pub sinks: Vec<SinkOutline>,
     /// Of a plan that can be replayed: why it cannot be run.
     pub run_refuses: Option<String>,
@@ -226,6 +230,7 @@ impl Outline {
             rules: definitions.rules().iter().map(|rule| rules::outline(plan, rule)).collect(),
             stages: stages(plan),
             outputs: outputs(plan, out, format),
+            actions: plan.actions.iter().map(|action| ActionOutline::of(plan, action)).collect(),
             sinks: plan.sinks.iter().map(sink_outline).collect(),
             run_refuses,
         })

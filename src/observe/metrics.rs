@@ -1,6 +1,7 @@
 //! The counts and measures of a running process, and their text for Prometheus. All parts write here, and `/metrics`
 //! reads.
 
+use super::actions::Actions;
 use super::landing::LandingStatus;
 use dataflows::Reason;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -159,6 +160,7 @@ pub struct Metrics {
     /// The tick of the newest snapshot.
     pub snapshot_tick: Gauge,
     pub landing: Arc<LandingStatus>,
+    pub actions: Arc<Actions>,
     stages: Family<ByStage, Histogram>,
     dead_letters: Family<ByReason, Counter>,
     requests: Family<ByStatus, Counter>,
@@ -205,6 +207,7 @@ impl Metrics {
             snapshot_seconds: latencies(),
             snapshot_tick: Gauge::default(),
             landing: Arc::default(),
+            actions: Arc::default(),
             stages: Family::new_with_constructor(latencies),
             dead_letters: Family::default(),
             requests: Family::default(),
@@ -271,6 +274,7 @@ impl Metrics {
         registry.register_with_unit("snapshot", "Writing a snapshot", Unit::Seconds, self.snapshot_seconds.clone());
         registry.register("snapshot_tick", "Tick of the newest snapshot", self.snapshot_tick.clone());
         self.landing.register(registry);
+        self.actions.register(registry);
         registry.register("sink_delivered", "Changes that a sink has handed over", self.sinks_delivered.clone());
         registry.register("sink_retries", "Attempts of a sink that failed", self.sinks_retries.clone());
         registry.register(

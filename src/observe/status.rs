@@ -1,5 +1,6 @@
 //! The status of a running process: its phase, and its ticks.
 
+use crate::observe::actions::ActionReport;
 use crate::observe::landing::{LandingReport, LandingStatus};
 use crate::observe::memory::rss_bytes;
 use crate::observe::sources::{SourceReport, Sources};
@@ -82,6 +83,9 @@ pub struct Report {
     /// If the configuration has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub landing: Option<LandingReport>,
+    /// If there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<ActionReport>,
 }
 
 /// Releases up to 0.1.0 did not say.
@@ -165,6 +169,7 @@ impl Report {
             let why = why.as_ref().map_or(String::new(), |why| format!(": {}", printable(why)));
             text += &format!("source   {}: {}{lag}{why}\n", printable(name), state.name());
         }
+        self.actions.iter().for_each(|action| text += &action.render());
         text += &self.landing.as_ref().map_or(String::new(), LandingReport::render);
         text
     }

@@ -4,13 +4,14 @@
 
 use crate::queue::definitions::Definitions;
 use crate::queue::numbers::SourceNumber;
+use crate::queue::reference::Content;
 use serde::{Deserialize, Serialize};
 
 /// Version of the encoding, in its first byte. A kind may be added without a new one: programs that do not know it
 /// refuse the record, as skipping it would compute something else. Version 2 has rules with `or`, and tests that
-/// compare exactly. Version 3 has states. Version 4 has sequences, and states whose changes are published. A record that needs none of them is written as version 1,
-/// which earlier releases read too.
-const VERSION: u8 = 4;
+/// compare exactly. Version 3 has states. Version 4 has sequences, and states whose changes are published. Version 5 has
+/// actions and tables. A record that needs none of them is written as version 1, which earlier releases read too.
+const VERSION: u8 = 5;
 
 /// One control record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub enum Control {
     Source { source: SourceNumber, name: String },
     /// From here on these tests are made, and these rules hold.
     Definitions { definitions: Definitions },
+    /// From here on the table has this content.
+    Table { content: Content },
     /// From here on the changes of this collection are published, beginning with all of its rows.
     Collection { name: String },
 }
@@ -34,7 +37,9 @@ impl Control {
     /// Returns the payload of a record of the control partition.
     pub fn encode(&self) -> Vec<u8> {
         let version = match self {
-            Control::Definitions { definitions } if definitions.have_rows() => VERSION,
+            Control::Table { .. } => VERSION,
+            Control::Definitions { definitions } if !definitions.actions.is_empty() => VERSION,
+            Control::Definitions { definitions } if definitions.have_rows() => 4,
             Control::Definitions { definitions } if !definitions.states.is_empty() => 3,
             Control::Definitions { definitions } if !definitions.are_former() => 2,
             _ => 1,
@@ -68,7 +73,7 @@ mod tests {
         assert_eq!(Control::decode(&generation.encode()), Ok(generation));
         let collection = Control::Collection { name: "users".into() };
         assert_eq!(Control::decode(&collection.encode()), Ok(collection));
-        for unknown in [&b""[..], b"\x05{}", b"\x01{\"kind\":\"rule\"}", b"\x01{\"kind\":\"source\",\"source\":1}"] {
+        for unknown in [&b""[..], b"\x06{}", b"\x01{\"kind\":\"rule\"}", b"\x01{\"kind\":\"source\",\"source\":1}"] {
             assert!(Control::decode(unknown).is_err());
         }
     }

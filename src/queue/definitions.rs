@@ -9,7 +9,7 @@ mod sequences;
 pub use sequences::NamedSequence;
 
 use crate::fingerprint::{Canonical, hex};
-use crate::plan::{Plan, SequencePlan, StateBegins, StatePlan};
+use crate::plan::{ActionBegins, ActionPlan, On, Plan, SequencePlan, StateBegins, StatePlan};
 use dataflows::rules::{Condition, Conditions, Predicate, Rule, Test};
 use dataflows::state::{Aggregate, Fold, Read};
 use headwater_decode::path::Path;
@@ -34,6 +34,18 @@ pub struct Definitions {
     /// The sequences that are followed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sequences: Vec<NamedSequence>,
+    /// The actions that decide.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<NamedAction>,
+}
+
+/// An action that does not depend on a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedAction {
+    pub name: String,
+    /// Milliseconds since 1970: what was received before is history. `None`: nothing is.
+    pub since_ms: Option<i64>,
 }
 
 /// A state that does not depend on a plan.
@@ -184,7 +196,13 @@ impl Definitions {
             self.sequences.iter().find(|known| known.is_as(&named)).cloned().unwrap_or(named)
         };
         let sequences = plan.sequences.iter().map(sequence).collect();
-        Definitions { rules: plan.rules.iter().map(moved).collect(), tests, learn: plan.learn, states, sequences }
+        let action = |action: &ActionPlan| {
+            let known = self.actions.iter().find(|known| known.name == action.name);
+            known.cloned().unwrap_or(NamedAction { name: action.name.clone(), since_ms })
+        };
+        let actions = plan.actions.iter().map(action).collect();
+        let rules = plan.rules.iter().map(moved).collect();
+        Definitions { rules, tests, learn: plan.learn, states, sequences, actions }
     }
 
     /// Returns whether they publish other rows of a state than the plan does.
@@ -240,7 +258,16 @@ impl Definitions {
                 when.conditions = when.conditions.map(&moved);
             }
         }
-        let mut plan = Plan { rules: self.rules.clone(), learn: self.learn, tests: Vec::new(), states, ..plan.clone() };
+        let mut actions = plan.actions.clone();
+        for action in &mut actions {
+            let named = self.actions.iter().find(|named| named.name == action.name);
+            action.begins = Some(named.map_or(ActionBegins::Later, |named| ActionBegins::Since(named.since_ms)));
+            if let On::Events { when: Some(when) } = &mut action.on {
+                when.conditions = when.conditions.map(&moved);
+            }
+        }
+        let (rules, tests) = (self.rules.clone(), Vec::new());
+        let mut plan = Plan { rules, learn: self.learn, tests, states, actions, ..plan.clone() };
         for NamedTest { field, candidates, predicate } in &self.tests {
             let candidates = candidates.iter().map(|path| Path::parse(path)).collect::<Result<Vec<_>, _>>()?;
             let same = |known: &FieldPlan| known.name == *field && known.candidates == candidates;
@@ -274,7 +301,7 @@ pub fn plans(definitions: &[(u64, Definitions)], plan: &Plan, control: u64) -> R
 }
 
 /// Returns the fingerprint of what a state keeps: of which events, for which entity. Names of columns are none of it.
-fn fingerprint(plan: &Plan, state: &StatePlan) -> String {
+pub fn fingerprint(plan: &Plan, state: &StatePlan) -> String {
     let field = |to: &mut Canonical, field: usize| {
         let FieldPlan { name: _, candidates } = &plan.fields[field];
         to.list(candidates, |to, path| {
@@ -425,6 +452,7 @@ mod tests {
             learn: false,
             states: Vec::new(),
             sequences: Vec::new(),
+            actions: Vec::new(),
         };
         let table = "[[class]]\nname = 'x'\nwhen = { price = { min = 0.01 }, n = 2.5 }";
         let text = "[[class]]\nname = 'x'\nwhen = 'n = 2.5 and price >= 0.01'";

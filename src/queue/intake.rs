@@ -59,6 +59,8 @@ pub struct Intake {
     under_way: AtomicUsize,
     draining: AtomicBool,
     reserve: Arc<Reserve>,
+    /// Control records that wait for the sequencer.
+    control: Mutex<Vec<Vec<u8>>>,
     news: Mutex<News>,
     bell: Condvar,
 }
@@ -83,6 +85,7 @@ impl Intake {
             under_way: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             reserve,
+            control: Mutex::default(),
             news: Mutex::default(),
             bell: Condvar::new(),
         }
@@ -186,6 +189,17 @@ impl Intake {
     /// Bytes that are durable and not bound yet.
     pub fn backlog(&self) -> u64 {
         self.backlog.load(Ordering::Relaxed)
+    }
+
+    /// Hands a control record to the sequencer, which makes it durable and binds it to a tick.
+    pub fn put_control(&self, payload: Vec<u8>) {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner).push(payload);
+        self.ring();
+    }
+
+    /// Takes the control records that wait.
+    pub fn take_control(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut *self.control.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Removes bound bytes from the backlog.

@@ -311,6 +311,10 @@ impl Sequencer {
             if !self.ticks.room(IN_FLIGHT, PATIENCE) {
                 continue;
             }
+            for payload in self.intake.take_control() {
+                self.reserve.patiently(|| self.log.control.append(wall_ms(), &payload))?;
+                self.reserve.patiently(|| self.log.control.sync())?;
+            }
             // Before the survey: what becomes durable after it is not the last.
             let drained = self.intake.is_drained();
             // Before the survey: whatever is counted by now is in it.

@@ -86,7 +86,7 @@ impl Desk {
         let tick = minted.bound.tick;
         let mut waiting = lock(&self.waiting);
         let all = waiting.entry(tick).or_default();
-        all.push(Published { worker, minted, output, arrivals: told.arrivals });
+        all.push(Published { worker, minted, output, arrivals: told.arrivals, decisions: told.decisions });
         if all.len() < self.spills.len() {
             return Ok(());
         }

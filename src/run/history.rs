@@ -10,6 +10,7 @@ use crate::queue::cursor::Cursors;
 use crate::queue::definitions::{Definitions, NamedState};
 use crate::queue::delivery::Delivery;
 use crate::queue::numbers::{Numbers, SourceNumber};
+use crate::queue::reference::Content;
 use crate::text::nearest::nearest;
 use headwater_log::error::LogError;
 use headwater_log::state::Generation;
@@ -35,6 +36,8 @@ pub struct History {
     pub memory: Memory,
     /// The definitions of all times, each with the offset in the control partition from which it holds. The last one is
     /// in force.
+    /// By table: its content.
+    pub tables: BTreeMap<String, Content>,
     pub definitions: Vec<(u64, Definitions)>,
     /// Offset of the record in the control partition by which a collection begins.
     pub begins: BTreeMap<Collection, u64>,
@@ -83,6 +86,7 @@ impl History {
         let mut known: BTreeMap<String, SourceNumber> = BTreeMap::new();
         let mut last = None;
         let (mut definitions, mut begins, mut followed) = (Vec::new(), BTreeMap::new(), Vec::new());
+        let mut tables: BTreeMap<String, Content> = BTreeMap::new();
         for (offset, record) in records {
             match record {
                 Control::Definitions { definitions: defined } => definitions.push((offset, defined)),
@@ -98,6 +102,7 @@ impl History {
                     })?;
                     begins.insert(collection, offset);
                 }
+                Control::Table { content } => drop(tables.insert(content.name.clone(), content)),
                 Control::Source { source, name } => drop(known.insert(name, source)),
                 Control::Generation { program, .. } => last = Some(program),
             }
@@ -134,6 +139,21 @@ impl History {
             definitions.push((log.control.next() + fresh.len() as u64, wanted.clone()));
             fresh.push(Control::Definitions { definitions: wanted });
         }
+        for table in &plan.tables {
+            let before = tables.get(&table.name).filter(|content| content.is_of(table));
+            match super::tables::read(table) {
+                Ok(content) if before == Some(&content) => {}
+                Ok(content) => {
+                    tables.insert(table.name.clone(), content.clone());
+                    fresh.push(Control::Table { content });
+                }
+                Err(why) if before.is_some() => super::tables::report(table, &why),
+                Err(why) => {
+                    let what = format!("cannot read the table `{}` from {}: {why}", table.name, table.path.display());
+                    return Err(Error::usage(what, "put the file right: a table has to be there when the run begins"));
+                }
+            }
+        }
         for record in &fresh {
             log.control.append(crate::queue::intake::wall_ms(), &record.encode()).map_err(failed)?;
         }
@@ -143,7 +163,7 @@ impl History {
         if plan.sources.iter().any(|source| source.kind != SourceKind::Http) {
             add_delivered(log, snapshot, &mut cursors)?;
         }
-        Ok(History { numbers, program, former_program, same_program, memory, definitions, begins, cursors })
+        Ok(History { numbers, program, former_program, same_program, memory, definitions, begins, tables, cursors })
     }
 }
 

@@ -134,6 +134,7 @@ fn start(plan: &Arc<Plan>, begin: Begin, of_host: Option<Sealed>) -> Result<Star
     Ok(Start {
         plan: Arc::clone(plan),
         readers: follow.queue(begin.parts),
+        control: Some(follow.control()),
         sources: Arc::new(Numbers::new(begin.numbers)),
         definitions: definitions.map_err(Error::run("read the definitions"))?,
         begins: begin.begins,

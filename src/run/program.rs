@@ -1,7 +1,8 @@
 //! Fingerprints of the program that turns events into rows, and of the part of it that root states depend on.
 
 use crate::fingerprint::{Canonical, hex};
-use crate::plan::{Plan, PolicyPlan, SourcePlan};
+use crate::plan::{ActionPlan, Looked, On, Plan, PolicyPlan, SourcePlan, TableColumn, TablePlan, Timing};
+use crate::queue::definitions;
 use dataflows::sessionize::Policies;
 use headwater_decode::spec::{Candidate, CueSpec, EventsPlan, FieldPlan, Limits};
 use headwater_decode::syntax::Encoding;
@@ -24,6 +25,10 @@ pub(super) fn program_of(plan: &Plan) -> [u8; 32] {
     to.number(SEMANTICS).number(u64::from(dataflows::identity::VERSION));
     to.list(&plan.sources, source);
     sessions(&mut to, plan);
+    // Only where there are any, so that fingerprints of before stay.
+    if !plan.actions.is_empty() {
+        actions(&mut to, plan);
+    }
     to.finish()
 }
 
@@ -115,6 +120,43 @@ fn field(to: &mut Canonical, field: &FieldPlan) {
     to.text(name).list(candidates, |to, path| {
         to.text(&path.to_string());
     });
+}
+
+/// Adds what actions decide, and what their decisions show. Who hands them over does not matter.
+fn actions(to: &mut Canonical, plan: &Plan) {
+    to.text("actions").list(&plan.actions, |to, action| {
+        let ActionPlan { name, on, when, looks_up, timing, act, sink: _, max_age, objective: _, replay, begins: _ } =
+            action;
+        to.text(name).text(on.name());
+        if let On::Rows { edge, .. } = on {
+            to.text(edge.name());
+        }
+        to.option(when.as_deref(), |to, when| {
+            to.text(when);
+        });
+        if let Timing::Every(every) = timing {
+            to.text("every").signed(*every);
+        }
+        to.text(act.name()).text(replay.name()).option(*max_age, |to, age| {
+            to.signed(age);
+        });
+        to.list(&looks_up.states, |to, state| {
+            let state = &plan.states[usize::from(*state)];
+            to.text(&definitions::fingerprint(plan, state)).list(&state.schema.columns(), |to, column| {
+                to.text(&column.name);
+            });
+        });
+        to.option(looks_up.entity, |to, of| field(to, &plan.fields[of]));
+        for looked in &looks_up.columns {
+            if let Looked::Table(table, column) = looked {
+                let TablePlan { name, per, columns, .. } = &plan.tables[*table];
+                let TableColumn { name: column, is_number } = &columns[*column];
+                to.text("table").text(name).text(column).number(u64::from(*is_number));
+                to.option(*per, |to, of| field(to, &plan.fields[of]));
+            }
+        }
+    });
+    to.list(&plan.shown, |to, of| field(to, &plan.fields[*of]));
 }
 
 /// Names every field: a new one does not compile until this function handles it.

@@ -5,6 +5,7 @@ use super::spill::Output;
 use super::{fail, spawn as thread};
 use crate::error::Error;
 use crate::landing::Follow;
+use crate::observe::actions::Decided;
 use crate::observe::metrics::{Metrics, Stage};
 use crate::observe::status::Status;
 use crate::queue::intake::wall_ms;
@@ -29,6 +30,8 @@ pub(super) struct Published {
     pub output: Output,
     /// The deliveries of the tick that it has decoded.
     pub arrivals: Vec<Arrival>,
+    /// What its actions have decided in the tick.
+    pub decisions: Vec<Decided>,
 }
 
 /// The only writer of outputs of a process: one block and one sync per tick, however many workers there are.
@@ -86,7 +89,7 @@ impl Publisher {
     }
 
     /// Notifies readers that a tick can be read.
-    fn tell(&self, Whole { minted, arrivals, rows, output }: Whole) {
+    fn tell(&self, Whole { minted, arrivals, decisions, rows, output }: Whole) {
         let bound = &minted.bound;
         let wall = wall_ms();
         for Arrival { received_ms, newest_ms } in arrivals {
@@ -95,6 +98,7 @@ impl Publisher {
                 self.metrics.event_seconds.observe((wall - newest).max(0) as f64 / 1e3);
             }
         }
+        self.metrics.actions.published(bound.tick, wall, &decisions);
         self.metrics.tick_seconds.observe(minted.at.elapsed().as_secs_f64());
         self.metrics.updates.inc_by(rows);
         self.status.now_ms.store(bound.now_ms, Ordering::Release);
@@ -157,6 +161,7 @@ fn equal<R: PartialEq>(
 struct Whole {
     minted: Arc<Minted>,
     arrivals: Vec<Arrival>,
+    decisions: Vec<Decided>,
     rows: u64,
     output: Joined,
 }
@@ -175,8 +180,9 @@ impl Whole {
         workers.sort_by_key(|published| published.worker);
         let rows = workers.iter().map(|published| published.output.rows()).sum();
         let arrivals = workers.iter_mut().flat_map(|published| published.arrivals.drain(..)).collect();
+        let decisions = workers.iter_mut().flat_map(|published| published.decisions.drain(..)).collect();
         let output = Joined::new(workers.into_iter().map(|published| published.output).collect(), memory)?;
-        Ok(Whole { minted, arrivals, rows, output })
+        Ok(Whole { minted, arrivals, decisions, rows, output })
     }
 }
 

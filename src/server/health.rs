@@ -71,6 +71,7 @@ pub(super) async fn status(
         uptime_s: shared.started.elapsed().as_secs(),
         sources: services.status.sources.reports(),
         landing: services.status.landing.get().map(|landing| landing.report(published)),
+        actions: services.metrics.actions.reports(),
     };
     Ok(([(CACHE_CONTROL, "no-store")], Json(report)))
 }

@@ -1,14 +1,17 @@
 //! The changes that one sink takes, in the order of the output log, in batches.
 
 use crate::collections::filter::Filter;
-use crate::collections::{Collection, Row, Schema, Schemas};
-use crate::plan::{ChangeKind, SinkPlan, SinkTarget};
+use crate::collections::{self, Collection, Row, Schema, Schemas};
+use crate::observe::actions::Decided;
+use crate::plan::{ChangeKind, Do, SinkPlan, SinkTarget};
+use crate::queue::intake::wall_ms;
 use dataflows::Tick;
 use headwater_log::error::LogError;
 use headwater_log::histories::{Histories, StartId};
 use headwater_log::output::{OutputLog, OutputReader, Pieces};
 use headwater_log::segment::LogId;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{HashSet, VecDeque};
 use std::io::Write;
 use std::ops::Range;
@@ -44,6 +47,8 @@ pub(super) struct Change {
     /// collection has no key.
     pub of: Option<Vec<u8>>,
     pub value: Value,
+    /// The decision of an action that it hands over.
+    pub decided: Option<Box<Decided>>,
 }
 
 /// What a receiver that knows keys gets of a change.
@@ -94,6 +99,8 @@ pub(super) struct ChangeReader {
     schemas: Arc<Schemas>,
     reader: OutputReader,
     collection: Collection,
+    /// Of decisions to route, the cause is handed over.
+    of_actions: bool,
     filter: Option<Filter>,
     kind: ChangeKind,
     /// Hashed so far: what is the same in the keys of all changes.
@@ -130,6 +137,7 @@ impl ChangeReader {
             outputs,
             schemas,
             collection: plan.collection,
+            of_actions: plan.of_actions,
             filter: plan.when.as_ref().map(|when| when.filter.clone()),
             kind: plan.changes,
             keys,
@@ -164,14 +172,22 @@ impl ChangeReader {
         let first = self.position.tick;
         let (mut changes, mut bytes) = (Vec::new(), 0);
         loop {
-            while let Some((index, row, diff)) = self.tick.front() {
+            while let Some((index, encoded, diff)) = self.tick.front() {
                 if changes.len() == limit || bytes > BYTES {
                     return Ok(Next::Batch(Batch { changes, upto: self.position }));
                 }
                 let (tick, upto) = (self.position.tick, Position { index: index + 1, ..self.position });
-                match self.collection.decode(row) {
+                match self.collection.decode(encoded) {
                     Some(row) if self.filter.as_ref().is_none_or(|filter| filter.matches(&row)) => {
-                        let change = self.change(tick, *index, *diff, Some(&row));
+                        if self.waits(&row) {
+                            return Ok(match changes.is_empty() {
+                                true => Next::Nothing { more: false },
+                                false => Next::Batch(Batch { changes, upto: self.position }),
+                            });
+                        }
+                        let mut change = self.change(tick, *index, *diff, Some(&row));
+                        change.decided =
+                            self.of_actions.then(|| collections::actions::decided(encoded)).flatten().map(Box::new);
                         bytes += change.json.len();
                         changes.push(change);
                     }
@@ -267,6 +283,20 @@ impl ChangeReader {
         }
     }
 
+    /// Returns whether a decision is handed over later. Those behind it are due at the same time, or after that.
+    fn waits(&self, row: &Row<'_>) -> bool {
+        let due = || Some(row.value(self.schemas.of(self.collection).column("due_us")?));
+        matches!(due(), Some(collections::Value::Integer(due)) if self.of_actions && *due > wall_ms() * 1000)
+    }
+
+    /// Returns what a decision to route hands over; `None`: it hands over itself.
+    fn routed(&self, row: &Row<'_>) -> Option<Routed> {
+        let schema = self.schemas.of(self.collection);
+        let text = |name: &str| row.value(schema.column(name)?).text().map(Cow::into_owned);
+        let routes = text("do")? == Do::Route.name();
+        routes.then(|| Some(Routed { on: text("collection")?, cause: text("cause")?, user: text("user") }))?
+    }
+
     /// `row`: `None` if it cannot be read.
     fn change(&self, tick: Tick, index: u64, diff: i64, row: Option<&Row<'_>>) -> Change {
         let mut hash = self.keys.clone();
@@ -279,11 +309,14 @@ impl ChangeReader {
         hash.update(&tick.to_le_bytes()).update(&index.to_le_bytes());
         // 128 bits: no two changes have the same by chance.
         let key = hash.finalize().to_hex()[..32].to_owned();
-        let (collection, mut json) = (self.collection.name(), Vec::new());
+        let routed = row.filter(|_| self.of_actions).and_then(|row| self.routed(row));
+        let collection = routed.as_ref().map_or(self.collection.name(), |routed| &*routed.on);
+        let mut json = Vec::new();
         write!(json, "{{\"key\":\"{key}\",\"tick\":{tick},\"collection\":\"{collection}\",\"diff\":{diff},\"row\":")
             .expect("memory can be written to");
         let start = json.len();
         match row {
+            _ if routed.is_some() => json.extend(routed.iter().flat_map(|routed| routed.cause.bytes())),
             Some(row) => {
                 let schema = self.schemas.of(self.collection);
                 row.json(schema, 0..schema.columns.len(), &mut json);
@@ -297,7 +330,10 @@ impl ChangeReader {
             Some(_) if self.upserts => Value::Gone,
             _ => Value::Change,
         };
-        let of = row.filter(|_| self.keyed).and_then(|row| self.key_of(row));
+        let of = row.filter(|_| self.keyed).and_then(|row| match &routed {
+            Some(Routed { user: Some(user), .. }) => Some(user.as_bytes().to_vec()),
+            _ => self.key_of(row),
+        });
         Change {
             key,
             json,
@@ -307,8 +343,17 @@ impl ChangeReader {
             behind: Position { tick, index: index + 1 },
             of,
             value,
+            decided: None,
         }
     }
+}
+
+/// The cause of a decision to route.
+struct Routed {
+    on: String,
+    /// As JSON.
+    cause: String,
+    user: Option<String>,
 }
 
 fn json_of(row: &Row<'_>, schema: &Schema, columns: &[usize]) -> Vec<u8> {

@@ -19,7 +19,7 @@ pub(super) fn row<'v>(row: impl Iterator<Item = Value<'v>>, out: &mut Vec<u8>) -
         separate(index, out);
         match &value {
             Value::Null | Value::Absent => {}
-            Value::Text(text) => field(text, out),
+            Value::Text(text) | Value::Json(text) => field(text, out),
             Value::Integer(number) => write!(out, "{number}")?,
             Value::Decimal(decimal) => write!(out, "{decimal}")?,
             Value::Classes(_) => {

@@ -159,7 +159,7 @@ fn properties(columns: &[Column]) -> Result<WriterProperties> {
     let encode = |properties: WriterPropertiesBuilder, column: &Column| {
         let path = ColumnPath::new(vec![column.name.clone()]);
         match (column.kind, column.storage) {
-            (Kind::Text, Storage::Distinct) | (Kind::Decimal, _) => properties,
+            (Kind::Text, Storage::Distinct) | (Kind::Decimal | Kind::Object, _) => properties,
             (Kind::Text, Storage::Lookup) => properties
                 .set_column_bloom_filter_enabled(path.clone(), true)
                 .set_column_bloom_filter_fpp(path.clone(), 0.01)
@@ -185,7 +185,7 @@ const VALUE: &str = "value";
 fn arrow_schema(columns: &[Column]) -> SchemaRef {
     let field = |column: &Column| {
         let data_type = match column.kind {
-            Kind::Text => DataType::Utf8,
+            Kind::Text | Kind::Object => DataType::Utf8,
             Kind::Integer => DataType::Int64,
             Kind::Time => timestamp(),
             Kind::Decimal => DataType::Decimal128(PRECISION, SCALE),
@@ -218,7 +218,7 @@ enum ColumnBuilder {
 impl ColumnBuilder {
     fn new(kind: Kind) -> ColumnBuilder {
         match kind {
-            Kind::Text => ColumnBuilder::Text(StringBuilder::new()),
+            Kind::Text | Kind::Object => ColumnBuilder::Text(StringBuilder::new()),
             Kind::Integer => ColumnBuilder::Integer(Int64Builder::new()),
             Kind::Time => ColumnBuilder::Time(TimestampMicrosecondBuilder::new().with_data_type(timestamp())),
             Kind::Decimal => {

@@ -5,8 +5,10 @@ use super::{Fed, Start};
 use crate::collections::place::position;
 use crate::error::Error;
 use crate::plan::Plan;
+use crate::queue::control::Control;
 use crate::queue::cursor::Cursors;
 use crate::queue::delivery::Delivery;
+use crate::queue::reference::Tables;
 use crate::queue::sequencer::Bound;
 use dataflows::EventTime;
 use dataflows::engine::{Engine, Input};
@@ -27,13 +29,20 @@ pub(super) struct Feed<'s> {
     batch: Batch,
     /// Of CSV: the header row of the last delivery, so that the decoder sees that it is the same one.
     header: Option<Arc<[u8]>>,
+    /// Of the control partition, if there are tables.
+    control: Option<Reader>,
+    /// As of the last tick.
+    tables: Arc<Tables>,
 }
 
 impl<'s> Feed<'s> {
-    pub fn new(start: &'s Start, worker: usize, workers: usize) -> Feed<'s> {
+    /// # Errors
+    /// If the tables as of the snapshot cannot be read back.
+    pub fn new(start: &'s Start, worker: usize, workers: usize) -> Result<Feed<'s>, Error> {
         let plan = start.resume.as_ref().and_then(|resume| start.defined(resume.control)).cloned();
         let parts = start.readers.iter().enumerate().filter(|(part, _)| part % workers == worker);
-        Feed {
+        let control = start.control.clone().filter(|_| !start.plan.tables.is_empty());
+        let mut feed = Feed {
             start,
             parts: parts.map(|(part, reader)| (part, reader.clone())).collect(),
             worker,
@@ -41,13 +50,38 @@ impl<'s> Feed<'s> {
             plan,
             batch: Batch::default(),
             header: None,
+            control,
+            tables: Arc::default(),
+        };
+        feed.read_tables(0..start.resume.as_ref().map_or(0, |resume| resume.control))?;
+        Ok(feed)
+    }
+
+    /// Takes the contents of tables that these records of the control partition have.
+    fn read_tables(&mut self, records: std::ops::Range<u64>) -> Result<(), Error> {
+        let Some(control) = &mut self.control else { return Ok(()) };
+        let (mut contents, mut wrong) = (Vec::new(), None);
+        let read = control.read(records.start, records.end, |record| match Control::decode(record.payload) {
+            Ok(Control::Table { content }) => contents.push(content),
+            Ok(_) => {}
+            Err(why) => wrong = Some(why),
+        });
+        read.map_err(Error::run("read the control partition"))?;
+        wrong.map_or(Ok(()), |why| Err(Error::run("read the control partition")(why)))?;
+        if !contents.is_empty() {
+            let tables = Arc::make_mut(&mut self.tables);
+            for content in contents {
+                tables.insert(content.name.clone(), Arc::new(content.table()));
+            }
         }
+        Ok(())
     }
 
     /// Sends everything of a tick, at which the engine has to be.
     pub fn tick(&mut self, engine: &mut Engine, bound: Bound) -> Result<Fed, Error> {
         engine.now(bound.now_ms);
         self.define(engine, bound.control.end);
+        self.read_tables(bound.control.clone())?;
         let mut fed = Fed {
             dead_letters: Vec::new(),
             told: Told::default(),
@@ -55,6 +89,7 @@ impl<'s> Feed<'s> {
             names: Vec::new(),
             signatures: Vec::new(),
             shapes: Vec::new(),
+            tables: Arc::clone(&self.tables),
             bound,
         };
         let Feed { start, parts, decoder, batch, header, .. } = self;

@@ -13,6 +13,7 @@
 
 use super::roots::Dirty;
 use crate::error::Error;
+use crate::observe::actions::Decided;
 use crate::queue::cursor::Cursors;
 use crate::queue::sequencer::Bound;
 use crate::read::reads::{Chunk, Request};
@@ -66,6 +67,8 @@ pub struct Told {
     pub repaired: u64,
     pub duplicates: u64,
     pub dead_letters: BTreeMap<Reason, u64>,
+    /// What its actions have decided.
+    pub decisions: Vec<Decided>,
     /// How many more sessions it has than before.
     pub sessions: i64,
 }

@@ -1,5 +1,6 @@
 //! Changes of a tick -> published rows: encodes what the graph resolves, and brings the rows into canonical form.
 
+use super::act::{Act, Edges};
 use super::begun::{Begun, Says};
 use super::gather::Gather;
 use super::port::{Checkpoint, Out, Port, Told};
@@ -21,6 +22,7 @@ pub(super) struct Publish<'s> {
     start: &'s Start,
     naming: Naming,
     begun: Begun,
+    act: Act,
     readers: Vec<Reader>,
 }
 
@@ -28,7 +30,7 @@ impl<'s> Publish<'s> {
     pub fn new(start: &'s Start) -> Publish<'s> {
         let control = start.resume.as_ref().map_or(0, |resume| resume.control);
         let begun = Begun::new(start.begins.clone(), control);
-        Publish { start, naming: start.latest().naming(), begun, readers: start.readers.clone() }
+        Publish { start, naming: start.latest().naming(), begun, act: Act::new(start), readers: start.readers.clone() }
     }
 
     /// Goes on with the states that are followed, from the snapshot before `tick`.
@@ -83,13 +85,15 @@ impl<'s> Publish<'s> {
         engine: &mut Engine,
         fed: &Fed,
         mut changes: Changes,
-        told: Told,
+        mut told: Told,
         port: &mut dyn Port,
     ) -> Result<(), Error> {
         let plan = &self.start.plan;
         let [users, shapes] = [Collection::USERS, Collection::SHAPES].map(|one| self.begun.tick(one, &fed.bound));
         let out = Gather::new(fed.bound.tick, fed.bound.now_ms, self.start.memory, port);
-        let mut rows = Encode { out, naming: &self.naming, failed: None };
+        let calls = std::mem::take(&mut changes.calls);
+        let edges = self.act.tick(self.start.defined(fed.bound.control.end));
+        let mut rows = Encode { out, naming: &self.naming, edges, failed: None };
         if users != Says::Changes {
             changes.users.clear();
         }
@@ -97,6 +101,7 @@ impl<'s> Publish<'s> {
             changes.shapes.clear();
         }
         let mut taken = engine.resolve(fed.bound.tick, changes, &mut rows);
+        rows.edges.still = true;
         if users == Says::Whole && taken.is_continue() {
             taken = engine.begin_users(fed.bound.tick, &mut rows);
         }
@@ -109,14 +114,21 @@ impl<'s> Publish<'s> {
                 taken = engine.state_rows(index, fed.bound.tick, &mut rows);
             }
         }
-        let Encode { mut out, failed, .. } = rows;
+        rows.edges.still = false;
+        let Encode { mut out, mut edges, failed, .. } = rows;
         if taken.is_break() {
             failed.map_or(Ok(()), Err)?;
         }
         for letter in &fed.dead_letters {
             let source = &plan.sources[usize::from(letter.position.source)].name;
-            out.add(Collection::DEAD_LETTERS, collections::dead_letters::encode(source, letter), 1)?;
+            let row = collections::dead_letters::encode(source, letter);
+            edges.row(Collection::DEAD_LETTERS, &row, 1);
+            out.add(Collection::DEAD_LETTERS, row, 1)?;
         }
+        edges.decide(engine, (&fed.bound, &fed.tables), calls, &mut |row| {
+            told.decisions.extend(collections::actions::decided(&row));
+            out.add(Collection::ACTIONS, row, 1)
+        })?;
         out.finish(told)
     }
 
@@ -145,14 +157,16 @@ impl<'s> Publish<'s> {
 }
 
 /// Encodes the rows of a tick as the graph gives them.
-struct Encode<'p> {
+struct Encode<'p, 'e> {
     out: Gather<'p>,
     naming: &'p Naming,
+    /// What actions decide on.
+    edges: Edges<'e>,
     /// Why no other row is taken.
     failed: Option<Error>,
 }
 
-impl Encode<'_> {
+impl Encode<'_, '_> {
     fn taken(&mut self, taken: Result<(), Error>) -> ControlFlow<()> {
         match taken {
             Ok(()) => ControlFlow::Continue(()),
@@ -164,9 +178,10 @@ impl Encode<'_> {
     }
 }
 
-impl TakeRows for Encode<'_> {
+impl TakeRows for Encode<'_, '_> {
     fn row(&mut self, row: Row<'_>, diff: isize) -> ControlFlow<()> {
         let (collection, row) = collections::encode(&row, self.naming);
+        self.edges.row(collection, &row, diff as i64);
         let taken = self.out.add(collection, row, diff as i64);
         self.taken(taken)
     }

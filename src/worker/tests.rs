@@ -48,6 +48,7 @@ fn however_long_a_restore_takes_the_watchdog_hears_that_it_makes_progress() {
     let start = Start {
         plan,
         readers: Vec::new(),
+        control: None,
         sources: Arc::default(),
         definitions: Vec::new(),
         begins: BTreeMap::new(),

@@ -5,9 +5,11 @@
 //! the string behind a key only when the key is new to it. A repeat does no harm.
 
 mod batch;
+mod call;
 mod choose;
 mod contribute;
 mod cues;
+mod details;
 mod steps;
 
 pub use batch::{Batch, BatchMark};
@@ -23,17 +25,13 @@ use crate::reading::{Reading, Slot, Value};
 use crate::spec::{Candidate, CueSpec, EventsPlan, FieldPlan, Format, Spec, StateSpec, Ties};
 use crate::time::TimeReader;
 use crate::usage::Used;
+use call::Called;
 use contribute::Asked;
 use cues::Cues;
 use dataflows::classify::{Definitions, Why};
 use dataflows::identity::payload_hash;
-use dataflows::record::{Cue, Rank};
 use dataflows::rules::{Predicate, Test};
-use dataflows::{
-    Decimal, Descriptor, Details, Event, EventId, EventTime, Identity, Measure, NoTime, Position, Record, ShapeId,
-    SignatureId,
-};
-use smallvec::SmallVec;
+use dataflows::{Descriptor, Event, EventId, EventTime, Identity, NoTime, Position, Record, ShapeId, SignatureId};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{BTreeSet, HashSet};
@@ -122,6 +120,8 @@ pub struct Interpreter {
     steps: Option<Steps>,
     /// Of states.
     asked: Asked,
+    /// Of actions.
+    called: Called,
     texts: Seen<Arc<str>>,
     /// The slot of `order`, and whether ties follow the log.
     order: Option<Slot>,
@@ -196,12 +196,14 @@ impl Interpreter {
             rules: (!spec.rules.is_empty()
                 || spec.cues.as_ref().is_some_and(CueSpec::names_classes)
                 || !spec.sequences.is_empty()
-                || spec.states.iter().any(StateSpec::names_classes))
+                || spec.states.iter().any(StateSpec::names_classes)
+                || !spec.actions.is_empty())
             .then(|| Definitions::new(spec.rules.clone(), &BTreeSet::new())),
             apart: Seen::default(),
             cues: spec.cues.as_ref().map(|cues| Cues::new(cues, source)),
             steps: (!spec.sequences.is_empty()).then(Steps::default),
             asked: Asked::default(),
+            called: Called::default(),
             texts: Seen::default(),
             order,
             by_place: events.ties.unwrap_or(Ties::of(format)) == Ties::Log,
@@ -261,10 +263,14 @@ impl Interpreter {
             }
             _ => None,
         };
-        let mut record =
-            Record { event: Event { user: None, time, signature, details, steps, contributions }, identity: None };
+        let mut record = Record {
+            event: Event { user: None, time, signature, details, steps, contributions, calls: None },
+            identity: None,
+        };
         let mut joined = std::mem::take(&mut self.joined);
         let user = chosen[Role::User as usize].map(|chosen| self.text(reading, Role::User, chosen, &mut joined));
+        let calls = self.called.has(signature);
+        let who = user.filter(|_| calls).map(|user| Arc::from(user.text));
         match (user, self.horizon(chosen[Role::Id as usize])) {
             (Some(user), None) => self.names.later(user.text, batch.input.records.len()),
             (user, Some((id, horizon))) => {
@@ -276,6 +282,9 @@ impl Interpreter {
             (None, None) => {}
         }
         self.joined = joined;
+        if calls {
+            self.call(reading, position, who, &mut record, &mut batch.input);
+        }
         batch.texts_cut += self.texts_cut();
         batch.input.records.push(record);
     }
@@ -359,6 +368,7 @@ impl Interpreter {
                 self.cues.iter_mut().for_each(Cues::forget);
                 self.steps.iter_mut().for_each(Steps::forget);
                 self.asked.forget();
+                self.called.forget();
             }
             self.signatures.insert(signature);
             let descriptor = self.descriptor(reading, kind);
@@ -374,6 +384,9 @@ impl Interpreter {
             }
             if !self.spec.states.is_empty() {
                 self.asked.classify(signature, &descriptor, class_of, &self.spec.states);
+            }
+            if !self.spec.actions.is_empty() {
+                self.called.classify(signature, &descriptor, class_of, &self.spec.actions);
             }
             batch.input.signatures.push((signature, descriptor));
         }
@@ -412,60 +425,6 @@ impl Interpreter {
         self.field(reading, test.field)
             .is_some_and(|slot| reading.all(slot).any(|value| test.predicate.holds(value.text)))
     }
-
-    fn details(
-        &mut self,
-        reading: &Reading,
-        time: Option<EventTime>,
-        signature: SignatureId,
-        rank: Rank,
-    ) -> Option<Box<Details>> {
-        let Spec { sums, carry, .. } = &*self.spec;
-        if sums.is_empty() && carry.is_empty() && self.cues.is_none() && rank == Rank::default() {
-            return None;
-        }
-        let cue = self.cues.as_ref().map_or_else(Cue::default, |cues| {
-            let value = cues.spec.split_on.and_then(|field| reading.first(self.field(reading, field)?));
-            let value = value.filter(|value| !self.absent.has(value.text));
-            cues.of(time, signature, value.map(|value| value.text))
-        });
-        let measure = |field: usize| {
-            let mut measure = Measure::default();
-            for value in self.field(reading, field).into_iter().flat_map(|slot| reading.all(slot)) {
-                measure.add(&match Decimal::summand(value.text) {
-                    Some(sum) => Measure { sum, numbers: 1, others: 0 },
-                    None => Measure { sum: Decimal::ZERO, numbers: 0, others: 1 },
-                });
-            }
-            measure
-        };
-        let sums = sums.iter().map(|field| measure(*field)).collect();
-        let slots: SmallVec<[_; 2]> = carry.iter().map(|field| self.field(reading, *field)).collect();
-        let mut texts = std::mem::take(&mut self.texts);
-        let mut carry = |slot| reading.first(slot).map(|value| intern(&mut texts, &self.bounded(value.text)));
-        let carried = slots.into_iter().map(|slot| slot.and_then(&mut carry)).collect();
-        self.texts = texts;
-        Some(Box::new(Details { sums, carried, cue, rank }))
-    }
-
-    /// Returns the order of an event among those of its time.
-    #[inline]
-    fn rank_of(&self, reading: &Reading, position: Position) -> Rank {
-        if self.order.is_none() && !self.by_place {
-            return Rank::default();
-        }
-        let order = self.order.map(|slot| reading.first(slot).and_then(|value| whole(value.text)));
-        let places = self.places.filter(|_| self.by_place);
-        // One up: the first byte of a file is a place too.
-        Rank::new(order, places.map_or(0, |(from, base)| base + (position.offset - from) + 1))
-    }
-}
-
-/// Returns a number without its fraction.
-fn whole(text: &str) -> Option<i64> {
-    let text = text.trim_ascii();
-    let of_decimal = |number: Decimal| i64::try_from(number.millionths().div_euclid(1_000_000)).ok();
-    text.parse().ok().or_else(|| Decimal::summand(text).and_then(of_decimal))
 }
 
 fn shape(reading: &Reading) -> ShapeId {

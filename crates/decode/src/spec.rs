@@ -23,7 +23,7 @@ pub struct Spec {
     pub fields: Vec<FieldPlan>,
     /// Made of every event, in this order.
     pub tests: Vec<Test>,
-    /// The rules, if one of them keeps its class out of sessions, or if session policies, sequences or states name classes.
+    /// The rules, if one of them keeps its class out of sessions, or if session policies, sequences, states or actions name classes.
     pub rules: Vec<Rule>,
     /// The fields that are summed.
     pub sums: Vec<usize>,
@@ -35,6 +35,21 @@ pub struct Spec {
     pub sequences: Vec<SequenceSpec>,
     /// What events contribute to states.
     pub states: Vec<StateSpec>,
+    /// The actions that events may call.
+    pub actions: Vec<ActionSpec>,
+    /// The fields whose first value decisions show.
+    pub shown: Vec<usize>,
+}
+
+/// An action on events.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActionSpec {
+    /// Index of the action in the configuration.
+    pub number: u16,
+    /// The events that call it; `None`: all.
+    pub when: Option<StateWhen>,
+    /// The field whose first value is the entity that it looks up; `None`: the user.
+    pub entity: Option<usize>,
 }
 
 /// What a sequence looks at in an event.

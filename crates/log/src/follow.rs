@@ -31,6 +31,15 @@ impl Follow {
         (0..parts).map(|part| Reader::of_other(self.context.clone(), place(part))).collect()
     }
 
+    /// Returns the reading end of the control partition. Opens no file yet.
+    pub fn control(&self) -> Reader {
+        let dir = self.root.join("control");
+        Reader::of_other(
+            self.context.clone(),
+            Place { dir, prefix: String::new(), role: Role::Control, part: 0, start: 0 },
+        )
+    }
+
     /// Opens a snapshot, all bytes of which are verified. The other process must not take another one meanwhile.
     ///
     /// # Errors

@@ -112,6 +112,13 @@ impl Entity {
         self.cells.iter().zip(&definition.aggregates).filter_map(of).min()
     }
 
+    /// Returns what `take` makes of the values of the columns for a reader at `now`, in their order.
+    pub fn read<R>(&self, definition: &Definition, now: EventTime, take: impl FnOnce(&[Value<'_>]) -> R) -> R {
+        let mut values = Vec::with_capacity(definition.columns.len());
+        self.row(definition, now, &mut values);
+        take(&values)
+    }
+
     /// Returns the values of the columns for a reader at `now`, in their order.
     pub(super) fn row<'e>(&'e self, definition: &Definition, now: EventTime, row: &mut Vec<Value<'e>>) {
         row.clear();

@@ -216,6 +216,15 @@ impl<T: TotalTime> Table<T> {
         state.filter(|state| state.items > 0)
     }
 
+    /// Returns an entity as it is after `tick`; `None`: it has no item.
+    ///
+    /// # Panics
+    /// If that tick has been compacted away.
+    pub fn entity(&self, entity: UserKey, tick: &T) -> Option<Entity> {
+        assert!(*tick >= self.since, "an entity after {tick:?} is asked for, compacted to {:?}", self.since);
+        self.as_of(entity, Bound::Included(tick)).map(Cow::into_owned)
+    }
+
     /// Calls `row` with the values of an entity's columns as of the ticks before `tick`, for a reader at `now`. Returns
     /// whether there is a row.
     ///

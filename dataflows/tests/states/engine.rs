@@ -31,6 +31,7 @@ fn records(input: &Input) -> engine::Input {
             details: None,
             steps: None,
             contributions: Some(Box::new(Contributions::from_vec(contributions))),
+            calls: None,
         };
         Record { event, identity: None }
     };

@@ -246,6 +246,7 @@ impl Oracle {
                 details: raw.details(self.asked),
                 steps: None,
                 contributions: None,
+                calls: None,
             };
             input.records.push(Record { event, identity });
             input.names.extend(raw.user.map(|user| (key(user), Arc::from(name(user)))));

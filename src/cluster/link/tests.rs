@@ -61,6 +61,7 @@ fn up() -> Vec<Out> {
         repaired: 5,
         duplicates: 6,
         dead_letters: BTreeMap::from([(Reason::NoJson, 7)]),
+        decisions: Vec::new(),
         sessions: -3,
     };
     vec![

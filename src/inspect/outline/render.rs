@@ -67,6 +67,7 @@ impl Outline {
             let remark = if output.exists { "  replaces the one that is there" } else { "" };
             writeln!(text.out, "  {}{remark}", printable(&output.path))?;
         }
+        self.actions.iter().try_for_each(|action| action.write(text))?;
         self.sinks.iter().try_for_each(|sink| sink.write(text))?;
         let Some(why) = &self.run_refuses else { return Ok(()) };
         section(text, "run", "a run refuses what this replay takes")?;
@@ -235,7 +236,7 @@ impl Candidates {
     }
 }
 
-fn section(text: &mut Text, name: &str, remark: &str) -> fmt::Result {
+pub(super) fn section(text: &mut Text, name: &str, remark: &str) -> fmt::Result {
     let ((bold, plain), (dim, _)) = (text.style(BOLD), text.style(DIM));
     write!(text.out, "\n{bold}{}{plain}", printable(name))?;
     if !remark.is_empty() {
@@ -245,7 +246,7 @@ fn section(text: &mut Text, name: &str, remark: &str) -> fmt::Result {
 }
 
 /// Labels and values, aligned; values go on below themselves.
-fn table(text: &mut Text, rows: &[(&str, String)]) -> fmt::Result {
+pub(super) fn table(text: &mut Text, rows: &[(&str, String)]) -> fmt::Result {
     let rows: Vec<_> = rows.iter().map(|(label, value)| (printable(label), value)).collect();
     let widths = rows.iter().map(|(label, _)| label.chars().count());
     // The sections of a plan look alike: most labels are shorter than this.
