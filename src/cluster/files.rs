@@ -1,5 +1,5 @@
-//! Reading the queue and the checkpoints of the host that leads from another host, so that the data folder is a folder of
-//! one host, and need not be shared. Nothing can be changed this way, and nothing else can be read.
+//! Reading the queue with its control partition, and the checkpoints, of the host that leads from another host. So the data
+//! folder is a folder of one host, and need not be shared. Nothing can be changed this way, and nothing else can be read.
 //!
 //! ```text
 //! asks: frame of an Ask ─▶ ◀─ frame of an Answer, with the bytes behind it
@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Bytes of one answer, at most. More is asked for in parts.
 const BYTES: usize = 4 << 20;
 /// The folders of the log that workers read.
-const FOLDERS: [&str; 2] = ["wal", "state"];
+const FOLDERS: [&str; 3] = ["wal", "state", "control"];
 
 /// Paths are below the folder of the log.
 #[derive(Debug, Serialize, Deserialize)]

@@ -14,13 +14,13 @@ fn remote(log: &Path) -> Remote {
 
 fn log() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for dir in ["log/wal/00", "log/state", "log/control"] {
+    for dir in ["log/wal/00", "log/state", "log/out"] {
         fs::create_dir_all(folder.path().join(dir)).unwrap();
     }
     let large: Vec<u8> = (0..2 * BYTES as u32 + 99).map(|number| ((number * 7) >> 3) as u8).collect();
     fs::write(folder.path().join("log/wal/00/0.seg"), &large).unwrap();
     fs::write(folder.path().join("log/wal/00/1.seg"), b"").unwrap();
-    for secret in ["EPOCH", "log/LOG", "log/control/0.seg"] {
+    for secret in ["EPOCH", "log/LOG", "log/out/0.seg"] {
         fs::write(folder.path().join(secret), b"secret").unwrap();
     }
     folder
@@ -64,7 +64,7 @@ fn nothing_else_can_be_read_and_nothing_be_changed() {
     let remote = remote(&root);
     let absolute = root.join("wal/00/0.seg");
     let outside =
-        ["", "LOG", "control/0.seg", "../EPOCH", "wal/../LOG", "wal/../../EPOCH", "/etc/passwd", "./wal/00/0.seg"];
+        ["", "LOG", "out/0.seg", "../EPOCH", "wal/../LOG", "wal/../../EPOCH", "/etc/passwd", "./wal/00/0.seg"];
     for path in outside.iter().map(Path::new).chain([absolute.as_path()]) {
         assert!(remote.open(path).is_err() && remote.list(path).is_err(), "{}", path.display());
     }
