@@ -77,6 +77,11 @@ impl Run {
     pub fn stderr(&self) -> String {
         String::from_utf8(self.0.stderr.clone()).unwrap()
     }
+
+    /// Returns standard error without the line ends and frames of a terminal.
+    pub fn said(&self) -> String {
+        self.stderr().replace(['│', '╰', '─', '▶'], " ").split_whitespace().collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// The outputs of a successful replay.

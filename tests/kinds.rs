@@ -42,8 +42,7 @@ fn refused(config: &str, name: &str, content: impl AsRef<[u8]>, says: &[&str]) {
     folder.write("headwater.toml", config);
     folder.write(name, content);
     let run = folder.headwater(["replay", "headwater.toml", name, "--out", "out"]);
-    // As the terminal breaks it.
-    let said = run.stderr().replace(['│', '╰', '─', '▶'], " ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let said = run.said();
     assert_eq!(run.code(), 1, "{said}");
     for part in says {
         assert!(said.contains(part), "{part:?} in {said}");

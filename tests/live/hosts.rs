@@ -328,9 +328,9 @@ fn files_of_hosts_that_cannot_be_used_are_refused_at_their_line() {
     write_hosts(&folder, 2);
     let refused = |arguments: &[&str], said: &[&str]| {
         let run = folder.headwater([&["run", "run.toml"], arguments].concat());
-        assert_eq!(run.code(), 2, "{arguments:?}: {}", run.stderr());
-        let stderr = run.stderr();
-        assert!(said.iter().all(|what| stderr.contains(what)), "{arguments:?}: {stderr}");
+        let text = run.said();
+        assert_eq!(run.code(), 2, "{arguments:?}: {text}");
+        assert!(said.iter().all(|what| text.contains(what)), "{arguments:?}: {text}");
     };
     folder.write("reached.txt", "127.0.0.1:7475\n203.0.113.9:7475\n");
     refused(
