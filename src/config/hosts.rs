@@ -1,4 +1,4 @@
-//! The file of hosts, and the key that all hosts have: [`HostsFiles`](crate::plan::HostsFiles). Only a run on several
+//! The file of hosts, and the key that all hosts have: [`HostsFiles`]. Only a run on several
 //! hosts reads them.
 //!
 //! ```text
