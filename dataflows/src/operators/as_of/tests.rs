@@ -20,7 +20,6 @@ type Sums = Rc<RefCell<BTreeMap<(u64, u64), u64>>>;
 /// Writes the sums of its keys.
 struct Write {
     sums: Sums,
-    written: Output<u64, ()>,
     /// Turns that it takes for a tick: answers have to wait.
     turns: u64,
     left: u64,
@@ -55,12 +54,12 @@ fn answers(ticks: &Ticks, workers: usize, in_flight: u64, turns: u64) -> Vec<(u6
         let (probe, answered, sums) = (ProbeHandle::new(), sender.clone(), Sums::default());
         worker.dataflow::<u64, _, _>(|scope| {
             let mut operator = Keyed::<u64, Write>::new("Write", scope);
-            let (written, stream) = operator.output();
+            let (_, stream) = operator.output::<()>();
             let by_key = Exchange::new(|(key, _): &(u64, u64)| *key);
             operator.input(scope.input_from(&mut additions), by_key, |_, arrivals| {
                 arrivals.each(|waiting, _, rows| waiting.append(rows));
             });
-            operator.build(Write { sums: Rc::clone(&sums), written, turns, left: turns });
+            operator.build(Write { sums: Rc::clone(&sums), turns, left: turns });
             let answer = move |tick: &u64, key: u64| {
                 let sums = sums.borrow();
                 (key, sums.iter().filter(|((at, of), _)| at <= tick && *of == key).map(|(_, sum)| sum).sum())
