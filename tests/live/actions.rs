@@ -4,7 +4,6 @@
 
 use super::client::{Client, Outcome};
 use super::events::{Event, PAST_MS, lines};
-use super::journals::copy_all;
 use super::process::{Process, Restart};
 use super::published::{Published, same};
 use super::{MEANING, OFTEN, run_toml};
@@ -13,7 +12,6 @@ use headwater::collections::Collection;
 use headwater_log::vfs::model::Rng;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 
 const ACTIONS: &str = r#"
 [[state]]
@@ -158,18 +156,11 @@ fn decisions_are_those_of_an_oracle_and_the_same_when_they_are_computed_again() 
     }
     check_file(&folder, &decisions);
     for (workers, processes) in [(1, 1), (2, 1), (3, 1), (1, 2)] {
-        let copy = format!("copy {workers} {processes}");
-        copy_all(&folder.path("data"), &folder.path(&copy));
-        for computed in ["log/out", "log/state", "sinks"] {
-            fs::remove_dir_all(folder.path(&copy).join(computed)).unwrap();
-        }
-        let process = start(&folder, &copy, workers, processes);
-        process.ready();
-        process.drain();
-        let again = Published::read_ticks(&folder.path(&copy));
-        for (tick, (ours, theirs)) in published.ticks.iter().zip(&again.ticks).enumerate() {
-            assert!(ours == theirs, "tick {tick} with {processes} x {workers} workers: {ours:?} {theirs:?}");
-        }
+        published.computed_again(&folder, &format!("copy {processes} x {workers}"), |copy| {
+            let process = start(&folder, copy, workers, processes);
+            process.ready();
+            process.drain();
+        });
     }
 }
 

@@ -22,19 +22,11 @@ fn a_tick_is_the_same_with_any_number_of_workers() {
     let collections = ["sessions", "users", "counts", "shapes", "closings", "late", "session_lineage", "dead_letters"];
     assert!(collections.iter().all(|collection| of(collection) > 10), "{:?}", collections.map(of));
     for workers in 1..=3 {
-        let copy = format!("copy {workers}");
-        copy_all(&folder.path("data"), &folder.path(&copy));
-        for computed in ["out", "state"] {
-            fs::remove_dir_all(folder.path(&copy).join("log").join(computed)).unwrap();
-        }
-        let process = Process::start(&folder, &copy, workers, Restart::No);
-        process.ready();
-        process.drain();
-        let again = Published::read_ticks(&folder.path(&copy));
-        for (tick, (ours, theirs)) in published.ticks.iter().zip(&again.ticks).enumerate() {
-            assert!(ours == theirs, "tick {tick} with {workers} workers: {ours:?} {theirs:?}");
-        }
-        assert!(again.ticks.len() >= published.ticks.len());
+        published.computed_again(&folder, &format!("copy with {workers} workers"), |copy| {
+            let process = Process::start(&folder, copy, workers, Restart::No);
+            process.ready();
+            process.drain();
+        });
     }
     eprintln!("{} ticks with {rows} rows are the same", published.ticks.len());
 }

@@ -3,7 +3,7 @@
 
 use super::client::{Client, Outcome};
 use super::events::{Event, PAST_MS, lines, sessions};
-use super::journals::{copy_all, folder_with_history};
+use super::journals::folder_with_history;
 use super::landing::LANDING;
 use super::process::{Process, Restart};
 use super::published::{Published, same};
@@ -11,7 +11,6 @@ use super::{MEANING, OFTEN, folder, run_toml};
 use crate::headwater::Folder;
 use headwater_log::vfs::model::Rng;
 use rustix::process::{Signal, kill_process};
-use std::fs;
 
 fn start(folder: &Folder, data: &str, workers: usize, processes: usize, restart: Restart) -> Process {
     Process::start_with(folder, data, workers, restart, None, &["--processes", &processes.to_string()])
@@ -21,19 +20,11 @@ fn start(folder: &Folder, data: &str, workers: usize, processes: usize, restart:
 fn a_tick_has_the_same_bytes_with_any_number_of_processes() {
     let (folder, published) = folder_with_history();
     for (workers, processes) in [(2, 1), (1, 2), (2, 2), (1, 3)] {
-        let copy = format!("copy {processes} x {workers}");
-        copy_all(&folder.path("data"), &folder.path(&copy));
-        for computed in ["out", "state"] {
-            fs::remove_dir_all(folder.path(&copy).join("log").join(computed)).unwrap();
-        }
-        let process = start(&folder, &copy, workers, processes, Restart::No);
-        process.ready();
-        process.drain();
-        let again = Published::read_ticks(&folder.path(&copy));
-        for (tick, (ours, theirs)) in published.ticks.iter().zip(&again.ticks).enumerate() {
-            assert!(ours == theirs, "tick {tick} with {processes} x {workers} workers: {ours:?} {theirs:?}");
-        }
-        assert!(again.ticks.len() >= published.ticks.len());
+        published.computed_again(&folder, &format!("copy {processes} x {workers}"), |copy| {
+            let process = start(&folder, copy, workers, processes, Restart::No);
+            process.ready();
+            process.drain();
+        });
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::MEANING;
 use super::events::GAP_MS;
+use super::journals::copy_all;
 use super::subscriber::Truth;
 use crate::headwater::{Folder, Row};
 use headwater::collections::{Collection, Schemas};
@@ -12,6 +13,7 @@ use headwater_log::vfs::RealFs;
 use headwater_log::{Log, Settings};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,6 +72,24 @@ impl Published {
                 truth.tick(rows.iter().cloned());
             }
         })
+    }
+
+    /// Copies the data folder, without what was computed in it, and has `compute` run a process on the copy to its end. Each
+    /// tick has to come out with the same bytes.
+    pub fn computed_again(&self, folder: &Folder, copy: &str, compute: impl FnOnce(&str)) -> Published {
+        copy_all(&folder.path("data"), &folder.path(copy));
+        for computed in ["log/out", "log/state", "sinks"].map(|computed| folder.path(copy).join(computed)) {
+            if computed.exists() {
+                fs::remove_dir_all(computed).unwrap();
+            }
+        }
+        compute(copy);
+        let again = Published::read_ticks(&folder.path(copy));
+        for (tick, (ours, theirs)) in self.ticks.iter().zip(&again.ticks).enumerate() {
+            assert!(ours == theirs, "tick {tick} of {copy}: {ours:?} {theirs:?}");
+        }
+        assert!(again.ticks.len() >= self.ticks.len());
+        again
     }
 
     fn read_each(data: &Path, each: &mut dyn FnMut(i64, Rows)) -> Published {
