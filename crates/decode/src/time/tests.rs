@@ -304,6 +304,27 @@ proptest! {
         prop_assert_eq!(read("UTC", ValueKind::Number, &format!("{mantissa}e-{places}")), expected);
     }
 
+    #[test]
+    fn eight_digits_are_a_number(text in "[0-9]{8}|[-/:+.0-9@?a-f\\x00]{8}", byte in any::<u8>(), at in 0..8_usize) {
+        let mut bytes: [u8; 8] = text.as_bytes().try_into().unwrap();
+        prop_assert_eq!(eight_digits(bytes), number(bytes));
+        bytes[at] = byte;
+        prop_assert_eq!(eight_digits(bytes), number(bytes));
+    }
+
+    /// The short way to the epochs that are usual gives what the long one does.
+    #[test]
+    fn usual_epochs_are_epochs(text in "[0-9]{10}(\\.[0-9]{0,9}x?|[0-9]{3}|[0-9]{6}|[0-9.]{0,8})") {
+        if let Some(micros) = usual_epoch(text.as_bytes()) {
+            prop_assert_eq!(Some(micros), epoch(text.as_bytes(), None).map(EventTime::micros), "{}", text);
+        }
+        let is_usual = !text.starts_with('0') && text.len() > 11 && text.len() < 17;
+        if let Some((_, rest)) = text.split_at(10).1.split_once('.').filter(|(first, _)| first.is_empty() && is_usual) {
+            let is_fraction = rest.bytes().all(|byte| byte.is_ascii_digit());
+            prop_assert_eq!(usual_epoch(text.as_bytes()).is_some(), is_fraction, "{}", text);
+        }
+    }
+
     /// Civil times, good ones and impossible ones, in several zones.
     #[test]
     fn civil_times_agree_with_jiff(
