@@ -26,6 +26,9 @@ pub const WORDS: [&str; 20] = [
     "{00000000-0000-0000-0000-000000000000}",
 ];
 
+/// Words of [`is_weak`].
+const WEAK: [&str; 2] = ["0", "false"];
+
 /// The start of the year 2 and of the year 9999: times outside are those that programs write for "never".
 const NEVER: [i64; 2] = [-62_104_060_800_000_000, 253_370_764_800_000_000];
 
@@ -36,7 +39,7 @@ const PLAUSIBLE: i64 = 631_152_000_000_000;
 #[derive(Clone, Debug)]
 pub struct Absent {
     words: Vec<String>,
-    /// By byte: some word begins with it.
+    /// By byte: a word for none, or one that [`is_weak`], begins with it.
     begins: [bool; 256],
     /// Bytes of the longest word.
     longest: usize,
@@ -55,6 +58,7 @@ impl Absent {
         for byte in words.iter().filter_map(|word| word.bytes().next()).chain(*b" \t\n\r") {
             begins[usize::from(byte)] = !words.is_empty();
         }
+        WEAK.iter().for_each(|word| begins[usize::from(word.as_bytes()[0])] = true);
         let longest = words.iter().map(String::len).max().unwrap_or_default();
         Absent { never: !words.is_empty(), words, begins, longest }
     }
@@ -62,12 +66,19 @@ impl Absent {
     /// Returns whether a text, which is not empty, stands for no value.
     #[inline]
     pub fn has(&self, text: &str) -> bool {
-        self.begins[usize::from(text.as_bytes()[0])] && self.is_word(text)
+        self.begins_with(text.as_bytes()[0]) && self.is_word(text)
+    }
+
+    /// Returns whether a text that begins with this byte may stand for no value, or be one that [`is_weak`].
+    #[inline]
+    pub fn begins_with(&self, byte: u8) -> bool {
+        self.begins[usize::from(byte)]
     }
 
     fn is_word(&self, text: &str) -> bool {
         let text = text.trim_ascii();
-        text.is_empty() || (text.len() <= self.longest && self.words.iter().any(|word| word == text))
+        (text.is_empty() && !self.words.is_empty())
+            || (text.len() <= self.longest && self.words.iter().any(|word| word == text))
     }
 
     /// Returns whether a time stands for none. 0 is a time where the unit of epochs is known.
@@ -87,7 +98,7 @@ impl Absent {
 /// "none" in many.
 #[inline]
 pub fn is_weak(text: &str) -> bool {
-    matches!(text, "0" | "false")
+    WEAK.contains(&text)
 }
 
 /// Returns whether a time is before the first that an event can be expected to have.

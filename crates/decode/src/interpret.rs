@@ -6,6 +6,7 @@
 
 mod batch;
 mod call;
+mod choices;
 mod choose;
 mod contribute;
 mod cues;
@@ -26,6 +27,8 @@ use crate::spec::{Candidate, CueSpec, EventsPlan, FieldPlan, Format, Spec, State
 use crate::time::TimeReader;
 use crate::usage::Used;
 use call::Called;
+use choices::Choices;
+use choose::Ranks;
 use contribute::Asked;
 use cues::Cues;
 use dataflows::classify::{Definitions, Why};
@@ -98,7 +101,8 @@ pub struct Interpreter {
     /// By role: its candidates, each with the slots of its parts.
     candidates: [Vec<Vec<Slot>>; 4],
     /// By slot and role: the index of the first candidate that begins with it.
-    ranks: Vec<[u16; 4]>,
+    ranks: Vec<Ranks>,
+    choices: Choices,
     absent: Absent,
     /// Where the day may stand beside a time of day, if the times are the built-in ones.
     days: Vec<Slot>,
@@ -186,6 +190,7 @@ impl Interpreter {
             ranks,
             absent: Absent::new(events.absent.as_deref()),
             days,
+            choices: Choices::default(),
             is_text: format != Format::Json,
             fields,
             time,
@@ -240,7 +245,7 @@ impl Interpreter {
         if let Some(leaves) = &reading.leaves {
             batch.input.shapes.push((shape(reading), Arc::clone(leaves)));
         }
-        let mut chosen = self.best(reading);
+        let mut chosen = self.best_again(reading);
         let stated = self.settle(reading, &mut chosen[Role::Time as usize]);
         let time = self.effective(stated, batch);
         if !self.range.contains(time) {

@@ -188,6 +188,19 @@ impl Reading {
         self.found.iter().map(|found| found.slot)
     }
 
+    /// Returns whether the values that were kept are at `slots`, in their order.
+    #[inline]
+    pub fn is_at(&self, slots: &[Slot]) -> bool {
+        self.found.len() == slots.len() && self.found.iter().zip(slots).all(|(found, slot)| found.slot == *slot)
+    }
+
+    /// Returns the first byte of the text of an index.
+    #[inline]
+    pub fn first_byte(&self, index: usize) -> u8 {
+        // No text is empty.
+        self.text.as_bytes()[self.found[index].start as usize]
+    }
+
     /// Returns the value that was kept as number `index`, and its slot.
     pub fn nth(&self, index: usize) -> (Slot, Value<'_>) {
         let found = &self.found[index];

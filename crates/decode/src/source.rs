@@ -337,6 +337,7 @@ struct Known<'k> {
 
 /// Adds to a reading what is beside the value of its message, if it came in one, the time of its prefix, and then what
 /// follows from its values. `document`: see [`reading::PathSet::derived`].
+#[inline]
 fn complete<'r>(
     beside: &'r mut Beside,
     paths: &PathSet,
@@ -344,6 +345,9 @@ fn complete<'r>(
     (document, around): (Option<&[u8]>, Option<&[u8]>),
     reading: &'r mut Reading,
 ) -> &'r Reading {
+    if message.is_none() && time.is_none() && paths.derived().is_empty() {
+        return reading;
+    }
     let reading = match message {
         Some(message) => beside.add(message, reading),
         None => reading,

@@ -53,6 +53,7 @@ pub struct BatchMark {
 impl Harvest for Batch {
     type Mark = BatchMark;
 
+    #[inline]
     fn event(&mut self, interpreter: &mut Interpreter, read: Read<'_>, position: Position, payload: &[u8]) {
         let fault = match read {
             Ok(reading) => {
