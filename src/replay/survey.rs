@@ -73,7 +73,9 @@ fn look(plan: &Plan, part: &Part, survey: &mut Survey) -> Result<(), SourceError
     if !matches!(part.stored(), Ok(Some(_))) {
         return Ok(());
     }
-    let event_bytes = plan.sources[usize::from(part.source.0)].events.limits.event_bytes;
+    let events = &plan.sources[usize::from(part.source.0)].events;
+    let event_bytes = events.limits.event_bytes;
+    let explode = events.explode.as_ref().map(Path::to_string);
     let chunking = Chunking { chunk_bytes: BYTES, event_bytes, ..Chunking::default() };
     let chunks = Chunks::open(vec![part.clone()], chunking)?;
     let mut chunk = Chunk::default();
@@ -90,7 +92,7 @@ fn look(plan: &Plan, part: &Part, survey: &mut Survey) -> Result<(), SourceError
             }
             survey.records += 1;
             if let Ok(value) = serde_json::from_slice::<Value>(record) {
-                survey.value(&mut Vec::new(), &value);
+                survey.value(&mut Vec::new(), &value, explode.as_deref());
             }
         }
     } else {
@@ -100,7 +102,7 @@ fn look(plan: &Plan, part: &Part, survey: &mut Survey) -> Result<(), SourceError
             _ if *format == Format::Clf => clf::COLUMNS.map(str::to_owned).to_vec(),
             _ => Vec::new(),
         };
-        survey.columns = names.iter().take(KEYS).map(|name| quoted(std::slice::from_ref(name))).collect();
+        survey.columns = names.iter().take(KEYS).map(|name| key(name)).collect();
         survey.columns.iter().for_each(|name| _ = survey.keys.entry(name.clone()).or_default());
     }
     let block = Block { bytes: &bytes[..length], ..chunk.block() };
@@ -116,33 +118,61 @@ fn look(plan: &Plan, part: &Part, survey: &mut Survey) -> Result<(), SourceError
 }
 
 impl Survey {
-    /// Notes the keys of a record.
-    fn value(&mut self, path: &mut Vec<String>, value: &Value) {
+    /// Notes the keys of a record. Those of elements that are events begin at the element.
+    fn value(&mut self, path: &mut Vec<Step>, value: &Value, explode: Option<&str>) {
         if self.keys.len() >= KEYS {
             return;
         }
         match value {
             Value::Object(members) => {
                 for (key, value) in members {
-                    path.push(key.clone());
-                    self.value(path, value);
+                    path.push(Step::Key(key.clone()));
+                    self.value(path, value, explode);
                     path.pop();
                 }
             }
             Value::Array(elements) => {
+                let text = written(path);
+                let is_exploded = explode == Some(&text);
                 if elements.iter().any(Value::is_object) {
-                    *self.arrays.entry(quoted(path)).or_default() += 1;
+                    *self.arrays.entry(text).or_default() += 1;
                 }
-                path.push("[]".into());
-                if let Some(first) = elements.first() {
-                    self.value(path, first);
+                if let Some(first) = elements.first().filter(|_| is_exploded) {
+                    return self.value(&mut Vec::new(), first, None);
                 }
-                path.pop();
+                if !self.entries(path, elements, explode) {
+                    path.push(Step::Each);
+                    elements.first().into_iter().for_each(|first| self.value(path, first, explode));
+                    path.pop();
+                }
             }
             Value::Null => {}
-            Value::String(text) => self.keys.entry(quoted(path)).or_default().add(text),
-            other => self.keys.entry(quoted(path)).or_default().add(&other.to_string()),
+            Value::String(text) => self.keys.entry(written(path)).or_default().add(text),
+            other => self.keys.entry(written(path)).or_default().add(&other.to_string()),
         }
+    }
+
+    /// Notes the elements of an array of keys and values by their keys. False if it is another array.
+    fn entries(&mut self, path: &mut Vec<Step>, elements: &[Value], explode: Option<&str>) -> bool {
+        let Some(key) = ["key", "name"].into_iter().find(|key| {
+            let is_entry = |element: &Value| {
+                element.as_object().is_some_and(|members| members.len() > 1 && members[*key].is_string())
+            };
+            !elements.is_empty() && elements.iter().all(|element| element.get(key).is_some() && is_entry(element))
+        }) else {
+            return false;
+        };
+        for element in elements {
+            let members = element.as_object().into_iter().flatten();
+            path.push(Step::Entry { key: key.into(), text: element[key].as_str().unwrap_or_default().into() });
+            for (member, value) in members.filter(|(member, _)| *member != key) {
+                path.push(Step::Key(member.clone()));
+                self.value(path, value, explode);
+                path.pop();
+            }
+            path.pop();
+        }
+        true
     }
 
     /// Returns the keys that are like `wanted` first, then the most frequent.
@@ -192,22 +222,47 @@ impl Harvest for Survey {
     fn back_to(&mut self, (): ()) {}
 }
 
-/// Returns a path as the configuration writes it. `[]` stands for an element.
-fn quoted(segments: &[String]) -> String {
-    let mut text = String::new();
-    for segment in segments {
-        if segment == "[]" {
-            text.push_str("[]");
-            continue;
-        }
-        if !text.is_empty() {
-            text.push('.');
-        }
-        let is_plain = Path::parse(segment).is_ok_and(|path| path.is_plain() && path.to_string() == *segment);
-        match is_plain {
-            true => text.push_str(segment),
-            false => text.push_str(&format!("\"{}\"", segment.replace('\\', r"\\").replace('"', "\\\""))),
+/// Where a value lies in what is around it.
+enum Step {
+    Key(String),
+    /// In the elements of an array.
+    Each,
+    /// In the element of an array whose `key` is `text`.
+    Entry {
+        key: String,
+        text: String,
+    },
+}
+
+/// Returns a path as the configuration writes it.
+fn written(steps: &[Step]) -> String {
+    let mut path = String::new();
+    for step in steps {
+        match step {
+            Step::Each => path.push_str("[]"),
+            Step::Entry { key: name, text } => path.push_str(&format!("[{}={}]", key(name), entry_text(text))),
+            Step::Key(name) => {
+                if !path.is_empty() {
+                    path.push('.');
+                }
+                path.push_str(&key(name));
+            }
         }
     }
-    text
+    path
+}
+
+/// Returns a key as paths write it, in quotes if need be.
+fn key(name: &str) -> String {
+    let is_plain = Path::parse(name).is_ok_and(|path| path.is_plain() && path.to_string() == *name);
+    if is_plain { name.to_owned() } else { in_quotes(name) }
+}
+
+fn entry_text(text: &str) -> String {
+    let is_plain = !text.is_empty() && !text.contains(['[', ']', '"', '\\']);
+    if is_plain { text.to_owned() } else { in_quotes(text) }
+}
+
+fn in_quotes(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', r"\\").replace('"', "\\\""))
 }

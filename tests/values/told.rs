@@ -73,6 +73,17 @@ fn a_path_that_nothing_has_is_told_with_the_keys_that_are_there() {
 }
 
 #[test]
+fn keys_of_exploded_events_begin_at_the_element() {
+    let attribute = |key: &str| json!({"key": key, "value": {"stringValue": "u1"}});
+    let log = json!({"observed": "2024-05-01T10:00:00Z", "attributes": [attribute("user.id"), attribute("a]b")]});
+    let lines = [json!({"host": {"arch": "arm"}, "logs": [{"records": [log]}]})];
+    let said = messages("events = { explode = \"logs[].records\" }", &lines);
+    let keys = "its records have `attributes[key=\"a]b\"].value.stringValue`, `attributes[key=user.id].value.stringValue`, \
+                `host.arch`, `observed`; name one: user = \"…\"";
+    assert!(said.iter().any(|(code, message)| code == "no_user" && message.ends_with(keys)), "{said:?}");
+}
+
+#[test]
 fn events_in_an_array_are_told() {
     let events = json!([{"user_id": "u", "ts": START}, {"user_id": "v", "ts": START}]);
     for key in ["Records", "events", "data"] {
