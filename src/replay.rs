@@ -2,6 +2,7 @@
 
 pub mod durations;
 pub mod events;
+pub mod guess;
 pub mod notice;
 pub mod outcome;
 mod recover;
@@ -80,6 +81,14 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     let started = Instant::now();
     let history = if options.landing { Some(history(plan, options)?) } else { None };
     let parts = if options.landing { Vec::new() } else { parts(plan)? };
+    let guessed = match plan.config.as_os_str() == config::BUILT_IN {
+        true => guess::without_configuration(plan, &parts).map_err(Error::run("look into the files"))?,
+        false => None,
+    };
+    let (plan, guesses) = match guessed {
+        Some((plan, guesses)) => (&Arc::new(plan), guesses),
+        None => (plan, Vec::new()),
+    };
     let staging = Staging::open(&options.out).map_err(Error::run("write the output"))?;
     let limits = plan.sources.iter().map(|source| source.events.limits.event_bytes);
     let chunking = Chunking { event_bytes: limits.max().unwrap_or_default(), ..Chunking::default() };
@@ -104,6 +113,7 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     }
     let mut summary = summarize(plan, options, &shares);
     tell(plan, &parts, &shares, &mut summary)?;
+    summary.notices.splice(0..0, guesses);
     let files = history.as_ref().map_or(parts.len(), |history| history.files());
     (summary.files, summary.bytes) = (files as u64, bytes);
     summary.notes = notes;

@@ -4,19 +4,14 @@ use crate::collections::place::SourceIndex;
 use crate::config::sketch::{Role as RoleSketch, Sketch, SourceSketch};
 use crate::error::Error;
 use crate::plan::Plan;
+use crate::replay::guess::{self, Guessed};
 use crate::replay::parts_of;
-use crate::replay::survey::{Survey, survey};
-use crate::source::{self, Chunk, Chunking, Chunks, Next, Part, SourceError};
+use crate::source::{self, Part, SourceError};
 use crate::text::plural;
-use dataflows::{EventTime, Position, SignatureId, UserKey};
+use dataflows::{SignatureId, UserKey};
 use headwater_decode::defaults::{self, Meaning};
-use headwater_decode::interpret::{self, Batch, Range, Role};
-use headwater_decode::path::Path;
-use headwater_decode::reading::Value;
+use headwater_decode::interpret::{self, Role};
 use headwater_decode::spec::{Candidate, Format};
-use headwater_decode::time::TimeReader;
-use headwater_decode::usage::Used;
-use headwater_decode::{Block, Decoder};
 use indicatif::{DecimalBytes, HumanCount};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -120,37 +115,22 @@ fn look(
     parts: &[Part],
     seen: &mut Seen,
 ) -> Result<SourceSketch, source::SourceError> {
-    let survey = survey(plan, parts)?.remove(&0).unwrap_or_default();
-    let mut plan = plan.clone();
-    let mut used = read(&plan, format, parts, None)?;
-    let none =
-        |used: &Used, role: Role| used.roles[role as usize].last() == Some(&used.roles[role as usize].iter().sum());
-    let mut explode = None;
-    // A record without a time that holds an array of objects holds events.
-    if none(&used, Role::Time)
-        && let Some((array, _)) =
-            survey.arrays.iter().max_by_key(|(array, records)| (**records, std::cmp::Reverse(array.len())))
-        && let Ok(path) = Path::parse(array)
-    {
-        plan.sources[0].events.explode = Some(path);
-        explode = Some(array.clone());
-        used = read(&plan, format, parts, None)?;
-    }
-    // Beside the built-in names, those that look like one.
-    let mut guesses = [false; 4];
-    for role in [Role::User, Role::Time] {
-        if none(&used, role)
-            && let Some(guess) = guess(&survey, role, explode.as_deref())
-        {
-            let candidates = Some(vec![Candidate { parts: vec![guess] }]);
-            match role {
-                Role::User => plan.sources[0].events.user = candidates,
-                _ => plan.sources[0].events.time = candidates,
-            }
-            guesses[role as usize] = true;
+    let Guessed { plan, explode, paths: guesses, survey } = guess::guessed(plan, format, parts, CHUNKS)?;
+    let mut kinds: BTreeMap<SignatureId, Option<String>> = BTreeMap::new();
+    let used = guess::beginning(&plan, format, parts, CHUNKS, |input| {
+        for (signature, descriptor) in input.signatures.drain(..) {
+            kinds.insert(signature, descriptor.kind.map(|kind| kind.to_string()));
         }
-    }
-    used = read(&plan, format, parts, Some(seen))?;
+        for record in input.records.drain(..) {
+            seen.events += 1;
+            if let (Some(user), Ok(time)) = (record.event.user, record.event.time) {
+                seen.times.entry(user).or_default().push(time.micros());
+            }
+            if let Some(Some(kind)) = kinds.get(&record.event.signature) {
+                *seen.classes.entry(kind.clone()).or_default() += 1;
+            }
+        }
+    })?;
     let role = |role: Role| {
         let candidates = interpret::candidates(&plan.sources[0].events, format, role);
         let counts = &used.roles[role as usize];
@@ -174,7 +154,7 @@ fn look(
             .iter()
             .map(|(count, candidate)| format!("{} {:.1}%", candidate.parts[0].without_transforms(), share(*count)))
             .collect();
-        let remark = match (given.is_empty(), guesses[role as usize]) {
+        let remark = match (given.is_empty(), guesses[role as usize].is_some()) {
             (true, _) => {
                 let keys: Vec<&str> = survey.nearest(role.name()).into_iter().take(8).collect();
                 format!("none of the built-in names is there; the records have {}", keys.join(", "))
@@ -208,91 +188,6 @@ fn main_meaning(given: &[(u64, &Candidate)]) -> Option<Meaning> {
     let total: u64 = events.values().sum();
     let (meaning, most) = events.iter().max_by_key(|(_, count)| **count)?;
     (events.len() > 1 && *most as f64 > 0.8 * total as f64).then_some(*meaning)
-}
-
-/// Decodes the beginning of each file. Returns what was used, and adds the events to `seen`.
-fn read(plan: &Plan, format: Format, parts: &[Part], mut seen: Option<&mut Seen>) -> Result<Used, source::SourceError> {
-    let mut decoder = Decoder::new(plan.spec(), Range::default());
-    let mut batch = Batch::default();
-    let mut kinds: BTreeMap<SignatureId, Option<String>> = BTreeMap::new();
-    let event_bytes = plan.sources[0].events.limits.event_bytes;
-    for part in parts {
-        let chunks = Chunks::open(vec![part.clone()], Chunking { event_bytes, ..Chunking::default() })?;
-        let mut chunk = Chunk::default();
-        for _ in 0..CHUNKS {
-            if chunks.next(u64::MAX, &mut chunk)? != Next::Chunk {
-                break;
-            }
-            let Chunk { format, framing, header, bytes, .. } = &chunk;
-            let position = Position { source: 0, part: 0, offset: 0 };
-            let block =
-                Block { position, format: *format, framing: *framing, header: header.as_ref(), received: None, bytes };
-            decoder.read(&block, &mut batch);
-            for (signature, descriptor) in batch.input.signatures.drain(..) {
-                kinds.insert(signature, descriptor.kind.map(|kind| kind.to_string()));
-            }
-            for record in batch.input.records.drain(..) {
-                let Some(seen) = &mut seen else { continue };
-                seen.events += 1;
-                if let (Some(user), Ok(time)) = (record.event.user, record.event.time) {
-                    seen.times.entry(user).or_default().push(time.micros());
-                }
-                if let Some(Some(kind)) = kinds.get(&record.event.signature) {
-                    *seen.classes.entry(kind.clone()).or_default() += 1;
-                }
-            }
-            batch.input.names.clear();
-            batch.dead_letters.clear();
-        }
-    }
-    let used = batch.usage.remove(&(0, format));
-    let counts = |role| interpret::candidates(&plan.sources[0].events, format, role).len();
-    Ok(used.unwrap_or_else(|| Used::new(Role::ALL.map(counts), 0)))
-}
-
-/// How little a key looks like what is wanted: its word, whether it is no name, its different values, its length.
-type Likeness = (usize, bool, std::cmp::Reverse<usize>, usize);
-
-/// Returns the path that looks most like a user or a time.
-fn guess(survey: &Survey, role: Role, explode: Option<&str>) -> Option<Path> {
-    const USERS: [&str; 12] = [
-        "user", "visitor", "customer", "client", "member", "account", "person", "session", "case", "uid", "device",
-        "login",
-    ];
-    const TIMES: [&str; 6] = ["time", "date", "timestamp", "when", "created", "ts"];
-    let reader = TimeReader::new("UTC").ok()?;
-    let is_time = |text: &str| {
-        let kind = dataflows::ValueKind::String;
-        let time = reader.read(Value { kind, text }).map(EventTime::micros);
-        time.is_some_and(|micros| (631_152_000_000_000..4_102_444_800_000_000).contains(&micros))
-    };
-    let mut best: Option<(Likeness, Path)> = None;
-    for (key, values) in &survey.keys {
-        // Of an array, the keys of its elements.
-        let key = explode.and_then(|array| key.strip_prefix(&format!("{array}[]."))).unwrap_or(key);
-        let Ok(path) = Path::parse(key) else { continue };
-        let last = key.rsplit('.').next().unwrap_or_default().to_lowercase();
-        let place = match role {
-            Role::User => USERS.iter().position(|word| last.contains(word)),
-            _ => TIMES.iter().position(|word| last.contains(word)),
-        };
-        let times = values.distinct.iter().filter(|text| is_time(text)).count();
-        let fits = match role {
-            Role::User => times < values.distinct.len(),
-            _ => !values.distinct.is_empty() && times == values.distinct.len(),
-        };
-        let place = match (role, place) {
-            (_, Some(place)) => place,
-            (Role::Time, None) => TIMES.len(),
-            _ => continue,
-        };
-        let is_name = ["id", "name", "key"].iter().any(|end| last.ends_with(end));
-        let likeness = (place, !is_name, std::cmp::Reverse(values.distinct.len()), key.len());
-        if fits && path.is_plain() && best.as_ref().is_none_or(|(known, _)| likeness < *known) {
-            best = Some((likeness, path));
-        }
-    }
-    best.map(|(_, path)| path)
 }
 
 impl Seen {

@@ -82,7 +82,7 @@ pub fn configuration(plan: &Plan, parts: &[Part], usage: &Usage) -> Result<Strin
             name: format.name().into(),
             paths: paths.remove(&(*of, *format)).unwrap_or_default(),
             format: *format,
-            explode: None,
+            explode: events.explode.as_ref().map(Path::to_string),
             user: role(Role::User),
             time: role(Role::Time),
             kind: role(Role::Kind),

@@ -99,3 +99,44 @@ fn a_wrong_argument_is_named() {
     let run = folder.headwater(["explain", "events.jsonl", "events.jsonl"]);
     assert!(run.code() == 2 && run.stderr().contains("headwater init"), "{}", run.stderr());
 }
+
+#[test]
+fn a_replay_without_a_configuration_guesses_what_no_built_in_name_gives() {
+    let folder = Folder::new();
+    let scan = |parcel: u64, minute: u64| {
+        format!(
+            "{{\"parcelNumber\":\"P{parcel}\",\"scanned\":{{\"when\":\"2024-05-01T10:{minute:02}:00Z\"}},\"scan\":\"in\"}}\n"
+        )
+    };
+    folder.write("scans.jsonl", (0..6).map(|number| scan(number % 2, number)).collect::<String>());
+    let run = folder.headwater(["replay", "scans.jsonl", "--json", "--out", "out"]);
+    let summary: Value = serde_json::from_str(&run.stdout()).unwrap();
+    assert_eq!((&summary["users"], &summary["sessions"]), (&2.into(), &2.into()), "{summary}");
+    let told: Vec<&str> =
+        summary["notices"].as_array().unwrap().iter().filter_map(|told| told["code"].as_str()).collect();
+    assert_eq!(told, ["guessed", "guessed"]);
+    // What is printed, and what `init` writes, is the same guess.
+    for configuration in
+        [summary["configuration"].as_str().unwrap().to_owned(), folder.headwater(["init", "scans.jsonl"]).stdout()]
+    {
+        assert!(configuration.contains("user = \"parcelNumber\""), "{configuration}");
+        assert!(configuration.contains("time = \"scanned.when\""), "{configuration}");
+        folder.write("headwater.toml", configuration);
+        assert_eq!(folder.replay("headwater.toml", [""; 0]).number("sessions"), 2);
+    }
+
+    // Where a built-in name is there, nothing is guessed.
+    folder.write("known.jsonl", format!("{{\"user_id\":1,\"parcel\":2,\"ts\":{START}}}\n"));
+    let run = folder.headwater(["replay", "known.jsonl", "--json", "--out", "out"]);
+    assert!(!run.stdout().contains("guessed"), "{}", run.stdout());
+
+    // An array of events is found, too.
+    folder.write(
+        "array.json",
+        format!("{{\"Records\":[{{\"user_id\":1,\"ts\":{START}}},{{\"user_id\":2,\"ts\":{START}}}]}}"),
+    );
+    let run = folder.headwater(["replay", "array.json", "--json", "--out", "out"]);
+    let summary: Value = serde_json::from_str(&run.stdout()).unwrap();
+    assert_eq!(summary["events"], 2, "{summary}");
+    assert!(summary["configuration"].as_str().unwrap().contains("explode = \"Records\""), "{summary}");
+}
