@@ -46,6 +46,28 @@ const COVERING: &[(usize, Order, Gap)] = &[
     (3, Order::Forward, Gap::Five),
 ];
 
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Returns the folder of the data sets.
+pub fn data() -> PathBuf {
+    std::env::var_os("HEADWATER_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from)
+}
+
+/// Returns the folder, which `variable` names, if it is there; else says that the test is skipped.
+pub fn present(name: &str, folder: PathBuf, variable: &str) -> Option<PathBuf> {
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    let required = std::env::var_os("HEADWATER_REQUIRE_DATA").is_some_and(|value| value == "1");
+    assert!(!required, "{} is absent, and HEADWATER_REQUIRE_DATA=1", folder.display());
+    // Not `eprintln!`: of a test that passes it would not be seen.
+    let notice = format!("SKIPPED {name}: {} is absent (set {variable})\n", folder.display());
+    let _ = std::io::stderr().write_all(notice.as_bytes());
+    None
+}
+
 #[derive(Clone, Copy)]
 enum Gap {
     /// Minutes; the default.
@@ -164,18 +186,8 @@ impl Set {
     ];
 
     pub fn open(name: &str) -> Option<Set> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let data = std::env::var_os("HEADWATER_DATA").map_or_else(|| root.join("../shared/data"), PathBuf::from);
-        let folder = data.join(name);
-        if folder.is_dir() {
-            return Some(Set { folder, config: root.join("tests/datasets").join(name).with_extension("toml") });
-        }
-        let required = std::env::var_os("HEADWATER_REQUIRE_DATA").is_some_and(|value| value == "1");
-        assert!(!required, "{} is absent, and HEADWATER_REQUIRE_DATA=1", folder.display());
-        // Not `eprintln!`: of a test that passes it would not be seen.
-        let notice = format!("SKIPPED {name}: {} is absent (set HEADWATER_DATA)\n", folder.display());
-        let _ = std::io::stderr().write_all(notice.as_bytes());
-        None
+        let config = root().join("tests/datasets").join(name).with_extension("toml");
+        present(name, data().join(name), "HEADWATER_DATA").map(|folder| Set { folder, config })
     }
 
     /// Everything in a folder of the set, sorted.
