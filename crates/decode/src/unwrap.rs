@@ -1,5 +1,6 @@
 //! Events that lie as a text in a field of a JSON object, as collectors wrap them: Docker's `{"log":"…\n","stream":…}`.
-//! The text is read as JSON or as a line of an access log. A field of the object counts where the event lacks it.
+//! The text is read as JSON or as a line of an access log. The event's own values come first: what lies
+//! around it counts where it has none.
 
 use crate::json::JsonReader;
 use crate::path::Path;
@@ -56,7 +57,7 @@ impl Wrapped {
         let mut both = event.clone();
         for (slot, kind, text) in &self.values {
             if !event.has(*slot) {
-                both.push(*slot, *kind, text);
+                both.push_of(*slot, *kind, text, true);
             }
         }
         both

@@ -156,6 +156,9 @@ pub const CASES: &[&str] = &["case_id", "_CASE_KEY"];
 pub const TIME: &[&str] = &[
     "event_time",
     "event_timestamp",
+    "event.time",
+    "event.timestamp",
+    "event.ts",
     "occurred_at",
     "time_utc",
     "timestamp_derived",
