@@ -235,6 +235,38 @@ fn the_element_comes_before_the_envelope() {
 }
 
 #[test]
+fn a_wrapped_event_comes_before_what_wraps_it() {
+    let wrapped = |minute: u64| {
+        let event = json!({"user_id": "u1", "ts": format!("2024-05-01T10:{minute:02}:00Z"), "event": "a"});
+        json!({"@timestamp": "2024-05-01T12:00:00Z", "message": event.to_string()})
+    };
+    let folder = Folder::new();
+    folder.write("log.jsonl", format!("{}\n{}\n", wrapped(0), wrapped(5)));
+    let run = folder.headwater(["replay", "log.jsonl", "--json", "--out", "out"]);
+    let summary: Value = serde_json::from_str(&run.stdout()).unwrap();
+    assert_eq!((&summary["first"], &summary["last"]), (&json!("2024-05-01T10:00:00Z"), &json!("2024-05-01T10:05:00Z")));
+    // What is printed names one source, and reads the same.
+    let configuration = summary["configuration"].as_str().unwrap();
+    assert_eq!(configuration.matches("[[source]]").count(), 1, "{configuration}");
+    for configuration in [configuration.to_owned(), folder.headwater(["init", "log.jsonl"]).stdout()] {
+        folder.write("headwater.toml", configuration);
+        assert_eq!(folder.replay("headwater.toml", [""; 0]).summary["first"], summary["first"]);
+    }
+}
+
+#[test]
+fn flat_dotted_and_nested_events_are_of_one_user_and_time() {
+    let lines = [
+        json!({"user": {"id": "u1"}, "event": {"type": "click", "time": "2024-05-01T10:00:00Z"}}),
+        json!({"user.id": "u1", "event.type": "click", "event.time": "2024-05-01T10:01:00Z"}),
+        json!({"user_id": "u1", "event_type": "click", "event_time": "2024-05-01T10:02:00Z"}),
+    ];
+    let replay = replay("", &lines);
+    assert_eq!(users(&replay), map(&[("u1", 3)]));
+    assert_eq!((replay.number("sessions"), replay.numbers("classes")), (1, map(&[("click", 3)])));
+}
+
+#[test]
 fn a_day_and_a_time_of_day_are_read_together() {
     for (day, time) in [("date", "time"), ("event_date", "event_time"), ("Date", "Time")] {
         for of_day in ["10:00:00", "10:00", "10:00:00.000 AM"] {

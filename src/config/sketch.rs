@@ -23,6 +23,7 @@ pub struct SourceSketch {
     pub name: String,
     pub paths: Vec<String>,
     pub format: Format,
+    pub unwrap: Option<String>,
     pub explode: Option<String>,
     pub user: Role,
     pub time: Role,
@@ -56,7 +57,11 @@ impl Sketch {
             writeln!(out, "[[source]]\nname = {}", quoted(&source.name))?;
             let paths: Vec<String> = source.paths.iter().map(|path| quoted(path)).collect();
             writeln!(out, "paths = [{}]", paths.join(", "))?;
-            writeln!(out, "format = {}\n\n[source.events]", quoted(source.format.name()))?;
+            writeln!(out, "format = {}", quoted(source.format.name()))?;
+            if let Some(field) = &source.unwrap {
+                writeln!(out, "unwrap = {}   # the text of this field is the event", quoted(field))?;
+            }
+            writeln!(out, "\n[source.events]")?;
             if let Some(explode) = &source.explode {
                 writeln!(out, "explode = {}   # each element of this array is an event", quoted(explode))?;
             }

@@ -116,6 +116,8 @@ fn look(
     seen: &mut Seen,
 ) -> Result<SourceSketch, source::SourceError> {
     let Guessed { plan, explode, paths: guesses, survey } = guess::guessed(plan, format, parts, CHUNKS)?;
+    let event_bytes = plan.sources[0].events.limits.event_bytes;
+    let unwrap = parts.first().map_or(Ok(None), |part| guess::unwrapped(part, event_bytes))?;
     let mut kinds: BTreeMap<SignatureId, Option<String>> = BTreeMap::new();
     let used = guess::beginning(&plan, format, parts, CHUNKS, |input| {
         for (signature, descriptor) in input.signatures.drain(..) {
@@ -168,6 +170,7 @@ fn look(
         name: format.name().into(),
         paths,
         format,
+        unwrap,
         explode,
         user: role(Role::User),
         time: role(Role::Time),

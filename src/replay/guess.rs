@@ -8,6 +8,7 @@ use crate::source::{self, Chunk, Chunking, Chunks, Next, Part, SourceError};
 use dataflows::engine::Input;
 use dataflows::{EventTime, Position};
 use headwater_decode::interpret::{self, Batch, Range, Role};
+use headwater_decode::log::Heading;
 use headwater_decode::path::Path;
 use headwater_decode::reading::Value;
 use headwater_decode::spec::{Candidate, Format};
@@ -27,7 +28,7 @@ pub struct Guessed {
     pub survey: Survey,
 }
 
-/// Looks into files of one format, at so many chunks of each.
+/// Looks into files of one format, at the first `chunks` of each.
 ///
 /// # Errors
 /// If a file cannot be read.
@@ -52,14 +53,16 @@ pub fn guessed(plan: &Plan, format: Format, parts: &[Part], chunks: usize) -> Re
     }
     // Beside the built-in names, those that look like one.
     let mut paths = [const { None }; 4];
-    for role in [Role::User, Role::Time] {
+    for role in [Role::User, Role::Time, Role::Kind] {
         if none(&used, role)
             && let Some(path) = guess(&survey, role, explode.as_deref())
         {
             let candidates = Some(vec![Candidate { parts: vec![path.clone()] }]);
+            let events = &mut plan.sources[0].events;
             match role {
-                Role::User => plan.sources[0].events.user = candidates,
-                _ => plan.sources[0].events.time = candidates,
+                Role::User => events.user = candidates,
+                Role::Time => events.time = candidates,
+                Role::Kind | Role::Id => events.kind = candidates,
             }
             paths[role as usize] = Some(path);
         }
@@ -135,10 +138,34 @@ pub fn beginning(
     Ok(used.unwrap_or_else(|| Used::new(Role::ALL.map(counts), 0)))
 }
 
+/// Values that a type may have, among those that are looked at.
+const KINDS_AT_MOST: usize = 20;
+
+/// Returns whether a value may be the type of an event.
+fn is_word(text: impl AsRef<str>) -> bool {
+    let text = text.as_ref();
+    text.len() <= 40 && text.starts_with(char::is_alphabetic) && !text.contains(['/', '@', '='])
+}
+
 /// How little a key looks like what is wanted: its word, whether it is no name, its different values, its length.
 type Likeness = (usize, bool, std::cmp::Reverse<usize>, usize);
 
-/// Returns the path that looks most like a user or a time.
+/// Returns the field of the objects of a file whose text is the event, if that was recognised.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn unwrapped(part: &Part, event_bytes: usize) -> Result<Option<String>, SourceError> {
+    if !matches!(part.stored(), Ok(Some(_))) {
+        return Ok(None);
+    }
+    let chunks = Chunks::open(vec![part.clone()], Chunking { event_bytes, ..Chunking::default() })?;
+    let mut chunk = Chunk::default();
+    let is_read = chunks.next(0, &mut chunk)? == Next::Chunk && chunk.format == Format::Json;
+    let heading = chunk.header.as_ref().filter(|_| is_read).map(|text| Heading::parse(text));
+    Ok(heading.map(|heading| heading.layout).filter(|field| !field.is_empty()))
+}
+
+/// Returns the path that looks most like a user, a time or a type.
 fn guess(survey: &Survey, role: Role, explode: Option<&str>) -> Option<Path> {
     const USERS: [&str; 25] = [
         "user",
@@ -168,6 +195,12 @@ fn guess(survey: &Survey, role: Role, explode: Option<&str>) -> Option<Path> {
         "parcel",
     ];
     const TIMES: [&str; 6] = ["time", "date", "timestamp", "when", "created", "ts"];
+    const KINDS: [&str; 9] = ["event", "action", "activity", "type", "operation", "verb", "kind", "status", "state"];
+    let words: &[&str] = match role {
+        Role::User => &USERS,
+        Role::Time => &TIMES,
+        Role::Kind | Role::Id => &KINDS,
+    };
     let reader = TimeReader::new("UTC").ok()?;
     let is_time = |text: &str| {
         let kind = dataflows::ValueKind::String;
@@ -184,21 +217,25 @@ fn guess(survey: &Survey, role: Role, explode: Option<&str>) -> Option<Path> {
         if last.contains("agent") {
             continue;
         }
-        let place = match role {
-            Role::User => USERS.iter().position(|word| last.contains(word)),
-            _ => TIMES.iter().position(|word| last.contains(word)),
-        };
+        // An action is another thing.
+        let named = last.replace("transaction", "");
+        let place = words.iter().position(|word| named.contains(word));
         let times = values.distinct.iter().filter(|text| is_time(text)).count();
         let fits = match role {
             Role::User => times < values.distinct.len(),
-            _ => !values.distinct.is_empty() && times == values.distinct.len(),
+            Role::Time => !values.distinct.is_empty() && times == values.distinct.len(),
+            // A few words.
+            Role::Kind | Role::Id => {
+                let few = values.distinct.len() <= KINDS_AT_MOST && values.distinct.iter().all(is_word);
+                few && !last.ends_with("id")
+            }
         };
         let place = match (role, place) {
             (_, Some(place)) => place,
             (Role::Time, None) => TIMES.len(),
             _ => continue,
         };
-        let is_name = ["id", "name", "key"].iter().any(|end| last.ends_with(end));
+        let is_name = ["id", "name", "key"].iter().any(|end| last.ends_with(end)) && role != Role::Kind;
         let likeness = (place, !is_name, std::cmp::Reverse(values.distinct.len()), key.len());
         if fits && best.as_ref().is_none_or(|(known, _)| likeness < *known) {
             best = Some((likeness, path));

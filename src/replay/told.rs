@@ -1,10 +1,10 @@
 //! What a replay says about what it read: which candidates gave users, times, types and ids, and what looks wrong.
 
-use super::Share;
 use super::notice::{Given, Notice, ReadFrom};
 use super::outcome::Totals;
 use super::summary::Summary;
 use super::survey::{Survey, survey};
+use super::{Share, guess};
 use crate::config::sketch::{self, Sketch, SourceSketch};
 use crate::plan::{Plan, SourcePlan};
 use crate::source::{self, Part, SourceError};
@@ -73,6 +73,11 @@ pub fn configuration(plan: &Plan, parts: &[Part], usage: &Usage) -> Result<Strin
     let mut sketch = Sketch { gap: units::typed(plan.sessions.gap), ..Sketch::default() };
     for ((of, format), used) in usage {
         let events = &plan.sources[usize::from(*of)].events;
+        let first = parts.iter().find(|part| part.source.0 == *of).filter(|_| *format == Format::Json);
+        let unwrap = match first {
+            Some(part) => guess::unwrapped(part, events.limits.event_bytes)?,
+            None => None,
+        };
         let role = |role: Role| {
             let candidates = interpret::candidates(events, *format, role).into_iter();
             let given = candidates.zip(&used.roles[role as usize]).filter(|(_, events)| **events > 0);
@@ -82,6 +87,7 @@ pub fn configuration(plan: &Plan, parts: &[Part], usage: &Usage) -> Result<Strin
             name: format.name().into(),
             paths: paths.remove(&(*of, *format)).unwrap_or_default(),
             format: *format,
+            unwrap,
             explode: events.explode.as_ref().map(Path::to_string),
             user: role(Role::User),
             time: role(Role::Time),
@@ -95,10 +101,11 @@ fn name(candidate: &Candidate) -> String {
     candidate.parts.iter().map(Path::to_string).collect::<Vec<_>>().join(" + ")
 }
 
-/// Gives the usage of all workers together.
+/// Gives the usage of all workers together, of the sources and formats that have events.
 pub(super) fn usage_of(shares: &[Share]) -> Usage {
     let mut all = Usage::default();
     shares.iter().for_each(|share| usage::add(&mut all, &share.tally.usage));
+    all.retain(|_, used| used.roles[Role::User as usize].iter().any(|events| *events > 0));
     all
 }
 

@@ -105,7 +105,7 @@ fn a_replay_without_a_configuration_guesses_what_no_built_in_name_gives() {
     let folder = Folder::new();
     let scan = |parcel: u64, minute: u64| {
         format!(
-            "{{\"parcelNumber\":\"P{parcel}\",\"scanned\":{{\"when\":\"2024-05-01T10:{minute:02}:00Z\"}},\"scan\":\"in\"}}\n"
+            "{{\"parcelNumber\":\"P{parcel}\",\"scanned\":{{\"when\":\"2024-05-01T10:{minute:02}:00Z\"}},\"scanType\":\"in\"}}\n"
         )
     };
     folder.write("scans.jsonl", (0..6).map(|number| scan(number % 2, number)).collect::<String>());
@@ -114,7 +114,8 @@ fn a_replay_without_a_configuration_guesses_what_no_built_in_name_gives() {
     assert_eq!((&summary["users"], &summary["sessions"]), (&2.into(), &2.into()), "{summary}");
     let told: Vec<&str> =
         summary["notices"].as_array().unwrap().iter().filter_map(|told| told["code"].as_str()).collect();
-    assert_eq!(told, ["guessed", "guessed"]);
+    assert_eq!(told, ["guessed"; 3]);
+    assert_eq!(summary["classes"], serde_json::json!({"in": 6}));
     // What is printed, and what `init` writes, is the same guess.
     for configuration in
         [summary["configuration"].as_str().unwrap().to_owned(), folder.headwater(["init", "scans.jsonl"]).stdout()]
