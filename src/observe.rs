@@ -1,6 +1,7 @@
 //! The state of a process: its metrics, its status, and its memory.
 
 pub mod actions;
+pub mod backfills;
 pub mod landing;
 pub mod memory;
 pub mod metrics;

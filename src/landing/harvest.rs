@@ -108,12 +108,13 @@ impl Reader {
         }
         self.rows.begin(tick, record.received_ms, &delivery);
         self.rows.around = Around::of(&delivery, &self.plan.sources[usize::from(source.0)].events);
+        let received = EventTime::from_micros(record.received_ms.saturating_mul(1000));
         let block = Block {
             position: position(source, part, offset, 0),
             format: delivery.format,
             framing: delivery.framing,
             header: delivery.header.and(self.header.as_ref()),
-            received: EventTime::from_micros(record.received_ms.saturating_mul(1000)),
+            received: received.filter(|_| !delivery.is_history()),
             bytes: delivery.events,
         };
         if !delivery.messages {

@@ -12,13 +12,19 @@ use std::collections::BTreeMap;
 pub enum Cursor {
     File(FileCursor),
     Kafka(KafkaCursor),
+    Backfill(Box<BackfillCursor>),
 }
 
 /// A part of a source whose records have one order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Partition {
     File(FileId),
-    Kafka { topic: String, partition: i32 },
+    Kafka {
+        topic: String,
+        partition: i32,
+    },
+    /// By name: all of its files together.
+    Backfill(String),
 }
 
 impl Cursor {
@@ -28,6 +34,7 @@ impl Cursor {
             Cursor::Kafka(KafkaCursor { topic, partition, .. }) => {
                 Partition::Kafka { topic: topic.clone(), partition: *partition }
             }
+            Cursor::Backfill(cursor) => Partition::Backfill(cursor.backfill.clone()),
         }
     }
 
@@ -37,6 +44,7 @@ impl Cursor {
             (Cursor::File(own), Cursor::File(other)) => own.offset < other.offset,
             // Behind a gap, offsets may begin again.
             (Cursor::Kafka(own), Cursor::Kafka(other)) => (own.gaps, own.offset) < (other.gaps, other.offset),
+            (Cursor::Backfill(own), Cursor::Backfill(other)) => own.number < other.number,
             // Of other partitions.
             _ => false,
         }
@@ -69,6 +77,60 @@ pub struct KafkaCursor {
     pub gaps: u32,
 }
 
+/// How far a backfill is, and all that a start has to know of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackfillCursor {
+    /// The name of the backfill.
+    pub backfill: String,
+    /// The name of the source that its events are of.
+    pub source: String,
+    /// XXH3-128 of the content of all its files, and of what is taken of them.
+    pub content: [u64; 2],
+    /// Each cursor of a backfill has a higher one than those before.
+    pub number: u64,
+    pub state: BackfillState,
+    /// Everything before it was delivered.
+    pub place: BackfillPlace,
+    /// Offset in the file at which the events of this delivery begin.
+    pub from: u64,
+    /// Delivered so far.
+    pub done: Amount,
+    /// Of all files.
+    pub all: Amount,
+    /// How many files there are.
+    pub files: u32,
+    /// When it began, in milliseconds since 1970-01-01T00:00:00Z.
+    pub began_ms: i64,
+}
+
+/// A place in the files of a backfill. An offset counts decompressed bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackfillPlace {
+    pub file: u32,
+    pub offset: u64,
+}
+
+/// An amount of history: bytes are decompressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Amount {
+    pub records: u64,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackfillState {
+    /// Chunks are taken.
+    Open,
+    /// Chunks are refused until it is resumed.
+    Paused,
+    /// All of it was delivered.
+    Done,
+}
+
 /// A file by its content: the first bytes of a log never change, its name and place on disk do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileId {
@@ -95,6 +157,11 @@ impl Cursors {
 
     pub fn merge(&mut self, others: Cursors) {
         others.0.into_iter().for_each(|((source, _), cursor)| self.add(source, cursor));
+    }
+
+    /// Returns those of all sources.
+    pub fn all(&self) -> impl Iterator<Item = &Cursor> {
+        self.0.values()
     }
 
     /// Returns those of one source.
@@ -149,6 +216,37 @@ mod tests {
         let json = serde_json::to_string(&cursors).unwrap();
         assert_eq!(serde_json::from_str::<Cursors>(&json).unwrap(), cursors);
         let pinned = r#"{"topic":"orders","partition":3,"offset":0,"gaps":1}"#;
+        assert!(json.contains(pinned), "{json}");
+    }
+
+    #[test]
+    fn of_a_backfill_the_last_cursor_counts_and_its_encoding_is_pinned() {
+        let backfill = |number, state| {
+            Cursor::Backfill(Box::new(BackfillCursor {
+                backfill: "2023".into(),
+                source: "web".into(),
+                content: [1, 2],
+                number,
+                state,
+                place: BackfillPlace { file: 1, offset: 9 },
+                from: 5,
+                done: Amount { records: 3, bytes: 9 },
+                all: Amount { records: 4, bytes: 12 },
+                files: 2,
+                began_ms: 7,
+            }))
+        };
+        let all = [backfill(2, BackfillState::Paused), backfill(1, BackfillState::Open), file(5, 9)];
+        let cursors = Cursors::from(all.map(|cursor| (SourceNumber(0), cursor)).to_vec());
+        assert_eq!(cursors.all().count(), 2);
+        assert!(cursors.all().any(|cursor| *cursor == backfill(2, BackfillState::Paused)));
+        let json = serde_json::to_string(&cursors).unwrap();
+        assert_eq!(serde_json::from_str::<Cursors>(&json).unwrap(), cursors);
+        let pinned = concat!(
+            r#"{"backfill":"2023","source":"web","content":[1,2],"number":2,"state":"paused","#,
+            r#""place":{"file":1,"offset":9},"from":5,"done":{"records":3,"bytes":9},"all":{"records":4,"bytes":12},"#,
+            r#""files":2,"began_ms":7}"#,
+        );
         assert!(json.contains(pinned), "{json}");
     }
 

@@ -128,8 +128,14 @@ impl<'a> Delivery<'a> {
     pub fn begins_at(&self) -> Option<u64> {
         match self.cursors.as_slice() {
             [Cursor::File(behind)] => Some(behind.offset.saturating_sub(self.events.len() as u64)),
+            [Cursor::Backfill(behind)] => Some(behind.from),
             _ => None,
         }
+    }
+
+    /// Returns whether the events are history that was brought in later: when they were received is not known.
+    pub fn is_history(&self) -> bool {
+        matches!(self.cursors.as_slice(), [Cursor::Backfill(_)])
     }
 
     /// Returns the record in which `byte` of the events lies, with where it begins. Of a message above `limit` that is the

@@ -4,7 +4,7 @@
 use super::program::{check_states, former_program_of, program_of, states_of};
 use crate::collections::{Begins, Collection};
 use crate::error::Error;
-use crate::plan::{Plan, SourceKind, StatePlan};
+use crate::plan::{Plan, StatePlan};
 use crate::queue::control::Control;
 use crate::queue::cursor::Cursors;
 use crate::queue::definitions::{Definitions, NamedState};
@@ -160,9 +160,7 @@ impl History {
         log.control.sync().map_err(failed)?;
         let numbers = Arc::new(Numbers::new(plan.sources.iter().map(|source| known[&source.name]).collect()));
         let mut cursors = memory.cursors.clone();
-        if plan.sources.iter().any(|source| source.kind != SourceKind::Http) {
-            add_delivered(log, snapshot, &mut cursors)?;
-        }
+        add_delivered(log, snapshot, &mut cursors)?;
         Ok(History { numbers, program, former_program, same_program, memory, definitions, begins, tables, cursors })
     }
 }

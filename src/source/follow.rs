@@ -137,7 +137,7 @@ impl Follower {
             .into_iter()
             .filter_map(|cursor| match cursor {
                 Cursor::File(cursor) => Some(cursor),
-                Cursor::Kafka(_) => None,
+                Cursor::Kafka(_) | Cursor::Backfill(_) => None,
             })
             .collect();
         if follow || !cursors.is_empty() {

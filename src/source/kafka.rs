@@ -123,7 +123,7 @@ impl KafkaSource {
     ) -> KafkaSource {
         let own = cursors.into_iter().filter_map(|cursor| match cursor {
             Cursor::Kafka(cursor) => Some((place_of(&cursor), cursor)),
-            Cursor::File(_) => None,
+            Cursor::File(_) | Cursor::Backfill(_) => None,
         });
         let format = plan.format.unwrap_or(Format::Json);
         let (framing, header) = framing(format, plan);

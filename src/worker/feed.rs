@@ -112,12 +112,15 @@ impl<'s> Feed<'s> {
                 if delivery.header.is_some() && header.as_deref() != delivery.header {
                     *header = delivery.header.map(Arc::from);
                 }
+                // As in a replay: nothing says when history was received.
+                let is_history = delivery.is_history();
+                let received = EventTime::from_micros(record.received_ms.saturating_mul(1000));
                 let block = Block {
                     position: position(source, *part as u32, record.offset, 0),
                     format: delivery.format,
                     framing: delivery.framing,
                     header: delivery.header.and(header.as_ref()),
-                    received: EventTime::from_micros(record.received_ms.saturating_mul(1000)),
+                    received: received.filter(|_| !is_history),
                     bytes: delivery.events,
                 };
                 decoder.place(delivery.begins_at());
@@ -130,7 +133,9 @@ impl<'s> Feed<'s> {
                 }
                 let times = batch.input.records[before..].iter().filter_map(|record| record.event.time.ok());
                 let newest_ms = times.max().map(|time| time.micros().div_euclid(1000));
-                fed.told.arrivals.push(Arrival { received_ms: record.received_ms, newest_ms });
+                if !is_history {
+                    fed.told.arrivals.push(Arrival { received_ms: record.received_ms, newest_ms });
+                }
                 delivery.cursors.into_iter().for_each(|cursor| fed.cursors.add(delivery.source, cursor));
             });
             read.map_err(Error::run("read the log"))?;
