@@ -241,7 +241,9 @@ impl At<'_> {
             Some(ActionBegins::Since(since)) => since.map(micros),
             Some(ActionBegins::Later) | None => return None,
         };
-        let is_history = since.zip(received).is_some_and(|(since, received)| received < since);
+        // When the events of a backfill were received is not known. A change of a row is never history.
+        let is_before = |received| since.is_some_and(|since| received < since);
+        let is_history = matches!(action.on, On::Events { .. }) && received.is_none_or(is_before);
         let age = time.map(|time| self.now.micros().saturating_sub(time.micros()));
         let is_old = action.max_age.zip(age).is_some_and(|(most, age)| age > most);
         match (is_history, action.replay) {
