@@ -42,6 +42,7 @@ use crate::landing::{self, Landing};
 use crate::observe::metrics::Metrics;
 use crate::observe::status::{Phase, Status};
 use crate::plan::{HostsPlan, Plan};
+use crate::queue::backfills::Backfills;
 use crate::queue::definitions;
 use crate::queue::intake::Intake;
 use crate::queue::sequencer::{Sequencer, Ticks};
@@ -142,6 +143,7 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
         subscriptions,
         epoch: epoch.number,
         sources: Arc::clone(&history.numbers),
+        backfills: Backfills::new(&history.cursors, epoch.number),
     })?;
     let landing = Landing::start(&landing::Shared {
         id: epoch.log,

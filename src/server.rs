@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! connections ── routes ─┬─ collect: body ── check ── Intake::append ── 202
+//!                        ├─ backfills: chunks of history ── Intake::append ── published
 //!                        ├─ collections, changes, rows: subscribe, reads
 //!                        └─ health:  /healthz /readyz /metrics /v1/status
 //! ```
@@ -9,6 +10,7 @@
 //! without TLS: that is for a proxy in front.
 
 mod access;
+mod backfills;
 mod body;
 mod budget;
 mod changes;
@@ -35,6 +37,7 @@ use crate::error::Error;
 use crate::observe::metrics::Metrics;
 use crate::observe::status::Status;
 use crate::plan::Plan;
+use crate::queue::backfills::Backfills;
 use crate::queue::intake::Intake;
 use crate::queue::numbers::Numbers;
 use crate::read::reads::Reads;
@@ -73,6 +76,7 @@ pub struct Services {
     pub epoch: u64,
     /// By index of the plan's sources: the number that deliveries carry.
     pub sources: Arc<Numbers>,
+    pub backfills: Arc<Backfills>,
 }
 
 /// The bounds on the cost of clients.

@@ -134,6 +134,8 @@ pub struct Metrics {
     pub sessions: Gauge,
     /// Bytes of deliveries that are durable.
     pub bytes: Counter,
+    backfill_records: Counter,
+    backfill_bytes: Counter,
     pub duplicates: Counter,
     /// Users, types and carried texts that were too long, and were cut.
     pub texts_cut: Counter,
@@ -190,6 +192,8 @@ impl Metrics {
             events: Counter::default(),
             sessions: Gauge::default(),
             bytes: Counter::default(),
+            backfill_records: Counter::default(),
+            backfill_bytes: Counter::default(),
             duplicates: Counter::default(),
             texts_cut: Counter::default(),
             repaired: Counter::default(),
@@ -247,6 +251,9 @@ impl Metrics {
         registry.register("events", "Events that the graph took, duplicates included", self.events.clone());
         registry.register("sessions", "Sessions, open and closed", self.sessions.clone());
         registry.register_with_unit("delivered", "Events as they came, durable", Unit::Bytes, self.bytes.clone());
+        registry.register("backfill_records", "Records of backfills, durable", self.backfill_records.clone());
+        let help = "Chunks of backfills as they came, durable";
+        registry.register_with_unit("backfill", help, Unit::Bytes, self.backfill_bytes.clone());
         registry.register("duplicates", "Events that had been taken before", self.duplicates.clone());
         let help = "Users, types and carried texts above 1 KiB, which were cut";
         registry.register("texts_cut", help, self.texts_cut.clone());
@@ -299,6 +306,12 @@ impl Metrics {
 
     pub fn took(&self, stage: Stage, seconds: f64) {
         self.stages.get_or_create(&ByStage { stage: stage.name() }).observe(seconds);
+    }
+
+    /// Counts a chunk of a backfill that is durable.
+    pub fn backfilled(&self, records: u64, bytes: u64) {
+        self.backfill_records.inc_by(records);
+        self.backfill_bytes.inc_by(bytes);
     }
 
     /// Returns the number of dead letters of all reasons.

@@ -1,6 +1,7 @@
 //! The status of a running process: its phase, and its ticks.
 
 use crate::observe::actions::ActionReport;
+use crate::observe::backfills::BackfillReport;
 use crate::observe::landing::{LandingReport, LandingStatus};
 use crate::observe::memory::rss_bytes;
 use crate::observe::sources::{SourceReport, Sources};
@@ -86,6 +87,9 @@ pub struct Report {
     /// If there are any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<ActionReport>,
+    /// If there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backfills: Vec<BackfillReport>,
 }
 
 /// Releases up to 0.1.0 did not say.
@@ -170,6 +174,7 @@ impl Report {
             text += &format!("source   {}: {}{lag}{why}\n", printable(name), state.name());
         }
         self.actions.iter().for_each(|action| text += &action.render());
+        self.backfills.iter().for_each(|backfill| text += &backfill.render());
         text += &self.landing.as_ref().map_or(String::new(), LandingReport::render);
         text
     }

@@ -239,7 +239,7 @@ fn checked(
 }
 
 /// Returns the answer, if there is one.
-fn refused(shared: &Shared, refusal: Refusal) -> Problem {
+pub(super) fn refused(shared: &Shared, refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Busy => Problem::later("busy", "too many events wait to be processed"),
         Refusal::Draining => draining(),

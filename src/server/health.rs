@@ -72,6 +72,7 @@ pub(super) async fn status(
         sources: services.status.sources.reports(),
         landing: services.status.landing.get().map(|landing| landing.report(published)),
         actions: services.metrics.actions.reports(),
+        backfills: services.backfills.reports(),
     };
     Ok(([(CACHE_CONTROL, "no-store")], Json(report)))
 }

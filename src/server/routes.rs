@@ -3,7 +3,7 @@
 use super::changes::LAST_EVENT_ID;
 use super::connections::Peer;
 use super::problem::Problem;
-use super::{Shared, changes, collect, collections, exports, health, hosts, rows};
+use super::{Shared, backfills, changes, collect, collections, exports, health, hosts, rows};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -23,6 +23,12 @@ const PREFLIGHT: Duration = Duration::from_secs(3600);
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let mut router = Router::new()
         .route("/v1/events", post(collect::post))
+        .route("/v1/backfills", get(backfills::list).post(backfills::open))
+        .route("/v1/backfills/{name}", get(backfills::one))
+        .route("/v1/backfills/{name}/chunks", post(backfills::chunk))
+        .route("/v1/backfills/{name}/pause", post(backfills::pause))
+        .route("/v1/backfills/{name}/resume", post(backfills::resume))
+        .route("/v1/backfills/{name}/cancel", post(backfills::cancel))
         .route("/v1/collections", get(collections::list))
         .route("/v1/collections/{file}", get(exports::serve))
         .route("/v1/collections/{name}/changes", get(changes::serve).post(changes::serve))

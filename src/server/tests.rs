@@ -7,6 +7,8 @@ use crate::observe::metrics::Metrics;
 use crate::observe::status::{Phase, Status};
 use crate::patience::PATIENCE;
 use crate::plan::Plan;
+use crate::queue::backfills::Backfills;
+use crate::queue::cursor::Cursors;
 use crate::queue::delivery::Delivery;
 use crate::queue::intake::{Intake, Ticket};
 use crate::queue::numbers::{Numbers, SourceNumber};
@@ -82,6 +84,7 @@ impl World {
             metrics: Arc::clone(&metrics),
             status: Arc::clone(&status),
             epoch: 3,
+            backfills: Backfills::new(&Cursors::default(), 3),
             sources: Arc::new(Numbers::new((NUMBER..).map(SourceNumber).take(plan.sources.len()).collect())),
         };
         let server = start_within(services, bounds).unwrap();

@@ -4,6 +4,8 @@ use super::{Answer, ONE, World, error};
 use crate::config::{self, Overrides};
 use crate::error::Error;
 use crate::patience::{eventually, wait_until};
+use crate::queue::backfills::Backfills;
+use crate::queue::cursor::Cursors;
 use crate::queue::numbers::{Numbers, SourceNumber};
 use crate::server::{Bounds, Services, start};
 use headwater_log::vfs::RealFs;
@@ -152,7 +154,10 @@ fn a_wrong_file_of_tokens_or_address_is_an_error_at_start() {
         let sources = Arc::new(Numbers::new((0..).map(SourceNumber).take(plan.sources.len()).collect()));
         let (intake, metrics, status) = (world.intake.clone(), world.metrics.clone(), world.status.clone());
         let (reads, subscriptions) = super::reading(&plan, &world.log);
-        start(Services { plan, intake, metrics, status, reads, subscriptions, epoch: 1, sources }).err().unwrap()
+        let backfills = Backfills::new(&Cursors::default(), 1);
+        start(Services { plan, intake, metrics, status, reads, subscriptions, epoch: 1, sources, backfills })
+            .err()
+            .unwrap()
     };
     let tokens = format!("cluster = {{ tokens = 'tokens.toml' }}\n{ONE}");
     assert!(matches!(begin(&tokens), Error::Config(_)));
