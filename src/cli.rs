@@ -1,9 +1,11 @@
 //! The grammar of the command line. The verbs themselves are in other modules.
 
 mod asking;
+mod backfilling;
 pub mod print;
 
 pub use asking::{Envelope, Funnel, Peek, Server, Status, Subscribe};
+pub use backfilling::{Act, Backfill};
 
 use crate::config::{self, Argument, ConfigError, Overrides, PROCESSES, WORKERS};
 use crate::generate::workload::Workload;
@@ -32,6 +34,7 @@ Examples:
   headwater init events.jsonl > headwater.toml      a configuration for them, to be edited
   headwater replay shop.toml --out result           sessions, counts and dead letters
   headwater run shop.toml --workers 2               sessions of events as they come
+  headwater backfill shop.toml archive/*.gz         history, into the process that runs
   headwater subscribe sessions                      sessions as they change
   headwater peek sessions --key u42                 sessions of a user, now
   headwater doctor data                             the content of its folder, and damages
@@ -55,6 +58,7 @@ pub struct Cli {
 pub enum Verb {
     Replay(Replay),
     Run(Run),
+    Backfill(Backfill),
     Subscribe(Subscribe),
     Peek(Peek),
     Funnel(Funnel),
@@ -303,7 +307,8 @@ impl Cli {
     /// knows its exit code ([`clap::Error::exit`]).
     pub fn read<A: Into<OsString> + Clone>(args: impl IntoIterator<Item = A>) -> Result<Cli, clap::Error> {
         let cli = Cli::try_parse_from(args)?;
-        if let Verb::Replay(Replay { from: Some(from), to: Some(to), .. }) = &cli.verb
+        if let Verb::Replay(Replay { from: Some(from), to: Some(to), .. })
+        | Verb::Backfill(Backfill { from: Some(from), to: Some(to), .. }) = &cli.verb
             && from >= to
         {
             return Err(Cli::command().error(ErrorKind::ValueValidation, "--from has to be before --to"));

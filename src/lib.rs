@@ -1,5 +1,6 @@
 //! Headwater: where the meaning of events (the `dataflows` crate) meets the world.
 
+pub mod backfill;
 pub mod cli;
 pub mod cluster;
 pub mod collections;

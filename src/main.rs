@@ -7,11 +7,12 @@ use headwater::error::{self, Error};
 use headwater::generate::{generate, workload::Workload};
 use headwater::inspect::outline::Outline;
 use headwater::inspect::{doctor, explain, init};
+use headwater::observe::backfills::BackfillReport;
 use headwater::observe::status::{Phase, Report};
 use headwater::plan::{HostsPlan, Plan};
 use headwater::run::{self, supervise};
 use headwater::text::progress::ProgressMode;
-use headwater::{config, ending, replay, text};
+use headwater::{backfill, config, ending, replay, text};
 use headwater_decode::guard;
 use headwater_decode::interpret::Range;
 use std::io::{Read, Write};
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let outcome = match &cli.verb {
         Verb::Replay(verb) => run_replay(verb),
         Verb::Run(verb) => return run_live(verb),
+        Verb::Backfill(verb) => run_backfill(verb),
         Verb::Subscribe(verb) => run_subscribe(verb).map(|()| String::new()),
         Verb::Peek(verb) => run_peek(verb).map(|()| String::new()),
         Verb::Funnel(verb) => run_funnel(verb),
@@ -108,6 +110,52 @@ fn hosts(verb: &cli::Run, plan: &mut Plan) -> Result<Option<Arc<HostsPlan>>, Err
     let hosts = config::hosts::load(plan, files, verb.host.map(usize::from))?;
     plan.processes = hosts.addresses.len();
     Ok((plan.processes > 1).then(|| Arc::new(hosts)))
+}
+
+fn run_backfill(verb: &cli::Backfill) -> Result<String, Error> {
+    let token = verb.token.as_deref();
+    let overrides = Overrides { without_files: true, live: true, ..Overrides::default() };
+    let plan = (!verb.is_url()).then(|| config::load(verb.target.as_ref(), &overrides)).transpose()?;
+    let url = match (&verb.url, &plan) {
+        (Some(url), _) => url.clone(),
+        (None, Some(plan)) => backfill::url_of(plan)?,
+        (None, None) => verb.target.clone(),
+    };
+    let printed = |text: serde_json::Result<String>| text.map(json).map_err(Error::run("print the backfill"));
+    if let Some(act) = verb.act {
+        let reports = match act.word() {
+            None => backfill::status(&url, token, verb.name.as_deref())?,
+            Some(word) => vec![backfill::change(&url, token, verb.name.as_deref(), word)?],
+        };
+        return match verb.json {
+            true => printed(serde_json::to_string_pretty(&reports)),
+            false if reports.is_empty() => Ok("no backfills\n".into()),
+            false => Ok(reports.iter().map(BackfillReport::render).collect()),
+        };
+    }
+    if verb.files.is_empty() {
+        return Err(Error::usage("no files", "name files, folders or globs, or one of status, pause, resume"));
+    }
+    let Some(plan) = plan else {
+        let help = "name the configuration of the run, and with --url where it is";
+        return Err(Error::usage("files are read as a configuration says, and a URL is none", help));
+    };
+    let options = backfill::Options {
+        name: verb.name.clone().unwrap_or_else(|| "history".into()),
+        source: verb.source.clone(),
+        files: verb.files.clone(),
+        range: Range { from: verb.from, to: verb.to },
+        rate: verb.rate.map(f64::from),
+        share: f64::from(verb.share) / 100.0,
+        url,
+        token: verb.token.clone(),
+        progress: ProgressMode::detect(verb.json || verb.no_progress),
+    };
+    let (report, seconds) = backfill::bring(&plan, &options)?;
+    match verb.json {
+        true => printed(serde_json::to_string_pretty(&report)),
+        false => Ok(backfill::render(&report, seconds)),
+    }
 }
 
 fn run_subscribe(verb: &cli::Subscribe) -> Result<(), Error> {

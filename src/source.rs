@@ -47,6 +47,7 @@ mod probe;
 mod tests;
 mod text;
 
+pub use cutter::Cutter;
 pub use expand::expand;
 pub use file::Chunks;
 pub use payloads::payloads;

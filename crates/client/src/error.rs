@@ -72,6 +72,23 @@ impl ClientError {
         ClientError::Protocol { message: message.into() }
     }
 
+    /// Returns whether the same request may succeed later: the server is busy, starts, stops, or cannot be reached.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            ClientError::Refused { status, .. } => matches!(status, Some(408 | 429 | 502..=504)),
+            ClientError::Unreachable { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Returns the code of the server's refusal, such as `paused`; empty if it is none.
+    pub fn code(&self) -> &str {
+        match self {
+            ClientError::Refused { code, .. } => code,
+            _ => "",
+        }
+    }
+
     /// Returns whether the request is wrong, like a wrong argument.
     pub fn is_usage(&self) -> bool {
         match self {

@@ -4,6 +4,7 @@
 //! Subscription ── GET /v1/collections/NAME/changes ── frames, in order, resumed from a token after a lost connection
 //! peek         ── GET /v1/collections/NAME/rows    ── rows as of one tick
 //! post         ── POST /v1/events                  ── a receipt, once the events are durable
+//! Backfills    ── POST /v1/backfills/NAME/chunks   ── how far a backfill is, once a chunk is durable
 //! ```
 //!
 //! It knows no engine and no Arrow: rows are JSON. Absent on purpose: TLS (reach the server through a tunnel) and an
@@ -11,6 +12,7 @@
 
 #![warn(missing_docs)]
 
+mod backfill;
 mod backoff;
 mod connection;
 mod error;
@@ -22,6 +24,7 @@ mod row;
 mod subscription;
 pub mod text;
 
+pub use backfill::Backfills;
 pub use backoff::Backoff;
 pub use error::ClientError;
 pub use frame::{Frame, Head, Hello, Kind, Progress, Refusal};
