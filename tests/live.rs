@@ -6,6 +6,7 @@
 
 mod act;
 mod actions;
+mod backfill;
 mod client;
 mod events;
 mod exports;

@@ -2,8 +2,20 @@
 
 use crate::headwater::Folder;
 
-const VERBS: [&str; 11] =
-    ["replay", "run", "subscribe", "peek", "funnel", "status", "doctor", "plan", "explain", "generate", "completions"];
+const VERBS: [&str; 12] = [
+    "replay",
+    "run",
+    "backfill",
+    "subscribe",
+    "peek",
+    "funnel",
+    "status",
+    "doctor",
+    "plan",
+    "explain",
+    "generate",
+    "completions",
+];
 
 #[test]
 fn every_verb_has_examples_and_exit_codes() {

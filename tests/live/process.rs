@@ -96,7 +96,10 @@ impl Process {
         let mut command = Command::new(words.next().unwrap());
         command.args(words);
         let listen = SocketAddr::new(own_address(), 0).to_string();
-        command.args(["run", "run.toml", "--listen", &listen, "--log-json"]).args(more);
+        command.args(["run", "run.toml", "--log-json"]).args(more);
+        if !more.contains(&"--listen") {
+            command.args(["--listen", &listen]);
+        }
         command.arg("--data-dir").arg(folder.path(data)).args(["--workers", &workers.to_string()]);
         if restart == Restart::No {
             command.arg("--no-restart");

@@ -174,8 +174,13 @@ impl Published {
     /// each row; so have dead letters, but for where they lie.
     pub fn is_replayed(&self, folder: &Folder, events: &str) {
         folder.write("events.jsonl", events);
-        let run =
-            folder.headwater(["replay", "replay.toml", "events.jsonl", "--out", "out", "--format", "jsonl", "--json"]);
+        self.is_replayed_from(folder, &["events.jsonl"]);
+    }
+
+    /// The same of several files.
+    pub fn is_replayed_from(&self, folder: &Folder, files: &[&str]) {
+        let options = ["--out", "out", "--format", "jsonl", "--json"];
+        let run = folder.headwater(["replay", "replay.toml"].iter().chain(files).chain(&options));
         assert_eq!(run.code(), 0, "{}", run.stderr());
         let json_lines = |name: &str| -> Vec<Value> {
             let text = folder.read(&format!("out/{name}"));
