@@ -19,6 +19,7 @@ use crate::plan::{Plan, SourcePlan};
 use crate::queue::backfills::settings;
 use crate::replay::parts_of;
 use crate::source::Part;
+use crate::source::follow::EVENT_BYTES;
 use crate::text::nearest::nearest;
 use crate::text::progress::ProgressMode;
 use cut::{Pieces, Trouble};
@@ -60,6 +61,11 @@ pub fn bring(plan: &Plan, options: &Options) -> Result<(BackfillReport, f64), Er
         let message = format!("--from and --to bound records, and one of `{}` is several events", source.name);
         return Err(Error::usage(message, "leave --from and --to out: a source with `explode` comes in whole"));
     }
+    let limit = source.events.limits.event_bytes.max(1);
+    if limit > EVENT_BYTES {
+        let message = format!("`max_bytes` of `{}` is more than {EVENT_BYTES}", source.name);
+        return Err(Error::usage(message, "a chunk has whole records, and cannot be larger"));
+    }
     let client = client(&options.url, options.token.as_deref())?;
     let asked = || Error::run(format!("ask {} for its backfills", options.url));
     let listing: Listing = client.list().map_err(asked())?;
@@ -73,7 +79,6 @@ pub fn bring(plan: &Plan, options: &Options) -> Result<(BackfillReport, f64), Er
     }
     let wanted = SourcePlan { paths: options.files.clone(), ..source.clone() };
     let parts = parts_of(index, &wanted)?;
-    let limit = source.events.limits.event_bytes.max(1);
     let mut pieces = Pieces::new(plan, options.range);
     let survey = Survey::of(&parts, (options.range, limit), &mut pieces, options.progress);
     let survey = survey.map_err(troubles)?;
