@@ -126,7 +126,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     let schemas = Schemas::new(&sessions.schema(fields.all()), has_sequences, &of_states);
     let tables = tables::check(&typed.table.0, &fields, folder, problems);
     let known = actions::Known { states: &states, tables: &tables, schemas: &schemas, sinks: &typed.sink.0 };
-    let actions = actions::check(text, &typed.action.0, &known, &mut fields, &mut tests, problems);
+    let actions = actions::check(text, (&typed.action.0, &typed.decorate.0), &known, &mut fields, &mut tests, problems);
     let fields = fields.into_plan();
     sources::want(&mut sources, &fields);
     let data_dir = folder.join(cluster.data_dir.as_ref().map_or(DEFAULT_DATA_DIR, |dir| dir.get_ref()));

@@ -5,5 +5,6 @@ pub mod backfills;
 pub mod landing;
 pub mod memory;
 pub mod metrics;
+mod quantiles;
 pub mod sources;
 pub mod status;

@@ -7,7 +7,9 @@ mod sequences;
 mod sinks;
 mod tables;
 
-pub use actions::{ActionBegins, ActionPlan, Do, EVENTS, Edge, Looked, LooksUp, On, Replay, Timing};
+pub use actions::{
+    ActionBegins, ActionPlan, Do, EVENTS, Edge, GatePlan, Looked, LooksUp, On, Otherwise, Replay, Timing,
+};
 pub use hosts::{HostsFiles, HostsPlan};
 pub use sequences::{SequenceBegins, SequencePlan};
 pub use sinks::{ChangeKind, Envelope, HeaderValue, HttpTarget, KafkaTarget, SinkPlan, SinkStart, SinkTarget, When};
@@ -103,6 +105,7 @@ impl Plan {
             sequences: Sequences::new(sequences),
             states: States { definitions, now: None },
             look_ups: None,
+            keeps: false,
             clock: false,
         }
     }

@@ -122,11 +122,13 @@ struct Fed {
 /// process has to end: other workers wait for this one.
 pub fn run(worker: &mut Worker, start: &Start, port: &mut dyn Port) -> Result<(), Error> {
     let look_ups = start.plan.look_ups();
-    let settings = Settings { clock: true, learning: start.learning(), look_ups, ..start.latest().graph() };
+    // What actions remember comes back, also of those that are gone.
+    let keeps = start.resume.is_some();
+    let settings = Settings { clock: true, learning: start.learning(), look_ups, keeps, ..start.latest().graph() };
     let mut engine = Engine::new(worker, settings);
     let index = worker.index();
     let (mut next, mut sessions) = (0, 0);
-    let publish = Publish::new(start);
+    let mut publish = Publish::new(start);
     let mut kept = Kept { folds: roots::Folds::of(start.latest()), ..Kept::default() };
     if let Some(resume) = &start.resume {
         sessions = restore(worker, &mut engine, start, resume, &mut kept, port)?;
@@ -138,7 +140,7 @@ pub fn run(worker: &mut Worker, start: &Start, port: &mut dyn Port) -> Result<()
         engine.advance_to(next);
         publish.resume(&mut engine, next);
         // What has come back may be due before anything else happens.
-        port.send(Out::Done { upper: next, deadline: engine.next_deadline() })?;
+        port.send(Out::Done { upper: next, deadline: publish.next_deadline(&engine) })?;
     }
     port.send(Out::Restored { sessions })?;
     let mut live = Live {
@@ -214,7 +216,7 @@ impl Work for Live<'_> {
         let since = self.since.min(settled.saturating_sub(1));
         engine.compact(since);
         self.answers.forget(since);
-        self.port.send(Out::Done { upper: settled, deadline: engine.next_deadline() })
+        self.port.send(Out::Done { upper: settled, deadline: self.publish.next_deadline(engine) })
     }
 
     fn turn(&mut self, engine: &mut Engine) -> Result<Turn, Error> {

@@ -12,6 +12,7 @@ mod events;
 mod exports;
 mod folders;
 mod full;
+mod gates;
 mod hosts;
 mod journals;
 mod kafka;
@@ -34,6 +35,7 @@ mod subscriber;
 mod tables;
 mod texts;
 mod ties;
+mod undo;
 
 use crate::headwater::Folder;
 

@@ -8,7 +8,7 @@ use crate::ingest::{self, IdRow, Verdict};
 use crate::look_up::Answered;
 use crate::operators::each;
 use crate::operators::rows::{Key, Val};
-use crate::pipeline::Outputs;
+use crate::pipeline::{KeptRow, Outputs};
 use crate::record::Sessionless;
 use crate::sequence::{Activity, Counts, FunnelKey, StepEvent, StepRow, Track};
 use crate::sessionize::{self, Late, Lineage, Mark, Session};
@@ -21,7 +21,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 /// The changes of one tick, as the operators gave them: neither sorted nor consolidated.
@@ -69,6 +69,8 @@ pub(crate) struct Collector {
     changes: Rc<RefCell<BTreeMap<Tick, Changes>>>,
     /// Sums of all ticks: a view with a row for each of three reasons needs no arrangement.
     sessionless: Rc<RefCell<BTreeMap<Sessionless, isize>>>,
+    /// What a snapshot has brought back of what the caller keeps.
+    kept: Rc<RefCell<Vec<KeptRow>>>,
     /// Nothing of the first tick is collected.
     skip_restored: Rc<Cell<bool>>,
     /// The least tick that may still change anything, here or elsewhere.
@@ -89,10 +91,12 @@ impl Collector {
         let collector = Collector {
             changes: Rc::default(),
             sessionless: Rc::default(),
+            kept: Rc::default(),
             skip_restored: Rc::default(),
             settled: Rc::new(Cell::new(0)),
         };
-        let Collector { changes, sessionless, skip_restored, settled } = collector.clone();
+        let Collector { changes, sessionless, kept, skip_restored, settled } = collector.clone();
+        let workers = outputs.sessions.stream.scope().peers();
         let mut builder = OperatorBuilder::new("Watch".to_string(), outputs.sessions.stream.scope());
         let mut sessions = builder.new_input(outputs.sessions.stream.clone(), Pipeline);
         let mut classes = builder.new_input(outputs.classes.stream.clone(), Pipeline);
@@ -119,6 +123,9 @@ impl Collector {
         let mut funnels = funnels.map(|funnels| builder.new_input(funnels, Pipeline));
         let steps = outputs.followed.as_ref().map(|(steps, _)| steps.clone());
         let mut steps = steps.map(|steps| builder.new_input(steps, Pipeline));
+        let to_owner = move |(key, _): &KeptRow| key.worker(workers);
+        let restored = outputs.kept.clone();
+        let mut restored = restored.map(|rows| builder.new_input(rows, Exchange::new(to_owner)));
         builder.build(move |_capabilities| {
             move |frontiers| {
                 let mut changes = changes.borrow_mut();
@@ -239,6 +246,9 @@ impl Collector {
                         });
                     });
                 }
+                if let Some(restored) = &mut restored {
+                    restored.for_each(|_, rows| kept.borrow_mut().append(rows));
+                }
                 let least = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
                 settled.set(least.unwrap_or(Tick::MAX));
             }
@@ -249,6 +259,11 @@ impl Collector {
     /// Returns the number of events that belong to no session, by reason: of this worker, and without what was restored.
     pub fn sessionless(&self) -> BTreeMap<Sessionless, isize> {
         self.sessionless.borrow().clone()
+    }
+
+    /// Takes what has come back of what the caller keeps.
+    pub fn kept(&self) -> Vec<KeptRow> {
+        std::mem::take(&mut *self.kept.borrow_mut())
     }
 
     /// Leaves out what the first tick restores: see [`crate::engine::Engine::skip_restored`].

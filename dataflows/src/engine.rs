@@ -9,9 +9,9 @@ use crate::identity::{ShapeId, SignatureId, UserKey};
 use crate::ingest::{IdRow, Verdict};
 use crate::leaves::Leaves;
 use crate::parcel::{Parcel, Unpacked, unpack};
-use crate::pipeline::{Inputs, Outputs, Restored, Settings, pipeline};
+use crate::pipeline::{Inputs, KeptRow, Outputs, Restored, Settings, pipeline};
 use crate::record::{Record, Sessionless};
-use crate::resolve::{Classes, Resolver, Row, TakeRows};
+use crate::resolve::{Classes, Resolver, Row, SessionResolver, TakeRows};
 use crate::rules::{Descriptor, Rule};
 use crate::scan::Names;
 use crate::sequence::{Effort, StepRow};
@@ -19,7 +19,7 @@ use crate::sessionize::{MarkRow, Session};
 use crate::state::{self, Follow, RestoredEntity};
 use crate::time::{EventTime, Tick};
 use crate::views::Views;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -64,6 +64,8 @@ pub struct Roots {
     pub by_signature: Vec<(SignatureHour, isize)>,
     /// Events without a session by reason.
     pub by_reason: Vec<(Sessionless, isize)>,
+    /// What the caller keeps by key, in any order: see [`Engine::kept`].
+    pub kept: Vec<KeptRow>,
 }
 
 /// What enters the graph together, taken out of its vectors.
@@ -119,6 +121,7 @@ impl Engine {
                     ids,
                     steps: has_sequences.then(|| scope.input_from(restored.steps.insert(Sender::new()))),
                     by_signature: scope.input_from(&mut restored.by_signature),
+                    kept: settings.keeps.then(|| scope.input_from(restored.kept.insert(Sender::new()))),
                 },
             };
             let outputs = pipeline(inputs, &settings);
@@ -170,6 +173,11 @@ impl Engine {
         self.resolver.resume(&mut self.views, 1);
     }
 
+    /// Takes what a snapshot has brought back for this worker of what the caller keeps by key, when its tick is settled.
+    pub fn kept(&mut self) -> Vec<KeptRow> {
+        self.collector.kept()
+    }
+
     /// Sends a part of a snapshot at the current tick.
     ///
     /// # Panics
@@ -195,6 +203,10 @@ impl Engine {
         match &mut restored.steps {
             Some(steps) => steps.send_batch(&mut roots.steps),
             None => roots.steps.clear(),
+        }
+        match &mut restored.kept {
+            Some(kept) => kept.send_batch(&mut roots.kept),
+            None => roots.kept.clear(),
         }
         let rows = roots.by_signature.drain(..).map(|(row, count)| (row, tick, count));
         restored.by_signature.send_batch(&mut rows.collect());
@@ -263,6 +275,27 @@ impl Engine {
     /// [`Engine::changes`].
     pub fn resolve(&mut self, tick: Tick, changes: Changes, take: &mut dyn TakeRows) -> ControlFlow<()> {
         self.resolver.tick(&mut self.views, tick, changes, take)
+    }
+
+    /// Gives the rows of sessions, each by its user and its start, as they are after `tick`. That has been resolved and has
+    /// not been compacted away.
+    pub fn sessions_of(&mut self, tick: Tick, wanted: &BTreeSet<(UserKey, EventTime)>, take: &mut dyn FnMut(Row<'_>)) {
+        let classes = self.classes(tick);
+        let (mut scan, mut resolver) = (self.views.scan(tick + 1), SessionResolver::default());
+        let mut last = None;
+        for (user, _) in wanted {
+            if last.replace(*user) == Some(*user) {
+                continue;
+            }
+            scan.seek(*user);
+            if scan.user() == Some(*user) {
+                scan.step(&mut |user, name, session| {
+                    if wanted.contains(&(user, session.start)) {
+                        resolver.row(user, name, session, &classes, |row| take(Row::Session(row)));
+                    }
+                });
+            }
+        }
     }
 
     /// Gives the totals of all users after `tick`: see [`Resolver::begin_users`].
@@ -397,6 +430,8 @@ struct RestoredFeed {
     /// If duplicates are recognised.
     ids: Option<Sender<IdRow>>,
     by_signature: Sender<(SignatureHour, Tick, isize)>,
+    /// If the caller keeps rows.
+    kept: Option<Sender<KeptRow>>,
 }
 
 type Sender<R> = InputHandle<Tick, CapacityContainerBuilder<Vec<R>>>;

@@ -11,8 +11,17 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 use timely::dataflow::Stream;
 
-/// By action: the states that it looks up, by index. All of them are of the same entities.
-pub type LookUps = Arc<[Box<[u16]>]>;
+/// By action: what it looks up.
+pub type LookUps = Arc<[LookUp]>;
+
+/// What one action looks up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LookUp {
+    /// The states, by index. All of them are of the same entities.
+    pub states: Box<[u16]>,
+    /// Its calls go to the worker of their entity in any case: they may wait there.
+    pub waits: bool,
+}
 
 /// A call with what its action looks up.
 #[derive(Clone, Debug)]
@@ -36,11 +45,12 @@ pub fn look_up<'s, T: TotalTime>(
     let tables: Vec<SharedTable<T>> = states.map_or_else(Vec::new, |states| states.tables.clone());
     let of_action = Arc::clone(&look_ups);
     let place = move |call: &Call| {
-        let looks_up = of_action.get(usize::from(call.action)).is_some_and(|states| !states.is_empty());
-        call.entity.filter(|_| looks_up).map_or(here, |entity| entity.worker(workers))
+        let look_up = of_action.get(usize::from(call.action));
+        let placed = look_up.is_some_and(|look_up| look_up.waits || !look_up.states.is_empty());
+        call.entity.filter(|_| placed).map_or(here, |entity| entity.worker(workers))
     };
     as_of(calls, place, states.map(|states| states.rejections.clone()), move |tick, call| {
-        let states = look_ups.get(usize::from(call.action)).map_or(&[][..], |states| &**states);
+        let states = look_ups.get(usize::from(call.action)).map_or(&[][..], |look_up| &*look_up.states);
         let entity = |state: &u16| tables[usize::from(*state)].borrow().entity(call.entity?, tick);
         Answered { found: states.iter().map(entity).collect(), call }
     })

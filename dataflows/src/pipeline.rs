@@ -56,7 +56,12 @@ pub struct Restored<'s, T: TotalTime = Tick> {
     pub steps: Option<Stream<'s, T, Vec<StepRow>>>,
     /// The number of events by signature and hour.
     pub by_signature: Stream<'s, T, Vec<(SignatureHour, T, isize)>>,
+    /// What the caller keeps by key beside the graph, if it does: the graph brings it to the worker of its key.
+    pub kept: Option<Stream<'s, T, Vec<KeptRow>>>,
 }
+
+/// A row that the caller keeps, with the key whose worker it is for.
+pub type KeptRow = (UserKey, Vec<u8>);
 
 /// The part of the plan that the graph depends on.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +80,8 @@ pub struct Settings {
     pub states: States,
     /// What actions on events look up; `None`: there are none.
     pub look_ups: Option<LookUps>,
+    /// Whether the caller keeps rows by key beside the graph, which snapshots bring back.
+    pub keeps: bool,
     /// Whether an engine has a clock: without one, nothing is ever closed, no attempt expires, and states are read at the
     /// end alone.
     pub clock: bool,
@@ -119,6 +126,8 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
     /// The number of events by signature and hour, and of those without a session by reason: of this worker's own events,
     /// and without what was restored.
     pub sums: Stream<'s, T, Vec<(CountedBy, T, isize)>>,
+    /// See [`Restored::kept`]; whichever worker has read it.
+    pub kept: Option<Stream<'s, T, Vec<KeptRow>>>,
 }
 
 /// Builds the graph: see the drawing of the crate.
@@ -180,5 +189,6 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) ->
         states,
         calls,
         sums,
+        kept: restored.kept,
     }
 }

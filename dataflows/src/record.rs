@@ -81,10 +81,17 @@ pub type Calls = SmallVec<[Call; 1]>;
 pub struct Call {
     /// Index of the action among those of the configuration.
     pub action: u16,
-    /// Whose state the action looks up; `None`: that of the user of the event.
+    /// Whose state the action looks up; `None`: that of the user of the event. See also [`Call::no_entity`].
     pub entity: Option<UserKey>,
     /// The event.
     pub cause: Arc<Cause>,
+}
+
+impl Call {
+    /// Returns the entity of calls that have none: no text that counts as a value is empty.
+    pub fn no_entity() -> UserKey {
+        UserKey::of("")
+    }
 }
 
 /// An event, as the decision of an action shows it.

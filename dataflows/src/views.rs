@@ -121,6 +121,17 @@ impl Views {
         self.states.get(state)?.borrow().entity(entity, &tick)
     }
 
+    /// Returns the entities of a state, by its index, that `tick` changes, in order. The tick has not been compacted away.
+    pub fn touched(&self, state: usize, tick: Tick) -> Vec<UserKey> {
+        self.states.get(state).map_or(Vec::new(), |table| table.borrow().touched(&tick))
+    }
+
+    /// Returns the first time after `now` at which the clock alone changes the row of an entity of a state, by its index, as
+    /// it is after `tick`. The tick has not been compacted away. Values that decay change all the time, and are left out.
+    pub fn expires(&self, state: usize, entity: UserKey, tick: Tick, now: EventTime) -> Option<EventTime> {
+        self.states.get(state)?.borrow().expires(entity, &(tick + 1), now)
+    }
+
     /// Returns what this worker has taken in of each state, without what was restored.
     pub fn state_counts(&self) -> Vec<state::Counts> {
         self.states.iter().map(|table| table.borrow().counts().clone()).collect()

@@ -40,8 +40,8 @@ pub(super) const DEFINITION: Definition = Definition {
     begins: Begins::WithTheFolder,
 };
 
-/// What was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What was decided. Snapshots hold it by its place: a new one comes last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// The sink hands it over.
     Fired,
@@ -51,10 +51,30 @@ pub enum Verdict {
     WouldHaveFired,
     /// The cause is older than `max_age`.
     TooOld,
+    /// The sink hands it over, since it has waited at a gate until the deadline.
+    FiredAtDeadline,
+    /// It has waited at a gate until the deadline.
+    Dropped,
+    /// Too many causes of its entity wait at the gate.
+    Overflowed,
+    /// The cause is gone, and was not handed over.
+    Cancelled,
+    /// The cause is gone, of a decision that was made before: with its key.
+    Undone,
 }
 
 impl Verdict {
-    pub const ALL: [Verdict; 4] = [Verdict::Fired, Verdict::Counted, Verdict::WouldHaveFired, Verdict::TooOld];
+    pub const ALL: [Verdict; 9] = [
+        Verdict::Fired,
+        Verdict::Counted,
+        Verdict::WouldHaveFired,
+        Verdict::TooOld,
+        Verdict::FiredAtDeadline,
+        Verdict::Dropped,
+        Verdict::Overflowed,
+        Verdict::Cancelled,
+        Verdict::Undone,
+    ];
 
     /// Returns its name in rows.
     pub fn name(self) -> &'static str {
@@ -63,6 +83,11 @@ impl Verdict {
             Verdict::Counted => "counted",
             Verdict::WouldHaveFired => "would_have_fired",
             Verdict::TooOld => "too_old",
+            Verdict::FiredAtDeadline => "fired_at_deadline",
+            Verdict::Dropped => "dropped",
+            Verdict::Overflowed => "overflowed",
+            Verdict::Cancelled => "cancelled",
+            Verdict::Undone => "undo",
         }
     }
 }

@@ -1,7 +1,11 @@
 //! `[[action]]`: what is decided on events and on changes of collections, and what follows.
 
+mod decorate;
+mod gate;
 mod look_ups;
 mod loops;
+mod timing;
+mod undo;
 
 use look_ups::{Terms, terms};
 pub(super) use loops::check as check_loops;
@@ -10,22 +14,21 @@ use super::error::{Problems, choose, one_of};
 use super::events::duration;
 use super::fields::Fields;
 use super::rules::{Tests, WithClass};
-use super::typed::{Action, Sink};
+use super::typed::{Action, Decorate, Sink};
+use crate::collections::actions::Verdict;
 use crate::collections::filter::{Columns, Filter};
 use crate::collections::predicate::{Names, Predicate};
-use crate::collections::{self, Collection, Held, Schemas};
-use crate::observe::actions::{Objective, Origin};
-use crate::plan::{ActionPlan, Do, EVENTS, Edge, LooksUp, On, Replay, StatePlan, TablePlan, Timing};
-use crate::text::units;
+use crate::collections::{Collection, Held, Schemas};
+use crate::plan::{
+    ActionPlan, Do, EVENTS, Edge, GatePlan, Looked, LooksUp, On, Otherwise, Replay, StatePlan, TablePlan,
+};
 use headwater_decode::spec::StateWhen;
 use std::collections::HashSet;
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use toml::Spanned;
 
 const NAME_CHARS: usize = 64;
-const DO_HELP: &str = "write do = \"notify\", \"route\" or \"count\"";
-/// Microseconds between two batches. The output log keeps decisions for 24 hours, if nothing else is said.
-const EVERY: RangeInclusive<i64> = 1_000_000..=12 * 3_600_000_000;
+const DO_HELP: &str = "write do = \"notify\", \"route\", \"gate\" or \"count\"";
 
 /// What actions may name.
 pub(super) struct Known<'k> {
@@ -37,19 +40,21 @@ pub(super) struct Known<'k> {
 
 pub(super) fn check(
     text: &str,
-    typed: &[Spanned<Action>],
+    (typed, decorations): (&[Spanned<Action>], &[Spanned<Decorate>]),
     known: &Known<'_>,
     fields: &mut Fields,
     tests: &mut Tests,
     problems: &mut Problems,
 ) -> Vec<ActionPlan> {
     let mut names = HashSet::new();
-    let mut each = Checking { text, known, fields, tests, problems };
+    let decorations = decorate::check(decorations, known, problems);
+    let mut each = Checking { text, known, decorations, fields, tests, problems };
     let mut plans: Vec<ActionPlan> = Vec::new();
     for table in typed {
         let Some(plan) = each.action(table, &mut names) else { continue };
         let other = plans.iter().find(|other| other.sink.is_some() && other.sink == plan.sink);
-        if let (Some(other), Some(sink)) = (other.filter(|other| other.timing != plan.timing), &table.get_ref().sink) {
+        let other = other.filter(|other| other.batches() != plan.batches());
+        if let (Some(other), Some(sink)) = (other, &table.get_ref().sink) {
             let message = format!("`{}` hands over at other times by this sink", other.name);
             each.problems.push(sink.span(), message, "name another [[sink]]: one sink has one timing");
         }
@@ -61,6 +66,8 @@ pub(super) fn check(
 struct Checking<'c, 'k> {
     text: &'c str,
     known: &'c Known<'k>,
+    /// What is added to events.
+    decorations: LooksUp,
     fields: &'c mut Fields,
     tests: &'c mut Tests,
     problems: &'c mut Problems,
@@ -78,7 +85,14 @@ impl Checking<'_, '_> {
         let timing = self.timing(typed.timing.as_ref());
         let objective = self.objective(typed.objective.as_ref(), timing);
         let edge = one_of(typed.edge.as_ref(), "edge", &Edge::ALL.map(|one| (one.name(), one)), self.problems);
-        let (on, looks_up) = self.on(table, edge)?;
+        let (on, mut looks_up) = self.on(table, edge)?;
+        let gate = self.gate(table, act, (&on, timing), &mut looks_up);
+        if let On::Events { .. } = on {
+            self.decorate(table, &mut looks_up);
+        }
+        self.entity(table, &on, &mut looks_up);
+        self.fits(typed, &on, timing);
+        let compensate = self.compensate(typed, &on, timing);
         if let (Some(replay), On::Rows { collection, .. }) = (&typed.replay, &on) {
             let message = format!("an action on `{}` has no `replay`", collection.name());
             let help = "leave `replay` out: a change of a row is never history. Old rows are left out by `max_age`";
@@ -95,6 +109,8 @@ impl Checking<'_, '_> {
             max_age,
             objective,
             replay: replay.unwrap_or(Replay::Skip),
+            gate,
+            compensate,
             begins: None,
         })
     }
@@ -122,12 +138,6 @@ impl Checking<'_, '_> {
             self.problems.push(table.span(), "an [[action]] without `do`", DO_HELP);
             return None;
         };
-        if act.get_ref() == "gate" {
-            let help =
-                "write do = \"route\" with a condition on state: an event that does not fit it is not handed over";
-            self.problems.push(act.span(), "an action that holds events back is not in this version", help);
-            return None;
-        }
         one_of(Some(act), "do", &Do::ALL.map(|one| (one.name(), one)), self.problems)
     }
 
@@ -166,56 +176,6 @@ impl Checking<'_, '_> {
             }
         }
         None
-    }
-
-    fn timing(&mut self, timing: Option<&Spanned<String>>) -> Timing {
-        let Some(typed) = timing else { return Timing::Now };
-        let text = typed.get_ref().as_str();
-        let (message, help) = match text.split_once(' ') {
-            _ if text == "now" => return Timing::Now,
-            Some(("every", every)) => match units::duration(every.trim()) {
-                Ok(every) if EVERY.contains(&every) => return Timing::Every(every),
-                Ok(_) => (
-                    format!("`{every}` between two batches"),
-                    "write every 1s to every 12h: the output log keeps decisions for a time",
-                ),
-                Err(wrong) => (wrong, units::DURATION_HELP),
-            },
-            _ if text == "closed" => (
-                "`closed` is no timing of this version".to_owned(),
-                "write on = \"closings\": its rows are the sessions whose gap has passed",
-            ),
-            _ => (format!("`{text}` is no timing of this version"), "write timing = \"now\", or \"every 1h\""),
-        };
-        self.problems.push(typed.span(), message, help);
-        Timing::Now
-    }
-
-    fn objective(&mut self, typed: Option<&Spanned<String>>, timing: Timing) -> Option<Objective> {
-        const HELP: &str = "write objective = \"250ms from arrival\", or \"2s from event\"";
-        let typed = typed?;
-        let text = typed.get_ref();
-        if timing != Timing::Now {
-            let help = "leave `objective` out: `timing` says when decisions are handed over";
-            self.problems.push(typed.span(), "an action that hands over in batches has no objective", help);
-            return None;
-        }
-        let froms = [("arrival", Origin::Arrival), ("event", Origin::Event)];
-        let parts = text.split_once(" from ").and_then(|(within, from)| {
-            let from = froms.iter().find(|(name, _)| *name == from.trim()).map(|(_, from)| *from)?;
-            Some((within.trim(), from))
-        });
-        let Some((within, from)) = parts else {
-            self.problems.push(typed.span(), format!("`{text}` is no objective"), HELP);
-            return None;
-        };
-        match units::duration(within) {
-            Ok(micros) => Some(Objective { within_ms: micros.div_euclid(1000), from }),
-            Err(wrong) => {
-                self.problems.push(typed.span(), wrong, HELP);
-                None
-            }
-        }
     }
 
     /// Returns what the action decides on, and what it looks up.
@@ -258,31 +218,12 @@ impl Checking<'_, '_> {
         let when = match &typed.when {
             Some(when) => {
                 let user = schema.column("user").is_some();
-                let terms = self.terms(when.span(), &when.get_ref().0, &mut Columns(schema), user)?;
-                Some((when, terms))
+                Some(self.terms(when.span(), &when.get_ref().0, &mut Columns(schema), user)?)
             }
             None => None,
         };
         let (filter, looks_up) = match when {
-            Some((when, Terms { own, looks_up })) => {
-                if let Some(state) =
-                    looks_up.states.iter().find(|state| self.known.states[usize::from(**state)].per.is_some())
-                {
-                    let schema = &self.known.states[usize::from(*state)].schema;
-                    let message = format!(
-                        "`{}` is per `{}`, and a row of `{}` is of a user",
-                        schema.collection_name(),
-                        schema.key,
-                        collection.name()
-                    );
-                    self.problems.push(
-                        when.span(),
-                        message,
-                        "ask for a state with per = \"user\", or write on = \"events\"",
-                    );
-                }
-                (own, looks_up)
-            }
+            Some(Terms { own, looks_up }) => (own, looks_up),
             None => (None, LooksUp::default()),
         };
         Some((On::Rows { collection, when: filter, edge: edge.unwrap_or(Edge::Enter) }, looks_up))
@@ -297,24 +238,46 @@ impl Checking<'_, '_> {
     fn on_events(&mut self, table: &Spanned<Action>) -> Option<(On, LooksUp)> {
         let Some(when) = &table.get_ref().when else { return Some((On::Events { when: None }, LooksUp::default())) };
         let (span, text) = (when.span(), when.get_ref().0.clone());
-        let (own, mut looks_up) = {
+        let (own, looks_up) = {
             let Checking { text: file, known, fields, problems, .. } = self;
             let mut names = WithClass(fields);
             let Terms { own, looks_up } = terms(file, known, span.clone(), &text, &mut names, (true, true), problems)?;
             (own, looks_up)
         };
-        let of_states = |state: &u16| self.known.states[usize::from(*state)].per;
-        let mut entities = looks_up.states.iter().map(of_states);
-        looks_up.entity = entities.next().flatten();
-        if looks_up.states.iter().map(of_states).any(|per| per != looks_up.entity) {
-            let help = "make an action for each, or keep both states per the same field";
-            self.problems.push(span, "the condition asks for states of different entities", help);
-        }
         let when = own.map(|own: Predicate<usize>| {
             let (conditions, classes) = self.tests.of_state(&own);
             StateWhen { conditions, classes }
         });
         Some((On::Events { when }, looks_up))
+    }
+
+    /// Checks that all states are of the same entities, and says which these are.
+    fn entity(&mut self, table: &Spanned<Action>, on: &On, looks_up: &mut LooksUp) {
+        let Action { when, until, .. } = table.get_ref();
+        let span = until.as_ref().or(when.as_ref()).map_or(table.span(), Spanned::span);
+        let states = self.known.states;
+        let of_states = |state: &u16| states[usize::from(*state)].per;
+        if let On::Rows { collection, .. } = on {
+            let of_field = looks_up.states.iter().find(|state| of_states(state).is_some());
+            if let Some(schema) = of_field.map(|state| &states[usize::from(*state)].schema) {
+                let (state, of) = (schema.collection_name(), collection.name());
+                let message = format!("`{state}` is per `{}`, and a row of `{of}` is of a user", schema.key);
+                let help = "ask for a state with per = \"user\", or write on = \"events\"";
+                self.problems.push(span, message, help);
+            }
+            return;
+        }
+        let mut tables = looks_up.columns.iter().filter_map(|looked| match looked {
+            Looked::Table(table, _) => Some(self.known.tables[*table].per),
+            Looked::State(..) => None,
+        });
+        let first = looks_up.states.first().map(of_states);
+        // What waits does so by the key of its table, if it asks for no state.
+        looks_up.entity = first.or_else(|| until.as_ref().and_then(|_| tables.next())).flatten();
+        if looks_up.states.iter().map(of_states).any(|per| per != looks_up.entity) {
+            let help = "make an action for each, or keep both states per the same field";
+            self.problems.push(span, "the condition asks for states of different entities", help);
+        }
     }
 
     fn terms<N: Names>(
@@ -330,13 +293,24 @@ impl Checking<'_, '_> {
 
 /// Returns the filter of a sink that hands over the decisions of these actions.
 pub(super) fn of_sink(sink: &str, actions: &[ActionPlan], schemas: &Schemas) -> Option<(String, Filter)> {
-    let of_sink = actions.iter().filter(|action| action.sink.as_deref() == Some(sink));
-    let names: Vec<String> = of_sink.map(|action| format!("'{}'", action.name)).collect();
+    let of_sink = || actions.iter().filter(|action| action.sink.as_deref() == Some(sink));
+    let names: Vec<String> = of_sink().map(|action| format!("'{}'", action.name)).collect();
     if names.is_empty() {
         return None;
     }
-    let fired = collections::actions::Verdict::Fired.name();
-    let text = format!("action in ({}) and decision = '{fired}'", names.join(", "));
+    let mut verdicts = vec![Verdict::Fired];
+    let fires_late = |gate: &GatePlan| gate.otherwise == Otherwise::Fire;
+    if of_sink().any(|action| action.gate.as_ref().is_some_and(fires_late)) {
+        verdicts.push(Verdict::FiredAtDeadline);
+    }
+    if of_sink().any(|action| action.compensate) {
+        verdicts.push(Verdict::Undone);
+    }
+    let decisions = match &verdicts[..] {
+        [one] => format!("= '{}'", one.name()),
+        all => format!("in ({})", all.iter().map(|one| format!("'{}'", one.name())).collect::<Vec<_>>().join(", ")),
+    };
+    let text = format!("action in ({}) and decision {decisions}", names.join(", "));
     let filter = Filter::parse(&text, schemas.of(Collection::ACTIONS)).ok()?;
     Some((text, filter))
 }

@@ -8,7 +8,7 @@ mod sections;
 mod states;
 mod tables;
 
-pub(super) use actions::Action;
+pub(super) use actions::{Action, Decorate};
 pub(super) use conditions::{Asked, Number, Predicates, Scalar, When};
 pub(super) use entries::{Entries, Entry, PathTable};
 pub(super) use sections::SECTIONS;
@@ -38,6 +38,7 @@ pub(super) struct File {
     pub state: Tables<State>,
     pub table: Tables<Table>,
     pub action: Tables<Action>,
+    pub decorate: Tables<Decorate>,
     pub sink: Tables<Sink>,
 }
 

@@ -1,13 +1,16 @@
 //! The counts and latencies of actions, and how often one missed its objective.
 
+use super::quantiles::Quantiles;
+use crate::text::printable;
 use dataflows::Tick;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Ticks of which the time of publication is remembered. A sink that is further behind is the cause of a miss in any case.
@@ -91,6 +94,11 @@ struct ByDecision {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByAction {
+    action: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByWay {
     action: String,
     from: &'static str,
@@ -113,6 +121,11 @@ pub struct Actions {
     known: OnceLock<Vec<(String, Option<Objective>)>>,
     /// The verdicts that there are.
     verdicts: OnceLock<Vec<&'static str>>,
+    /// By action, and by where a latency begins and ends: in milliseconds.
+    latencies: Mutex<BTreeMap<(String, &'static str, &'static str), Quantiles>>,
+    waiting: Family<ByAction, Gauge>,
+    /// The same by action and worker.
+    waiting_at: Mutex<BTreeMap<(String, usize), u64>>,
     /// When ticks were published, in order.
     published: Mutex<VecDeque<(Tick, i64)>>,
 }
@@ -126,6 +139,9 @@ impl Default for Actions {
             misses: Family::default(),
             known: OnceLock::new(),
             verdicts: OnceLock::new(),
+            latencies: Mutex::default(),
+            waiting: Family::default(),
+            waiting_at: Mutex::default(),
             published: Mutex::default(),
         }
     }
@@ -139,16 +155,63 @@ pub struct ActionReport {
     pub decisions: Vec<(String, u64)>,
     /// Decisions that missed the objective.
     pub misses: u64,
+    /// Causes that wait.
+    #[serde(default)]
+    pub waiting: u64,
+    /// What it has been measured to take.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latencies: Vec<LatencyReport>,
+}
+
+/// How long half and nearly all of the decisions of an action took, since the process started.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LatencyReport {
+    /// `event` or `arrival`.
+    pub from: String,
+    /// `published` or `handed_over`.
+    pub until: String,
+    pub p50_ms: u64,
+    pub p99_ms: u64,
 }
 
 impl ActionReport {
+    /// Returns the number of decisions that were taken back, in time or not.
+    pub fn taken_back(&self) -> u64 {
+        let back = |what: &str| ["cancelled", "undo"].contains(&what);
+        self.decisions.iter().filter(|(what, _)| back(what)).map(|(_, number)| number).sum()
+    }
+
+    /// Returns its lines of the list of actions.
+    pub fn render_whole(&self) -> String {
+        let mut text = format!("{}\n", printable(&self.name));
+        let mut line = |label: &str, value: String| text += &format!("  {label:<14}{value}\n");
+        let made = self.decisions.iter().filter(|(_, number)| *number > 0);
+        let made: Vec<String> = made.map(|(what, number)| format!("{number} {}", what.replace('_', " "))).collect();
+        line("decisions", if made.is_empty() { "none yet".to_owned() } else { made.join(", ") });
+        if self.waiting > 0 {
+            line("waiting", self.waiting.to_string());
+        }
+        if self.taken_back() > 0 {
+            line("taken back", self.taken_back().to_string());
+        }
+        for LatencyReport { from, until, p50_ms, p99_ms } in &self.latencies {
+            let until = until.replace('_', " ");
+            line("latency", format!("p50 {p50_ms} ms, p99 {p99_ms} ms from {from} until {until}"));
+        }
+        if self.misses > 0 {
+            line("missed", format!("the objective {} times", self.misses));
+        }
+        text
+    }
+
     /// Returns its line of the status.
     pub(super) fn render(&self) -> String {
         let made = self.decisions.iter().filter(|(_, number)| *number > 0);
         let made: Vec<String> = made.map(|(what, number)| format!("{number} {}", what.replace('_', " "))).collect();
         let made = if made.is_empty() { "no decisions yet".to_owned() } else { made.join(", ") };
         let misses = if self.misses > 0 { format!(", {} missed the objective", self.misses) } else { String::new() };
-        format!("action   {}: {made}{misses}\n", self.name)
+        let waiting = if self.waiting > 0 { format!(", {} waiting", self.waiting) } else { String::new() };
+        format!("action   {}: {made}{waiting}{misses}\n", printable(&self.name))
     }
 }
 
@@ -173,6 +236,16 @@ impl Actions {
         registry.register_with_unit("action_latency", help, Unit::Seconds, self.seconds.clone());
         let help = "Decisions that missed the objective of their action, by the part that took longest";
         registry.register("action_misses", help, self.misses.clone());
+        let help = "Causes that wait: at a gate, until a row has settled, or to be handed over with others";
+        registry.register("action_waiting", help, self.waiting.clone());
+    }
+
+    /// Notes how much waits for an action at a worker.
+    pub fn waiting(&self, worker: usize, action: &str, many: u64) {
+        let mut all = self.waiting_at.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert((action.to_owned(), worker), many);
+        let sum: u64 = all.iter().filter(|((of, _), _)| of == action).map(|(_, many)| many).sum();
+        self.waiting.get_or_create(&ByAction { action: action.to_owned() }).set(sum as i64);
     }
 
     /// Measures the decisions of a tick, which was published at `wall_ms`.
@@ -232,9 +305,21 @@ impl Actions {
                 |cause: Cause| self.misses.get_or_create(&ByCause { action: name.clone(), cause: cause.name() }).get();
             // Without an objective there are no series.
             let misses = Cause::ALL.into_iter().filter(|_| objective.is_some()).map(missed).sum();
-            ActionReport { name: name.clone(), decisions: verdicts.iter().map(of).collect(), misses }
+            let waiting = self.waiting.get_or_create(&ByAction { action: name.clone() }).get().max(0) as u64;
+            let (decisions, latencies) = (verdicts.iter().map(of).collect(), self.latencies_of(name));
+            ActionReport { name: name.clone(), decisions, misses, waiting, latencies }
         };
         self.known.get().map_or(Vec::new(), |known| known.iter().map(report).collect())
+    }
+
+    fn latencies_of(&self, action: &str) -> Vec<LatencyReport> {
+        let all = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_action = all.iter().filter(|((of, ..), _)| of == action);
+        let report = |((_, from, until), of): (&(String, &str, &str), &Quantiles)| {
+            let (p50_ms, p99_ms) = (of.of(0.5)?, of.of(0.99)?);
+            Some(LatencyReport { from: (*from).to_owned(), until: (*until).to_owned(), p50_ms, p99_ms })
+        };
+        of_action.filter_map(report).collect()
     }
 
     fn objective(&self, decided: &Decided) -> Option<Objective> {
@@ -245,6 +330,10 @@ impl Actions {
     fn observe(&self, decided: &Decided, wall_ms: i64, until: &'static str) {
         for from in [Origin::Event, Origin::Arrival] {
             if let Some(begins) = decided.begins(from) {
+                let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
+                let of = latencies.entry((decided.action.clone(), from.name(), until)).or_default();
+                of.add((wall_ms - begins).max(0).unsigned_abs());
+                drop(latencies);
                 let way = ByWay { action: decided.action.clone(), from: from.name(), until };
                 self.seconds.get_or_create(&way).observe((wall_ms - begins).max(0) as f64 / 1e3);
             }
@@ -304,5 +393,13 @@ mod tests {
         actions.published(1, 5, &[decided(1, 2, 3), Decided { verdict: "too_old".into(), ..decided(1, 2, 3) }]);
         let text: String = actions.reports().iter().map(ActionReport::render).collect();
         assert_eq!(text, "action   a: 1 fired, 1 too old\naction   b: no decisions yet\n");
+        actions.waiting(0, "a", 3);
+        actions.waiting(1, "a", 4);
+        actions.waiting(0, "a", 2);
+        let [a, b] = &actions.reports()[..] else { panic!() };
+        let expected = "a\n  decisions     1 fired, 1 too old\n  waiting       6\n  latency       p50 3 ms, p99 3 ms from \
+                        arrival until published\n  latency       p50 4 ms, p99 4 ms from event until published\n";
+        assert_eq!(a.render_whole(), expected);
+        assert_eq!(b.render_whole(), "b\n  decisions     none yet\n");
     }
 }

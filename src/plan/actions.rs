@@ -4,7 +4,7 @@ use super::Plan;
 use crate::collections::Collection;
 use crate::collections::filter::Filter;
 use crate::observe::actions::Objective;
-use dataflows::look_up::LookUps;
+use dataflows::look_up::{LookUp, LookUps};
 use headwater_decode::spec::{ActionSpec, StateWhen};
 
 /// An action: which changes it decides on, and what follows.
@@ -24,6 +24,10 @@ pub struct ActionPlan {
     /// The latency that it is to keep.
     pub objective: Option<Objective>,
     pub replay: Replay,
+    /// What holds a cause back, of [`Do::Gate`].
+    pub gate: Option<GatePlan>,
+    /// A decision whose cause is gone is taken back.
+    pub compensate: bool,
     /// Of a run.
     pub begins: Option<ActionBegins>,
 }
@@ -69,6 +73,44 @@ pub struct LooksUp {
     pub columns: Vec<Looked>,
     /// The part of the condition that asks these columns.
     pub filter: Option<Filter>,
+    /// Of events: what the cause shows of these columns, by name.
+    pub shown: Vec<(String, usize)>,
+}
+
+/// What holds a cause back until it is handed over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GatePlan {
+    /// As it was typed.
+    pub until: String,
+    /// The same, on [`LooksUp::columns`].
+    pub filter: Filter,
+    /// Microseconds after the tick of the cause.
+    pub deadline: i64,
+    /// What happens then.
+    pub otherwise: Otherwise,
+    /// Causes of one entity that wait at once, at most.
+    pub limit: u32,
+}
+
+/// What happens to a cause that waits at its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Otherwise {
+    /// It is not handed over.
+    Drop,
+    /// It is handed over.
+    Fire,
+}
+
+impl Otherwise {
+    pub const ALL: [Otherwise; 2] = [Otherwise::Drop, Otherwise::Fire];
+
+    /// Returns its name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Otherwise::Drop => "drop",
+            Otherwise::Fire => "fire",
+        }
+    }
 }
 
 /// A column that is looked up.
@@ -104,13 +146,18 @@ impl Edge {
     }
 }
 
-/// When a decision is handed over. It is made at the tick of its cause in any case.
+/// When a decision is made and handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timing {
-    /// At once.
+    /// At the tick of its cause, and at once.
     Now,
-    /// At the next multiple of a number of microseconds since 1970, with all others that are due then.
+    /// It is made at the tick of its cause, and handed over at the next multiple of a number of microseconds since 1970, with
+    /// all others that are due then.
     Every(i64),
+    /// When a row has not changed for a number of microseconds of the clock of ticks.
+    Settled(i64),
+    /// When a session is closed.
+    Closed,
 }
 
 /// What is done.
@@ -120,18 +167,21 @@ pub enum Do {
     Notify,
     /// The cause is handed over.
     Route,
+    /// The same, when something that is looked up holds.
+    Gate,
     /// The decision is counted.
     Count,
 }
 
 impl Do {
-    pub const ALL: [Do; 3] = [Do::Notify, Do::Route, Do::Count];
+    pub const ALL: [Do; 4] = [Do::Notify, Do::Route, Do::Gate, Do::Count];
 
     /// Returns its name in the configuration.
     pub fn name(self) -> &'static str {
         match self {
             Do::Notify => "notify",
             Do::Route => "route",
+            Do::Gate => "gate",
             Do::Count => "count",
         }
     }
@@ -181,6 +231,15 @@ impl ActionPlan {
         }
     }
 
+    /// Returns the microseconds between two batches in which a sink hands its decisions over, if it waits for them.
+    pub fn batches(&self) -> Option<i64> {
+        match self.timing {
+            // Decisions that may be taken back are made when they are due.
+            Timing::Every(every) => (!self.compensate).then_some(every),
+            Timing::Now | Timing::Settled(_) | Timing::Closed => None,
+        }
+    }
+
     /// Returns whether events call it.
     pub fn is_on_events(&self) -> bool {
         matches!(self.on, On::Events { .. })
@@ -190,7 +249,10 @@ impl ActionPlan {
 impl Plan {
     /// Returns what the actions on events look up, by action; `None`: there are none.
     pub fn look_ups(&self) -> Option<LookUps> {
-        let states = self.actions.iter().map(|action| action.looks_up.states.clone().into_boxed_slice());
-        self.actions.iter().any(ActionPlan::is_on_events).then(|| states.collect())
+        let look_up = |action: &ActionPlan| LookUp {
+            states: action.looks_up.states.clone().into_boxed_slice(),
+            waits: action.gate.is_some(),
+        };
+        self.actions.iter().any(ActionPlan::is_on_events).then(|| self.actions.iter().map(look_up).collect())
     }
 }

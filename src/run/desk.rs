@@ -83,6 +83,9 @@ impl Desk {
         for (reason, letters) in &told.dead_letters {
             self.metrics.dead_letters(*reason, *letters);
         }
+        for (action, many) in told.waiting.iter().flatten() {
+            self.metrics.actions.waiting(worker, action, *many);
+        }
         let tick = minted.bound.tick;
         let mut waiting = lock(&self.waiting);
         let all = waiting.entry(tick).or_default();

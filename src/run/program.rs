@@ -1,7 +1,7 @@
 //! Fingerprints of the program that turns events into rows, and of the part of it that root states depend on.
 
 use crate::fingerprint::{Canonical, hex};
-use crate::plan::{ActionPlan, Looked, On, Plan, PolicyPlan, SourcePlan, TableColumn, TablePlan, Timing};
+use crate::plan::{ActionPlan, GatePlan, Looked, On, Plan, PolicyPlan, SourcePlan, TableColumn, TablePlan, Timing};
 use crate::queue::definitions;
 use dataflows::sessionize::Policies;
 use headwater_decode::spec::{Candidate, CueSpec, EventsPlan, FieldPlan, Limits};
@@ -125,8 +125,8 @@ fn field(to: &mut Canonical, field: &FieldPlan) {
 /// Adds what actions decide, and what their decisions show. Who hands them over does not matter.
 fn actions(to: &mut Canonical, plan: &Plan) {
     to.text("actions").list(&plan.actions, |to, action| {
-        let ActionPlan { name, on, when, looks_up, timing, act, sink: _, max_age, objective: _, replay, begins: _ } =
-            action;
+        let ActionPlan { name, on, when, looks_up, timing, act, sink: _, max_age, objective: _, .. } = action;
+        let ActionPlan { replay, gate, compensate, begins: _, .. } = action;
         to.text(name).text(on.name());
         if let On::Rows { edge, .. } = on {
             to.text(edge.name());
@@ -134,8 +134,17 @@ fn actions(to: &mut Canonical, plan: &Plan) {
         to.option(when.as_deref(), |to, when| {
             to.text(when);
         });
-        if let Timing::Every(every) = timing {
-            to.text("every").signed(*every);
+        match timing {
+            Timing::Now => {}
+            Timing::Every(every) => _ = to.text("every").signed(*every),
+            Timing::Settled(after) => _ = to.text("settled").signed(*after),
+            Timing::Closed => _ = to.text("closed"),
+        }
+        if let Some(GatePlan { until, filter: _, deadline, otherwise, limit }) = gate {
+            to.text("gate").text(until).signed(*deadline).text(otherwise.name()).number(u64::from(*limit));
+        }
+        if *compensate {
+            to.text("compensate");
         }
         to.text(act.name()).text(replay.name()).option(*max_age, |to, age| {
             to.signed(age);
@@ -146,6 +155,9 @@ fn actions(to: &mut Canonical, plan: &Plan) {
                 to.text(&column.name);
             });
         });
+        if !looks_up.shown.is_empty() {
+            to.text("decorate").list(&looks_up.shown, |to, (name, _)| _ = to.text(name));
+        }
         to.option(looks_up.entity, |to, of| field(to, &plan.fields[of]));
         for looked in &looks_up.columns {
             if let Looked::Table(table, column) = looked {

@@ -1,5 +1,6 @@
 //! The changes that one sink takes, in the order of the output log, in batches.
 
+use crate::collections::actions::Verdict;
 use crate::collections::filter::Filter;
 use crate::collections::{self, Collection, Row, Schema, Schemas};
 use crate::observe::actions::Decided;
@@ -293,8 +294,10 @@ impl ChangeReader {
     fn routed(&self, row: &Row<'_>) -> Option<Routed> {
         let schema = self.schemas.of(self.collection);
         let text = |name: &str| row.value(schema.column(name)?).text().map(Cow::into_owned);
-        let routes = text("do")? == Do::Route.name();
-        routes.then(|| Some(Routed { on: text("collection")?, cause: text("cause")?, user: text("user") }))?
+        let act = text("do")?;
+        let routes = act == Do::Route.name() || act == Do::Gate.name();
+        let undone = text("decision")? == Verdict::Undone.name();
+        routes.then(|| Some(Routed { on: text("collection")?, cause: text("cause")?, user: text("user"), undone }))?
     }
 
     /// `row`: `None` if it cannot be read.
@@ -311,6 +314,7 @@ impl ChangeReader {
         let key = hash.finalize().to_hex()[..32].to_owned();
         let routed = row.filter(|_| self.of_actions).and_then(|row| self.routed(row));
         let collection = routed.as_ref().map_or(self.collection.name(), |routed| &*routed.on);
+        let diff = if routed.as_ref().is_some_and(|routed| routed.undone) { -1 } else { diff };
         let mut json = Vec::new();
         write!(json, "{{\"key\":\"{key}\",\"tick\":{tick},\"collection\":\"{collection}\",\"diff\":{diff},\"row\":")
             .expect("memory can be written to");
@@ -354,6 +358,8 @@ struct Routed {
     /// As JSON.
     cause: String,
     user: Option<String>,
+    /// It was handed over before, and is gone.
+    undone: bool,
 }
 
 fn json_of(row: &Row<'_>, schema: &Schema, columns: &[usize]) -> Vec<u8> {

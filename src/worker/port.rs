@@ -69,6 +69,8 @@ pub struct Told {
     pub dead_letters: BTreeMap<Reason, u64>,
     /// What its actions have decided.
     pub decisions: Vec<Decided>,
+    /// By the name of an action, what waits for it at this worker, if that has changed.
+    pub waiting: Option<Vec<(String, u64)>>,
     /// How many more sessions it has than before.
     pub sessions: i64,
 }

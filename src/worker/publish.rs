@@ -1,6 +1,6 @@
 //! Changes of a tick -> published rows: encodes what the graph resolves, and brings the rows into canonical form.
 
-use super::act::{Act, Edges};
+use super::act::{Act, Edges, Waits};
 use super::begun::{Begun, Says};
 use super::gather::Gather;
 use super::port::{Checkpoint, Out, Port, Told};
@@ -13,7 +13,7 @@ use dataflows::changes::Changes;
 use dataflows::engine::Engine;
 use dataflows::ingest::Verdict;
 use dataflows::resolve::{Row, TakeRows};
-use dataflows::{DeadLetter, Position, Reason, Tick};
+use dataflows::{DeadLetter, EventTime, Position, Reason, Tick};
 use headwater_log::partition::Reader;
 use std::ops::ControlFlow;
 
@@ -23,6 +23,7 @@ pub(super) struct Publish<'s> {
     naming: Naming,
     begun: Begun,
     act: Act,
+    waits: Waits,
     readers: Vec<Reader>,
 }
 
@@ -30,16 +31,25 @@ impl<'s> Publish<'s> {
     pub fn new(start: &'s Start) -> Publish<'s> {
         let control = start.resume.as_ref().map_or(0, |resume| resume.control);
         let begun = Begun::new(start.begins.clone(), control);
-        Publish { start, naming: start.latest().naming(), begun, act: Act::new(start), readers: start.readers.clone() }
+        let (naming, act, waits) = (start.latest().naming(), Act::new(start), Waits::default());
+        Publish { start, naming, begun, act, waits, readers: start.readers.clone() }
     }
 
-    /// Goes on with the states that are followed, from the snapshot before `tick`.
-    pub fn resume(&self, engine: &mut Engine, tick: Tick) {
+    /// Goes on with the states that are followed and with what actions remember, from the snapshot before `tick`.
+    pub fn resume(&mut self, engine: &mut Engine, tick: Tick) {
+        for (action, rows) in self.waits.restore(engine.kept(), &self.start.plan) {
+            tracing::warn!(action, rows, "causes waited for an action that does not wait any more: nothing is decided");
+        }
         for (index, state) in (0..).zip(&self.start.plan.states).filter(|(_, state)| state.changes) {
             if self.begun.has(state.schema.collection(), tick) {
                 engine.follow_state(index, tick);
             }
         }
+    }
+
+    /// Returns the first time at which a tick would change something, by its clock alone.
+    pub fn next_deadline(&self, engine: &Engine) -> Option<EventTime> {
+        engine.next_deadline().into_iter().chain(self.waits.next()).min()
     }
 
     /// Returns which collections have begun, as of the last tick.
@@ -74,6 +84,7 @@ impl<'s> Publish<'s> {
             kept.dirty.entities.append(&mut kept.folds.rows(changed));
             let steps = std::mem::take(&mut kept.steps);
             kept.dirty.steps.append(&mut kept.folds.step_rows(steps));
+            kept.dirty.waits.append(&mut self.waits.changed());
             let (dirty, cursors) = (std::mem::take(&mut kept.dirty), std::mem::take(&mut kept.cursors));
             port.send(Out::Checkpoint(Checkpoint { tick: fed.bound.tick, dirty, cursors }))?;
         }
@@ -125,10 +136,12 @@ impl<'s> Publish<'s> {
             edges.row(Collection::DEAD_LETTERS, &row, 1);
             out.add(Collection::DEAD_LETTERS, row, 1)?;
         }
-        edges.decide(engine, (&fed.bound, &fed.tables), calls, &mut |row| {
+        edges.decide(engine, (&fed.bound, &fed.tables), calls, &mut self.waits, &mut |row| {
             told.decisions.extend(collections::actions::decided(&row));
             out.add(Collection::ACTIONS, row, 1)
         })?;
+        let named = |(action, many): (u16, u64)| (plan.actions[usize::from(action)].name.clone(), many);
+        told.waiting = self.waits.news().map(|news| news.into_iter().map(named).collect());
         out.finish(told)
     }
 

@@ -1,6 +1,7 @@
 //! The root states as rows of a snapshot: the input with which a graph goes on as if it had never stopped. All other
 //! state follows from them.
 
+use super::act;
 use crate::plan::{Plan, SequencePlan, StateBegins};
 use dataflows::counts::SignatureHour;
 use dataflows::engine::{Input, Roots};
@@ -34,6 +35,8 @@ pub struct Dirty {
     pub entities: Vec<(Vec<u8>, i64)>,
     /// Step events of sequences, as their rows are written.
     pub steps: Vec<(Vec<u8>, i64)>,
+    /// What actions remember, as its rows are written.
+    pub waits: Vec<(Vec<u8>, i64)>,
     /// Rows of the sessions when they were last consolidated.
     compact: usize,
 }
@@ -51,10 +54,11 @@ const BY_SIGNATURE: &str = "by_signature";
 const BY_REASON: &str = "by_reason";
 const ENTITIES: &str = "entities";
 const STEPS: &str = "steps";
+const WAITS: &str = "waits";
 
 /// By name, in the order in which they are to be read: what others refer to comes first.
-pub const STATES: [&str; 10] =
-    [NAMES, SIGNATURES, SHAPES, SESSIONS, MARKS, IDS, BY_SIGNATURE, BY_REASON, ENTITIES, STEPS];
+pub const STATES: [&str; 11] =
+    [NAMES, SIGNATURES, SHAPES, SESSIONS, MARKS, IDS, BY_SIGNATURE, BY_REASON, ENTITIES, STEPS, WAITS];
 
 impl Dirty {
     /// Keeps memory in proportion to what changed, not to how often it did.
@@ -82,6 +86,7 @@ impl Dirty {
             by_reason,
             entities,
             steps,
+            waits,
             compact,
         } = self;
         let rest = Dirty {
@@ -95,6 +100,7 @@ impl Dirty {
             by_reason: tail(by_reason, rows),
             entities: tail(entities, rows),
             steps: tail(steps, rows),
+            waits: tail(waits, rows),
             compact: *compact,
         };
         (!rest.is_empty()).then_some(rest)
@@ -113,6 +119,7 @@ impl Dirty {
             by_reason,
             entities,
             steps,
+            waits,
             compact: _,
         } = other;
         self.sessions.extend(sessions);
@@ -125,6 +132,7 @@ impl Dirty {
         self.by_reason.extend(by_reason);
         self.entities.extend(entities);
         self.steps.extend(steps);
+        self.waits.extend(waits);
     }
 
     fn is_empty(&self) -> bool {
@@ -139,6 +147,7 @@ impl Dirty {
             by_reason,
             entities,
             steps,
+            waits,
             compact: _,
         } = self;
         let lengths = [
@@ -152,6 +161,7 @@ impl Dirty {
             by_reason.len(),
             entities.len(),
             steps.len(),
+            waits.len(),
         ];
         lengths.iter().all(|length| *length == 0)
     }
@@ -187,6 +197,9 @@ impl Dirty {
         // Only where there are any, so that the snapshots of other folders stay as they were.
         if !self.steps.is_empty() {
             add(STEPS, self.steps);
+        }
+        if !self.waits.is_empty() {
+            add(WAITS, self.waits);
         }
         rows
     }
@@ -277,6 +290,7 @@ pub fn restore(
     match state {
         ENTITIES => folds.restore(row, count, roots)?,
         STEPS => folds.restore_step(row, count, roots)?,
+        WAITS => roots.kept.push((user(row)?, row.get(16..).filter(|row| act::is_one(row))?.to_vec())),
         SESSIONS => roots.sessions.push((user(row)?, value(row, 16)?)),
         NAMES => input.names.push((user(row)?, value(row, 16)?)),
         SIGNATURES => input.signatures.push((signature(row)?, value(row, 8)?)),

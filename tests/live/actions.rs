@@ -177,11 +177,11 @@ impl Decision {
         Decision { tick: change["tick"].as_u64().unwrap(), action: row["action"].as_str().unwrap().to_owned(), row }
     }
 
-    fn cause(&self) -> &Value {
+    pub fn cause(&self) -> &Value {
         &self.row["cause"]
     }
 
-    fn field(&self, name: &str) -> Option<i64> {
+    pub fn field(&self, name: &str) -> Option<i64> {
         self.cause()["fields"][name].as_str().map(|text| text.parse().unwrap())
     }
 }

@@ -34,6 +34,15 @@ key = "page"
 per = "page"
 columns.name = "text"
 
+[[state]]
+name = "shopper"
+per = "user"
+columns.spent = { sum = "price" }
+
+[[decorate]]
+to = "events"
+with = ["plans.plan", "plans.limit", "state.shopper.spent", "pages.name"]
+
 [[action]]
 name = "over"
 on = "events"
@@ -90,6 +99,16 @@ do = "count"
     assert_eq!(of("over"), ["ann", "ann", "bob", "bob"]);
     assert_eq!(of("shop"), ["ann", "bob", "eve", "ann", "ann", "bob", "bob"]);
     assert_eq!(of("strangers"), ["eve"]);
+    // As of the tick of each event.
+    let with: Vec<String> =
+        decisions.iter().filter(|one| one.action == "shop").map(|one| one.cause()["with"].to_string()).collect();
+    let expected =
+        [("free", 2, 3), ("pro", 10, 3), ("", 0, 3), ("free", 2, 6), ("pro", 10, 9), ("free", 1, 6), ("free", 1, 9)];
+    let expected = expected.map(|(plan, limit, spent)| {
+        let (plan, limit) = if plan.is_empty() { (Value::Null, Value::Null) } else { (plan.into(), limit.into()) };
+        serde_json::json!({ "pages.name": "shop", "plans.limit": limit, "plans.plan": plan, "state.shopper.spent": spent })
+    });
+    assert_eq!(with, expected.map(|with| with.to_string()));
     copy_all(&folder.path("data"), &folder.path("copy"));
     for computed in ["log/out", "log/state"] {
         fs::remove_dir_all(folder.path("copy").join(computed)).unwrap();

@@ -260,12 +260,12 @@ impl<T: TotalTime> Table<T> {
     }
 
     /// Returns the first time after `now` at which a hop of an entity leaves its window, as it is before `tick`.
-    pub(super) fn expires(&self, entity: UserKey, tick: &T, now: EventTime) -> Option<EventTime> {
+    pub(crate) fn expires(&self, entity: UserKey, tick: &T, now: EventTime) -> Option<EventTime> {
         self.as_of(entity, Bound::Excluded(tick))?.expires(&self.definition, now)
     }
 
     /// Returns the entities that a tick changes, in order.
-    pub(super) fn touched(&self, tick: &T) -> Vec<UserKey> {
+    pub(crate) fn touched(&self, tick: &T) -> Vec<UserKey> {
         let mut entities: Vec<UserKey> = self.later.get(tick).into_iter().flatten().map(Change::entity).collect();
         entities.dedup();
         entities

@@ -70,6 +70,7 @@ pub fn run(start: Option<Snapshot>, inputs: &[Input], way: Way) -> Said {
                     ids: scope.input_from(&mut ids),
                     steps: None,
                     by_signature: scope.input_from(&mut by_signature),
+                    kept: None,
                 },
             };
             listen(scope, pipeline(inputs, &way.settings()), mine.index, &sender, &probe);

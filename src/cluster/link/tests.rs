@@ -62,6 +62,7 @@ fn up() -> Vec<Out> {
         duplicates: 6,
         dead_letters: BTreeMap::from([(Reason::NoJson, 7)]),
         decisions: Vec::new(),
+        waiting: Some(vec![("a".into(), 8)]),
         sessions: -3,
     };
     vec![

@@ -5,7 +5,7 @@ use super::super::expression;
 use super::Known;
 use crate::collections;
 use crate::collections::filter;
-use crate::collections::predicate::{self, Found, Kind, Name, Names, Predicate};
+use crate::collections::predicate::{self, Found, Kind, Name, Names, Predicate, PredicateError};
 use crate::plan::{Looked, LooksUp, TablePlan};
 use crate::text::nearest::nearest;
 use std::ops::Range;
@@ -72,6 +72,62 @@ pub(super) fn terms<N: Names>(
     });
     looks_up.filter = looked;
     Some(Terms { own, looks_up })
+}
+
+/// Reads a condition on what is looked up alone. The columns that it asks for are added to `looks_up`.
+pub(super) fn looked_up(
+    text: &str,
+    known: &Known<'_>,
+    (user, events): (bool, bool),
+    looks_up: &mut LooksUp,
+) -> Result<filter::Filter, PredicateError> {
+    let mut own = Nothing;
+    let of = std::mem::take(looks_up);
+    let mut with = WithLookUps { own: &mut own, known, user, events, looks_up: of };
+    let parsed = predicate::parse(text, &mut with);
+    *looks_up = with.looks_up;
+    Ok(parsed?.map(&|term| match term {
+        Term::Looked(column) => filter::Field::Column(column),
+        Term::Own(()) => unreachable!("nothing else has a name"),
+    }))
+}
+
+/// Finds a column that is added to events. Returns its place among those of `looks_up`.
+///
+/// # Errors
+/// Why there is none.
+pub(super) fn find(name: &str, known: &Known<'_>, looks_up: &mut LooksUp) -> Result<usize, String> {
+    let parts = name.split('.').map(str::to_owned).collect();
+    let name = Name { text: name.to_owned(), parts };
+    let mut own = Nothing;
+    let of = std::mem::take(looks_up);
+    let mut with = WithLookUps { own: &mut own, known, user: true, events: true, looks_up: of };
+    let is_there = match &name.parts[..] {
+        [first, _, _] if first == "state" => true,
+        [table, _] => known.tables.iter().any(|of| of.name == *table),
+        _ => false,
+    };
+    let found = is_there.then(|| with.find(&name));
+    *looks_up = with.looks_up;
+    match found.unwrap_or_else(|| Err(format!("`{}` is no column of a state or a table", name.text)))?.field {
+        Term::Looked(column) => Ok(column),
+        Term::Own(()) => unreachable!("nothing else has a name"),
+    }
+}
+
+/// The names of a cause that is held back: it does not change meanwhile.
+struct Nothing;
+
+impl Names for Nothing {
+    type Field = ();
+
+    const NOUN: &'static str = "column";
+    const EMPTY_IS_ABSENT: bool = false;
+
+    fn find(&mut self, name: &Name) -> Result<Found<()>, String> {
+        let (name, help) = (&name.text, "ask for state.NAME.COLUMN, or for the column of a table");
+        Err(format!("a gate on `{name}` never opens: it does not change while it is held back; {help}"))
+    }
 }
 
 /// Takes a predicate apart where all of its parts have to hold.
@@ -181,7 +237,7 @@ impl<N: Names> WithLookUps<'_, '_, N> {
 }
 
 /// Returns the place of a column among those that are asked, at which it is added if it is new.
-fn place_of(looked: Looked, asked: &mut Vec<Looked>) -> usize {
+pub(super) fn place_of(looked: Looked, asked: &mut Vec<Looked>) -> usize {
     asked.iter().position(|known| *known == looked).unwrap_or_else(|| {
         asked.push(looked);
         asked.len() - 1

@@ -1,6 +1,6 @@
-//! `[[action]]` as typed.
+//! `[[action]]` and `[[decorate]]` as typed.
 
-use super::{Condition, Duration};
+use super::{Condition, Duration, OneOrMany};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -18,4 +18,16 @@ pub(in crate::config) struct Action {
     pub objective: Option<Spanned<String>>,
     pub max_age: Option<Spanned<Duration>>,
     pub replay: Option<Spanned<String>>,
+    pub until: Option<Spanned<Condition>>,
+    pub deadline: Option<Spanned<Duration>>,
+    pub otherwise: Option<Spanned<String>>,
+    pub limit: Option<Spanned<i64>>,
+    pub compensate: Option<Spanned<bool>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [[decorate]]")]
+pub(in crate::config) struct Decorate {
+    pub to: Option<Spanned<String>>,
+    pub with: Option<Spanned<OneOrMany<Spanned<String>>>>,
 }

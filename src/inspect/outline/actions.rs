@@ -1,7 +1,7 @@
 //! Actions in an outline.
 
 use super::render::{section, table};
-use crate::plan::{ActionPlan, Looked, On, Plan, Timing};
+use crate::plan::{ActionPlan, GatePlan, Looked, On, Plan, Timing};
 use crate::text::{Text, span};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -24,6 +24,34 @@ pub struct ActionOutline {
     pub max_age_s: Option<f64>,
     /// Of events.
     pub replay: Option<&'static str>,
+    /// When it does not decide at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decides: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateOutline>,
+    /// What decorates its events.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub with: Vec<String>,
+    /// A decision whose cause is gone is taken back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub compensate: bool,
+}
+
+/// What holds causes back.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GateOutline {
+    pub until: String,
+    pub deadline_s: f64,
+    pub otherwise: &'static str,
+    pub limit: u32,
+}
+
+impl GateOutline {
+    fn of(gate: &GatePlan) -> GateOutline {
+        let GatePlan { until, filter: _, deadline, otherwise, limit } = gate;
+        let deadline_s = *deadline as f64 / 1e6;
+        GateOutline { until: until.clone(), deadline_s, otherwise: otherwise.name(), limit: *limit }
+    }
 }
 
 impl ActionOutline {
@@ -47,9 +75,17 @@ impl ActionOutline {
             when: action.when.clone(),
             looks_up: states.chain(tables).collect(),
             every_s: match action.timing {
-                Timing::Now => None,
                 Timing::Every(every) => Some(every as f64 / 1e6),
+                Timing::Now | Timing::Settled(_) | Timing::Closed => None,
             },
+            decides: match action.timing {
+                Timing::Now | Timing::Every(_) => None,
+                Timing::Settled(after) => Some(format!("when a row has not changed for {}", span(after as f64 / 1e6))),
+                Timing::Closed => Some("when a session is closed".to_owned()),
+            },
+            gate: action.gate.as_ref().map(GateOutline::of),
+            with: action.looks_up.shown.iter().map(|(name, _)| name.clone()).collect(),
+            compensate: action.compensate,
             act: action.act.name(),
             sink: action.sink.clone(),
             max_age_s: action.max_age.map(|micros| micros as f64 / 1e6),
@@ -75,6 +111,17 @@ impl ActionOutline {
                 None => self.act.to_owned(),
             },
         ));
+        rows.extend(self.decides.iter().map(|when| ("decides", when.clone())));
+        if let Some(GateOutline { until, deadline_s, otherwise, limit }) = &self.gate {
+            rows.push(("holds until", until.clone()));
+            rows.push(("at most", format!("{}, then {otherwise}; {limit} of one entity", span(*deadline_s))));
+        }
+        if !self.with.is_empty() {
+            rows.push(("adds", self.with.join(", ")));
+        }
+        if self.compensate {
+            rows.push(("takes back", "decisions whose cause is gone".to_owned()));
+        }
         rows.extend(self.every_s.map(|every| ("every", span(every))));
         rows.extend(self.max_age_s.map(|age| ("max age", span(age))));
         rows.extend(self.replay.map(|replay| ("history", replay.to_owned())));

@@ -74,7 +74,11 @@ impl Interpreter {
         let mut calls = Calls::new();
         for index in &fit.actions {
             let ActionSpec { number, entity, .. } = spec.actions[*index];
-            let entity = entity.and_then(|field| self.shown(reading, field)).map(|text| self.names.key(&text, input));
+            // Without a value there is no entity, and not that of the user.
+            let entity = entity.map(|field| {
+                let text = self.shown(reading, field);
+                text.map_or_else(Call::no_entity, |text| self.names.key(&text, input))
+            });
             calls.push(Call { action: number, entity, cause: Arc::clone(&cause) });
         }
         record.event.calls = Some(Box::new(calls));
