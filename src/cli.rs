@@ -4,7 +4,7 @@ mod asking;
 mod backfilling;
 pub mod print;
 
-pub use asking::{Envelope, Funnel, Peek, Server, Status, Subscribe};
+pub use asking::{Actions, Envelope, Funnel, Peek, Server, Status, Subscribe};
 pub use backfilling::{Act, Backfill};
 
 use crate::config::{self, Argument, ConfigError, Overrides, PROCESSES, WORKERS};
@@ -63,6 +63,7 @@ pub enum Verb {
     Peek(Peek),
     Funnel(Funnel),
     Status(Status),
+    Actions(Actions),
     Doctor(Doctor),
     Plan(Plan),
     Explain(Explain),

@@ -8,6 +8,7 @@ use headwater::generate::{generate, workload::Workload};
 use headwater::inspect::outline::Outline;
 use headwater::inspect::{doctor, explain, init};
 use headwater::observe::backfills::BackfillReport;
+use headwater::observe::actions::ActionReport;
 use headwater::observe::status::{Phase, Report};
 use headwater::plan::{HostsPlan, Plan};
 use headwater::run::{self, supervise};
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Verb::Peek(verb) => run_peek(verb).map(|()| String::new()),
         Verb::Funnel(verb) => run_funnel(verb),
         Verb::Status(verb) => return reported(run_status(verb)),
+        Verb::Actions(verb) => run_actions(verb),
         Verb::Doctor(verb) => return reported(run_doctor(verb)),
         Verb::Plan(verb) => run_plan(verb),
         Verb::Explain(verb) => run_explain(verb),
@@ -186,6 +188,22 @@ fn run_status(verb: &cli::Status) -> Result<(String, bool), Error> {
         false => report.render(),
     };
     Ok((text, report.phase == Phase::Ready))
+}
+
+fn run_actions(verb: &cli::Actions) -> Result<String, Error> {
+    let url = &verb.server.url;
+    let asked = headwater_client::status(url, verb.server.token.as_deref());
+    let report: Report = asked.map_err(Error::run(format!("ask {url} for its actions")))?;
+    let wanted = |action: &ActionReport| verb.name.as_ref().is_none_or(|name| *name == action.name);
+    let actions: Vec<&ActionReport> = report.actions.iter().filter(|action| wanted(action)).collect();
+    if let (Some(name), true) = (&verb.name, actions.is_empty()) {
+        return Err(Error::run("show the action")(format!("{url} has no action `{name}`")));
+    }
+    Ok(match verb.json {
+        true => json(serde_json::to_string_pretty(&actions).map_err(Error::run("print the actions"))?),
+        false if actions.is_empty() => format!("{url} has no actions\n"),
+        false => actions.iter().map(|action| action.render_whole()).collect(),
+    })
 }
 
 fn run_doctor(verb: &cli::Doctor) -> Result<(String, bool), Error> {

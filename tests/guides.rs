@@ -102,7 +102,7 @@ binary={}
 case " $* " in *" --until-caught-up "*) UNTIL= ;; esac
 case $verb in
     subscribe) set -- "$@" --url http://{address} $UNTIL ;;
-    backfill | peek | funnel | status) set -- "$@" --url http://{address} ;;
+    backfill | peek | funnel | status | actions) set -- "$@" --url http://{address} ;;
     run) exec "$binary" "$@" --listen {address} --workers 2 ;;
     replay | plan) set -- "$@" --workers 2 ;;
 esac

@@ -7,6 +7,7 @@
 mod act;
 mod actions;
 mod backfill;
+mod cadence;
 mod client;
 mod events;
 mod exports;

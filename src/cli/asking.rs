@@ -185,6 +185,28 @@ pub struct Status {
     pub json: bool,
 }
 
+/// Shows what the actions of a running process have decided, what waits, and how long it took
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headwater actions
+  headwater actions review-payment --json
+
+Counts and latencies are of the process: they begin with it.
+
+Exit codes: 0 fine, 1 not reachable, or no action of that name, 2 wrong usage.")]
+pub struct Actions {
+    /// Only this action
+    pub name: Option<String>,
+
+    #[command(flatten)]
+    pub server: Server,
+
+    /// Print one JSON array, and nothing else
+    #[arg(long)]
+    pub json: bool,
+}
+
 impl Subscribe {
     /// Returns the subscription that the arguments describe.
     pub fn wanted(&self) -> Builder {

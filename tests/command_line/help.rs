@@ -10,6 +10,7 @@ const VERBS: [&str; 12] = [
     "peek",
     "funnel",
     "status",
+    "actions",
     "doctor",
     "plan",
     "explain",
