@@ -21,6 +21,7 @@ mod kafka_sink;
 mod kill;
 mod landing;
 mod large;
+mod learned;
 mod logs;
 mod order;
 mod policies;

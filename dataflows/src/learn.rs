@@ -30,6 +30,9 @@ use std::sync::Arc;
 /// The name of a class.
 type Class = Arc<str>;
 
+/// The number of this model. It changes when the same facts give other classes: data folders say by which model they learn.
+pub const MODEL: u32 = 2;
+
 /// Signatures that a model learns from: of more, those with the least ids.
 pub const MAX_TAUGHT: usize = 4096;
 

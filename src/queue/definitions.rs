@@ -10,6 +10,7 @@ pub use sequences::NamedSequence;
 
 use crate::fingerprint::{Canonical, hex};
 use crate::plan::{ActionBegins, ActionPlan, On, Plan, SequencePlan, StateBegins, StatePlan};
+use dataflows::learn::MODEL;
 use dataflows::rules::{Condition, Conditions, Predicate, Rule, Test};
 use dataflows::state::{Aggregate, Fold, Read};
 use headwater_decode::path::Path;
@@ -25,9 +26,10 @@ pub struct Definitions {
     /// Their conditions name tests by their place in the list.
     #[serde(with = "written")]
     pub rules: Vec<Rule>,
-    /// Whether classes are learned. Written only if they are, so that others are as earlier releases wrote them.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub learn: bool,
+    /// The model that classes are learned by: [`MODEL`](dataflows::learn::MODEL) of the program that wrote this. Written only if
+    /// there is one, so that others are as earlier releases wrote them.
+    #[serde(with = "learned", default, skip_serializing_if = "Option::is_none")]
+    pub learn: Option<u32>,
     /// The states for which events count.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub states: Vec<NamedState>,
@@ -166,6 +168,35 @@ mod written {
     }
 }
 
+/// The model as control records hold it: `true` is the first one, of builds that knew no other, and others are numbers. A
+/// program that knows no numbers refuses the record.
+mod learned {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        First(bool),
+        Model(u32),
+    }
+
+    pub(super) fn serialize<S: Serializer>(learn: &Option<u32>, serializer: S) -> Result<S::Ok, S::Error> {
+        match learn {
+            None => Written::First(false),
+            Some(1) => Written::First(true),
+            Some(model) => Written::Model(*model),
+        }
+        .serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+        Ok(match Written::deserialize(deserializer)? {
+            Written::First(learn) => learn.then_some(1),
+            Written::Model(model) => Some(model),
+        })
+    }
+}
+
 impl Definitions {
     /// Returns the definitions of `plan`, as a continuation of these. `since_ms`: when a state or a sequence that is new begins;
     /// `None`: with the first event.
@@ -202,7 +233,7 @@ impl Definitions {
         };
         let actions = plan.actions.iter().map(action).collect();
         let rules = plan.rules.iter().map(moved).collect();
-        Definitions { rules, tests, learn: plan.learn, states, sequences, actions }
+        Definitions { rules, tests, learn: plan.learn.then_some(MODEL), states, sequences, actions }
     }
 
     /// Returns whether they publish other rows of a state than the plan does.
@@ -228,7 +259,9 @@ impl Definitions {
         };
         let one = |conditions: &Conditions| matches!(conditions, Conditions::One(_));
         let list = |rule: &Rule| matches!(&rule.when, Conditions::All(all) if all.iter().all(one));
-        !self.learn && self.tests.iter().all(former) && self.rules.iter().all(|rule| list(rule) && rule.sessions)
+        self.learn.is_none()
+            && self.tests.iter().all(former)
+            && self.rules.iter().all(|rule| list(rule) && rule.sessions)
     }
 
     /// Returns the plan, with these definitions in place of its own. `all`: the sequences that it has a place for, in which
@@ -267,7 +300,7 @@ impl Definitions {
             }
         }
         let (rules, tests) = (self.rules.clone(), Vec::new());
-        let mut plan = Plan { rules, learn: self.learn, tests, states, actions, ..plan.clone() };
+        let mut plan = Plan { rules, learn: self.learn.is_some(), tests, states, actions, ..plan.clone() };
         for NamedTest { field, candidates, predicate } in &self.tests {
             let candidates = candidates.iter().map(|path| Path::parse(path)).collect::<Result<Vec<_>, _>>()?;
             let same = |known: &FieldPlan| known.name == *field && known.candidates == candidates;
@@ -375,6 +408,23 @@ mod tests {
         config::parse("test.toml", &text, std::path::Path::new("/"), &overrides).unwrap()
     }
 
+    /// Builds that knew one model wrote `true` for it. They refuse what another one wrote.
+    #[test]
+    fn the_model_of_learned_classes_is_written() {
+        let mut definitions = Definitions::default();
+        let mut written = |learn| {
+            definitions.learn = learn;
+            let json = serde_json::to_string(&definitions).unwrap();
+            assert_eq!(serde_json::from_str::<Definitions>(&json).unwrap(), definitions);
+            json
+        };
+        assert_eq!(written(None), r#"{"tests":[],"rules":[]}"#);
+        assert_eq!(written(Some(1)), r#"{"tests":[],"rules":[],"learn":true}"#);
+        assert_eq!(written(Some(2)), r#"{"tests":[],"rules":[],"learn":2}"#);
+        let learns = Definitions::default().followed_by(&plan("[classes]\nlearn = true"), None);
+        assert_eq!(learns.learn, Some(MODEL));
+    }
+
     #[test]
     fn tests_keep_their_places_and_rules_follow() {
         let buy = "[[class]]\nname = 'buy'\nwhen = { button = 'one click' }";
@@ -449,7 +499,7 @@ mod tests {
         let former = Definitions {
             tests: vec![test("price", range(Some(0.01), None)), test("n", range(Some(2.5), Some(2.5)))],
             rules: Vec::new(),
-            learn: false,
+            learn: None,
             states: Vec::new(),
             sequences: Vec::new(),
             actions: Vec::new(),

@@ -12,9 +12,10 @@ use crate::queue::delivery::Delivery;
 use crate::queue::numbers::{Numbers, SourceNumber};
 use crate::queue::reference::Content;
 use crate::text::nearest::nearest;
+use dataflows::learn::MODEL;
 use headwater_log::error::LogError;
 use headwater_log::state::Generation;
-use headwater_log::{Log, QUEUE};
+use headwater_log::{CONTROL, Log, QUEUE};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -107,6 +108,7 @@ impl History {
                 Control::Generation { program, .. } => last = Some(program),
             }
         }
+        check_models(&definitions, taken_of_control(log, snapshot)?)?;
         let (program, former_program) = (program_of(plan), former_program_of(plan));
         let same_program = last == Some(program) || last.is_some() && last == former_program;
         let mut fresh = Vec::new();
@@ -163,6 +165,33 @@ impl History {
         add_delivered(log, snapshot, &mut cursors)?;
         Ok(History { numbers, program, former_program, same_program, memory, definitions, begins, tables, cursors })
     }
+}
+
+/// Returns how much of the control partition the ticks of a snapshot have taken.
+fn taken_of_control(log: &Log, snapshot: Option<&Generation>) -> Result<u64, Error> {
+    let Some(snapshot) = snapshot else { return Ok(0) };
+    let binding = log.remap.reader().binding(snapshot.tick).map_err(Error::run("read the ticks"))?;
+    Ok(binding.uppers.get(&(CONTROL, 0)).copied().unwrap_or(0))
+}
+
+/// Checks that this program has the model by which classes were learned in the last tick that it goes on from, and in those
+/// that it computes again. What another model has said, this one cannot take back.
+///
+/// # Errors
+/// If it has another one.
+fn check_models(definitions: &[(u64, Definitions)], taken: u64) -> Result<(), Error> {
+    let before = definitions.partition_point(|(offset, _)| *offset < taken);
+    let in_force = &definitions[before.saturating_sub(1)..];
+    let Some(model) = in_force.iter().find_map(|(_, of)| of.learn.filter(|model| *model != MODEL)) else {
+        return Ok(());
+    };
+    let what = format!(
+        "the data folder has classes that model {model} has learned, and this program learns by model {MODEL}: it would \
+         change classes without retracting the rows of before"
+    );
+    let help = "start the version of headwater that learned them with learn = false in [classes], and stop it: \
+                it retracts them. Then start this version. Or begin with another data_dir";
+    Err(Error::usage(what, help))
 }
 
 /// Returns where the states begin that the folder publishes. What was said of their rows has to be taken back by what made
@@ -289,4 +318,28 @@ fn add_delivered(log: &Log, snapshot: Option<&Generation>, cursors: &mut Cursors
         read.map_err(failed())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Learning is switched at the offsets 2, 5 and 9 of the control partition.
+    #[test]
+    fn classes_of_another_model_have_to_be_retracted_first() {
+        let learn = |learn| Definitions { learn, ..Definitions::default() };
+        let off = [(2, learn(None)), (5, learn(Some(MODEL)))];
+        assert!(check_models(&off, 0).is_ok());
+        let former = [(2, learn(Some(1))), (5, learn(None)), (9, learn(Some(MODEL)))];
+        // Ticks with the former model have to be computed again, or its classes are in the rows of the snapshot.
+        for taken in [0, 2, 3, 5] {
+            let refused = check_models(&former, taken).unwrap_err();
+            assert!(refused.to_string().contains("model 1"), "{refused}");
+        }
+        for taken in [6, 9, 10] {
+            assert!(check_models(&former, taken).is_ok(), "{taken}");
+        }
+        assert!(check_models(&[(2, learn(Some(MODEL + 1)))], 3).is_err(), "of a later version");
+        assert!(check_models(&[], 0).is_ok());
+    }
 }
