@@ -3,9 +3,11 @@
 mod asking;
 mod backfilling;
 pub mod print;
+mod trying;
 
 pub use asking::{Actions, Envelope, Funnel, Peek, Server, Status, Subscribe};
 pub use backfilling::{Act, Backfill};
+pub use trying::Test;
 
 use crate::config::{self, Argument, ConfigError, Overrides, PROCESSES, WORKERS};
 use crate::generate::workload::Workload;
@@ -33,6 +35,7 @@ Examples:
   headwater replay events.jsonl access.log.gz       logs without a configuration
   headwater init events.jsonl > headwater.toml      a configuration for them, to be edited
   headwater replay shop.toml --out result           sessions, counts and dead letters
+  headwater test shop.test.toml                     whether its cases give what they should
   headwater run shop.toml --workers 2               sessions of events as they come
   headwater backfill shop.toml archive/*.gz         history, into the process that runs
   headwater subscribe sessions                      sessions as they change
@@ -68,6 +71,7 @@ pub enum Verb {
     Plan(Plan),
     Explain(Explain),
     Init(Init),
+    Test(Test),
     Generate(Box<Workload>),
     Completions(Completions),
 }

@@ -31,7 +31,7 @@ pub use http::check_listen;
 
 use crate::collections::Schemas;
 use crate::plan::{Plan, SourceKind, SourcePlan};
-use error::Problems;
+pub(crate) use error::Problems;
 use events::{Keys, within};
 use fields::Fields;
 use std::ops::RangeInclusive;

@@ -1,6 +1,7 @@
 //! Headwater: where the meaning of events (the `dataflows` crate) meets the world.
 
 pub mod backfill;
+pub mod cases;
 pub mod cli;
 pub mod cluster;
 pub mod collections;

@@ -13,7 +13,7 @@ use headwater::observe::status::{Phase, Report};
 use headwater::plan::{HostsPlan, Plan};
 use headwater::run::{self, supervise};
 use headwater::text::progress::ProgressMode;
-use headwater::{backfill, config, ending, replay, text};
+use headwater::{backfill, cases, config, ending, replay, text};
 use headwater_decode::guard;
 use headwater_decode::interpret::Range;
 use std::io::{Read, Write};
@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         Verb::Plan(verb) => run_plan(verb),
         Verb::Explain(verb) => run_explain(verb),
         Verb::Init(verb) => run_init(verb),
+        Verb::Test(verb) => return reported(run_test(verb)),
         Verb::Generate(workload) => run_generate(workload),
         Verb::Completions(verb) => Ok(verb.script()),
     };
@@ -259,6 +260,14 @@ fn run_init(verb: &cli::Init) -> Result<String, Error> {
     let plan = config::built_in(first, &Overrides { files: others.to_vec(), ..Overrides::default() })?;
     let given: Vec<String> = verb.files.iter().map(|file| file.to_string_lossy().into_owned()).collect();
     init::init(&plan, &given)
+}
+
+fn run_test(verb: &cli::Test) -> Result<(String, bool), Error> {
+    let report = cases::test(&verb.files, verb.only.as_deref())?;
+    if let Some(junit) = &verb.junit {
+        std::fs::write(junit, report.junit()).map_err(Error::run(format!("write {}", junit.display())))?;
+    }
+    Ok((report.render(text::wants_color()), report.is_passed()))
 }
 
 fn run_generate(workload: &Workload) -> Result<String, Error> {

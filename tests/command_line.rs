@@ -3,6 +3,7 @@
 //! of the user from those of headwater.
 
 mod archives;
+mod cases;
 mod dead_letters;
 mod duplicates;
 mod events;

@@ -66,6 +66,7 @@ pub enum ConfigError {
 /// A configuration file with mistakes: all that could be found at once, in the order of the file.
 #[derive(Debug)]
 pub struct Invalid {
+    what: &'static str,
     file: NamedSource<String>,
     /// Never empty.
     problems: Vec<Problem>,
@@ -81,10 +82,10 @@ pub struct Problem {
 
 /// Collects mistakes while the conversion goes on.
 #[derive(Debug, Default)]
-pub(super) struct Problems(Vec<Problem>);
+pub(crate) struct Problems(Vec<Problem>);
 
 impl Problems {
-    pub(super) fn push(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
+    pub(crate) fn push(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         self.0.push(Problem { message: message.into(), span, help: help.into() });
     }
 
@@ -92,24 +93,34 @@ impl Problems {
         self.0.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Returns the error that shows them all, in the order of `text`.
-    pub(super) fn into_error(mut self, name: &str, text: &str) -> ConfigError {
+    pub(super) fn into_error(self, name: &str, text: &str) -> ConfigError {
+        self.into_error_of("configuration", name, text)
+    }
+
+    /// As [`Problems::into_error`], of another file in the same notation: `what` it is.
+    pub(crate) fn into_error_of(mut self, what: &'static str, name: &str, text: &str) -> ConfigError {
         self.0.sort_by_key(|problem| problem.span.start);
         let file = NamedSource::new(name, text.to_owned()).with_language("toml");
-        ConfigError::Invalid(Box::new(Invalid { file, problems: self.0 }))
+        ConfigError::Invalid(Box::new(Invalid { what, file, problems: self.0 }))
     }
 }
 
 impl Problem {
     /// Translates an error in `text` of the TOML reader, which knows types and names of keys but not how to help.
     pub(super) fn of_toml(error: &toml::de::Error, text: &str) -> Problem {
+        Problem::of_toml_with(error, text, SECTIONS)
+    }
+
+    /// As [`Problem::of_toml`]. `sections`: the keys of each section, for those that are in the wrong one.
+    pub(crate) fn of_toml_with(error: &toml::de::Error, text: &str, sections: &[(&str, &[&str])]) -> Problem {
         let span = error.span().unwrap_or(0..0);
         let (message, help) = if let Some(known) = error.message().strip_prefix("unknown field ") {
-            unknown_key(known, text.get(..span.start).unwrap_or_default())
+            unknown_key(known, text.get(..span.start).unwrap_or_default(), sections)
         } else if let Some((found, expected)) =
             error.message().strip_prefix("invalid ").and_then(|message| message.split_once(", expected "))
         {
@@ -144,7 +155,7 @@ impl From<Problem> for Problems {
 }
 
 /// `message` is serde's: "`gapp`, expected one of `gap`, `sum`, `carry`"; `before` is the text in front of the key.
-fn unknown_key(message: &str, before: &str) -> (String, String) {
+fn unknown_key(message: &str, before: &str, sections: &[(&str, &[&str])]) -> (String, String) {
     let (key, known) = message.split_once(", expected ").unwrap_or((message, ""));
     let key = key.trim_matches('`');
     let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
@@ -160,7 +171,7 @@ fn unknown_key(message: &str, before: &str) -> (String, String) {
             format!("a path with dots is written in quotes: \"{parent}.{key}\"")
         });
         dotted.or(near).unwrap_or_else(|| format!("known here: {}", list(&known)))
-    } else if let Some((section, _)) = SECTIONS.iter().find(|(_, keys)| keys.contains(&key)) {
+    } else if let Some((section, _)) = sections.iter().find(|(_, keys)| keys.contains(&key)) {
         format!("`{key}` belongs in {section}")
     } else {
         near.unwrap_or_else(|| format!("known here: {}", list(&known)))
@@ -176,7 +187,7 @@ impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.problems.as_slice() {
             [only] => only.fmt(f),
-            several => write!(f, "the configuration has {} mistakes", several.len()),
+            several => write!(f, "the {} has {} mistakes", self.what, several.len()),
         }
     }
 }

@@ -14,6 +14,7 @@ const VERBS: [&str; 12] = [
     "doctor",
     "plan",
     "explain",
+    "test",
     "generate",
     "completions",
 ];
