@@ -7,7 +7,7 @@ mod trying;
 
 pub use asking::{Actions, Envelope, Funnel, Peek, Server, Status, Subscribe};
 pub use backfilling::{Act, Backfill};
-pub use trying::Test;
+pub use trying::{Rules, RulesDiff, RulesPropose, RulesVerb, Test};
 
 use crate::config::{self, Argument, ConfigError, Overrides, PROCESSES, WORKERS};
 use crate::generate::workload::Workload;
@@ -72,6 +72,7 @@ pub enum Verb {
     Explain(Explain),
     Init(Init),
     Test(Test),
+    Rules(Rules),
     Generate(Box<Workload>),
     Completions(Completions),
 }

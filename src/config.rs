@@ -81,6 +81,47 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Plan, ConfigError> {
     parse(&path.to_string_lossy(), &text, folder, overrides)
 }
 
+/// Reads the rules of a file, in place of those of `base`: its `[fields]`, `[classes]` and `[[class]]`. A whole configuration
+/// is such a file too. What it does not say of fields and learning is as `base` says. Returns a plan with the fields, tests
+/// and rules of the file, and nothing else that asks for fields.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_rules(path: &Path, base: &Plan) -> Result<Plan, ConfigError> {
+    if argument(path)? == Argument::Logs {
+        return Err(ConfigError::IsLog { path: path.to_owned() });
+    }
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let name = path.to_string_lossy();
+    let typed: typed::File = toml::from_str(&text)
+        .map_err(|error| Problems::from(Problem::of_toml(&error, &text)).into_error(&name, &text))?;
+    let mut problems = Problems::default();
+    let mut fields = Fields::check(&typed.fields, &mut problems);
+    fields.inherit(&base.fields[..base.shown.len()]);
+    let mut tests = rules::Tests::default();
+    let rules = rules::compile(&text, &typed.class.0, &mut fields, &mut tests, &mut problems);
+    if !problems.is_empty() {
+        return Err(problems.into_error(&name, &text));
+    }
+    let mut plan = Plan {
+        config: path.to_owned(),
+        fields: fields.into_plan(),
+        tests: tests.tests,
+        rules,
+        learn: typed.classes.map_or(base.learn, |classes| classes.learn),
+        sequences: Vec::new(),
+        states: Vec::new(),
+        tables: Vec::new(),
+        actions: Vec::new(),
+        shown: Vec::new(),
+        sinks: Vec::new(),
+        ..base.clone()
+    };
+    (plan.sessions.sums, plan.sessions.carry) = (Vec::new(), Vec::new());
+    Ok(plan)
+}
+
 /// The folder for the output of a replay without a configuration.
 const DEFAULT_OUT: &str = "headwater-out";
 
@@ -172,7 +213,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
         sessions,
         tests: tests.tests,
         rules,
-        learn: typed.classes.learn,
+        learn: typed.classes.is_some_and(|classes| classes.learn),
         sequences,
         states,
         tables,

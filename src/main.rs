@@ -1,14 +1,14 @@
 //! The thin binary: parses the command line, runs a verb, prints its outcome.
 
 use dataflows::EventTime;
-use headwater::cli::{self, Cli, Explain, Replay, Verb};
+use headwater::cli::{self, Cli, Explain, Replay, RulesVerb, Verb};
 use headwater::config::Overrides;
 use headwater::error::{self, Error};
 use headwater::generate::{generate, workload::Workload};
 use headwater::inspect::outline::Outline;
-use headwater::inspect::{doctor, explain, init};
-use headwater::observe::backfills::BackfillReport;
+use headwater::inspect::{doctor, explain, init, rules};
 use headwater::observe::actions::ActionReport;
+use headwater::observe::backfills::BackfillReport;
 use headwater::observe::status::{Phase, Report};
 use headwater::plan::{HostsPlan, Plan};
 use headwater::run::{self, supervise};
@@ -46,6 +46,10 @@ fn main() -> ExitCode {
         Verb::Explain(verb) => run_explain(verb),
         Verb::Init(verb) => run_init(verb),
         Verb::Test(verb) => return reported(run_test(verb)),
+        Verb::Rules(cli::Rules { verb: RulesVerb::Diff(verb) }) => run_rules_diff(verb),
+        Verb::Rules(cli::Rules { verb: RulesVerb::Propose(verb) }) => {
+            verb.plan().map_err(Error::from).and_then(|plan| rules::propose(&plan))
+        }
         Verb::Generate(workload) => run_generate(workload),
         Verb::Completions(verb) => Ok(verb.script()),
     };
@@ -260,6 +264,15 @@ fn run_init(verb: &cli::Init) -> Result<String, Error> {
     let plan = config::built_in(first, &Overrides { files: others.to_vec(), ..Overrides::default() })?;
     let given: Vec<String> = verb.files.iter().map(|file| file.to_string_lossy().into_owned()).collect();
     init::init(&plan, &given)
+}
+
+fn run_rules_diff(verb: &cli::RulesDiff) -> Result<String, Error> {
+    let plan = config::load(&verb.config, &verb.overrides())?;
+    let difference = rules::diff(&plan, &verb.rules, verb.landing)?;
+    match verb.json {
+        true => difference.json().map(json).map_err(Error::run("print the difference")),
+        false => Ok(difference.render(text::wants_color())),
+    }
 }
 
 fn run_test(verb: &cli::Test) -> Result<(String, bool), Error> {

@@ -3,6 +3,7 @@
 
 mod actions;
 mod hosts;
+pub mod lint;
 mod sequences;
 mod sinks;
 mod tables;

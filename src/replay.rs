@@ -2,6 +2,8 @@
 
 pub mod durations;
 pub mod events;
+pub mod facts;
+pub mod gather;
 pub mod guess;
 pub mod notice;
 pub mod outcome;
@@ -326,6 +328,7 @@ fn tell(plan: &Plan, parts: &[Part], shares: &[Share], summary: &mut Summary) ->
     summary.notices = findings.notices().map_err(Error::run("look at the sources again"))?;
     summary.notices.splice(0..0, told::nothing_read(summary));
     summary.notices.extend(told::classes_not_met(plan, summary));
+    summary.notices.extend(told::faults_of_rules(plan));
     summary.notices.extend(states::notices(plan, shares.iter().map(|share| &share.states[..])));
     for (at, state) in plan.states.iter().enumerate() {
         let rows = shares.iter().map(|share| share.states[at].rows).sum();
@@ -348,7 +351,9 @@ fn unmatched(plan: &Plan, shares: &[Share]) -> Vec<Unmatched> {
             plan.fields.iter().map(|field| field.name.as_str()).filter(|name| !missing.iter().any(|one| one == name))
         };
         let near = missing.iter().find_map(|name| nearest(name, others())).map(str::to_owned);
-        Unmatched { class: rule.name.clone(), rule: rule.order + 1, missing, near }
+        let before = shares.iter().filter_map(|share| share.tally.preceded.get(&rule.order)).flatten();
+        let preceded_by = before.map(|order| order + 1).collect::<BTreeSet<_>>().into_iter().collect();
+        Unmatched { class: rule.name.clone(), rule: rule.order + 1, missing, near, preceded_by }
     });
     unmatched.collect()
 }

@@ -13,7 +13,9 @@ mod help;
 mod inputs;
 mod outputs;
 mod parquet;
+mod propose;
 mod ranges;
+mod rules;
 
 /// The first second of 2020, from which the times of [`event`] and [`session`] count: 0 stands for no time.
 const START: i64 = 1_577_836_800;

@@ -71,6 +71,8 @@ pub(crate) struct Collector {
     sessionless: Rc<RefCell<BTreeMap<Sessionless, isize>>>,
     /// What a snapshot has brought back of what the caller keeps.
     kept: Rc<RefCell<Vec<KeptRow>>>,
+    /// The same by signature, if nothing but verdicts is collected: the changes have it otherwise.
+    by_signature: Rc<RefCell<BTreeMap<SignatureId, isize>>>,
     /// Nothing of the first tick is collected.
     skip_restored: Rc<Cell<bool>>,
     /// The least tick that may still change anything, here or elsewhere.
@@ -92,10 +94,11 @@ impl Collector {
             changes: Rc::default(),
             sessionless: Rc::default(),
             kept: Rc::default(),
+            by_signature: Rc::default(),
             skip_restored: Rc::default(),
             settled: Rc::new(Cell::new(0)),
         };
-        let Collector { changes, sessionless, kept, skip_restored, settled } = collector.clone();
+        let Collector { changes, sessionless, kept, by_signature, skip_restored, settled } = collector.clone();
         let workers = outputs.sessions.stream.scope().peers();
         let mut builder = OperatorBuilder::new("Watch".to_string(), outputs.sessions.stream.scope());
         let mut sessions = builder.new_input(outputs.sessions.stream.clone(), Pipeline);
@@ -166,8 +169,12 @@ impl Collector {
                 }
                 sums.for_each(|_, rows| {
                     for (row, tick, diff) in rows.drain(..) {
-                        if let CountedBy::Reason(reason) = row {
-                            *sessionless.borrow_mut().entry(reason).or_insert(0) += diff;
+                        match row {
+                            CountedBy::Reason(reason) => *sessionless.borrow_mut().entry(reason).or_insert(0) += diff,
+                            CountedBy::Signature((signature, _)) if collect == Collect::Verdicts => {
+                                *by_signature.borrow_mut().entry(signature).or_insert(0) += diff;
+                            }
+                            CountedBy::Signature(_) => {}
                         }
                         let Some(changes) = to.own(tick) else { continue };
                         match row {
@@ -264,6 +271,11 @@ impl Collector {
     /// Takes what has come back of what the caller keeps.
     pub fn kept(&self) -> Vec<KeptRow> {
         std::mem::take(&mut *self.kept.borrow_mut())
+    }
+
+    /// Returns the number of events by signature, of this worker.
+    pub fn by_signature(&self) -> BTreeMap<SignatureId, isize> {
+        self.by_signature.borrow().clone()
     }
 
     /// Leaves out what the first tick restores: see [`crate::engine::Engine::skip_restored`].

@@ -2,8 +2,8 @@
 //! rule relabels signatures, and whatever counts signatures follows without one event being read again.
 
 use crate::identity::{ShapeId, SignatureId, kind_rank};
-use crate::learn::{Learning, MAX_ASKED, MAX_TAUGHT, Model, Taught, Tokens};
-use crate::leaves::{Dictionary, Least, MAX_SHAPES};
+use crate::learn::{Guess, Learning, MAX_ASKED, MAX_TAUGHT, Model, Taught, Tokens};
+use crate::leaves::{Dictionary, Least, Leaves, MAX_SHAPES};
 use crate::rules::{Descriptor, Rule, UNCLASSIFIED};
 use crate::time::Tick;
 use differential_dataflow::operators::arrange::TraceAgent;
@@ -150,6 +150,18 @@ pub(crate) struct Classifier {
 struct Known {
     descriptor: Arc<Descriptor>,
     label: Label,
+}
+
+/// A taught signature: class, shape, weight, tokens.
+type Lesson = (Class, ShapeId, u64, Arc<Tokens>);
+
+fn model(taught: &[Lesson]) -> Model<'_> {
+    Model::of(taught.iter().map(|(class, shape, weight, tokens)| Taught {
+        class,
+        shape: *shape,
+        weight: *weight,
+        tokens,
+    }))
 }
 
 /// What came with a tick. Repeats are fine, and what has come stays.
@@ -308,23 +320,8 @@ impl Classifier {
             return;
         }
         let learns = self.learns > 0;
-        let weighed = self.taught.iter().filter_map(|one| Some((*one, *self.weights.get(one)?)));
-        let taught: Vec<_> = if learns { weighed.take(MAX_TAUGHT).collect() } else { Vec::new() };
-        let taught: Vec<_> = taught
-            .into_iter()
-            .filter_map(|(one, weight)| {
-                let Known { label, descriptor } = self.known.get(&one)?;
-                let (class, shape) = (Class::clone(&label.class), descriptor.shape);
-                Some((class, shape, weight, self.tokens_of(one, leaves)?))
-            })
-            .collect();
-        let taught = taught.iter();
-        let model = Model::of(taught.map(|(class, shape, weight, tokens)| Taught {
-            class,
-            shape: *shape,
-            weight: *weight,
-            tokens,
-        }));
+        let taught = if learns { self.taught(leaves) } else { Vec::new() };
+        let model = model(&taught);
         for (index, signature) in asked.into_iter().enumerate() {
             let tokens = (learns && index < MAX_ASKED).then(|| self.tokens_of(signature, leaves)).flatten();
             let guess = tokens.and_then(|tokens| model.guess(&tokens)).filter(|guess| guess.holds(learning));
@@ -334,6 +331,26 @@ impl Classifier {
                 self.change(signature, changes, |label| (label.class, label.layer) = now);
             }
         }
+    }
+
+    /// Returns what a model learns from.
+    fn taught(&mut self, leaves: &Dictionary) -> Vec<Lesson> {
+        let weighed = self.taught.iter().filter_map(|one| Some((*one, *self.weights.get(one)?)));
+        let weighed: Vec<_> = weighed.take(MAX_TAUGHT).collect();
+        let lesson = |(one, weight): (SignatureId, u64)| {
+            let Known { label, descriptor } = self.known.get(&one)?;
+            let (class, shape) = (Class::clone(&label.class), descriptor.shape);
+            Some((class, shape, weight, self.tokens_of(one, leaves)?))
+        };
+        weighed.into_iter().filter_map(lesson).collect()
+    }
+
+    /// Returns what the model says of events with this descriptor and these leaves, whether it holds or not; `None`: nothing is
+    /// learned.
+    pub fn guess(&mut self, descriptor: &Descriptor, own: &Leaves, leaves: &Dictionary) -> Option<Guess> {
+        let learns = self.learning.is_some() && self.learns > 0;
+        let taught = if learns { self.taught(leaves) } else { Vec::new() };
+        model(&taught).guess(&Tokens::of(descriptor, own))
     }
 
     fn tokens_of(&mut self, signature: SignatureId, leaves: &Dictionary) -> Option<Arc<Tokens>> {

@@ -140,6 +140,7 @@ pub mod dead_letter;
 pub mod decimal;
 pub mod describe;
 pub mod engine;
+pub mod facts;
 mod hashed;
 pub mod identity;
 pub mod ingest;

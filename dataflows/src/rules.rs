@@ -11,7 +11,7 @@ mod text;
 pub use text::{Pattern, Place, TextTest};
 
 use crate::decimal::{Decimal, Exact};
-use crate::identity::ShapeId;
+use crate::identity::{ShapeId, SignatureId};
 use serde::{Deserialize, Serialize};
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
@@ -121,6 +121,25 @@ pub struct Descriptor {
     pub kind: Option<Arc<str>>,
     /// The answer to each [`Test`] of the plan, in its order.
     pub answers: Vec<bool>,
+}
+
+impl Descriptor {
+    /// Returns the id of the signature that it describes, as readers of events compute it.
+    pub fn signature(&self) -> SignatureId {
+        let mut encoded: Vec<u8> = self.answers.iter().map(|answer| u8::from(*answer)).collect();
+        // A type that is absent differs from every type: lengths are stored one up.
+        let kind = self.kind.as_deref();
+        encoded.extend(kind.map_or(0, |kind| kind.len() as u64 + 1).to_le_bytes());
+        encoded.extend_from_slice(kind.unwrap_or_default().as_bytes());
+        SignatureId::of(self.shape, &encoded)
+    }
+
+    /// Returns what the reader of the same event sees that asks these of its tests alone, in this order.
+    #[must_use]
+    pub fn asked(&self, tests: &[usize]) -> Descriptor {
+        let answers = tests.iter().map(|test| self.answers.get(*test).copied().unwrap_or(false)).collect();
+        Descriptor { answers, ..self.clone() }
+    }
 }
 
 /// A declared class: events for which its conditions hold belong to it.

@@ -58,6 +58,15 @@ impl Views {
         self.classes_before(Tick::MAX, row);
     }
 
+    /// Calls `row` with each signature and the number of its events at this worker, if there is no clock.
+    pub fn signatures(&mut self, row: &mut dyn FnMut(SignatureId, u64)) {
+        // Without a clock nothing comes back from before, so none is negative.
+        self.collector
+            .by_signature()
+            .into_iter()
+            .for_each(|(signature, events)| row(signature, events.unsigned_abs() as u64));
+    }
+
     /// Calls `row` with class, start of the hour and number of events.
     pub fn counts(&mut self, row: &mut dyn FnMut(&Arc<str>, Option<EventTime>, u64)) {
         self.counts_before(Tick::MAX, row);

@@ -96,7 +96,7 @@ pub fn why(layer: Layer) -> Cow<'static, str> {
 }
 
 /// Returns paths and kinds. A long list ends in how many are left out.
-fn paths(leaves: &Leaves) -> String {
+pub(crate) fn paths(leaves: &Leaves) -> String {
     let mut text = String::new();
     for (index, Leaf { path, kind }) in leaves.named.iter().enumerate() {
         if text.len() + path.len() > MAX_PATHS {

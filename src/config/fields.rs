@@ -55,6 +55,15 @@ impl Fields {
         fields
     }
 
+    /// Adds the named fields that are not there.
+    pub(super) fn inherit(&mut self, fields: &[FieldPlan]) {
+        for field in fields.iter().filter(|field| !self.by_name.contains_key(&field.name)).cloned().collect::<Vec<_>>()
+        {
+            self.by_name.insert(field.name.clone(), self.plan.len());
+            self.plan.push(field);
+        }
+    }
+
     /// Returns the index of the field of that name, else of that path.
     pub(super) fn resolve(&mut self, text: &str, span: Range<usize>, problems: &mut Problems) -> Option<usize> {
         if let Some(index) = self.by_name.get(text) {

@@ -86,7 +86,7 @@ impl Sketch {
     }
 }
 
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     crate::text::printable(text)
 }
 
@@ -124,7 +124,7 @@ fn path(path: &Path) -> String {
 }
 
 /// Returns a text as a basic string of TOML: the escapes of JSON are among its own.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let json = serde_json::to_string(text).unwrap_or_default();
     json.replace('\u{7f}', "\\u007f")
 }

@@ -33,7 +33,7 @@ pub(super) struct File {
     pub source: Tables<Source>,
     pub sessions: Sessions,
     pub class: Tables<Class>,
-    pub classes: Classes,
+    pub classes: Option<Classes>,
     pub sequence: Tables<Sequence>,
     pub state: Tables<State>,
     pub table: Tables<Table>,

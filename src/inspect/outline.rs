@@ -7,6 +7,7 @@ mod rules;
 
 use crate::collections::place::SourceIndex;
 use crate::error::Error;
+use crate::plan::lint::{Lint, lint};
 use crate::plan::{Envelope, Plan, PolicyPlan, SequencePlan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan};
 use crate::replay;
 use crate::run;
@@ -52,6 +53,9 @@ pub struct Outline {
     pub policies: BTreeMap<&'static str, String>,
     /// In the order in which they are tried.
     pub rules: Vec<RuleOutline>,
+    /// What is wrong with rules, whatever the events.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rule_faults: Vec<String>,
     /// Of the graph, in the order of the flow.
     pub stages: Vec<StageOutline>,
     pub outputs: Vec<OutputOutline>,
@@ -228,6 +232,7 @@ impl Outline {
             carry: plan.sessions.carry.iter().map(|field| name(*field)).collect(),
             policies: policies(plan),
             rules: definitions.rules().iter().map(|rule| rules::outline(plan, rule)).collect(),
+            rule_faults: lint(plan).iter().map(Lint::message).collect(),
             stages: stages(plan),
             outputs: outputs(plan, out, format),
             actions: plan.actions.iter().map(|action| ActionOutline::of(plan, action)).collect(),

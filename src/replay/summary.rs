@@ -129,6 +129,9 @@ pub struct Unmatched {
     /// A field that is spelled almost as one of these.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub near: Option<String>,
+    /// The rules that come first for the events that it fits, from 1. None: it fits no event.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub preceded_by: Vec<u32>,
 }
 
 impl Summary {

@@ -6,6 +6,7 @@ use super::summary::Summary;
 use super::survey::{Survey, survey};
 use super::{Share, guess};
 use crate::config::sketch::{self, Sketch, SourceSketch};
+use crate::plan::lint::lint;
 use crate::plan::{Plan, SourcePlan};
 use crate::source::{self, Part, SourceError};
 use crate::text::nearest::nearest;
@@ -126,6 +127,11 @@ pub fn nothing_read(summary: &Summary) -> Option<Notice> {
         },
         None => Notice { code: "no_records", message: "the files hold no records".into() },
     })
+}
+
+/// Says what is wrong with rules, whatever the events.
+pub fn faults_of_rules(plan: &Plan) -> impl Iterator<Item = Notice> + use<> {
+    lint(plan).into_iter().map(|fault| Notice { code: "rule_fault", message: fault.message() })
 }
 
 /// Says which classes that policies name no event has.

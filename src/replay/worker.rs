@@ -1,6 +1,7 @@
 //! A worker of a replay: takes records, decodes them into the graph, and hands over the views at the end. It shares the loop
 //! with the workers of a run ([`drive`]).
 
+use super::gather::{Gathering, Seen};
 use crate::error::Error;
 use crate::landing::history::{self, Landed, Taken};
 use crate::plan::Plan;
@@ -10,10 +11,10 @@ use dataflows::classify::{Definitions, Why};
 use dataflows::engine::Engine;
 use dataflows::ingest::Verdict;
 use dataflows::views::Views;
-use dataflows::{DeadLetter, Descriptor, EventTime, Position, SignatureId, Tick};
+use dataflows::{DeadLetter, Descriptor, EventTime, Position, Rule, SignatureId, Tick};
 use headwater_decode::Decoder;
 use headwater_decode::account::Account;
-use headwater_decode::interpret::{Batch, Range};
+use headwater_decode::interpret::Range;
 use headwater_decode::usage::Usage;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -42,6 +43,8 @@ pub struct Tally {
     pub usage: Usage,
     /// Rules that give some event its class: by their order.
     pub rules: BTreeSet<u32>,
+    /// By rule that fits some event to which another one gives the class: those others.
+    pub preceded: BTreeMap<u32, BTreeSet<u32>>,
     definitions: Definitions,
     pub duplicates: u64,
     pub duplicates_unchecked: u64,
@@ -52,6 +55,8 @@ pub struct Tally {
     pub conflicts: Vec<Position>,
     /// Events of a sequence that have no value of the field that it is followed for, by sequence.
     pub keyless: BTreeMap<u16, u64>,
+    /// What was seen of the events, if [`Observer::wants_seen`].
+    pub seen: Option<Box<Seen>>,
 }
 
 /// Receives the dead letters and counts of a worker. An error ends the worker's part in the run.
@@ -65,6 +70,10 @@ pub trait Observer {
     fn stopped(&self) -> bool;
     /// Records the latest time of a chunk's events. Is called only if there are states.
     fn happened(&mut self, _latest: EventTime) {}
+    /// Returns whether what classes follow from is to be gathered.
+    fn wants_seen(&self) -> bool {
+        false
+    }
     /// Returns whether the positions of duplicates are to be kept.
     fn wants_repeats(&self) -> bool {
         false
@@ -84,12 +93,12 @@ pub fn run(
     let mut settings = plan.graph();
     settings.states.now = now;
     let mut engine = Engine::new(worker, settings);
-    let mut batch = Batch::default();
+    let mut batch = Gathering { seen: observer.wants_seen().then(Box::default), ..Gathering::default() };
     if worker.index() == 0 {
-        batch.input.rules.clone_from(&plan.rules);
-        batch.input.learns = isize::from(plan.learn);
+        batch.batch.input.rules.clone_from(&plan.rules);
+        batch.batch.input.learns = isize::from(plan.learn);
     }
-    engine.send(&mut batch.input);
+    engine.send(&mut batch.batch.input);
     let mut reading = Reading {
         decoder: Decoder::new(plan.spec(), range).expecting(latest),
         batch,
@@ -102,13 +111,14 @@ pub fn run(
         observer,
     };
     let driven = drive(worker, &mut engine, &mut reading);
-    let Reading { mut tally, batch, .. } = reading;
+    let Reading { mut tally, batch: Gathering { batch, seen }, .. } = reading;
     let (views, verdicts) = engine.close(worker);
     tally.add(verdicts);
     (tally.ambiguous, tally.outside, tally.texts_cut) = (batch.ambiguous, batch.outside, batch.texts_cut);
     tally.repaired = batch.repaired;
     tally.account.add(&batch.account);
     (tally.fields, tally.usage, tally.keyless) = (batch.met, batch.usage, batch.keyless);
+    tally.seen = seen;
     driven.map(|()| (tally, views))
 }
 
@@ -136,14 +146,14 @@ impl<'s> Feed<'s> {
         &mut self,
         limit: Tick,
         decoder: &mut Decoder,
-        batch: &mut Batch,
+        into: &mut Gathering,
         letters: &mut Vec<DeadLetter>,
     ) -> Result<Taken, Error> {
         match self {
             Feed::Files(chunks, chunk) => match chunks.next(limit, chunk).map_err(Error::run("read the sources"))? {
                 Next::Chunk => {
-                    decoder.read(&chunk.block(), batch);
-                    batch.account.add(&chunk.account);
+                    decoder.read(&chunk.block(), into);
+                    into.batch.account.add(&chunk.account);
                     letters.append(&mut chunk.dead_letters);
                     Ok(Taken::Rows(chunk.tick))
                 }
@@ -154,10 +164,10 @@ impl<'s> Feed<'s> {
                 let each = |row: Landed<'_>| match row {
                     Landed::Record(block, place, _) => {
                         decoder.place(place);
-                        decoder.read(&block, batch);
+                        decoder.read(&block, into);
                     }
                     Landed::Letter(letter) => {
-                        batch.account.dead_letters += letter.payload.len() as u64;
+                        into.batch.account.dead_letters += letter.payload.len() as u64;
                         letters.push(letter);
                     }
                 };
@@ -172,7 +182,7 @@ struct Reading<'s, 'f, O> {
     source: &'s mut Feed<'f>,
     observer: &'s mut O,
     decoder: Decoder,
-    batch: Batch,
+    batch: Gathering,
     letters: Vec<DeadLetter>,
     tally: Tally,
     /// The ticks before this one are in the views.
@@ -200,6 +210,7 @@ impl<O: Observer> Work for Reading<'_, '_, O> {
         match source.next(limit, decoder, batch, letters)? {
             Taken::Rows(tick) => {
                 engine.advance_to(tick);
+                let Gathering { batch, seen } = batch;
                 observer.decoded(batch.input.records.len() as u64);
                 if *sequences {
                     let events = batch.input.records.iter().map(|record| &record.event);
@@ -214,6 +225,9 @@ impl<O: Observer> Work for Reading<'_, '_, O> {
                     observer.dead_letter(&letter)?;
                 }
                 tally.classify(&batch.input.signatures);
+                if let Some(seen) = seen {
+                    seen.take(&batch.input);
+                }
                 engine.send(&mut batch.input);
                 Ok(Turn::Works)
             }
@@ -236,6 +250,10 @@ impl Tally {
         for (_, descriptor) in signatures {
             if let Why::Rule(rule) = self.definitions.classify(descriptor).1 {
                 self.rules.insert(rule.order);
+                let fits = |other: &&Rule| other.order != rule.order && other.claims(descriptor);
+                for other in self.definitions.rules().iter().filter(fits) {
+                    self.preceded.entry(other.order).or_default().insert(rule.order);
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::headwater::Folder;
 
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 15] = [
     "replay",
     "run",
     "backfill",
@@ -15,6 +15,7 @@ const VERBS: [&str; 12] = [
     "plan",
     "explain",
     "test",
+    "rules",
     "generate",
     "completions",
 ];

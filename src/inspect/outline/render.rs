@@ -1,7 +1,7 @@
 //! An outline for a person: within 80 columns, but for names that are longer.
 
 use super::{ANY, Candidates, FileOutline, HttpOutline, Outline, SinkOutline, SourceOutline};
-use crate::text::{BOLD, DIM, Text, plural, printable, span};
+use crate::text::{BOLD, COLUMNS, DIM, Text, plural, printable, span, wrap};
 use indicatif::{BinaryBytes, DecimalBytes, HumanCount};
 use std::fmt::{self, Write};
 
@@ -60,6 +60,11 @@ impl Outline {
             .collect();
         rows.push(("(else)", "the type of the event, or unclassified".to_owned()));
         table(text, &rows)?;
+        for fault in &self.rule_faults {
+            for (number, line) in wrap(&printable(fault), COLUMNS - 4).into_iter().enumerate() {
+                writeln!(text.out, "{}{line}", if number == 0 { "  - " } else { "    " })?;
+            }
+        }
         section(text, "stages", "of the graph")?;
         table(text, &self.stages.iter().map(|stage| (stage.name, stage.does.clone())).collect::<Vec<_>>())?;
         section(text, "outputs", "")?;

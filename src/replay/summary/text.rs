@@ -213,9 +213,15 @@ impl Summary {
         }
         table.blank()?;
         table.count("matched nothing", self.unmatched.len() as u64, "rules that give no event its class")?;
-        for Unmatched { class, rule, missing, near } in self.unmatched.iter().take(CLASSES_SHOWN) {
+        for Unmatched { class, rule, missing, near, preceded_by } in self.unmatched.iter().take(CLASSES_SHOWN) {
             let missing: Vec<_> = missing.iter().map(|field| format!("`{}`", shorten(field))).collect();
             let remark = match (missing.is_empty(), near) {
+                (true, _) if !preceded_by.is_empty() => {
+                    let before = preceded_by.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+                    let noun = plural(preceded_by.len() as u64, "rule");
+                    let verb = if preceded_by.len() == 1 { "comes" } else { "come" };
+                    format!("rule {rule}: {noun} {before} {verb} first where it holds")
+                }
                 (true, _) => format!("rule {rule}"),
                 (false, None) => format!("rule {rule}: no event has {}", missing.join(", ")),
                 (false, Some(near)) => {
