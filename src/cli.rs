@@ -262,6 +262,7 @@ pub struct Plan {
 Examples:
   headwater explain shop.toml event.json
   zcat logs/2024.jsonl.gz | sed -n 17p | headwater explain shop.toml -
+  headwater explain shop.toml event.json --learned    also what it learns from other events
 
 Exit codes: 0 fine, 1 the run failed, 2 wrong usage or configuration.")]
 pub struct Explain {
@@ -274,6 +275,14 @@ pub struct Explain {
     /// The source by whose settings the event is read; needed when the configuration has several
     #[arg(long, value_name = "NAME")]
     pub source: Option<String>,
+
+    /// Read the sources of the configuration first, and say which class the event learns from their events
+    #[arg(long)]
+    pub learned: bool,
+
+    /// Read the landing of the configuration instead of its sources
+    #[arg(long, requires = "learned")]
+    pub landing: bool,
 }
 
 /// Looks into files, and prints a configuration for them
@@ -375,9 +384,10 @@ impl Completions {
 }
 
 impl Explain {
-    /// Explaining reads no source.
+    /// Explaining reads no source, unless the class is learned from one.
     pub fn overrides(&self) -> Overrides {
-        Overrides { without_files: true, ..Overrides::default() }
+        let without_files = !self.learned || self.landing;
+        Overrides { without_files, live: self.landing, ..Overrides::default() }
     }
 }
 

@@ -296,7 +296,12 @@ fn run_explain(verb: &Explain) -> Result<String, Error> {
         false => std::fs::read(&verb.event).map(|content| bytes = content),
     };
     read.map_err(Error::run(format!("read {}", verb.event.display())))?;
-    explain::explain(&plan, verb.source.as_deref(), &bytes, text::wants_color())
+    if verb.learned && !plan.learn {
+        let message = format!("{} learns no classes", verb.config.display());
+        return Err(Error::usage(message, "set learn = true in [classes], or leave out --learned"));
+    }
+    let learned = if verb.learned { explain::Learned::of(&plan, verb.landing)? } else { None };
+    explain::explain(&plan, verb.source.as_deref(), &bytes, learned, text::wants_color())
 }
 
 /// Names within it may hold what steers a terminal.

@@ -11,6 +11,7 @@ mod explain;
 mod fit;
 mod help;
 mod inputs;
+mod learned;
 mod outputs;
 mod parquet;
 mod propose;

@@ -175,7 +175,7 @@ fn rules_and_explain_agree_on_what_exists() {
         assert_eq!(definitions.classify(descriptor).0, class, "{payload}");
         let details = batch.input.records[0].event.details.as_ref().unwrap();
         assert_eq!(details.carried[0].as_deref(), carried, "{payload}");
-        let sheet = headwater::inspect::explain::explain(&plan, None, bytes, false).unwrap();
+        let sheet = headwater::inspect::explain::explain(&plan, None, bytes, None, false).unwrap();
         let line = sheet.lines().find(|line| line.trim_start().starts_with("class")).unwrap();
         assert!(line.split_whitespace().nth(1) == Some(class), "{sheet}");
     }
@@ -229,6 +229,7 @@ fn users_types_and_carried_texts_are_bounded_and_stay_apart() {
         assert!(cut > 0 || batch.input.names.iter().all(|(_, name)| name.len() == LONGEST));
     }
     let sheet =
-        headwater::inspect::explain::explain(&plan, None, format!(r#"{{"u":"{long}"}}"#).as_bytes(), false).unwrap();
+        headwater::inspect::explain::explain(&plan, None, format!(r#"{{"u":"{long}"}}"#).as_bytes(), None, false)
+            .unwrap();
     assert!(sheet.len() < 5 * LONGEST && sheet.contains("ends in a digest"), "{sheet}");
 }

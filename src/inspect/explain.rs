@@ -1,10 +1,16 @@
 //! `headwater explain`: shows how one event is read, and the reason for its class.
 
+use crate::collections::shapes;
 use crate::error::Error;
 use crate::plan::{Plan, SourceKind};
+use crate::replay::facts;
 use crate::text::{BOLD, COLUMNS, DIM, Text, printable, rfc3339, wrap};
-use dataflows::classify::{Definitions, Why};
-use dataflows::{NoTime, Position, Sessionless, UserKey, ValueKind};
+use dataflows::classify::{Definitions, Layer, Why};
+use dataflows::facts::{Facts, Labels};
+use dataflows::learn::{Learning, ONE};
+use dataflows::leaves::Leaves;
+use dataflows::rules::UNCLASSIFIED;
+use dataflows::{Descriptor, NoTime, Position, Sessionless, ShapeId, UserKey, ValueKind};
 use headwater_decode::detect::{Opened, Refused};
 use headwater_decode::fault::Fault;
 use headwater_decode::interpret::{Chosen, Interpreter, Range, Role};
@@ -12,13 +18,19 @@ use headwater_decode::path::Path;
 use headwater_decode::reading::{Reading, Value};
 use headwater_decode::spec::Format;
 use headwater_decode::{Block, Decoder, Harvest, Read, detect};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
 /// Explains every event in `bytes` (an event of the named source, or of the only one) in words, with styles for a terminal
-/// if `color` says so.
-pub fn explain(plan: &Arc<Plan>, source: Option<&str>, bytes: &[u8], color: bool) -> Result<String, Error> {
+/// if `color` says so. `learned`: what other events have taught, if that is known.
+pub fn explain(
+    plan: &Arc<Plan>,
+    source: Option<&str>,
+    bytes: &[u8],
+    learned: Option<Learned>,
+    color: bool,
+) -> Result<String, Error> {
     let names = || plan.sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
     let index = match source {
         Some(name) => plan.sources.iter().position(|source| source.name == name),
@@ -46,7 +58,7 @@ pub fn explain(plan: &Arc<Plan>, source: Option<&str>, bytes: &[u8], color: bool
     let position = Position { source: index as u16, part: 0, offset: offset as u64 };
     let block = Block { position, format, framing, header: header.as_ref(), received: None, bytes: body };
     let definitions = Definitions::new(plan.rules.clone(), &BTreeSet::new());
-    let mut sheets = Sheets { plan, definitions, color, done: Vec::new() };
+    let mut sheets = Sheets { plan, definitions, learned, leaves: BTreeMap::new(), color, done: Vec::new() };
     Decoder::new(plan.spec(), Range::default()).read(&block, &mut sheets);
     if sheets.done.is_empty() {
         return Err(wrong(
@@ -61,6 +73,9 @@ pub fn explain(plan: &Arc<Plan>, source: Option<&str>, bytes: &[u8], color: bool
 struct Sheets<'p> {
     plan: &'p Plan,
     definitions: Definitions,
+    learned: Option<Learned>,
+    /// A reader says those of a shape once.
+    leaves: BTreeMap<ShapeId, Arc<Leaves>>,
     color: bool,
     done: Vec<String>,
 }
@@ -72,7 +87,7 @@ impl Harvest for Sheets<'_> {
         let title = format!("event at byte {}, {} bytes", position.offset, payload.len());
         let mut sheet = Sheet { title, rows: Vec::new() };
         match read {
-            Ok(reading) => event(self.plan, interpreter, reading, &self.definitions, &mut sheet),
+            Ok(reading) => self.reading(interpreter, reading, &mut sheet),
             Err(Fault { reason, message }) => sheet.add("dead letter", reason.code(), &message),
         }
         self.done.push(sheet.render(self.color));
@@ -87,7 +102,40 @@ impl Harvest for Sheets<'_> {
     }
 }
 
-fn event(plan: &Plan, interpreter: &mut Interpreter, reading: &Reading, definitions: &Definitions, sheet: &mut Sheet) {
+impl Sheets<'_> {
+    fn reading(&mut self, interpreter: &mut Interpreter, reading: &Reading, sheet: &mut Sheet) {
+        let Sheets { plan, definitions, learned, leaves, .. } = self;
+        event(plan, interpreter, reading, definitions, sheet, |descriptor, sheet| {
+            if let Some(own) = &reading.leaves {
+                leaves.insert(descriptor.shape, Arc::clone(own));
+            }
+            match learned {
+                Some(learned) => {
+                    let none = Arc::default();
+                    learned.tell(descriptor, leaves.get(&descriptor.shape).unwrap_or(&none), sheet);
+                }
+                None if plan.learn => {
+                    sheet.add(
+                        "class",
+                        UNCLASSIFIED,
+                        "by rules and type; --learned says which one it learns from others",
+                    );
+                }
+                None => sheet.add("class", UNCLASSIFIED, "there is no type and no rule claims it"),
+            }
+        });
+    }
+}
+
+/// Adds what is known of an event. `unclaimed` adds the class of one that no rule and no type gives one.
+fn event(
+    plan: &Plan,
+    interpreter: &mut Interpreter,
+    reading: &Reading,
+    definitions: &Definitions,
+    sheet: &mut Sheet,
+    unclaimed: impl FnOnce(&Descriptor, &mut Sheet),
+) {
     let chosen = interpreter.choose(reading);
     let has_ids = !interpreter.events().id.is_empty();
     let [user, _, kind, _] = Role::ALL.map(|role| {
@@ -135,13 +183,15 @@ fn event(plan: &Plan, interpreter: &mut Interpreter, reading: &Reading, definiti
     sheet.add("signature", &interpreter.signature_id(reading, kind).to_string(), "");
     let (class, why) = definitions.classify(&descriptor);
     let is_apart = matches!(why, Why::Rule(rule) if !rule.sessions);
-    let why = match why {
-        Why::Rule(rule) => format!("by rule {} of {}, priority {}", rule.order + 1, plan.rules.len(), rule.priority),
-        Why::Kind => "the type, as no rule claims it".into(),
-        Why::Overflow => "one type too many".into(),
-        Why::Nothing => "there is no type and no rule claims it".into(),
-    };
-    sheet.add("class", class, &why);
+    match why {
+        Why::Rule(rule) => {
+            let why = format!("by rule {} of {}, priority {}", rule.order + 1, plan.rules.len(), rule.priority);
+            sheet.add("class", class, &why);
+        }
+        Why::Kind => sheet.add("class", class, "the type, as no rule claims it"),
+        Why::Overflow => sheet.add("class", class, "one type too many"),
+        Why::Nothing => unclaimed(&descriptor, sheet),
+    }
     let user = user.map(|user| UserKey::of(&user));
     let time = interpreter.time(reading, chosen[Role::Time as usize]);
     let time = time.and_then(|time| if is_apart { Err(NoTime::Apart(time)) } else { Ok(time) });
@@ -153,6 +203,66 @@ fn event(plan: &Plan, interpreter: &mut Interpreter, reading: &Reading, definiti
         (_, Err(NoTime::Apart(_))) => Sessionless::Apart,
     };
     sheet.add("session", "no", &format!("{}: it counts by class, but belongs to no session", session.code()));
+}
+
+/// What the events of a configuration have taught.
+pub struct Learned {
+    labels: Labels,
+    facts: Facts,
+}
+
+impl Learned {
+    /// Reads all sources of the plan, or its landing, as a replay does. `None`: it learns no classes.
+    ///
+    /// # Errors
+    /// As a replay.
+    pub fn of(plan: &Plan, landing: bool) -> Result<Option<Learned>, Error> {
+        if !plan.learn {
+            return Ok(None);
+        }
+        let facts = facts::read(plan, landing, |_| (), |(), _| ())?.seen.facts;
+        Ok(Some(Learned { labels: facts.under(&plan.rules, Some(Learning::default())), facts }))
+    }
+
+    /// Adds the class, and what it follows from.
+    fn tell(&mut self, descriptor: &Descriptor, leaves: &Leaves, sheet: &mut Sheet) {
+        let learning = Learning::default();
+        let Some(guess) = self.labels.guess(descriptor, leaves) else {
+            return sheet.add("class", UNCLASSIFIED, "no other event has a class: there is nothing to learn from");
+        };
+        let known = self.labels.of(descriptor.signature()).map(|label| label.layer);
+        let class = &*guess.class;
+        match known {
+            _ if !guess.holds(learning) => {
+                let why = format!("learned none: it is most like `{class}`, but not enough");
+                sheet.add("class", UNCLASSIFIED, &why);
+            }
+            Some(layer) if layer != Layer::Learned => {
+                sheet.add("class", UNCLASSIFIED, "there are too many shapes, and this one learns nothing");
+            }
+            _ => {
+                sheet.add("class", class, "learned: no rule and no type gives one, and it is like others of this class")
+            }
+        }
+        let bits = |bits: i64| format!("{:.1} bits", bits as f64 / ONE as f64);
+        let needs = format!("at least {} are needed", bits(learning.margin));
+        match &guess.second {
+            Some(second) => {
+                sheet.add("margin", &bits(guess.margin), &format!("over `{second}`, the runner-up; {needs}"))
+            }
+            None => sheet.add("margin", "-", "there is no other class"),
+        }
+        let support = format!("events of `{class}`, counted in steps; at least {} are needed", learning.support);
+        sheet.add("support", &guess.support.to_string(), &support);
+        let (common, all) = guess.fit;
+        sheet.add(
+            "fit",
+            &format!("{common} of {all}"),
+            "names and answers that it and the nearest shape have in common; half are needed",
+        );
+        let paths = self.facts.shapes.get(&guess.like).map_or(String::new(), |leaves| shapes::paths(leaves));
+        sheet.add("like", &guess.like.to_string(), &format!("the nearest shape of `{class}`: {paths}"));
+    }
 }
 
 fn read_time(interpreter: &Interpreter, reading: &Reading, chosen: Chosen) -> String {

@@ -48,7 +48,7 @@ pub fn check(data: &[u8]) {
     let plan = Arc::new(plan);
     for source in plan.sources.iter().take(2) {
         for event in EVENTS {
-            _ = explain(&plan, Some(&source.name), event.as_bytes(), false);
+            _ = explain(&plan, Some(&source.name), event.as_bytes(), None, false);
         }
     }
 }

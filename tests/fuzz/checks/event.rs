@@ -115,7 +115,7 @@ pub fn check(data: &[u8]) {
     range(plan, &block, &whole);
 
     // In words.
-    if let Ok(text) = explain(plan, None, bytes, false) {
+    if let Ok(text) = explain(plan, None, bytes, None, false) {
         assert!(text.contains("event at byte") && !text.contains(['\u{1b}', '\0']));
     }
 }
