@@ -39,7 +39,7 @@ const PAYLOAD: usize = 200;
 /// Dead letters that a failure shows.
 const LETTERS: usize = 5;
 
-/// Runs the cases of all files, or those whose name has the text `only` in it. All files are checked before the first case
+/// Runs the cases of all files, or the cases with the text `only` in their name. All files are checked before the first case
 /// runs.
 ///
 /// # Errors

@@ -199,7 +199,7 @@ fn a_source_that_cannot_be_read_fails_its_case_alone() {
     assert!(code == 1 && stdout.contains("  FAIL  a\n  ok    b\n") && stdout.contains("gone.jsonl"), "{stdout}");
 }
 
-/// The events of no case ran: a mistake is told before the first one.
+/// No case runs: a mistake of the file comes before the first one.
 #[test]
 fn mistakes_of_the_file_are_told_at_their_line() {
     let case = "[[case]]\nname = 'a'\nevents.web = ''\n";

@@ -189,7 +189,7 @@ counts
     assert!(run.stdout().contains("  ann  2024-05-01T10:00:01Z  view 2 -> product 1, view 1\n"), "{}", run.stdout());
     assert!(run.stdout().contains("rule 1 (`product`): asks what no rule asked before"), "{}", run.stdout());
 
-    // Wrong rules are told at their line.
+    // The place of a mistake is in the file of rules.
     folder.write("new.toml", "[[class]]\nname = \"product\"\nwen = \"page = 1\"\n");
     let run = folder.headwater(["rules", "diff", "shop.toml", "new.toml"]);
     assert!(run.code() == 2 && run.said().contains("did you mean `when`?"), "{}", run.said());
