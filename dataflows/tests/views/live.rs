@@ -109,6 +109,7 @@ fn roots(from: &Snapshot, mine: Share) -> Roots {
         steps: Vec::new(),
         ids: mine.of(from.ids.keys()).copied().collect(),
         by_signature: mine.of(&from.by_signature).map(|(row, count)| (*row, *count)).collect(),
+        kept: Vec::new(),
         by_reason: mine.of(&from.by_reason).map(|(row, count)| (*row, *count)).collect(),
     }
 }
