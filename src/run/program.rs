@@ -9,7 +9,7 @@ use headwater_decode::syntax::Encoding;
 
 /// Changes when the same events would be computed otherwise than before. Published ticks are then not compared with what
 /// is computed again, and resume tokens of before are refused.
-const SEMANTICS: u64 = 4;
+const SEMANTICS: u64 = 5;
 
 /// Changes when the rows of root states mean something else than before: data folders of before are then refused, unless
 /// their rows are translated.
