@@ -307,13 +307,21 @@ fn spawn<R: Send + 'static>(
 /// Ends the process at once: what could not be done may be half done, and the next one finds out. If the log is damaged,
 /// each next one would find the same: that is as if this one could not start.
 pub(crate) fn fail(error: &Error) -> ! {
-    let why = miette::Report::msg(chain(error));
-    if is_damage(error) {
-        tracing::error!(error = ?why, "the log is damaged: the process ends");
+    if tell_damage(error) {
         end(EXIT_FAILED);
     }
+    let why = miette::Report::msg(chain(error));
     tracing::error!(error = ?why, "the process ends and has to be started again");
     end(EXIT_AGAIN);
+}
+
+/// Logs the error if it says that the log is damaged. Returns whether it does.
+fn tell_damage(error: &Error) -> bool {
+    let is_damaged = is_damage(error);
+    if is_damaged {
+        tracing::error!(error = ?miette::Report::msg(chain(error)), "the log is damaged: the process ends");
+    }
+    is_damaged
 }
 
 fn is_damage(error: &Error) -> bool {

@@ -74,7 +74,8 @@ fn open_at(
     for damage in damages {
         tracing::error!(file = %damage.file.display(), at = damage.at, what = damage.what, "a snapshot is damaged and not used");
     }
-    let history = History::read(&mut log, plan, epoch.number, store.generation())?;
+    let history = History::read(&mut log, plan, epoch.number, store.generation())
+        .inspect_err(|error| _ = super::tell_damage(error))?;
     let histories = begin(&plan.data_dir, epoch, &log)
         .map_err(Error::run(format!("go on with the history in {}", plan.data_dir.join(histories::FILE).display())))?;
     Ok(Opened { epoch, reserve: Arc::clone(reserve), log, store, history, histories: Arc::new(histories) })
