@@ -278,11 +278,11 @@ carry = ["page", "price"]
             [of(SMALL), of(LARGE)],
             [
                 pinned(
-                    "f9591a9de2843415a1de7a9cc507747b29a4d83fdc1c9ee404d75ce7a92959c6",
+                    "91ac405c3671aeb29189b65fd3d8681a616c1d9d9eca4bafac028dcd79347b7e",
                     "v2-ef3eb90b0f40a1d8ad8750d03fbc8535abb0cacc0b223656bc20669e6bcbc928"
                 ),
                 pinned(
-                    "bd2ecae4e4fe1671879313f98f018f6124fa9f25205e3dda33e53489a11e1b54",
+                    "8659188577d8a7af9870fa0fd0326a32be4ddd1a544deeb9af30b143c68c20d8",
                     "v2-a47e8cccf63c21527028b6131d74e0376b343302770dd6e77eace57644432ace"
                 )
             ]

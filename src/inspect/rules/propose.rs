@@ -90,10 +90,11 @@ fn write(out: &mut String, look: &Look, events: u64, tag: Option<&Tag>, clusters
         let all: u64 = clusters.iter().map(|cluster| cluster.events).sum();
         writeln!(
             out,
-            "\n# {} events, {:.1}%, have no class. By the names of their leaves they are of {} kinds.",
+            "\n# {} events, {:.1}%, have no class. By the names of their leaves they are of {} {}.",
             HumanCount(all),
             share(all),
-            clusters.len()
+            clusters.len(),
+            plural(clusters.len() as u64, "kind")
         )?;
     }
     let mut names = BTreeSet::new();
