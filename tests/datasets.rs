@@ -55,13 +55,14 @@ pub fn data() -> PathBuf {
     std::env::var_os("HEADWATER_DATA").map_or_else(|| root().join("../shared/data"), PathBuf::from)
 }
 
-/// Returns the folder, which `variable` names, if it is there; else says that the test is skipped.
-pub fn present(name: &str, folder: PathBuf, variable: &str) -> Option<PathBuf> {
+/// Returns the folder, which `variable` names, if it is there; else says that the test is skipped, or fails it if `required`
+/// is set to 1.
+pub fn present(name: &str, folder: PathBuf, variable: &str, required: &str) -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    let required = std::env::var_os("HEADWATER_REQUIRE_DATA").is_some_and(|value| value == "1");
-    assert!(!required, "{} is absent, and HEADWATER_REQUIRE_DATA=1", folder.display());
+    let is_required = std::env::var_os(required).is_some_and(|value| value == "1");
+    assert!(!is_required, "{} is absent, and {required}=1", folder.display());
     // Not `eprintln!`: of a test that passes it would not be seen.
     let notice = format!("SKIPPED {name}: {} is absent (set {variable})\n", folder.display());
     let _ = std::io::stderr().write_all(notice.as_bytes());
@@ -187,7 +188,8 @@ impl Set {
 
     pub fn open(name: &str) -> Option<Set> {
         let config = root().join("tests/datasets").join(name).with_extension("toml");
-        present(name, data().join(name), "HEADWATER_DATA").map(|folder| Set { folder, config })
+        present(name, data().join(name), "HEADWATER_DATA", "HEADWATER_REQUIRE_DATA")
+            .map(|folder| Set { folder, config })
     }
 
     /// Everything in a folder of the set, sorted.
