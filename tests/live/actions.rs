@@ -106,6 +106,17 @@ pub fn start(folder: &Folder, data: &str, workers: usize, processes: usize) -> P
     Process::start_with(folder, data, workers, Restart::No, None, &["--processes", &processes.to_string()])
 }
 
+/// Computes everything again at several numbers of workers and processes. Each tick has to come out with the same bytes.
+pub fn same_when_computed_again(folder: &Folder, published: &Published) {
+    for (workers, processes) in [(1, 1), (2, 1), (3, 1), (1, 2)] {
+        published.computed_again(folder, &format!("copy {processes} x {workers}"), |copy| {
+            let process = start(folder, copy, workers, processes);
+            process.ready();
+            process.drain();
+        });
+    }
+}
+
 #[test]
 fn decisions_are_those_of_an_oracle_and_the_same_when_they_are_computed_again() {
     let folder = Folder::new();
@@ -155,13 +166,7 @@ fn decisions_are_those_of_an_oracle_and_the_same_when_they_are_computed_again() 
         assert!(of(action).len() > 5, "{action}: {}", of(action).len());
     }
     check_file(&folder, &decisions);
-    for (workers, processes) in [(1, 1), (2, 1), (3, 1), (1, 2)] {
-        published.computed_again(&folder, &format!("copy {processes} x {workers}"), |copy| {
-            let process = start(&folder, copy, workers, processes);
-            process.ready();
-            process.drain();
-        });
-    }
+    same_when_computed_again(&folder, &published);
 }
 
 pub struct Decision {

@@ -1,7 +1,7 @@
 //! Gates: causes that are held back until what they look up holds, or until their deadline. A slow oracle goes through the
 //! published ticks and finds the same decisions, also where processes were killed while causes waited.
 
-use super::actions::{Decision, start};
+use super::actions::{Decision, same_when_computed_again, start};
 use super::client::{Client, Outcome};
 use super::events::{Event, PAST_MS, lines};
 use super::process::{Process, Restart};
@@ -135,13 +135,7 @@ fn gates_open_and_end_as_an_oracle_says_and_the_same_when_they_are_computed_agai
     lives(&folder, 5, &[true, true, true, false], &["late", "tight"]);
     let published = Published::read_ticks(&folder.path("data"));
     check(&folder, &published);
-    for (workers, processes) in [(1, 1), (2, 1), (3, 1), (1, 2)] {
-        published.computed_again(&folder, &format!("copy {processes} x {workers}"), |copy| {
-            let process = start(&folder, copy, workers, processes);
-            process.ready();
-            process.drain();
-        });
-    }
+    same_when_computed_again(&folder, &published);
 }
 
 /// What waits comes back with a snapshot, at any number of workers.

@@ -1,7 +1,7 @@
 //! Decisions that wait for a row, and decisions that are taken back. A slow oracle goes through the published changes of the
 //! views, and finds the same decisions at the same ticks.
 
-use super::actions::{Decision, start};
+use super::actions::{Decision, same_when_computed_again};
 use super::gates::lives;
 use super::published::{Published, same};
 use super::{MEANING, OFTEN, run_toml};
@@ -79,13 +79,7 @@ fn rows_settle_and_decisions_are_taken_back_as_an_oracle_says() {
     lives(&folder, 7, &[true, true, true, false], &["settled", "settled-back", "batch-back"]);
     let published = Published::read_ticks(&folder.path("data"));
     check(&folder, &published);
-    for (workers, processes) in [(1, 1), (2, 1), (3, 1), (1, 2)] {
-        published.computed_again(&folder, &format!("copy {processes} x {workers}"), |copy| {
-            let process = start(&folder, copy, workers, processes);
-            process.ready();
-            process.drain();
-        });
-    }
+    same_when_computed_again(&folder, &published);
 }
 
 /// What is remembered comes back with a snapshot, at any number of workers.
