@@ -181,6 +181,8 @@ pub struct SourcePlan {
     pub format: Option<Format>,
     pub syntax: Arc<Syntax>,
     pub events: EventsPlan,
+    /// The configuration has no `[[source]]`: the command line alone says what to read.
+    pub is_implied: bool,
 }
 
 impl SourcePlan {

@@ -292,8 +292,7 @@ pub enum SourceError {
 }
 
 /// The advice on a file of which nothing is known.
-const ADVICE: &str =
-    "set `format` for its source, to `\"json\"`, `\"csv\"`, `\"clf\"`, `\"log\"`, `\"ltsv\"` or `\"logfmt\"`";
+const ADVICE: &str = "set `format` for its source, to `\"json\"`, `\"csv\"`, `\"clf\"`, `\"log\"`, `\"ltsv\"`, `\"logfmt\"` or `\"text\"`";
 
 impl SourceError {
     fn unknown(path: &Path, advice: Option<String>) -> SourceError {

@@ -11,6 +11,7 @@ use std::io::Write as _;
 mod bytes;
 mod layouts;
 mod rows;
+mod text;
 mod ties;
 
 /// Replays one file. Whatever it is, each of its bytes has to be accounted for.

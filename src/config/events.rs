@@ -7,7 +7,7 @@ use crate::text::units;
 use dataflows::rules::Pattern;
 use headwater_decode::path::Path;
 use headwater_decode::spec::{Candidate, EventsPlan, Limits, Ties};
-use headwater_decode::time::{TimeReader, TimeUnit};
+use headwater_decode::time::{TimeReader, TimeUnit, lacks_year};
 use headwater_decode::transform::Transform;
 use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
@@ -17,6 +17,7 @@ const EVENT_BYTES: RangeInclusive<u64> = 1..=1 << 30;
 /// Deeper than any log, and shallow enough for readers that use a stack frame for each level.
 const DEPTH: RangeInclusive<i64> = 1..=512;
 const KEYS: RangeInclusive<i64> = 1..=1_000_000;
+const YEARS: RangeInclusive<i64> = 1970..=2100;
 
 const DAY: i64 = 86_400 * 1_000_000;
 
@@ -31,6 +32,7 @@ pub(super) struct Keys {
     zone: Option<String>,
     time_unit: Option<TimeUnit>,
     time_formats: Option<Vec<String>>,
+    year: Option<i16>,
     absent: Option<Vec<String>>,
     dedupe: Option<Dedupe>,
     max_future: Option<i64>,
@@ -60,8 +62,11 @@ impl Keys {
             zone: typed.zone.as_ref().and_then(|name| zone(name, problems)),
             time_unit: typed.time_unit.as_ref().and_then(|name| time_unit(name, problems)),
             time_formats: typed.time_format.as_ref().map(|formats| {
-                texts(formats).into_iter().filter_map(|(text, span)| time_format(text, span, problems)).collect()
+                let has_year = typed.year.is_some();
+                let formats = texts(formats).into_iter();
+                formats.filter_map(|(text, span)| time_format(text, has_year, span, problems)).collect()
             }),
+            year: typed.year.as_ref().and_then(|year| within(year, YEARS, problems)).map(|year| year as i16),
             absent: typed.absent.as_ref().map(|words| texts(words).into_iter().map(|(word, _)| word.clone()).collect()),
             dedupe: typed.dedupe.as_ref().and_then(|dedupe| {
                 let horizon = match dedupe.get_ref().0.as_str() {
@@ -113,6 +118,7 @@ impl Keys {
             zone: self.zone.or_else(|| base.zone.clone()).unwrap_or(default.zone),
             time_unit: self.time_unit.or(base.time_unit),
             time_formats: self.time_formats.or_else(|| base.time_formats.clone()).unwrap_or_default(),
+            year: self.year.or(base.year),
             absent: self.absent.or_else(|| base.absent.clone()),
             max_future: self.max_future.or(base.max_future).unwrap_or(default.max_future),
             explode: self.explode.or_else(|| base.explode.clone()),
@@ -251,7 +257,7 @@ fn ties(name: &Spanned<String>, problems: &mut Problems) -> Option<Ties> {
 }
 
 /// Checks a format by writing a time in it, and reading that.
-fn time_format(format: &str, span: Range<usize>, problems: &mut Problems) -> Option<String> {
+fn time_format(format: &str, has_year: bool, span: Range<usize>, problems: &mut Problems) -> Option<String> {
     use jiff::fmt::strtime;
     const HELP: &str = "write it as strftime does, such as \"%d/%m/%Y %H:%M:%S\"";
     let example = jiff::Timestamp::from_second(1_714_558_830).ok()?.to_zoned_datetime(jiff::tz::TimeZone::UTC);
@@ -259,6 +265,12 @@ fn time_format(format: &str, span: Range<usize>, problems: &mut Problems) -> Opt
     let read = written.and_then(|text| strtime::parse(format, text).map_err(|error| error.to_string()));
     match read {
         Err(error) => problems.push(span, format!("`{format}` is no format of time: {error}"), HELP),
+        Ok(_) if lacks_year(format) => {
+            if has_year {
+                return Some(format.to_owned());
+            }
+            problems.push(span, format!("`{format}` has no year"), "name it beside the format, such as year = 2024");
+        }
         Ok(read) if read.to_date().is_err() && read.to_timestamp().is_err() => {
             problems.push(span, format!("`{format}` has no year, month and day"), HELP);
         }

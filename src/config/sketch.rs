@@ -25,6 +25,7 @@ pub struct SourceSketch {
     pub format: Format,
     pub unwrap: Option<String>,
     pub explode: Option<String>,
+    pub time_formats: Vec<String>,
     pub user: Role,
     pub time: Role,
     pub kind: Role,
@@ -72,6 +73,10 @@ impl Sketch {
                     true => writeln!(out, "# {name} = \"…\"{remark}")?,
                     false => writeln!(out, "{name} = {}{remark}", candidates(&role.candidates))?,
                 }
+            }
+            if !source.time_formats.is_empty() {
+                let formats: Vec<String> = source.time_formats.iter().map(|format| quoted(format)).collect();
+                writeln!(out, "time_format = [{}]", formats.join(", "))?;
             }
         }
         let remark = if self.gap_remark.is_empty() { String::new() } else { format!("   # {}", self.gap_remark) };

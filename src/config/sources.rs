@@ -44,7 +44,8 @@ pub(super) fn check(
         let events = Keys::default().over(base);
         let kind = SourceKind::File { follow: false };
         let (paths, kafka, format, syntax) = (Vec::new(), None, None, Arc::default());
-        return vec![SourcePlan { name: FILES.into(), kind, paths, kafka, format, syntax, events }];
+        let is_implied = true;
+        return vec![SourcePlan { name: FILES.into(), kind, paths, kafka, format, syntax, events, is_implied }];
     }
     let mut names = HashSet::new();
     let mut any_id = base.has_id();
@@ -82,6 +83,7 @@ pub(super) fn check(
             format,
             syntax: Arc::new(syntax::check(source.get_ref(), format, problems)),
             events: keys.over(base),
+            is_implied: false,
         });
     }
     base.check_dedupe(any_id, problems);

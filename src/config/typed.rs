@@ -93,6 +93,7 @@ pub(super) struct Events {
     pub zone: Option<Spanned<String>>,
     pub time_unit: Option<Spanned<String>>,
     pub time_format: Option<Spanned<OneOrMany<Spanned<String>>>>,
+    pub year: Option<Spanned<i64>>,
     pub absent: Option<Spanned<OneOrMany<Spanned<String>>>>,
     pub dedupe: Option<Spanned<Duration>>,
     pub max_future: Option<Spanned<Duration>>,

@@ -368,6 +368,9 @@ pub fn settings(plan: &Plan, source: &SourcePlan) -> String {
     // What the time of an event is.
     to.text(&events.zone).option(events.time_unit, |to, unit| _ = to.text(unit.name()));
     to.list(&events.time_formats, |to, format| _ = to.text(format));
+    if let Some(year) = events.year {
+        to.signed(year.into());
+    }
     hex(&to.finish()[..16])
 }
 

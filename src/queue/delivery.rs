@@ -62,6 +62,7 @@ impl<'a> Delivery<'a> {
             Format::Log => 3,
             Format::Ltsv => 4,
             Format::Logfmt => 5,
+            Format::Text => 6,
         });
         bytes.push(match self.framing {
             Framing::Lines => 0,

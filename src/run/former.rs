@@ -73,7 +73,7 @@ impl Format {
             spec::Format::Json => Format::Json,
             spec::Format::Csv => Format::Csv,
             spec::Format::Clf => Format::Clf,
-            spec::Format::Log | spec::Format::Ltsv | spec::Format::Logfmt => Format::Later,
+            spec::Format::Log | spec::Format::Ltsv | spec::Format::Logfmt | spec::Format::Text => Format::Later,
         }
     }
 }
@@ -159,7 +159,8 @@ mod tests {
             let plan = plan(text);
             for (events, field) in plan.sources.iter().map(|source| &source.events).zip(&plan.fields) {
                 // Settings that came later: a configuration of before has none of them.
-                let later = ["time_unit: None, time_formats: [], absent: None, ", "order: None, ties: None, "];
+                let later =
+                    ["time_unit: None, time_formats: [], year: None, absent: None, ", "order: None, ties: None, "];
                 let now = later.iter().fold(format!("{events:?}"), |text, later| text.replace(later, ""));
                 assert_eq!(format!("{:?}", EventsPlan::of(events)), now);
                 assert_eq!(format!("{:?}", FieldPlan::of(field)), format!("{field:?}"));

@@ -9,7 +9,7 @@ use headwater_decode::syntax::Encoding;
 
 /// Changes when the same events would be computed otherwise than before. Published ticks are then not compared with what
 /// is computed again, and resume tokens of before are refused.
-const SEMANTICS: u64 = 5;
+const SEMANTICS: u64 = 6;
 
 /// Changes when the rows of root states mean something else than before: data folders of before are then refused, unless
 /// their rows are translated.
@@ -174,9 +174,9 @@ fn actions(to: &mut Canonical, plan: &Plan) {
 /// Names every field: a new one does not compile until this function handles it.
 fn source(to: &mut Canonical, source: &SourcePlan) {
     // Where events come from does not matter to what they mean.
-    let SourcePlan { name, kind: _, paths: _, kafka: _, format, syntax, events } = source;
+    let SourcePlan { name, kind: _, paths: _, kafka: _, format, syntax, events, is_implied: _ } = source;
     let EventsPlan { user, time, kind, id, join, zone, dedupe, max_future, explode, limits, .. } = events;
-    let EventsPlan { time_unit, time_formats, absent, order, ties, .. } = events;
+    let EventsPlan { time_unit, time_formats, year, absent, order, ties, .. } = events;
     let Limits { event_bytes, depth, keys } = limits;
     to.text(name).option(*format, |to, format| {
         to.text(format.name());
@@ -208,6 +208,9 @@ fn source(to: &mut Canonical, source: &SourcePlan) {
     };
     if !time_formats.is_empty() {
         texts(to, "time_format", time_formats);
+    }
+    if let Some(year) = year {
+        to.text("year").signed((*year).into());
     }
     if let Some(absent) = absent {
         texts(to, "absent", absent);
@@ -302,6 +305,7 @@ carry = ["page", "price"]
             ("type = [\"kind\"]", ""),
             ("zone = ", "time_unit = \"ms\"\nzone = "),
             ("zone = ", "time_format = \"%d/%m/%Y\"\nzone = "),
+            ("zone = ", "year = 2024\nzone = "),
             ("zone = ", "absent = []\nzone = "),
             ("zone = ", "order = \"seq\"\nzone = "),
             ("zone = ", "ties = \"log\"\nzone = "),

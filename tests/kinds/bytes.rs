@@ -168,7 +168,7 @@ fn every_byte_is_accounted_for() {
         ],
         0..24,
     );
-    let formats = ["json", "csv", "clf", "ltsv", "logfmt", "log"];
+    let formats = ["json", "csv", "clf", "ltsv", "logfmt", "log", "text"];
     let input = (content, 0..formats.len(), 0..3_usize, any::<bool>());
     property(&input, |(content, format, storage, small)| {
         let content = content.concat();

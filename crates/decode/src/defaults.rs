@@ -65,7 +65,7 @@ pub fn kind(format: Format) -> Vec<Candidate> {
 /// Returns the names of the candidates for the user, in one spelling each.
 pub fn user_names(format: Format) -> Vec<&'static str> {
     match format {
-        Format::Json | Format::Csv | Format::Ltsv | Format::Logfmt => {
+        Format::Json | Format::Csv | Format::Ltsv | Format::Logfmt | Format::Text => {
             USER.iter().flat_map(|(_, names)| *names).copied().collect()
         }
         Format::Clf => CLF_USER.to_vec(),
@@ -76,7 +76,7 @@ pub fn user_names(format: Format) -> Vec<&'static str> {
 /// Returns the names of the candidates for the time, in one spelling each.
 pub fn time_names(format: Format) -> Vec<&'static str> {
     match format {
-        Format::Json | Format::Csv | Format::Ltsv | Format::Logfmt => TIME.to_vec(),
+        Format::Json | Format::Csv | Format::Ltsv | Format::Logfmt | Format::Text => TIME.to_vec(),
         Format::Clf => CLF_TIME.to_vec(),
         Format::Log => LOG_TIME.to_vec(),
     }
@@ -85,7 +85,7 @@ pub fn time_names(format: Format) -> Vec<&'static str> {
 /// Returns the names of the candidates for the type, in one spelling each.
 pub fn kind_names(format: Format) -> Vec<&'static str> {
     match format {
-        Format::Json | Format::Csv | Format::Ltsv | Format::Logfmt => KIND.to_vec(),
+        Format::Json | Format::Csv | Format::Ltsv | Format::Logfmt | Format::Text => KIND.to_vec(),
         Format::Clf => CLF_KIND.to_vec(),
         Format::Log => LOG_KIND.to_vec(),
     }

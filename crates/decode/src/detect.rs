@@ -6,12 +6,13 @@ mod rows;
 use crate::account::Account;
 use crate::clf;
 use crate::defaults;
+use crate::embedded;
 use crate::framing::Framing;
 use crate::log::named::{self, Named};
 use crate::log::{FIELDS, Heading};
 use crate::pairs::Pairs;
 use crate::path::Path;
-use crate::prefix::Prefix;
+use crate::prefix::{self, Prefix};
 use crate::spec::Format;
 use crate::syntax::{Header, Syntax};
 use crate::wanted::Wanted;
@@ -131,7 +132,7 @@ pub fn open(
             return Ok(of_json(framing.unwrap_or(Framing::Lines), prefix));
         }
         Some(Format::Clf) => return Ok(log().unwrap_or_else(|| opened(Format::Clf, lines))),
-        Some(format @ (Format::Ltsv | Format::Logfmt)) => {
+        Some(format @ (Format::Ltsv | Format::Logfmt | Format::Text)) => {
             return Ok(headed(format, lines, with_prefix(&syntax.prefix)));
         }
         Some(Format::Csv) => return rows::open(head, syntax, limit, line_end, is_whole),
@@ -192,8 +193,23 @@ pub fn open(
     if syntax.prefix.is_none() && behind(&Prefix::Object, &is_event) {
         return Ok(of_json(lines, Some(Prefix::Object)));
     }
-    Err(unknown)
+    let has_time = |line: &[u8]| prefix::time(line, true).is_some();
+    let names = |line: &[u8]| {
+        let line = String::from_utf8_lossy(line);
+        Pairs::Text.of(&line).any(|(name, value)| !value.is_empty() && syntax.wanted.has(name))
+    };
+    if most(whole(lines, head), |line| has_time(line) && names(line)) {
+        return Ok(headed(Format::Text, lines, with_prefix(&syntax.prefix)));
+    }
+    match unknown {
+        Refused::Unknown(None) if most(whole(lines, head), has_time) => Err(Refused::Unknown(Some(TEXT.into()))),
+        unknown => Err(unknown),
+    }
 }
+
+/// The advice on lines of text.
+const TEXT: &str = "its lines are text with a time: set `format = \"text\"`, and take the user out of the line by \
+                    `user = { path = \"line\", regex = \"user[= ](\\\\w+)\" }`";
 
 /// The layout that a file names itself.
 pub const W3C: &str = "w3c";
@@ -213,9 +229,24 @@ fn note(format: Format, heading: &Heading) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(", and "))
 }
 
-/// Fields in which collectors put the line of a program: Docker, Fluentd and Fluent Bit, Filebeat and Vector, the journal
-/// of systemd, Loki.
-const WRAPPERS: [&str; 6] = ["log", "message", "MESSAGE", "msg", "line", "text"];
+/// Fields in which collectors put the line of a program (Docker, Fluentd and Fluent Bit, Filebeat and Vector, the journal
+/// of systemd, Loki), and queues an event (SNS, Pub/Sub, Kinesis and Firehose, kcat, webhooks).
+const WRAPPERS: [&str; 14] = [
+    "log",
+    "message",
+    "MESSAGE",
+    "msg",
+    "line",
+    "text",
+    "Message",
+    "message.data",
+    "data",
+    "payload",
+    "value",
+    "body",
+    "Body",
+    "event",
+];
 
 /// Returns the field of most objects that has an event as a text, if the object around it says of no user.
 fn wrapper(framing: Framing, head: &[u8], prefix: Option<&Prefix>, syntax: &Syntax) -> Option<String> {
@@ -223,8 +254,11 @@ fn wrapper(framing: Framing, head: &[u8], prefix: Option<&Prefix>, syntax: &Synt
         let before = prefix.and_then(|prefix| prefix.of_line(object)).unwrap_or(0);
         let object: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(&object[before..]).ok();
         object.is_some_and(|object| {
-            let text = object.get(field).and_then(|text| text.as_str()).unwrap_or_default().trim();
-            let is_event = text.starts_with('{') && is_object(text.as_bytes()) || clf::is_line(text);
+            let mut steps = field.split('.');
+            let inner = steps.next().and_then(|first| object.get(first));
+            let value = steps.fold(inner, |value, step| value.and_then(|value| value.get(step)));
+            let text = embedded::plain(value.and_then(|text| text.as_str()).unwrap_or_default());
+            let is_event = text.starts_with('{') && is_object(text.as_bytes()) || clf::is_line(&text);
             let is_of_docker = || {
                 let known = |key: &String| ["log", "stream", "time", "attrs"].contains(&key.as_str());
                 object.contains_key("stream") && object.contains_key("time") && object.keys().all(known)
@@ -405,6 +439,8 @@ mod tests {
             ("<?xml version=\"1.0\"?>\n<log a=\"1\", b=\"2\">\n<event/>\n", "none"),
             ("some prose\nwithout any form\n", "none"),
             ("2024-01-01 10:00:00,123 INFO start\n2024-01-01 10:00:01,456 INFO stop\n", "none"),
+            ("2024-01-01 10:00:00,123 INFO user=a\n2024-01-01 10:00:01,456 INFO user=b\nat c\n", "Text Lines"),
+            ("Report of 2024-05-02\nAccount: 7\n\nuser,time\nu1,2024-01-01\n", "Csv"),
             ("[Fri Sep 09 10:42:29 2011] [error] oops\n", "none"),
             ("PAR1\0\0\u{15}\0", "none"),
             ("1\n2\n3\n", "none"),

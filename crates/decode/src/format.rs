@@ -15,11 +15,14 @@ pub enum Format {
     Ltsv,
     /// Pairs `key=value`, separated by blanks.
     Logfmt,
+    /// Lines of text, with a time and pairs `key=value` anywhere in them.
+    Text,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 6] = [Format::Json, Format::Csv, Format::Clf, Format::Log, Format::Ltsv, Format::Logfmt];
+    pub const ALL: [Format; 7] =
+        [Format::Json, Format::Csv, Format::Clf, Format::Log, Format::Ltsv, Format::Logfmt, Format::Text];
 
     /// Returns its name in the configuration.
     pub fn name(self) -> &'static str {
@@ -30,6 +33,7 @@ impl Format {
             Format::Log => "log",
             Format::Ltsv => "ltsv",
             Format::Logfmt => "logfmt",
+            Format::Text => "text",
         }
     }
 }

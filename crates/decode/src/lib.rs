@@ -15,6 +15,7 @@ pub mod csv;
 pub mod defaults;
 mod derived;
 pub mod detect;
+mod embedded;
 pub mod fault;
 mod format;
 pub mod framing;

@@ -2,11 +2,14 @@
 //!
 //! A name is a path in which dots descend, and every value is a string. In logfmt, a comma or a semicolon behind a value
 //! that is not in quotes is no part of it, and a word without a value is passed.
+//!
+//! A line of text has the pairs of logfmt that are in it, its first time as `time`, and itself as `line`.
 
 use crate::clf::{plain, quoted};
 use crate::fault::Fault;
 use crate::leaves::{self, Told};
 use crate::path_set::PathSet;
+use crate::prefix;
 use crate::reading::Reading;
 use dataflows::{PathHash, Reason, ShapeId, ValueKind};
 use std::borrow::Cow;
@@ -19,6 +22,8 @@ pub enum Pairs {
     Ltsv,
     /// `key=value`, separated by blanks.
     Logfmt,
+    /// Any line.
+    Text,
 }
 
 /// Reads lines one after the other.
@@ -46,7 +51,8 @@ impl PairsReader {
         self.leaves.clear();
         let mut count = 0;
         let text = text.trim_end_matches(['\r', '\n']);
-        for (name, value) in self.pairs.of(text) {
+        let pairs = self.pairs;
+        for (name, value) in pairs.of(text).chain(pairs.whole(text)) {
             count += 1;
             if count > self.most {
                 reading.clear();
@@ -67,7 +73,7 @@ impl PairsReader {
             return Err(Fault::new(Reason::NoLogLine, format!("the line has no {}", self.pairs.form())));
         }
         let shape = ShapeId::of(&mut self.leaves);
-        let present = || self.pairs.of(text).filter(|(_, value)| !value.is_empty());
+        let present = || pairs.of(text).chain(pairs.whole(text)).filter(|(_, value)| !value.is_empty());
         let names = || Some(present().map(|(name, _)| leaves::of_key(name)).collect());
         (reading.shape, reading.leaves) = (Some(shape), self.told.tell(shape, names));
         Ok(())
@@ -78,7 +84,7 @@ impl Pairs {
     fn form(self) -> &'static str {
         match self {
             Pairs::Ltsv => "`name:value` between tabs",
-            Pairs::Logfmt => "`name=value`",
+            Pairs::Logfmt | Pairs::Text => "`name=value`",
         }
     }
 
@@ -93,7 +99,7 @@ impl Pairs {
                         rest = after;
                         field.split_once(':').map(|(name, value)| (name, plain(value)))
                     }
-                    Pairs::Logfmt => logfmt(&mut rest),
+                    Pairs::Logfmt | Pairs::Text => logfmt(&mut rest),
                 };
                 if let Some(pair) = pair.filter(|(name, _)| is_name(name)) {
                     return Some(pair);
@@ -103,10 +109,18 @@ impl Pairs {
         })
     }
 
+    /// Returns the values that a line of text has as a whole.
+    fn whole(self, line: &str) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        let time = (self == Pairs::Text).then(|| prefix::time(line.as_bytes(), true)).flatten();
+        let time = time.map(|time| ("time", Cow::Borrowed(time)));
+        time.into_iter().chain((self == Pairs::Text).then_some(("line", Cow::Borrowed(line))))
+    }
+
     /// Returns whether a line is nothing but pairs, at least two of them.
     pub fn fits(self, line: &str) -> bool {
         let words = match self {
             Pairs::Ltsv => line.split('\t').count(),
+            Pairs::Text => return true,
             Pairs::Logfmt => {
                 let mut rest = line;
                 let mut words = 0;
@@ -176,11 +190,15 @@ mod tests {
             (Pairs::Logfmt, "user=u1, time=10:00, c.d=x;", "u1|10:00|x"),
             (Pairs::Logfmt, "a word user=u1  c.d=a=b time=", "u1||a=b"),
             (Pairs::Logfmt, "user=\"u1", "u1||"),
+            (Pairs::Text, "2024-05-01 10:00:00,5 WARN c.Login - user=u1, took 5 ms", "u1|2024-05-01 10:00:00,5|"),
+            (Pairs::Text, "prose without any", "||"),
+            (Pairs::Text, "May  1 10:00:01 web sshd[7]: time=now", "|now|"),
         ];
         for (pairs, line, expected) in cases {
             assert_eq!(read(pairs, line).unwrap().0, expected, "{line}");
         }
         assert_eq!(read(Pairs::Logfmt, "user=u1 x=\"\" c.d=1").unwrap().1, shape_of(&["user", "c.d"]));
+        assert_eq!(read(Pairs::Text, "a user=u1").unwrap().1, shape_of(&["user", "line"]));
         assert_eq!(read(Pairs::Logfmt, "prose without any").unwrap_err().reason, Reason::NoLogLine);
         assert_eq!(read(Pairs::Logfmt, "a=1 b=2 c=3 d=4 e=5").unwrap_err().reason, Reason::TooManyKeys);
     }
@@ -215,7 +233,7 @@ mod tests {
 
         #[test]
         fn no_line_panics(line in "[a=:\"\\\\ \t,é]{0,16}") {
-            for pairs in [Pairs::Ltsv, Pairs::Logfmt] {
+            for pairs in [Pairs::Ltsv, Pairs::Logfmt, Pairs::Text] {
                 _ = pairs.fits(&line);
                 _ = read(pairs, &line);
             }

@@ -81,9 +81,47 @@ impl Prefix {
 /// Bytes of a line within which an object begins that has something before it.
 const OBJECT_WITHIN: usize = 512;
 
-/// Returns the first date with a time of day in what stands before a record: `2024-05-01T10:00:00.123Z`, or with a blank
-/// between them. A time of syslog that lacks the year is none.
-pub fn time(prefix: &[u8]) -> Option<&str> {
+/// Bytes at the front of a line within which its time begins.
+const TIME_WITHIN: usize = 128;
+
+/// Returns the first date with a time of day in what stands before a record, or at the front of a line of text:
+/// `2024-05-01T10:00:00.123Z`, or with a blank between them. Else one as access logs, Go and nginx, C and syslog write it.
+/// `without_year`: those of syslog count too.
+pub fn time(line: &[u8], without_year: bool) -> Option<&str> {
+    let front = &line[..line.len().min(TIME_WITHIN)];
+    iso(front).or_else(|| {
+        let text = |start: usize, length: usize| std::str::from_utf8(front.get(start..start + length)?).ok();
+        let find = |form: &[u8]| front.windows(form.len()).position(|text| is_of(form, text));
+        let brackets = || find(b"00/Aaa/0000:00:00:00 ").and_then(|start| text(start, 26).or_else(|| text(start, 20)));
+        let slashes = || find(b"0000/00/00 00:00:00").and_then(|start| text(start, 19));
+        let named = || {
+            let start = find(b"Aaa 90 00:00:00")?;
+            let rest = &front[start + 15..];
+            let fraction = match rest {
+                [b'.', digits @ ..] => 1 + digits.iter().take_while(|byte| byte.is_ascii_digit()).count(),
+                _ => 0,
+            };
+            if rest.get(fraction..fraction + 5).is_some_and(|year| is_of(b" 0000", year)) {
+                return text(start, 15 + fraction + 5);
+            }
+            without_year.then(|| text(start, 15 + fraction))?
+        };
+        brackets().or_else(slashes).or_else(named)
+    })
+}
+
+/// Returns whether a text is of a form: `0` is a digit, `9` a digit or a blank, `A` and `a` are letters.
+fn is_of(form: &[u8], text: &[u8]) -> bool {
+    form.iter().zip(text).all(|(form, byte)| match form {
+        b'0' => byte.is_ascii_digit(),
+        b'9' => byte.is_ascii_digit() || *byte == b' ',
+        b'A' => byte.is_ascii_uppercase(),
+        b'a' => byte.is_ascii_lowercase(),
+        other => byte == other,
+    })
+}
+
+fn iso(prefix: &[u8]) -> Option<&str> {
     const FORM: &[u8; 19] = b"0000-00-00T00:00:00";
     let fits = |text: &[u8]| {
         FORM.iter().zip(text).all(|(form, byte)| match form {
@@ -231,14 +269,30 @@ mod tests {
             ("web_1  | ", None),
             ("", None),
         ] {
-            assert_eq!(time(prefix.as_bytes()), expected, "{prefix}");
+            assert_eq!(time(prefix.as_bytes(), false), expected, "{prefix}");
         }
+    }
+
+    #[test]
+    fn the_time_of_a_line_is_found() {
+        for (line, expected) in [
+            ("203.0.113.5 - - [01/May/2024:10:00:00 +0000] \"GET", Some("01/May/2024:10:00:00 +0000")),
+            ("2024/05/01 10:00:00 [error] 7#7: open() failed", Some("2024/05/01 10:00:00")),
+            ("[Fri Sep 09 10:42:29.902022 2011] [core:error]", Some("Sep 09 10:42:29.902022 2011")),
+            ("Fri Sep  9 10:42:29 2011 a", Some("Sep  9 10:42:29 2011")),
+            ("May  1 10:00:01 web1 sshd[7]: Accepted", Some("May  1 10:00:01")),
+            ("May  1 10:00", None),
+        ] {
+            assert_eq!(time(line.as_bytes(), true), expected, "{line}");
+        }
+        let late = " ".repeat(TIME_WITHIN) + "2024-05-01 10:00:00";
+        assert_eq!(time(late.as_bytes(), true), None);
     }
 
     proptest! {
         #[test]
-        fn no_line_panics(line in "(<1>|1 |May|[ 10:\\[\\]\\\\|-]|2024-05-01T10:00:00|stdout ){0,9}") {
-            prop_assert!(time(line.as_bytes()).is_none_or(|time| line.contains(time)));
+        fn no_line_panics(line in "(<1>|1 |May|May  1 10:00:00|é|[ 10:\\[\\]\\\\|-]|2024-05-01T10:00:00|stdout ){0,9}") {
+            prop_assert!(time(line.as_bytes(), true).is_none_or(|time| line.contains(time)));
             for prefix in Prefix::NAMED {
                 prop_assert!(prefix.of_line(line.as_bytes()).is_none_or(|length| length <= line.len()));
             }

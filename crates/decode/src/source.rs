@@ -40,6 +40,8 @@ pub struct SourceDecoder {
     prefix: Option<Prefix>,
     /// Where its time is wanted.
     prefix_time: Option<Slot>,
+    /// Times that lack the year count.
+    without_year: bool,
     pub unwrap: Option<Unwrap>,
     /// Reads what was unwrapped and is a line of an access log.
     pub lines: Option<Box<SourceDecoder>>,
@@ -90,7 +92,9 @@ impl SourceDecoder {
             Format::Log => log_reader(block, &interpreter),
             Format::Ltsv => Reader::Pairs(PairsReader::new(Pairs::Ltsv, interpreter.paths(), events.limits.keys)),
             Format::Logfmt => Reader::Pairs(PairsReader::new(Pairs::Logfmt, interpreter.paths(), events.limits.keys)),
+            Format::Text => Reader::Pairs(PairsReader::new(Pairs::Text, interpreter.paths(), events.limits.keys)),
         };
+        let without_year = events.year.is_some();
         let encoding = spec.syntaxes.get(usize::from(source)).map_or(Encoding::Utf8, |syntax| syntax.encoding);
         let paths = Arc::clone(interpreter.paths());
         let beside = Beside::new(&paths);
@@ -103,6 +107,7 @@ impl SourceDecoder {
             heading: None,
             prefix: None,
             prefix_time: Path::parse(Prefix::TIME).ok().and_then(|path| paths.of(&path)),
+            without_year,
             unwrap: None,
             lines: None,
             reader,
@@ -159,7 +164,7 @@ impl SourceDecoder {
         // What stands before a record counts with it.
         let whole = payload.len();
         let before = self.prefix.as_ref().and_then(|prefix| prefix.of_line(payload)).unwrap_or(0);
-        let time = if before == 0 { None } else { prefix::time(&payload[..before]) };
+        let time = if before == 0 { None } else { prefix::time(&payload[..before], self.without_year) };
         let (position, payload) = (position.behind(before), &payload[before..]);
         let record = Framed { offset: 0, payload, message, time };
         self.interpreter.repaired = false;

@@ -192,6 +192,8 @@ pub struct EventsPlan {
     pub time_unit: Option<TimeUnit>,
     /// Formats of strftime, checked. They are tried before the forms that are recognised.
     pub time_formats: Vec<String>,
+    /// Of times that name none.
+    pub year: Option<i16>,
     /// Texts that stand for no user, time or id; `None`: the built-in list.
     pub absent: Option<Vec<String>>,
     /// De-duplication horizon in microseconds; `None`: every position counts.
@@ -232,7 +234,7 @@ impl Ties {
     /// Returns the default of a format: times of access logs are whole seconds.
     pub fn of(format: Format) -> Ties {
         match format {
-            Format::Clf | Format::Log => Ties::Log,
+            Format::Clf | Format::Log | Format::Text => Ties::Log,
             Format::Json | Format::Csv | Format::Ltsv | Format::Logfmt => Ties::Content,
         }
     }
@@ -250,6 +252,7 @@ impl Default for EventsPlan {
             zone: "UTC".into(),
             time_unit: None,
             time_formats: Vec::new(),
+            year: None,
             absent: None,
             dedupe: None,
             max_future: 24 * 3600 * 1_000_000,
@@ -264,7 +267,7 @@ impl Default for EventsPlan {
 impl EventsPlan {
     /// Returns how times are written.
     pub fn times(&self) -> TimeSpec {
-        TimeSpec { zone: self.zone.clone(), unit: self.time_unit, formats: self.time_formats.clone() }
+        TimeSpec { zone: self.zone.clone(), unit: self.time_unit, formats: self.time_formats.clone(), year: self.year }
     }
 
     /// Returns the paths that these settings and the fields ask for.

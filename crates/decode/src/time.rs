@@ -18,8 +18,8 @@
 //!   configured zone. In a gap it moves forward by the length of the gap. In a fold it is the first of the two (the
 //!   rule "compatible" of RFC 5545). A date alone is its midnight.
 //! - **Leap seconds**: `:60` is read as `:59`, with its fraction, as jiff does: it stays in its minute, hour and day.
-//! - Deliberately absent: orders of day and month that are a guess (`05/01/2024`), years that are left out, week and
-//!   ordinal dates. For these a configuration names the format.
+//! - **The year** of times that name none, such as `May  1 10:00:00`, is a setting.
+//! - Deliberately absent: orders of day and month that are a guess (`05/01/2024`): a configuration names the format.
 
 mod forms;
 
@@ -31,6 +31,7 @@ use dataflows::{EventTime, ValueKind};
 use jiff::civil::DateTime;
 use jiff::fmt::{rfc2822, strtime};
 use jiff::tz::{self, AmbiguousOffset, TimeZone};
+use std::borrow::Cow;
 
 /// Unit of the epochs of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,11 +80,13 @@ pub struct TimeSpec {
     pub unit: Option<TimeUnit>,
     /// Formats of strftime, tried before everything else.
     pub formats: Vec<String>,
+    /// Of times that name none, as those of syslog.
+    pub year: Option<i16>,
 }
 
 impl Default for TimeSpec {
     fn default() -> TimeSpec {
-        TimeSpec { zone: "UTC".into(), unit: None, formats: Vec::new() }
+        TimeSpec { zone: "UTC".into(), unit: None, formats: Vec::new(), year: None }
     }
 }
 
@@ -93,7 +96,16 @@ pub struct TimeReader {
     /// `None`: UTC, which needs no lookup.
     zone: Option<TimeZone>,
     unit: Option<TimeUnit>,
-    formats: Vec<String>,
+    formats: Vec<Written>,
+    year: Option<i16>,
+}
+
+/// A configured format.
+#[derive(Clone, Debug)]
+struct Written {
+    format: String,
+    /// What is written behind a text in it, if it lacks the year.
+    year: Option<String>,
 }
 
 impl TimeReader {
@@ -109,7 +121,13 @@ impl TimeReader {
     /// If the zone is unknown, in words for the user.
     pub fn of(spec: &TimeSpec) -> Result<TimeReader, String> {
         let zone = zone(&spec.zone)?;
-        Ok(TimeReader { zone, unit: spec.unit, formats: spec.formats.clone() })
+        let formats = spec.formats.iter().map(|format| match spec.year {
+            Some(year) if lacks_year(format) => {
+                Written { format: format!("{format} %Y"), year: Some(format!(" {year:04}")) }
+            }
+            _ => Written { format: format.clone(), year: None },
+        });
+        Ok(TimeReader { zone, unit: spec.unit, formats: formats.collect(), year: spec.year })
     }
 
     /// `None` when `value` is no time in any known form, or outside of [`EventTime`]'s range.
@@ -182,8 +200,9 @@ impl TimeReader {
     #[cold]
     fn formatted(&self, value: Value<'_>) -> Option<EventTime> {
         let text = value.text.trim_ascii();
-        self.formats.iter().find_map(|format| {
-            let parsed = strtime::parse(format, text).ok()?;
+        self.formats.iter().find_map(|Written { format, year }| {
+            let text = year.as_ref().map_or(Cow::Borrowed(text), |year| Cow::Owned(format!("{text}{year}")));
+            let parsed = strtime::parse(format, &*text).ok()?;
             if let Ok(instant) = parsed.to_timestamp() {
                 return EventTime::from_micros(i64::try_from(instant.as_nanosecond().div_euclid(1000)).ok()?);
             }
@@ -240,6 +259,16 @@ impl TimeReader {
 #[inline]
 fn may_be_date(text: &[u8]) -> bool {
     matches!(text.len(), 8 | 12 | 14 | 17) || [8, 12, 14].into_iter().any(|at| text.get(at) == Some(&b'.'))
+}
+
+/// Returns whether a format of strftime says month and day, and no year.
+pub fn lacks_year(format: &str) -> bool {
+    let example = jiff::Timestamp::UNIX_EPOCH.to_zoned_datetime(TimeZone::UTC);
+    let read = strtime::format(format, &example).and_then(|text| strtime::parse(format, text));
+    read.is_ok_and(|read| {
+        let says_day = read.month().is_some() && read.day().is_some();
+        says_day && read.to_date().is_err() && read.to_timestamp().is_err()
+    })
 }
 
 /// Returns the microseconds of an epoch of the years 2001 to 2286 as nearly all are written: ten digits of seconds, with a

@@ -2,6 +2,7 @@
 //! The text is read as JSON or as a line of an access log. The event's own values come first: what lies
 //! around it counts where it has none.
 
+use crate::embedded;
 use crate::json::JsonReader;
 use crate::path::Path;
 use crate::path_set::PathSet;
@@ -45,7 +46,7 @@ impl Unwrap {
             let Some(value) = reading.first(slot).filter(|value| value.kind == ValueKind::String) else { return };
             let values = (0..reading.len()).map(|index| reading.nth(index)).filter(|(slot, _)| *slot < wanted);
             let values = values.map(|(slot, value)| (slot, value.kind, value.text.to_owned())).collect();
-            found = Some(Wrapped { text: value.text.trim_end().to_owned(), values });
+            found = Some(Wrapped { text: embedded::plain(value.text).into_owned(), values });
         });
         found
     }

@@ -35,6 +35,7 @@ pub const SECTIONS: &[(&str, &[&str])] = &[
             "zone",
             "time_unit",
             "time_format",
+            "year",
             "absent",
             "dedupe",
             "max_future",

@@ -121,6 +121,6 @@ fn is_sure(head: &[u8], opened: &Opened, question: &Question<'_>) -> bool {
             Format::Json => records.any(is_object),
             Format::Csv => records.next().is_some(),
             Format::Clf | Format::Log => true,
-            Format::Ltsv | Format::Logfmt => records.nth(1).is_some(),
+            Format::Ltsv | Format::Logfmt | Format::Text => records.nth(1).is_some(),
         }
 }

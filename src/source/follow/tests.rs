@@ -116,6 +116,7 @@ fn plan(path: PathBuf, follow: bool, format: Option<Format>, event_bytes: usize)
         format,
         syntax: Arc::default(),
         events,
+        is_implied: false,
     }
 }
 

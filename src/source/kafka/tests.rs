@@ -40,6 +40,7 @@ fn plan_of_source() -> SourcePlan {
         format: None,
         syntax: Arc::default(),
         events,
+        is_implied: false,
     }
 }
 

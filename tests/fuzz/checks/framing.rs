@@ -23,7 +23,7 @@ use tempfile::TempDir;
 #[path = "../../../crates/decode/src/framing/oracle.rs"]
 mod oracle;
 
-const FORMATS: [Format; 4] = [Format::Json, Format::Csv, Format::Clf, Format::Logfmt];
+const FORMATS: [Format; 5] = [Format::Json, Format::Csv, Format::Clf, Format::Logfmt, Format::Text];
 const COMPRESSED: u8 = 1 << 6;
 const DAMAGED: u8 = 1 << 7;
 

@@ -49,12 +49,12 @@ fn lines(layout: String, prefix: u8, line: &[u8]) {
 }
 
 fn pairs(line: &[u8]) {
-    for pairs in [Pairs::Ltsv, Pairs::Logfmt] {
+    for pairs in [Pairs::Ltsv, Pairs::Logfmt, Pairs::Text] {
         let mut reading = Reading::default();
         let read = PairsReader::new(pairs, &paths(), 64).read(line, &mut reading);
         assert_eq!(read.is_ok(), reading.shape.is_some());
         if let Ok(text) = std::str::from_utf8(line) {
-            assert!(!pairs.fits(text) || pairs.of(text).count() > 1);
+            assert!(pairs == Pairs::Text || !pairs.fits(text) || pairs.of(text).count() > 1);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A JSON text as a tree, for the few paths that need one.
 
+use crate::embedded;
 use crate::path::Step;
 use crate::tokens::Tokens;
 use dataflows::ValueKind;
@@ -85,7 +86,7 @@ impl Document {
                 elements.iter().filter(|element| element.has(key, text)).for_each(|element| element.walk(rest, each));
             }
             (Step::Parsed, Document::Scalar(ValueKind::String, text)) => {
-                if let Some(document) = Document::parse(text) {
+                if let Some(document) = Document::parse(&embedded::plain(text)) {
                     document.walk(rest, each);
                 }
             }

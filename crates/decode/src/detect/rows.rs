@@ -20,7 +20,12 @@ pub(super) fn open(
     line_end: u8,
     is_whole: bool,
 ) -> Result<Opened, Refused> {
-    let above = Above::of(head, syntax, line_end);
+    let mut above = Above::of(head, syntax, line_end);
+    if syntax.header == Header::First
+        && let Some(lines) = prose_above(head, &above, syntax, limit, line_end, is_whole)
+    {
+        above.take(Skip::Above, lines);
+    }
     let rest = &head[above.end..];
     let (first, end, dialect) = above.dialect(rest, syntax, limit, line_end, is_whole)?;
     let names = csv::names(first, dialect).unwrap_or_default();
@@ -60,7 +65,11 @@ pub(super) fn recognise(
     line_end: u8,
     is_whole: bool,
 ) -> Result<Opened, Refused> {
-    let above = Above::of(head, syntax, line_end);
+    let mut above = Above::of(head, syntax, line_end);
+    let prose = prose_above(head, &above, syntax, limit, line_end, is_whole);
+    if let Some(lines) = prose {
+        above.take(Skip::Above, lines);
+    }
     let rest = &head[above.end..];
     let Ok((first, end, dialect)) = above.dialect(rest, syntax, limit, line_end, is_whole) else {
         return Err(if goes_on(rest, syntax, line_end) { Refused::More } else { Refused::Unknown(None) });
@@ -89,10 +98,52 @@ pub(super) fn recognise(
         format!(
             "it looks like rows of {} fields, separated by `{delimiter}`, but its first row names nothing that is asked \
              for: set `user`, `time` and `type` to names of columns, or, if there is no header, `header = false` \
-             (columns are then `column_1`, `column_2` …) or `header = [\"…\", …]`",
+             (columns are then `column_1`, `column_2` …) or `header = [\"…\", …]`; if these are lines of text, \
+             `format = \"text\"`",
             names.len(),
         )
     })))
+}
+
+/// Lines that may stand above a header, as reports have them.
+const PROSE: usize = 20;
+
+/// Returns the length of lines above a header that are neither rows nor comments: titles, dates of an export. The header
+/// names something that is asked for, and all rows below it fit.
+fn prose_above(
+    head: &[u8],
+    above: &Above,
+    syntax: &Syntax,
+    limit: usize,
+    line_end: u8,
+    is_whole: bool,
+) -> Option<usize> {
+    let rest = &head[above.end..];
+    let names_of = |from: usize| {
+        let (first, end, dialect) = above.dialect(&rest[from..], syntax, limit, line_end, is_whole).ok()?;
+        Some((csv::names(first, dialect).ok()?, from + end, dialect))
+    };
+    let is_header = |names: &[String]| names.iter().any(|name| syntax.wanted.has(name));
+    let first = names_of(0).map(|(names, ..)| names).unwrap_or_default();
+    if is_header(&first) {
+        return None;
+    }
+    let mut at = 0;
+    for _ in 0..PROSE {
+        at += memchr(line_end, &rest[at..])? + 1;
+        let Some((names, end, dialect)) = names_of(at) else { continue };
+        if names.len() < 2
+            || names.len() <= first.len()
+            || !is_header(&names)
+            || !names.iter().all(|name| is_name(name))
+        {
+            continue;
+        }
+        let mut rows =
+            whole(Framing::Rows(dialect), rest.get(end..)?).filter(|row| !row.trim_ascii().is_empty()).peekable();
+        return (rows.peek().is_some() && rows.all(|row| dialect.count(row) == Some(names.len()))).then_some(at);
+    }
+    None
 }
 
 /// Names of a header that is longer than those that are usual.

@@ -5,9 +5,12 @@
 //! | basic ISO 8601 | `20240501T100000.123Z` |
 //! | year, month, day with one separator and single digits | `2024/5/1 9:00`, `2024-05-01_10:00:00`, `2024-05-01-10.00.00` |
 //! | day, month, year with dots | `01.05.2024 10:00:00` |
+//! | Chinese, Japanese and Hungarian dates | `2024年5月1日 10:00`, `2024.05.01. 10:00` |
 //! | a month by its English name | `01-May-2024 10:00`, `May 1, 2024, 10:00 AM UTC`, `Wed, 01-May-24 10:00:00 GMT` |
 //! | asctime, `date`, and the API of Twitter | `Wed May  1 10:00:00 UTC 2024`, `Wed May 01 10:00:00 +0000 2024` |
-//! | epochs in other clothes | `@1714557600`, `1714557600000L`, `1714557600s`, `1_714_557_600`, `0x66321420` |
+//! | syslog, if the year is configured | `May  1 10:00:00` |
+//! | ordinal and week dates of ISO 8601 | `2024-122`, `2024-W18-3T10:00:00Z` |
+//! | epochs in other clothes | `@1714557600`, `1714557600000L`, `1714557600s`, `1_714_557_600`, `0x66321420`, `/Date(1714557600000)/` |
 //!
 //! - Hours may be of 12 with `AM` or `PM`. 24:00 is the midnight after.
 //! - A zone in brackets behind an offset is not looked at. Without an offset it is the zone.
@@ -35,7 +38,7 @@ pub fn read(reader: &TimeReader, text: &str) -> Option<EventTime> {
     let (text, zone) = without_brackets(text)?;
     let mut rest = Rest(text.as_bytes());
     weekday(&mut rest);
-    let (date, clock, stated) = date_and_time(&mut rest)?;
+    let (date, clock, stated) = date_and_time(&mut rest, reader.year)?;
     rest.blanks();
     if !rest.0.is_empty() {
         return None;
@@ -67,7 +70,10 @@ fn plain(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
         return Cow::Borrowed(text);
     }
-    Cow::Owned(text.replace(['\u{a0}', '\u{202f}', '\u{2009}'], " ").replace(['\u{2212}', '\u{2010}', '\u{2011}'], "-"))
+    let text = text.replace(['\u{a0}', '\u{202f}', '\u{2009}'], " ");
+    // Year and month of Chinese and Japanese dates, and their day.
+    let text = text.replace(['\u{2212}', '\u{2010}', '\u{2011}', '\u{5e74}', '\u{6708}'], "-");
+    Cow::Owned(text.replace('\u{65e5}', " "))
 }
 
 fn unquoted(text: &str) -> &str {
@@ -88,6 +94,11 @@ fn without_brackets(text: &str) -> Option<(&str, Option<TimeZone>)> {
 /// Reads an epoch with marks around its digits.
 fn dressed_epoch(reader: &TimeReader, text: &str) -> Option<EventTime> {
     let whole = text;
+    // `/Date(1714557600000+0200)/` of .NET: the offset is that of the writer, and the number is in UTC.
+    if let Some(inside) = text.trim_matches('/').strip_prefix("Date(").and_then(|inside| inside.strip_suffix(')')) {
+        let sign = inside.get(1..)?.find(['+', '-']).map_or(inside.len(), |at| at + 1);
+        return epoch(inside.get(..sign)?.as_bytes(), Some(TimeUnit::Millis));
+    }
     let text = text.strip_prefix('@').unwrap_or(text);
     if let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         let number = u64::from_str_radix(digits, 16).ok()?;
@@ -190,11 +201,13 @@ fn named_month(rest: &mut Rest<'_>) -> Option<i64> {
     (more.is_empty() || more == whole || (number == 9 && more == b"t")).then_some(number)
 }
 
-fn date_and_time(rest: &mut Rest<'_>) -> Option<(Date, Clock, Zone)> {
-    if let Some(found) = rest.attempt(year_last) {
+fn date_and_time(rest: &mut Rest<'_>, year: Option<i16>) -> Option<(Date, Clock, Zone)> {
+    if let Some(found) = rest.attempt(|rest| year_last(rest, year)) {
         return Some(found);
     }
-    let date = rest.attempt(year_first).or_else(|| rest.attempt(day_first)).or_else(|| rest.attempt(month_first))?;
+    let date = rest.attempt(day_of_year);
+    let date = date.or_else(|| rest.attempt(year_first)).or_else(|| rest.attempt(day_first));
+    let date = date.or_else(|| rest.attempt(month_first))?;
     if rest.0.is_empty() {
         return Some((date, Clock::default(), Zone::Absent));
     }
@@ -207,13 +220,16 @@ fn date_and_time(rest: &mut Rest<'_>) -> Option<(Date, Clock, Zone)> {
     Some((date, clock, zone(rest)?))
 }
 
-/// `May  1 10:00:00 [ZONE] 2024`.
-fn year_last(rest: &mut Rest<'_>) -> Option<(Date, Clock, Zone)> {
+/// `May  1 10:00:00 [ZONE] 2024`; where a year is configured, also without one.
+fn year_last(rest: &mut Rest<'_>, configured: Option<i16>) -> Option<(Date, Clock, Zone)> {
     let month = named_month(rest)?;
     rest.blanks().then_some(())?;
     let (day, _) = rest.digits(2)?;
     rest.blanks().then_some(())?;
     let clock = clock(rest)?;
+    if let Some(year) = configured.filter(|_| rest.0.trim_ascii().is_empty()) {
+        return Some((Date::new(year.into(), month, day)?, clock, Zone::Absent));
+    }
     let zone = rest.attempt(|rest| {
         rest.blanks();
         let zone = zone(rest)?;
@@ -227,7 +243,24 @@ fn year_last(rest: &mut Rest<'_>) -> Option<(Date, Clock, Zone)> {
     Some((date, clock, zone.unwrap_or(Zone::Absent)))
 }
 
-/// `2024-5-1`, `2024/05/01`, `2024.05.01`, `20240501`.
+/// `2024-122`, and `2024-W18-3`: the ordinal and the week dates of ISO 8601.
+fn day_of_year(rest: &mut Rest<'_>) -> Option<Date> {
+    let year = rest.digits(4).filter(|(_, digits)| *digits == 4)?.0 as i16;
+    rest.eat(b"-")?;
+    let date = if rest.eat(b"W").is_some() {
+        let week = two(rest)? as i8;
+        rest.eat(b"-")?;
+        let day = jiff::civil::Weekday::from_monday_one_offset(rest.digits(1)?.0 as i8).ok()?;
+        jiff::civil::ISOWeekDate::new(year, week, day).ok()?.date()
+    } else {
+        let day = rest.digits(3).filter(|(_, digits)| *digits == 3)?.0 as i16;
+        jiff::civil::Date::new(year, 1, 1).ok()?.with().day_of_year(day).build().ok()?
+    };
+    let is_whole = !rest.0.first().is_some_and(|next| next.is_ascii_digit() || *next == b'-');
+    is_whole.then(|| Date::new(date.year().into(), date.month().into(), date.day().into()))?
+}
+
+/// `2024-5-1`, `2024/05/01`, `2024.05.01`, `2024.05.01.`, `20240501`.
 fn year_first(rest: &mut Rest<'_>) -> Option<Date> {
     let (year, digits) = rest.digits(4)?;
     let separator = rest.eat(b"-/.");
@@ -238,6 +271,9 @@ fn year_first(rest: &mut Rest<'_>) -> Option<Date> {
         None => return None,
     }
     let (day, day_digits) = rest.digits(2)?;
+    if separator == Some(b'.') {
+        rest.eat(b".");
+    }
     let whole = digits == 4 && (separator.is_some() || day_digits == 2);
     whole.then(|| Date::new(year, month, day))?
 }
@@ -359,6 +395,11 @@ fn zone(rest: &mut Rest<'_>) -> Option<Zone> {
         b"CST" | b"MDT" => -6,
         b"MST" | b"PDT" => -7,
         b"PST" => -8,
+        b"WET" => 0,
+        b"CET" | b"WEST" => 1,
+        b"CEST" | b"EET" => 2,
+        b"EEST" | b"MSK" => 3,
+        b"JST" | b"KST" => 9,
         b"" => {
             rest.0 = before;
             return Some(Zone::Absent);

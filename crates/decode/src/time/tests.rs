@@ -119,10 +119,64 @@ fn digits_of_a_date() {
 }
 
 #[test]
+fn dates_of_weeks_of_years_and_of_other_countries() {
+    let expected = micros("2024-05-01T10:00:00Z");
+    for text in [
+        "2024-122T10:00:00Z",
+        "2024-W18-3T10:00:00Z",
+        "2024\u{5e74}05\u{6708}01\u{65e5} 10:00:00",
+        "2024.05.01. 10:00",
+        "/Date(1714557600000)/",
+        "/Date(1714557600000+0200)/",
+        "Date(1714557600000)",
+        "2024-05-01 12:00:00 CEST",
+        "Wed May 01 12:00:00 CEST 2024",
+    ] {
+        assert_eq!(utc(text), Some(expected), "{text}");
+    }
+    assert_eq!(utc("/Date(-1)/"), Some(-1000));
+    for text in [
+        "2024-367",
+        "2023-366",
+        "2024-W54-1",
+        "2024-W18-8",
+        "2024-12",
+        "2024-1220",
+        "/Date()/",
+        "Date(1)x",
+        "/Date(\u{fc})/",
+    ] {
+        assert_eq!(utc(text), None, "{text}");
+    }
+}
+
+#[test]
+fn the_year_of_times_without_one_is_a_setting() {
+    let reader = |formats: &[&str], year| {
+        let formats = formats.iter().map(|format| (*format).to_owned()).collect();
+        TimeReader::of(&TimeSpec { formats, year, ..TimeSpec::default() }).unwrap()
+    };
+    let read =
+        |reader: &TimeReader, text: &str| reader.read(Value { kind: ValueKind::String, text }).map(EventTime::micros);
+    let of_2024 = reader(&["%d/%m %H:%M"], Some(2024));
+    for (text, expected) in [
+        ("May  1 10:00:01", "2024-05-01T10:00:01Z"),
+        ("Feb 29 10:00:01.5", "2024-02-29T10:00:01.5Z"),
+        ("Wed May  1 10:00:00 2023", "2023-05-01T10:00:00Z"),
+        ("29/02 10:00", "2024-02-29T10:00:00Z"),
+    ] {
+        assert_eq!(read(&of_2024, text), Some(micros(expected)), "{text}");
+    }
+    assert_eq!(read(&reader(&[], Some(2023)), "Feb 29 10:00:01"), None);
+    assert_eq!(read(&reader(&[], None), "May  1 10:00:01"), None);
+    assert!(lacks_year("%b %d %H:%M:%S") && !lacks_year("%d/%m/%y") && !lacks_year("%s") && !lacks_year("%H:%M"));
+}
+
+#[test]
 fn formats_of_the_configuration() {
     let reader = |formats: &[&str], zone: &str| {
         let formats = formats.iter().map(|format| (*format).to_owned()).collect();
-        TimeReader::of(&TimeSpec { zone: zone.into(), unit: None, formats }).unwrap()
+        TimeReader::of(&TimeSpec { zone: zone.into(), formats, ..TimeSpec::default() }).unwrap()
     };
     let read =
         |reader: &TimeReader, text: &str| reader.read(Value { kind: ValueKind::String, text }).map(EventTime::micros);
@@ -211,7 +265,7 @@ fn no_times() {
         abc|NaN|true|-|12:30|2015-05|17/05/2015|05/01/2024 10:00:00|5/1/2024 10:00:00 AM|yesterday|+015-05-17|[]
         2015-02-29|2015-13-01|2015-00-10|2015-04-31T00:00:00Z|2015-05-17Z|2015-05-17T10|May  1 10:00:00|infinity
         2015-05-17T24:00:01Z|2015-05-17T25:00:00Z|2015-05-17T10:60:00Z|2015-05-17T10:05:61Z|2015-05-17T1\u{664}:05
-        2015-05-17T10:05:03.Z|2015-05-17T10:05:03+24:00|2015-05-17T10:05:03+01:60|2015-05-17T10:05:03 CEST
+        2015-05-17T10:05:03.Z|2015-05-17T10:05:03+24:00|2015-05-17T10:05:03+01:60|2015-05-17T10:05:03 IST
         2015-05-17T10:05:03/01:00|17/Mai/2015:10:05:03 +0000|[17/May/2015:10:05:03 +0000|1,71,455|1714x|Mayday 1, 2024
         2015-05-17 13:00 PM|2015-05-17 0:30 AM|2015-05-17 10:05 [Nowhere/City]|+010000-01-01T00:00:00Z|0000-00-00 00:00:00";
     for text in no_times.split(['|', '\n']) {
