@@ -1,5 +1,6 @@
 //! `headwater replay`: finite sources through the graph, and its views as files.
 
+mod dates;
 pub mod durations;
 pub mod events;
 pub mod facts;
@@ -83,9 +84,11 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     let started = Instant::now();
     let history = if options.landing { Some(history(plan, options)?) } else { None };
     let parts = if options.landing { Vec::new() } else { parts(plan)? };
-    let guessed = match plan.config.as_os_str() == config::BUILT_IN {
-        true => guess::without_configuration(plan, &parts).map_err(Error::run("look into the files"))?,
-        false => None,
+    let guessed = match plan.sources[..] {
+        [SourcePlan { is_implied: true, .. }] => {
+            guess::without_source(plan, &parts).map_err(Error::run("read the sources"))?
+        }
+        _ => None,
     };
     let (plan, guesses) = match guessed {
         Some((plan, guesses)) => (&Arc::new(plan), guesses),

@@ -115,11 +115,11 @@ fn look(
     parts: &[Part],
     seen: &mut Seen,
 ) -> Result<SourceSketch, source::SourceError> {
-    let Guessed { plan, explode, paths: guesses, survey } = guess::guessed(plan, format, parts, CHUNKS)?;
+    let Guessed { plan, explode, time_format, paths: guesses, survey } = guess::guessed(plan, format, parts, CHUNKS)?;
     let event_bytes = plan.sources[0].events.limits.event_bytes;
     let unwrap = parts.first().map_or(Ok(None), |part| guess::unwrapped(part, event_bytes))?;
     let mut kinds: BTreeMap<SignatureId, Option<String>> = BTreeMap::new();
-    let used = guess::beginning(&plan, format, parts, CHUNKS, |input| {
+    let (format_inside, used) = guess::beginning(&plan, format, parts, CHUNKS, |input| {
         for (signature, descriptor) in input.signatures.drain(..) {
             kinds.insert(signature, descriptor.kind.map(|kind| kind.to_string()));
         }
@@ -134,7 +134,7 @@ fn look(
         }
     })?;
     let role = |role: Role| {
-        let candidates = interpret::candidates(&plan.sources[0].events, format, role);
+        let candidates = interpret::candidates(&plan.sources[0].events, format_inside, role);
         let counts = &used.roles[role as usize];
         let total: u64 = counts.iter().sum();
         let share = |count: u64| 100.0 * count as f64 / total.max(1) as f64;
@@ -172,6 +172,7 @@ fn look(
         format,
         unwrap,
         explode,
+        time_formats: time_format.into_iter().collect(),
         user: role(Role::User),
         time: role(Role::Time),
         kind: role(Role::Kind),

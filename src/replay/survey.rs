@@ -27,8 +27,10 @@ pub struct Survey {
     pub keys: BTreeMap<String, Values>,
     /// Paths of arrays that hold objects.
     pub arrays: BTreeMap<String, u64>,
-    /// A value at the time path that is no time.
-    pub unreadable: Option<String>,
+    /// Values at the time path that are no times: the first of them.
+    pub unreadable: BTreeSet<String>,
+    /// Events whose time was read.
+    pub timed: u64,
     /// The columns of the file at hand, as fields from this one on.
     columns: Vec<String>,
     first_field: usize,
@@ -46,6 +48,11 @@ pub struct Values {
 const DISTINCT: usize = 32;
 
 impl Values {
+    /// Returns whether there are values, and all that were kept are as expected.
+    pub fn are(&self, expected: impl Fn(&str) -> bool) -> bool {
+        !self.distinct.is_empty() && self.distinct.iter().all(|text| expected(text))
+    }
+
     fn add(&mut self, text: &str) {
         self.records += 1;
         if self.distinct.len() < DISTINCT {
@@ -147,7 +154,17 @@ impl Survey {
                 }
             }
             Value::Null => {}
-            Value::String(text) => self.keys.entry(written(path)).or_default().add(text),
+            Value::String(text) => {
+                self.keys.entry(written(path)).or_default().add(text);
+                // A text that is an object of JSON has keys of its own.
+                if text.starts_with('{')
+                    && let Ok(object @ Value::Object(_)) = serde_json::from_str(text)
+                {
+                    path.push(Step::Parsed);
+                    self.value(path, &object, None);
+                    path.pop();
+                }
+            }
             other => self.keys.entry(written(path)).or_default().add(&other.to_string()),
         }
     }
@@ -192,7 +209,7 @@ impl Survey {
     }
 }
 
-/// Finds the first time that cannot be read.
+/// Finds times that cannot be read.
 impl Harvest for Survey {
     type Mark = ();
 
@@ -204,16 +221,16 @@ impl Harvest for Survey {
                 self.keys.entry(column.clone()).or_default().add(value.text);
             }
         }
-        if self.unreadable.is_some() {
-            return;
-        }
         let chosen = interpreter.choose(reading)[Role::Time as usize];
-        if interpreter.time(reading, chosen) == Err(NoTime::Unreadable)
-            && let Some(chosen) = chosen
-        {
-            let mut joined = String::new();
-            let text = interpreter.text(reading, Role::Time, chosen, &mut joined).text;
-            self.unreadable = Some(text.chars().take(60).collect());
+        match interpreter.time(reading, chosen) {
+            Ok(_) => self.timed += 1,
+            Err(NoTime::Unreadable) if self.unreadable.len() < DISTINCT => {
+                let Some(chosen) = chosen else { return };
+                let mut joined = String::new();
+                let text = interpreter.text(reading, Role::Time, chosen, &mut joined).text;
+                self.unreadable.insert(text.chars().take(60).collect());
+            }
+            Err(_) => {}
         }
     }
 
@@ -227,6 +244,8 @@ enum Step {
     Key(String),
     /// In the elements of an array.
     Each,
+    /// In a text that is JSON.
+    Parsed,
     /// In the element of an array whose `key` is `text`.
     Entry {
         key: String,
@@ -240,6 +259,7 @@ fn written(steps: &[Step]) -> String {
     for step in steps {
         match step {
             Step::Each => path.push_str("[]"),
+            Step::Parsed => path.push_str("{}"),
             Step::Entry { key: name, text } => path.push_str(&format!("[{}={}]", key(name), entry_text(text))),
             Step::Key(name) => {
                 if !path.is_empty() {

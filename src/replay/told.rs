@@ -1,5 +1,6 @@
 //! What a replay says about what it read: which candidates gave users, times, types and ids, and what looks wrong.
 
+use super::dates;
 use super::notice::{Given, Notice, ReadFrom};
 use super::outcome::Totals;
 use super::summary::Summary;
@@ -74,7 +75,9 @@ pub fn configuration(plan: &Plan, parts: &[Part], usage: &Usage) -> Result<Strin
     let mut sketch = Sketch { gap: units::typed(plan.sessions.gap), ..Sketch::default() };
     for ((of, format), used) in usage {
         let events = &plan.sources[usize::from(*of)].events;
-        let first = parts.iter().find(|part| part.source.0 == *of).filter(|_| *format == Format::Json);
+        // Lines of a log may lie as texts in objects.
+        let is_one = *format == Format::Json || given.is_some();
+        let first = parts.iter().find(|part| part.source.0 == *of).filter(|_| is_one);
         let unwrap = match first {
             Some(part) => guess::unwrapped(part, events.limits.event_bytes)?,
             None => None,
@@ -87,9 +90,10 @@ pub fn configuration(plan: &Plan, parts: &[Part], usage: &Usage) -> Result<Strin
         sketch.sources.push(SourceSketch {
             name: format.name().into(),
             paths: paths.remove(&(*of, *format)).unwrap_or_default(),
-            format: *format,
+            format: if unwrap.is_some() { Format::Json } else { *format },
             unwrap,
             explode: events.explode.as_ref().map(Path::to_string),
+            time_formats: events.time_formats.clone(),
             user: role(Role::User),
             time: role(Role::Time),
             kind: role(Role::Kind),
@@ -345,13 +349,13 @@ impl<'a> Findings<'a> {
     fn times(&self, notices: &mut Vec<Notice>) -> Result<(), SourceError> {
         if let Some(events) = self.sessionless.get(&Sessionless::UnreadableTime).filter(|events| **events > 0) {
             for source in self.sources().into_keys() {
-                let example = self.survey(source)?.and_then(|survey| survey.unreadable.clone());
+                let example = self.survey(source)?.and_then(|survey| survey.unreadable.first().cloned());
                 if let Some(example) = example {
                     let message = format!(
-                        "{} {} a time in a form that is not known, such as `{example}`; write its format, such as \
-                         time_format = \"%d/%m/%Y %H:%M:%S\"",
+                        "{} {} a time in a form that is not known, such as `{example}`; {}",
                         HumanCount(*events),
                         if *events == 1 { "event has" } else { "events have" },
+                        dates::advice(&example),
                     );
                     notices.push(Notice { code: "unreadable_times", message });
                     break;
