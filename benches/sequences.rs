@@ -78,7 +78,8 @@ fn run(what: What, log: &[StepRow], from: usize, size: usize) -> (Took, u64) {
             let input = scope.input_from(&mut steps);
             match what {
                 What::Sequences => {
-                    let sequenced = sequence(input, empty(scope), None, None, Sequences::new(vec![definition]));
+                    let sequenced =
+                        sequence((input, empty(scope)), None, (None, None), Sequences::new(vec![definition]));
                     sequenced.activities.stream.probe_with(&probe);
                     Some(sequenced.effort)
                 }

@@ -309,7 +309,13 @@ fn replacements(arguments: &Arguments) {
                 graph.sessions(|user, session| {
                     if random.below(every) == 0 && chosen.len() < wanted / peers {
                         let (from, to, sessions) = (session.start, session.end, vec![session.id(*user)]);
-                        chosen.push(Replacement { user: *user, from, to, sessions, survivors: Vec::new() });
+                        chosen.push(Replacement {
+                            user: *user,
+                            from,
+                            to,
+                            sessions: Some(sessions),
+                            survivors: Vec::new(),
+                        });
                     }
                 });
                 for one in (1..chosen.len()).rev() {

@@ -2,11 +2,13 @@
 
 mod asking;
 mod backfilling;
+mod forgetting;
 pub mod print;
 mod trying;
 
 pub use asking::{Actions, Envelope, Funnel, Peek, Server, Status, Subscribe};
 pub use backfilling::{Act, Backfill};
+pub use forgetting::Forget;
 pub use trying::{Rules, RulesDiff, RulesPropose, RulesVerb, Test};
 
 use crate::config::{self, Argument, ConfigError, Overrides, PROCESSES, WORKERS};
@@ -38,6 +40,7 @@ Examples:
   headwater test shop.test.toml                     whether its cases give what they should
   headwater run shop.toml --workers 2               sessions of events as they come
   headwater backfill shop.toml archive/*.gz         history, into the process that runs
+  headwater forget shop.toml u42                    a user, out of the process that runs
   headwater subscribe sessions                      sessions as they change
   headwater peek sessions --key u42                 sessions of a user, now
   headwater doctor data                             the content of its folder, and damages
@@ -62,6 +65,7 @@ pub enum Verb {
     Replay(Replay),
     Run(Run),
     Backfill(Backfill),
+    Forget(Forget),
     Subscribe(Subscribe),
     Peek(Peek),
     Funnel(Funnel),

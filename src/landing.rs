@@ -15,10 +15,12 @@ mod compaction;
 mod files;
 mod folders;
 mod follow;
+mod forgetting;
 mod harvest;
 pub mod history;
 mod lander;
 mod merge;
+mod rewrite;
 mod rows;
 mod schema;
 mod snapshot;
@@ -32,6 +34,7 @@ use crate::error::Error as Failure;
 use crate::observe::metrics::Metrics;
 use crate::observe::status::Status;
 use crate::plan::{LandingPlan, Plan};
+use crate::queue::forgets::Forgets;
 use crate::queue::numbers::Numbers;
 pub use follow::Follow;
 use headwater_log::Log;
@@ -76,6 +79,7 @@ pub struct Shared<'s> {
     pub definitions: &'s [(u64, Arc<Plan>)],
     pub sources: &'s Arc<Numbers>,
     pub histories: &'s Arc<Histories>,
+    pub forgets: &'s Arc<Forgets>,
     pub status: &'s Status,
     pub metrics: &'s Metrics,
 }

@@ -9,6 +9,7 @@ pub mod config;
 pub mod ending;
 pub mod error;
 pub mod fingerprint;
+pub mod forget;
 pub mod generate;
 pub mod inspect;
 pub mod kafka;

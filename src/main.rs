@@ -9,11 +9,12 @@ use headwater::inspect::outline::Outline;
 use headwater::inspect::{doctor, explain, init, rules};
 use headwater::observe::actions::ActionReport;
 use headwater::observe::backfills::BackfillReport;
+use headwater::observe::forgets::ForgetReport;
 use headwater::observe::status::{Phase, Report};
 use headwater::plan::{HostsPlan, Plan};
 use headwater::run::{self, supervise};
 use headwater::text::progress::ProgressMode;
-use headwater::{backfill, cases, config, ending, replay, text};
+use headwater::{backfill, cases, config, ending, forget, replay, text};
 use headwater_decode::guard;
 use headwater_decode::interpret::Range;
 use std::io::{Read, Write};
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Verb::Replay(verb) => run_replay(verb),
         Verb::Run(verb) => return run_live(verb),
         Verb::Backfill(verb) => run_backfill(verb),
+        Verb::Forget(verb) => run_forget(verb),
         Verb::Subscribe(verb) => run_subscribe(verb).map(|()| String::new()),
         Verb::Peek(verb) => run_peek(verb).map(|()| String::new()),
         Verb::Funnel(verb) => run_funnel(verb),
@@ -162,6 +164,33 @@ fn run_backfill(verb: &cli::Backfill) -> Result<String, Error> {
     match verb.json {
         true => printed(serde_json::to_string_pretty(&report)),
         false => Ok(backfill::render(&report, seconds)),
+    }
+}
+
+fn run_forget(verb: &cli::Forget) -> Result<String, Error> {
+    let token = verb.token.as_deref();
+    let overrides = Overrides { without_files: true, live: true, ..Overrides::default() };
+    let url = match &verb.url {
+        Some(url) => url.clone(),
+        None if verb.is_url() => verb.target.clone(),
+        None => backfill::url_of(&config::load(verb.target.as_ref(), &overrides)?)?,
+    };
+    let printed = |text: serde_json::Result<String>| text.map(json).map_err(Error::run("print the receipt"));
+    let Some(user) = &verb.user else {
+        let reports = forget::client::list(&url, token)?;
+        return match verb.json {
+            true => printed(serde_json::to_string_pretty(&reports)),
+            false if reports.is_empty() => Ok("no users were forgotten\n".into()),
+            false => Ok(reports.iter().map(ForgetReport::render).collect()),
+        };
+    };
+    if user.is_empty() {
+        return Err(Error::usage("the user is empty", "name the user as events do"));
+    }
+    let report = forget::client::forget(&url, token, user, verb.reason.as_deref(), verb.partial)?;
+    match verb.json {
+        true => printed(serde_json::to_string_pretty(&report)),
+        false => Ok(report.render()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod actions;
 pub mod backfills;
+pub mod forgets;
 pub mod landing;
 pub mod memory;
 pub mod metrics;

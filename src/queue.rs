@@ -10,6 +10,8 @@ pub mod control;
 pub mod cursor;
 pub mod definitions;
 pub mod delivery;
+pub mod forgets;
+pub mod forgotten;
 pub mod intake;
 pub mod numbers;
 pub mod reference;

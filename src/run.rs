@@ -38,6 +38,7 @@ use crate::cluster::link::{self, Begin};
 use crate::collections;
 use crate::ending::end;
 use crate::error::{EXIT_AGAIN, EXIT_FAILED, Error};
+use crate::forget;
 use crate::landing::{self, Landing};
 use crate::observe::metrics::Metrics;
 use crate::observe::status::{Phase, Status};
@@ -117,6 +118,8 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
     let objectives = plan.actions.iter().map(|action| (action.name.clone(), action.objective));
     metrics.actions.begin(objectives.collect(), collections::actions::Verdict::ALL.map(|one| one.name()).to_vec());
     let intake = Arc::new(Intake::new(log.queue.clone(), workers, Arc::clone(&reserve)));
+    intake.forgets().load(&history.forgets, control);
+    let forget = forget::Shared::new(&log, plan, &definitions, &history.numbers);
     let ticks = Arc::new(Ticks::new(workers, first, desk::announce(&lines)));
     let outputs = Arc::clone(&log.outputs);
     status.published.store(publish_from, Ordering::Release);
@@ -152,6 +155,7 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
         definitions: &definitions,
         sources: &history.numbers,
         histories: &histories,
+        forgets: intake.forgets(),
         status: &status,
         metrics: &metrics,
     })?;
@@ -195,6 +199,7 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
         from: publish_from,
         same_program: history.same_program,
         landing: follow.clone(),
+        forgets: Arc::clone(intake.forgets()),
     };
     let publisher = publisher.spawn(to_publish);
     let snapshots = snapshots::Snapshots {
@@ -208,6 +213,7 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
         program: history.program,
         memory: history.memory.clone(),
         landing: follow,
+        forgets: Arc::clone(intake.forgets()),
     };
     let snapshots = snapshots.spawn(contributions);
     let begins = history.begins.values().any(|offset| *offset >= sequencer.control());
@@ -219,6 +225,7 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
     watch::signals(&status, &intake)?;
     watch::ready(&ticks, recovered, begins, &reads, &status, started);
     let feeds = feeds::start(plan, &history, &intake, &status, &metrics)?;
+    let forgets = forget.start(&intake)?;
     let follows_tables = tables::follow(plan, &history.tables, &intake, &status);
 
     let overflow = Overflow { folder: plan.data_dir.clone(), reserve: Arc::clone(&reserve) };
@@ -262,7 +269,9 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
     let outcomes = guards.join();
     outcomes.into_iter().try_for_each(|outcome| outcome.map_err(Error::run("run a worker")))?;
     let panicked = |_| Error::run("stop")("a thread has panicked");
-    for thread in links.reading.into_iter().chain([publisher, snapshots]).chain(feeds).chain(follows_tables) {
+    for thread in
+        links.reading.into_iter().chain([publisher, snapshots]).chain(feeds).chain(follows_tables).chain([forgets])
+    {
         thread.join().map_err(panicked)?;
     }
     links.hosts.iter().for_each(links::say_end);

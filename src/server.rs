@@ -19,6 +19,7 @@ mod collect;
 mod collections;
 mod connections;
 mod exports;
+mod forget;
 mod health;
 mod hosts;
 mod parameters;

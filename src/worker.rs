@@ -14,6 +14,7 @@ mod begun;
 mod by_id;
 pub mod drive;
 mod feed;
+mod forget;
 mod gather;
 pub mod port;
 mod publish;
@@ -109,6 +110,8 @@ struct Fed {
     dead_letters: Vec<DeadLetter>,
     cursors: Cursors,
     names: Vec<(dataflows::UserKey, Arc<str>)>,
+    /// Users who are forgotten at the tick, and users who may be.
+    forgets: Vec<forget::At>,
     signatures: Vec<(dataflows::SignatureId, dataflows::rules::Descriptor)>,
     shapes: Vec<(dataflows::ShapeId, Arc<dataflows::leaves::Leaves>)>,
     /// As of the tick.
@@ -313,7 +316,8 @@ impl Kept {
     fn tick(&mut self, fed: &Fed, changes: &dataflows::changes::Changes) {
         let dirty = &mut self.dirty;
         dirty.sessions.extend_from_slice(&changes.sessions);
-        dirty.names.extend_from_slice(&fed.names);
+        dirty.names.extend(fed.names.iter().map(|name| (name.clone(), 1)));
+        dirty.names.extend_from_slice(&changes.names_gone);
         dirty.signatures.extend_from_slice(&fed.signatures);
         dirty.shapes.extend_from_slice(&fed.shapes);
         dirty.marks.extend_from_slice(&changes.marks);

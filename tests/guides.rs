@@ -102,7 +102,7 @@ binary={}
 case " $* " in *" --until-caught-up "*) UNTIL= ;; esac
 case $verb in
     subscribe) set -- "$@" --url http://{address} $UNTIL ;;
-    backfill | peek | funnel | status | actions) set -- "$@" --url http://{address} ;;
+    backfill | forget | peek | funnel | status | actions) set -- "$@" --url http://{address} ;;
     run) exec "$binary" "$@" --listen {address} --workers 2 ;;
     replay | plan) set -- "$@" --workers 2 ;;
 esac
@@ -284,12 +284,13 @@ fn pages_without_a_server_do_as_they_print() {
     pages().iter().filter(|page| !OWN.contains(&page.as_str())).for_each(|page| check(page));
 }
 
-const OWN: [&str; 8] = [
+const OWN: [&str; 9] = [
     "README.md",
     "docs/guide/backfill.md",
     "docs/guide/cluster.md",
     "docs/guide/collect.md",
     "docs/guide/command-line.md",
+    "docs/guide/forget.md",
     "docs/guide/run.md",
     "docs/guide/state.md",
     "docs/guide/subscribe.md",
@@ -318,6 +319,11 @@ fn collect_does_as_it_prints() {
 #[test]
 fn command_line_does_as_it_prints() {
     check("docs/guide/command-line.md");
+}
+
+#[test]
+fn forget_does_as_it_prints() {
+    check("docs/guide/forget.md");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod client;
 mod events;
 mod exports;
 mod folders;
+mod forget;
 mod full;
 mod gates;
 mod hosts;

@@ -3,6 +3,7 @@
 use crate::classify::Label;
 use crate::close::Closing;
 use crate::counts::{ClassHour, CountedBy, SignatureHour};
+use crate::describe::Unnamed;
 use crate::identity::{ShapeId, SignatureId, UserKey};
 use crate::ingest::{self, IdRow, Verdict};
 use crate::look_up::Answered;
@@ -27,6 +28,8 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 /// The changes of one tick, as the operators gave them: neither sorted nor consolidated.
 #[derive(Debug, Default)]
 pub struct Changes {
+    /// Names that go with users who are forgotten, and as often as they had been said, for snapshots.
+    pub names_gone: Vec<((UserKey, Arc<str>), isize)>,
     /// Sessions that go (-1) and that come (1).
     pub sessions: Vec<((UserKey, Session), isize)>,
     /// Labels of signatures that go and that come.
@@ -71,6 +74,8 @@ pub(crate) struct Collector {
     sessionless: Rc<RefCell<BTreeMap<Sessionless, isize>>>,
     /// What a snapshot has brought back of what the caller keeps.
     kept: Rc<RefCell<Vec<KeptRow>>>,
+    /// Where the names that go are.
+    unnamed: Unnamed,
     /// The same by signature, if nothing but verdicts is collected: the changes have it otherwise.
     by_signature: Rc<RefCell<BTreeMap<SignatureId, isize>>>,
     /// Nothing of the first tick is collected.
@@ -94,11 +99,13 @@ impl Collector {
             changes: Rc::default(),
             sessionless: Rc::default(),
             kept: Rc::default(),
+            unnamed: Rc::clone(&outputs.unnamed),
             by_signature: Rc::default(),
             skip_restored: Rc::default(),
             settled: Rc::new(Cell::new(0)),
         };
-        let Collector { changes, sessionless, kept, by_signature, skip_restored, settled } = collector.clone();
+        let Collector { changes, sessionless, kept, unnamed: _, by_signature, skip_restored, settled } =
+            collector.clone();
         let workers = outputs.sessions.stream.scope().peers();
         let mut builder = OperatorBuilder::new("Watch".to_string(), outputs.sessions.stream.scope());
         let mut sessions = builder.new_input(outputs.sessions.stream.clone(), Pipeline);
@@ -291,6 +298,9 @@ impl Collector {
     /// Takes the changes of the ticks before `upper`, in order. Ticks without any are left out.
     pub fn take(&self, upper: Tick) -> BTreeMap<Tick, Changes> {
         let mut all = self.changes.borrow_mut();
+        for (tick, name, times) in self.unnamed.borrow_mut().extract_if(.., |(tick, ..)| *tick < upper) {
+            all.entry(tick).or_default().names_gone.push((name, times));
+        }
         let rest = all.split_off(&upper);
         std::mem::replace(&mut *all, rest)
     }

@@ -6,11 +6,13 @@
 //! ```
 
 use crate::classify::{Class, ClassSpine, Label};
+use crate::forget::{SharedNotes, Withdrawal};
 use crate::hashed::Hashed;
-use crate::identity::SignatureId;
+use crate::identity::{SignatureId, UserKey};
 use crate::operators::trace::SpanOf;
 use crate::operators::{Capabilities, Fold, Keyed, Output, Own, Passage, Rows, Turn, each};
 use crate::record::{Call, Contribution, Event, Record, Sessionless};
+pub use crate::record::{CountedBy, SignatureHour};
 use crate::sessionize::Visit;
 use crate::shapes::LabelHour;
 use crate::step::{StepRow, Track};
@@ -19,7 +21,6 @@ use differential_dataflow::Hashable;
 use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use timely::dataflow::Stream;
@@ -32,18 +33,6 @@ pub type ClassHour = (Class, Option<EventTime>);
 pub type CountSpine<T = Tick> = ValSpine<ClassHour, u64, T, isize>;
 /// Reads [`CountSpine`].
 pub type CountTrace<T = Tick> = TraceAgent<CountSpine<T>>;
-
-/// A signature and the start of an hour; `None` for events without a time.
-pub type SignatureHour = (SignatureId, Option<EventTime>);
-
-/// What events are counted by, before classes are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum CountedBy {
-    /// The signature of every event, and its hour.
-    Signature(SignatureHour),
-    /// The reason why an event belongs to no session.
-    Reason(Sessionless),
-}
 
 /// What one pass over the events gives: those that can belong to a session, and sums of all.
 pub struct Tally<'s, T: TotalTime = Tick> {
@@ -76,27 +65,36 @@ pub struct Parts {
 /// classes are whole on each worker, so the sums stay where they are until they are resolved.
 ///
 /// Of `records`, those count that [`crate::ingest`] lets through. `past` are the sums of a snapshot; they come at a tick
-/// before those of all events, and are of no output but `by_label`. `parts`: what
-/// events carry beside what sessions need.
+/// before those of all events, and are of no output but `by_label`. The withdrawals change the sums, and let noted events
+/// come again, which are not counted again. `parts`: what events carry beside what sessions need.
 pub fn tally<'s, T: TotalTime>(
     records: Stream<'s, T, Vec<Record>>,
     past: Stream<'s, T, Vec<(SignatureHour, T, isize)>>,
     classes: Stream<'s, T, Vec<SpanOf<ClassSpine<T>>>>,
+    (withdrawals, notes): (Option<Stream<'s, T, Vec<Withdrawal>>>, SharedNotes<T>),
     parts: Parts,
 ) -> Tally<'s, T> {
     let mut operator = Keyed::<T, Tallying<T>>::new("Tally", records.scope());
-    let (visits, visit_stream) = operator.passage();
-    let (steps, step_stream) = parts.steps.then(|| operator.passage()).unzip();
-    let (contributions, contribution_stream) = parts.contributions.then(|| operator.passage()).unzip();
+    // Noted events come again when their tick is folded.
+    let (visits, visit_stream) = operator.output();
+    let (steps, step_stream) = parts.steps.then(|| operator.output()).unzip();
+    let (contributions, contribution_stream) = parts.contributions.then(|| operator.output()).unzip();
     let (calls, call_stream) = parts.calls.then(|| operator.passage()).unzip();
     let (sums, sum_stream) = operator.output();
     let (by_label, class_stream) = operator.output();
     operator.passing(records, Pipeline, |fold, arrivals| {
         let mut visits = fold.visits.activate();
-        let mut steps = fold.steps.as_mut().map(Passage::activate);
-        let mut contributions = fold.contributions.as_mut().map(Passage::activate);
+        let mut steps = fold.steps.as_mut().map(Output::activate);
+        let mut contributions = fold.contributions.as_mut().map(Output::activate);
         let mut calls = fold.calls.as_mut().map(Passage::activate);
+        let notes = &fold.notes;
         arrivals.each(|sums, capability, records| {
+            if !notes.borrow().is_empty()
+                && let Some(tick) = capability.least()
+            {
+                let mut notes = notes.borrow_mut();
+                records.iter().for_each(|record| notes.note(tick, &record.event));
+            }
             if let Some(steps) = &mut steps {
                 let mut session = steps.session(capability);
                 records.iter_mut().for_each(|record| session.give_iterator(tracked(&mut record.event)));
@@ -125,7 +123,13 @@ pub fn tally<'s, T: TotalTime>(
             }
         });
     });
-    operator.build(Tallying { visits, steps, contributions, calls, sums, by_label, resolver: Resolver::default() });
+    if let Some(withdrawals) = withdrawals {
+        operator.input(withdrawals, Pipeline, |_, arrivals| {
+            arrivals.each(|sums, _, withdrawals| sums.withdrawals.append(withdrawals));
+        });
+    }
+    let resolver = Resolver::default();
+    operator.build(Tallying { visits, steps, contributions, calls, sums, by_label, resolver, notes });
     Tally {
         visits: visit_stream,
         steps: step_stream,
@@ -162,21 +166,44 @@ fn called(event: &mut Event) -> impl Iterator<Item = Call> {
 
 /// One worker's sums.
 struct Tallying<T: TotalTime> {
-    visits: Passage<T, Visit>,
-    steps: Option<Passage<T, StepRow>>,
-    contributions: Option<Passage<T, Contribution>>,
+    visits: Output<T, Visit>,
+    steps: Option<Output<T, StepRow>>,
+    contributions: Option<Output<T, Contribution>>,
     calls: Option<Passage<T, Call>>,
     sums: Output<T, (CountedBy, T, isize)>,
     by_label: Output<T, (LabelHour, T, isize)>,
     resolver: Resolver,
+    notes: SharedNotes<T>,
+}
+
+impl<T: TotalTime> Tallying<T> {
+    /// Lets the noted events of a user come again.
+    fn again(&mut self, user: UserKey, tick: &T, at: &Capabilities<T>) {
+        let mut events = self.notes.borrow_mut().take(user, tick);
+        if let Some(steps) = &mut self.steps {
+            steps.give(at, events.iter_mut().flat_map(tracked));
+        }
+        if let Some(contributions) = &mut self.contributions {
+            contributions.give(at, events.iter_mut().flat_map(contributed));
+        }
+        self.visits.give(at, events.into_iter().filter_map(|event| Visit::of(event).ok()));
+    }
 }
 
 impl<T: TotalTime> Fold<T> for Tallying<T> {
     type Waiting = Sums;
 
     fn tick(&mut self, tick: &T, sums: &mut Sums, at: &Capabilities<T>) -> Turn {
-        let Sums { by_signature, by_reason, past, labels } = std::mem::take(sums);
-        let counts = by_signature.into_sorted();
+        let Sums { mut by_signature, mut by_reason, past, labels, withdrawals } = std::mem::take(sums);
+        for withdrawal in withdrawals {
+            match withdrawal {
+                Withdrawal::Sum(CountedBy::Signature(row), diff) => *by_signature.or_default(row) += diff,
+                Withdrawal::Sum(CountedBy::Reason(reason), diff) => *by_reason.entry(reason).or_insert(0) += diff,
+                Withdrawal::Again(user) => self.again(user, tick, at),
+            }
+        }
+        let mut counts = by_signature.into_sorted();
+        counts.retain(|(_, count)| *count != 0);
         let signatures = counts.iter().map(|(row, count)| (CountedBy::Signature(*row), *count));
         let reasons = by_reason.into_iter().map(|(reason, count)| (CountedBy::Reason(reason), count));
         self.sums.give(at, signatures.chain(reasons).map(|(row, count)| (row, tick.clone(), count)));
@@ -193,6 +220,7 @@ struct Sums {
     by_reason: BTreeMap<Sessionless, isize>,
     past: Vec<(SignatureHour, isize)>,
     labels: Vec<((SignatureId, Label), isize)>,
+    withdrawals: Vec<Withdrawal>,
 }
 
 impl Sums {
@@ -270,7 +298,7 @@ struct Counting<T: TotalTime> {
     own: Own<CountSpine<T>>,
     /// What its trace says so far. The rows are few, and each tick changes some: looking them up in the batches of the
     /// trace takes longer than all else here.
-    counts: Hashed<ClassHour, u64>,
+    counts: Hashed<ClassHour, i64>,
     rows: Rows<ClassHour, u64, T>,
 }
 
@@ -296,15 +324,12 @@ impl<T: TotalTime> Fold<T> for Counting<T> {
 }
 
 /// Adds events to the number of a class and hour. Returns how the row changes, in the order of the numbers; there is none
-/// for 0.
-///
-/// # Panics
-/// If more events go than there are.
-fn recount(count: &mut u64, diff: isize) -> [Option<(u64, isize)>; 2] {
+/// for 0. Nor is there one while more events have gone than had come: what goes is counted outside of the graph, and a
+/// number that is wrong must not keep a process from ever starting again.
+fn recount(count: &mut i64, diff: isize) -> [Option<(u64, isize)>; 2] {
     let before = *count;
-    let after = before.checked_add_signed(diff as i64);
-    *count = after.unwrap_or_else(|| panic!("{diff} events come to {before} of a class and hour"));
-    let row = |events, diff| (events > 0).then_some((events, diff));
+    *count += diff as i64;
+    let row = |events: i64, diff| (events > 0).then_some((events.unsigned_abs(), diff));
     let (gone, come) = (row(before, -1), row(*count, 1));
     if diff > 0 { [gone, come] } else { [come, gone] }
 }
@@ -323,6 +348,9 @@ mod tests {
         assert_eq!(recount(&mut count, -4), [Some((1, 1)), Some((5, -1))]);
         assert_eq!(recount(&mut count, -1), [None, Some((1, -1))]);
         assert_eq!(count, 0);
+        // More go than there are.
+        assert_eq!(recount(&mut count, -2), [None, None]);
+        assert_eq!(recount(&mut count, 3), [None, Some((1, 1))]);
     }
 
     #[test]

@@ -9,13 +9,15 @@ use crate::classify::{ClassSpine, Classifier, Label, News};
 use crate::identity::{ShapeId, SignatureId, UserKey};
 use crate::learn::Learning;
 use crate::leaves::{Dictionary, Leaves};
-use crate::operators::{Capabilities, Fold, Keyed, Output, Own, Rows, Turn};
+use crate::operators::{Capabilities, Fold, Keyed, Output, Own, Past, Rows, Turn};
 use crate::rules::{Descriptor, Rule};
 use crate::time::{Tick, TotalTime};
 use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
 use differential_dataflow::trace::implementations::{ValBuilder, ValSpine};
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use timely::dataflow::Stream;
@@ -32,7 +34,12 @@ pub struct Fact {
 /// What a fact says. Repeats are fine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Known {
-    Name(UserKey, Arc<str>),
+    /// How often it is said: what is said must be taken back as often.
+    Name(UserKey, Arc<str>, isize),
+    /// The user may be forgotten: the name is as often there as it was said so far.
+    Doubt(UserKey),
+    /// Whether the user is forgotten: then the name goes, as often as it had been said by then.
+    Unname(UserKey, bool),
     Signature(SignatureId, Arc<Descriptor>),
     Rule(Arc<Rule>, isize),
     Shape(ShapeId, Arc<Leaves>),
@@ -44,7 +51,22 @@ enum Known {
 impl Fact {
     /// Says which string a user key stands for, to the worker that owns the user.
     pub fn name(user: UserKey, name: Arc<str>, workers: usize) -> Fact {
-        Fact { to: user.worker(workers), known: Known::Name(user, name) }
+        Fact::named(user, name, 1, workers)
+    }
+
+    /// Says the same several times.
+    pub fn named(user: UserKey, name: Arc<str>, times: isize, workers: usize) -> Fact {
+        Fact { to: user.worker(workers), known: Known::Name(user, name, times) }
+    }
+
+    /// Says that a user may be forgotten. From then on every worker says the name of the user again, if it knows one.
+    pub(crate) fn doubt(user: UserKey, workers: usize) -> Fact {
+        Fact { to: user.worker(workers), known: Known::Doubt(user) }
+    }
+
+    /// Says whether a user is forgotten: then what was said of the name before the doubt is taken back.
+    pub(crate) fn unname(user: UserKey, is_forgotten: bool, workers: usize) -> Fact {
+        Fact { to: user.worker(workers), known: Known::Unname(user, is_forgotten) }
     }
 
     /// Says what a signature stands for, to every worker: each resolves the events and sessions that it owns.
@@ -90,7 +112,12 @@ pub struct Described<'s, T: TotalTime = Tick> {
     pub classes: Arranged<'s, TraceAgent<ClassSpine<T>>>,
     /// The leaves of shapes, whole on each worker; `None`: they are forgotten.
     pub leaves: Stream<'s, T, Vec<(ShapeId, Option<Arc<Leaves>>)>>,
+    /// The names that go with users who are forgotten.
+    pub unnamed: Unnamed<T>,
 }
+
+/// Names that go, and as often as they had been said, with their ticks. They are there when the names are written.
+pub type Unnamed<T = Tick> = Rc<RefCell<Vec<(T, (UserKey, Arc<str>), isize)>>>;
 
 /// Keeps what facts say. A signature is known in the tick of the first record that has it, or before.
 /// `learning`: what a learned class needs, where classes may be learned.
@@ -102,7 +129,10 @@ pub fn describe<'s, T: TotalTime>(facts: Stream<'s, T, Vec<Fact>>, learning: Opt
     operator.input(facts, Exchange::new(|fact: &Fact| fact.to), |_, arrivals| {
         arrivals.each(|waiting, _, facts| facts.drain(..).for_each(|fact| waiting.add(fact.known)));
     });
+    let unnamed = Unnamed::default();
     operator.build(Describe {
+        doubted: BTreeMap::new(),
+        unnamed: Rc::clone(&unnamed),
         names: own_names,
         name_rows: Rows::default(),
         classes: own_classes,
@@ -111,13 +141,15 @@ pub fn describe<'s, T: TotalTime>(facts: Stream<'s, T, Vec<Fact>>, learning: Opt
         shapes: Dictionary::default(),
         leaves,
     });
-    Described { names, classes, leaves: leaf_stream }
+    Described { names, classes, leaves: leaf_stream, unnamed }
 }
 
 /// What has arrived for a tick that is not complete yet.
 #[derive(Default)]
 struct Waiting {
     names: Vec<((UserKey, Arc<str>), isize)>,
+    doubts: Vec<UserKey>,
+    unnames: Vec<(UserKey, bool)>,
     news: News,
     shapes: Vec<(ShapeId, Arc<Leaves>)>,
 }
@@ -125,7 +157,9 @@ struct Waiting {
 impl Waiting {
     fn add(&mut self, known: Known) {
         match known {
-            Known::Name(user, name) => self.names.push(((user, name), 1)),
+            Known::Name(user, name, times) => self.names.push(((user, name), times)),
+            Known::Doubt(user) => self.doubts.push(user),
+            Known::Unname(user, is_forgotten) => self.unnames.push((user, is_forgotten)),
             Known::Signature(signature, descriptor) => self.news.signatures.push((signature, descriptor)),
             Known::Rule(rule, diff) => self.news.rules.push((rule, diff)),
             Known::Shape(shape, leaves) => self.shapes.push((shape, leaves)),
@@ -137,6 +171,9 @@ impl Waiting {
 
 /// One worker's dictionaries.
 struct Describe<T: TotalTime> {
+    /// The names of users who may be forgotten, and how often they had been said by then.
+    doubted: BTreeMap<UserKey, Vec<(Arc<str>, isize)>>,
+    unnamed: Unnamed<T>,
     names: Own<NameSpine<T>>,
     name_rows: Rows<UserKey, Arc<str>, T>,
     classes: Own<ClassSpine<T>>,
@@ -146,11 +183,41 @@ struct Describe<T: TotalTime> {
     leaves: Output<T, (ShapeId, Option<Arc<Leaves>>)>,
 }
 
+impl<T: TotalTime> Describe<T> {
+    /// Notes how often the names of these users have been said in the ticks before.
+    fn doubt(&mut self, mut users: Vec<UserKey>) {
+        if users.is_empty() {
+            return;
+        }
+        users.sort_unstable();
+        users.dedup();
+        let batches = self.names.past();
+        let mut past = Past::new(&batches);
+        for user in users {
+            past.key(&user);
+            let mut said = Vec::new();
+            while let Some((name, times)) = past.counted() {
+                said.push((Arc::clone(name), times));
+                past.step();
+            }
+            self.doubted.insert(user, said);
+        }
+    }
+}
+
 impl<T: TotalTime> Fold<T> for Describe<T> {
     type Waiting = Waiting;
 
     fn tick(&mut self, tick: &T, waiting: &mut Waiting, at: &Capabilities<T>) -> Turn {
-        let Waiting { mut names, mut news, shapes } = std::mem::take(waiting);
+        let Waiting { mut names, doubts, unnames, mut news, shapes } = std::mem::take(waiting);
+        self.doubt(doubts);
+        for (user, is_forgotten) in unnames {
+            let doubted = self.doubted.remove(&user).filter(|_| is_forgotten).unwrap_or_default();
+            for (name, times) in doubted {
+                names.push(((user, Arc::clone(&name)), -times));
+                self.unnamed.borrow_mut().push((tick.clone(), (user, name), -times));
+            }
+        }
         consolidate(&mut names);
         let mut builder = ValBuilder::with_capacity(names.len(), names.len(), names.len());
         self.name_rows.extend(&mut builder, names.into_iter().map(|(row, diff)| (row, tick.clone(), diff)));

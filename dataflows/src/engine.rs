@@ -5,17 +5,18 @@ use crate::changes::{Changes, Collect, Collector};
 use crate::close::Deadlines;
 use crate::counts::SignatureHour;
 use crate::describe::Fact;
+use crate::forget::{Dropped, Forgotten, SharedNotes, Withdrawal};
 use crate::identity::{ShapeId, SignatureId, UserKey};
 use crate::ingest::{IdRow, Verdict};
 use crate::leaves::Leaves;
-use crate::parcel::{Parcel, Unpacked, unpack};
+use crate::parcel::{Kinds, Parcel, Unpacked, unpack};
 use crate::pipeline::{Inputs, KeptRow, Outputs, Restored, Settings, pipeline};
 use crate::record::{Record, Sessionless};
 use crate::resolve::{Classes, Resolver, Row, SessionResolver, TakeRows};
 use crate::rules::{Descriptor, Rule};
 use crate::scan::Names;
-use crate::sequence::{Effort, StepRow};
-use crate::sessionize::{MarkRow, Session};
+use crate::sequence::{Effort, StepRow, Track};
+use crate::sessionize::{MarkRow, Replacement, Session};
 use crate::state::{self, Follow, RestoredEntity};
 use crate::time::{EventTime, Tick};
 use crate::views::Views;
@@ -45,11 +46,15 @@ pub struct Engine {
     /// By state that is followed.
     followed: BTreeMap<u16, Follow>,
     resolver: Resolver,
+    /// The events of users who are about to be forgotten.
+    notes: SharedNotes,
 }
 
 /// What a snapshot brings back, a part of it at a time.
 #[derive(Debug, Default)]
 pub struct Roots {
+    /// Names of users, and how often each was said, in any order.
+    pub names: Vec<((UserKey, Arc<str>), isize)>,
     /// Sessions, in any order.
     pub sessions: Vec<(UserKey, Session)>,
     /// Marks of events, in any order.
@@ -87,6 +92,12 @@ pub struct Input {
     pub learns: isize,
     /// Sequences that are not followed any more from this tick on, by index: to be said on each worker.
     pub ended: Vec<u16>,
+    /// Users who are about to be forgotten: their events are noted from this tick on. To be said on each worker.
+    pub noted: Vec<UserKey>,
+    /// Of these, the users who are not forgotten after all. To be said on each worker.
+    pub kept: Vec<UserKey>,
+    /// Of these, the users who are forgotten at this tick ([`crate::forget`]). To be said on each worker.
+    pub forgotten: Vec<Forgotten>,
 }
 
 impl Engine {
@@ -95,23 +106,33 @@ impl Engine {
     pub fn new(worker: &mut Worker, settings: Settings) -> Engine {
         let mut parcels = Sender::new();
         let mut restored = RestoredFeed::default();
+        let notes = SharedNotes::default();
         let (views, collector, deadlines, effort) = worker.dataflow(|scope| {
             let has_sequences = !settings.sequences.definitions.is_empty();
-            let Unpacked { records, facts, clock, ended } =
-                unpack(scope.input_from(&mut parcels), settings.clock, settings.clock && has_sequences);
+            let has_states = !settings.states.definitions.is_empty();
+            let kinds = Kinds {
+                clock: settings.clock,
+                sequences: settings.clock && has_sequences,
+                states: settings.clock && has_states,
+            };
+            let unpacked = unpack(scope.input_from(&mut parcels), kinds);
+            let Unpacked { records, facts, clock, ended, replacements, replaced_entities, dropped, withdrawals } =
+                unpacked;
             let ids = match settings.dedupe {
                 Some(_) => scope.input_from(restored.ids.insert(Sender::new())),
                 None => empty(scope),
             };
-            let has_states = !settings.states.definitions.is_empty();
             let entities = has_states.then(|| scope.input_from(restored.entities.insert(Sender::new())));
             let marks = settings.policies.map(|_| scope.input_from(restored.marks.insert(Sender::new())));
             let inputs = Inputs {
                 records,
                 facts,
                 // Deletions come with the control partition of a running cluster; finite sources have none.
-                replacements: empty(scope),
-                replaced_entities: has_states.then(|| empty(scope)),
+                replacements: replacements.unwrap_or_else(|| empty(scope)),
+                replaced_entities: has_states.then(|| replaced_entities.unwrap_or_else(|| empty(scope))),
+                dropped,
+                withdrawals,
+                notes: Rc::clone(&notes),
                 clock,
                 ended,
                 restored: Restored {
@@ -158,8 +179,10 @@ impl Engine {
             let deadlines = closed.map_or_else(Rc::default, |closed| closed.deadlines);
             (views, collector, deadlines, followed.map(|(_, effort)| effort))
         });
-        let feed = Feed { parcels, workers: worker.peers(), now_ms: None, restored: Some(restored) };
-        Engine { feed, views, collector, deadlines, effort, followed: BTreeMap::new(), resolver: Resolver::default() }
+        let leads = worker.index() == 0;
+        let feed = Feed { parcels, workers: worker.peers(), leads, now_ms: None, restored: Some(restored) };
+        let (followed, resolver) = (BTreeMap::new(), Resolver::default());
+        Engine { feed, views, collector, deadlines, effort, followed, resolver, notes }
     }
 
     /// Collects nothing of the tick that a snapshot comes back at: it would be a copy of all rows, which were published
@@ -210,6 +233,12 @@ impl Engine {
         }
         let rows = roots.by_signature.drain(..).map(|(row, count)| (row, tick, count));
         restored.by_signature.send_batch(&mut rows.collect());
+        if !roots.names.is_empty() {
+            let names = roots.names.drain(..).map(|((user, name), times)| (user, name, times));
+            let workers = self.feed.workers;
+            let facts = names.map(|(user, name, times)| Fact::named(user, name, times, workers)).collect();
+            self.feed.send(Parcel { facts, ..Parcel::default() });
+        }
         for (reason, count) in roots.by_reason.drain(..) {
             *self.views.restored_sessionless.entry(reason).or_insert(0) += count;
         }
@@ -239,7 +268,36 @@ impl Engine {
             facts.extend(Fact::learns(std::mem::take(&mut input.learns), workers));
         }
         let ended = std::mem::take(&mut input.ended);
-        self.feed.send(Parcel { records: std::mem::replace(&mut input.records, next), facts, now_ms: None, ended });
+        let mut parcel = Parcel { ended, ..Parcel::default() };
+        self.forget(input, &mut facts, &mut parcel);
+        self.feed.send(Parcel { records: std::mem::replace(&mut input.records, next), facts, ..parcel });
+    }
+
+    /// Takes out what is to be forgotten, and notes what may be.
+    fn forget(&mut self, input: &mut Input, facts: &mut Vec<Fact>, parcel: &mut Parcel) {
+        let (workers, leads) = (self.feed.workers, self.feed.leads);
+        for user in input.noted.drain(..) {
+            self.notes.borrow_mut().begin(user, *self.feed.parcels.time());
+            facts.extend(leads.then(|| Fact::doubt(user, workers)));
+        }
+        for user in input.kept.drain(..) {
+            self.notes.borrow_mut().end(user);
+            facts.extend(leads.then(|| Fact::unname(user, false, workers)));
+        }
+        for Forgotten { user, sums, sequences, steps, states } in input.forgotten.drain(..) {
+            let Some(user) = user else { continue };
+            parcel.withdrawals.push(Withdrawal::Again(user));
+            if !leads {
+                continue;
+            }
+            facts.push(Fact::unname(user, true, workers));
+            parcel.replacements.push(Replacement::of_all(user));
+            parcel.replaced_entities.extend(states.into_iter().map(|state| state::Replacement::of_all(state, user)));
+            let tracks = sequences.into_iter().map(|sequence| Dropped::Track(Track { key: user, sequence }));
+            parcel.dropped.extend(tracks.chain(steps.into_iter().map(Dropped::Steps)));
+            let sums = sums.into_iter().map(|(by, events)| Withdrawal::Sum(by, -(events.cast_signed() as isize)));
+            parcel.withdrawals.extend(sums);
+        }
     }
 
     /// Promises to send nothing more before `tick`.
@@ -404,6 +462,8 @@ struct Feed {
     parcels: Sender<Parcel>,
     /// How many there are.
     workers: usize,
+    /// This one says what is to be said once.
+    leads: bool,
     /// To go with the next parcel.
     now_ms: Option<i64>,
     /// Until the first tick is over.

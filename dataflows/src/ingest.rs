@@ -124,6 +124,22 @@ pub fn ingest<'s, T: TotalTime>(
     Ingested { records: count_stream, entries: Some(entry_stream) }
 }
 
+/// Says which of some records count, given in log order, without forgetting any.
+#[derive(Debug, Default)]
+pub struct Once(BTreeMap<EventId, Vec<Counted>>);
+
+impl Once {
+    /// Returns whether a record counts.
+    pub fn admit(&mut self, identity: &Identity, time: Option<EventTime>) -> bool {
+        let known = self.0.entry(identity.id).or_default();
+        let counts = !known.iter().any(|counted| counted.is_near(identity, time));
+        if counts {
+            known.push(Counted { payload: identity.payload, time });
+        }
+        counts
+    }
+}
+
 /// Records with an identity, each behind the leading bits of its id.
 type Waiting = Vec<(u64, Event, Box<Identity>)>;
 
@@ -173,13 +189,21 @@ struct Shard {
     forgotten: Option<EventTime>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Counted {
     payload: [u64; 2],
     time: Option<EventTime>,
 }
 
 impl Counted {
+    /// Returns whether another record of this id is the same event.
+    fn is_near(&self, other: &Identity, time: Option<EventTime>) -> bool {
+        match (self.time, time) {
+            (Some(one), Some(time)) => one.micros().abs_diff(time.micros()) <= other.horizon.unsigned_abs(),
+            _ => true,
+        }
+    }
+
     fn row(&self, id: EventId) -> IdRow {
         IdRow::Counted { id, payload: self.payload, time: self.time }
     }
@@ -220,10 +244,7 @@ impl Ids {
     /// Whether the record counts, and what is to be said about it.
     fn admit(&mut self, identity: &Identity, time: Option<EventTime>) -> (bool, Option<Verdict>) {
         let position = identity.position;
-        let near = |counted: &&Counted| match (counted.time, time) {
-            (Some(one), Some(other)) => one.micros().abs_diff(other.micros()) <= identity.horizon.unsigned_abs(),
-            _ => true,
-        };
+        let near = |counted: &&Counted| counted.is_near(identity, time);
         let shard = &mut self.shards[usize::from(identity.id.shard())];
         let first = shard.known.get(&identity.id);
         let again = shard.again.get(&identity.id);

@@ -141,6 +141,7 @@ pub mod decimal;
 pub mod describe;
 pub mod engine;
 pub mod facts;
+pub mod forget;
 mod hashed;
 pub mod identity;
 pub mod ingest;

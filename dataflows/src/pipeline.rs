@@ -3,7 +3,8 @@
 use crate::classify::ClassTrace;
 use crate::close::{Closed, close};
 use crate::counts::{CountTrace, CountedBy, Parts, SignatureHour, Tally, count, tally};
-use crate::describe::{Described, Fact, NameTrace, describe};
+use crate::describe::{Described, Fact, NameTrace, Unnamed, describe};
+use crate::forget::{Dropped, SharedNotes, Withdrawal};
 use crate::identity::UserKey;
 use crate::ingest::{self, Dedupe, IdRow, Ingested, ingest};
 use crate::learn::Learning;
@@ -33,6 +34,12 @@ pub struct Inputs<'s, T: TotalTime = Tick> {
     pub replacements: Stream<'s, T, Vec<Replacement>>,
     /// The same of the entities of states, if there are states.
     pub replaced_entities: Option<Stream<'s, T, Vec<state::Replacement>>>,
+    /// What goes from sequences; `None`: nothing does, or there are none.
+    pub dropped: Option<Stream<'s, T, Vec<Dropped>>>,
+    /// What goes from the sums of this worker; `None`: nothing does.
+    pub withdrawals: Option<Stream<'s, T, Vec<Withdrawal>>>,
+    /// The events of users who are about to be forgotten.
+    pub notes: SharedNotes<T>,
     /// The `now_ms` of each tick, on each worker; `None`: nothing is ever closed.
     pub clock: Option<Stream<'s, T, Vec<i64>>>,
     /// The sequences that are not followed any more, on each worker; `None`: there are none, or all are followed to the end.
@@ -95,6 +102,8 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
     pub sessions: Arranged<'s, SessionTrace<T>>,
     /// View: the string of each user key. It is written as far as the classes are.
     pub names: NameTrace<T>,
+    /// The names that go with users who are forgotten.
+    pub unnamed: Unnamed<T>,
     /// View: the label of each signature, whole on each worker.
     pub classes: Arranged<'s, ClassTrace<T>>,
     /// View: the number of events by class and hour.
@@ -132,16 +141,17 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
 
 /// Builds the graph: see the drawing of the crate.
 pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) -> Outputs<'s, T> {
-    let Inputs { records, facts, replacements, replaced_entities, clock, ended, restored } = inputs;
+    let Inputs { records, facts, replacements, replaced_entities, dropped, withdrawals, notes, clock, ended, restored } =
+        inputs;
     let Ingested { records, entries: ingested } = ingest(records, restored.ids, settings.dedupe);
     let (records, facts) = match settings.learning {
         Some(_) => {
-            let weighed = weigh(records, restored.by_signature.clone());
+            let weighed = weigh(records, restored.by_signature.clone(), withdrawals.clone());
             (weighed.records, facts.concat(weighed.facts))
         }
         None => (records, facts),
     };
-    let Described { names, classes, leaves } = describe(facts, settings.learning);
+    let Described { names, classes, leaves, unnamed } = describe(facts, settings.learning);
     let parts = Parts {
         steps: !settings.sequences.definitions.is_empty(),
         contributions: !settings.states.definitions.is_empty(),
@@ -149,15 +159,16 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) ->
     };
     let classified = classes.stream.clone();
     let Tally { visits, steps, contributions, calls, sums, by_label } =
-        tally(records, restored.by_signature, classified, parts);
+        tally(records, restored.by_signature, classified, (withdrawals, notes), parts);
     let counts = count(by_label.clone());
     let shapes = shapes(by_label, leaves);
     let bounds = Bounds { gap: settings.gap, policies: settings.policies };
     let Sessionized { sessions, written, entries: sessionized, marks } =
         sessionize(visits, replacements, (restored.sessions, restored.marks), bounds);
     let sequenced = steps.zip(restored.steps);
-    let sequenced =
-        sequenced.map(|(steps, restored)| sequence(steps, restored, clock.clone(), ended, settings.sequences.clone()));
+    let sequenced = sequenced.map(|(steps, restored)| {
+        sequence((steps, restored), clock.clone(), (ended, dropped), settings.sequences.clone())
+    });
     let (activities, followed) = sequenced
         .map(|Sequenced { activities, counts, events, effort, .. }| (activities, (counts, (events, effort))))
         .unzip();
@@ -175,6 +186,7 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) ->
     Outputs {
         sessions,
         names,
+        unnamed,
         classes,
         counts,
         shapes,

@@ -150,6 +150,18 @@ pub enum Given {
     Text(Arc<str>),
 }
 
+/// A signature and the start of an hour; `None` for events without a time.
+pub type SignatureHour = (SignatureId, Option<EventTime>);
+
+/// What events are counted by, before classes are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum CountedBy {
+    /// The signature of every event, and its hour.
+    Signature(SignatureHour),
+    /// The reason why an event belongs to no session.
+    Reason(Sessionless),
+}
+
 /// Why an event has no time that makes it part of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum NoTime {

@@ -45,6 +45,7 @@ pub use event::{Activity, State};
 pub use funnel::{BUCKETS, Counts, Funnel, FunnelKey, FunnelSpine, FunnelTrace, funnel};
 pub use id::ActivityId;
 
+use crate::forget::Dropped;
 use crate::operators::trace::SpanOf;
 use crate::operators::{Capabilities, Fold, Keyed, Output, Own, Past, Rows, Turn, Written, each};
 use crate::time::{EventTime, Tick, TotalTime};
@@ -121,12 +122,12 @@ pub struct Sequenced<'s, T: TotalTime = Tick> {
 
 /// Recognises sequences in `steps`, and in those that a snapshot brings back, which come at a tick before all others. `clock`
 /// has, on each worker, the `now_ms` of every tick; without one, attempts stay open. `ended` has, on each worker, the
-/// sequences that are not followed any more: all of theirs goes, and no step of them comes from that tick on.
+/// sequences that are not followed any more: all of theirs goes, and no step of them comes from that tick on. `dropped` has
+/// what goes of single tracks, on any worker.
 pub fn sequence<'s, T: TotalTime>(
-    steps: Stream<'s, T, Vec<StepRow>>,
-    restored: Stream<'s, T, Vec<StepRow>>,
+    (steps, restored): (Stream<'s, T, Vec<StepRow>>, Stream<'s, T, Vec<StepRow>>),
     clock: Option<Stream<'s, T, Vec<i64>>>,
-    ended: Option<Stream<'s, T, Vec<u16>>>,
+    (ended, dropped): (Option<Stream<'s, T, Vec<u16>>>, Option<Stream<'s, T, Vec<Dropped>>>),
     sequences: Sequences,
 ) -> Sequenced<'s, T> {
     let scope = steps.scope();
@@ -149,6 +150,19 @@ pub fn sequence<'s, T: TotalTime>(
     if let Some(ended) = ended {
         operator.input(ended, Pipeline, |_, arrivals| {
             arrivals.each(|waiting, _, sequences| waiting.ended.append(sequences));
+        });
+    }
+    if let Some(dropped) = dropped {
+        let by_key = Exchange::new(move |dropped: &Dropped| dropped.key().worker(workers));
+        operator.input(dropped, by_key, |_, arrivals| {
+            arrivals.each(|waiting, _, rows| {
+                for row in rows.drain(..) {
+                    match row {
+                        Dropped::Track(track) => waiting.dropped.push(track),
+                        Dropped::Steps((row, times)) => waiting.changes.push((row, -times)),
+                    }
+                }
+            });
         });
     }
     let effort = Rc::<Effort>::default();
@@ -174,6 +188,7 @@ struct Waiting {
     changes: Vec<StepRow>,
     now_ms: Option<i64>,
     ended: Vec<u16>,
+    dropped: Vec<Track>,
 }
 
 /// One worker's sequences.
@@ -231,7 +246,7 @@ impl<T: TotalTime> Fold<T> for Sequencing<T> {
 
 impl<T: TotalTime> Sequencing<T> {
     /// Takes the changes and the clock of a tick.
-    fn begin(&mut self, tick: &T, Waiting { mut changes, now_ms, ended }: Waiting) {
+    fn begin(&mut self, tick: &T, Waiting { mut changes, now_ms, ended, mut dropped }: Waiting) {
         let before = self.open.now;
         let now = now_ms.and_then(|ms| EventTime::from_micros(ms.saturating_mul(1000)));
         let now = now.map_or(before, |now| now.max(before));
@@ -245,6 +260,16 @@ impl<T: TotalTime> Sequencing<T> {
                         changes.push(((*track, event.clone()), -diff));
                     }
                 });
+            }
+        }
+        dropped.sort_unstable();
+        dropped.dedup();
+        let mut past = Past::new(&batches);
+        for track in dropped {
+            past.key(&track);
+            while let Some((event, times)) = past.counted() {
+                changes.push(((track, StepEvent::clone(event)), -times));
+                past.step();
             }
         }
         consolidate(&mut changes);

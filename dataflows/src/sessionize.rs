@@ -76,11 +76,19 @@ pub struct Replacement {
     pub from: EventTime,
     /// End of the range, inclusive.
     pub to: EventTime,
-    /// The sessions that were seen to intersect the range, sorted. If others do now, the replacement is rejected.
-    pub sessions: Vec<SessionId>,
+    /// The sessions that were seen to intersect the range, sorted. If others do now, the replacement is rejected. `None`:
+    /// whichever are there, and all other events of the user.
+    pub sessions: Option<Vec<SessionId>>,
     /// The events of these sessions that remain, all of this user. Those that lie outside of sessions stay in any case
     /// ([`Sessionless::KeepAlive`]).
     pub survivors: Vec<Visit>,
+}
+
+impl Replacement {
+    /// Takes away all that a user has, whatever it is.
+    pub fn of_all(user: UserKey) -> Replacement {
+        Replacement { user, from: EventTime::MIN, to: EventTime::MAX, sessions: None, survivors: Vec::new() }
+    }
 }
 
 /// A replacement that did not apply: the sessions had changed meanwhile. A row of a journal.

@@ -102,8 +102,8 @@ struct Shapes<T: TotalTime> {
 /// One shape.
 #[derive(Default)]
 struct Shape {
-    classes: BTreeMap<(Class, Layer), u64>,
-    hours: BTreeMap<Option<EventTime>, u64>,
+    classes: BTreeMap<(Class, Layer), i64>,
+    hours: BTreeMap<Option<EventTime>, i64>,
     /// As it stands in the trace.
     row: Option<Arc<ShapeTotals>>,
 }
@@ -139,7 +139,7 @@ impl<T: TotalTime> Fold<T> for Shapes<T> {
                 rows.sort_unstable();
                 self.rows.extend(&mut builder, rows.into_iter().flatten());
             }
-            if shape.row.is_none() {
+            if shape.classes.is_empty() {
                 self.shapes.remove(&key);
             }
         }
@@ -151,32 +151,26 @@ impl<T: TotalTime> Fold<T> for Shapes<T> {
 impl Shape {
     /// Returns the row; `None`: there are no events.
     fn totals(&self, leaves: Option<&Arc<Leaves>>) -> Option<Arc<ShapeTotals>> {
-        let timed = || self.hours.range((Bound::Excluded(None), Bound::Unbounded)).filter_map(|(hour, _)| *hour);
+        let timed = || {
+            let hours = self.hours.range((Bound::Excluded(None), Bound::Unbounded));
+            hours.filter(|(_, events)| **events > 0).filter_map(|(hour, _)| *hour)
+        };
         let hours = timed().next().zip(timed().next_back());
-        let class = |((class, layer), events): (&(Class, Layer), &u64)| ClassTotals {
+        let class = |((class, layer), events): (&(Class, Layer), &i64)| ClassTotals {
             class: Class::clone(class),
             layer: *layer,
-            events: *events,
+            events: events.unsigned_abs(),
         };
-        let classes: Vec<ClassTotals> = self.classes.iter().map(class).collect();
+        let classes: Vec<ClassTotals> = self.classes.iter().filter(|(_, events)| **events > 0).map(class).collect();
         (!classes.is_empty()).then(|| Arc::new(ShapeTotals { leaves: leaves.cloned(), classes, hours }))
     }
 }
 
-/// Adds to the number of a key; there is none for 0.
-///
-/// # Panics
-/// If more events go than there are.
-fn add<K: Ord>(numbers: &mut BTreeMap<K, u64>, key: K, diff: isize) {
-    let entry = numbers.entry(key);
-    let number = match &entry {
-        std::collections::btree_map::Entry::Occupied(number) => *number.get(),
-        std::collections::btree_map::Entry::Vacant(_) => 0,
-    };
-    let after = number.checked_add_signed(diff as i64);
-    let after = after.unwrap_or_else(|| panic!("{diff} events come to {number} of a shape"));
-    match entry {
-        std::collections::btree_map::Entry::Occupied(entry) if after == 0 => _ = entry.remove(),
-        entry => *entry.or_insert(0) = after,
+/// Adds to the number of a key; there is none for 0. It is below 0 while more events have gone than had come, as in
+/// [`crate::counts`].
+fn add<K: Ord>(numbers: &mut BTreeMap<K, i64>, key: K, diff: isize) {
+    match numbers.entry(key) {
+        std::collections::btree_map::Entry::Occupied(entry) if entry.get() + diff as i64 == 0 => _ = entry.remove(),
+        entry => *entry.or_insert(0) += diff as i64,
     }
 }

@@ -155,10 +155,18 @@ pub struct Replacement {
     pub state: u16,
     /// The entity.
     pub entity: UserKey,
-    /// The items that it was seen to have. If there are more or fewer now, the replacement is rejected.
-    pub items: u64,
+    /// The items that it was seen to have. If there are more or fewer now, the replacement is rejected. `None`: whatever it
+    /// has.
+    pub items: Option<u64>,
     /// The items that remain.
     pub survivors: Vec<Item>,
+}
+
+impl Replacement {
+    /// Takes away all that an entity has, whatever it is.
+    pub fn of_all(state: u16, entity: UserKey) -> Replacement {
+        Replacement { state, entity, items: None, survivors: Vec::new() }
+    }
 }
 
 /// An entity that a snapshot brings back.

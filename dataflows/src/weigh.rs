@@ -7,8 +7,9 @@
 //!
 //! A step is said when a number of events comes to another one, O(log n) times: see [`crate::learn::step`].
 
-use crate::counts::SignatureHour;
+use crate::counts::{CountedBy, SignatureHour};
 use crate::describe::Fact;
+use crate::forget::Withdrawal;
 use crate::hashed::Hashed;
 use crate::identity::SignatureId;
 use crate::learn::step;
@@ -26,10 +27,11 @@ pub struct Weighed<'s, T: TotalTime> {
     pub facts: Stream<'s, T, Vec<Fact>>,
 }
 
-/// Weighs the records, and the sums of a snapshot.
+/// Weighs the records, and the sums of a snapshot, without what is withdrawn.
 pub fn weigh<'s, T: TotalTime>(
     records: Stream<'s, T, Vec<Record>>,
     past: Stream<'s, T, Vec<(SignatureHour, T, isize)>>,
+    withdrawals: Option<Stream<'s, T, Vec<Withdrawal>>>,
 ) -> Weighed<'s, T> {
     let scope = records.scope();
     let mut operator = Keyed::<T, Weighing<T>>::new("Weigh", scope);
@@ -47,6 +49,17 @@ pub fn weigh<'s, T: TotalTime>(
             rows.drain(..).for_each(|((signature, _), _, diff)| *sums.or_default(signature) += diff);
         });
     });
+    if let Some(withdrawals) = withdrawals {
+        operator.input(withdrawals, Pipeline, |_, arrivals| {
+            arrivals.each(|sums, _, rows| {
+                for row in rows.drain(..) {
+                    if let Withdrawal::Sum(CountedBy::Signature((signature, _)), diff) = row {
+                        *sums.or_default(signature) += diff;
+                    }
+                }
+            });
+        });
+    }
     operator.build(Weighing { records: passage, sums });
 
     let workers = scope.peers();
@@ -79,7 +92,7 @@ impl<T: TotalTime> Fold<T> for Weighing<T> {
 struct Steps<T: TotalTime> {
     facts: Output<T, Fact>,
     workers: usize,
-    totals: Hashed<SignatureId, u64>,
+    totals: Hashed<SignatureId, i64>,
 }
 
 impl<T: TotalTime> Fold<T> for Steps<T> {
@@ -89,9 +102,9 @@ impl<T: TotalTime> Fold<T> for Steps<T> {
         let mut changes = Vec::new();
         for (signature, diff) in std::mem::take(sums).into_sorted() {
             let total = self.totals.or_default(signature);
+            let step = |total: i64| step(total.max(0).unsigned_abs());
             let before = step(*total);
-            let after = total.checked_add_signed(diff as i64);
-            *total = after.unwrap_or_else(|| panic!("{diff} events come to {total} of signature {signature}"));
+            *total += diff as i64;
             let weight = step(*total);
             if weight != before {
                 changes.extend(Fact::weight(signature, weight, self.workers));

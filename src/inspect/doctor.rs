@@ -272,8 +272,10 @@ fn fill(report: &mut Report, found: &Inspection<Control>) {
             Control::Generation { epoch, program } => {
                 report.programs.push(Program { epoch: *epoch, program: hex(program) })
             }
-            // Where a collection begins, and what a table holds, is no matter of an operator here.
+            // Where a collection begins, what a table holds and who was forgotten is no matter of an operator here.
             Control::Collection { .. } | Control::Table { .. } => {}
+            Control::Forget { .. } | Control::Forgotten { .. } => {}
+            Control::Remembered { .. } | Control::Receipt { .. } => {}
             // The last one is in force.
             Control::Definitions { definitions } => {
                 report.rules = definitions.rules.iter().map(|rule| rule.name.clone()).collect();

@@ -1,13 +1,15 @@
 //! Deliveries -> rows: decodes them a second time, as the workers do, and keeps the payloads as they came.
 
 use super::around::Around;
-use super::rows::{Mark, Row, Rows};
+use super::rows::{Mark, Row, Rows, Span};
 use crate::collections::place::{place, position};
 use crate::plan::Plan;
 use crate::queue::delivery::Delivery;
+use crate::queue::forgets::Forgotten;
+use crate::queue::forgotten::comes_back;
 use crate::queue::numbers::Numbers;
 use dataflows::classify::Definitions;
-use dataflows::{EventTime, NoTime, Position, SignatureId};
+use dataflows::{EventTime, NoTime, Position, SignatureId, UserKey};
 use headwater_decode::framing::Framing;
 use headwater_decode::interpret::{Batch, Interpreter, Range, Role};
 use headwater_decode::reading::Reading;
@@ -42,6 +44,8 @@ struct Gather {
     /// Of the delivery at hand.
     at: At,
     around: Around,
+    /// Users who were forgotten: from a tick on, history from before a time does not come back.
+    forgotten: HashMap<UserKey, Vec<(u64, i64)>>,
     /// Counts what only a worker publishes.
     scratch: Batch,
     joined: String,
@@ -51,6 +55,8 @@ struct Gather {
 struct At {
     tick: u64,
     day: i32,
+    /// They came by a backfill.
+    is_history: bool,
     /// Where in their file its events begin, if they are of one.
     begins_at: Option<u64>,
     format: Format,
@@ -72,8 +78,17 @@ impl Reader {
                 letters: Rows::default(),
                 signatures: HashMap::default(),
                 lettered,
-                at: At { tick: 0, day: 0, begins_at: None, format: Format::Json, header: None, dialect: None },
+                at: At {
+                    tick: 0,
+                    day: 0,
+                    is_history: false,
+                    begins_at: None,
+                    format: Format::Json,
+                    header: None,
+                    dialect: None,
+                },
                 around: Around::default(),
+                forgotten: HashMap::new(),
                 scratch: Batch::default(),
                 joined: String::new(),
             },
@@ -88,6 +103,14 @@ impl Reader {
             self.rows.definitions = definitions(plan);
             self.rows.signatures.clear();
             self.plan = Arc::clone(plan);
+        }
+    }
+
+    /// Holds back history of users who were forgotten.
+    pub fn forget(&mut self, users: &[Forgotten]) {
+        self.rows.forgotten.clear();
+        for one in users {
+            self.rows.forgotten.entry(one.user).or_default().push((one.at, one.asked_ms));
         }
     }
 
@@ -158,7 +181,8 @@ impl Gather {
         };
         let day = received_ms.div_euclid(DAY_MS) as i32;
         let (begins_at, format) = (delivery.begins_at(), delivery.format);
-        self.at = At { tick, day, begins_at, format, header, dialect };
+        let is_history = delivery.is_history();
+        self.at = At { tick, day, is_history, begins_at, format, header, dialect };
     }
 
     fn put(&mut self, interpreter: &mut Interpreter, reading: &Reading, position: Position, payload: &[u8]) {
@@ -169,6 +193,7 @@ impl Gather {
             let value = interpreter.text(reading, role, chosen[role as usize]?, &mut joined);
             Some(rows.put(value.text.as_bytes()))
         };
+        let mark = self.events.mark();
         let user = text(interpreter, &mut self.events, Role::User);
         let id = text(interpreter, &mut self.events, Role::Id);
         let kind = chosen[Role::Kind as usize].map(|chosen| interpreter.text(reading, Role::Kind, chosen, &mut joined));
@@ -186,6 +211,9 @@ impl Gather {
         };
         self.joined = joined;
         interpreter.texts_cut();
+        if user.is_some_and(|user| self.is_held(user, time)) {
+            return self.events.back_to(mark);
+        }
         let fields = self.events.next_field();
         for field in 0..self.fields {
             let value = interpreter.field(reading, field).and_then(|slot| reading.first(slot));
@@ -207,9 +235,24 @@ impl Gather {
         self.events.rows.push(Row { payload, ..row });
     }
 
+    /// Returns whether an event of history is of a user who was forgotten after it.
+    fn is_held(&self, user: Span, time: Result<EventTime, NoTime>) -> bool {
+        if !self.at.is_history || self.forgotten.is_empty() {
+            return false;
+        }
+        let time = match time {
+            Ok(time) | Err(NoTime::Apart(time)) => Some(time),
+            Err(NoTime::Absent | NoTime::Unreadable) => None,
+        };
+        let user = std::str::from_utf8(self.events.get(user)).map(UserKey::of);
+        let forgotten = user.ok().and_then(|user| self.forgotten.get(&user));
+        let held = |(at, asked_ms): &(u64, i64)| self.at.tick >= *at && !comes_back(time, *asked_ms);
+        forgotten.is_some_and(|all| all.iter().any(held))
+    }
+
     /// Returns the part of a row that is alike in both tables. `table`: 0 for events, 1 for dead letters.
     fn row(&mut self, table: usize, interpreter: &Interpreter, position: Position, payload: &[u8]) -> Row {
-        let At { tick, day, begins_at, format, header, dialect } = self.at;
+        let At { tick, day, is_history: _, begins_at, format, header, dialect } = self.at;
         let (_, byte) = place(position.offset);
         let rows = if table == 0 { &mut self.events } else { &mut self.letters };
         let around = self.around.put(table, byte, payload.len(), rows);

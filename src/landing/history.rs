@@ -7,7 +7,7 @@
 //! those of the version stay on disk for `vacuum_after`.
 
 use super::Error;
-use super::action::Add;
+use super::action::{self, Add};
 use super::schema::Name;
 use super::snapshot::Snapshot;
 use super::store::Store;
@@ -17,7 +17,7 @@ use crate::plan::Plan;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, BinaryArray, PrimitiveArray, RecordBatch, StringArray};
-use dataflows::{DeadLetter, EventTime, Position, Reason, Tick};
+use dataflows::{DeadLetter, EventTime, Position, Reason, Tick, UserKey};
 use headwater_decode::Block;
 use headwater_decode::framing::{Dialect, Framing};
 use headwater_decode::spec::Format;
@@ -74,6 +74,8 @@ pub struct History {
     // Copies for readers that do not wait for the lock.
     tick: AtomicU64,
     bytes_read: AtomicU64,
+    /// How far the table of events has come.
+    landed: Option<action::Landed>,
 }
 
 /// The sources of the configuration by name, and whether their records explode.
@@ -134,7 +136,7 @@ impl History {
     /// # Errors
     /// If there is none, or a table cannot be read.
     pub fn open(root: &Path, plan: &Plan, tick_bytes: u64) -> Result<History, Error> {
-        let mut files = Vec::new();
+        let (mut files, mut landed) = (Vec::new(), None);
         for name in [Name::Events, Name::DeadLetters] {
             let table = root.join(name.text());
             let store = Store::new(Arc::new(RealFs), table.clone());
@@ -142,6 +144,9 @@ impl History {
             let snapshot = snapshot.ok_or_else(|| {
                 Error::Refused(format!("{} is no landed table: a run with [landing] makes it", table.display()))
             })?;
+            if name == Name::Events {
+                landed.clone_from(&snapshot.landed);
+            }
             let file = |(path, add): (String, Add)| {
                 let folder = add.partition_values.get(name.folder()).and_then(Option::as_deref);
                 let reason = Reason::ALL.into_iter().find(|reason| folder == Some(reason.code()));
@@ -171,6 +176,7 @@ impl History {
             is_ordered: plan.graph().dedupe.is_some(),
             tick: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
+            landed,
         })
     }
 
@@ -192,6 +198,43 @@ impl History {
     /// Returns the stored bytes that were read, and those of all files.
     pub fn bytes(&self) -> (u64, u64) {
         (self.bytes_read.load(Ordering::Relaxed), self.files.iter().map(|file| file.bytes).sum())
+    }
+
+    /// Returns the last tick that has landed, and by part of the queue the offset behind the last record that has.
+    pub fn landed(&self) -> Option<(Tick, &[u64])> {
+        self.landed.as_ref().map(|landed| (landed.to, landed.queue.as_slice()))
+    }
+
+    /// Calls `each` with the events of a user, of the ticks in `ticks`, and the tick of each.
+    ///
+    /// # Errors
+    /// As [`Reader::next`].
+    pub fn events_of(
+        &self,
+        user: UserKey,
+        ticks: Range<Tick>,
+        mut each: impl FnMut(Tick, &Block<'_>, Option<u64>),
+    ) -> Result<(), Error> {
+        let mut headers = HashMap::new();
+        let overlaps = |stored: &&Stored| stored.ticks.0 < ticks.end && stored.ticks.1 >= ticks.start;
+        for stored in self.files.iter().filter(|stored| stored.reason.is_none()).filter(overlaps) {
+            let metadata = stored.metadata()?;
+            for group in 0..metadata.metadata().num_row_groups() {
+                for batch in stored.rows_with(&metadata, group, Some("user"))? {
+                    let batch = batch.map_err(|error| stored.failed(error))?;
+                    let batch = super::rewrite::of_user(&batch, user, true).map_err(|error| stored.failed(error))?;
+                    stored.each(&batch, self, &mut headers, |row| {
+                        if let Landed::Record(block, place, _) = row {
+                            let tick = self.first + Tick::from(block.position.part);
+                            if ticks.contains(&tick) {
+                                each(tick, &block, place);
+                            }
+                        }
+                    })?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Calls `found` with the payload of each event whose position is in `wanted`, which is sorted. Reads all files.
@@ -274,8 +317,18 @@ impl Stored {
     }
 
     fn rows(&self, metadata: &ArrowReaderMetadata, group: usize) -> Result<ParquetRecordBatchReader, Error> {
+        self.rows_with(metadata, group, None)
+    }
+
+    /// `more`: another column.
+    fn rows_with(
+        &self,
+        metadata: &ArrowReaderMetadata,
+        group: usize,
+        more: Option<&'static str>,
+    ) -> Result<ParquetRecordBatchReader, Error> {
         let file = File::open(&self.path).map_err(|error| self.failed(error))?;
-        let columns = ProjectionMask::columns(metadata.parquet_schema(), COLUMNS);
+        let columns = ProjectionMask::columns(metadata.parquet_schema(), COLUMNS.into_iter().chain(more));
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone());
         let builder = builder.with_projection(columns).with_row_groups(vec![group]).with_batch_size(ROWS);
         builder.build().map_err(|error| self.failed(error))

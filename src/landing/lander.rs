@@ -3,6 +3,7 @@
 use super::action::Landed;
 use super::files::Encoder;
 use super::follow::{End, Follow};
+use super::forgetting::Forgetting;
 use super::harvest::Reader;
 use super::rows::Rows;
 use super::schema::{self, Name};
@@ -12,6 +13,9 @@ use super::tidy::Tidy;
 use super::{Error, Shared};
 use crate::observe::landing::LandingStatus;
 use crate::plan::{LandingPlan, Plan};
+use crate::queue::forgets::{Forgets, Forgotten};
+use crate::queue::forgotten;
+use crate::queue::intake::wall_ms;
 use crate::queue::numbers::Numbers;
 use dataflows::Tick;
 use headwater_client::Backoff;
@@ -25,7 +29,7 @@ use headwater_log::{CONTROL, QUEUE, durable};
 use jiff::civil::Date;
 use jiff::{Span, ToSpan};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,6 +49,9 @@ const MARKER: &str = "landing.json";
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Marker {
     tables: BTreeSet<PathBuf>,
+    /// By the number of a forget: what has gone from the table of events.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    forgotten: BTreeMap<u64, forgotten::Landed>,
 }
 
 pub struct Lander {
@@ -55,6 +62,7 @@ pub struct Lander {
     definitions: Vec<(u64, Arc<Plan>)>,
     sources: Arc<Numbers>,
     histories: Arc<Histories>,
+    forgets: Arc<Forgets>,
     remap: RemapReader,
     /// The oldest tick of the remap when the process started.
     oldest: Tick,
@@ -81,6 +89,7 @@ struct Open {
     /// The first tick that waits for a commit, and since when.
     waits: Option<(Tick, Instant)>,
     tidy: Tidy,
+    forgetting: Forgetting,
     _lock: LockGuard,
 }
 
@@ -109,6 +118,7 @@ impl Lander {
             definitions: shared.definitions.to_vec(),
             sources: Arc::clone(shared.sources),
             histories: Arc::clone(shared.histories),
+            forgets: Arc::clone(shared.forgets),
             remap: shared.log.remap.reader(),
             oldest: shared.log.remap.low(),
             lows: readers.iter().map(partition::Reader::low).collect(),
@@ -177,6 +187,10 @@ impl Lander {
         if caught_up && !last {
             let Open { events, letters, encoders, tidy, .. } = &mut open;
             tidy.turn([events, letters], encoders, &self.landing, &self.status)?;
+            if self.forget(&mut open)? {
+                self.open = Some(open);
+                return Ok(Turn::More);
+            }
         }
         self.open = Some(open);
         Ok(if caught_up { Turn::Idle } else { Turn::More })
@@ -208,11 +222,9 @@ impl Lander {
         let before = marker.tables.len();
         marker.tables.extend([Name::Events, Name::DeadLetters].map(|name| root.join(name.text())));
         if marker.tables.len() > before {
-            let bytes = serde_json::to_vec(&marker).map_err(Error::encode)?;
-            let path = self.plan.data_dir.join(MARKER);
-            durable::replace(&path, &bytes)
-                .map_err(|error| Error::Refused(format!("cannot write {}: {error}", path.display())))?;
+            self.mark(&marker)?;
         }
+        marker.forgotten.iter().for_each(|(forget, landed)| self.forgets.landed(*forget, *landed));
         let (next, queue) = self.begin(&events)?;
         let names: Vec<String> = self.plan.sources.iter().map(|source| source.name.clone()).collect();
         let encoders =
@@ -229,8 +241,65 @@ impl Lander {
             now_ms: 0,
             waits: None,
             tidy: Tidy::default(),
+            forgetting: Forgetting::default(),
             _lock: lock,
         })
+    }
+
+    /// Takes rows of users who are forgotten out of the table. Returns whether there are more.
+    fn forget(&self, open: &mut Open) -> Result<bool, Error> {
+        // What waits for a commit may be theirs.
+        if open.waits.is_some() {
+            return Ok(false);
+        }
+        let next = open.next;
+        let waits = |one: &Forgotten| one.is_done && self.forgets.has_landed(one.forget).is_none();
+        let is_due = |one: &Forgotten| one.before <= next && waits(one);
+        let pending: Vec<_> = self.forgets.gone().into_iter().filter(is_due).collect();
+        if pending.is_empty() {
+            return self.shorten(open).map(|()| false);
+        }
+        let Open { events, encoders, forgetting, .. } = open;
+        let Some(landed) = forgetting.turn(events, &encoders[0], &pending, wall_ms())? else {
+            return Ok(true);
+        };
+        let mut marker = self.marker()?;
+        marker.forgotten.extend(pending.iter().map(|one| (one.forget, landed)));
+        self.mark(&marker)?;
+        pending.iter().for_each(|one| self.forgets.landed(one.forget, landed));
+        tracing::info!(
+            users = pending.len(),
+            rows = landed.rows,
+            files = landed.files,
+            "forgotten users left the landing"
+        );
+        Ok(false)
+    }
+
+    /// Removes the part of the log of the table that has described the rows of users who are forgotten, when no reader needs
+    /// it any more.
+    fn shorten(&self, open: &mut Open) -> Result<(), Error> {
+        let now_ms = wall_ms();
+        let before_ms = now_ms.saturating_sub(self.landing.vacuum_after.as_millis() as i64);
+        let is_due = |landed: &forgotten::Landed| landed.log_ms.is_none() && landed.at_ms <= before_ms;
+        let all = self.forgets.gone();
+        let mut due = all.iter().filter_map(|one| Some((one.forget, self.forgets.has_landed(one.forget)?)));
+        if !due.any(|(_, landed)| is_due(&landed)) {
+            return Ok(());
+        }
+        open.events.shorten()?;
+        let mut marker = self.marker()?;
+        marker.forgotten.values_mut().filter(|landed| is_due(landed)).for_each(|landed| landed.log_ms = Some(now_ms));
+        self.mark(&marker)?;
+        marker.forgotten.iter().for_each(|(forget, landed)| self.forgets.landed(*forget, *landed));
+        Ok(())
+    }
+
+    fn mark(&self, marker: &Marker) -> Result<(), Error> {
+        let bytes = serde_json::to_vec(marker).map_err(Error::encode)?;
+        let path = self.plan.data_dir.join(MARKER);
+        durable::replace(&path, &bytes)
+            .map_err(|error| Error::Refused(format!("cannot write {}: {error}", path.display())))
     }
 
     fn marker(&self) -> Result<Marker, Error> {
@@ -316,6 +385,7 @@ impl Lander {
         }
         let (ends, last) = (&ends[..taken], &ends[taken - 1]);
         open.reader.define(&plan);
+        open.reader.forget(&self.forgets.gone());
         let (rows, mut wrong, mut lost) = (open.reader.memory(), None, 0);
         for (part, reader) in self.readers.iter_mut().enumerate() {
             let (from, upto) = (open.queue[part], last.queue[part]);

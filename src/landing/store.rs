@@ -191,6 +191,17 @@ impl Store {
         }
     }
 
+    /// Removes a file of the log that no reader needs; fine if there is none.
+    ///
+    /// # Errors
+    /// If it stays.
+    pub fn remove_of_log(&self, name: &str) -> Result<(), VfsError> {
+        match self.vfs.remove(&self.log().join(name)) {
+            Err(error) if is(&error, ErrorKind::NotFound) => Ok(()),
+            removed => removed,
+        }
+    }
+
     /// Calls `each` with the path of every file of data, relative to the table.
     ///
     /// # Errors

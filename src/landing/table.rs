@@ -259,6 +259,50 @@ impl Table {
         Ok(())
     }
 
+    /// Puts a file with fewer rows in the place of one, or nothing. The bytes of the former stay on disk until
+    /// [`Table::vacuum`]. `file`: its bytes, and how many rows it has. Returns its path.
+    ///
+    /// # Errors
+    /// If that fails: then the table has either, and has to be opened again.
+    pub fn rewrite(&mut self, path: &str, file: Option<(&[u8], u64)>, now_ms: i64) -> Result<Option<String>, Error> {
+        let Some(former) = self.adds().get(path).cloned() else { return Ok(None) };
+        let mut actions = vec![info("DELETE", now_ms, self.snapshot.landed.clone()).into()];
+        let mut new = None;
+        if let (Some((bytes, rows)), Some((folder, _))) = (file, path.rsplit_once('/')) {
+            let (from, to) = ticks(path).unwrap_or_default();
+            let path = format!("{folder}/part-{from:020}-{to:020}-{:020}.parquet", self.snapshot.version + 1);
+            self.store.data(&disk(&path), bytes)?;
+            self.store.name(&disk(folder))?;
+            // The ends of columns may have been those of the rows that are gone.
+            let stats = Some(serde_json::json!({ "numRecords": rows }).to_string());
+            let size = bytes.len() as i64;
+            actions.push(Add { path: path.clone(), size, data_change: true, stats, ..former }.into());
+            new = Some(path);
+        }
+        actions.push(remove(path, now_ms, true));
+        self.put(actions)?;
+        self.check_point(now_ms);
+        Ok(new)
+    }
+
+    /// Removes the commits before the last one from the log, behind a checkpoint of it. No version before can be read then.
+    ///
+    /// # Errors
+    /// If that fails.
+    pub fn shorten(&mut self) -> Result<(), Error> {
+        self.checkpoint()?;
+        let version = self.snapshot.version;
+        let (commit, checkpoint) = (commit_name(version), checkpoint_name(version));
+        let is_former = |name: &&String| {
+            let is_commit = name.ends_with(".json") && name.len() == commit.len() && **name < commit;
+            is_commit || name.ends_with(".checkpoint.parquet") && **name < checkpoint
+        };
+        for name in self.store.names()?.unwrap_or_default().iter().filter(is_former) {
+            self.store.remove_of_log(name)?;
+        }
+        Ok(())
+    }
+
     /// Removes the rows of all days before `day`, written as in a folder. Their bytes stay on disk until
     /// [`Table::vacuum`]. Returns how many files that were.
     ///

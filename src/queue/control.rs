@@ -1,8 +1,9 @@
 //! The records of the control partition. Like any other input they have offsets and ticks, and recovery replays them.
 //!
-//! Deliberately absent: labels and deletions.
+//! Deliberately absent: labels.
 
 use crate::queue::definitions::Definitions;
+use crate::queue::forgotten::{Asked, Gone, ReadBack};
 use crate::queue::numbers::SourceNumber;
 use crate::queue::reference::Content;
 use serde::{Deserialize, Serialize};
@@ -10,8 +11,8 @@ use serde::{Deserialize, Serialize};
 /// Version of the encoding, in its first byte. A kind may be added without a new one: programs that do not know it
 /// refuse the record, as skipping it would compute something else. Version 2 has rules with `or`, and tests that
 /// compare exactly. Version 3 has states. Version 4 has sequences, and states whose changes are published. Version 5 has
-/// actions and tables. A record that needs none of them is written as version 1, which earlier releases read too.
-const VERSION: u8 = 5;
+/// actions and tables. Version 6 has users who are forgotten. A record that needs none of them is written as version 1, which earlier releases read too.
+const VERSION: u8 = 6;
 
 /// One control record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,14 +32,26 @@ pub enum Control {
     Table { content: Content },
     /// From here on the changes of this collection are published, beginning with all of its rows.
     Collection { name: String },
+    /// From here on the events of a user are noted, who may be forgotten: see [`dataflows::forget`].
+    Forget { asked: Asked },
+    /// From here on the user is forgotten.
+    Forgotten { read: ReadBack },
+    /// The user is not forgotten: nothing has changed.
+    Remembered { forget: u64, why: String },
+    /// What has gone with the user.
+    Receipt { gone: Gone },
 }
 
 impl Control {
     /// Returns the payload of a record of the control partition.
     pub fn encode(&self) -> Vec<u8> {
         let version = match self {
-            Control::Table { .. } => VERSION,
-            Control::Definitions { definitions } if !definitions.actions.is_empty() => VERSION,
+            Control::Forget { .. }
+            | Control::Forgotten { .. }
+            | Control::Remembered { .. }
+            | Control::Receipt { .. } => VERSION,
+            Control::Table { .. } => 5,
+            Control::Definitions { definitions } if !definitions.actions.is_empty() => 5,
             Control::Definitions { definitions } if definitions.have_rows() => 4,
             Control::Definitions { definitions } if !definitions.states.is_empty() => 3,
             Control::Definitions { definitions } if !definitions.are_former() => 2,
@@ -73,7 +86,7 @@ mod tests {
         assert_eq!(Control::decode(&generation.encode()), Ok(generation));
         let collection = Control::Collection { name: "users".into() };
         assert_eq!(Control::decode(&collection.encode()), Ok(collection));
-        for unknown in [&b""[..], b"\x06{}", b"\x01{\"kind\":\"rule\"}", b"\x01{\"kind\":\"source\",\"source\":1}"] {
+        for unknown in [&b""[..], b"\x07{}", b"\x01{\"kind\":\"rule\"}", b"\x01{\"kind\":\"source\",\"source\":1}"] {
             assert!(Control::decode(unknown).is_err());
         }
     }
@@ -103,6 +116,25 @@ mod tests {
         let json = format!(r#"{{"kind":"definitions","definitions":{{"tests":[],"rules":[],"states":{states}}}}}"#);
         let bytes = [&[3], json.as_bytes()].concat();
         assert_eq!(Control::decode(&bytes).unwrap().encode(), bytes, "{json}");
+    }
+
+    /// The same of users who are forgotten.
+    #[test]
+    fn the_sixth_version_of_the_encoding_is_pinned() {
+        let read = concat!(
+            r#"{"forget":3,"before":7,"queue":[4,0],"sums":[[{"Signature":[18446744073709551615,3600000000]},2],"#,
+            r#"[{"Signature":[5,null]},1],[{"Reason":"NoTime"},1]]}"#
+        );
+        for json in [
+            r#"{"kind":"forget","asked":{"forget":3,"user":"0a","asked_ms":9,"reason":"r","partial":true}}"#.to_owned(),
+            r#"{"kind":"forget","asked":{"forget":3,"user":"0a","asked_ms":9}}"#.to_owned(),
+            format!(r#"{{"kind":"forgotten","read":{read}}}"#),
+            r#"{"kind":"remembered","forget":3,"why":"w"}"#.to_owned(),
+            r#"{"kind":"receipt","gone":{"forget":3,"tick":8,"now_ms":9,"rows":{"sessions":2}}}"#.to_owned(),
+        ] {
+            let bytes = [&[6], json.as_bytes()].concat();
+            assert_eq!(Control::decode(&bytes).unwrap().encode(), bytes, "{json}");
+        }
     }
 
     /// The same of sequences.

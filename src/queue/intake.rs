@@ -7,6 +7,7 @@
 //! ```
 
 use crate::queue::delivery::Delivery;
+use crate::queue::forgets::Forgets;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::thread::{self, Thread};
 use crate::sync::{Condvar, Mutex};
@@ -61,6 +62,7 @@ pub struct Intake {
     reserve: Arc<Reserve>,
     /// Control records that wait for the sequencer.
     control: Mutex<Vec<Vec<u8>>>,
+    forgets: Arc<Forgets>,
     news: Mutex<News>,
     bell: Condvar,
 }
@@ -86,6 +88,7 @@ impl Intake {
             draining: AtomicBool::new(false),
             reserve,
             control: Mutex::default(),
+            forgets: Arc::default(),
             news: Mutex::default(),
             bell: Condvar::new(),
         }
@@ -189,6 +192,11 @@ impl Intake {
     /// Bytes that are durable and not bound yet.
     pub fn backlog(&self) -> u64 {
         self.backlog.load(Ordering::Relaxed)
+    }
+
+    /// Returns the users who are forgotten.
+    pub fn forgets(&self) -> &Arc<Forgets> {
+        &self.forgets
     }
 
     /// Hands a control record to the sequencer, which makes it durable and binds it to a tick.

@@ -314,6 +314,7 @@ impl Sequencer {
             for payload in self.intake.take_control() {
                 self.reserve.patiently(|| self.log.control.append(wall_ms(), &payload))?;
                 self.reserve.patiently(|| self.log.control.sync())?;
+                self.intake.forgets().durable(self.log.control.next() - 1, &payload);
             }
             // Before the survey: what becomes durable after it is not the last.
             let drained = self.intake.is_drained();
@@ -393,6 +394,7 @@ impl Sequencer {
         self.now_ms = binding.now_ms;
         let next = upper((CONTROL, 0));
         let control = std::mem::replace(&mut self.control, next)..next;
+        self.intake.forgets().bound(binding.tick, binding.now_ms, &control, &queue);
         let bound = Bound { tick: binding.tick, now_ms: binding.now_ms, queue, control, snapshot };
         Minted { bound, digest: binding.digest(), step, at: Instant::now() }
     }
@@ -421,6 +423,10 @@ impl Sequencer {
     }
 
     fn snapshot_due(&self, last: bool) -> bool {
+        // What is noted of users who are being forgotten is in no snapshot.
+        if self.intake.forgets().are_pending() {
+            return false;
+        }
         // The log is released behind the older of two snapshots, so that one more may make space.
         let helps = self.quiet < 2 && !self.reserve.is_held();
         if !last && helps && self.snapshot.elapsed() >= SNAPSHOT_WITHOUT_SPACE.min(self.plan.snapshot) {

@@ -89,7 +89,14 @@ impl Desk {
         let tick = minted.bound.tick;
         let mut waiting = lock(&self.waiting);
         let all = waiting.entry(tick).or_default();
-        all.push(Published { worker, minted, output, arrivals: told.arrivals, decisions: told.decisions });
+        all.push(Published {
+            worker,
+            minted,
+            output,
+            arrivals: told.arrivals,
+            decisions: told.decisions,
+            seen: told.seen,
+        });
         if all.len() < self.spills.len() {
             return Ok(());
         }

@@ -44,6 +44,8 @@ pub struct History {
     pub begins: BTreeMap<Collection, u64>,
     /// Where the sources go on.
     pub cursors: Cursors,
+    /// The records of users who are forgotten, with their offsets in the control partition.
+    pub forgets: Vec<(u64, Control)>,
 }
 
 /// The data of a snapshot beside the root states.
@@ -88,8 +90,13 @@ impl History {
         let mut last = None;
         let (mut definitions, mut begins, mut followed) = (Vec::new(), BTreeMap::new(), Vec::new());
         let mut tables: BTreeMap<String, Content> = BTreeMap::new();
+        let mut forgets = Vec::new();
         for (offset, record) in records {
             match record {
+                Control::Forget { .. }
+                | Control::Forgotten { .. }
+                | Control::Remembered { .. }
+                | Control::Receipt { .. } => forgets.push((offset, record)),
                 Control::Definitions { definitions: defined } => definitions.push((offset, defined)),
                 Control::Collection { name } if name.starts_with(FOLLOWED) => followed.push((offset, name)),
                 Control::Collection { name } => {
@@ -163,7 +170,18 @@ impl History {
         let numbers = Arc::new(Numbers::new(plan.sources.iter().map(|source| known[&source.name]).collect()));
         let mut cursors = memory.cursors.clone();
         add_delivered(log, snapshot, &mut cursors)?;
-        Ok(History { numbers, program, former_program, same_program, memory, definitions, begins, tables, cursors })
+        Ok(History {
+            numbers,
+            program,
+            former_program,
+            same_program,
+            memory,
+            definitions,
+            begins,
+            tables,
+            cursors,
+            forgets,
+        })
     }
 }
 

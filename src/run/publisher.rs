@@ -8,6 +8,8 @@ use crate::landing::Follow;
 use crate::observe::actions::Decided;
 use crate::observe::metrics::{Metrics, Stage};
 use crate::observe::status::Status;
+use crate::queue::forgets::Forgets;
+use crate::queue::forgotten::Seen;
 use crate::queue::intake::wall_ms;
 use crate::queue::sequencer::Minted;
 use crate::read::reads::Reads;
@@ -32,6 +34,8 @@ pub(super) struct Published {
     pub arrivals: Vec<Arrival>,
     /// What its actions have decided in the tick.
     pub decisions: Vec<Decided>,
+    /// What it has of users who are about to be forgotten, or has no longer.
+    pub seen: Vec<Seen>,
 }
 
 /// The only writer of outputs of a process: one block and one sync per tick, however many workers there are.
@@ -51,6 +55,7 @@ pub(super) struct Publisher {
     pub from: Tick,
     pub same_program: bool,
     pub landing: Option<Arc<Follow>>,
+    pub forgets: Arc<Forgets>,
 }
 
 impl Publisher {
@@ -64,10 +69,12 @@ impl Publisher {
         let mut progress = false;
         while let Ok(first) = ticks.recv() {
             let mut batch = Vec::new();
-            for whole in [first].into_iter().chain(ticks.try_iter()) {
+            for mut whole in [first].into_iter().chain(ticks.try_iter()) {
                 let Some(minted) = whole.first().map(|published| Arc::clone(&published.minted)) else { continue };
                 if minted.bound.tick < self.from {
                     self.compare(minted.bound.tick, &whole)?;
+                    let seen = whole.iter_mut().flat_map(|published| published.seen.drain(..)).collect();
+                    self.forgets.published(minted.bound.tick, seen);
                     self.reads.published(&minted.bound);
                 } else {
                     batch.push(Whole::new(minted, whole, self.memory).map_err(Error::run("publish"))?);
@@ -89,8 +96,9 @@ impl Publisher {
     }
 
     /// Notifies readers that a tick can be read.
-    fn tell(&self, Whole { minted, arrivals, decisions, rows, output }: Whole) {
+    fn tell(&self, Whole { minted, arrivals, decisions, seen, rows, output }: Whole) {
         let bound = &minted.bound;
+        self.forgets.published(bound.tick, seen);
         let wall = wall_ms();
         for Arrival { received_ms, newest_ms } in arrivals {
             self.metrics.took(Stage::Published, (wall - received_ms) as f64 / 1e3);
@@ -162,6 +170,7 @@ struct Whole {
     minted: Arc<Minted>,
     arrivals: Vec<Arrival>,
     decisions: Vec<Decided>,
+    seen: Vec<Seen>,
     rows: u64,
     output: Joined,
 }
@@ -181,8 +190,9 @@ impl Whole {
         let rows = workers.iter().map(|published| published.output.rows()).sum();
         let arrivals = workers.iter_mut().flat_map(|published| published.arrivals.drain(..)).collect();
         let decisions = workers.iter_mut().flat_map(|published| published.decisions.drain(..)).collect();
+        let seen = workers.iter_mut().flat_map(|published| published.seen.drain(..)).collect();
         let output = Joined::new(workers.into_iter().map(|published| published.output).collect(), memory)?;
-        Ok(Whole { minted, arrivals, decisions, rows, output })
+        Ok(Whole { minted, arrivals, decisions, seen, rows, output })
     }
 }
 

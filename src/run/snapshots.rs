@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::landing::Follow;
 use crate::observe::metrics::Metrics;
 use crate::queue::cursor::Cursors;
+use crate::queue::forgets::Forgets;
 use crate::queue::sequencer::{Minted, Ticks};
 use crate::worker::roots::{Dirty, Rows};
 use dataflows::Tick;
@@ -40,6 +41,7 @@ pub(super) struct Snapshots {
     pub program: [u8; 32],
     pub memory: Memory,
     pub landing: Option<Arc<Follow>>,
+    pub forgets: Arc<Forgets>,
 }
 
 impl Snapshots {
@@ -77,6 +79,10 @@ impl Snapshots {
         // What was published before is not computed again after this: it has to be durable.
         while self.outputs.upper() <= bound.tick {
             sleep(Duration::from_millis(2));
+        }
+        let before = self.store.generation().map(|generation| generation.tick);
+        if before.is_some_and(|before| self.forgets.have_gone_since(before)) {
+            self.store.merge_all();
         }
         let extra = serde_json::to_vec(&self.memory).expect("text and numbers are always JSON");
         let mut snapshot = Snapshot {

@@ -3,7 +3,7 @@
 use super::changes::LAST_EVENT_ID;
 use super::connections::Peer;
 use super::problem::Problem;
-use super::{Shared, backfills, changes, collect, collections, exports, health, hosts, rows};
+use super::{Shared, backfills, changes, collect, collections, exports, forget, health, hosts, rows};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -29,6 +29,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/backfills/{name}/pause", post(backfills::pause))
         .route("/v1/backfills/{name}/resume", post(backfills::resume))
         .route("/v1/backfills/{name}/cancel", post(backfills::cancel))
+        .route("/v1/forget", get(forget::list).post(forget::ask))
         .route("/v1/collections", get(collections::list))
         .route("/v1/collections/{file}", get(exports::serve))
         .route("/v1/collections/{name}/changes", get(changes::serve).post(changes::serve))

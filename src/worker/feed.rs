@@ -1,5 +1,6 @@
 //! Deliveries of a tick -> input of the graph: decodes the deliveries of this worker's partitions.
 
+use super::forget::{At, Forgetting};
 use super::port::{Arrival, Told};
 use super::{Fed, Start};
 use crate::collections::place::position;
@@ -29,8 +30,9 @@ pub(super) struct Feed<'s> {
     batch: Batch,
     /// Of CSV: the header row of the last delivery, so that the decoder sees that it is the same one.
     header: Option<Arc<[u8]>>,
-    /// Of the control partition, if there are tables.
     control: Option<Reader>,
+    /// Users who are forgotten.
+    forgetting: Forgetting,
     /// As of the last tick.
     tables: Arc<Tables>,
 }
@@ -41,7 +43,6 @@ impl<'s> Feed<'s> {
     pub fn new(start: &'s Start, worker: usize, workers: usize) -> Result<Feed<'s>, Error> {
         let plan = start.resume.as_ref().and_then(|resume| start.defined(resume.control)).cloned();
         let parts = start.readers.iter().enumerate().filter(|(part, _)| part % workers == worker);
-        let control = start.control.clone().filter(|_| !start.plan.tables.is_empty());
         let mut feed = Feed {
             start,
             parts: parts.map(|(part, reader)| (part, reader.clone())).collect(),
@@ -50,20 +51,23 @@ impl<'s> Feed<'s> {
             plan,
             batch: Batch::default(),
             header: None,
-            control,
+            control: start.control.clone(),
+            forgetting: Forgetting::default(),
             tables: Arc::default(),
         };
-        feed.read_tables(0..start.resume.as_ref().map_or(0, |resume| resume.control))?;
+        feed.read_control(0..start.resume.as_ref().map_or(0, |resume| resume.control))?;
         Ok(feed)
     }
 
-    /// Takes the contents of tables that these records of the control partition have.
-    fn read_tables(&mut self, records: std::ops::Range<u64>) -> Result<(), Error> {
-        let Some(control) = &mut self.control else { return Ok(()) };
-        let (mut contents, mut wrong) = (Vec::new(), None);
+    /// Takes the contents of tables, and the users who are forgotten, that these records of the control partition have.
+    /// Returns the users.
+    fn read_control(&mut self, records: std::ops::Range<u64>) -> Result<Vec<At>, Error> {
+        let Some(control) = self.control.as_mut().filter(|_| !records.is_empty()) else { return Ok(Vec::new()) };
+        let (mut contents, mut users, mut wrong) = (Vec::new(), Vec::new(), None);
+        let forgetting = &mut self.forgetting;
         let read = control.read(records.start, records.end, |record| match Control::decode(record.payload) {
             Ok(Control::Table { content }) => contents.push(content),
-            Ok(_) => {}
+            Ok(other) => users.extend(forgetting.take(other)),
             Err(why) => wrong = Some(why),
         });
         read.map_err(Error::run("read the control partition"))?;
@@ -74,25 +78,37 @@ impl<'s> Feed<'s> {
                 tables.insert(content.name.clone(), Arc::new(content.table()));
             }
         }
-        Ok(())
+        Ok(users)
+    }
+
+    /// Tells the graph which users are forgotten from this tick on, and which ones may be.
+    fn forget(&mut self, engine: &mut Engine, forgets: &[At]) {
+        let Some(plan) = self.plan.as_ref().filter(|_| !forgets.is_empty()) else { return };
+        // Names are said again: those of before go.
+        self.decoder = Decoder::new(plan.spec(), Range::default());
+        let mut input = Input::default();
+        forgets.iter().for_each(|at| at.enter(plan, &mut input));
+        engine.send(&mut input);
     }
 
     /// Sends everything of a tick, at which the engine has to be.
     pub fn tick(&mut self, engine: &mut Engine, bound: Bound) -> Result<Fed, Error> {
         engine.now(bound.now_ms);
         self.define(engine, bound.control.end);
-        self.read_tables(bound.control.clone())?;
+        let forgets = self.read_control(bound.control.clone())?;
+        self.forget(engine, &forgets);
         let mut fed = Fed {
             dead_letters: Vec::new(),
             told: Told::default(),
             cursors: Cursors::default(),
             names: Vec::new(),
+            forgets,
             signatures: Vec::new(),
             shapes: Vec::new(),
             tables: Arc::clone(&self.tables),
             bound,
         };
-        let Feed { start, parts, decoder, batch, header, .. } = self;
+        let Feed { start, parts, decoder, batch, header, forgetting, .. } = self;
         let mut wrong = None;
         for (part, reader) in parts {
             let offsets = fed.bound.queue[*part].clone();
@@ -130,6 +146,10 @@ impl<'s> Feed<'s> {
                 } else if !decoder.read_messages(&block, batch) {
                     wrong.get_or_insert(format!("record {} of part {part} is no list of messages", record.offset));
                     return;
+                }
+                match is_history {
+                    true => forgetting.hold_back(&mut batch.input, before),
+                    false => forgetting.say(&mut batch.input, before),
                 }
                 let times = batch.input.records[before..].iter().filter_map(|record| record.event.time.ok());
                 let newest_ms = times.max().map(|time| time.micros().div_euclid(1000));

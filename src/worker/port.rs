@@ -15,6 +15,7 @@ use super::roots::Dirty;
 use crate::error::Error;
 use crate::observe::actions::Decided;
 use crate::queue::cursor::Cursors;
+use crate::queue::forgotten::Seen;
 use crate::queue::sequencer::Bound;
 use crate::read::reads::{Chunk, Request};
 use crate::sync::thread::{self, Thread};
@@ -73,6 +74,8 @@ pub struct Told {
     pub waiting: Option<Vec<(String, u64)>>,
     /// How many more sessions it has than before.
     pub sessions: i64,
+    /// What it has of users who are about to be forgotten, or has no longer.
+    pub seen: Vec<Seen>,
 }
 
 /// When a delivery came: milliseconds since 1970-01-01T00:00:00Z.

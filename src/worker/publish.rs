@@ -77,6 +77,9 @@ impl<'s> Publish<'s> {
             *fed.told.dead_letters.entry(letter.reason).or_insert(0) += 1;
         }
         fed.told.sessions = changes.sessions.iter().map(|(_, diff)| *diff as i64).sum();
+        let plan = &self.start.plan;
+        let seen: Vec<_> = fed.forgets.iter().filter_map(|at| at.see(plan, engine, &fed.bound, &changes)).collect();
+        fed.told.seen = seen;
         let told = std::mem::take(&mut fed.told);
         self.output(engine, &fed, changes, told, port)?;
         if fed.bound.snapshot {

@@ -21,10 +21,10 @@ use std::sync::Arc;
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Dirty {
     pub sessions: Vec<((UserKey, Session), isize)>,
-    /// Repeats are fine, also across snapshots.
-    pub names: Vec<(UserKey, Arc<str>)>,
+    /// As often as they were said, also across snapshots. Those of users who are forgotten go.
+    pub names: Vec<((UserKey, Arc<str>), isize)>,
     pub signatures: Vec<(SignatureId, Descriptor)>,
-    /// Repeats are fine, as with names.
+    /// Repeats are fine.
     pub shapes: Vec<(ShapeId, Arc<Leaves>)>,
     /// Under session policies.
     pub marks: Vec<((UserKey, Mark), isize)>,
@@ -174,8 +174,7 @@ impl Dirty {
         let mut add = |state: &str, of: Vec<(Vec<u8>, i64)>| drop(rows.insert(state.to_owned(), of));
         add(SESSIONS, encode(self.sessions, |(user, session)| (user.bytes().to_vec(), session)));
         add(MARKS, encode(self.marks, |(user, mark)| (user.bytes().to_vec(), mark)));
-        let once = self.names.into_iter().map(|row| (row, 1)).collect();
-        add(NAMES, encode(once, |(user, name)| (user.bytes().to_vec(), name)));
+        add(NAMES, encode(self.names, |(user, name)| (user.bytes().to_vec(), name)));
         let once = self.signatures.into_iter().map(|row| (row, 1)).collect();
         add(SIGNATURES, encode(once, |(signature, descriptor)| (signature.0.to_be_bytes().to_vec(), descriptor)));
         let once = self.shapes.into_iter().map(|row| (row, 1)).collect();
@@ -292,7 +291,7 @@ pub fn restore(
         STEPS => folds.restore_step(row, count, roots)?,
         WAITS => roots.kept.push((user(row)?, row.get(16..).filter(|row| act::is_one(row))?.to_vec())),
         SESSIONS => roots.sessions.push((user(row)?, value(row, 16)?)),
-        NAMES => input.names.push((user(row)?, value(row, 16)?)),
+        NAMES => roots.names.push(((user(row)?, value(row, 16)?), count as isize)),
         SIGNATURES => input.signatures.push((signature(row)?, value(row, 8)?)),
         SHAPES => input.shapes.push((ShapeId(signature(row)?.0), value(row, 8)?)),
         MARKS => roots.marks.push((user(row)?, value(row, 16)?, count as isize)),
@@ -335,7 +334,7 @@ mod tests {
         let time = EventTime::from_micros(1_000_000).unwrap();
         let descriptor = Descriptor { shape: ShapeId(5), kind: Some("view".into()), answers: vec![true, false] };
         let dirty = Dirty {
-            names: vec![(key, "u1".into())],
+            names: vec![((key, "u1".into()), 1)],
             signatures: vec![(SignatureId(0x0102), descriptor.clone())],
             ids: vec![(IdRow::Forgotten { shard: 9, upto: time }, 1)],
             by_signature: vec![((SignatureId(0x0102), Some(time)), 3)],
@@ -362,7 +361,7 @@ mod tests {
                 restore(state, row, *times, &mut roots, &mut input, &mut Folds::default()).unwrap();
             }
         }
-        assert_eq!(input.names, [(key, "u1".into())]);
+        assert_eq!(roots.names, [((key, "u1".into()), 1)]);
         assert_eq!(input.signatures, [(SignatureId(0x0102), descriptor)]);
         assert_eq!(roots.by_reason, [(Sessionless::NoTime, 2)]);
     }

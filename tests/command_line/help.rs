@@ -2,10 +2,11 @@
 
 use crate::headwater::Folder;
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 16] = [
     "replay",
     "run",
     "backfill",
+    "forget",
     "subscribe",
     "peek",
     "funnel",

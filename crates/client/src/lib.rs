@@ -5,6 +5,7 @@
 //! peek         ── GET /v1/collections/NAME/rows    ── rows as of one tick
 //! post         ── POST /v1/events                  ── a receipt, once the events are durable
 //! Backfills    ── POST /v1/backfills/NAME/chunks   ── how far a backfill is, once a chunk is durable
+//! Forgets      ── POST /v1/forget               ── a receipt, once a user is forgotten
 //! ```
 //!
 //! It knows no engine and no Arrow: rows are JSON. Absent on purpose: TLS (reach the server through a tunnel) and an
@@ -16,6 +17,7 @@ mod backfill;
 mod backoff;
 mod connection;
 mod error;
+mod forget;
 mod frame;
 mod order;
 mod peek;
@@ -27,6 +29,7 @@ pub mod text;
 pub use backfill::Backfills;
 pub use backoff::Backoff;
 pub use error::ClientError;
+pub use forget::Forgets;
 pub use frame::{Frame, Head, Hello, Kind, Progress, Refusal};
 pub use peek::{PAGE, Page, Query, collections, peek, status};
 pub use post::{PostError, Receipt, Rejection, post};

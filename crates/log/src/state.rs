@@ -94,6 +94,8 @@ pub struct StateStore {
     pending: BTreeMap<String, Rows>,
     /// The next snapshot does not build on the newest.
     anew: bool,
+    /// The next snapshot merges all runs of what has changed.
+    whole: bool,
     /// Sequence number of the next generation. None is used twice, so that what a crash brings back is no file of another.
     next: u64,
 }
@@ -132,6 +134,12 @@ impl StateStore {
         self.pending.clear();
     }
 
+    /// Lets the next snapshot merge all runs of each state that has changed: what has gone from it is then in no file of it.
+    /// With the one after that, no file has it.
+    pub fn merge_all(&mut self) {
+        self.whole = true;
+    }
+
     /// Writes a snapshot; when this returns, it is durable. Gives [`StateStore::release_tick`].
     ///
     /// After an error the store is as it was, but for the changes: those of [`LogError::Refused`] because of `tick`, a name
@@ -166,7 +174,7 @@ impl StateStore {
                 self.older = self.newest.replace(generation);
                 self.runs = Arc::new(runs);
                 self.pending.clear();
-                self.anew = false;
+                (self.anew, self.whole) = (false, false);
                 self.collect()?;
                 Ok(self.release_tick())
             }
@@ -204,7 +212,8 @@ impl StateStore {
         let mut states = if self.anew { Runs::new() } else { Runs::clone(&self.runs) };
         for (state, rows) in self.pending.iter().filter(|(_, rows)| !rows.is_empty()) {
             let runs = states.entry(state.clone()).or_default();
-            let merged = runs.split_off(first_merged(runs, rows.len() as u64));
+            let first = if self.whole { 0 } else { first_merged(runs, rows.len() as u64) };
+            let merged = runs.split_off(first);
             let mut writer = RunWriter::new(&self.context, &self.dir, state, sequence, tick);
             let mut rest = rows.as_slice();
             for shard in 0..=u8::MAX {

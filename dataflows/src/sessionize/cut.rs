@@ -79,6 +79,10 @@ impl CutFold {
         let mut replaced = Vec::new();
         for replacement in replacements {
             match named_by(past, replacement, &replaced) {
+                Ok(mut found) if replacement.sessions.is_none() => {
+                    self.take_all(marks);
+                    replaced.append(&mut found);
+                }
                 Ok(mut found) => {
                     self.marks.extend(replacement.survivors.iter().map(|visit| (Mark::of(visit), 1)));
                     found.iter().for_each(|session| self.take_away(marks, session));
@@ -102,6 +106,15 @@ impl CutFold {
             folded.entries.push(Entry::Outside(outside));
         }
         consolidate(&mut folded.changes);
+    }
+
+    /// Takes away all marks, those outside of sessions too.
+    fn take_all(&mut self, marks: &mut impl Marks) {
+        marks.rewind();
+        while let Some((mark, times)) = marks.peek() {
+            self.marks.push((mark.clone(), -times));
+            marks.step();
+        }
     }
 
     /// Takes away the marks of a session.

@@ -171,7 +171,7 @@ pub(super) fn named_by(
     }
     let mut ids: Vec<_> = found.iter().map(|session| session.id(replacement.user)).collect();
     ids.sort_unstable();
-    match ids == replacement.sessions {
+    match replacement.sessions.as_ref().is_none_or(|named| *named == ids) {
         true => Ok(found),
         false => Err(Rejection { replacement: replacement.clone(), found: ids }),
     }
@@ -264,7 +264,8 @@ mod tests {
         let sessions = slow(&[visit(user, 0, 1), visit(user, 5, 1), visit(user, 50, 1)]);
         let ids: Vec<_> = sessions.iter().map(|session| session.id(user)).collect();
         let [from, to] = [0, 10].map(|time| EventTime::from_micros(time).expect("small"));
-        let replacement = |sessions| Replacement { user, from, to, sessions, survivors: vec![visit(user, 5, 1)] };
+        let survivors = || vec![visit(user, 5, 1)];
+        let replacement = |sessions| Replacement { user, from, to, sessions: Some(sessions), survivors: survivors() };
         let apply = |replacement: Replacement| {
             let mut folded = Folded::default();
             let mut known = Known { sessions: sessions.clone(), at: 0 };

@@ -140,7 +140,7 @@ impl<T: TotalTime> Table<T> {
             // One for each entity: the next one has not seen what the first leaves.
             let repeated = before.replace(replacement.entity) == Some(replacement.entity);
             let found = self.as_of(replacement.entity, Bound::Excluded(tick)).map_or(0, |entity| entity.items);
-            if found == replacement.items && !repeated {
+            if replacement.items.is_none_or(|items| found == items) && !repeated {
                 changes.push(Change::Replace(replacement));
             } else {
                 rejected.push(replacement);

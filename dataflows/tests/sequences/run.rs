@@ -85,7 +85,7 @@ pub fn run(definitions: &[Definition], inputs: &[Input], first: usize, way: Way)
         let effort = worker.dataflow::<Tick, _, _>(|scope| {
             let inputs = (scope.input_from(&mut steps), scope.input_from(&mut restored));
             let (clock, ended) = (scope.input_from(&mut clock), scope.input_from(&mut ended));
-            let sequenced = sequence(inputs.0, inputs.1, Some(clock), Some(ended), sequences);
+            let sequenced = sequence((inputs.0, inputs.1), Some(clock), (Some(ended), None), sequences);
             let (to_activities, of_activities) = (sender.clone(), definitions.clone());
             sequenced
                 .activities

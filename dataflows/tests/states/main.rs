@@ -133,7 +133,7 @@ fn advance(steps: &[Step]) -> (Vec<Input>, Vec<Oracle>) {
                 oracle.replace(key, survivors.clone());
             }
             input.rejected += usize::from(*stale);
-            input.replacements.push(Replacement { state: key.0, entity: key.1, items, survivors });
+            input.replacements.push(Replacement { state: key.0, entity: key.1, items: Some(items), survivors });
         }
         for change in &step.changes {
             let Change::Add(state, number, item) = change else { continue };

@@ -103,6 +103,7 @@ impl Lived {
 
 fn roots(from: &Snapshot, mine: Share) -> Roots {
     Roots {
+        names: Vec::new(),
         sessions: mine.of(from.sessions.keys()).cloned().collect(),
         marks: mine.of(&from.marks).map(|((user, mark), times)| (*user, mark.clone(), *times)).collect(),
         entities: Vec::new(),
@@ -124,6 +125,9 @@ fn share(input: &Input, mine: Share) -> engine::Input {
         learns: if mine.index == 0 { input.learns } else { 0 },
         rules_gone: mine.of(&input.rules).filter(|(_, diff)| *diff < 0).map(|(rule, _)| rule.clone()).collect(),
         ended: Vec::new(),
+        noted: Vec::new(),
+        kept: Vec::new(),
+        forgotten: Vec::new(),
     }
 }
 

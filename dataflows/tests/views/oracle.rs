@@ -332,7 +332,7 @@ impl Oracle {
                 .collect();
             let visits = survivors.iter().filter_map(|raw| raw.visit(self.asked)).collect();
             let (from, to) = (time(swap.from), time(swap.to));
-            let replacement = Replacement { user, from, to, sessions: sessions.clone(), survivors: visits };
+            let replacement = Replacement { user, from, to, sessions: Some(sessions.clone()), survivors: visits };
             input.replacements.push(replacement.clone());
             resolved.push((replacement, sessions, all, survivors));
         }

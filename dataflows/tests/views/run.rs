@@ -61,6 +61,9 @@ pub fn run(start: Option<Snapshot>, inputs: &[Input], way: Way) -> Said {
                 facts: scope.input_from(&mut facts),
                 replacements: scope.input_from(&mut replacements),
                 replaced_entities: None,
+                dropped: None,
+                withdrawals: None,
+                notes: Default::default(),
                 clock: Some(scope.input_from(&mut clock)),
                 ended: None,
                 restored: Restored {

@@ -52,6 +52,7 @@ impl StateStore {
             older,
             pending: BTreeMap::new(),
             anew: false,
+            whole: false,
             next: last.map_or(0, |last| last + 1),
             context,
         };

@@ -1,0 +1,178 @@
+//! Users who are forgotten, as a worker hears of them in the control partition: what it passes on to the graph, and what it
+//! says of them.
+
+use crate::collections::Collection;
+use crate::plan::Plan;
+use crate::queue::control::Control;
+use crate::queue::forgotten::{ReadBack, Seen, comes_back};
+use crate::queue::sequencer::Bound;
+use dataflows::SignatureId;
+use dataflows::UserKey;
+use dataflows::changes::Changes;
+use dataflows::engine::{Engine, Input};
+use dataflows::forget::Forgotten;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What happens to a user at a tick.
+pub(super) struct At {
+    forget: u64,
+    user: UserKey,
+    what: What,
+}
+
+enum What {
+    /// Events are noted from here on.
+    Note,
+    /// The user is not forgotten after all.
+    Keep,
+    Forget(ReadBack),
+}
+
+/// The users who are forgotten, as of a tick.
+#[derive(Default)]
+pub(super) struct Forgetting {
+    /// By number: those that may be.
+    asked: BTreeMap<u64, (UserKey, i64)>,
+    /// When the forget was asked for, in milliseconds: history from before does not come back.
+    forgotten: BTreeMap<UserKey, i64>,
+    /// Names that were held back with history, and that the decoder does not say again.
+    unsaid: BTreeMap<UserKey, Arc<str>>,
+}
+
+impl Forgetting {
+    /// Takes a control record.
+    pub fn take(&mut self, record: Control) -> Option<At> {
+        match record {
+            Control::Forget { asked } => {
+                let user = asked.key()?;
+                self.asked.insert(asked.forget, (user, asked.asked_ms));
+                Some(At { forget: asked.forget, user, what: What::Note })
+            }
+            Control::Forgotten { read } => {
+                let (user, at) = self.asked.remove(&read.forget)?;
+                self.forgotten.insert(user, at);
+                self.unsaid.remove(&user);
+                Some(At { forget: read.forget, user, what: What::Forget(read) })
+            }
+            Control::Remembered { forget, .. } => {
+                let (user, _) = self.asked.remove(&forget)?;
+                Some(At { forget, user, what: What::Keep })
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes the records of history from the index `from` on out that are of users who were forgotten after they happened.
+    pub fn hold_back(&mut self, input: &mut Input, from: usize) {
+        if self.forgotten.is_empty() {
+            return;
+        }
+        let forgotten = &self.forgotten;
+        let mut held = BTreeSet::new();
+        let mut kept = input.records.split_off(from);
+        kept.retain(|record| {
+            let of = record.event.user.and_then(|user| Some((user, forgotten.get(&user)?)));
+            let Some((user, at)) = of else { return true };
+            let stays = comes_back(record.event.at(), *at);
+            if !stays {
+                held.insert(user);
+            }
+            stays
+        });
+        input.records.append(&mut kept);
+        if held.is_empty() {
+            return;
+        }
+        for record in &input.records {
+            record.event.user.iter().for_each(|user| _ = held.remove(user));
+        }
+        let unsaid = &mut self.unsaid;
+        input.names.retain(|(user, name)| {
+            let stays = !held.contains(user);
+            if !stays {
+                unsaid.insert(*user, Arc::clone(name));
+            }
+            stays
+        });
+    }
+
+    /// Says the names that were held back, of the records from the index `from` on.
+    pub fn say(&mut self, input: &mut Input, from: usize) {
+        if self.unsaid.is_empty() {
+            return;
+        }
+        for record in &input.records[from..] {
+            let name = record.event.user.and_then(|user| self.unsaid.remove_entry(&user));
+            input.names.extend(name);
+        }
+    }
+}
+
+impl At {
+    /// Adds it to what enters the graph. `plan`: with the definitions in force.
+    pub fn enter(&self, plan: &Plan, input: &mut Input) {
+        match &self.what {
+            What::Note => input.noted.push(self.user),
+            What::Keep => input.kept.push(self.user),
+            What::Forget(read) => {
+                let sequences = (0..).zip(&plan.sequences).filter(|(_, sequence)| sequence.spec.per.is_none());
+                let states = (0..).zip(&plan.states).filter(|(_, state)| state.per.is_none());
+                input.forgotten.push(Forgotten {
+                    user: Some(self.user),
+                    sums: read.sums.clone(),
+                    sequences: sequences.map(|(index, _)| index).collect(),
+                    steps: Vec::new(),
+                    states: states.map(|(index, _)| index).collect(),
+                });
+            }
+        }
+    }
+
+    /// Returns what this worker has of the user before the tick, or has no longer after it; `None`: nothing.
+    pub fn see(&self, plan: &Plan, engine: &mut Engine, bound: &Bound, changes: &Changes) -> Option<Seen> {
+        match &self.what {
+            What::Note => {
+                let mut events: BTreeMap<SignatureId, u64> = BTreeMap::new();
+                let mut scan = engine.views().scan(bound.tick);
+                scan.seek(self.user);
+                if scan.user() == Some(self.user) {
+                    scan.step(&mut |_, _, session| {
+                        session.counts().for_each(|(signature, many)| *events.entry(signature).or_default() += many);
+                    });
+                }
+                (!events.is_empty()).then(|| Seen::Sessions(self.forget, events.into_iter().collect()))
+            }
+            What::Keep => None,
+            What::Forget(_) => {
+                let rows = self.gone(plan, engine, bound, changes);
+                (!rows.is_empty()).then_some(Seen::Gone(self.forget, rows))
+            }
+        }
+    }
+
+    /// Counts the rows that go at this worker, by collection.
+    fn gone(&self, plan: &Plan, engine: &mut Engine, bound: &Bound, changes: &Changes) -> BTreeMap<String, u64> {
+        let user = self.user;
+        let mut rows = BTreeMap::new();
+        let mut count = |name: &str, of: &mut dyn Iterator<Item = (UserKey, isize)>| {
+            let many = of.filter(|(of, diff)| *of == user && *diff < 0).count() as u64;
+            if many > 0 {
+                rows.insert(name.to_owned(), many);
+            }
+        };
+        let of = Collection::SESSIONS.name();
+        count(of, &mut changes.sessions.iter().map(|((user, _), diff)| (*user, *diff)));
+        count(Collection::USERS.name(), &mut changes.users.iter().map(|((user, _), diff)| (*user, *diff)));
+        let of = Collection::CLOSINGS.name();
+        count(of, &mut changes.closings.iter().map(|(closing, diff)| (closing.user, *diff)));
+        let of = Collection::ACTIVITIES.name();
+        count(of, &mut changes.activities.iter().map(|((track, _), diff)| (track.key, *diff)));
+        for (index, state) in plan.states.iter().enumerate().filter(|(_, state)| state.per.is_none()) {
+            if engine.views().touched(index, bound.tick).binary_search(&user).is_ok() {
+                rows.insert(state.schema.collection_name(), 1);
+            }
+        }
+        rows
+    }
+}
