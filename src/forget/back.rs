@@ -265,8 +265,8 @@ impl Reading {
             }
         }
         let is_history = delivery.is_history();
-        let held = wanted.held.filter(|(from_ms, _)| is_history && record.received_ms >= *from_ms);
-        let is_held = |event: &Event| held.is_some_and(|(_, asked_ms)| !comes_back(event.at(), asked_ms));
+        let held = wanted.held.filter(|_| is_history);
+        let is_held = |event: &Event| held.is_some_and(|asked_ms| !comes_back(event.at(), asked_ms));
         let own = self.batch.input.records.drain(..).filter(|one| one.event.user == Some(wanted.user));
         let own = own.filter(|one| !is_held(&one.event));
         records.extend(own.map(|one| (Order::Queue(record.received_ms), one)));

@@ -51,10 +51,11 @@ impl Forgetting {
         }
         let mut users = Users::new();
         for one in pending {
-            let before = users.entry(one.user).or_insert(one.before);
-            *before = one.before.max(*before);
+            let gone = users.entry(one.user).or_default();
+            gone.before = one.before.max(gone.before);
+            (gone.at, gone.asked_ms) = (one.at.max(gone.at), one.asked_ms.max(gone.asked_ms));
         }
-        let before: Tick = users.values().copied().max().unwrap_or(0);
+        let before: Tick = users.values().map(|gone| gone.before.max(gone.at)).max().unwrap_or(0);
         let began = Instant::now();
         let due = |path: &String| ticks(path).is_none_or(|(from, _)| from < before);
         let paths: Vec<String> = table.adds().keys().filter(|path| due(path)).cloned().collect();

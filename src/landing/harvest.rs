@@ -110,7 +110,7 @@ impl Reader {
     pub fn forget(&mut self, users: &[Forgotten]) {
         self.rows.forgotten.clear();
         for one in users {
-            self.rows.forgotten.entry(one.user).or_default().push((one.at, one.asked_ms));
+            self.rows.forgotten.entry(one.user).or_default().push((one.before, one.asked_ms));
         }
     }
 
@@ -246,7 +246,7 @@ impl Gather {
         };
         let user = std::str::from_utf8(self.events.get(user)).map(UserKey::of);
         let forgotten = user.ok().and_then(|user| self.forgotten.get(&user));
-        let held = |(at, asked_ms): &(u64, i64)| self.at.tick >= *at && !comes_back(time, *asked_ms);
+        let held = |(from, asked_ms): &(u64, i64)| self.at.tick >= *from && !comes_back(time, *asked_ms);
         forgotten.is_some_and(|all| all.iter().any(held))
     }
 

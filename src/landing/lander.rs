@@ -254,7 +254,7 @@ impl Lander {
         }
         let next = open.next;
         let waits = |one: &Forgotten| one.is_done && self.forgets.has_landed(one.forget).is_none();
-        let is_due = |one: &Forgotten| one.before <= next && waits(one);
+        let is_due = |one: &Forgotten| one.at <= next && waits(one);
         let pending: Vec<_> = self.forgets.gone().into_iter().filter(is_due).collect();
         if pending.is_empty() {
             return self.shorten(open).map(|()| false);

@@ -8,13 +8,14 @@
 
 use super::Error;
 use super::schema::{self, Column, Content};
+use crate::queue::forgotten::comes_back;
 use arrow_array::cast::AsArray;
-use arrow_array::types::Int64Type;
+use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, BooleanArray, RecordBatch};
 use arrow_schema::ArrowError;
 use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
-use dataflows::{Tick, UserKey};
+use dataflows::{EventTime, Tick, UserKey};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -24,8 +25,18 @@ use std::sync::Arc;
 /// Rows of a batch.
 const ROWS: usize = 1024;
 
-/// The users who are forgotten, and the tick before which the rows of each go.
-pub type Users = BTreeMap<UserKey, Tick>;
+/// Users who are forgotten.
+pub type Users = BTreeMap<UserKey, Gone>;
+
+/// The rows of a user that go.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gone {
+    /// Those of ticks before this one.
+    pub before: Tick,
+    /// Of history that was landed before this tick: those from before the request, in milliseconds since 1970.
+    pub at: Tick,
+    pub asked_ms: i64,
+}
 
 /// What has come of a file.
 #[derive(Debug)]
@@ -94,12 +105,18 @@ pub fn without(file: Vec<u8>, users: &Users, columns: &[Column]) -> Result<Rewri
 }
 
 fn keeps(batch: &RecordBatch, users: &Users) -> BooleanArray {
-    let of = batch.column_by_name("user").and_then(|column| column.as_string_opt::<i32>());
-    let ticks = batch.column_by_name("_hw_tick").and_then(|column| column.as_primitive_opt::<Int64Type>());
+    let column = |name| batch.column_by_name(name);
+    let of = column("user").and_then(|column| column.as_string_opt::<i32>());
+    let ticks = column("_hw_tick").and_then(|column| column.as_primitive_opt::<Int64Type>());
+    let at = |name| column(name).and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    let (received, times) = (at("received"), at("time"));
     let goes = |row: usize| {
         let Some(text) = of.filter(|of| of.is_valid(row)) else { return false };
-        let before = users.get(&UserKey::of(text.value(row)));
-        before.is_some_and(|before| ticks.is_none_or(|ticks| (ticks.value(row).unsigned_abs()) < *before))
+        let Some(gone) = users.get(&UserKey::of(text.value(row))) else { return false };
+        let Some(tick) = ticks.map(|ticks| ticks.value(row).unsigned_abs()) else { return true };
+        let is_history = received.is_some_and(|received| received.is_null(row));
+        let time = times.filter(|times| times.is_valid(row)).and_then(|times| EventTime::from_micros(times.value(row)));
+        tick < gone.before || is_history && tick < gone.at && !comes_back(time, gone.asked_ms)
     };
     (0..batch.num_rows()).map(|row| Some(!goes(row))).collect()
 }

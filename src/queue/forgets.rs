@@ -34,9 +34,8 @@ pub struct Wanted {
     pub queue: Vec<u64>,
     /// Where the user was forgotten last: events before are gone already.
     pub after: Option<(Tick, Vec<u64>)>,
-    /// History that was received from the first time on and is from before the second one was held back: milliseconds since
-    /// 1970.
-    pub held: Option<(i64, i64)>,
+    /// Since then, history from before this time was held back: milliseconds since 1970.
+    pub held: Option<i64>,
     /// Events of sessions, by signature.
     pub sessions: BTreeMap<SignatureId, u64>,
 }
@@ -395,7 +394,7 @@ impl State {
             let last = self.all.values().rev().find(same);
             let after = last.and_then(|last| last.read_back.as_ref());
             let after = after.map(|last| (last.before, last.queue.clone()));
-            let held = last.and_then(|last| Some((last.receipt.as_ref()?.now_ms, last.asked.asked_ms)));
+            let held = last.map(|last| last.asked.asked_ms);
             let (asked, user) = (known.asked.clone(), known.asked.key()?);
             Some(Wanted { asked, user, before, queue, after, held, sessions })
         })
@@ -459,7 +458,7 @@ mod tests {
         found.bound(20, 300, &(6..7), &[15..15, 0..0]);
         found.published(20, vec![]);
         let wanted = found.wanted(Duration::ZERO).unwrap();
-        assert_eq!((wanted.after, wanted.held), (Some((7, vec![5, 0])), Some((200, 5))));
+        assert_eq!((wanted.after, wanted.held), (Some((7, vec![5, 0])), Some(5)));
         found.durable(7, &found.refuse(next, "no".into()));
         assert!(!found.are_pending());
         assert_eq!(found.settled(next, Duration::ZERO).unwrap().why.as_deref(), Some("no"));

@@ -88,6 +88,7 @@ impl<'s> Feed<'s> {
         self.decoder = Decoder::new(plan.spec(), Range::default());
         let mut input = Input::default();
         forgets.iter().for_each(|at| at.enter(plan, &mut input));
+        self.forgetting.say(&mut input, 0);
         engine.send(&mut input);
     }
 

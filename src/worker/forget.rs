@@ -6,11 +6,11 @@ use crate::plan::Plan;
 use crate::queue::control::Control;
 use crate::queue::forgotten::{ReadBack, Seen, comes_back};
 use crate::queue::sequencer::Bound;
-use dataflows::SignatureId;
 use dataflows::UserKey;
 use dataflows::changes::Changes;
 use dataflows::engine::{Engine, Input};
 use dataflows::forget::Forgotten;
+use dataflows::{Record, SignatureId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ pub(super) struct At {
     forget: u64,
     user: UserKey,
     what: What,
+    /// History that was held back, and counts after all.
+    records: Vec<Record>,
 }
 
 enum What {
@@ -34,6 +36,8 @@ enum What {
 pub(super) struct Forgetting {
     /// By number: those that may be.
     asked: BTreeMap<u64, (UserKey, i64)>,
+    /// History of these, which waits for what becomes of the user.
+    waiting: BTreeMap<UserKey, Vec<Record>>,
     /// When the forget was asked for, in milliseconds: history from before does not come back.
     forgotten: BTreeMap<UserKey, i64>,
     /// Names that were held back with history, and that the decoder does not say again.
@@ -47,45 +51,51 @@ impl Forgetting {
             Control::Forget { asked } => {
                 let user = asked.key()?;
                 self.asked.insert(asked.forget, (user, asked.asked_ms));
-                Some(At { forget: asked.forget, user, what: What::Note })
+                Some(At { forget: asked.forget, user, what: What::Note, records: Vec::new() })
             }
             Control::Forgotten { read } => {
                 let (user, at) = self.asked.remove(&read.forget)?;
                 self.forgotten.insert(user, at);
-                self.unsaid.remove(&user);
-                Some(At { forget: read.forget, user, what: What::Forget(read) })
+                // History that waited does not come back, nor does the name with it.
+                self.waiting.remove(&user);
+                Some(At { forget: read.forget, user, what: What::Forget(read), records: Vec::new() })
             }
             Control::Remembered { forget, .. } => {
                 let (user, _) = self.asked.remove(&forget)?;
-                Some(At { forget, user, what: What::Keep })
+                let records = self.waiting.remove(&user).unwrap_or_default();
+                Some(At { forget, user, what: What::Keep, records })
             }
             _ => None,
         }
     }
 
-    /// Takes the records of history from the index `from` on out that are of users who were forgotten after they happened.
+    /// Takes the records of history from the index `from` on out that are of users who were forgotten after they happened. Those
+    /// of users who may be forgotten wait.
     pub fn hold_back(&mut self, input: &mut Input, from: usize) {
-        if self.forgotten.is_empty() {
+        let mut since: BTreeMap<UserKey, (i64, bool)> = BTreeMap::new();
+        since.extend(self.forgotten.iter().map(|(user, asked_ms)| (*user, (*asked_ms, false))));
+        since.extend(self.asked.values().map(|(user, asked_ms)| (*user, (*asked_ms, true))));
+        if since.is_empty() {
             return;
         }
-        let forgotten = &self.forgotten;
         let mut held = BTreeSet::new();
-        let mut kept = input.records.split_off(from);
-        kept.retain(|record| {
-            let of = record.event.user.and_then(|user| Some((user, forgotten.get(&user)?)));
-            let Some((user, at)) = of else { return true };
-            let stays = comes_back(record.event.at(), *at);
-            if !stays {
-                held.insert(user);
+        for record in input.records.split_off(from) {
+            let of = record.event.user.and_then(|user| Some((user, *since.get(&user)?)));
+            match of.filter(|(_, (asked_ms, _))| !comes_back(record.event.at(), *asked_ms)) {
+                None => input.records.push(record),
+                Some((user, (_, waits))) => {
+                    held.insert(user);
+                    if waits {
+                        self.waiting.entry(user).or_default().push(record);
+                    }
+                }
             }
-            stays
-        });
-        input.records.append(&mut kept);
-        if held.is_empty() {
-            return;
         }
         for record in &input.records {
             record.event.user.iter().for_each(|user| _ = held.remove(user));
+        }
+        if held.is_empty() {
+            return;
         }
         let unsaid = &mut self.unsaid;
         input.names.retain(|(user, name)| {
@@ -114,7 +124,10 @@ impl At {
     pub fn enter(&self, plan: &Plan, input: &mut Input) {
         match &self.what {
             What::Note => input.noted.push(self.user),
-            What::Keep => input.kept.push(self.user),
+            What::Keep => {
+                input.kept.push(self.user);
+                input.records.extend(self.records.iter().cloned());
+            }
             What::Forget(read) => {
                 let sequences = (0..).zip(&plan.sequences).filter(|(_, sequence)| sequence.spec.per.is_none());
                 let states = (0..).zip(&plan.states).filter(|(_, state)| state.per.is_none());

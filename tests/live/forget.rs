@@ -149,6 +149,38 @@ fn history_of_a_user_who_was_forgotten_is_held_back() {
     published.is_replayed(&folder, &lines(&stays));
 }
 
+/// Of history that comes while a user is forgotten, nothing stays.
+#[test]
+fn a_backfill_that_goes_on_meanwhile_brings_nothing_back() {
+    let folder = folder("");
+    let mut rng = Rng::new(11);
+    let events: Vec<Event> = (0..20_000).map(|number| any(&mut rng, number, 9)).collect();
+    folder.write("history.jsonl", lines(&events));
+    let process = Process::start(&folder, "data", 2, Restart::No);
+    let address = process.ready();
+    let url = format!("http://{address}");
+    let mut bringing = std::process::Command::new(env!("CARGO_BIN_EXE_headwater"))
+        .args(["backfill", "run.toml", "history.jsonl", "--url", &url, "--rate", "8000", "--no-progress"])
+        .current_dir(folder.path(""))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut client = Client::new(address);
+    crate::patience::wait_until("a part of history is in", || {
+        let report = client.get_json("/v1/backfills/history").map_or(Value::Null, |(_, report)| report);
+        report["records"].as_u64().is_some_and(|records| records > 2000)
+    });
+    for user in ["user 1", "user 5", "user 1"] {
+        receipt(&forget(&folder, address, &[user, "--json"]));
+    }
+    assert!(bringing.wait().unwrap().success());
+    process.drain();
+    let stays: Vec<Event> = events.into_iter().filter(|event| !["user 1", "user 5"].contains(&&*event.user)).collect();
+    let published = Published::read(&folder.path("data"));
+    same("sessions", &published.sessions(), &sessions(&stays));
+    published.is_replayed(&folder, &lines(&stays));
+}
+
 /// A checkpoint has nothing of a user who is forgotten, and its name neither.
 #[test]
 fn no_checkpoint_has_the_name() {
