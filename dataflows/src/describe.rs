@@ -184,8 +184,8 @@ struct Describe<T: TotalTime> {
 }
 
 impl<T: TotalTime> Describe<T> {
-    /// Notes how often the names of these users have been said in the ticks before.
-    fn doubt(&mut self, mut users: Vec<UserKey>) {
+    /// Notes how often the names of these users have been said in the ticks before, without those that are `gone` in this one.
+    fn doubt(&mut self, mut users: Vec<UserKey>, gone: &[((UserKey, Arc<str>), isize)]) {
         if users.is_empty() {
             return;
         }
@@ -197,7 +197,9 @@ impl<T: TotalTime> Describe<T> {
             past.key(&user);
             let mut said = Vec::new();
             while let Some((name, times)) = past.counted() {
-                said.push((Arc::clone(name), times));
+                let less =
+                    gone.iter().filter(|((other, text), _)| (*other, text) == (user, name)).map(|(_, diff)| diff);
+                said.push((Arc::clone(name), times + less.sum::<isize>()));
                 past.step();
             }
             self.doubted.insert(user, said);
@@ -210,14 +212,14 @@ impl<T: TotalTime> Fold<T> for Describe<T> {
 
     fn tick(&mut self, tick: &T, waiting: &mut Waiting, at: &Capabilities<T>) -> Turn {
         let Waiting { mut names, doubts, unnames, mut news, shapes } = std::mem::take(waiting);
-        self.doubt(doubts);
+        let mut gone = Vec::new();
         for (user, is_forgotten) in unnames {
             let doubted = self.doubted.remove(&user).filter(|_| is_forgotten).unwrap_or_default();
-            for (name, times) in doubted {
-                names.push(((user, Arc::clone(&name)), -times));
-                self.unnamed.borrow_mut().push((tick.clone(), (user, name), -times));
-            }
+            gone.extend(doubted.into_iter().map(|(name, times)| ((user, name), -times)));
         }
+        self.doubt(doubts, &gone);
+        self.unnamed.borrow_mut().extend(gone.iter().map(|(name, times)| (tick.clone(), name.clone(), *times)));
+        names.append(&mut gone);
         consolidate(&mut names);
         let mut builder = ValBuilder::with_capacity(names.len(), names.len(), names.len());
         self.name_rows.extend(&mut builder, names.into_iter().map(|(row, diff)| (row, tick.clone(), diff)));

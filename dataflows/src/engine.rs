@@ -276,10 +276,6 @@ impl Engine {
     /// Takes out what is to be forgotten, and notes what may be.
     fn forget(&mut self, input: &mut Input, facts: &mut Vec<Fact>, parcel: &mut Parcel) {
         let (workers, leads) = (self.feed.workers, self.feed.leads);
-        for user in input.noted.drain(..) {
-            self.notes.borrow_mut().begin(user, *self.feed.parcels.time());
-            facts.extend(leads.then(|| Fact::doubt(user, workers)));
-        }
         for user in input.kept.drain(..) {
             self.notes.borrow_mut().end(user);
             facts.extend(leads.then(|| Fact::unname(user, false, workers)));
@@ -297,6 +293,11 @@ impl Engine {
             parcel.dropped.extend(tracks.chain(steps.into_iter().map(Dropped::Steps)));
             let sums = sums.into_iter().map(|(by, events)| Withdrawal::Sum(by, -(events.cast_signed() as isize)));
             parcel.withdrawals.extend(sums);
+        }
+        // The next time comes behind the last one.
+        for user in input.noted.drain(..) {
+            self.notes.borrow_mut().begin(user, *self.feed.parcels.time());
+            facts.extend(leads.then(|| Fact::doubt(user, workers)));
         }
     }
 

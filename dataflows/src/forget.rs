@@ -14,7 +14,7 @@ use crate::record::{CountedBy, Event};
 use crate::step::{StepRow, Track};
 use crate::time::{Tick, TotalTime};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 /// A user who is forgotten at a tick, and what the user's events before were.
@@ -62,7 +62,9 @@ impl Dropped {
 /// The events of users who are about to be forgotten, of one worker.
 #[derive(Debug)]
 pub struct Notes<T: TotalTime = Tick> {
-    users: BTreeMap<UserKey, Noted<T>>,
+    /// By user, one after the other: what feeds the operators is ahead of them by some ticks, and may begin the next one while
+    /// the first one is still to be taken.
+    users: BTreeMap<UserKey, VecDeque<Noted<T>>>,
 }
 
 /// Notes that the operators of a worker share with what feeds them.
@@ -83,12 +85,12 @@ impl<T: TotalTime> Default for Notes<T> {
 impl<T: TotalTime> Notes<T> {
     /// Notes the events of a user from a tick on.
     pub fn begin(&mut self, user: UserKey, from: T) {
-        self.users.insert(user, Noted { from, events: Vec::new() });
+        self.users.entry(user).or_default().push_back(Noted { from, events: Vec::new() });
     }
 
-    /// Notes no other event of a user, and drops those that were noted.
+    /// Drops what was noted of a user since it was last begun.
     pub fn end(&mut self, user: UserKey) {
-        self.users.remove(&user);
+        self.change(user, VecDeque::pop_back);
     }
 
     /// Returns whether no user is noted.
@@ -99,15 +101,28 @@ impl<T: TotalTime> Notes<T> {
     /// Notes an event of a tick, if it is of such a user.
     pub(crate) fn note(&mut self, tick: &T, event: &Event) {
         let noted = event.user.and_then(|user| self.users.get_mut(&user));
-        if let Some(noted) = noted.filter(|noted| noted.from <= *tick) {
+        for noted in noted.into_iter().flatten().filter(|noted| noted.from <= *tick) {
             // Actions have decided on it.
             noted.events.push((tick.clone(), Event { calls: None, ..event.clone() }));
         }
     }
 
-    /// Takes the events of a user before a tick, and notes no other ones.
+    /// Takes the events of a user that were noted first, of the ticks before one.
     pub(crate) fn take(&mut self, user: UserKey, before: &T) -> Vec<Event> {
-        let noted = self.users.remove(&user).map_or(Vec::new(), |noted| noted.events);
+        let noted = self.change(user, VecDeque::pop_front).map_or(Vec::new(), |noted| noted.events);
         noted.into_iter().filter(|(tick, _)| tick < before).map(|(_, event)| event).collect()
+    }
+
+    fn change(
+        &mut self,
+        user: UserKey,
+        change: impl FnOnce(&mut VecDeque<Noted<T>>) -> Option<Noted<T>>,
+    ) -> Option<Noted<T>> {
+        let all = self.users.get_mut(&user)?;
+        let noted = change(all);
+        if all.is_empty() {
+            self.users.remove(&user);
+        }
+        noted
     }
 }

@@ -213,15 +213,18 @@ fn no_checkpoint_has_the_name() {
     assert_eq!(Published::read(&folder.path("data")).rows(Collection::SESSIONS).len(), 1);
 }
 
-/// Returns whether a file below a folder has a text.
+/// Returns whether a file below a folder has a text. A process may remove files meanwhile.
 fn has(folder: &Folder, below: &str, text: &str) -> bool {
     let mut folders = vec![folder.path(below)];
     while let Some(next) = folders.pop() {
-        for entry in std::fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
+        for entry in std::fs::read_dir(next).into_iter().flatten().flatten() {
+            let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if std::fs::read(&path).unwrap().windows(text.len()).any(|bytes| bytes == text.as_bytes()) {
+                continue;
+            }
+            let bytes = std::fs::read(&path).unwrap_or_default();
+            if bytes.windows(text.len()).any(|bytes| bytes == text.as_bytes()) {
                 return true;
             }
         }

@@ -5,11 +5,12 @@ use crate::collections::Schemas;
 use crate::collections::filter::Filter;
 use crate::collections::sessions::SessionSchema;
 use crate::queue::cursor::{Cursor, Cursors, KafkaCursor};
+use crate::queue::forgotten::Seen;
 use crate::queue::sequencer::Bound;
 use crate::read::reads::{Question, Wanted, Whose};
 use crate::worker::port::{Arrival, Told};
 use crate::worker::roots::Dirty;
-use dataflows::{EventTime, Reason, SessionId, UserKey};
+use dataflows::{EventTime, Reason, SessionId, SignatureId, UserKey};
 use headwater_log::output::Block;
 use std::fmt::Debug;
 use std::os::unix::net::UnixStream;
@@ -24,7 +25,7 @@ fn cursors() -> Cursors {
 }
 
 fn checkpoint(names: u32) -> Checkpoint {
-    let name = |number: u32| (UserKey::of(&number.to_string()), number.to_string().into());
+    let name = |number: u32| ((UserKey::of(&number.to_string()), number.to_string().into()), 1);
     let mut dirty = Dirty::default();
     dirty.names.extend((0..names).map(name));
     Checkpoint { tick: 7, dirty, cursors: cursors() }
@@ -64,6 +65,10 @@ fn up() -> Vec<Out> {
         decisions: Vec::new(),
         waiting: Some(vec![("a".into(), 8)]),
         sessions: -3,
+        seen: vec![
+            Seen::Sessions(1, vec![(SignatureId(2), 3)]),
+            Seen::Gone(1, BTreeMap::from([("sessions".into(), 4)])),
+        ],
     };
     vec![
         Out::Restored { sessions: 7 },
