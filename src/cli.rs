@@ -4,11 +4,13 @@ mod asking;
 mod backfilling;
 mod forgetting;
 pub mod print;
+mod ruling;
 mod trying;
 
 pub use asking::{Actions, Envelope, Funnel, Peek, Server, Status, Subscribe};
 pub use backfilling::{Act, Backfill};
 pub use forgetting::Forget;
+pub use ruling::{RulesApply, RulesList, RulesRollback, RulesShow};
 pub use trying::{Rules, RulesDiff, RulesPropose, RulesVerb, Test};
 
 use crate::config::{self, Argument, ConfigError, Overrides, PROCESSES, WORKERS};

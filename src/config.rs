@@ -34,6 +34,7 @@ use crate::plan::{Plan, SourceKind, SourcePlan};
 pub(crate) use error::Problems;
 use events::{Keys, within};
 use fields::Fields;
+use indicatif::HumanCount;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -93,19 +94,62 @@ pub fn load_rules(path: &Path, base: &Plan) -> Result<Plan, ConfigError> {
     }
     let text = std::fs::read_to_string(path);
     let text = text.map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    let name = path.to_string_lossy();
-    let typed: typed::File = toml::from_str(&text)
-        .map_err(|error| Problems::from(Problem::of_toml(&error, &text)).into_error(&name, &text))?;
+    rules_of(&path.to_string_lossy(), &text, base, &mut Problems::default())
+}
+
+/// Rules that can be applied to a run at once: each of its signatures is compared with each of them.
+const APPLIED_RULES: usize = 10_000;
+
+/// Rules that are to hold in place of others.
+pub struct RulesFile {
+    /// With the fields, tests and rules of the file: see [`load_rules`].
+    pub plan: Plan,
+    /// The tables of the file that are none of rules.
+    pub others: Vec<String>,
+}
+
+/// Reads the text of a file as [`load_rules`] does, to apply its rules to a run. `name` stands for it in errors.
+///
+/// # Errors
+/// As [`parse`]. A file without rules is one too: it is more likely the wrong file than a wish for no rules.
+pub fn parse_rules(name: &str, text: &str, base: &Plan) -> Result<RulesFile, ConfigError> {
+    let table: toml::Table =
+        toml::from_str(text).map_err(|error| Problems::from(Problem::of_toml(&error, text)).into_error(name, text))?;
     let mut problems = Problems::default();
-    let mut fields = Fields::check(&typed.fields, &mut problems);
+    match table.get("class").and_then(toml::Value::as_array).map_or(0, Vec::len) {
+        0 if !table.contains_key("class") => {
+            problems.push(0..0, "the file has no [[class]]", "name a file with the rules that are to hold");
+        }
+        many if many > APPLIED_RULES => problems.push(
+            0..0,
+            format!(
+                "the file has {} rules, and at most {} can be applied",
+                HumanCount(many as u64),
+                HumanCount(APPLIED_RULES as u64)
+            ),
+            "ask for several values in one rule: when = { page = { in = [\"a\", \"b\"] } }",
+        ),
+        _ => {}
+    }
+    let plan = rules_of(name, text, base, &mut problems)?;
+    let is_other = |name: &&String| !matches!(name.as_str(), "class" | "fields" | "classes");
+    let mut others: Vec<String> = table.keys().filter(is_other).cloned().collect();
+    others.extend((plan.learn != base.learn).then(|| "classes".to_owned()));
+    Ok(RulesFile { plan, others })
+}
+
+fn rules_of(name: &str, text: &str, base: &Plan, problems: &mut Problems) -> Result<Plan, ConfigError> {
+    let typed: typed::File =
+        toml::from_str(text).map_err(|error| Problems::from(Problem::of_toml(&error, text)).into_error(name, text))?;
+    let mut fields = Fields::check(&typed.fields, problems);
     fields.inherit(&base.fields[..base.shown.len()]);
     let mut tests = rules::Tests::default();
-    let rules = rules::compile(&text, &typed.class.0, &mut fields, &mut tests, &mut problems);
+    let rules = rules::compile(text, &typed.class.0, &mut fields, &mut tests, problems);
     if !problems.is_empty() {
-        return Err(problems.into_error(&name, &text));
+        return Err(std::mem::take(problems).into_error(name, text));
     }
     let mut plan = Plan {
-        config: path.to_owned(),
+        config: name.into(),
         fields: fields.into_plan(),
         tests: tests.tests,
         rules,

@@ -52,6 +52,10 @@ fn main() -> ExitCode {
         Verb::Rules(cli::Rules { verb: RulesVerb::Propose(verb) }) => {
             verb.plan().map_err(Error::from).and_then(|plan| rules::propose(&plan))
         }
+        Verb::Rules(cli::Rules { verb: RulesVerb::Apply(verb) }) => verb.run(),
+        Verb::Rules(cli::Rules { verb: RulesVerb::List(verb) }) => verb.run(),
+        Verb::Rules(cli::Rules { verb: RulesVerb::Show(verb) }) => verb.run(),
+        Verb::Rules(cli::Rules { verb: RulesVerb::Rollback(verb) }) => verb.run(),
         Verb::Generate(workload) => run_generate(workload),
         Verb::Completions(verb) => Ok(verb.script()),
     };

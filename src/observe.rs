@@ -7,5 +7,6 @@ pub mod landing;
 pub mod memory;
 pub mod metrics;
 mod quantiles;
+pub mod rules;
 pub mod sources;
 pub mod status;

@@ -5,6 +5,7 @@ mod actions;
 mod hosts;
 pub mod lint;
 mod sequences;
+pub mod shown;
 mod sinks;
 mod tables;
 

@@ -15,4 +15,7 @@ pub mod forgotten;
 pub mod intake;
 pub mod numbers;
 pub mod reference;
+pub mod rulebook;
 pub mod sequencer;
+pub mod timeline;
+pub mod versions;

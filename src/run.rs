@@ -44,8 +44,9 @@ use crate::observe::metrics::Metrics;
 use crate::observe::status::{Phase, Status};
 use crate::plan::{HostsPlan, Plan};
 use crate::queue::backfills::Backfills;
-use crate::queue::definitions;
+use crate::queue::definitions::{self, Definitions};
 use crate::queue::intake::Intake;
+use crate::queue::rulebook::Rulebook;
 use crate::queue::sequencer::{Sequencer, Ticks};
 use crate::read::reads::Reads;
 use crate::read::subscribe::hub::Hub;
@@ -137,6 +138,10 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
     let outbox = reserve.until_space(|| Outbox::start(plan, &outbox))?;
     let (hub, hub_feed) = Hub::spawn(Arc::clone(&schemas), Arc::clone(&tokens), publish_from);
     let subscriptions = Arc::new(Subscriptions::new(hub, Arc::clone(&outputs), schemas, tokens));
+    let (latest, bound) = (history.definitions.last(), definitions.last());
+    let latest = latest.map_or_else(Definitions::default, |(_, latest)| latest.clone());
+    let bound = bound.map_or_else(|| Arc::clone(plan), |(_, bound)| Arc::clone(bound));
+    let rules = Rulebook::new(plan, &bound, &latest, history.versions.clone());
     let server = server::start(Services {
         plan: Arc::clone(plan),
         intake: Arc::clone(&intake),
@@ -147,6 +152,7 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
         epoch: epoch.number,
         sources: Arc::clone(&history.numbers),
         backfills: Backfills::new(&history.cursors, epoch.number),
+        rules: Arc::clone(&rules),
     })?;
     let landing = Landing::start(&landing::Shared {
         id: epoch.log,
@@ -199,7 +205,8 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
         from: publish_from,
         same_program: history.same_program,
         landing: follow.clone(),
-        forgets: Arc::clone(intake.forgets()),
+        rules,
+        intake: Arc::clone(&intake),
     };
     let publisher = publisher.spawn(to_publish);
     let snapshots = snapshots::Snapshots {

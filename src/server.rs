@@ -27,6 +27,7 @@ mod problem;
 mod rate;
 mod routes;
 mod rows;
+mod rules;
 mod seats;
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ use crate::plan::Plan;
 use crate::queue::backfills::Backfills;
 use crate::queue::intake::Intake;
 use crate::queue::numbers::Numbers;
+use crate::queue::rulebook::Rulebook;
 use crate::read::reads::Reads;
 use crate::read::subscribe::spools::{self, Spools};
 use crate::read::subscribe::subscriber::Subscriptions;
@@ -78,6 +80,7 @@ pub struct Services {
     /// By index of the plan's sources: the number that deliveries carry.
     pub sources: Arc<Numbers>,
     pub backfills: Arc<Backfills>,
+    pub rules: Arc<Rulebook>,
 }
 
 /// The bounds on the cost of clients.

@@ -116,6 +116,7 @@ struct Fed {
     shapes: Vec<(dataflows::ShapeId, Arc<dataflows::leaves::Leaves>)>,
     /// As of the tick.
     tables: Arc<Tables>,
+    plan: Option<Arc<Plan>>,
 }
 
 /// Works until there are no more ticks.

@@ -31,6 +31,7 @@ mod processes;
 mod published;
 mod reading;
 mod receiver;
+mod rules;
 mod sequences;
 mod states;
 mod stop;

@@ -64,6 +64,8 @@ pub struct Changes {
     pub by_signature: Vec<(SignatureHour, isize)>,
     /// Events without a session by reason, for snapshots.
     pub by_reason: Vec<(Sessionless, isize)>,
+    /// Events of this worker that were there before, and have another class since.
+    pub moved: isize,
 }
 
 /// Collects changes until their tick is complete.
@@ -181,12 +183,13 @@ impl Collector {
                             CountedBy::Signature((signature, _)) if collect == Collect::Verdicts => {
                                 *by_signature.borrow_mut().entry(signature).or_insert(0) += diff;
                             }
-                            CountedBy::Signature(_) => {}
+                            CountedBy::Signature(_) | CountedBy::Moved => {}
                         }
                         let Some(changes) = to.own(tick) else { continue };
                         match row {
                             CountedBy::Signature(row) => changes.by_signature.push((row, diff)),
                             CountedBy::Reason(reason) => changes.by_reason.push((reason, diff)),
+                            CountedBy::Moved => changes.moved += diff,
                         }
                     }
                 });

@@ -199,6 +199,8 @@ impl<T: TotalTime> Fold<T> for Tallying<T> {
             match withdrawal {
                 Withdrawal::Sum(CountedBy::Signature(row), diff) => *by_signature.or_default(row) += diff,
                 Withdrawal::Sum(CountedBy::Reason(reason), diff) => *by_reason.entry(reason).or_insert(0) += diff,
+                // No event is counted by it for longer than a tick.
+                Withdrawal::Sum(CountedBy::Moved, _) => {}
                 Withdrawal::Again(user) => self.again(user, tick, at),
             }
         }
@@ -206,7 +208,9 @@ impl<T: TotalTime> Fold<T> for Tallying<T> {
         counts.retain(|(_, count)| *count != 0);
         let signatures = counts.iter().map(|(row, count)| (CountedBy::Signature(*row), *count));
         let reasons = by_reason.into_iter().map(|(reason, count)| (CountedBy::Reason(reason), count));
-        self.sums.give(at, signatures.chain(reasons).map(|(row, count)| (row, tick.clone(), count)));
+        let moved = Some(self.resolver.moved(&labels)).filter(|moved| *moved != 0);
+        let moved = moved.map(|moved| (CountedBy::Moved, moved));
+        self.sums.give(at, signatures.chain(reasons).chain(moved).map(|(row, count)| (row, tick.clone(), count)));
         let changes = self.resolver.tick(counts.into_iter().chain(past), labels);
         self.by_label.give(at, changes.into_iter().map(|(row, diff)| (row, tick.clone(), diff)));
         Turn::Done
@@ -242,6 +246,15 @@ struct Resolver {
 }
 
 impl Resolver {
+    /// Returns how many of the events so far get another class by these labels.
+    fn moved(&self, labels: &[((SignatureId, Label), isize)]) -> isize {
+        let come = labels.iter().filter(|(_, diff)| *diff > 0).map(|(row, _)| row);
+        let moved = come
+            .filter(|(signature, label)| self.labels.get(signature).is_some_and(|before| before.class != label.class));
+        let hours = |signature| (signature, None)..=(signature, Some(EventTime::MAX));
+        moved.map(|(signature, _)| self.sums.range(hours(*signature)).map(|(_, sum)| sum).sum::<isize>()).sum()
+    }
+
     /// Takes what came with a tick. Returns how the sums by label change, consolidated.
     fn tick(
         &mut self,

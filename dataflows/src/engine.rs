@@ -336,6 +336,11 @@ impl Engine {
         self.resolver.tick(&mut self.views, tick, changes, take)
     }
 
+    /// Returns how many sessions the last tick that was resolved has given again, as events of theirs got another class.
+    pub fn moved_sessions(&self) -> u64 {
+        self.resolver.moved()
+    }
+
     /// Gives the rows of sessions, each by its user and its start, as they are after `tick`. That has been resolved and has
     /// not been compacted away.
     pub fn sessions_of(&mut self, tick: Tick, wanted: &BTreeSet<(UserKey, EventTime)>, take: &mut dyn FnMut(Row<'_>)) {

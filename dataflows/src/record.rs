@@ -160,6 +160,8 @@ pub enum CountedBy {
     Signature(SignatureHour),
     /// The reason why an event belongs to no session.
     Reason(Sessionless),
+    /// Events that were there before a tick, and have another class since.
+    Moved,
 }
 
 /// Why an event has no time that makes it part of a session.

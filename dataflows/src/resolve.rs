@@ -101,6 +101,8 @@ pub struct Resolver {
     classes: Arc<Classes>,
     /// The last tick that changed them.
     labelled: Option<Tick>,
+    /// Sessions that had an event of another class, in the last tick.
+    moved: u64,
     sessions: SessionResolver,
 }
 
@@ -108,6 +110,11 @@ impl Resolver {
     /// Goes on from the views as they were before `tick`: their rows are not given.
     pub fn resume(&mut self, views: &mut Views, tick: Tick) {
         self.classes = Arc::new(Classes::before(views, tick));
+    }
+
+    /// Returns how many sessions were given again in the last tick, as events of theirs got another class.
+    pub fn moved(&self) -> u64 {
+        self.moved
     }
 
     /// Returns the classes after `tick`, which has not been compacted away.
@@ -211,6 +218,7 @@ impl Resolver {
         changes: Vec<((SignatureId, Label), isize)>,
         take: &mut dyn TakeRows,
     ) -> ControlFlow<()> {
+        self.moved = 0;
         if changes.is_empty() {
             return ControlFlow::Continue(());
         }
@@ -228,12 +236,13 @@ impl Resolver {
         if moved.is_empty() {
             return ControlFlow::Continue(());
         }
-        let Resolver { classes, sessions: resolver, .. } = self;
+        let Resolver { classes, sessions: resolver, moved: sessions, .. } = self;
         let (mut seen, mut taken) = (0, ControlFlow::Continue(()));
         let mut scan = views.scan(tick);
         let mut session = |user, name: &str, session: &Session| {
             seen += 1;
             if taken.is_continue() && session.counts().any(|(signature, _)| moved.contains(&signature)) {
+                *sessions += 1;
                 let mut row = |classes: &Classes, diff| {
                     resolver.row(user, name, session, classes, |row| take.row(Row::Session(row), diff))
                 };

@@ -1,19 +1,23 @@
 //! The verbs that try a configuration out.
 
+use super::{RulesApply, RulesList, RulesRollback, RulesShow};
 use crate::config::{self, Argument, ConfigError, Overrides, WORKERS};
 use crate::plan::Plan;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
-/// Shows what other rules would change, and proposes rules
+/// Shows what other rules would change, proposes rules, and applies them to a run
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   headwater rules diff shop.toml new-rules.toml
   headwater rules propose events.jsonl > rules.toml
+  headwater rules apply shop.toml new-rules.toml  for all events of the run
+  headwater rules list shop.toml                  the versions of its rules
+  headwater rules rollback shop.toml 2            an older version
   headwater help rules diff                       everything about one of them
 
-Exit codes: 0 fine, 1 the events cannot be read, 2 wrong usage or configuration.")]
+Exit codes: 0 fine, 1 it failed, 2 wrong usage or configuration.")]
 pub struct Rules {
     #[command(subcommand)]
     pub verb: RulesVerb,
@@ -23,6 +27,10 @@ pub struct Rules {
 pub enum RulesVerb {
     Diff(RulesDiff),
     Propose(RulesPropose),
+    Apply(RulesApply),
+    List(RulesList),
+    Show(RulesShow),
+    Rollback(RulesRollback),
 }
 
 /// Looks into events, and prints rules for those that have no class

@@ -154,6 +154,21 @@ impl From<Problem> for Problems {
     }
 }
 
+impl ConfigError {
+    /// Returns the text of an error on one line, as an answer to a request has it: with the lines of mistakes.
+    pub fn on_one_line(&self) -> String {
+        const SHOWN: usize = 20;
+        let ConfigError::Invalid(invalid) = self else { return self.to_string() };
+        let (text, all) = (invalid.file.inner(), &invalid.problems);
+        let line = |problem: &Problem| text.bytes().take(problem.span.start).filter(|byte| *byte == b'\n').count() + 1;
+        let one = |problem: &Problem| format!("line {}: {} ({})", line(problem), problem.message, problem.help);
+        let shown = all.iter().take(SHOWN).map(one).collect::<Vec<_>>().join("; ");
+        let more = all.len().saturating_sub(SHOWN);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        format!("{}: {shown}{more}", invalid.file.name())
+    }
+}
+
 /// `message` is serde's: "`gapp`, expected one of `gap`, `sum`, `carry`"; `before` is the text in front of the key.
 fn unknown_key(message: &str, before: &str, sections: &[(&str, &[&str])]) -> (String, String) {
     let (key, known) = message.split_once(", expected ").unwrap_or((message, ""));

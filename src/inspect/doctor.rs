@@ -6,8 +6,11 @@ mod beside;
 mod render;
 
 use crate::error::Error;
+use crate::observe::rules::VersionReport;
 use crate::queue::control::Control;
+use crate::queue::definitions::Definitions;
 use crate::queue::intake::wall_ms;
+use crate::queue::versions::{Applied, Version, Versions};
 use crate::run::PARTS;
 use advice::Advice;
 use beside::Beside;
@@ -43,6 +46,9 @@ pub struct Report {
     pub programs: Vec<Program>,
     /// Names of the declared classes in force.
     pub rules: Vec<String>,
+    /// The version in force, if it was applied to a run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied: Option<VersionReport>,
     pub ticks: Option<Ticks>,
     pub outputs: Option<Outputs>,
     /// Newest first.
@@ -266,7 +272,9 @@ fn fill(report: &mut Report, found: &Inspection<Control>) {
     let partition = |(part, extent): (u32, &Option<Extent>)| extent.map(|extent| of(part, extent));
     report.queue = (0..).zip(&found.queue).filter_map(partition).collect();
     report.control = found.control.map(|extent| of(0, extent));
-    for record in &found.records {
+    let mut versions = Versions::default();
+    for (offset, record) in (0..).zip(&found.records) {
+        versions.record(offset, 0, record);
         match record {
             Control::Source { source, name } => report.sources.push(Source { number: source.0, name: name.clone() }),
             Control::Generation { epoch, program } => {
@@ -276,12 +284,15 @@ fn fill(report: &mut Report, found: &Inspection<Control>) {
             Control::Collection { .. } | Control::Table { .. } => {}
             Control::Forget { .. } | Control::Forgotten { .. } => {}
             Control::Remembered { .. } | Control::Receipt { .. } => {}
-            // The last one is in force.
-            Control::Definitions { definitions } => {
-                report.rules = definitions.rules.iter().map(|rule| rule.name.clone()).collect();
+            Control::Taken { .. } => {}
+            // The last ones are in force.
+            Control::Definitions { definitions: Definitions { rules, .. } }
+            | Control::Rules { applied: Applied { rules, .. } } => {
+                report.rules = rules.iter().map(|rule| rule.name.clone()).collect();
             }
         }
     }
+    report.applied = versions.last().filter(|last| last.is_applied()).map(Version::report);
     report.ticks = found.remap.as_ref().map(|minted| Ticks {
         from: minted.extent.low,
         upto: minted.extent.next,

@@ -2,13 +2,15 @@
 //! event, writes nothing.
 
 mod actions;
+mod applied;
 mod render;
-mod rules;
 
 use crate::collections::place::SourceIndex;
 use crate::error::Error;
 use crate::plan::lint::{Lint, lint};
-use crate::plan::{Envelope, Plan, PolicyPlan, SequencePlan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan};
+use crate::plan::{
+    Envelope, Plan, PolicyPlan, SequencePlan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan, shown,
+};
 use crate::replay;
 use crate::run;
 use crate::source::{self, SourceError};
@@ -19,14 +21,12 @@ use crate::tables::{
 use crate::text::{plural, span};
 use actions::ActionOutline;
 use dataflows::classify::Definitions;
-use dataflows::rules::UNCLASSIFIED;
+use dataflows::rules::{Rule, UNCLASSIFIED};
 use headwater_decode::defaults;
 use headwater_decode::detect::Detected;
 use headwater_decode::framing::Framing;
 use headwater_decode::path::Path;
 use headwater_decode::spec::{Candidate, EventsPlan, Format};
-#[cfg(test)]
-pub(crate) use rules::shown as rules_shown;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,6 +56,9 @@ pub struct Outline {
     /// What is wrong with rules, whatever the events.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rule_faults: Vec<String>,
+    /// What there is to say of rules that were applied to a run with this data folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied: Option<String>,
     /// Of the graph, in the order of the flow.
     pub stages: Vec<StageOutline>,
     pub outputs: Vec<OutputOutline>,
@@ -183,6 +186,12 @@ pub struct SinkOutline {
 
 const ANY: &str = "any";
 
+impl RuleOutline {
+    fn of(plan: &Plan, rule: &Rule) -> RuleOutline {
+        RuleOutline { class: rule.name.clone(), priority: rule.priority, when: shown::all(plan, rule) }
+    }
+}
+
 impl Outline {
     /// Looks into the files of the plan. `out` and `format` are those of the replay; so are files that the command line
     /// has given.
@@ -231,8 +240,9 @@ impl Outline {
             sum: plan.sessions.sums.iter().map(|(sum, field)| (sum.clone(), name(*field))).collect(),
             carry: plan.sessions.carry.iter().map(|field| name(*field)).collect(),
             policies: policies(plan),
-            rules: definitions.rules().iter().map(|rule| rules::outline(plan, rule)).collect(),
+            rules: definitions.rules().iter().map(|rule| RuleOutline::of(plan, rule)).collect(),
             rule_faults: lint(plan).iter().map(Lint::message).collect(),
+            applied: applied::applied(plan),
             stages: stages(plan),
             outputs: outputs(plan, out, format),
             actions: plan.actions.iter().map(|action| ActionOutline::of(plan, action)).collect(),

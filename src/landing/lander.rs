@@ -17,9 +17,10 @@ use crate::queue::forgets::{Forgets, Forgotten};
 use crate::queue::forgotten;
 use crate::queue::intake::wall_ms;
 use crate::queue::numbers::Numbers;
+use crate::queue::timeline::Timeline;
 use dataflows::Tick;
 use headwater_client::Backoff;
-use headwater_log::error::LogError;
+use headwater_log::error::{LogError, chain};
 use headwater_log::histories::Histories;
 use headwater_log::partition;
 use headwater_log::remap::{Binding, RemapReader};
@@ -59,7 +60,7 @@ pub struct Lander {
     id: LogId,
     plan: Arc<Plan>,
     landing: LandingPlan,
-    definitions: Vec<(u64, Arc<Plan>)>,
+    timeline: Timeline,
     sources: Arc<Numbers>,
     histories: Arc<Histories>,
     forgets: Arc<Forgets>,
@@ -115,7 +116,7 @@ impl Lander {
             id: shared.id,
             plan: Arc::clone(shared.plan),
             landing: landing.clone(),
-            definitions: shared.definitions.to_vec(),
+            timeline: Timeline::new(shared.definitions, Some(shared.log.control.reader())),
             sources: Arc::clone(shared.sources),
             histories: Arc::clone(shared.histories),
             forgets: Arc::clone(shared.forgets),
@@ -374,6 +375,10 @@ impl Lander {
 
     /// Reads ticks: as many as have the same definitions and few bytes, at least one.
     fn read(&mut self, open: &mut Open, ends: &[End]) -> Result<(), Error> {
+        if let Some(last) = ends.last() {
+            let reached = self.timeline.reach(last.control);
+            reached.map_err(|error| Error::Refused(chain(&error).to_string()))?;
+        }
         let plan = Arc::clone(self.defined(ends[0].control));
         let mut taken = ends.iter().take_while(|end| Arc::ptr_eq(self.defined(end.control), &plan)).count();
         for (part, reader) in self.readers.iter().enumerate() {
@@ -454,8 +459,7 @@ impl Lander {
 
     /// Returns the plan with the definitions that are in force when the control partition has been taken up to `control`.
     fn defined(&self, control: u64) -> &Arc<Plan> {
-        let after = self.definitions.partition_point(|(offset, _)| *offset < control);
-        after.checked_sub(1).map_or(&self.plan, |index| &self.definitions[index].1)
+        self.timeline.at(control).unwrap_or(&self.plan)
     }
 }
 

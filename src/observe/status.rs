@@ -4,6 +4,7 @@ use crate::observe::actions::ActionReport;
 use crate::observe::backfills::BackfillReport;
 use crate::observe::landing::{LandingReport, LandingStatus};
 use crate::observe::memory::rss_bytes;
+use crate::observe::rules::HoldsReport;
 use crate::observe::sources::{SourceReport, Sources};
 use crate::text::plural;
 use dataflows::Tick;
@@ -90,6 +91,9 @@ pub struct Report {
     /// If there are any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backfills: Vec<BackfillReport>,
+    /// The version of the rules that holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<HoldsReport>,
 }
 
 /// Releases up to 0.1.0 did not say.
@@ -173,6 +177,7 @@ impl Report {
             let why = why.as_ref().map_or(String::new(), |why| format!(": {}", printable(why)));
             text += &format!("source   {}: {}{lag}{why}\n", printable(name), state.name());
         }
+        text += &self.rules.as_ref().map_or(String::new(), HoldsReport::render);
         self.actions.iter().for_each(|action| text += &action.render());
         self.backfills.iter().for_each(|backfill| text += &backfill.render());
         text += &self.landing.as_ref().map_or(String::new(), LandingReport::render);

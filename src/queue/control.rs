@@ -6,13 +6,15 @@ use crate::queue::definitions::Definitions;
 use crate::queue::forgotten::{Asked, Gone, ReadBack};
 use crate::queue::numbers::SourceNumber;
 use crate::queue::reference::Content;
+use crate::queue::versions::{Applied, Taken};
 use serde::{Deserialize, Serialize};
 
 /// Version of the encoding, in its first byte. A kind may be added without a new one: programs that do not know it
 /// refuse the record, as skipping it would compute something else. Version 2 has rules with `or`, and tests that
 /// compare exactly. Version 3 has states. Version 4 has sequences, and states whose changes are published. Version 5 has
-/// actions and tables. Version 6 has users who are forgotten. A record that needs none of them is written as version 1, which earlier releases read too.
-const VERSION: u8 = 6;
+/// actions and tables. Version 6 has users who are forgotten. Version 7 has rules that are applied to a run. A record that
+/// needs none of them is written as version 1, which earlier releases read too.
+const VERSION: u8 = 7;
 
 /// One control record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +42,10 @@ pub enum Control {
     Remembered { forget: u64, why: String },
     /// What has gone with the user.
     Receipt { gone: Gone },
+    /// From here on these rules hold, over the tests of the definitions before.
+    Rules { applied: Applied },
+    /// Says what rules have changed. It changes nothing itself.
+    Taken { taken: Taken },
 }
 
 impl Control {
@@ -49,7 +55,8 @@ impl Control {
             Control::Forget { .. }
             | Control::Forgotten { .. }
             | Control::Remembered { .. }
-            | Control::Receipt { .. } => VERSION,
+            | Control::Receipt { .. } => 6,
+            Control::Rules { .. } | Control::Taken { .. } => VERSION,
             Control::Table { .. } => 5,
             Control::Definitions { definitions } if !definitions.actions.is_empty() => 5,
             Control::Definitions { definitions } if definitions.have_rows() => 4,
@@ -149,6 +156,23 @@ mod tests {
             format!(r#"{{"kind":"definitions","definitions":{{"tests":[],"rules":[],"sequences":{sequences}}}}}"#);
         let bytes = [&[4], json.as_bytes()].concat();
         assert_eq!(Control::decode(&bytes).unwrap().encode(), bytes, "{json}");
+    }
+
+    /// The same of rules that are applied.
+    #[test]
+    fn the_seventh_version_of_the_encoding_is_pinned() {
+        let applied = concat!(
+            r#"{"version":3,"at_ms":7,"by":"ann","origin":{"file":"new.toml"},"configured":"0a","#,
+            r#""rules":[{"name":"purchase","priority":0,"order":0,"when":[{"test":0,"answer":true}],"sessions":false}]}"#,
+        );
+        let configured = r#"{"version":4,"at_ms":7,"by":"","origin":"configuration","configured":"0a","rules":[]}"#;
+        let back = r#"{"version":4,"at_ms":7,"by":"","origin":{"version":3},"configured":"0a","rules":[]}"#;
+        let taken = r#"{"kind":"taken","taken":{"version":3,"tick":9,"sessions":2,"events":5}}"#.to_owned();
+        let rules = [applied, configured, back].map(|one| format!(r#"{{"kind":"rules","applied":{one}}}"#));
+        for json in rules.into_iter().chain([taken]) {
+            let bytes = [&[7], json.as_bytes()].concat();
+            assert_eq!(Control::decode(&bytes).unwrap().encode(), bytes, "{json}");
+        }
     }
 
     /// The same of what is written since: rules with `or`, and tests that compare exactly.

@@ -9,13 +9,14 @@ mod sequences;
 pub use sequences::NamedSequence;
 
 use crate::fingerprint::{Canonical, hex};
-use crate::plan::{ActionBegins, ActionPlan, On, Plan, SequencePlan, StateBegins, StatePlan};
+use crate::plan::{ActionBegins, ActionPlan, On, Plan, SequencePlan, StateBegins, StatePlan, shown};
 use dataflows::learn::MODEL;
 use dataflows::rules::{Condition, Conditions, Predicate, Rule, Test};
 use dataflows::state::{Aggregate, Fold, Read};
 use headwater_decode::path::Path;
 use headwater_decode::spec::{FieldPlan, StateWhen};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The tests and rules in a record of the control partition.
@@ -102,7 +103,7 @@ impl NamedTest {
 
 /// Rules as control records hold them. A list means all of its items. So rules that releases up to 0.1.0 could have are
 /// written as those wrote them.
-mod written {
+pub(super) mod written {
     use super::{Condition, Conditions, Rule};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -148,7 +149,7 @@ mod written {
         }
     }
 
-    pub(super) fn serialize<S: Serializer>(rules: &[Rule], serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(rules: &[Rule], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(rules.iter().map(|Rule { name, priority, order, when, sessions }| Written {
             name: name.clone(),
             priority: *priority,
@@ -158,7 +159,7 @@ mod written {
         }))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Rule>, D::Error> {
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Rule>, D::Error> {
         let rules = Vec::<Written>::deserialize(deserializer)?;
         let read = |Written { name, priority, order, when, sessions }| {
             let when = when.read();
@@ -197,7 +198,47 @@ mod learned {
     }
 }
 
+/// A test that no rule of a data folder has made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// The rules that make it, each with its number.
+    pub rules: Vec<String>,
+    /// In the language of conditions.
+    pub test: String,
+}
+
 impl Definitions {
+    /// Returns the rules of `plan` over the tests that there are.
+    ///
+    /// # Errors
+    /// The tests that are missing.
+    pub fn rules_of(&self, plan: &Plan) -> Result<Vec<Rule>, Vec<Missing>> {
+        let place = |test: &Test| {
+            let named = NamedTest::of(plan, test);
+            self.tests.iter().position(|known| known.answers(&named)).map(|place| place as u32)
+        };
+        let places: Vec<Option<u32>> = plan.tests.iter().map(place).collect();
+        let mut missing: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+        for rule in &plan.rules {
+            rule.when.each(&mut |Condition { test, .. }| {
+                let named = format!("rule {} `{}`", rule.order + 1, rule.name);
+                match places.get(test as usize) {
+                    Some(Some(_)) => {}
+                    _ => {
+                        let rules = missing.entry(test).or_default();
+                        rules.extend((rules.last() != Some(&named)).then_some(named));
+                    }
+                }
+            });
+        }
+        if !missing.is_empty() {
+            let test = |test: u32| shown::test(plan, &plan.tests[test as usize]);
+            return Err(missing.into_iter().map(|(of, rules)| Missing { rules, test: test(of) }).collect());
+        }
+        let moved = |test: u32| places.get(test as usize).copied().flatten().unwrap_or(test);
+        Ok(plan.rules.iter().map(|rule| Rule { when: rule.when.map(&moved), ..rule.clone() }).collect())
+    }
+
     /// Returns the definitions of `plan`, as a continuation of these. `since_ms`: when a state or a sequence that is new begins;
     /// `None`: with the first event.
     pub fn followed_by(&self, plan: &Plan, since_ms: Option<i64>) -> Definitions {
@@ -331,6 +372,17 @@ pub fn plans(definitions: &[(u64, Definitions)], plan: &Plan, control: u64) -> R
         }
     }
     definitions.iter().map(|(offset, of)| Ok((*offset, Arc::new(of.plan(plan, &all)?)))).collect()
+}
+
+/// Returns the fingerprint of the rules of a plan. It does not depend on the numbers of tests.
+pub fn rules_fingerprint(plan: &Plan) -> String {
+    let asked = |test: u32| serde_json::to_string(&NamedTest::of(plan, &plan.tests[test as usize]));
+    let mut to = Canonical::new("headwater rules v1");
+    to.list(&plan.rules, |to, Rule { name, priority, order, when, sessions }| {
+        to.text(name).signed(*priority).number(u64::from(*order)).number(u64::from(*sessions));
+        fingerprint_of(when, to, &|test| asked(test).expect("texts and numbers are always JSON"));
+    });
+    hex(&to.finish()[..16])
 }
 
 /// Returns the fingerprint of what a state keeps: of which events, for which entity. Names of columns are none of it.

@@ -46,6 +46,16 @@ pub enum Refusal {
     Log(#[from] LogError),
 }
 
+/// A control record that waits for the sequencer.
+pub struct Waiting {
+    pub payload: Vec<u8>,
+    /// Is called with its offset when it is durable, before it is bound. Dropped without a call, it never will be.
+    pub then: Option<Then>,
+}
+
+/// What follows when a control record is durable.
+pub type Then = Box<dyn FnOnce(u64) + Send>;
+
 pub struct Intake {
     parts: Vec<Arc<Group>>,
     /// New deliveries go to this many parts, in turn: as many as there are workers, so that all have work and a sync
@@ -61,7 +71,7 @@ pub struct Intake {
     draining: AtomicBool,
     reserve: Arc<Reserve>,
     /// Control records that wait for the sequencer.
-    control: Mutex<Vec<Vec<u8>>>,
+    control: Mutex<Vec<Waiting>>,
     forgets: Arc<Forgets>,
     news: Mutex<News>,
     bell: Condvar,
@@ -201,12 +211,27 @@ impl Intake {
 
     /// Hands a control record to the sequencer, which makes it durable and binds it to a tick.
     pub fn put_control(&self, payload: Vec<u8>) {
-        self.control.lock().unwrap_or_else(PoisonError::into_inner).push(payload);
+        self.wait_for_sequencer(Waiting { payload, then: None });
+    }
+
+    /// Hands a control record of a client to the sequencer, as [`Intake::put_control`] does. Then `then` is called.
+    ///
+    /// # Errors
+    /// As [`Intake::append`]: nothing has happened.
+    pub fn change(&self, payload: Vec<u8>, then: Then) -> Result<(), Refusal> {
+        let _under_way = UnderWay::count(self);
+        self.admit()?;
+        self.wait_for_sequencer(Waiting { payload, then: Some(then) });
+        Ok(())
+    }
+
+    fn wait_for_sequencer(&self, waiting: Waiting) {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner).push(waiting);
         self.ring();
     }
 
     /// Takes the control records that wait.
-    pub fn take_control(&self) -> Vec<Vec<u8>> {
+    pub fn take_control(&self) -> Vec<Waiting> {
         std::mem::take(&mut *self.control.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -10,7 +10,7 @@
 use crate::observe::metrics::Metrics;
 use crate::observe::status::Status;
 use crate::plan::LogPlan;
-use crate::queue::intake::{HURRY_BYTES, Intake, wall_ms};
+use crate::queue::intake::{HURRY_BYTES, Intake, Waiting, wall_ms};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use dataflows::{EventTime, Tick};
@@ -311,13 +311,14 @@ impl Sequencer {
             if !self.ticks.room(IN_FLIGHT, PATIENCE) {
                 continue;
             }
-            for payload in self.intake.take_control() {
-                self.reserve.patiently(|| self.log.control.append(wall_ms(), &payload))?;
-                self.reserve.patiently(|| self.log.control.sync())?;
-                self.intake.forgets().durable(self.log.control.next() - 1, &payload);
-            }
-            // Before the survey: what becomes durable after it is not the last.
+            // Before the survey, and before control records are taken: what comes after it is not the last.
             let drained = self.intake.is_drained();
+            for Waiting { payload, then } in self.intake.take_control() {
+                let offset = self.reserve.patiently(|| self.log.control.append(wall_ms(), &payload))?;
+                self.reserve.patiently(|| self.log.control.sync())?;
+                self.intake.forgets().durable(offset, &payload);
+                then.into_iter().for_each(|then| then(offset));
+            }
             // Before the survey: whatever is counted by now is in it.
             let backlog = self.intake.backlog();
             let (uppers, behind) = self.survey();

@@ -96,6 +96,7 @@ impl Desk {
             arrivals: told.arrivals,
             decisions: told.decisions,
             seen: told.seen,
+            moved: told.moved,
         });
         if all.len() < self.spills.len() {
             return Ok(());

@@ -11,6 +11,7 @@ use crate::queue::definitions::{Definitions, NamedState};
 use crate::queue::delivery::Delivery;
 use crate::queue::numbers::{Numbers, SourceNumber};
 use crate::queue::reference::Content;
+use crate::queue::versions::{Versions, at_start};
 use crate::text::nearest::nearest;
 use dataflows::learn::MODEL;
 use headwater_log::error::LogError;
@@ -40,6 +41,7 @@ pub struct History {
     /// By table: its content.
     pub tables: BTreeMap<String, Content>,
     pub definitions: Vec<(u64, Definitions)>,
+    pub versions: Versions,
     /// Offset of the record in the control partition by which a collection begins.
     pub begins: BTreeMap<Collection, u64>,
     /// Where the sources go on.
@@ -75,7 +77,7 @@ impl History {
         let mut unknown = None;
         let (low, durable) = (log.control.low(), log.control.durable());
         let read = log.control.reader().read(low, durable, |record| match Control::decode(record.payload) {
-            Ok(control) => records.push((record.offset, control)),
+            Ok(control) => records.push((record.offset, record.received_ms, control)),
             Err(what) => unknown = Some(what),
         });
         read.map_err(failed)?;
@@ -91,13 +93,20 @@ impl History {
         let (mut definitions, mut begins, mut followed) = (Vec::new(), BTreeMap::new(), Vec::new());
         let mut tables: BTreeMap<String, Content> = BTreeMap::new();
         let mut forgets = Vec::new();
-        for (offset, record) in records {
+        let mut versions = Versions::default();
+        for (offset, received_ms, record) in records {
+            versions.record(offset, received_ms, &record);
             match record {
                 Control::Forget { .. }
                 | Control::Forgotten { .. }
                 | Control::Remembered { .. }
                 | Control::Receipt { .. } => forgets.push((offset, record)),
                 Control::Definitions { definitions: defined } => definitions.push((offset, defined)),
+                Control::Rules { applied } => {
+                    let before = definitions.last().map(|(_, before)| before).cloned().unwrap_or_default();
+                    definitions.push((offset, Definitions { rules: applied.rules, ..before }));
+                }
+                Control::Taken { .. } => {}
                 Control::Collection { name } if name.starts_with(FOLLOWED) => followed.push((offset, name)),
                 Control::Collection { name } => {
                     let collection = Collection::named(&name).ok_or_else(|| {
@@ -142,11 +151,17 @@ impl History {
         let misses = known_definitions.is_some() && log.queue.iter().any(|part| part.reader().durable() > 0);
         let since = misses.then(crate::queue::intake::wall_ms);
         let wanted = known_definitions.cloned().unwrap_or_default().followed_by(plan, since);
+        let now_ms = crate::queue::intake::wall_ms();
+        let (wanted, own) = at_start(&versions, wanted, plan, now_ms);
         tell_states(known_definitions, &wanted, plan);
         tell_sequences(known_definitions, &wanted, plan);
         if known_definitions != Some(&wanted) {
             definitions.push((log.control.next() + fresh.len() as u64, wanted.clone()));
             fresh.push(Control::Definitions { definitions: wanted });
+        }
+        fresh.extend(own.map(|applied| Control::Rules { applied }));
+        for (offset, record) in (log.control.next()..).zip(&fresh) {
+            versions.record(offset, now_ms, record);
         }
         for table in &plan.tables {
             let before = tables.get(&table.name).filter(|content| content.is_of(table));
@@ -177,6 +192,7 @@ impl History {
             same_program,
             memory,
             definitions,
+            versions,
             begins,
             tables,
             cursors,

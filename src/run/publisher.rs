@@ -8,14 +8,16 @@ use crate::landing::Follow;
 use crate::observe::actions::Decided;
 use crate::observe::metrics::{Metrics, Stage};
 use crate::observe::status::Status;
-use crate::queue::forgets::Forgets;
+use crate::queue::control::Control;
 use crate::queue::forgotten::Seen;
-use crate::queue::intake::wall_ms;
-use crate::queue::sequencer::Minted;
+use crate::queue::intake::{Intake, wall_ms};
+use crate::queue::rulebook::Rulebook;
+use crate::queue::sequencer::{Bound, Minted};
+use crate::queue::versions::Taken;
 use crate::read::reads::Reads;
 use crate::read::subscribe::hub::{Fresh, HubFeed};
 use crate::run::supervise::tell_progress;
-use crate::worker::port::Arrival;
+use crate::worker::port::{Arrival, Moved};
 use dataflows::Tick;
 use headwater_log::error::LogError;
 use headwater_log::output::{Block, Canonical, OutputLog, Union};
@@ -36,6 +38,7 @@ pub(super) struct Published {
     pub decisions: Vec<Decided>,
     /// What it has of users who are about to be forgotten, or has no longer.
     pub seen: Vec<Seen>,
+    pub moved: Moved,
 }
 
 /// The only writer of outputs of a process: one block and one sync per tick, however many workers there are.
@@ -55,7 +58,8 @@ pub(super) struct Publisher {
     pub from: Tick,
     pub same_program: bool,
     pub landing: Option<Arc<Follow>>,
-    pub forgets: Arc<Forgets>,
+    pub rules: Arc<Rulebook>,
+    pub intake: Arc<Intake>,
 }
 
 impl Publisher {
@@ -74,7 +78,8 @@ impl Publisher {
                 if minted.bound.tick < self.from {
                     self.compare(minted.bound.tick, &whole)?;
                     let seen = whole.iter_mut().flat_map(|published| published.seen.drain(..)).collect();
-                    self.forgets.published(minted.bound.tick, seen);
+                    self.intake.forgets().published(minted.bound.tick, seen);
+                    self.moved(&minted.bound, whole.iter().map(|published| published.moved));
                     self.reads.published(&minted.bound);
                 } else {
                     batch.push(Whole::new(minted, whole, self.memory).map_err(Error::run("publish"))?);
@@ -96,9 +101,9 @@ impl Publisher {
     }
 
     /// Notifies readers that a tick can be read.
-    fn tell(&self, Whole { minted, arrivals, decisions, seen, rows, output }: Whole) {
+    fn tell(&self, Whole { minted, arrivals, decisions, seen, moved, rows, output }: Whole) {
         let bound = &minted.bound;
-        self.forgets.published(bound.tick, seen);
+        self.intake.forgets().published(bound.tick, seen);
         let wall = wall_ms();
         for Arrival { received_ms, newest_ms } in arrivals {
             self.metrics.took(Stage::Published, (wall - received_ms) as f64 / 1e3);
@@ -111,6 +116,7 @@ impl Publisher {
         self.metrics.updates.inc_by(rows);
         self.status.now_ms.store(bound.now_ms, Ordering::Release);
         self.reads.published(bound);
+        self.moved(bound, moved);
         if let Some(landing) = &self.landing {
             landing.published(bound);
         }
@@ -121,6 +127,17 @@ impl Publisher {
         // A tick that is more than one piece is read from the log, so that its frames are always the same.
         let blocks = block.filter(|block| block.bytes() < self.outputs.piece_bytes).map(|block| vec![block]);
         self.hub.put(Fresh { tick: bound.tick, blocks });
+    }
+
+    /// Notes what the rules have changed that a tick has taken.
+    fn moved(&self, bound: &Bound, workers: impl IntoIterator<Item = Moved>) {
+        let mut all = Moved::default();
+        workers.into_iter().for_each(|moved| all += moved);
+        for taken in self.rules.took(&bound.control, bound.tick, all.sessions, all.events) {
+            let Taken { version, tick, sessions, events } = taken;
+            tracing::info!(version, tick, sessions, events, "rules were applied");
+            self.intake.put_control(Control::Taken { taken }.encode());
+        }
     }
 
     /// Compares a tick that was computed again with the published one. They have to be equal, at any number of workers
@@ -171,6 +188,7 @@ struct Whole {
     arrivals: Vec<Arrival>,
     decisions: Vec<Decided>,
     seen: Vec<Seen>,
+    moved: Vec<Moved>,
     rows: u64,
     output: Joined,
 }
@@ -191,8 +209,9 @@ impl Whole {
         let arrivals = workers.iter_mut().flat_map(|published| published.arrivals.drain(..)).collect();
         let decisions = workers.iter_mut().flat_map(|published| published.decisions.drain(..)).collect();
         let seen = workers.iter_mut().flat_map(|published| published.seen.drain(..)).collect();
+        let moved = workers.iter().map(|published| published.moved).collect();
         let output = Joined::new(workers.into_iter().map(|published| published.output).collect(), memory)?;
-        Ok(Whole { minted, arrivals, decisions, seen, rows, output })
+        Ok(Whole { minted, arrivals, decisions, seen, moved, rows, output })
     }
 }
 

@@ -73,6 +73,7 @@ pub(super) async fn status(
         landing: services.status.landing.get().map(|landing| landing.report(published)),
         actions: services.metrics.actions.reports(),
         backfills: services.backfills.reports(),
+        rules: services.rules.holds(),
     };
     Ok(([(CACHE_CONTROL, "no-store")], Json(report)))
 }

@@ -3,7 +3,7 @@
 use super::changes::LAST_EVENT_ID;
 use super::connections::Peer;
 use super::problem::Problem;
-use super::{Shared, backfills, changes, collect, collections, exports, forget, health, hosts, rows};
+use super::{Shared, backfills, changes, collect, collections, exports, forget, health, hosts, rows, rules};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -30,6 +30,9 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/backfills/{name}/resume", post(backfills::resume))
         .route("/v1/backfills/{name}/cancel", post(backfills::cancel))
         .route("/v1/forget", get(forget::list).post(forget::ask))
+        .route("/v1/rules", get(rules::list).put(rules::put))
+        .route("/v1/rules/{version}", get(rules::one))
+        .route("/v1/rules/{version}/rollback", post(rules::roll_back))
         .route("/v1/collections", get(collections::list))
         .route("/v1/collections/{file}", get(exports::serve))
         .route("/v1/collections/{name}/changes", get(changes::serve).post(changes::serve))

@@ -9,9 +9,12 @@ use crate::patience::PATIENCE;
 use crate::plan::Plan;
 use crate::queue::backfills::Backfills;
 use crate::queue::cursor::Cursors;
+use crate::queue::definitions::Definitions;
 use crate::queue::delivery::Delivery;
 use crate::queue::intake::{Intake, Ticket};
 use crate::queue::numbers::{Numbers, SourceNumber};
+use crate::queue::rulebook::Rulebook;
+use crate::queue::versions::Versions;
 use crate::read::reads::Reads;
 use crate::read::subscribe::hub::Hub;
 use crate::read::subscribe::subscriber::Subscriptions;
@@ -84,6 +87,7 @@ impl World {
             metrics: Arc::clone(&metrics),
             status: Arc::clone(&status),
             epoch: 3,
+            rules: Rulebook::new(&plan, &plan, &Definitions::default(), Versions::default()),
             backfills: Backfills::new(&Cursors::default(), 3),
             sources: Arc::new(Numbers::new((NUMBER..).map(SourceNumber).take(plan.sources.len()).collect())),
         };

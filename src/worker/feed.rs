@@ -11,6 +11,7 @@ use crate::queue::cursor::Cursors;
 use crate::queue::delivery::Delivery;
 use crate::queue::reference::Tables;
 use crate::queue::sequencer::Bound;
+use crate::queue::timeline::Timeline;
 use dataflows::EventTime;
 use dataflows::engine::{Engine, Input};
 use headwater_decode::interpret::{Batch, Range};
@@ -30,6 +31,7 @@ pub(super) struct Feed<'s> {
     batch: Batch,
     /// Of CSV: the header row of the last delivery, so that the decoder sees that it is the same one.
     header: Option<Arc<[u8]>>,
+    timeline: Timeline,
     control: Option<Reader>,
     /// Users who are forgotten.
     forgetting: Forgetting,
@@ -42,6 +44,7 @@ impl<'s> Feed<'s> {
     /// If the tables as of the snapshot cannot be read back.
     pub fn new(start: &'s Start, worker: usize, workers: usize) -> Result<Feed<'s>, Error> {
         let plan = start.resume.as_ref().and_then(|resume| start.defined(resume.control)).cloned();
+        let timeline = Timeline::new(&start.definitions, start.control.clone());
         let parts = start.readers.iter().enumerate().filter(|(part, _)| part % workers == worker);
         let mut feed = Feed {
             start,
@@ -51,6 +54,7 @@ impl<'s> Feed<'s> {
             plan,
             batch: Batch::default(),
             header: None,
+            timeline,
             control: start.control.clone(),
             forgetting: Forgetting::default(),
             tables: Arc::default(),
@@ -95,7 +99,7 @@ impl<'s> Feed<'s> {
     /// Sends everything of a tick, at which the engine has to be.
     pub fn tick(&mut self, engine: &mut Engine, bound: Bound) -> Result<Fed, Error> {
         engine.now(bound.now_ms);
-        self.define(engine, bound.control.end);
+        self.define(engine, &bound)?;
         let forgets = self.read_control(bound.control.clone())?;
         self.forget(engine, &forgets);
         let mut fed = Fed {
@@ -107,6 +111,7 @@ impl<'s> Feed<'s> {
             signatures: Vec::new(),
             shapes: Vec::new(),
             tables: Arc::clone(&self.tables),
+            plan: self.plan.clone(),
             bound,
         };
         let Feed { start, parts, decoder, batch, header, forgetting, .. } = self;
@@ -176,10 +181,13 @@ impl<'s> Feed<'s> {
     }
 
     /// Takes the definitions that are in force from this tick on, if they are others than before.
-    fn define(&mut self, engine: &mut Engine, control: u64) {
-        let Some(plan) = self.start.defined(control) else { return };
+    fn define(&mut self, engine: &mut Engine, bound: &Bound) -> Result<(), Error> {
+        if !bound.control.is_empty() {
+            self.timeline.reach(bound.control.end)?;
+        }
+        let Some(plan) = self.timeline.at(bound.control.end) else { return Ok(()) };
         if self.plan.as_ref().is_some_and(|before| Arc::ptr_eq(before, plan)) {
-            return;
+            return Ok(());
         }
         self.decoder = Decoder::new(plan.spec(), Range::default());
         let before = self.plan.replace(Arc::clone(plan));
@@ -193,5 +201,6 @@ impl<'s> Feed<'s> {
             let rules_gone = before.map_or(Vec::new(), |before| before.rules.clone());
             engine.send(&mut Input { rules: plan.rules.clone(), rules_gone, learns, ..Input::default() });
         }
+        Ok(())
     }
 }

@@ -76,6 +76,22 @@ pub struct Told {
     pub sessions: i64,
     /// What it has of users who are about to be forgotten, or has no longer.
     pub seen: Vec<Seen>,
+    pub moved: Moved,
+}
+
+/// What has another class since a tick, although it was there before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// Sessions with such an event.
+    pub sessions: u64,
+    pub events: u64,
+}
+
+impl std::ops::AddAssign for Moved {
+    fn add_assign(&mut self, other: Moved) {
+        self.sessions += other.sessions;
+        self.events += other.events;
+    }
 }
 
 /// When a delivery came: milliseconds since 1970-01-01T00:00:00Z.

@@ -106,7 +106,8 @@ impl<'s> Publish<'s> {
         let [users, shapes] = [Collection::USERS, Collection::SHAPES].map(|one| self.begun.tick(one, &fed.bound));
         let out = Gather::new(fed.bound.tick, fed.bound.now_ms, self.start.memory, port);
         let calls = std::mem::take(&mut changes.calls);
-        let edges = self.act.tick(self.start.defined(fed.bound.control.end));
+        told.moved.events = changes.moved.max(0).unsigned_abs() as u64;
+        let edges = self.act.tick(fed.plan.as_ref());
         let mut rows = Encode { out, naming: &self.naming, edges, failed: None };
         if users != Says::Changes {
             changes.users.clear();
@@ -115,6 +116,7 @@ impl<'s> Publish<'s> {
             changes.shapes.clear();
         }
         let mut taken = engine.resolve(fed.bound.tick, changes, &mut rows);
+        told.moved.sessions = engine.moved_sessions();
         rows.edges.still = true;
         if users == Says::Whole && taken.is_continue() {
             taken = engine.begin_users(fed.bound.tick, &mut rows);

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use std::io::{self, BufRead, BufReader, Read};
 use std::time::Duration;
 use ureq::http::{Response, StatusCode};
-use ureq::{Agent, Body, BodyReader};
+use ureq::typestate::WithBody;
+use ureq::{Agent, Body, BodyReader, RequestBuilder};
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longer queries are posted: servers and proxies refuse long paths.
@@ -103,10 +104,32 @@ impl Endpoint {
         bytes: u64,
     ) -> Result<Result<Vec<u8>, String>, Failure> {
         let request = self.agent.post(format!("{}{path}", self.url)).header("content-type", "application/json");
+        self.send(request, parameters, body, bytes)
+    }
+
+    /// Puts a body of TOML. Returns the answer of the server, or the reason if the answer ended early.
+    pub(crate) fn put(
+        &self,
+        path: &str,
+        parameters: &[(&str, String)],
+        body: &[u8],
+        bytes: u64,
+    ) -> Result<Result<Vec<u8>, String>, Failure> {
+        let request = self.agent.put(format!("{}{path}", self.url)).header("content-type", "application/toml");
+        self.send(request, parameters, body, bytes)
+    }
+
+    fn send(
+        &self,
+        request: RequestBuilder<WithBody>,
+        parameters: &[(&str, String)],
+        body: &[u8],
+        bytes: u64,
+    ) -> Result<Result<Vec<u8>, String>, Failure> {
         let bearer = self.bearer.iter().map(|token| format!("Bearer {token}"));
         let request = bearer.fold(request, |request, bearer| request.header("authorization", bearer));
         let request = request.query_pairs(parameters.iter().map(|(name, value)| (*name, value.as_str())));
-        let mut answer = self.answered(request.send(body), StatusCode::ACCEPTED)?;
+        let mut answer = self.answered(request.send(body), &[StatusCode::ACCEPTED, StatusCode::OK])?;
         Ok(answer.with_config().limit(bytes).read_to_vec().map_err(|error| reason(&error)))
     }
 
@@ -123,13 +146,13 @@ impl Endpoint {
             let request = bearer.fold(request, |request, bearer| request.header("authorization", bearer));
             request.query_pairs(parameters.iter().map(|(name, value)| (*name, value.as_str()))).call()
         };
-        self.answered(answer, StatusCode::OK)
+        self.answered(answer, &[StatusCode::OK])
     }
 
-    fn answered(&self, answer: Result<Response<Body>, ureq::Error>, success: StatusCode) -> Result<Body, Failure> {
+    fn answered(&self, answer: Result<Response<Body>, ureq::Error>, success: &[StatusCode]) -> Result<Body, Failure> {
         let answer = answer.map_err(|error| unanswered(&self.url, error))?;
         match answer.status() {
-            status if status == success => Ok(answer.into_body()),
+            status if success.contains(&status) => Ok(answer.into_body()),
             status => {
                 let after = answer.headers().get("retry-after").and_then(|after| after.to_str().ok()?.parse().ok());
                 let after = after.map_or(Duration::ZERO, Duration::from_secs).min(RETRY_AFTER);

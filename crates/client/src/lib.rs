@@ -6,6 +6,7 @@
 //! post         ── POST /v1/events                  ── a receipt, once the events are durable
 //! Backfills    ── POST /v1/backfills/NAME/chunks   ── how far a backfill is, once a chunk is durable
 //! Forgets      ── POST /v1/forget               ── a receipt, once a user is forgotten
+//! Rules        ── PUT /v1/rules                    ── what rules have changed, once they hold
 //! ```
 //!
 //! It knows no engine and no Arrow: rows are JSON. Absent on purpose: TLS (reach the server through a tunnel) and an
@@ -23,6 +24,7 @@ mod order;
 mod peek;
 mod post;
 mod row;
+mod rules;
 mod subscription;
 pub mod text;
 
@@ -34,6 +36,7 @@ pub use frame::{Frame, Head, Hello, Kind, Progress, Refusal};
 pub use peek::{PAGE, Page, Query, collections, peek, status};
 pub use post::{PostError, Receipt, Rejection, post};
 pub use row::{Row, Update};
+pub use rules::Rules;
 pub use subscription::{Batch, Builder, Event, Subscription};
 
 /// A number of the server's sequencer. The updates that are published together have one tick. Ticks only grow, and are

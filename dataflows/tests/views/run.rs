@@ -199,6 +199,7 @@ fn listen<'s>(scope: Scope<'s, Tick>, outputs: Outputs<'s>, worker: usize, sende
     updates(sums.as_collection(), sender, probe, |row, diff| match row {
         CountedBy::Signature(row) => vec![Output::BySignature(row, diff)],
         CountedBy::Reason(reason) => vec![Output::ByReason(reason, diff), Output::Sessionless(reason, diff)],
+        CountedBy::Moved => Vec::new(),
     });
     if let Some(Closed { closings, .. }) = closed {
         updates(closings.as_collection(), sender, probe, |row, diff| vec![Output::Closing(row, diff)]);

@@ -8,7 +8,7 @@ use crate::queue::cursor::{Cursor, Cursors, KafkaCursor};
 use crate::queue::forgotten::Seen;
 use crate::queue::sequencer::Bound;
 use crate::read::reads::{Question, Wanted, Whose};
-use crate::worker::port::{Arrival, Told};
+use crate::worker::port::{Arrival, Moved, Told};
 use crate::worker::roots::Dirty;
 use dataflows::{EventTime, Reason, SessionId, SignatureId, UserKey};
 use headwater_log::output::Block;
@@ -69,6 +69,7 @@ fn up() -> Vec<Out> {
             Seen::Sessions(1, vec![(SignatureId(2), 3)]),
             Seen::Gone(1, BTreeMap::from([("sessions".into(), 4)])),
         ],
+        moved: Moved { sessions: 9, events: 10 },
     };
     vec![
         Out::Restored { sessions: 7 },

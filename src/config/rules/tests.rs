@@ -273,7 +273,7 @@ proptest! {
         let definitions: Definitions = serde_json::from_slice(&bytes).unwrap();
         prop_assert_eq!(&classes(definitions.plan(&replayed, &[]).unwrap(), &events), &expected);
         // What the outline shows is the same rule again.
-        let shown = crate::inspect::outline::rules_shown(&replayed);
+        let shown = crate::plan::shown::shown(&replayed);
         let again = shown.iter().enumerate().fold(String::new(), |mut text, (index, when)| {
             write!(text, "[[class]]\nname = 'c{index}'\nwhen = \"\"\"\n{when}\"\"\"\n").unwrap();
             text

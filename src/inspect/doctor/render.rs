@@ -71,6 +71,9 @@ impl Report {
             row(text, label, &format!("{} from epoch {} on", &program.program[..12], program.epoch))?;
         }
         row(text, "rules", &or_none(self.rules.join(", ")))?;
+        if let Some(applied) = &self.applied {
+            row(text, "", &format!("version {}, {}", applied.version, applied.how()))?;
+        }
         section(text, "ticks")?;
         if let Some(ticks) = &self.ticks {
             let kept =

@@ -60,7 +60,7 @@ impl Outline {
             .collect();
         rows.push(("(else)", "the type of the event, or unclassified".to_owned()));
         table(text, &rows)?;
-        for fault in &self.rule_faults {
+        for fault in self.rule_faults.iter().chain(&self.applied) {
             for (number, line) in wrap(&printable(fault), COLUMNS - 4).into_iter().enumerate() {
                 writeln!(text.out, "{}{line}", if number == 0 { "  - " } else { "    " })?;
             }

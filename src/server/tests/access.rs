@@ -6,7 +6,10 @@ use crate::error::Error;
 use crate::patience::{eventually, wait_until};
 use crate::queue::backfills::Backfills;
 use crate::queue::cursor::Cursors;
+use crate::queue::definitions::Definitions;
 use crate::queue::numbers::{Numbers, SourceNumber};
+use crate::queue::rulebook::Rulebook;
+use crate::queue::versions::Versions;
 use crate::server::{Bounds, Services, start};
 use headwater_log::vfs::RealFs;
 use sha2::{Digest, Sha256};
@@ -155,7 +158,8 @@ fn a_wrong_file_of_tokens_or_address_is_an_error_at_start() {
         let (intake, metrics, status) = (world.intake.clone(), world.metrics.clone(), world.status.clone());
         let (reads, subscriptions) = super::reading(&plan, &world.log);
         let backfills = Backfills::new(&Cursors::default(), 1);
-        start(Services { plan, intake, metrics, status, reads, subscriptions, epoch: 1, sources, backfills })
+        let rules = Rulebook::new(&plan, &plan, &Definitions::default(), Versions::default());
+        start(Services { plan, intake, metrics, status, reads, subscriptions, epoch: 1, sources, backfills, rules })
             .err()
             .unwrap()
     };

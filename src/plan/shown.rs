@@ -1,16 +1,61 @@
 //! Rules in the language of predicates, from either form of the configuration.
 
-use super::RuleOutline;
-use crate::plan::Plan;
-use dataflows::rules::{Condition, Conditions, Place, Predicate, Rule};
+use super::Plan;
+use dataflows::rules::{Condition, Conditions, Place, Predicate, Rule, Test};
+use headwater_decode::spec::FieldPlan;
+use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::ops::Bound;
 
-pub(super) fn outline(plan: &Plan, rule: &Rule) -> RuleOutline {
-    let when = match &rule.when {
+/// Returns the conditions of a rule, all of which have to hold.
+pub fn all(plan: &Plan, rule: &Rule) -> Vec<String> {
+    match &rule.when {
         Conditions::All(all) => all.iter().map(|conditions| conditions_shown(plan, conditions, true)).collect(),
         other => vec![conditions_shown(plan, other, false)],
-    };
-    RuleOutline { class: rule.name.clone(), priority: rule.priority, when }
+    }
+}
+
+/// Returns what a test asks.
+pub fn test(plan: &Plan, test: &Test) -> String {
+    asked(&plan.fields[test.field].name, &test.predicate)
+}
+
+/// Returns rules over the tests of a plan as a file: its `[[class]]` blocks, and the `[fields]` that they name.
+pub fn file(plan: &Plan, rules: &[Rule]) -> String {
+    let mut named = BTreeSet::new();
+    for rule in rules {
+        rule.when.each(&mut |Condition { test, .. }| {
+            named.extend(plan.tests.get(test as usize).map(|test| test.field));
+        });
+    }
+    let is_path = |field: &FieldPlan| matches!(&field.candidates[..], [path] if path.to_string() == field.name);
+    let mut text = String::new();
+    // Writing to a text cannot fail.
+    for field in named.into_iter().map(|field| &plan.fields[field]).filter(|field| !is_path(field)) {
+        if text.is_empty() {
+            text += "[fields]\n";
+        }
+        let paths: Vec<String> = field.candidates.iter().map(|path| quoted(&path.to_string())).collect();
+        let _ = writeln!(text, "{} = [{}]", quoted(&field.name), paths.join(", "));
+    }
+    for rule in rules {
+        let Rule { name, priority, sessions, .. } = rule;
+        text += if text.is_empty() { "[[class]]\n" } else { "\n[[class]]\n" };
+        let _ = writeln!(text, "name = {}", quoted(name));
+        if *priority != 0 {
+            let _ = writeln!(text, "priority = {priority}");
+        }
+        if !sessions {
+            text += "sessions = false\n";
+        }
+        let _ = writeln!(text, "when = {}", quoted(&conditions_shown(plan, &rule.when, false)));
+    }
+    text
+}
+
+/// Returns a text as TOML has it.
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
 }
 
 /// Each rule of a plan as one predicate.

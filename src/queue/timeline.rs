@@ -1,0 +1,54 @@
+//! The plans of all times of a run: those that its start has found, and those of rules that were applied since.
+
+use crate::error::Error;
+use crate::plan::Plan;
+use crate::queue::control::Control;
+use headwater_log::partition::Reader;
+use std::sync::Arc;
+
+/// Plans, each with the offset in the control partition from which it holds.
+pub struct Timeline {
+    plans: Vec<(u64, Arc<Plan>)>,
+    control: Option<Reader>,
+    /// Records before it are in the plans.
+    read: u64,
+}
+
+impl Timeline {
+    /// `plans`: those of all definitions that the start has found. `control` reads what comes later.
+    pub fn new(plans: &[(u64, Arc<Plan>)], control: Option<Reader>) -> Timeline {
+        let read = plans.last().map_or(0, |(offset, _)| offset + 1);
+        Timeline { plans: plans.to_vec(), control, read }
+    }
+
+    /// Takes the rules that the control partition has before `control`.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn reach(&mut self, control: u64) -> Result<(), Error> {
+        let Some(reader) = self.control.as_mut().filter(|_| control > self.read) else { return Ok(()) };
+        let (plans, mut wrong) = (&mut self.plans, None);
+        let read = reader.read(self.read, control, |record| match Control::decode(record.payload) {
+            Ok(Control::Rules { applied }) => {
+                let last = plans.last().map(|(_, plan)| Arc::clone(plan));
+                plans.extend(last.map(|last| {
+                    let plan = Plan { rules: applied.rules, ..Plan::clone(&last) };
+                    (record.offset, Arc::new(plan))
+                }));
+            }
+            Ok(_) => {}
+            Err(why) => wrong = Some(why),
+        });
+        read.map_err(Error::run("read the control partition"))?;
+        wrong.map_or(Ok(()), |why| Err(Error::run("read the control partition")(why)))?;
+        self.read = control;
+        Ok(())
+    }
+
+    /// Returns the plan that is in force when the control partition has been taken up to `control`, as far as it has been
+    /// reached.
+    pub fn at(&self, control: u64) -> Option<&Arc<Plan>> {
+        let after = self.plans.partition_point(|(offset, _)| *offset < control);
+        after.checked_sub(1).map(|index| &self.plans[index].1)
+    }
+}
