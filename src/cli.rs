@@ -3,6 +3,7 @@
 mod asking;
 mod backfilling;
 mod forgetting;
+mod labelling;
 pub mod print;
 mod ruling;
 mod trying;
@@ -10,6 +11,7 @@ mod trying;
 pub use asking::{Actions, Envelope, Funnel, Peek, Server, Status, Subscribe};
 pub use backfilling::{Act, Backfill};
 pub use forgetting::Forget;
+pub use labelling::Label;
 pub use ruling::{RulesApply, RulesList, RulesRollback, RulesShow};
 pub use trying::{Rules, RulesDiff, RulesPropose, RulesVerb, Test};
 
@@ -79,6 +81,7 @@ pub enum Verb {
     Init(Init),
     Test(Test),
     Rules(Rules),
+    Label(Label),
     Generate(Box<Workload>),
     Completions(Completions),
 }

@@ -16,6 +16,7 @@ pub mod counts;
 pub mod dead_letters;
 pub mod filter;
 pub mod funnels;
+pub mod label_changes;
 pub mod late;
 pub mod place;
 pub mod predicate;
@@ -118,11 +119,13 @@ impl Collection {
     pub const DEAD_LETTERS: Collection = Collection(&dead_letters::DEFINITION);
     pub const ACTIONS: Collection = Collection(&actions::DEFINITION);
 
+    pub const LABEL_CHANGES: Collection = Collection(&label_changes::DEFINITION);
+
     pub const ACTIVITIES: Collection = Collection(&activities::DEFINITION);
     pub const FUNNELS: Collection = Collection(&funnels::DEFINITION);
 
     /// In the order in which they are listed. Those of sequences and states come behind them: see [`Schemas`].
-    pub const ALL: [Collection; 9] = [
+    pub const ALL: [Collection; 10] = [
         Collection::SESSIONS,
         Collection::USERS,
         Collection::COUNTS,
@@ -132,6 +135,7 @@ impl Collection {
         Collection::SESSION_LINEAGE,
         Collection::DEAD_LETTERS,
         Collection::ACTIONS,
+        Collection::LABEL_CHANGES,
     ];
 
     /// Those that a run with a `[[sequence]]` has.

@@ -35,6 +35,7 @@ pub(crate) use error::Problems;
 use events::{Keys, within};
 use fields::Fields;
 use indicatif::HumanCount;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -99,6 +100,8 @@ pub fn load_rules(path: &Path, base: &Plan) -> Result<Plan, ConfigError> {
 
 /// Rules that can be applied to a run at once: each of its signatures is compared with each of them.
 const APPLIED_RULES: usize = 10_000;
+/// Bytes of a file of rules that are applied.
+pub const APPLIED_BYTES: usize = 4 << 20;
 
 /// Rules that are to hold in place of others.
 pub struct RulesFile {
@@ -113,9 +116,15 @@ pub struct RulesFile {
 /// # Errors
 /// As [`parse`]. A file without rules is one too: it is more likely the wrong file than a wish for no rules.
 pub fn parse_rules(name: &str, text: &str, base: &Plan) -> Result<RulesFile, ConfigError> {
+    let mut problems = Problems::default();
+    if text.len() > APPLIED_BYTES {
+        let [size, most] = [text.len(), APPLIED_BYTES].map(|bytes| HumanCount(bytes as u64));
+        let message = format!("the file has {size} bytes, and at most {most} can be applied");
+        problems.push(0..0, message, "name a file with the rules that are to hold");
+        return Err(problems.into_error(name, ""));
+    }
     let table: toml::Table =
         toml::from_str(text).map_err(|error| Problems::from(Problem::of_toml(&error, text)).into_error(name, text))?;
-    let mut problems = Problems::default();
     match table.get("class").and_then(toml::Value::as_array).map_or(0, Vec::len) {
         0 if !table.contains_key("class") => {
             problems.push(0..0, "the file has no [[class]]", "name a file with the rules that are to hold");
@@ -258,6 +267,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
         tests: tests.tests,
         rules,
         learn: typed.classes.is_some_and(|classes| classes.learn),
+        labels: BTreeMap::new(),
         sequences,
         states,
         tables,

@@ -56,6 +56,7 @@ fn main() -> ExitCode {
         Verb::Rules(cli::Rules { verb: RulesVerb::List(verb) }) => verb.run(),
         Verb::Rules(cli::Rules { verb: RulesVerb::Show(verb) }) => verb.run(),
         Verb::Rules(cli::Rules { verb: RulesVerb::Rollback(verb) }) => verb.run(),
+        Verb::Label(verb) => verb.run(),
         Verb::Generate(workload) => run_generate(workload),
         Verb::Completions(verb) => Ok(verb.script()),
     };

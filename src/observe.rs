@@ -3,6 +3,7 @@
 pub mod actions;
 pub mod backfills;
 pub mod forgets;
+pub mod labels;
 pub mod landing;
 pub mod memory;
 pub mod metrics;

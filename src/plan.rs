@@ -32,6 +32,7 @@ use dataflows::state::{self, States};
 use headwater_decode::spec::{ActionSpec, CueSpec, EventsPlan, FieldPlan, Format, Spec, StateInput, StateSpec};
 use headwater_decode::syntax::Syntax;
 use headwater_log::output::Retention;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +68,8 @@ pub struct Plan {
     pub rules: Vec<Rule>,
     /// Whether events get a class from others that are like them, if no rule and no type gives one.
     pub learn: bool,
+    /// Of a run: classes that people have given to shapes, as rows of `shapes` write them.
+    pub labels: BTreeMap<String, String>,
     /// Of a run also those that have ended, as long as they have rows.
     pub sequences: Vec<SequencePlan>,
     pub states: Vec<StatePlan>,

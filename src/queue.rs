@@ -13,6 +13,7 @@ pub mod delivery;
 pub mod forgets;
 pub mod forgotten;
 pub mod intake;
+pub mod labels;
 pub mod numbers;
 pub mod reference;
 pub mod rulebook;

@@ -46,6 +46,7 @@ use crate::plan::{HostsPlan, Plan};
 use crate::queue::backfills::Backfills;
 use crate::queue::definitions::{self, Definitions};
 use crate::queue::intake::Intake;
+use crate::queue::labels::Labelbook;
 use crate::queue::rulebook::Rulebook;
 use crate::queue::sequencer::{Sequencer, Ticks};
 use crate::read::reads::Reads;
@@ -142,6 +143,7 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
     let latest = latest.map_or_else(Definitions::default, |(_, latest)| latest.clone());
     let bound = bound.map_or_else(|| Arc::clone(plan), |(_, bound)| Arc::clone(bound));
     let rules = Rulebook::new(plan, &bound, &latest, history.versions.clone());
+    let labels = Labelbook::new(&history.labels);
     let server = server::start(Services {
         plan: Arc::clone(plan),
         intake: Arc::clone(&intake),
@@ -153,6 +155,7 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
         sources: Arc::clone(&history.numbers),
         backfills: Backfills::new(&history.cursors, epoch.number),
         rules: Arc::clone(&rules),
+        labels: Arc::clone(&labels),
     })?;
     let landing = Landing::start(&landing::Shared {
         id: epoch.log,
@@ -206,6 +209,7 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
         same_program: history.same_program,
         landing: follow.clone(),
         rules,
+        labels,
         intake: Arc::clone(&intake),
     };
     let publisher = publisher.spawn(to_publish);

@@ -22,6 +22,7 @@ mod exports;
 mod forget;
 mod health;
 mod hosts;
+mod labels;
 mod parameters;
 mod problem;
 mod rate;
@@ -41,6 +42,7 @@ use crate::observe::status::Status;
 use crate::plan::Plan;
 use crate::queue::backfills::Backfills;
 use crate::queue::intake::Intake;
+use crate::queue::labels::Labelbook;
 use crate::queue::numbers::Numbers;
 use crate::queue::rulebook::Rulebook;
 use crate::read::reads::Reads;
@@ -81,6 +83,7 @@ pub struct Services {
     pub sources: Arc<Numbers>,
     pub backfills: Arc<Backfills>,
     pub rules: Arc<Rulebook>,
+    pub labels: Arc<Labelbook>,
 }
 
 /// The bounds on the cost of clients.

@@ -23,19 +23,22 @@ pub mod roots;
 mod tests;
 
 use crate::collections::Collection;
+use crate::collections::label_changes::Causes;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::queue::cursor::Cursors;
+use crate::queue::labels::shape;
 use crate::queue::numbers::Numbers;
 use crate::queue::reference::Tables;
 use crate::queue::sequencer::Bound;
 use crate::read::reads::Request;
 use answers::{Answering, Answers};
+use dataflows::classify::Class;
 use dataflows::engine::{Engine, Input, Roots};
 use dataflows::learn::Learning;
 use dataflows::pipeline::Settings;
 use dataflows::sequence::StepRow;
-use dataflows::{DeadLetter, Tick};
+use dataflows::{DeadLetter, ShapeId, Tick};
 use drive::{Turn, Work};
 use feed::Feed;
 pub use gather::MEMORY_BYTES;
@@ -117,6 +120,8 @@ struct Fed {
     /// As of the tick.
     tables: Arc<Tables>,
     plan: Option<Arc<Plan>>,
+    /// What people have changed, at the worker that tells it.
+    causes: Causes,
 }
 
 /// Works until there are no more ticks.
@@ -249,6 +254,12 @@ impl Work for Live<'_> {
     }
 }
 
+/// Returns the classes that people have given to shapes.
+fn labelled(plan: &Plan) -> Vec<(ShapeId, Class)> {
+    let label = |(of, class): (&String, &String)| Some((shape(of)?, Class::from(class.as_str())));
+    plan.labels.iter().filter_map(label).collect()
+}
+
 /// Sends the rows of the snapshot, at the tick before all others. Each worker reads some of the shards, and the
 /// exchange brings a row to the worker that needs it. Returns the number of sessions that it sent.
 fn restore(
@@ -265,7 +276,8 @@ fn restore(
     engine.now(resume.now_ms);
     if let Some(plan) = start.defined(resume.control).filter(|_| worker.index() == 0) {
         let learns = isize::from(plan.learn);
-        engine.send(&mut Input { rules: plan.rules.clone(), learns, ..Input::default() });
+        let labels = labelled(plan);
+        engine.send(&mut Input { rules: plan.rules.clone(), labels, learns, ..Input::default() });
     }
     let (mut back, mut input, mut sessions) = (Roots::default(), Input::default(), 0);
     let (index, peers) = (worker.index(), worker.peers());

@@ -47,6 +47,8 @@ pub enum Layer {
     Nothing,
     /// There is neither, and this is the class of events like it: see [`crate::learn`].
     Learned,
+    /// A person has given it to all events of the shape that no rule claims and that have no type of their own.
+    Label,
 }
 
 /// Labels by signature.
@@ -129,6 +131,8 @@ impl Definitions {
 pub(crate) struct Classifier {
     known: BTreeMap<SignatureId, Known>,
     rules: BTreeMap<Arc<Rule>, isize>,
+    /// By shape: classes that a person has given. Of several, the first by name counts, so that no order of arrival does.
+    labels: BTreeMap<ShapeId, BTreeMap<Class, isize>>,
     /// Ranks of the types.
     kinds: BTreeSet<u64>,
     definitions: Definitions,
@@ -171,14 +175,16 @@ pub(crate) struct News {
     pub rules: Vec<(Arc<Rule>, isize)>,
     pub weights: Vec<(SignatureId, u64)>,
     pub learns: isize,
+    pub labels: Vec<((ShapeId, Class), isize)>,
     /// The dictionary of leaves has changed.
     pub leaves: bool,
 }
 
 impl News {
     fn is_empty(&self) -> bool {
-        let News { signatures, rules, weights, learns, leaves } = self;
-        signatures.is_empty() && rules.is_empty() && weights.is_empty() && *learns == 0 && !leaves
+        let News { signatures, rules, weights, learns, labels, leaves } = self;
+        let none = signatures.is_empty() && rules.is_empty() && weights.is_empty() && labels.is_empty();
+        none && *learns == 0 && !leaves
     }
 }
 
@@ -187,6 +193,7 @@ impl Classifier {
         Classifier {
             known: BTreeMap::new(),
             rules: BTreeMap::new(),
+            labels: BTreeMap::new(),
             kinds: BTreeSet::new(),
             definitions: Definitions::default(),
             shapes: Least::new(MAX_SHAPES),
@@ -217,6 +224,16 @@ impl Classifier {
             *count += diff;
         }
         self.rules.retain(|_, count| *count != 0);
+        let mut labelled = BTreeSet::new();
+        for ((shape, class), diff) in news.labels {
+            let classes = self.labels.entry(shape).or_default();
+            *classes.entry(class).or_default() += diff;
+            classes.retain(|_, count| *count != 0);
+            if classes.is_empty() {
+                self.labels.remove(&shape);
+            }
+            labelled.insert(shape);
+        }
         let mut added = BTreeMap::new();
         for (signature, descriptor) in news.signatures {
             if !self.known.contains_key(&signature) {
@@ -245,14 +262,20 @@ impl Classifier {
             for signature in self.known.keys().copied().collect::<Vec<_>>() {
                 self.declare(signature, &mut changes);
             }
+        } else if !labelled.is_empty() {
+            learns_again = true;
+            let of_shapes = self.known.iter().filter(|(_, known)| labelled.contains(&known.descriptor.shape));
+            for signature in of_shapes.map(|(signature, _)| *signature).collect::<Vec<_>>() {
+                self.declare(signature, &mut changes);
+            }
         }
         for (signature, descriptor) in added {
             let shape = Some(descriptor.shape).filter(|shape| self.shapes.has(*shape));
             if let Some(shape) = shape {
                 self.by_shape.entry(shape).or_default().push(signature);
             }
-            let (class, why) = self.definitions.classify(&descriptor);
-            let label = Label { class: Class::from(class), layer: why.layer(), shape };
+            let (class, layer) = self.says(&descriptor);
+            let label = Label { class, layer, shape };
             changes.push(((signature, label.clone()), 1));
             self.known.insert(signature, Known { descriptor, label });
             self.place(signature);
@@ -271,13 +294,22 @@ impl Classifier {
         changes
     }
 
-    /// What rules and type say of a signature that is known.
+    /// What rules, type and labels say of a signature that is known.
     fn declared(&self, signature: SignatureId) -> Option<(Class, Layer)> {
-        let (class, why) = self.definitions.classify(&self.known.get(&signature)?.descriptor);
-        Some((Class::from(class), why.layer()))
+        Some(self.says(&self.known.get(&signature)?.descriptor))
     }
 
-    /// Takes what rules and type say of a signature. A learned class stays while they say nothing.
+    /// What rules, type and labels say. A label is for events that have no class otherwise: one shape may have many types.
+    fn says(&self, descriptor: &Descriptor) -> (Class, Layer) {
+        let (class, why) = self.definitions.classify(descriptor);
+        let label = self.labels.get(&descriptor.shape).and_then(|classes| classes.keys().next());
+        match (why, label) {
+            (Why::Overflow | Why::Nothing, Some(label)) => (Class::clone(label), Layer::Label),
+            _ => (Class::from(class), why.layer()),
+        }
+    }
+
+    /// Takes what rules, type and labels say of a signature. A learned class stays while they say nothing.
     fn declare(&mut self, signature: SignatureId, changes: &mut Vec<((SignatureId, Label), isize)>) {
         let (Some((class, layer)), Some(known)) = (self.declared(signature), self.known.get(&signature)) else {
             return;
@@ -300,7 +332,7 @@ impl Classifier {
             return;
         }
         match label.layer {
-            Layer::Rule(_) | Layer::Kind => self.taught.insert(signature),
+            Layer::Rule(_) | Layer::Kind | Layer::Label => self.taught.insert(signature),
             Layer::Nothing | Layer::Learned => self.asked.insert(signature),
             Layer::Overflow => false,
         };

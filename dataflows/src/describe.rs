@@ -5,7 +5,7 @@
 //! keeps the dictionaries that they make, and one channel brings all facts. Nearly all ticks bring none, and would pay for
 //! each operator and channel more.
 
-use crate::classify::{ClassSpine, Classifier, Label, News};
+use crate::classify::{Class, ClassSpine, Classifier, Label, News};
 use crate::identity::{ShapeId, SignatureId, UserKey};
 use crate::learn::Learning;
 use crate::leaves::{Dictionary, Leaves};
@@ -46,6 +46,7 @@ enum Known {
     /// The latest one counts.
     Weight(SignatureId, u64),
     Learns(isize),
+    Label(ShapeId, Class, isize),
 }
 
 impl Fact {
@@ -92,6 +93,11 @@ impl Fact {
     /// Adds (1) or takes away (-1) a rule, at every worker.
     pub fn rule(rule: Rule, diff: isize, workers: usize) -> impl Iterator<Item = Fact> {
         Fact::everywhere(Known::Rule(Arc::new(rule), diff), workers)
+    }
+
+    /// Adds (1) or takes away (-1) the class that a person has given to a shape, at every worker.
+    pub fn label(shape: ShapeId, class: Class, diff: isize, workers: usize) -> impl Iterator<Item = Fact> {
+        Fact::everywhere(Known::Label(shape, class, diff), workers)
     }
 
     fn everywhere(known: Known, workers: usize) -> impl Iterator<Item = Fact> {
@@ -165,6 +171,7 @@ impl Waiting {
             Known::Shape(shape, leaves) => self.shapes.push((shape, leaves)),
             Known::Weight(signature, weight) => self.news.weights.push((signature, weight)),
             Known::Learns(diff) => self.news.learns += diff,
+            Known::Label(shape, class, diff) => self.news.labels.push(((shape, class), diff)),
         }
     }
 }

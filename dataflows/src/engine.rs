@@ -2,6 +2,7 @@
 //! touches timely's generics is compiled here, once; the world sees plain functions.
 
 use crate::changes::{Changes, Collect, Collector};
+use crate::classify::Class;
 use crate::close::Deadlines;
 use crate::counts::SignatureHour;
 use crate::describe::Fact;
@@ -88,6 +89,10 @@ pub struct Input {
     pub rules: Vec<Rule>,
     /// Rules that came in before and do not hold any more.
     pub rules_gone: Vec<Rule>,
+    /// Classes that a person has given to shapes, from this tick on.
+    pub labels: Vec<(ShapeId, Class)>,
+    /// Those that came in before and do not hold any more.
+    pub labels_gone: Vec<(ShapeId, Class)>,
     /// Classes are learned from this tick on (1), or not any more (-1).
     pub learns: isize,
     /// Sequences that are not followed any more from this tick on, by index: to be said on each worker.
@@ -264,6 +269,9 @@ impl Engine {
         facts.extend(input.shapes.drain(..).flat_map(|(shape, leaves)| Fact::shape(shape, leaves, workers)));
         facts.extend(input.rules.drain(..).flat_map(|rule| Fact::rule(rule, 1, workers)));
         facts.extend(input.rules_gone.drain(..).flat_map(|rule| Fact::rule(rule, -1, workers)));
+        for (labels, diff) in [(&mut input.labels, 1), (&mut input.labels_gone, -1)] {
+            facts.extend(labels.drain(..).flat_map(|(shape, class)| Fact::label(shape, class, diff, workers)));
+        }
         if input.learns != 0 {
             facts.extend(Fact::learns(std::mem::take(&mut input.learns), workers));
         }

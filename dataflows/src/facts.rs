@@ -6,7 +6,7 @@
 //! ```
 //! A graph labels by the same code, tick by tick ([`crate::describe`]).
 
-use crate::classify::{Classifier, Label, News};
+use crate::classify::{Class, Classifier, Label, News};
 use crate::identity::{ShapeId, SignatureId};
 use crate::learn::{Guess, Learning, step};
 use crate::leaves::{Dictionary, Leaves};
@@ -52,6 +52,11 @@ impl Facts {
 
     /// Labels all signatures under these rules. `learning`: what a learned class needs, if classes are learned.
     pub fn under(&self, rules: &[Rule], learning: Option<Learning>) -> Labels {
+        self.with(rules, &[], learning)
+    }
+
+    /// As [`Facts::under`], with classes that a person has given to shapes.
+    pub fn with(&self, rules: &[Rule], labels: &[(ShapeId, Class)], learning: Option<Learning>) -> Labels {
         let mut leaves = Dictionary::default();
         leaves.tick(self.shapes.iter().map(|(shape, leaves)| (*shape, Arc::clone(leaves))).collect());
         let arcs = self.signatures.iter().map(|(signature, descriptor)| (*signature, Arc::new(descriptor.clone())));
@@ -60,6 +65,7 @@ impl Facts {
             rules: rules.iter().map(|rule| (Arc::new(rule.clone()), 1)).collect(),
             weights: self.events.iter().map(|(signature, events)| (*signature, step(*events))).collect(),
             learns: isize::from(learning.is_some()),
+            labels: labels.iter().map(|label| (label.clone(), 1)).collect(),
             leaves: true,
         };
         let mut classifier = Classifier::new(learning);

@@ -207,6 +207,17 @@ impl Conditions {
         }
     }
 
+    /// Returns the conditions with others in the place of each single one.
+    #[must_use]
+    pub fn replace(&self, with: &impl Fn(Condition) -> Conditions) -> Conditions {
+        let each = |of: &[Conditions]| of.iter().map(|conditions| conditions.replace(with)).collect();
+        match self {
+            Conditions::One(condition) => with(*condition),
+            Conditions::All(all) => Conditions::All(each(all)),
+            Conditions::Any(any) => Conditions::Any(each(any)),
+        }
+    }
+
     /// Returns the same conditions of other tests.
     #[must_use]
     pub fn map(&self, test: &impl Fn(u32) -> u32) -> Conditions {

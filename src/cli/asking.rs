@@ -36,7 +36,7 @@ the last frames again.
 
 Exit codes: 0 ended as asked, 1 it cannot go on, 2 wrong usage.")]
 pub struct Subscribe {
-    /// The collection: sessions, users, counts, closings, activities, funnels, late, session_lineage, dead_letters, actions
+    /// The collection: sessions, users, counts, closings, activities, funnels, late, session_lineage, dead_letters, actions, label_changes
     pub collection: String,
 
     #[command(flatten)]

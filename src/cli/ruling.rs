@@ -118,7 +118,7 @@ pub struct RulesRollback {
 
 impl Target {
     /// Returns the plan, if the target is a configuration, and the address of its server.
-    fn find(&self) -> Result<(Option<Plan>, String), Error> {
+    pub(super) fn find(&self) -> Result<(Option<Plan>, String), Error> {
         let is_url = self.target.starts_with("http://") || self.target.starts_with("https://");
         let overrides = Overrides { without_files: true, live: true, ..Overrides::default() };
         let plan = (!is_url).then(|| config::load(self.target.as_ref(), &overrides)).transpose()?;
@@ -147,7 +147,7 @@ impl Target {
         self.print(&answer, render)
     }
 
-    fn print<R: Serialize>(&self, answer: &R, render: impl FnOnce(&R) -> String) -> Result<String, Error> {
+    pub(super) fn print<R: Serialize>(&self, answer: &R, render: impl FnOnce(&R) -> String) -> Result<String, Error> {
         match self.json {
             true => {
                 let text = serde_json::to_string_pretty(answer).map_err(Error::run("print the rules"))?;

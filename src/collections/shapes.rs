@@ -92,6 +92,7 @@ pub fn why(layer: Layer) -> Cow<'static, str> {
         Layer::Overflow => "too many types",
         Layer::Nothing => "none",
         Layer::Learned => "learned",
+        Layer::Label => "label",
     })
 }
 

@@ -74,6 +74,11 @@ fn a_row_of_each_collection_is_pinned() {
         (Collection::LATE, late::encode(user, "a", &came), "02c3bc80897a0161ff887a"),
         (Collection::SESSION_LINEAGE, session_lineage::encode(user, &moved), "02c3bc8092f40180897a066d6572676564"),
         (
+            Collection::LABEL_CHANGES,
+            label_changes::encode("0a", "0b", ["c", "d"], "rules 3"),
+            "023061023062016301640772756c65732033",
+        ),
+        (
             Collection::DEAD_LETTERS,
             dead_letters::encode("web", &letter),
             "0377656203f0a204076e6f5f6a736f6e03776879037b22ff03",

@@ -281,10 +281,9 @@ fn fill(report: &mut Report, found: &Inspection<Control>) {
                 report.programs.push(Program { epoch: *epoch, program: hex(program) })
             }
             // Where a collection begins, what a table holds and who was forgotten is no matter of an operator here.
-            Control::Collection { .. } | Control::Table { .. } => {}
+            Control::Collection { .. } | Control::Table { .. } | Control::Taken { .. } | Control::Label { .. } => {}
             Control::Forget { .. } | Control::Forgotten { .. } => {}
             Control::Remembered { .. } | Control::Receipt { .. } => {}
-            Control::Taken { .. } => {}
             // The last ones are in force.
             Control::Definitions { definitions: Definitions { rules, .. } }
             | Control::Rules { applied: Applied { rules, .. } } => {

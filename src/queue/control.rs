@@ -1,9 +1,8 @@
 //! The records of the control partition. Like any other input they have offsets and ticks, and recovery replays them.
-//!
-//! Deliberately absent: labels.
 
 use crate::queue::definitions::Definitions;
 use crate::queue::forgotten::{Asked, Gone, ReadBack};
+use crate::queue::labels::Labelled;
 use crate::queue::numbers::SourceNumber;
 use crate::queue::reference::Content;
 use crate::queue::versions::{Applied, Taken};
@@ -12,8 +11,8 @@ use serde::{Deserialize, Serialize};
 /// Version of the encoding, in its first byte. A kind may be added without a new one: programs that do not know it
 /// refuse the record, as skipping it would compute something else. Version 2 has rules with `or`, and tests that
 /// compare exactly. Version 3 has states. Version 4 has sequences, and states whose changes are published. Version 5 has
-/// actions and tables. Version 6 has users who are forgotten. Version 7 has rules that are applied to a run. A record that
-/// needs none of them is written as version 1, which earlier releases read too.
+/// actions and tables. Version 6 has users who are forgotten. Version 7 has rules and labels that are applied to
+/// a run. A record that needs none of them is written as version 1, which earlier releases read too.
 const VERSION: u8 = 7;
 
 /// One control record.
@@ -44,6 +43,8 @@ pub enum Control {
     Receipt { gone: Gone },
     /// From here on these rules hold, over the tests of the definitions before.
     Rules { applied: Applied },
+    /// From here on, this class is given to a shape, or none.
+    Label { label: Labelled },
     /// Says what rules have changed. It changes nothing itself.
     Taken { taken: Taken },
 }
@@ -56,7 +57,8 @@ impl Control {
             | Control::Forgotten { .. }
             | Control::Remembered { .. }
             | Control::Receipt { .. } => 6,
-            Control::Rules { .. } | Control::Taken { .. } => VERSION,
+            Control::Rules { .. } | Control::Taken { .. } | Control::Label { .. } => VERSION,
+            Control::Definitions { definitions } if !definitions.labels.is_empty() => VERSION,
             Control::Table { .. } => 5,
             Control::Definitions { definitions } if !definitions.actions.is_empty() => 5,
             Control::Definitions { definitions } if definitions.have_rows() => 4,
@@ -169,7 +171,13 @@ mod tests {
         let back = r#"{"version":4,"at_ms":7,"by":"","origin":{"version":3},"configured":"0a","rules":[]}"#;
         let taken = r#"{"kind":"taken","taken":{"version":3,"tick":9,"sessions":2,"events":5}}"#.to_owned();
         let rules = [applied, configured, back].map(|one| format!(r#"{{"kind":"rules","applied":{one}}}"#));
-        for json in rules.into_iter().chain([taken]) {
+        let label = |class: &str| {
+            let label = format!(r#"{{"shape":"2ca34cd287291897","class":{class},"at_ms":7,"by":"ann"}}"#);
+            format!(r#"{{"kind":"label","label":{label}}}"#)
+        };
+        let labels = r#"{"tests":[],"rules":[],"labels":{"2ca34cd287291897":"click"}}"#;
+        let labels = format!(r#"{{"kind":"definitions","definitions":{labels}}}"#);
+        for json in rules.into_iter().chain([taken, label("\"click\""), label("null"), labels]) {
             let bytes = [&[7], json.as_bytes()].concat();
             assert_eq!(Control::decode(&bytes).unwrap().encode(), bytes, "{json}");
         }

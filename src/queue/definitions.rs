@@ -10,6 +10,7 @@ pub use sequences::NamedSequence;
 
 use crate::fingerprint::{Canonical, hex};
 use crate::plan::{ActionBegins, ActionPlan, On, Plan, SequencePlan, StateBegins, StatePlan, shown};
+use crate::queue::labels::Labels;
 use dataflows::learn::MODEL;
 use dataflows::rules::{Condition, Conditions, Predicate, Rule, Test};
 use dataflows::state::{Aggregate, Fold, Read};
@@ -40,6 +41,9 @@ pub struct Definitions {
     /// The actions that decide.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<NamedAction>,
+    /// Classes that people have given to shapes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: Labels,
 }
 
 /// An action that does not depend on a plan.
@@ -207,17 +211,31 @@ pub struct Missing {
     pub test: String,
 }
 
+/// What answers a test of a plan.
+enum Answered {
+    By(u32),
+    /// It holds where one of these does.
+    AnyOf(Vec<u32>),
+}
+
+impl Answered {
+    fn condition(&self, answer: bool) -> Conditions {
+        let one = |test: &u32| Conditions::One(Condition { test: *test, answer });
+        match self {
+            Answered::By(test) => one(test),
+            Answered::AnyOf(tests) if answer => Conditions::Any(tests.iter().map(one).collect()),
+            Answered::AnyOf(tests) => Conditions::All(tests.iter().map(one).collect()),
+        }
+    }
+}
+
 impl Definitions {
     /// Returns the rules of `plan` over the tests that there are.
     ///
     /// # Errors
     /// The tests that are missing.
     pub fn rules_of(&self, plan: &Plan) -> Result<Vec<Rule>, Vec<Missing>> {
-        let place = |test: &Test| {
-            let named = NamedTest::of(plan, test);
-            self.tests.iter().position(|known| known.answers(&named)).map(|place| place as u32)
-        };
-        let places: Vec<Option<u32>> = plan.tests.iter().map(place).collect();
+        let places: Vec<Option<Answered>> = plan.tests.iter().map(|test| self.answered(plan, test)).collect();
         let mut missing: BTreeMap<u32, Vec<String>> = BTreeMap::new();
         for rule in &plan.rules {
             rule.when.each(&mut |Condition { test, .. }| {
@@ -235,8 +253,29 @@ impl Definitions {
             let test = |test: u32| shown::test(plan, &plan.tests[test as usize]);
             return Err(missing.into_iter().map(|(of, rules)| Missing { rules, test: test(of) }).collect());
         }
-        let moved = |test: u32| places.get(test as usize).copied().flatten().unwrap_or(test);
-        Ok(plan.rules.iter().map(|rule| Rule { when: rule.when.map(&moved), ..rule.clone() }).collect())
+        let moved = |condition: Condition| match places.get(condition.test as usize) {
+            Some(Some(answered)) => answered.condition(condition.answer),
+            _ => Conditions::One(condition),
+        };
+        Ok(plan.rules.iter().map(|rule| Rule { when: rule.when.replace(&moved), ..rule.clone() }).collect())
+    }
+
+    /// Returns what answers a test. That a value is one of a list follows from the tests of each value, where these are older:
+    /// they were made of more events.
+    fn answered(&self, plan: &Plan, test: &Test) -> Option<Answered> {
+        let place = |predicate: &Predicate| {
+            let named = NamedTest { predicate: predicate.clone(), ..NamedTest::of(plan, test) };
+            self.tests.iter().position(|known| known.answers(&named)).map(|place| place as u32)
+        };
+        let each: Vec<Predicate> = match &test.predicate {
+            Predicate::OneOf(texts) => texts.iter().map(|text| Predicate::OneOf(vec![text.clone()])).collect(),
+            Predicate::Numbers(numbers) => numbers.iter().map(|number| Predicate::Numbers(vec![*number])).collect(),
+            _ => Vec::new(),
+        };
+        let own = place(&test.predicate);
+        let each = each.iter().map(place).collect::<Option<Vec<u32>>>().filter(|each| each.len() > 1);
+        let is_older = |each: &Vec<u32>| own.is_none_or(|own| each.iter().all(|one| *one < own));
+        each.filter(is_older).map(Answered::AnyOf).or(own.map(Answered::By))
     }
 
     /// Returns the definitions of `plan`, as a continuation of these. `since_ms`: when a state or a sequence that is new begins;
@@ -274,7 +313,8 @@ impl Definitions {
         };
         let actions = plan.actions.iter().map(action).collect();
         let rules = plan.rules.iter().map(moved).collect();
-        Definitions { rules, tests, learn: plan.learn.then_some(MODEL), states, sequences, actions }
+        let (learn, labels) = (plan.learn.then_some(MODEL), self.labels.clone());
+        Definitions { rules, tests, learn, states, sequences, actions, labels }
     }
 
     /// Returns whether they publish other rows of a state than the plan does.
@@ -341,7 +381,8 @@ impl Definitions {
             }
         }
         let (rules, tests) = (self.rules.clone(), Vec::new());
-        let mut plan = Plan { rules, learn: self.learn.is_some(), tests, states, actions, ..plan.clone() };
+        let labels = self.labels.clone();
+        let mut plan = Plan { rules, learn: self.learn.is_some(), tests, states, actions, labels, ..plan.clone() };
         for NamedTest { field, candidates, predicate } in &self.tests {
             let candidates = candidates.iter().map(|path| Path::parse(path)).collect::<Result<Vec<_>, _>>()?;
             let same = |known: &FieldPlan| known.name == *field && known.candidates == candidates;

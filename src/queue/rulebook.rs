@@ -201,7 +201,7 @@ impl Rulebook {
     pub fn holds(&self) -> Option<HoldsReport> {
         let state = self.lock();
         let last = state.versions.last()?;
-        Some(HoldsReport { version: last.report(), as_configured: *last.rules == self.own })
+        Some(HoldsReport { version: last.report(), as_configured: !last.is_applied() || *last.rules == self.own })
     }
 
     /// Returns a version.

@@ -1,9 +1,11 @@
 //! The plans of all times of a run: those that its start has found, and those of rules that were applied since.
 
+use crate::collections::label_changes::Causes;
 use crate::error::Error;
 use crate::plan::Plan;
 use crate::queue::control::Control;
 use headwater_log::partition::Reader;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Plans, each with the offset in the control partition from which it holds.
@@ -21,7 +23,7 @@ impl Timeline {
         Timeline { plans: plans.to_vec(), control, read }
     }
 
-    /// Takes the rules that the control partition has before `control`.
+    /// Takes the rules and labels that the control partition has before `control`.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -29,12 +31,15 @@ impl Timeline {
         let Some(reader) = self.control.as_mut().filter(|_| control > self.read) else { return Ok(()) };
         let (plans, mut wrong) = (&mut self.plans, None);
         let read = reader.read(self.read, control, |record| match Control::decode(record.payload) {
-            Ok(Control::Rules { applied }) => {
-                let last = plans.last().map(|(_, plan)| Arc::clone(plan));
-                plans.extend(last.map(|last| {
-                    let plan = Plan { rules: applied.rules, ..Plan::clone(&last) };
-                    (record.offset, Arc::new(plan))
-                }));
+            Ok(control @ (Control::Rules { .. } | Control::Label { .. })) => {
+                let Some((_, last)) = plans.last() else { return };
+                let mut plan = Plan::clone(last);
+                match control {
+                    Control::Rules { applied } => plan.rules = applied.rules,
+                    Control::Label { label } => label.apply(&mut plan.labels),
+                    _ => {}
+                }
+                plans.push((record.offset, Arc::new(plan)));
             }
             Ok(_) => {}
             Err(why) => wrong = Some(why),
@@ -43,6 +48,22 @@ impl Timeline {
         wrong.map_or(Ok(()), |why| Err(Error::run("read the control partition")(why)))?;
         self.read = control;
         Ok(())
+    }
+
+    /// Returns what people have changed by these records of the control partition.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn causes(&mut self, control: &Range<u64>) -> Result<Causes, Error> {
+        let mut causes = Causes::default();
+        let Some(reader) = self.control.as_mut().filter(|_| !control.is_empty()) else { return Ok(causes) };
+        let read = reader.read(control.start, control.end, |record| match Control::decode(record.payload) {
+            Ok(Control::Rules { applied }) => causes.rules = Some(applied.version),
+            Ok(Control::Label { .. }) => causes.label = true,
+            _ => {}
+        });
+        read.map_err(Error::run("read the control partition"))?;
+        Ok(causes)
     }
 
     /// Returns the plan that is in force when the control partition has been taken up to `control`, as far as it has been

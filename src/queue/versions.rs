@@ -180,10 +180,16 @@ impl Version {
 /// applied. With them comes the record that says so, where no other one does.
 pub fn at_start(
     versions: &Versions,
+    known: Option<&Definitions>,
     mut wanted: Definitions,
     plan: &Plan,
     now_ms: i64,
 ) -> (Definitions, Option<Applied>) {
+    // Applied rules make do with the tests that there were, and mean the same: they stay when the configuration has them.
+    let as_applied = known.and_then(|known| known.rules_of(plan).ok());
+    if let Some(last) = versions.last().filter(|last| as_applied.as_ref() == Some(&*last.rules)) {
+        wanted.rules.clone_from(&last.rules);
+    }
     let Some((last, applied)) = versions.last().and_then(|last| Some((last, last.configured.as_ref()?))) else {
         return (wanted, None);
     };

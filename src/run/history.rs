@@ -9,6 +9,7 @@ use crate::queue::control::Control;
 use crate::queue::cursor::Cursors;
 use crate::queue::definitions::{Definitions, NamedState};
 use crate::queue::delivery::Delivery;
+use crate::queue::labels::Labelled;
 use crate::queue::numbers::{Numbers, SourceNumber};
 use crate::queue::reference::Content;
 use crate::queue::versions::{Versions, at_start};
@@ -42,6 +43,8 @@ pub struct History {
     pub tables: BTreeMap<String, Content>,
     pub definitions: Vec<(u64, Definitions)>,
     pub versions: Versions,
+    /// In order.
+    pub labels: Vec<Labelled>,
     /// Offset of the record in the control partition by which a collection begins.
     pub begins: BTreeMap<Collection, u64>,
     /// Where the sources go on.
@@ -93,7 +96,7 @@ impl History {
         let (mut definitions, mut begins, mut followed) = (Vec::new(), BTreeMap::new(), Vec::new());
         let mut tables: BTreeMap<String, Content> = BTreeMap::new();
         let mut forgets = Vec::new();
-        let mut versions = Versions::default();
+        let (mut versions, mut labels) = (Versions::default(), Vec::new());
         for (offset, received_ms, record) in records {
             versions.record(offset, received_ms, &record);
             match record {
@@ -105,6 +108,12 @@ impl History {
                 Control::Rules { applied } => {
                     let before = definitions.last().map(|(_, before)| before).cloned().unwrap_or_default();
                     definitions.push((offset, Definitions { rules: applied.rules, ..before }));
+                }
+                Control::Label { label } => {
+                    let mut before = definitions.last().map(|(_, before)| before).cloned().unwrap_or_default();
+                    label.apply(&mut before.labels);
+                    definitions.push((offset, before));
+                    labels.push(label);
                 }
                 Control::Taken { .. } => {}
                 Control::Collection { name } if name.starts_with(FOLLOWED) => followed.push((offset, name)),
@@ -152,7 +161,7 @@ impl History {
         let since = misses.then(crate::queue::intake::wall_ms);
         let wanted = known_definitions.cloned().unwrap_or_default().followed_by(plan, since);
         let now_ms = crate::queue::intake::wall_ms();
-        let (wanted, own) = at_start(&versions, wanted, plan, now_ms);
+        let (wanted, own) = at_start(&versions, known_definitions, wanted, plan, now_ms);
         tell_states(known_definitions, &wanted, plan);
         tell_sequences(known_definitions, &wanted, plan);
         if known_definitions != Some(&wanted) {
@@ -193,6 +202,7 @@ impl History {
             memory,
             definitions,
             versions,
+            labels,
             begins,
             tables,
             cursors,

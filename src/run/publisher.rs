@@ -11,6 +11,7 @@ use crate::observe::status::Status;
 use crate::queue::control::Control;
 use crate::queue::forgotten::Seen;
 use crate::queue::intake::{Intake, wall_ms};
+use crate::queue::labels::Labelbook;
 use crate::queue::rulebook::Rulebook;
 use crate::queue::sequencer::{Bound, Minted};
 use crate::queue::versions::Taken;
@@ -59,6 +60,7 @@ pub(super) struct Publisher {
     pub same_program: bool,
     pub landing: Option<Arc<Follow>>,
     pub rules: Arc<Rulebook>,
+    pub labels: Arc<Labelbook>,
     pub intake: Arc<Intake>,
 }
 
@@ -129,10 +131,11 @@ impl Publisher {
         self.hub.put(Fresh { tick: bound.tick, blocks });
     }
 
-    /// Notes what the rules have changed that a tick has taken.
+    /// Notes what the rules and labels have changed that a tick has taken.
     fn moved(&self, bound: &Bound, workers: impl IntoIterator<Item = Moved>) {
         let mut all = Moved::default();
         workers.into_iter().for_each(|moved| all += moved);
+        self.labels.took(&bound.control, bound.tick, all.sessions, all.events);
         for taken in self.rules.took(&bound.control, bound.tick, all.sessions, all.events) {
             let Taken { version, tick, sessions, events } = taken;
             tracing::info!(version, tick, sessions, events, "rules were applied");

@@ -3,14 +3,14 @@
 use super::changes::LAST_EVENT_ID;
 use super::connections::Peer;
 use super::problem::Problem;
-use super::{Shared, backfills, changes, collect, collections, exports, forget, health, hosts, rows, rules};
+use super::{Shared, backfills, changes, collect, collections, exports, forget, health, hosts, labels, rows, rules};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tower_http::cors::CorsLayer;
@@ -33,6 +33,8 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/v1/rules", get(rules::list).put(rules::put))
         .route("/v1/rules/{version}", get(rules::one))
         .route("/v1/rules/{version}/rollback", post(rules::roll_back))
+        .route("/v1/labels", get(labels::list))
+        .route("/v1/labels/{shape}", put(labels::put).delete(labels::delete))
         .route("/v1/collections", get(collections::list))
         .route("/v1/collections/{file}", get(exports::serve))
         .route("/v1/collections/{name}/changes", get(changes::serve).post(changes::serve))

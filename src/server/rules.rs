@@ -26,8 +26,6 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
-/// Bytes of a file of rules.
-const FILE_BYTES: usize = 4 << 20;
 /// Rules of which no tick is published after so long are answered all the same.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Another change is stored within this time, or the client has to try again.
@@ -40,7 +38,7 @@ const LINTS: usize = 20;
 
 /// The query of a change.
 #[derive(Default, Deserialize)]
-struct Asking {
+pub(super) struct Asking {
     /// Of the file.
     #[serde(default)]
     file: String,
@@ -104,7 +102,11 @@ fn version(text: &str) -> Result<u64, Problem> {
 }
 
 /// Checks that the caller may change rules. Returns what it asks, who it is, and which version it expects.
-fn asking(shared: &Shared, headers: &HeaderMap, uri: &Uri) -> Result<(Asking, String, Option<u64>), Problem> {
+pub(super) fn asking(
+    shared: &Shared,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<(Asking, String, Option<u64>), Problem> {
     let caller = shared.access.caller(headers)?;
     caller.may_administer()?;
     match shared.services.status.phase() {
@@ -134,7 +136,7 @@ fn asking(shared: &Shared, headers: &HeaderMap, uri: &Uri) -> Result<(Asking, St
 
 async fn apply(shared: &Arc<Shared>, headers: &HeaderMap, uri: &Uri, body: &mut Body) -> Result<Changed, Problem> {
     let (asking, by, expected) = asking(shared, headers, uri)?;
-    let held = body::read(body, FILE_BYTES, shared.bounds.body, &shared.bodies).await?;
+    let held = body::read(body, config::APPLIED_BYTES, shared.bounds.body, &shared.bodies).await?;
     let name = if asking.file.is_empty() { "rules.toml" } else { &asking.file };
     let wrong = |_| Problem::new(StatusCode::BAD_REQUEST, "rules", "the file of rules is not UTF-8");
     let text = str::from_utf8(&held.bytes).map_err(wrong)?;
@@ -186,7 +188,7 @@ async fn change(
         book.change(Change { rules, by, origin, expected, now_ms: wall_ms() })
     };
     let gone = || Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the version is not known");
-    let number = match patiently(ask).await? {
+    let number = match patiently(ask, |refused| *refused == Refused::Busy).await.map_err(|refused| problem(&refused))? {
         Asked::Already(number) => {
             let version = book.version(number).ok_or_else(gone)?;
             return Ok(Changed { version, changed: false, notes: Vec::new() });
@@ -245,16 +247,22 @@ fn kept(plan: &Plan, before: &[Rule], after: &[Rule]) -> Vec<String> {
 }
 
 /// Asks again while another change is stored.
-async fn patiently<A>(mut ask: impl FnMut() -> Result<A, Refused>) -> Result<A, Problem> {
+pub(super) async fn patiently<A, E>(
+    mut ask: impl FnMut() -> Result<A, E>,
+    is_busy: impl Fn(&E) -> bool,
+) -> Result<A, E> {
     let stored = async {
         loop {
             match ask() {
-                Err(Refused::Busy) => sleep(Duration::from_millis(2)).await,
+                Err(refused) if is_busy(&refused) => sleep(Duration::from_millis(2)).await,
                 answer => return answer,
             }
         }
     };
-    timeout(STORING, stored).await.unwrap_or(Err(Refused::Busy)).map_err(|refused| problem(&refused))
+    match timeout(STORING, stored).await {
+        Ok(answer) => answer,
+        Err(_) => ask(),
+    }
 }
 
 fn problem(refused: &Refused) -> Problem {

@@ -12,6 +12,7 @@ use crate::queue::cursor::Cursors;
 use crate::queue::definitions::Definitions;
 use crate::queue::delivery::Delivery;
 use crate::queue::intake::{Intake, Ticket};
+use crate::queue::labels::Labelbook;
 use crate::queue::numbers::{Numbers, SourceNumber};
 use crate::queue::rulebook::Rulebook;
 use crate::queue::versions::Versions;
@@ -87,6 +88,7 @@ impl World {
             metrics: Arc::clone(&metrics),
             status: Arc::clone(&status),
             epoch: 3,
+            labels: Labelbook::new(&[]),
             rules: Rulebook::new(&plan, &plan, &Definitions::default(), Versions::default()),
             backfills: Backfills::new(&Cursors::default(), 3),
             sources: Arc::new(Numbers::new((NUMBER..).map(SourceNumber).take(plan.sources.len()).collect())),

@@ -2,7 +2,8 @@
 
 use super::forget::{At, Forgetting};
 use super::port::{Arrival, Told};
-use super::{Fed, Start};
+use super::{Fed, Start, labelled};
+use crate::collections::label_changes::Causes;
 use crate::collections::place::position;
 use crate::error::Error;
 use crate::plan::Plan;
@@ -112,6 +113,8 @@ impl<'s> Feed<'s> {
             shapes: Vec::new(),
             tables: Arc::clone(&self.tables),
             plan: self.plan.clone(),
+            // Labels are whole on each worker.
+            causes: if self.worker == 0 { self.timeline.causes(&bound.control)? } else { Causes::default() },
             bound,
         };
         let Feed { start, parts, decoder, batch, header, forgetting, .. } = self;
@@ -198,8 +201,10 @@ impl<'s> Feed<'s> {
         if self.worker == 0 {
             let learned = before.as_ref().is_some_and(|before| before.learn);
             let learns = isize::from(plan.learn) - isize::from(learned);
+            let labels_gone = before.as_ref().map_or(Vec::new(), |before| labelled(before));
             let rules_gone = before.map_or(Vec::new(), |before| before.rules.clone());
-            engine.send(&mut Input { rules: plan.rules.clone(), rules_gone, learns, ..Input::default() });
+            let (rules, labels) = (plan.rules.clone(), labelled(plan));
+            engine.send(&mut Input { rules, rules_gone, labels, labels_gone, learns, ..Input::default() });
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::gather::Gather;
 use super::port::{Checkpoint, Out, Port, Told};
 use super::{Fed, Kept, Start};
 use crate::collections::place::place;
-use crate::collections::{self, Collection, Naming};
+use crate::collections::{self, Collection, Naming, label_changes};
 use crate::error::Error;
 use crate::queue::delivery::Delivery;
 use dataflows::changes::Changes;
@@ -108,6 +108,7 @@ impl<'s> Publish<'s> {
         let calls = std::mem::take(&mut changes.calls);
         told.moved.events = changes.moved.max(0).unsigned_abs() as u64;
         let edges = self.act.tick(fed.plan.as_ref());
+        let relabelled = if fed.causes.any() { label_changes::rows(&changes.classes, fed.causes) } else { Vec::new() };
         let mut rows = Encode { out, naming: &self.naming, edges, failed: None };
         if users != Says::Changes {
             changes.users.clear();
@@ -134,6 +135,10 @@ impl<'s> Publish<'s> {
         let Encode { mut out, mut edges, failed, .. } = rows;
         if taken.is_break() {
             failed.map_or(Ok(()), Err)?;
+        }
+        for row in relabelled {
+            edges.row(Collection::LABEL_CHANGES, &row, 1);
+            out.add(Collection::LABEL_CHANGES, row, 1)?;
         }
         for letter in &fed.dead_letters {
             let source = &plan.sources[usize::from(letter.position.source)].name;

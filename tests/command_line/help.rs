@@ -2,7 +2,7 @@
 
 use crate::headwater::Folder;
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "replay",
     "run",
     "backfill",
@@ -17,6 +17,7 @@ const VERBS: [&str; 16] = [
     "explain",
     "test",
     "rules",
+    "label",
     "generate",
     "completions",
 ];

@@ -9,7 +9,8 @@ use super::{OFTEN, run_toml};
 use crate::headwater::{Folder, Run};
 use headwater::collections::Collection;
 use headwater_log::vfs::model::Rng;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -60,7 +61,7 @@ fn rules(folder: &Folder, verb: &str, address: SocketAddr, more: &[&str]) -> Run
     folder.headwater(["rules", verb, &url].iter().chain(more))
 }
 
-fn json(run: &Run) -> Value {
+fn answer(run: &Run) -> Value {
     assert_eq!(run.code(), 0, "{}", run.stderr());
     serde_json::from_str(&run.stdout()).unwrap()
 }
@@ -88,7 +89,7 @@ fn applied_rules_give_what_a_replay_with_them_gives_through_kills_and_restarts()
             let process = Process::start_with(&folder, "data", workers, Restart::No, None, &more);
             let address = process.ready();
             let mut client = Client::new(address);
-            let listed = json(&rules(&folder, "list", address, &["--json"]));
+            let listed = answer(&rules(&folder, "list", address, &["--json"]));
             assert_eq!(listed["versions"].as_array().unwrap().len(), version, "{listed}");
             for _ in 0..6 {
                 for _ in 0..rng.below(4) {
@@ -105,7 +106,7 @@ fn applied_rules_give_what_a_replay_with_them_gives_through_kills_and_restarts()
                     folder.write("new.toml", text);
                     (rules(&folder, "apply", address, &["new.toml", "--json", "--by", "ann"]), text.to_owned())
                 };
-                let changed = json(&changed);
+                let changed = answer(&changed);
                 assert_eq!(changed["changed"].as_bool().unwrap(), text != holds, "{changed}");
                 if text != holds {
                     version += 1;
@@ -170,7 +171,6 @@ fn rules_that_cannot_hold_are_refused_with_what_is_wrong_and_nothing_changes() {
         (&same("page = 3 and price >= 1", "a"), 1, "page = 3", "what no rule of this data folder has asked"),
         (&format!("[fields]\npage = 'p'\n{}", same("page = 1", "a")), 1, "page = 1", "rule 1 `a`"),
         (&many(10_001), 2, "10,001 rules", "line 1: the file has 10,001 rules"),
-        (&format!("{}# {}", same("page = 1", "a"), "x".repeat(5 << 20)), 1, "4,194,304", "bytes"),
     ];
     for (text, code, said, answered) in cases {
         folder.write("new.toml", text);
@@ -182,6 +182,9 @@ fn rules_that_cannot_hold_are_refused_with_what_is_wrong_and_nothing_changes() {
         assert!(matches!(status, 400 | 409 | 413), "{of}: {status} {body}");
         assert!(body["error"]["message"].as_str().unwrap().contains(answered), "{of}: {body}");
     }
+    folder.write("new.toml", format!("{}# {}", same("page = 1", "a"), "x".repeat(5 << 20)));
+    let run = rules(&folder, "apply", address, &["new.toml"]);
+    assert!(run.code() == 2 && run.said().contains("at most 4,194,304"), "{}", run.said());
     let (status, body) = put(address, "", "", "\u{0}");
     assert_eq!((status, body["error"]["code"].as_str()), (400, Some("rules")));
     for (query, head) in [("?expect=x", ""), ("", "if-match: \"x\"\r\n"), (&*format!("?by={}", "x".repeat(300)), "")] {
@@ -191,10 +194,10 @@ fn rules_that_cannot_hold_are_refused_with_what_is_wrong_and_nothing_changes() {
         assert_ne!(rules(&folder, "rollback", address, &[version]).code(), 0);
         assert_ne!(rules(&folder, "show", address, &[version]).code(), 0);
     }
-    assert_eq!(json(&rules(&folder, "list", address, &["--json"]))["versions"].as_array().unwrap().len(), 1);
+    assert_eq!(answer(&rules(&folder, "list", address, &["--json"]))["versions"].as_array().unwrap().len(), 1);
     // As many as there may be.
     folder.write("new.toml", many(10_000));
-    let changed = json(&rules(&folder, "apply", address, &["new.toml", "--json"]));
+    let changed = answer(&rules(&folder, "apply", address, &["new.toml", "--json"]));
     assert_eq!((changed["version"].as_u64(), changed["rules"].as_u64()), (Some(2), Some(10_000)));
     assert!(changed["notes"].as_array().unwrap().len() < 30, "each of them asks the same: {changed}");
     process.drain();
@@ -254,7 +257,7 @@ fn a_start_says_which_rules_hold() {
     assert!(words.contains("in the data folder holds version 2, applied from new.toml by ann at "), "{plan}");
     // Steps of what was read stay, as after a restart.
     folder.write("new.toml", OTHERS[0]);
-    let changed = json(&rules(&folder, "apply", address, &["new.toml", "--json"]));
+    let changed = answer(&rules(&folder, "apply", address, &["new.toml", "--json"]));
     assert!(changed["notes"][0].as_str().unwrap().starts_with("sequences `s`: "), "{changed}");
     process.drain();
     let doctor = folder.headwater(["doctor", "data"]).stdout();
@@ -289,7 +292,7 @@ fn a_process_that_ends_while_rules_change_keeps_what_it_has_answered() {
         let process = Process::start(&folder, "data", 1 + life % 3, Restart::No);
         let address = process.ready();
         let mut client = Client::new(address);
-        let held = json(&rules(&folder, "list", address, &["--json"]))["versions"].as_array().unwrap().len();
+        let held = answer(&rules(&folder, "list", address, &["--json"]))["versions"].as_array().unwrap().len();
         assert!(held >= answered && held <= answered + 1, "{held} versions, and {answered} were answered");
         answered = held;
         for _ in 0..6 {
@@ -314,11 +317,110 @@ fn a_process_that_ends_while_rules_change_keeps_what_it_has_answered() {
     }
     let process = Process::start(&folder, "data", 2, Restart::No);
     let address = process.ready();
-    let last = json(&rules(&folder, "list", address, &["--json"]))["versions"].as_array().unwrap().len();
+    let last = answer(&rules(&folder, "list", address, &["--json"]))["versions"].as_array().unwrap().len();
     let holds = rules(&folder, "show", address, &[&last.to_string()]).stdout();
     Client::new(address).published();
     process.drain();
     folder
         .write("replay.toml", format!("[[source]]\nname = \"collector\"\npaths = \"events.jsonl\"\n{MEANING}{holds}"));
     Published::read(&folder.path("data")).is_replayed(&folder, &lines(&sent));
+}
+
+/// Of three shapes, one has a type, and two have none.
+fn untyped(minute: usize) -> String {
+    let mut lines = Vec::new();
+    for second in 0..30 {
+        let ts = format!("2024-05-01T10:{minute:02}:{second:02}Z");
+        lines.push(json!({ "user": "ann", "time": ts, "kind": "view", "page": second % 3 }));
+        lines.push(json!({ "user": "bob", "time": ts, "button": "buy" }));
+        lines.push(json!({ "user": "bob", "time": ts, "button": "buy", "price": 1 }));
+        lines.push(json!({ "user": "eve", "time": ts, "celsius": 21, "humidity": second }));
+    }
+    lines.iter().map(|line| line.to_string() + "\n").collect()
+}
+
+fn label(folder: &Folder, address: SocketAddr, more: &[&str]) -> Value {
+    let url = format!("http://{address}");
+    answer(&folder.headwater(["label", &url, "--json"].iter().chain(more)))
+}
+
+fn counted(address: SocketAddr) -> BTreeMap<String, u64> {
+    let mut classes = BTreeMap::new();
+    for row in Client::new(address).get_json("/v1/collections/counts/rows").unwrap().1["rows"].as_array().unwrap() {
+        *classes.entry(row["class"].as_str().unwrap().to_owned()).or_insert(0) += row["events"].as_u64().unwrap();
+    }
+    classes
+}
+
+/// A label gives events a class that have none, teaches, stays over kills, and leaves nothing when it is taken back.
+#[test]
+fn a_label_holds_for_all_events_of_its_shape_until_it_is_taken_back() {
+    let folder = Folder::new();
+    let learn = "[classes]\nlearn = true\n";
+    write(&folder, "[[class]]\nname = 'home'\nwhen = 'page = 0'\n", learn);
+    let process = Process::start(&folder, "data", 2, Restart::No);
+    let address = process.ready();
+    let mut client = Client::new(address);
+    assert_eq!(client.post(&untyped(0)), Outcome::Acknowledged);
+    client.published();
+    let before = counted(address);
+    let queue = label(&folder, address, &["--queue"]);
+    let worth: Vec<u64> = queue.as_array().unwrap().iter().map(|one| one["unclassified"].as_u64().unwrap()).collect();
+    assert_eq!(worth, [30, 30, 30], "{queue}");
+    let with = |path: &str, without: &str| {
+        let shapes = queue.as_array().unwrap();
+        let paths =
+            |one: &&Value| one["paths"].as_str().is_some_and(|all| all.contains(path) && !all.contains(without));
+        shapes.iter().find(paths).unwrap()["shape"].as_str().unwrap().to_owned()
+    };
+    let (button, heat) = (with("button", "price"), with("celsius", "price"));
+    let given = label(&folder, address, &[&button, "click", "--by", "ann"]);
+    assert_eq!((&given["changed"], &given["sessions"]), (&true.into(), &1.into()), "{given}");
+    // The other shape with a button learns from it.
+    let expected = |click: u64, warm: u64, none: u64| {
+        let all = [("click", click), ("home", 10), ("unclassified", none), ("view", 20), ("warm", warm)];
+        all.into_iter()
+            .filter(|(_, events)| *events > 0)
+            .map(|(class, n)| (class.to_owned(), n))
+            .collect::<BTreeMap<_, _>>()
+    };
+    assert_eq!(counted(address), expected(60, 0, 30));
+    assert_eq!(label(&folder, address, &[&button, "click"])["changed"], false);
+    label(&folder, address, &[&heat, "warm"]);
+    assert_eq!(counted(address), expected(60, 30, 0));
+    assert_eq!(label(&folder, address, &["--queue"])[0]["why"], "learned");
+    process.kill();
+
+    let process = Process::start_with(&folder, "data", 1, Restart::No, None, &["--processes", "2"]);
+    let address = process.ready();
+    let listed = label(&folder, address, &["--list"]);
+    assert_eq!((listed["labels"].as_array().unwrap().len(), counted(address)), (2, expected(60, 30, 0)), "{listed}");
+    process.drain();
+    // From a snapshot, with a configuration that has changed.
+    write(&folder, "[[class]]\nname = 'home'\nwhen = 'page = 0 and user is not null'\n", learn);
+    let process = Process::start(&folder, "data", 3, Restart::No);
+    let address = process.ready();
+    assert_eq!(counted(address)["warm"], 30);
+    label(&folder, address, &[&button, "--remove"]);
+    label(&folder, address, &[&heat, "--remove"]);
+    process.drain();
+    write(&folder, "[[class]]\nname = 'home'\nwhen = 'page = 0'\n", learn);
+    let process = Process::start(&folder, "data", 1, Restart::No);
+    let address = process.ready();
+    assert_eq!(counted(address), before);
+    for wrong in [&["2ca3", "a"][..], &["2ca34cd287291897", ""], &["2ca34cd287291897", "unclassified"]] {
+        let run = folder.headwater(["label", &format!("http://{address}")].iter().chain(wrong));
+        assert_ne!(run.code(), 0, "{wrong:?}");
+    }
+    process.drain();
+    let published = Published::read_ticks(&folder.path("data"));
+    let changes = published.changes(Collection::LABEL_CHANGES);
+    let causes: Vec<&str> = changes.iter().map(|change| change["row"]["cause"].as_str().unwrap()).collect();
+    assert_eq!(causes.iter().filter(|cause| **cause == "label").count(), 4, "{causes:?}");
+    assert_eq!(causes.iter().filter(|cause| **cause == "learned").count(), 2, "{causes:?}");
+    published.computed_again(&folder, "copy", |copy| {
+        let process = Process::start(&folder, copy, 2, Restart::No);
+        process.ready();
+        process.drain();
+    });
 }

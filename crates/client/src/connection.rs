@@ -119,6 +119,21 @@ impl Endpoint {
         self.send(request, parameters, body, bytes)
     }
 
+    /// Deletes something. Returns the answer of the server, or the reason if the answer ended early.
+    pub(crate) fn delete(
+        &self,
+        path: &str,
+        parameters: &[(&str, String)],
+        bytes: u64,
+    ) -> Result<Result<Vec<u8>, String>, Failure> {
+        let request = self.agent.delete(format!("{}{path}", self.url));
+        let bearer = self.bearer.iter().map(|token| format!("Bearer {token}"));
+        let request = bearer.fold(request, |request, bearer| request.header("authorization", bearer));
+        let request = request.query_pairs(parameters.iter().map(|(name, value)| (*name, value.as_str())));
+        let mut answer = self.answered(request.call(), &[StatusCode::OK])?;
+        Ok(answer.with_config().limit(bytes).read_to_vec().map_err(|error| reason(&error)))
+    }
+
     fn send(
         &self,
         request: RequestBuilder<WithBody>,

@@ -6,6 +6,7 @@
 //! post         ── POST /v1/events                  ── a receipt, once the events are durable
 //! Backfills    ── POST /v1/backfills/NAME/chunks   ── how far a backfill is, once a chunk is durable
 //! Forgets      ── POST /v1/forget               ── a receipt, once a user is forgotten
+//! Labels       ── PUT /v1/labels/SHAPE             ── what a label has changed, once it holds
 //! Rules        ── PUT /v1/rules                    ── what rules have changed, once they hold
 //! ```
 //!
@@ -20,6 +21,7 @@ mod connection;
 mod error;
 mod forget;
 mod frame;
+mod labels;
 mod order;
 mod peek;
 mod post;
@@ -33,6 +35,7 @@ pub use backoff::Backoff;
 pub use error::ClientError;
 pub use forget::Forgets;
 pub use frame::{Frame, Head, Hello, Kind, Progress, Refusal};
+pub use labels::Labels;
 pub use peek::{PAGE, Page, Query, collections, peek, status};
 pub use post::{PostError, Receipt, Rejection, post};
 pub use row::{Row, Update};

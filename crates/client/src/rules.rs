@@ -71,7 +71,7 @@ impl Rules {
     }
 }
 
-fn read<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, ClientError> {
+pub(crate) fn read<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, ClientError> {
     serde_json::from_slice(bytes)
         .map_err(|error| ClientError::protocol(format!("the server sent what is no answer to this: {error}")))
 }

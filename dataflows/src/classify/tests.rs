@@ -125,6 +125,39 @@ fn learned_classes_follow_from_what_is_left() {
     assert_eq!(classes(&slow.2)[2..], named(&["", "", UNCLASSIFIED, UNCLASSIFIED, UNCLASSIFIED])[2..]);
 }
 
+/// A label is for events that have no class: a shape may have many types, and a rule says more. Taken back, it leaves nothing.
+#[test]
+fn a_label_gives_a_class_where_nothing_else_does_and_goes_again() {
+    let of = |id, kind: Option<&str>, answer| (SignatureId(id), Arc::new(descriptor(kind, &[answer])));
+    let other = Descriptor { shape: ShapeId(9), ..descriptor(None, &[false]) };
+    let signatures =
+        vec![of(1, None, true), of(2, Some("view"), false), of(3, None, false), (SignatureId(4), Arc::new(other))];
+    let rules = vec![(Arc::new(rule("ruled", 0, 0, &[(0, true)])), 1)];
+    let mut classifier = Classifier::new(None);
+    let mut tick = |news: News, all: &mut BTreeMap<(SignatureId, Label), isize>| {
+        for (row, diff) in classifier.tick(news, &Dictionary::default()) {
+            *all.entry(row).or_insert(0) += diff;
+        }
+        all.retain(|_, count| *count != 0);
+        all.keys().map(|(_, label)| (label.class.to_string(), label.layer)).collect::<Vec<_>>()
+    };
+    let label = |class: &str, diff| News { labels: vec![((ShapeId(0), class.into()), diff)], ..News::default() };
+    let mut all = BTreeMap::new();
+    let row = |class: &str, layer| (class.to_owned(), layer);
+    let [ruled, typed, none] =
+        [row("ruled", Layer::Rule(0)), row("view", Layer::Kind), row(UNCLASSIFIED, Layer::Nothing)];
+    // It may come before any event of its shape.
+    tick(label("ours", 1), &mut all);
+    let given = row("ours", Layer::Label);
+    let wanted = [ruled.clone(), typed.clone(), given, none.clone()];
+    assert_eq!(tick(News { signatures, rules, ..News::default() }, &mut all), wanted);
+    let news =
+        News { labels: [label("theirs", 1), label("ours", -1)].map(|news| news.labels).concat(), ..News::default() };
+    let given = row("theirs", Layer::Label);
+    assert_eq!(tick(news, &mut all), [ruled.clone(), typed.clone(), given, none.clone()]);
+    assert_eq!(tick(label("theirs", -1), &mut all), [ruled, typed, none.clone(), none]);
+}
+
 /// Payloads with keys that are never the same. The shapes that are kept apart, and those with leaves, are those with the
 /// least ids, whatever came first.
 #[test]

@@ -124,6 +124,8 @@ fn share(input: &Input, mine: Share) -> engine::Input {
         rules: mine.of(&input.rules).filter(|(_, diff)| *diff > 0).map(|(rule, _)| rule.clone()).collect(),
         learns: if mine.index == 0 { input.learns } else { 0 },
         rules_gone: mine.of(&input.rules).filter(|(_, diff)| *diff < 0).map(|(rule, _)| rule.clone()).collect(),
+        labels: mine.of(&input.labels).filter(|(_, diff)| *diff > 0).map(|(label, _)| label.clone()).collect(),
+        labels_gone: mine.of(&input.labels).filter(|(_, diff)| *diff < 0).map(|(label, _)| label.clone()).collect(),
         ended: Vec::new(),
         noted: Vec::new(),
         kept: Vec::new(),

@@ -1,7 +1,7 @@
 //! The promise: every view is a pure function of the set of inputs. Whatever the arrival order, the tick cuts and the
 //! number of workers, after every tick the accumulated output of the graph equals what a slow, obvious oracle makes of
 //! all inputs so far: sessions (with late events, ties, neighbours exactly at the gap, replacements, policies), counts by class
-//! and by shape (with rules that change, and with classes that are learned), closed sessions, and the journals of duplicates, rejections, late events and moved sessions.
+//! and by shape (with rules that change, with classes that people give, and with those that are learned), closed sessions, and the journals of duplicates, rejections, late events and moved sessions.
 //! A graph that starts from a snapshot goes on like the one that it was taken of, and so does the engine.
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
@@ -14,6 +14,7 @@ mod seen;
 mod size;
 mod steps;
 
+use dataflows::ShapeId;
 use dataflows::learn::{Learning, ONE};
 use oracle::Oracle;
 use policies::asked;
@@ -58,8 +59,12 @@ fn step() -> impl Strategy<Value = Step> {
     // All events lie within 50 s.
     let passed_ms = prop_oneof![1 => Just(0), 1 => Just(1), 1 => Just(1000), 6 => 0i64..8000, 1 => -3000i64..0];
     let learns = prop_oneof![6 => Just(None), 2 => Just(Some(true)), 1 => Just(Some(false))];
-    (prop::collection::vec(raw(), 0..12), swaps, rules, learns, passed_ms)
-        .prop_map(|(raws, swaps, rules, learns, passed_ms)| Step { raws, swaps, rules, learns, passed_ms })
+    let classes = prop_oneof![Just(Some("given")), Just(Some("kind 1")), Just(None)];
+    let label = (1u64..4, classes).prop_map(|(shape, class)| Some((ShapeId(shape), class)));
+    let label = prop_oneof![2 => Just(None), 1 => label];
+    (prop::collection::vec(raw(), 0..12), swaps, rules, (learns, label), passed_ms).prop_map(
+        |(raws, swaps, rules, (learns, label), passed_ms)| Step { raws, swaps, rules, learns, label, passed_ms },
+    )
 }
 
 /// What the engine can be fed with: no replacements.

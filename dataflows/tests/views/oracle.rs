@@ -33,6 +33,7 @@ pub struct Oracle {
     rules: u8,
     learning: Option<Learning>,
     learns: bool,
+    labels: BTreeMap<ShapeId, &'static str>,
     /// The classes that are learned, of this tick.
     learned: BTreeMap<SignatureId, String>,
     /// All that ever came, counted or not.
@@ -55,6 +56,7 @@ impl Oracle {
             rules: 0,
             learning,
             learns: false,
+            labels: BTreeMap::new(),
             learned: BTreeMap::new(),
             raws: Vec::new(),
             now_ms,
@@ -73,6 +75,14 @@ impl Oracle {
         if let Some(learns) = step.learns {
             input.learns = isize::from(learns) - isize::from(self.learns);
             self.learns = learns;
+        }
+        if let Some((shape, class)) = step.label {
+            let row = |class: &str, diff| ((shape, Arc::from(class)), diff);
+            input.labels.extend(self.labels.remove(&shape).map(|class| row(class, -1)));
+            if let Some(class) = class {
+                input.labels.push(row(class, 1));
+                self.labels.insert(shape, class);
+            }
         }
         self.now_ms += step.passed_ms;
         self.latest_ms = self.latest_ms.max(self.now_ms);
@@ -121,25 +131,33 @@ impl Oracle {
     }
 
     fn class(&self, raw: &Raw) -> String {
-        self.learned.get(&raw.signature()).cloned().unwrap_or_else(|| class(raw, self.rules))
+        self.learned.get(&raw.signature()).cloned().unwrap_or_else(|| self.declared(raw).0)
     }
 
     fn layer(&self, raw: &Raw) -> Layer {
-        if self.learned.contains_key(&raw.signature()) { Layer::Learned } else { layer(raw, self.rules) }
+        if self.learned.contains_key(&raw.signature()) { Layer::Learned } else { self.declared(raw).1 }
+    }
+
+    /// The class without those that are learned, and what gives it.
+    fn declared(&self, raw: &Raw) -> (String, Layer) {
+        match (layer(raw, self.rules), self.labels.get(&raw.shape())) {
+            (Layer::Nothing, Some(label)) => ((*label).to_owned(), Layer::Label),
+            (layer, _) => (class(raw, self.rules), layer),
+        }
     }
 
     /// The classes of signatures that have none, from all events at once.
     fn learn(&self) -> BTreeMap<SignatureId, String> {
         let Some(learning) = self.learning.filter(|_| self.learns) else { return BTreeMap::new() };
         let tokens = |raw: &Raw| Some(Tokens::of(&raw.descriptor(), &*raw.leaves()?));
-        let has_class = |raw: &Raw| layer(raw, self.rules) != Layer::Nothing;
+        let has_class = |raw: &Raw| self.declared(raw).1 != Layer::Nothing;
         let mut events: BTreeMap<SignatureId, u64> = BTreeMap::new();
         self.events.iter().for_each(|raw| *events.entry(raw.signature()).or_insert(0) += 1);
         let taught: Vec<(Arc<str>, ShapeId, u64, Tokens)> = events
             .iter()
             .filter_map(|(signature, events)| {
                 let raw = self.events.iter().find(|raw| raw.signature() == *signature)?;
-                let class = class(raw, self.rules).into();
+                let class = self.declared(raw).0.into();
                 Some((class, raw.shape(), step(*events), tokens(raw)?)).filter(|_| has_class(raw))
             })
             .collect();

@@ -103,6 +103,9 @@ pub fn run(start: Option<Snapshot>, inputs: &[Input], way: Way) -> Said {
             for (rule, diff) in mine.of(&input.rules).cloned() {
                 Fact::rule(rule, diff, mine.peers).for_each(|fact| facts.send(fact));
             }
+            for ((shape, class), diff) in mine.of(&input.labels).cloned() {
+                Fact::label(shape, class, diff, mine.peers).for_each(|fact| facts.send(fact));
+            }
             if mine.index == 0 && input.learns != 0 {
                 Fact::learns(input.learns, mine.peers).for_each(|fact| facts.send(fact));
             }

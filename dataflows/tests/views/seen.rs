@@ -246,6 +246,7 @@ pub fn sent_so_far(inputs: &[Input]) -> Input {
         all.shapes.extend(input.shapes.iter().cloned());
         all.rules.extend(input.rules.iter().cloned());
         all.learns += input.learns;
+        all.labels.extend(input.labels.iter().cloned());
         all.now_ms = all.now_ms.max(input.now_ms);
     }
     all

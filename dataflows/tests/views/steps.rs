@@ -54,6 +54,8 @@ pub struct Step {
     pub rules: Option<u8>,
     /// Begins to learn classes, or stops.
     pub learns: Option<bool>,
+    /// Gives a class to all events of a shape that have none, or takes it back.
+    pub label: Option<(ShapeId, Option<&'static str>)>,
 }
 
 /// One tick of the graph's inputs.
@@ -65,6 +67,7 @@ pub struct Input {
     pub shapes: Vec<(ShapeId, Arc<Leaves>)>,
     pub rules: Vec<(Rule, isize)>,
     pub learns: isize,
+    pub labels: Vec<((ShapeId, Arc<str>), isize)>,
     pub replacements: Vec<Replacement>,
     pub now_ms: i64,
 }

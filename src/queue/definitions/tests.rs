@@ -102,6 +102,7 @@ fn a_test_through_floating_point_answers_its_exact_form() {
         states: Vec::new(),
         sequences: Vec::new(),
         actions: Vec::new(),
+        labels: Default::default(),
     };
     let table = "[[class]]\nname = 'x'\nwhen = { price = { min = 0.01 }, n = 2.5 }";
     let text = "[[class]]\nname = 'x'\nwhen = 'n = 2.5 and price >= 0.01'";

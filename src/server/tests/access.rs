@@ -7,6 +7,7 @@ use crate::patience::{eventually, wait_until};
 use crate::queue::backfills::Backfills;
 use crate::queue::cursor::Cursors;
 use crate::queue::definitions::Definitions;
+use crate::queue::labels::Labelbook;
 use crate::queue::numbers::{Numbers, SourceNumber};
 use crate::queue::rulebook::Rulebook;
 use crate::queue::versions::Versions;
@@ -158,10 +159,23 @@ fn a_wrong_file_of_tokens_or_address_is_an_error_at_start() {
         let (intake, metrics, status) = (world.intake.clone(), world.metrics.clone(), world.status.clone());
         let (reads, subscriptions) = super::reading(&plan, &world.log);
         let backfills = Backfills::new(&Cursors::default(), 1);
+        let labels = Labelbook::new(&[]);
         let rules = Rulebook::new(&plan, &plan, &Definitions::default(), Versions::default());
-        start(Services { plan, intake, metrics, status, reads, subscriptions, epoch: 1, sources, backfills, rules })
-            .err()
-            .unwrap()
+        start(Services {
+            plan,
+            intake,
+            metrics,
+            status,
+            reads,
+            subscriptions,
+            epoch: 1,
+            sources,
+            backfills,
+            rules,
+            labels,
+        })
+        .err()
+        .unwrap()
     };
     let tokens = format!("cluster = {{ tokens = 'tokens.toml' }}\n{ONE}");
     assert!(matches!(begin(&tokens), Error::Config(_)));
