@@ -7,6 +7,7 @@ use super::process::{Process, Restart};
 use super::published::Published;
 use super::{OFTEN, run_toml};
 use crate::headwater::{Folder, Run};
+use crate::patience::wait_until;
 use headwater::collections::Collection;
 use headwater_log::vfs::model::Rng;
 use serde_json::{Value, json};
@@ -416,7 +417,7 @@ fn a_label_holds_for_all_events_of_its_shape_until_it_is_taken_back() {
     let address = process.ready();
     // Its first tick relabels, and may come after it is ready.
     Client::new(address).published();
-    assert_eq!(counted(address), before);
+    wait_until("the rules of the start hold", || counted(address) == before);
     for wrong in [&["2ca3", "a"][..], &["2ca34cd287291897", ""], &["2ca34cd287291897", "unclassified"]] {
         let run = folder.headwater(["label", &format!("http://{address}")].iter().chain(wrong));
         assert_ne!(run.code(), 0, "{wrong:?}");
