@@ -5,6 +5,7 @@
 //! definitions, tables ──────────── control partition ──┴─ sequencer ── remap: tick -> offsets ── workers
 //! ```
 
+pub mod applied;
 pub mod backfills;
 pub mod control;
 pub mod cursor;

@@ -7,10 +7,11 @@ mod render;
 
 use crate::error::Error;
 use crate::observe::rules::VersionReport;
+use crate::queue::applied::Applied;
 use crate::queue::control::Control;
 use crate::queue::definitions::Definitions;
 use crate::queue::intake::wall_ms;
-use crate::queue::versions::{Applied, Version, Versions};
+use crate::queue::versions::{Version, Versions};
 use crate::run::PARTS;
 use advice::Advice;
 use beside::Beside;

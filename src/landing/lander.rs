@@ -20,7 +20,7 @@ use crate::queue::numbers::Numbers;
 use crate::queue::timeline::Timeline;
 use dataflows::Tick;
 use headwater_client::Backoff;
-use headwater_log::error::{LogError, chain};
+use headwater_log::error::LogError;
 use headwater_log::histories::Histories;
 use headwater_log::partition;
 use headwater_log::remap::{Binding, RemapReader};
@@ -376,8 +376,7 @@ impl Lander {
     /// Reads ticks: as many as have the same definitions and few bytes, at least one.
     fn read(&mut self, open: &mut Open, ends: &[End]) -> Result<(), Error> {
         if let Some(last) = ends.last() {
-            let reached = self.timeline.reach(last.control);
-            reached.map_err(|error| Error::Refused(chain(&error).to_string()))?;
+            self.timeline.reach(last.control).map_err(Error::Refused)?;
         }
         let plan = Arc::clone(self.defined(ends[0].control));
         let mut taken = ends.iter().take_while(|end| Arc::ptr_eq(self.defined(end.control), &plan)).count();

@@ -103,8 +103,8 @@ pub struct ShapeRow {
     paths: Option<String>,
 }
 
-/// Returns the shapes that are most worth a label, the first `most` of them. Those come first of which most events have no
-/// class; behind them, those whose class is learned. Others are of no use: a rule or a type says what they are.
+/// Returns the first `most` of the shapes that are worth a label. Shapes come first of which most events have no class;
+/// shapes with a learned class follow. If a rule or a type gives the class of a shape, it needs no label.
 pub fn queue(rows: Vec<ShapeRow>, most: usize) -> Vec<Worth> {
     let worth = |row: ShapeRow| {
         let ShapeRow { shape, class, why, events, classes, paths } = row;

@@ -1,11 +1,11 @@
 //! The records of the control partition. Like any other input they have offsets and ticks, and recovery replays them.
 
+use crate::queue::applied::{Applied, Taken};
 use crate::queue::definitions::Definitions;
 use crate::queue::forgotten::{Asked, Gone, ReadBack};
 use crate::queue::labels::Labelled;
 use crate::queue::numbers::SourceNumber;
 use crate::queue::reference::Content;
-use crate::queue::versions::{Applied, Taken};
 use serde::{Deserialize, Serialize};
 
 /// Version of the encoding, in its first byte. A kind may be added without a new one: programs that do not know it

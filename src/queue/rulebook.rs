@@ -7,9 +7,10 @@
 
 use crate::observe::rules::{HoldsReport, RulesReport, VersionReport};
 use crate::plan::{Plan, shown};
+use crate::queue::applied::{Applied, Origin, Taken};
 use crate::queue::control::Control;
 use crate::queue::definitions::{Definitions, Missing, rules_fingerprint};
-use crate::queue::versions::{Applied, Origin, Taken, Version, Versions};
+use crate::queue::versions::{Version, Versions};
 use dataflows::Tick;
 use dataflows::rules::Rule;
 use std::ops::Range;

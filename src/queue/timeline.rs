@@ -1,7 +1,6 @@
 //! The plans of all times of a run: those that its start has found, and those of rules that were applied since.
 
 use crate::collections::label_changes::Causes;
-use crate::error::Error;
 use crate::plan::Plan;
 use crate::queue::control::Control;
 use headwater_log::partition::Reader;
@@ -27,7 +26,7 @@ impl Timeline {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn reach(&mut self, control: u64) -> Result<(), Error> {
+    pub fn reach(&mut self, control: u64) -> Result<(), String> {
         let Some(reader) = self.control.as_mut().filter(|_| control > self.read) else { return Ok(()) };
         let (plans, mut wrong) = (&mut self.plans, None);
         let read = reader.read(self.read, control, |record| match Control::decode(record.payload) {
@@ -44,8 +43,8 @@ impl Timeline {
             Ok(_) => {}
             Err(why) => wrong = Some(why),
         });
-        read.map_err(Error::run("read the control partition"))?;
-        wrong.map_or(Ok(()), |why| Err(Error::run("read the control partition")(why)))?;
+        read.map_err(|error| error.to_string())?;
+        wrong.map_or(Ok(()), Err)?;
         self.read = control;
         Ok(())
     }
@@ -54,7 +53,7 @@ impl Timeline {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn causes(&mut self, control: &Range<u64>) -> Result<Causes, Error> {
+    pub fn causes(&mut self, control: &Range<u64>) -> Result<Causes, String> {
         let mut causes = Causes::default();
         let Some(reader) = self.control.as_mut().filter(|_| !control.is_empty()) else { return Ok(causes) };
         let read = reader.read(control.start, control.end, |record| match Control::decode(record.payload) {
@@ -62,7 +61,7 @@ impl Timeline {
             Ok(Control::Label { .. }) => causes.label = true,
             _ => {}
         });
-        read.map_err(Error::run("read the control partition"))?;
+        read.map_err(|error| error.to_string())?;
         Ok(causes)
     }
 

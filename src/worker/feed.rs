@@ -103,6 +103,11 @@ impl<'s> Feed<'s> {
         self.define(engine, &bound)?;
         let forgets = self.read_control(bound.control.clone())?;
         self.forget(engine, &forgets);
+        // Labels are whole on each worker.
+        let causes = match self.worker {
+            0 => self.timeline.causes(&bound.control).map_err(Error::run("read the control partition"))?,
+            _ => Causes::default(),
+        };
         let mut fed = Fed {
             dead_letters: Vec::new(),
             told: Told::default(),
@@ -113,8 +118,7 @@ impl<'s> Feed<'s> {
             shapes: Vec::new(),
             tables: Arc::clone(&self.tables),
             plan: self.plan.clone(),
-            // Labels are whole on each worker.
-            causes: if self.worker == 0 { self.timeline.causes(&bound.control)? } else { Causes::default() },
+            causes,
             bound,
         };
         let Feed { start, parts, decoder, batch, header, forgetting, .. } = self;
@@ -186,7 +190,7 @@ impl<'s> Feed<'s> {
     /// Takes the definitions that are in force from this tick on, if they are others than before.
     fn define(&mut self, engine: &mut Engine, bound: &Bound) -> Result<(), Error> {
         if !bound.control.is_empty() {
-            self.timeline.reach(bound.control.end)?;
+            self.timeline.reach(bound.control.end).map_err(Error::run("read the control partition"))?;
         }
         let Some(plan) = self.timeline.at(bound.control.end) else { return Ok(()) };
         if self.plan.as_ref().is_some_and(|before| Arc::ptr_eq(before, plan)) {
