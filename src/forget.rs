@@ -25,15 +25,14 @@ const TRYING: Duration = Duration::from_secs(120);
 /// What the thread reads.
 pub struct Shared {
     plan: Arc<Plan>,
-    /// The definitions of all times as plans, each with the offset in the control partition from which it holds.
+    /// The definitions that the start has found as plans, each with the offset in the control partition from which it holds.
     definitions: Vec<(u64, Arc<Plan>)>,
     sources: Arc<Numbers>,
     readers: Vec<Reader>,
     remap: RemapReader,
+    control: Reader,
     /// The oldest tick that it had when the process started.
     oldest: u64,
-    /// Ticks before this one have happened before the process started.
-    recovered: u64,
 }
 
 impl Shared {
@@ -45,8 +44,8 @@ impl Shared {
             sources: Arc::clone(sources),
             readers: log.queue.iter().map(|part| part.reader()).collect(),
             remap: log.remap.reader(),
+            control: log.control.reader(),
             oldest: log.remap.low(),
-            recovered: log.remap.next(),
         }
     }
 

@@ -13,6 +13,7 @@ use crate::plan::Plan;
 use crate::queue::delivery::Delivery;
 use crate::queue::forgets::Wanted;
 use crate::queue::forgotten::{ReadBack, comes_back};
+use crate::queue::timeline::Timeline;
 use dataflows::counts::CountedBy;
 use dataflows::ingest::Once;
 use dataflows::sessionize::Visit;
@@ -92,12 +93,12 @@ impl Shared {
         let failed = |error: crate::landing::Error| format!("the landing: {error}");
         let history = History::open(&landing.path, &self.plan, u64::MAX).map_err(failed)?;
         let Some((_, queue)) = history.landed() else { return Ok(Vec::new()) };
-        let changes = self.changes().map_err(|error| headwater_log::error::chain(&error).to_string())?;
+        let Plans { last, changes } = self.plans(wanted.before)?;
         let from = wanted.after.as_ref().map_or(0, |(tick, _)| *tick);
         let mut reading = Reading::default();
         let read = history.events_of(wanted.user, from..wanted.before, |tick, block, place| {
             let change = changes.iter().find(|change| change.tick > tick);
-            let plan = change.map_or_else(|| self.last(), |change| &change.plan);
+            let plan = change.map_or(&last, |change| &change.plan);
             reading.block(plan, block, place);
             let own = reading.batch.input.records.drain(..).filter(|one| one.event.user == Some(wanted.user));
             records.extend(own.map(|one| (Order::Landed(tick), one)));
@@ -107,15 +108,10 @@ impl Shared {
         Ok(queue.to_vec())
     }
 
-    /// Returns the plan with the last definitions.
-    fn last(&self) -> &Arc<Plan> {
-        self.definitions.last().map_or(&self.plan, |(_, plan)| plan)
-    }
-
     /// Reads the queue, as far as it is kept, and has not `landed`.
     fn read_queue(&self, wanted: &Wanted, landed: &[u64], records: &mut Vec<(Order, Record)>) -> Result<(), String> {
         let log = |error| format!("the queue: {}", headwater_log::error::chain(&error));
-        let changes = self.changes().map_err(log)?;
+        let Plans { last, changes } = self.plans(wanted.before)?;
         for (part, reader) in self.readers.iter().enumerate() {
             let mut reader = reader.clone();
             let after = wanted.after.as_ref().and_then(|(_, queue)| queue.get(part)).copied().unwrap_or(0);
@@ -127,7 +123,7 @@ impl Shared {
                 let next = changes.iter().find(|change| change.queue[part] > from);
                 let (plan, end) = match next {
                     Some(change) => (&change.plan, change.queue[part].min(upto)),
-                    None => (self.last(), upto),
+                    None => (&last, upto),
                 };
                 let end = reader.within(from, end, READ_BYTES).max(from + 1);
                 let mut wrong = None;
@@ -144,36 +140,38 @@ impl Shared {
         Ok(())
     }
 
-    /// Returns the definitions that held before others did, in order.
-    fn changes(&self) -> Result<Vec<Change>, headwater_log::error::LogError> {
-        let mut changes = Vec::new();
-        if self.definitions.len() < 2 {
-            return Ok(changes);
-        }
+    /// Returns what has held in the ticks before one: rules are applied while a run goes on.
+    fn plans(&self, before: Tick) -> Result<Plans, String> {
+        let failed = |error| format!("the ticks: {}", headwater_log::error::chain(&error));
+        let mut bindings: Vec<(Tick, u64, Vec<u64>)> = Vec::new();
+        let mut timeline = Timeline::new(&self.definitions, Some(self.control.clone()));
         let mut remap = self.remap.clone();
         let parts = self.readers.len() as u32;
-        let mut before: Option<(usize, u64, Vec<u64>)> = None;
-        remap.bindings(self.oldest, self.recovered, |binding| {
-            let control = binding.uppers.get(&(CONTROL, 0)).copied().unwrap_or(0);
-            let now = self.definitions.partition_point(|(offset, _)| *offset < control);
-            let queue = (0..parts).map(|part| binding.uppers.get(&(QUEUE, part)).copied().unwrap_or(0)).collect();
-            if let Some((known, tick, queue)) = before.replace((now, binding.tick + 1, queue))
-                && known != now
-            {
-                changes.push(Change { tick, queue, plan: self.defined(known) });
-            }
-            Ok(())
-        })?;
-        // What this process has bound has the last definitions.
-        if let Some((known, tick, queue)) = before.filter(|(known, ..)| *known < self.definitions.len()) {
-            changes.push(Change { tick, queue, plan: self.defined(known) });
-        }
-        Ok(changes)
+        remap
+            .bindings(self.oldest, before, |binding| {
+                let control = binding.uppers.get(&(CONTROL, 0)).copied().unwrap_or(0);
+                let queue = (0..parts).map(|part| binding.uppers.get(&(QUEUE, part)).copied().unwrap_or(0)).collect();
+                let next = (binding.tick + 1, control, queue);
+                // Of the ticks with the same records of the control partition, the last one.
+                match bindings.last_mut() {
+                    Some(last) if last.1 == control => *last = next,
+                    _ => bindings.push(next),
+                }
+                Ok(())
+            })
+            .map_err(failed)?;
+        timeline.reach(bindings.last().map_or(0, |(_, control, _)| *control))?;
+        let plan = |control: u64| Arc::clone(timeline.at(control).unwrap_or(&self.plan));
+        let last = bindings.pop().map_or_else(|| Arc::clone(&self.plan), |(_, control, _)| plan(control));
+        let changes = bindings.into_iter().map(|(tick, control, queue)| Change { tick, queue, plan: plan(control) });
+        Ok(Plans { last, changes: changes.collect() })
     }
+}
 
-    fn defined(&self, after: usize) -> Arc<Plan> {
-        after.checked_sub(1).map_or(&self.plan, |index| &self.definitions[index].1).clone()
-    }
+/// The definitions of all ticks.
+struct Plans {
+    last: Arc<Plan>,
+    changes: Vec<Change>,
 }
 
 /// States and sequences that have events of the user under other keys, from which this version cannot take them.
@@ -203,9 +201,9 @@ impl Other {
     }
 }
 
-/// Definitions that do not hold any more.
+/// Definitions that need not hold any more.
 struct Change {
-    /// The first tick without them.
+    /// The first tick behind them.
     tick: Tick,
     /// By part of the queue: where that tick begins.
     queue: Vec<u64>,

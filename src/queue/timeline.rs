@@ -65,6 +65,11 @@ impl Timeline {
         Ok(causes)
     }
 
+    /// Returns all plans that have been reached.
+    pub fn plans(&self) -> &[(u64, Arc<Plan>)] {
+        &self.plans
+    }
+
     /// Returns the plan that is in force when the control partition has been taken up to `control`, as far as it has been
     /// reached.
     pub fn at(&self, control: u64) -> Option<&Arc<Plan>> {

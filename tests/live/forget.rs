@@ -181,6 +181,37 @@ fn a_backfill_that_goes_on_meanwhile_brings_nothing_back() {
     published.is_replayed(&folder, &lines(&stays));
 }
 
+/// Rules that are applied to a run say which events are in sessions. What is read back has to be counted as it was, so that
+/// no view has a row once all users are gone.
+#[test]
+fn events_are_read_back_by_the_rules_that_held() {
+    const RULE: &str = "[[class]]\nname = 'home'\nwhen = 'page = 1'\n";
+    let folder = folder("");
+    folder.write("run.toml", run_toml("", &format!("{MEANING}{RULE}")));
+    let mut rng = Rng::new(13);
+    let events: Vec<Event> = (0..900).map(|number| any(&mut rng, number, 3)).collect();
+    let process = Process::start(&folder, "data", 2, Restart::No);
+    let address = process.ready();
+    let url = format!("http://{address}");
+    let mut client = Client::new(address);
+    for (apart, some) in ["sessions = false\n", "", "sessions = false\n"].into_iter().zip(events.chunks(300)) {
+        folder.write("new.toml", format!("{RULE}{apart}"));
+        let applied = folder.headwater(["rules", "apply", &url, "new.toml"]);
+        assert_eq!(applied.code(), 0, "{}", applied.stderr());
+        post(&mut client, some);
+    }
+    for user in ["user 0", "user 1", "user 2"] {
+        let of_user = events.iter().filter(|event| event.user == user).count();
+        let gone = receipt(&forget(&folder, address, &[user, "--json"]));
+        assert_eq!((&gone["state"], &gone["events"]), (&"done".into(), &of_user.into()), "{gone}");
+    }
+    process.drain();
+    let published = Published::read(&folder.path("data"));
+    for collection in [Collection::SESSIONS, Collection::USERS, Collection::COUNTS, Collection::SHAPES] {
+        assert_eq!(published.rows(collection).len(), 0, "{collection:?}");
+    }
+}
+
 /// A checkpoint has nothing of a user who is forgotten, and its name neither.
 #[test]
 fn no_checkpoint_has_the_name() {
