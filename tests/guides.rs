@@ -100,9 +100,12 @@ fn install(folder: &Folder, address: &str) {
 verb=$1
 binary={}
 case " $* " in *" --until-caught-up "*) UNTIL= ;; esac
+case $verb-${{2:-}} in
+    rules-apply | rules-list | rules-show | rules-rollback) set -- "$@" --url http://{address} ;;
+esac
 case $verb in
     subscribe) set -- "$@" --url http://{address} $UNTIL ;;
-    backfill | forget | peek | funnel | status | actions) set -- "$@" --url http://{address} ;;
+    backfill | forget | label | peek | funnel | status | actions) set -- "$@" --url http://{address} ;;
     run) exec "$binary" "$@" --listen {address} --workers 2 ;;
     replay | plan) set -- "$@" --workers 2 ;;
 esac
@@ -284,13 +287,14 @@ fn pages_without_a_server_do_as_they_print() {
     pages().iter().filter(|page| !OWN.contains(&page.as_str())).for_each(|page| check(page));
 }
 
-const OWN: [&str; 9] = [
+const OWN: [&str; 10] = [
     "README.md",
     "docs/guide/backfill.md",
     "docs/guide/cluster.md",
     "docs/guide/collect.md",
     "docs/guide/command-line.md",
     "docs/guide/forget.md",
+    "docs/guide/rules.md",
     "docs/guide/run.md",
     "docs/guide/state.md",
     "docs/guide/subscribe.md",
@@ -324,6 +328,11 @@ fn command_line_does_as_it_prints() {
 #[test]
 fn forget_does_as_it_prints() {
     check("docs/guide/forget.md");
+}
+
+#[test]
+fn rules_do_as_they_print() {
+    check("docs/guide/rules.md");
 }
 
 #[test]

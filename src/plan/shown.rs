@@ -3,6 +3,7 @@
 use super::Plan;
 use dataflows::rules::{Condition, Conditions, Place, Predicate, Rule, Test};
 use headwater_decode::spec::FieldPlan;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::ops::Bound;
@@ -17,7 +18,7 @@ pub fn all(plan: &Plan, rule: &Rule) -> Vec<String> {
 
 /// Returns what a test asks.
 pub fn test(plan: &Plan, test: &Test) -> String {
-    asked(&plan.fields[test.field].name, &test.predicate)
+    asked(&name(&plan.fields[test.field]), &test.predicate)
 }
 
 /// Returns rules over the tests of a plan as a file: its `[[class]]` blocks, and the `[fields]` that they name.
@@ -28,10 +29,10 @@ pub fn file(plan: &Plan, rules: &[Rule]) -> String {
             named.extend(plan.tests.get(test as usize).map(|test| test.field));
         });
     }
-    let is_path = |field: &FieldPlan| matches!(&field.candidates[..], [path] if path.to_string() == field.name);
+    let needs_name = |field: &FieldPlan| !is_path(field) || name(field) != field.name;
     let mut text = String::new();
     // Writing to a text cannot fail.
-    for field in named.into_iter().map(|field| &plan.fields[field]).filter(|field| !is_path(field)) {
+    for field in named.into_iter().map(|field| &plan.fields[field]).filter(|field| needs_name(field)) {
         if text.is_empty() {
             text += "[fields]\n";
         }
@@ -51,6 +52,25 @@ pub fn file(plan: &Plan, rules: &[Rule]) -> String {
         let _ = writeln!(text, "when = {}", quoted(&conditions_shown(plan, &rule.when, false)));
     }
     text
+}
+
+/// Returns whether a field is a path that has no other name.
+fn is_path(field: &FieldPlan) -> bool {
+    matches!(&field.candidates[..], [path] if path.to_string() == field.name)
+}
+
+/// Returns the name of a field as a predicate has it: in quotes, where it has signs or the word `not`.
+fn name(field: &FieldPlan) -> Cow<'_, str> {
+    let name = field.name.as_str();
+    let signs = |c: char| c.is_whitespace() || "=<>!(),'\"&|".contains(c);
+    let after_not = name.get(..3).filter(|word| word.eq_ignore_ascii_case("not")).map(|_| &name[3..]);
+    let is_not = after_not.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'));
+    // A path has quotes of its own.
+    let is_plain = !name.contains(signs) && !is_not || is_path(field) && name.contains('"');
+    match is_plain {
+        true => name.into(),
+        false => format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")).into(),
+    }
 }
 
 /// Returns a text as TOML has it.
@@ -77,7 +97,7 @@ fn conditions_shown(plan: &Plan, conditions: &Conditions, within: bool) -> Strin
 
 fn condition_shown(plan: &Plan, condition: Condition) -> String {
     let test = &plan.tests[condition.test as usize];
-    let field = &plan.fields[test.field].name;
+    let field = &name(&plan.fields[test.field]);
     match (&test.predicate, condition.answer) {
         (Predicate::Exists, true) => format!("{field} is not null"),
         (Predicate::Exists, false) => format!("{field} is null"),

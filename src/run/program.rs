@@ -281,11 +281,11 @@ carry = ["page", "price"]
             [of(SMALL), of(LARGE)],
             [
                 pinned(
-                    "91ac405c3671aeb29189b65fd3d8681a616c1d9d9eca4bafac028dcd79347b7e",
+                    "b0e9dc6886d8514f65b3937111a376206dad1fe0479bbfca50d5c9d6b54ea880",
                     "v2-ef3eb90b0f40a1d8ad8750d03fbc8535abb0cacc0b223656bc20669e6bcbc928"
                 ),
                 pinned(
-                    "8659188577d8a7af9870fa0fd0326a32be4ddd1a544deeb9af30b143c68c20d8",
+                    "a97de2150112bd1dd6c426be99a3ba9d9ff87dedba299779f901534bc4858acc",
                     "v2-a47e8cccf63c21527028b6131d74e0376b343302770dd6e77eace57644432ace"
                 )
             ]

@@ -77,7 +77,8 @@ fn keys_of_exploded_events_begin_at_the_element() {
     let attribute = |key: &str| json!({"key": key, "value": {"stringValue": "u1"}});
     let log = json!({"observed": "2024-05-01T10:00:00Z", "attributes": [attribute("user.id"), attribute("a]b")]});
     let lines = [json!({"host": {"arch": "arm"}, "logs": [{"records": [log]}]})];
-    let said = messages("events = { explode = \"logs[].records\" }", &lines);
+    // With a source, nothing is guessed.
+    let said = messages("[[source]]\nname = \"in\"\npaths = \"in\"\n[events]\nexplode = \"logs[].records\"\n", &lines);
     let keys = "its records have `attributes[key=\"a]b\"].value.stringValue`, `attributes[key=user.id].value.stringValue`, \
                 `host.arch`, `observed`; name one: user = \"…\"";
     assert!(said.iter().any(|(code, message)| code == "no_user" && message.ends_with(keys)), "{said:?}");
@@ -87,7 +88,7 @@ fn keys_of_exploded_events_begin_at_the_element() {
 fn events_in_an_array_are_told() {
     let events = json!([{"user_id": "u", "ts": START}, {"user_id": "v", "ts": START}]);
     for key in ["Records", "events", "data"] {
-        let told = messages("", &[json!({key: events, "next": null})]);
+        let told = messages("[[source]]\nname = \"in\"\npaths = \"in\"\n", &[json!({key: events, "next": null})]);
         let (_, message) = told.iter().find(|(code, _)| code == "not_exploded").unwrap_or_else(|| panic!("{told:?}"));
         assert!(message.contains(&format!("explode = \"{key}\"")), "{message}");
         assert_eq!(messages(&format!("[events]\nexplode = \"{key}\"\n"), &[json!({key: events})]), []);

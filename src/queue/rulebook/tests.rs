@@ -68,11 +68,13 @@ fn a_version_is_shown_as_a_file_that_gives_the_same_rules() {
 [fields]
 "a b" = ["q.price", 'x."y z"']
 price = "it's"
+"not" = "n"
+'say "it"' = "it"
 [[class]]
 name = "quo\"ted \\ '"
 priority = -3
 sessions = false
-when = '''"a b" >= 0.5 and not (page like '/it''s/%' or page is null)'''
+when = '''"a b" >= 0.5 and "not" = 1 and "say \"it\"" = 2 and x."y z" = 3 and not (page like '/it''s/%' or page is null)'''
 [[class]]
 name = "both"
 when = { "user.id" = { in = ["1", "b"] }, price = { min = 1, max = 2.5 }, "items[].n" = { matches = "^a\\b" } }

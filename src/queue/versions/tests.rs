@@ -76,7 +76,7 @@ fn applied_rules_hold_until_those_of_the_configuration_change() {
     assert_eq!(folder.apply(&both, &b), 2);
     assert_eq!(folder.start(&both), ["b"]);
     // A setting that asks for another test is no change of the rules.
-    let state = "[[state]]\nname = 's'\nper = 'u'\ncolumns.n = { count = true, when = 'z > 1' }\n";
+    let state = "[[state]]\nname = 's'\nper = 'user'\ncolumns.n = { count = true, when = 'z > 1' }\n";
     assert_eq!(folder.start(&format!("{both}{state}")), ["b"]);
     assert_eq!(folder.versions().last().unwrap().number, 2);
     // The configuration takes them over: from now on they are its own.
@@ -97,7 +97,7 @@ fn the_fingerprint_of_rules_knows_everything_that_a_rule_says_and_no_numbers_of_
     let (a, b) = (rule("a", "x = '1'"), rule("b", "y = '2'"));
     let of = |rules: &str| crate::queue::definitions::rules_fingerprint(&plan(rules));
     let original = of(&format!("{a}{b}"));
-    let state = "[[state]]\nname = 's'\nper = 'u'\ncolumns.n = { count = true, when = 'y > 1' }\n";
+    let state = "[[state]]\nname = 's'\nper = 'user'\ncolumns.n = { count = true, when = 'y > 1' }\n";
     assert_eq!(of(&format!("{state}{a}{b}")), original);
     for other in [
         format!("{b}{a}"),
@@ -117,7 +117,8 @@ fn the_fingerprint_of_rules_knows_everything_that_a_rule_says_and_no_numbers_of_
 /// configuration that takes such rules over must not make the list a new test, of which earlier events know nothing.
 #[test]
 fn a_list_of_values_follows_from_the_tests_of_each() {
-    let each = format!("{}{}{}", rule("a", "x = '1'"), rule("b", "x = '2'"), rule("c", "y = 1 or y is null"));
+    let each =
+        format!("{}{}{}", rule("a", "x = '1'"), rule("b", "x = '2'"), rule("c", "y = 1 or y is null or x is null"));
     let either = format!("{}{}", rule("a", "x = '1' or x = '2'"), rule("n", "not (x in ('1', '2')) and y = 1"));
     let mut folder = DataFolder::default();
     folder.start(&each);
