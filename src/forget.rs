@@ -33,6 +33,8 @@ pub struct Shared {
     control: Reader,
     /// The oldest tick that it had when the process started.
     oldest: u64,
+    /// Ticks before this one have happened before the process started.
+    recovered: u64,
 }
 
 impl Shared {
@@ -46,6 +48,7 @@ impl Shared {
             remap: log.remap.reader(),
             control: log.control.reader(),
             oldest: log.remap.low(),
+            recovered: log.remap.next(),
         }
     }
 

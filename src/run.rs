@@ -120,7 +120,7 @@ pub fn run(plan: &Arc<Plan>, hosts: Option<Arc<HostsPlan>>) -> Result<(), Error>
     let objectives = plan.actions.iter().map(|action| (action.name.clone(), action.objective));
     metrics.actions.begin(objectives.collect(), collections::actions::Verdict::ALL.map(|one| one.name()).to_vec());
     let intake = Arc::new(Intake::new(log.queue.clone(), workers, Arc::clone(&reserve)));
-    intake.forgets().load(&history.forgets, control);
+    intake.forgets().load(&history.forgets, history.definitions.iter().map(|(offset, _)| *offset), control);
     let forget = forget::Shared::new(&log, plan, &definitions, &history.numbers);
     let ticks = Arc::new(Ticks::new(workers, first, desk::announce(&lines)));
     let outputs = Arc::clone(&log.outputs);

@@ -93,7 +93,7 @@ impl Shared {
         let failed = |error: crate::landing::Error| format!("the landing: {error}");
         let history = History::open(&landing.path, &self.plan, u64::MAX).map_err(failed)?;
         let Some((_, queue)) = history.landed() else { return Ok(Vec::new()) };
-        let Plans { last, changes } = self.plans(wanted.before)?;
+        let Plans { last, changes } = self.plans(wanted)?;
         let from = wanted.after.as_ref().map_or(0, |(tick, _)| *tick);
         let mut reading = Reading::default();
         let read = history.events_of(wanted.user, from..wanted.before, |tick, block, place| {
@@ -111,7 +111,7 @@ impl Shared {
     /// Reads the queue, as far as it is kept, and has not `landed`.
     fn read_queue(&self, wanted: &Wanted, landed: &[u64], records: &mut Vec<(Order, Record)>) -> Result<(), String> {
         let log = |error| format!("the queue: {}", headwater_log::error::chain(&error));
-        let Plans { last, changes } = self.plans(wanted.before)?;
+        let Plans { last, changes } = self.plans(wanted)?;
         for (part, reader) in self.readers.iter().enumerate() {
             let mut reader = reader.clone();
             let after = wanted.after.as_ref().and_then(|(_, queue)| queue.get(part)).copied().unwrap_or(0);
@@ -140,31 +140,33 @@ impl Shared {
         Ok(())
     }
 
-    /// Returns what has held in the ticks before one: rules are applied while a run goes on.
-    fn plans(&self, before: Tick) -> Result<Plans, String> {
-        let failed = |error| format!("the ticks: {}", headwater_log::error::chain(&error));
-        let mut bindings: Vec<(Tick, u64, Vec<u64>)> = Vec::new();
-        let mut timeline = Timeline::new(&self.definitions, Some(self.control.clone()));
-        let mut remap = self.remap.clone();
+    /// Returns what has held in the ticks before the user is noted: rules are applied while a run goes on.
+    fn plans(&self, wanted: &Wanted) -> Result<Plans, String> {
+        // By tick: the records of the control partition that the ticks before have taken, and where it begins.
+        let mut ends: Vec<(Tick, u64, Vec<u64>)> = Vec::new();
         let parts = self.readers.len() as u32;
-        remap
-            .bindings(self.oldest, before, |binding| {
-                let control = binding.uppers.get(&(CONTROL, 0)).copied().unwrap_or(0);
-                let queue = (0..parts).map(|part| binding.uppers.get(&(QUEUE, part)).copied().unwrap_or(0)).collect();
-                let next = (binding.tick + 1, control, queue);
-                // Of the ticks with the same records of the control partition, the last one.
-                match bindings.last_mut() {
-                    Some(last) if last.1 == control => *last = next,
-                    _ => bindings.push(next),
-                }
-                Ok(())
-            })
-            .map_err(failed)?;
-        timeline.reach(bindings.last().map_or(0, |(_, control, _)| *control))?;
+        // What this process binds becomes durable in the remap much later.
+        let bindings = self.remap.clone().bindings(self.oldest, self.recovered, |binding| {
+            let control = binding.uppers.get(&(CONTROL, 0)).copied().unwrap_or(0);
+            let queue = (0..parts).map(|part| binding.uppers.get(&(QUEUE, part)).copied().unwrap_or(0)).collect();
+            let next = (binding.tick + 1, control, queue);
+            match ends.last_mut() {
+                Some(last) if last.1 == control => *last = next,
+                _ => ends.push(next),
+            }
+            Ok(())
+        });
+        bindings.map_err(|error| format!("the ticks: {}", headwater_log::error::chain(&error)))?;
+        let ruled = wanted.ruled.iter().filter(|ruled| ruled.tick >= self.recovered);
+        let upper =
+            ruled.clone().map(|ruled| ruled.control.end).chain(ends.last().map(|(_, control, _)| *control)).max();
+        ends.extend(ruled.map(|ruled| (ruled.tick, ruled.control.start, ruled.queue.clone())));
+        let mut timeline = Timeline::new(&self.definitions, Some(self.control.clone()));
+        let upper = upper.unwrap_or(0);
+        timeline.reach(upper)?;
         let plan = |control: u64| Arc::clone(timeline.at(control).unwrap_or(&self.plan));
-        let last = bindings.pop().map_or_else(|| Arc::clone(&self.plan), |(_, control, _)| plan(control));
-        let changes = bindings.into_iter().map(|(tick, control, queue)| Change { tick, queue, plan: plan(control) });
-        Ok(Plans { last, changes: changes.collect() })
+        let changes = ends.into_iter().map(|(tick, control, queue)| Change { tick, queue, plan: plan(control) });
+        Ok(Plans { last: plan(upper), changes: changes.collect() })
     }
 }
 

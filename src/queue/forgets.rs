@@ -38,6 +38,18 @@ pub struct Wanted {
     pub held: Option<i64>,
     /// Events of sessions, by signature.
     pub sessions: BTreeMap<SignatureId, u64>,
+    /// The ticks of this process before that one which took rules, in order.
+    pub ruled: Vec<Ruled>,
+}
+
+/// A tick from which on other rules may hold.
+#[derive(Clone, Debug)]
+pub struct Ruled {
+    pub tick: Tick,
+    /// The records that it takes of the control partition.
+    pub control: Range<u64>,
+    /// By part of the queue: where it begins.
+    pub queue: Vec<u64>,
 }
 
 /// A user who goes from the views, or has gone.
@@ -77,15 +89,17 @@ pub struct Forgets {
 struct State {
     all: BTreeMap<u64, Known>,
     /// Offsets of records that no tick has taken yet.
-    unbound: BTreeMap<u64, (u64, What)>,
+    unbound: BTreeMap<u64, What>,
+    ruled: Vec<Ruled>,
     /// What has gone from the landing.
     landed: BTreeMap<u64, Landed>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
-    Note,
-    Forget,
+    Note(u64),
+    Forget(u64),
+    Rules,
 }
 
 #[derive(Debug)]
@@ -154,10 +168,11 @@ impl Known {
 }
 
 impl Forgets {
-    /// Takes the records of earlier starts, with their offsets in the control partition. Those from `bound` on are taken by
-    /// ticks that are still to come.
-    pub fn load(&self, records: &[(u64, Control)], bound: u64) {
+    /// Takes the records of earlier starts, with their offsets in the control partition, and the offsets of those that have
+    /// rules. Those from `bound` on are taken by ticks that are still to come.
+    pub fn load(&self, records: &[(u64, Control)], rules: impl IntoIterator<Item = u64>, bound: u64) {
         let mut state = self.lock();
+        state.unbound.extend(rules.into_iter().filter(|offset| *offset >= bound).map(|offset| (offset, What::Rules)));
         for (offset, record) in records {
             state.take(*offset, record.clone(), *offset >= bound);
         }
@@ -206,13 +221,20 @@ impl Forgets {
         }
         let mut state = self.lock();
         let rest = state.unbound.split_off(&control.end);
-        for (_, (forget, what)) in std::mem::replace(&mut state.unbound, rest) {
-            let Some(known) = state.all.get_mut(&forget) else { continue };
+        let begins = || queue.iter().map(|range| range.start).collect();
+        let taken = std::mem::replace(&mut state.unbound, rest);
+        if taken.values().any(|what| *what == What::Rules) {
+            state.ruled.push(Ruled { tick, control: control.clone(), queue: begins() });
+        }
+        for what in taken.into_values() {
             match what {
-                What::Note => {
-                    known.noted = Some((tick, queue.iter().map(|range| range.start).collect()));
+                What::Note(forget) => {
+                    state.all.get_mut(&forget).into_iter().for_each(|known| known.noted = Some((tick, begins())));
                 }
-                What::Forget => known.at = Some((tick, now_ms)),
+                What::Forget(forget) => {
+                    state.all.get_mut(&forget).into_iter().for_each(|known| known.at = Some((tick, now_ms)));
+                }
+                What::Rules => {}
             }
         }
         drop(state);
@@ -360,14 +382,14 @@ impl State {
             Control::Forget { asked } => {
                 let forget = asked.forget;
                 self.all.entry(forget).or_insert_with(|| Known::new(asked)).is_durable = true;
-                Some((forget, What::Note))
+                Some(What::Note(forget))
             }
             Control::Forgotten { read } => {
                 let forget = read.forget;
                 if let Some(known) = self.all.get_mut(&forget) {
                     known.read_back = Some(read);
                 }
-                Some((forget, What::Forget))
+                Some(What::Forget(forget))
             }
             Control::Remembered { forget, why } => {
                 self.all.get_mut(&forget).into_iter().for_each(|known| known.refused = Some(why.clone()));
@@ -379,6 +401,7 @@ impl State {
                 }
                 None
             }
+            Control::Rules { .. } => Some(What::Rules),
             _ => None,
         };
         if let Some(what) = what.filter(|_| comes) {
@@ -396,7 +419,8 @@ impl State {
             let after = after.map(|last| (last.before, last.queue.clone()));
             let held = last.map(|last| last.asked.asked_ms);
             let (asked, user) = (known.asked.clone(), known.asked.key()?);
-            Some(Wanted { asked, user, before, queue, after, held, sessions })
+            let ruled = self.ruled.iter().filter(|ruled| ruled.tick < before).cloned().collect();
+            Some(Wanted { asked, user, before, queue, after, held, sessions, ruled })
         })
     }
 }
@@ -437,7 +461,7 @@ mod tests {
         assert!(forgets.receipts().is_empty() && forgets.are_pending());
         // A start that finds the receipt missing computes both ticks again.
         let again = Forgets::default();
-        again.load(&[(3, control(&record)), (4, control(&forgotten))], 3);
+        again.load(&[(3, control(&record)), (4, control(&forgotten))], [], 3);
         assert!(again.are_pending() && again.wanted(Duration::ZERO).is_none());
         again.bound(7, 100, &(3..4), &[5..9, 0..0]);
         again.bound(9, 200, &(4..5), &[9..12, 0..0]);
@@ -449,7 +473,7 @@ mod tests {
         assert_eq!((report.state, report.tick, report.rows.get("sessions")), (ForgetStage::Done, Some(9), Some(&2)));
         let found = Forgets::default();
         let records = [(3, control(&record)), (4, control(&forgotten)), (5, control(&receipt))];
-        found.load(&records, 6);
+        found.load(&records, [], 6);
         assert_eq!(found.reports(), forgets.reports());
         // The next time, only what came since goes.
         let (next, record) = found.ask(user, None, false, 9).unwrap();
