@@ -5,7 +5,7 @@ use super::client::{Client, Outcome};
 use super::events::{Event, PAST_MS, lines};
 use super::process::{Process, Restart};
 use super::published::Published;
-use super::{OFTEN, run_toml};
+use super::run_toml;
 use crate::headwater::{Folder, Run};
 use crate::patience::wait_until;
 use headwater::collections::Collection;
@@ -53,8 +53,11 @@ const OTHERS: [&str; 3] = [
     "[[class]]\nname = 'home'\npriority = -1\nwhen = 'page is null'\n[[class]]\nname = 'shop'\nwhen = { price = { min = 1 } }\n",
 ];
 
+/// Many snapshots, but all of the queue stays: ticks are computed again from the first one.
+const SNAPSHOTS: &str = "snapshot = \"300ms\"\n";
+
 fn write(folder: &Folder, rules: &str, more: &str) {
-    folder.write("run.toml", run_toml(OFTEN, &format!("{MEANING}{more}{rules}")));
+    folder.write("run.toml", run_toml(SNAPSHOTS, &format!("{MEANING}{more}{rules}")));
 }
 
 fn rules(folder: &Folder, verb: &str, address: SocketAddr, more: &[&str]) -> Run {
