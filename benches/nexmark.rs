@@ -133,8 +133,16 @@ fn input(batch: &[Happening], users: &mut BTreeMap<u32, UserKey>) -> Input {
         });
         let signature = if user.is_some() { BID } else { OTHER };
         let time = Ok(EventTime::from_micros(time * 1000).unwrap());
-        let event =
-            dataflows::Event { user, time, signature, details: None, steps: None, contributions: None, calls: None };
+        let event = dataflows::Event {
+            user,
+            time,
+            signature,
+            details: None,
+            steps: None,
+            contributions: None,
+            calls: None,
+            counted: None,
+        };
         input.records.push(Record { event, identity: None });
     }
     input

@@ -12,6 +12,7 @@
 pub mod actions;
 pub mod activities;
 pub mod closings;
+pub mod count;
 pub mod counts;
 pub mod dead_letters;
 pub mod filter;
@@ -33,6 +34,7 @@ pub(crate) use row::bounded;
 pub use row::{Row, Value};
 pub use schema::{Column, Kind, Schema, Schemas, Storage};
 
+use count::CountSchema;
 use dataflows::{EventTime, resolve};
 use headwater_log::output::SameKey;
 use sequences::SequenceSchema;
@@ -77,6 +79,8 @@ pub enum Held {
     Funnels,
     /// A row for each entity, made when it is read: only of a configuration that asks for them it has changes to be followed.
     State,
+    /// A row for each group of a count, by key columns. All of them are at one worker.
+    Groups,
     /// Few rows, in no order.
     Counts,
     /// Few rows, in no order.
@@ -143,7 +147,7 @@ impl Collection {
 
     pub fn named(name: &str) -> Option<Collection> {
         let mut fixed = Collection::ALL.into_iter().chain(Collection::OF_SEQUENCES);
-        fixed.find(|collection| collection.name() == name).or_else(|| state::named(name))
+        fixed.find(|collection| collection.name() == name).or_else(|| state::named(name)).or_else(|| count::named(name))
     }
 
     pub fn name(self) -> &'static str {
@@ -246,6 +250,8 @@ pub struct Naming {
     pub sequences: Vec<SequenceSchema>,
     /// By index: the collection of a state, and since when events count for it, if that is not the beginning.
     pub states: Vec<(Collection, Option<EventTime>)>,
+    /// By index: the columns of a count, its collection, and since when events count for it, as above.
+    pub counts: Vec<(CountSchema, Collection, Option<EventTime>)>,
 }
 
 /// Encodes a row that the graph has resolved, for the collection that it is of.
@@ -266,6 +272,10 @@ pub fn encode(row: &resolve::Row<'_>, naming: &Naming) -> (Collection, Vec<u8>) 
         }
         resolve::Row::Funnel(key, counts) => {
             (Collection::FUNNELS, funnels::encode(sequence(key.sequence), key, counts))
+        }
+        resolve::Row::Group(key, totals) => {
+            let (schema, collection, since) = &naming.counts[usize::from(key.count)];
+            (*collection, schema.encode(key.cells.as_ref(), totals, *since))
         }
         resolve::Row::Late(user, class, late) => (Collection::LATE, late::encode(user, class, late)),
         resolve::Row::Lineage(user, lineage) => (Collection::SESSION_LINEAGE, session_lineage::encode(user, lineage)),

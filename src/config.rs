@@ -4,6 +4,7 @@
 mod actions;
 pub(crate) mod address;
 mod argument;
+mod counts;
 mod error;
 mod events;
 mod expression;
@@ -165,6 +166,7 @@ fn rules_of(name: &str, text: &str, base: &Plan, problems: &mut Problems) -> Res
         learn: typed.classes.map_or(base.learn, |classes| classes.learn),
         sequences: Vec::new(),
         states: Vec::new(),
+        counts: Vec::new(),
         tables: Vec::new(),
         actions: Vec::new(),
         shown: Vec::new(),
@@ -218,6 +220,10 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     let of_states: Vec<_> = states.iter().map(|state| state.schema.clone()).collect();
     let has_sequences = !typed.sequence.0.is_empty();
     let schemas = Schemas::new(&sessions.schema(fields.all()), has_sequences, &of_states);
+    let known = counts::Known { text, schemas: &schemas, fields: &mut fields, tests: &mut tests };
+    let counts = counts::check(&typed.count.0, known, problems);
+    let of_counts: Vec<_> = counts.iter().map(|count| count.schema.clone()).collect();
+    let schemas = schemas.and_counts(&of_counts);
     let tables = tables::check(&typed.table.0, &fields, folder, problems);
     let known = actions::Known { states: &states, tables: &tables, schemas: &schemas, sinks: &typed.sink.0 };
     let actions = actions::check(text, (&typed.action.0, &typed.decorate.0), &known, &mut fields, &mut tests, problems);
@@ -270,6 +276,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
         labels: BTreeMap::new(),
         sequences,
         states,
+        counts,
         tables,
         actions,
         shown: (0..typed.fields.len()).collect(),

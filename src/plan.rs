@@ -2,6 +2,7 @@
 //! it.
 
 mod actions;
+mod counts;
 mod hosts;
 pub mod lint;
 mod sequences;
@@ -12,11 +13,13 @@ mod tables;
 pub use actions::{
     ActionBegins, ActionPlan, Do, EVENTS, Edge, GatePlan, Looked, LooksUp, On, Otherwise, Replay, Timing,
 };
+pub use counts::{ByColumn, CountBegins, CountPlan, Counted, RowGroups};
 pub use hosts::{HostsFiles, HostsPlan};
 pub use sequences::{SequenceBegins, SequencePlan};
 pub use sinks::{ChangeKind, Envelope, HeaderValue, HttpTarget, KafkaTarget, SinkPlan, SinkStart, SinkTarget, When};
 pub use tables::{TableColumn, TableFormat, TablePlan};
 
+use crate::collections::count::CountSchema;
 use crate::collections::sequences::SequenceSchema;
 use crate::collections::sessions::SessionSchema;
 use crate::collections::state::StateSchema;
@@ -29,7 +32,9 @@ use dataflows::rules::{Rule, Test};
 use dataflows::sequence::Sequences;
 use dataflows::sessionize::{EndedBy, Policies};
 use dataflows::state::{self, States};
-use headwater_decode::spec::{ActionSpec, CueSpec, EventsPlan, FieldPlan, Format, Spec, StateInput, StateSpec};
+use headwater_decode::spec::{
+    ActionSpec, CountSpec, CueSpec, EventsPlan, FieldPlan, Format, Spec, StateInput, StateSpec,
+};
 use headwater_decode::syntax::Syntax;
 use headwater_log::output::Retention;
 use std::collections::BTreeMap;
@@ -73,6 +78,7 @@ pub struct Plan {
     /// Of a run also those that have ended, as long as they have rows.
     pub sequences: Vec<SequencePlan>,
     pub states: Vec<StatePlan>,
+    pub counts: Vec<CountPlan>,
     /// Of a cluster that runs.
     pub tables: Vec<TablePlan>,
     /// Of a cluster that runs.
@@ -110,6 +116,7 @@ impl Plan {
             sequences: Sequences::new(sequences),
             states: States { definitions, now: None },
             look_ups: None,
+            counts: self.graph_counts(),
             keeps: false,
             clock: false,
         }
@@ -120,7 +127,10 @@ impl Plan {
         let states: Vec<StateSpec> = (0..).zip(&self.states).filter_map(|(number, state)| state.spec(number)).collect();
         let actions: Vec<ActionSpec> =
             (0..).zip(&self.actions).filter_map(|(number, action)| action.spec(number)).collect();
-        let classes = !actions.is_empty() || self.names_classes() || states.iter().any(StateSpec::names_classes);
+        let counts: Vec<CountSpec> = (0..).zip(&self.counts).filter_map(|(number, count)| count.spec(number)).collect();
+        let of_counts = counts.iter().any(CountSpec::names_classes);
+        let classes =
+            of_counts || !actions.is_empty() || self.names_classes() || states.iter().any(StateSpec::names_classes);
         Spec {
             sources: self.sources.iter().map(|source| source.events.clone()).collect(),
             syntaxes: self.sources.iter().map(|source| Arc::clone(&source.syntax)).collect(),
@@ -132,6 +142,7 @@ impl Plan {
             cues: self.sessions.policies.as_ref().map(|policies| policies.cues.clone()),
             sequences: self.sequences.iter().map(SequencePlan::spec).collect(),
             states,
+            counts,
             shown: if actions.is_empty() { Vec::new() } else { self.shown.clone() },
             actions,
         }
@@ -158,12 +169,27 @@ impl Plan {
     pub fn naming(&self) -> Naming {
         let since = |ms: i64| EventTime::from_micros(ms.saturating_mul(1000));
         let states = self.states.iter().map(|state| (state.schema.collection(), state.partial_since().and_then(since)));
-        Naming { gap: self.sessions.gap, sequences: self.sequence_schemas(), states: states.collect() }
+        let counts = self
+            .counts
+            .iter()
+            .map(|count| (count.schema.clone(), count.schema.collection(), self.counts_since(count).and_then(since)));
+        Naming {
+            gap: self.sessions.gap,
+            sequences: self.sequence_schemas(),
+            states: states.collect(),
+            counts: counts.collect(),
+        }
     }
 
     /// Returns the columns of all collections.
     pub fn schemas(&self) -> Schemas {
         Schemas::new(&self.session_schema(), !self.sequences.is_empty(), &self.state_schemas())
+            .and_counts(&self.count_schemas())
+    }
+
+    /// Returns the columns of counts.
+    pub fn count_schemas(&self) -> Vec<CountSchema> {
+        self.counts.iter().map(|count| count.schema.clone()).collect()
     }
 
     /// Returns the columns of states.

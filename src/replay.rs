@@ -5,6 +5,7 @@ pub mod durations;
 pub mod events;
 pub mod facts;
 pub mod gather;
+mod groups;
 pub mod guess;
 pub mod notice;
 pub mod outcome;
@@ -126,6 +127,7 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
     tables::write_counts(counts, options.format, &staging).map_err(Error::run("write the output"))?;
     let shapes = shares.iter_mut().flat_map(|share| std::mem::take(&mut share.shapes)).collect();
     tables::write_shapes(shapes, options.format, &staging).map_err(Error::run("write the output"))?;
+    write_groups(plan, options, &mut shares, &mut summary, &staging).map_err(Error::run("write the output"))?;
     write_sequences(plan, options, &mut shares, &mut summary, &staging).map_err(Error::run("write the output"))?;
     let paths: Vec<_> = parts.iter().map(|part| part.path.to_string_lossy().into_owned()).collect();
     if options.events {
@@ -200,6 +202,31 @@ fn write_sequences(
     Ok(())
 }
 
+/// Writes the groups of each count.
+fn write_groups(
+    plan: &Plan,
+    options: &Options,
+    shares: &mut [Share],
+    summary: &mut Summary,
+    staging: &Staging,
+) -> Result<(), tables::Error> {
+    if plan.counts.is_empty() {
+        return Ok(());
+    }
+    let mut funnels = BTreeMap::<FunnelKey, Counts>::new();
+    for (_, counts) in shares.iter().filter_map(|share| share.activities.as_ref()) {
+        counts.iter().for_each(|(key, counts)| funnels.entry(key.clone()).or_default().merge(counts));
+    }
+    let sums = shares.iter_mut().map(|share| std::mem::take(&mut share.groups));
+    let rows = groups::rows(plan, sums, &funnels);
+    for (count, rows) in plan.counts.iter().zip(rows) {
+        tables::write_groups(&rows, &count.schema, options.format, staging)?;
+        summary.notices.extend(groups::notice(count, &rows));
+        summary.counts.insert(count.schema.name.clone(), rows.len() as u64);
+    }
+    Ok(())
+}
+
 /// Returns the files of all sources, in log order: sources as configured, files by name.
 fn parts(plan: &Plan) -> Result<Vec<Part>, Error> {
     let mut parts = Vec::new();
@@ -245,6 +272,8 @@ struct Share {
     activities: Option<(tables::Part, BTreeMap<FunnelKey, Counts>)>,
     /// By state.
     states: Vec<states::Share>,
+    /// What its rows add to counts.
+    groups: groups::Sums,
     spool: DeadLetterSpool,
 }
 
@@ -417,6 +446,7 @@ fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, 
     let latest = EventTime::from_micros(shared.latest.load(Ordering::SeqCst));
     let now = shared.options.now.or(latest).unwrap_or(EventTime::MIN);
     let states = states::write(&mut views, &shared.plan, now, writer).map_err(failed)?;
+    let groups = groups::sums(&mut views, &shared.plan, now);
     let open = outcome::ends(&mut views, shared.options.now.or(totals.last), shared.plan.sessions.gap);
     let sequences = &shared.plan.sequence_schemas();
     let activities = (!sequences.is_empty()).then(|| -> Result<_, tables::Error> {
@@ -440,6 +470,7 @@ fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, 
         users: users.finish().map_err(failed)?,
         activities,
         states,
+        groups,
         spool,
     })
 }

@@ -14,6 +14,7 @@ mod activities;
 mod counts;
 mod csv;
 mod dead_letters;
+mod groups;
 mod jsonl;
 mod parquet;
 mod sessions;
@@ -26,6 +27,7 @@ mod users;
 pub use activities::{activity_table, activity_values, funnel_table, write_funnels};
 pub use counts::{counts_table, write_counts};
 pub use dead_letters::{DEAD_LETTERS_FILE, DeadLetterSpool, merge};
+pub use groups::{count_table, write_groups};
 pub use sessions::{session_table, session_values};
 pub use shapes::{shape_table, write_shapes};
 pub use staging::Staging;
@@ -59,16 +61,20 @@ impl OutputFormat {
     }
 }
 
-/// The names of the tables that a replay may write. Those of states begin with [`STATE`].
+/// The names of the tables that a replay may write. Those of states and counts begin with [`STATE`] and
+/// [`COUNT`].
 pub const TABLES: [&str; 7] = ["sessions", "users", "counts", "shapes", "session_events", "activities", "funnels"];
 
 /// What the names of the tables of states begin with.
 pub const STATE: &str = "state.";
 
+/// What the names of the tables of counts begin with.
+pub const COUNT: &str = crate::collections::count::PREFIX;
+
 /// The columns of one table.
 #[derive(Clone, Debug)]
 pub struct Table {
-    /// One of [`TABLES`], or of a state.
+    /// One of [`TABLES`], or of a state or a count.
     pub name: &'static str,
     pub columns: Vec<Column>,
 }

@@ -35,6 +35,7 @@ use crate::read::reads::Request;
 use answers::{Answering, Answers};
 use dataflows::classify::Class;
 use dataflows::engine::{Engine, Input, Roots};
+use dataflows::group::Group;
 use dataflows::learn::Learning;
 use dataflows::pipeline::Settings;
 use dataflows::sequence::StepRow;
@@ -134,7 +135,7 @@ pub fn run(worker: &mut Worker, start: &Start, port: &mut dyn Port) -> Result<()
     // What actions remember comes back, also of those that are gone.
     let keeps = start.resume.is_some();
     let settings = Settings { clock: true, learning: start.learning(), look_ups, keeps, ..start.latest().graph() };
-    let mut engine = Engine::new(worker, settings);
+    let mut engine = Engine::with_groups(worker, settings, start.latest().groups());
     let index = worker.index();
     let (mut next, mut sessions) = (0, 0);
     let mut publish = Publish::new(start);
@@ -322,6 +323,10 @@ struct Kept {
     cursors: Cursors,
     /// Step events.
     steps: Vec<StepRow>,
+    /// Groups of counts that go and that come.
+    groups: Vec<(Group, isize)>,
+    /// Number of groups when they were last consolidated.
+    compact: usize,
     folds: roots::Folds,
 }
 
@@ -339,6 +344,11 @@ impl Kept {
         dirty.by_reason.extend_from_slice(&changes.by_reason);
         dirty.consolidate();
         self.steps.extend_from_slice(&changes.steps);
+        self.groups.extend_from_slice(&changes.groups);
+        if self.groups.len() > 2 * self.compact + (1 << 16) {
+            differential_dataflow::consolidation::consolidate(&mut self.groups);
+            self.compact = self.groups.len();
+        }
         self.cursors.merge(fed.cursors.clone());
     }
 }

@@ -9,6 +9,7 @@ mod actions;
 mod backfill;
 mod cadence;
 mod client;
+mod counts;
 mod events;
 mod exports;
 mod folders;

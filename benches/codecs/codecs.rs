@@ -156,8 +156,16 @@ fn micros(event: &Event) -> usize {
 
 fn record(visit: &Visit) -> Record {
     let Visit { user, time, signature, details } = visit.clone();
-    let event =
-        Event { user: Some(user), time: Ok(time), signature, details, steps: None, contributions: None, calls: None };
+    let event = Event {
+        user: Some(user),
+        time: Ok(time),
+        signature,
+        details,
+        steps: None,
+        contributions: None,
+        calls: None,
+        counted: None,
+    };
     Record { event, identity: None }
 }
 

@@ -101,6 +101,7 @@ impl Share<'_> {
                 steps: None,
                 contributions: None,
                 calls: None,
+                counted: None,
             };
             input.records.push(Record { event, identity });
         }

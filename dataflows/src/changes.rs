@@ -4,6 +4,7 @@ use crate::classify::Label;
 use crate::close::Closing;
 use crate::counts::{ClassHour, CountedBy, SignatureHour};
 use crate::describe::Unnamed;
+use crate::group::{Group, GroupKey, Totals};
 use crate::identity::{ShapeId, SignatureId, UserKey};
 use crate::ingest::{self, IdRow, Verdict};
 use crate::look_up::Answered;
@@ -50,6 +51,8 @@ pub struct Changes {
     pub late: Vec<Late>,
     /// Sessions that go on under another id.
     pub lineage: Vec<Lineage>,
+    /// Groups of counts that go and that come.
+    pub groups: Vec<(Group, isize)>,
     /// Marks of events that go and that come, for snapshots.
     pub marks: Vec<((UserKey, Mark), isize)>,
     /// Step events that go and that come, for snapshots.
@@ -69,7 +72,7 @@ pub struct Changes {
 }
 
 /// Collects changes until their tick is complete.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Collector {
     changes: Rc<RefCell<BTreeMap<Tick, Changes>>>,
     /// Sums of all ticks: a view with a row for each of three reasons needs no arrangement.
@@ -133,6 +136,8 @@ impl Collector {
         let mut activities = activities.map(|activities| builder.new_input(activities, Pipeline));
         let funnels = outputs.funnels.as_ref().map(|funnels| funnels.stream.clone());
         let mut funnels = funnels.map(|funnels| builder.new_input(funnels, Pipeline));
+        let groups = outputs.groups.iter().map(|groups| builder.new_input(groups.stream.clone(), Pipeline));
+        let mut groups: Vec<_> = groups.collect();
         let steps = outputs.followed.as_ref().map(|(steps, _)| steps.clone());
         let mut steps = steps.map(|steps| builder.new_input(steps, Pipeline));
         let to_owner = move |(key, _): &KeptRow| key.worker(workers);
@@ -253,6 +258,13 @@ impl Collector {
                     funnels.for_each(|_, spans| {
                         to.spans(spans, |changes, key: &FunnelKey, counts: &Counts, diff| {
                             changes.funnels.push(((key.clone(), counts.clone()), diff));
+                        });
+                    });
+                }
+                for groups in &mut groups {
+                    groups.for_each(|_, spans| {
+                        to.spans(spans, |changes, key: &GroupKey, totals: &Totals, diff| {
+                            changes.groups.push(((key.clone(), totals.clone()), diff));
                         });
                     });
                 }

@@ -7,6 +7,7 @@
 
 use crate::classify::{Class, ClassSpine, Label};
 use crate::forget::{SharedNotes, Withdrawal};
+use crate::group::Added;
 use crate::hashed::Hashed;
 use crate::identity::{SignatureId, UserKey};
 use crate::operators::trace::SpanOf;
@@ -44,6 +45,8 @@ pub struct Tally<'s, T: TotalTime = Tick> {
     pub contributions: Option<Stream<'s, T, Vec<Contribution>>>,
     /// The actions that events call, each with whose state it looks up, if there are any on events.
     pub calls: Option<Stream<'s, T, Vec<Call>>>,
+    /// What events add to counts, if there are any over events.
+    pub counted: Option<Stream<'s, T, Vec<Added>>>,
     /// The number of events, as multiplicities: of this worker's events, and without what was restored.
     pub sums: Stream<'s, T, Vec<(CountedBy, T, isize)>>,
     /// The same by label, as multiplicities, with what was restored.
@@ -59,6 +62,8 @@ pub struct Parts {
     pub contributions: bool,
     /// Calls of actions.
     pub calls: bool,
+    /// What they add to counts.
+    pub counted: bool,
 }
 
 /// Sums the events of a tick where they are, so that one update per key goes on, and not three copies of each event. The
@@ -80,6 +85,7 @@ pub fn tally<'s, T: TotalTime>(
     let (steps, step_stream) = parts.steps.then(|| operator.output()).unzip();
     let (contributions, contribution_stream) = parts.contributions.then(|| operator.output()).unzip();
     let (calls, call_stream) = parts.calls.then(|| operator.passage()).unzip();
+    let (counted, counted_stream) = parts.counted.then(|| operator.passage()).unzip();
     let (sums, sum_stream) = operator.output();
     let (by_label, class_stream) = operator.output();
     operator.passing(records, Pipeline, |fold, arrivals| {
@@ -88,6 +94,7 @@ pub fn tally<'s, T: TotalTime>(
         let mut contributions = fold.contributions.as_mut().map(Output::activate);
         let mut calls = fold.calls.as_mut().map(Passage::activate);
         let notes = &fold.notes;
+        let mut counted = fold.counted.as_mut().map(Passage::activate);
         arrivals.each(|sums, capability, records| {
             if !notes.borrow().is_empty()
                 && let Some(tick) = capability.least()
@@ -106,6 +113,11 @@ pub fn tally<'s, T: TotalTime>(
             if let Some(calls) = &mut calls {
                 let mut session = calls.session(capability);
                 records.iter_mut().for_each(|record| session.give_iterator(called(&mut record.event)));
+            }
+            if let Some(counted) = &mut counted {
+                let mut session = counted.session(capability);
+                let added = |record: &mut Record| record.event.counted.take().into_iter().flat_map(|added| *added);
+                records.iter_mut().for_each(|record| session.give_iterator(added(record)));
             }
             let mut session = visits.session(capability);
             records.drain(..).filter_map(|record| sums.event(record.event)).for_each(|visit| session.give(visit));
@@ -129,12 +141,13 @@ pub fn tally<'s, T: TotalTime>(
         });
     }
     let resolver = Resolver::default();
-    operator.build(Tallying { visits, steps, contributions, calls, sums, by_label, resolver, notes });
+    operator.build(Tallying { visits, steps, contributions, calls, counted, sums, by_label, resolver, notes });
     Tally {
         visits: visit_stream,
         steps: step_stream,
         contributions: contribution_stream,
         calls: call_stream,
+        counted: counted_stream,
         sums: sum_stream,
         by_label: class_stream,
     }
@@ -170,6 +183,7 @@ struct Tallying<T: TotalTime> {
     steps: Option<Output<T, StepRow>>,
     contributions: Option<Output<T, Contribution>>,
     calls: Option<Passage<T, Call>>,
+    counted: Option<Passage<T, Added>>,
     sums: Output<T, (CountedBy, T, isize)>,
     by_label: Output<T, (LabelHour, T, isize)>,
     resolver: Resolver,

@@ -7,6 +7,8 @@ use crate::close::Deadlines;
 use crate::counts::SignatureHour;
 use crate::describe::Fact;
 use crate::forget::{Dropped, Forgotten, SharedNotes, Withdrawal};
+use crate::group::Added;
+use crate::group_by::{Counting, Groups, contribute, group};
 use crate::identity::{ShapeId, SignatureId, UserKey};
 use crate::ingest::{IdRow, Verdict};
 use crate::leaves::Leaves;
@@ -70,6 +72,8 @@ pub struct Roots {
     pub by_signature: Vec<(SignatureHour, isize)>,
     /// Events without a session by reason.
     pub by_reason: Vec<(Sessionless, isize)>,
+    /// Groups of counts over events: those beyond the limit of a count come last.
+    pub groups: Vec<Added>,
     /// What the caller keeps by key, in any order: see [`Engine::kept`].
     pub kept: Vec<KeptRow>,
 }
@@ -109,6 +113,11 @@ impl Engine {
     /// Builds the graph. Every worker has to do so with equal settings. With a clock, changes are collected and have to
     /// be taken ([`Engine::changes`]); without one, verdicts alone are.
     pub fn new(worker: &mut Worker, settings: Settings) -> Engine {
+        Engine::with_groups(worker, settings, None)
+    }
+
+    /// Does the same. `groups` says to which groups of counts the rows of views belong; without it, only events are counted.
+    pub fn with_groups(worker: &mut Worker, settings: Settings, groups: Option<Arc<dyn Groups>>) -> Engine {
         let mut parcels = Sender::new();
         let mut restored = RestoredFeed::default();
         let notes = SharedNotes::default();
@@ -127,6 +136,7 @@ impl Engine {
                 Some(_) => scope.input_from(restored.ids.insert(Sender::new())),
                 None => empty(scope),
             };
+            let has_counts = !settings.counts.is_empty();
             let entities = has_states.then(|| scope.input_from(restored.entities.insert(Sender::new())));
             let marks = settings.policies.map(|_| scope.input_from(restored.marks.insert(Sender::new())));
             let inputs = Inputs {
@@ -147,10 +157,17 @@ impl Engine {
                     ids,
                     steps: has_sequences.then(|| scope.input_from(restored.steps.insert(Sender::new()))),
                     by_signature: scope.input_from(&mut restored.by_signature),
+                    groups: has_counts.then(|| scope.input_from(restored.groups.insert(Sender::new()))),
                     kept: settings.keeps.then(|| scope.input_from(restored.kept.insert(Sender::new()))),
                 },
             };
-            let outputs = pipeline(inputs, &settings);
+            let mut outputs = pipeline(inputs, &settings);
+            let counting = Counting { counts: Arc::clone(&settings.counts), rows: groups };
+            for _ in 0..counting.levels() {
+                let added = contribute(&outputs, || Views::of(&outputs), outputs.groups.last(), &counting);
+                let groups = group(added, &counting);
+                outputs.groups.push(groups);
+            }
             let collect = if settings.clock { Collect::Everything } else { Collect::Verdicts };
             let collector = Collector::watch(&outputs, collect);
             let Outputs {
@@ -164,6 +181,7 @@ impl Engine {
                 activities,
                 funnels,
                 followed,
+                groups,
                 states,
                 ..
             } = outputs;
@@ -176,6 +194,7 @@ impl Engine {
                 users: users.map(|users| users.trace),
                 activities: activities.map(|activities| activities.trace),
                 funnels: funnels.map(|funnels| funnels.trace),
+                groups: groups.into_iter().map(|groups| groups.trace).collect(),
                 states: states.map_or_else(Vec::new, |states| states.tables),
                 clocks: BTreeMap::new(),
                 restored_sessionless: BTreeMap::new(),
@@ -231,6 +250,10 @@ impl Engine {
         match &mut restored.steps {
             Some(steps) => steps.send_batch(&mut roots.steps),
             None => roots.steps.clear(),
+        }
+        match &mut restored.groups {
+            Some(groups) => groups.send_batch(&mut roots.groups),
+            None => roots.groups.clear(),
         }
         match &mut restored.kept {
             Some(kept) => kept.send_batch(&mut roots.kept),
@@ -386,6 +409,17 @@ impl Engine {
         taken
     }
 
+    /// Gives the groups of a count after `tick`, as rows that come.
+    pub fn begin_groups(&mut self, count: u16, tick: Tick, take: &mut dyn TakeRows) -> ControlFlow<()> {
+        let mut taken = ControlFlow::Continue(());
+        self.views.groups_before(count, tick + 1, &mut |key, totals| {
+            if taken.is_continue() {
+                taken = take.row(Row::Group(key, totals), 1);
+            }
+        });
+        taken
+    }
+
     /// Begins to follow a state, of which all rows before `tick` have been said.
     pub fn follow_state(&mut self, state: u16, tick: Tick) {
         if let Some((table, now)) = self.views.state_before(state, tick) {
@@ -504,6 +538,8 @@ struct RestoredFeed {
     /// If duplicates are recognised.
     ids: Option<Sender<IdRow>>,
     by_signature: Sender<(SignatureHour, Tick, isize)>,
+    /// If there are counts.
+    groups: Option<Sender<Added>>,
     /// If the caller keeps rows.
     kept: Option<Sender<KeptRow>>,
 }

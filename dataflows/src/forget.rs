@@ -102,8 +102,8 @@ impl<T: TotalTime> Notes<T> {
     pub(crate) fn note(&mut self, tick: &T, event: &Event) {
         let noted = event.user.and_then(|user| self.users.get_mut(&user));
         for noted in noted.into_iter().flatten().filter(|noted| noted.from <= *tick) {
-            // Actions have decided on it.
-            noted.events.push((tick.clone(), Event { calls: None, ..event.clone() }));
+            // Actions have decided on it, and counts have counted it.
+            noted.events.push((tick.clone(), Event { calls: None, counted: None, ..event.clone() }));
         }
     }
 

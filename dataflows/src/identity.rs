@@ -181,6 +181,11 @@ pub fn value_hash(text: &str) -> u64 {
     xxh3_64_with_seed(text.as_bytes(), u64::from(VERSION))
 }
 
+/// Returns a hash of the values by which a count groups, as bytes: XXH3-64. It chooses which groups have rows of their own.
+pub fn group_hash(values: &[u8]) -> u64 {
+    xxh3_64_with_seed(values, u64::from(VERSION))
+}
+
 /// What a shape records of the value at a path. Numbers are one kind: `1` and `1.5` under one key are one shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]

@@ -45,6 +45,8 @@
 //! With states, one more operator takes what events contribute ([`state::accumulate`]): `tally` passes it on, and the
 //! entities lie in tables of their own, which readers look into as of a tick.
 //!
+//! With counts ([`group_by`]), two operators for each level of them follow the views and `tally`, and `watch` takes the groups.
+//!
 //! With actions on events, `tally` passes on the calls too. [`look_up`] answers what they look up of states, as of the tick,
 //! and `watch` takes the answers.
 //!
@@ -64,6 +66,7 @@
 //! - **State** ([`state`]): what is known of an **entity**, which is a user or a value of a field: folds over its **items**.
 //!   **Contribution** ([`state::Contribution`]): an item of one event for one entity. **Hop** ([`state::Window`]): the
 //!   step by which a window slides.
+//! - **Count** ([`group::Definition`]): what is counted by keys of the configuration. **Group** ([`group::Group`]): a row of it.
 //! - **Call** ([`record::Call`]): an event that fits an action, before the action decides.
 //! - **Identities** ([`UserKey`], [`ShapeId`], [`SignatureId`], [`EventId`], [`SessionId`]): hashes that are kept on disk; all
 //!   are made in [`identity`]. **Fact** ([`describe::Fact`]): what such an identity stands for.
@@ -99,8 +102,9 @@
 //! fn click(minute: i64) -> Record {
 //!     let time = EventTime::from_micros(minute * MINUTE).expect("in range");
 //!     let user = Some(UserKey::of("ann"));
-//!     let (steps, contributions, calls) = (None, None, None);
-//!     let event = Event { user, time: Ok(time), signature: SignatureId(1), details: None, steps, contributions, calls };
+//!     let (steps, contributions, calls, counted) = (None, None, None, None);
+//!     let signature = SignatureId(1);
+//!     let event = Event { user, time: Ok(time), signature, details: None, steps, contributions, calls, counted };
 //!     Record { event, identity: None }
 //! }
 //!
@@ -142,6 +146,8 @@ pub mod describe;
 pub mod engine;
 pub mod facts;
 pub mod forget;
+pub mod group;
+pub mod group_by;
 mod hashed;
 pub mod identity;
 pub mod ingest;

@@ -5,6 +5,7 @@ use crate::close::{Closed, close};
 use crate::counts::{CountTrace, CountedBy, Parts, SignatureHour, Tally, count, tally};
 use crate::describe::{Described, Fact, NameTrace, Unnamed, describe};
 use crate::forget::{Dropped, SharedNotes, Withdrawal};
+use crate::group::{Added, Definition, GroupTrace, Over};
 use crate::identity::UserKey;
 use crate::ingest::{self, Dedupe, IdRow, Ingested, ingest};
 use crate::learn::Learning;
@@ -21,6 +22,7 @@ use crate::users::{UserTrace, users};
 use crate::weigh::weigh;
 use differential_dataflow::operators::arrange::Arranged;
 use std::rc::Rc;
+use std::sync::Arc;
 use timely::dataflow::Stream;
 use timely::dataflow::operators::Concat;
 
@@ -63,6 +65,8 @@ pub struct Restored<'s, T: TotalTime = Tick> {
     pub steps: Option<Stream<'s, T, Vec<StepRow>>>,
     /// The number of events by signature and hour.
     pub by_signature: Stream<'s, T, Vec<(SignatureHour, T, isize)>>,
+    /// The groups of counts over events, if there are any.
+    pub groups: Option<Stream<'s, T, Vec<Added>>>,
     /// What the caller keeps by key beside the graph, if it does: the graph brings it to the worker of its key.
     pub kept: Option<Stream<'s, T, Vec<KeptRow>>>,
 }
@@ -87,6 +91,8 @@ pub struct Settings {
     pub states: States,
     /// What actions on events look up; `None`: there are none.
     pub look_ups: Option<LookUps>,
+    /// What is counted by keys of the configuration.
+    pub counts: Arc<[Definition]>,
     /// Whether the caller keeps rows by key beside the graph, which snapshots bring back.
     pub keeps: bool,
     /// Whether an engine has a clock: without one, nothing is ever closed, no attempt expires, and states are read at the
@@ -132,6 +138,10 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
     pub states: Option<Accumulated<'s, T>>,
     /// Journal of the actions that events call, with what they look up, if there are any on events.
     pub calls: Option<Stream<'s, T, Vec<(Answered, T)>>>,
+    /// What events add to groups, with what was restored of these, if there are counts over events.
+    pub counted: Option<Stream<'s, T, Vec<Added>>>,
+    /// View: the groups of the counts, by level. An engine adds them: they follow from the other views.
+    pub groups: Vec<Arranged<'s, GroupTrace<T>>>,
     /// The number of events by signature and hour, and of those without a session by reason: of this worker's own events,
     /// and without what was restored.
     pub sums: Stream<'s, T, Vec<(CountedBy, T, isize)>>,
@@ -156,9 +166,10 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) ->
         steps: !settings.sequences.definitions.is_empty(),
         contributions: !settings.states.definitions.is_empty(),
         calls: settings.look_ups.is_some(),
+        counted: settings.counts.iter().any(|count| count.over == Over::Events),
     };
     let classified = classes.stream.clone();
-    let Tally { visits, steps, contributions, calls, sums, by_label } =
+    let Tally { visits, steps, contributions, calls, counted: added, sums, by_label } =
         tally(records, restored.by_signature, classified, (withdrawals, notes), parts);
     let counts = count(by_label.clone());
     let shapes = shapes(by_label, leaves);
@@ -182,6 +193,10 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) ->
     });
     let calls = calls.zip(settings.look_ups.clone());
     let calls = calls.map(|(calls, look_ups)| look_up(calls, states.as_ref(), look_ups));
+    let added = added.map(|added| match restored.groups {
+        Some(groups) => added.concat(groups),
+        None => added,
+    });
     let closed = clock.map(|clock| close(sessions.stream.clone(), written, clock, settings.gap));
     Outputs {
         sessions,
@@ -200,6 +215,8 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) ->
         marks,
         states,
         calls,
+        counted: added,
+        groups: Vec::new(),
         sums,
         kept: restored.kept,
     }

@@ -2,6 +2,7 @@
 //! behind the identities (user names, class names) travel once, beside the records.
 
 use crate::decimal::Decimal;
+use crate::group::Added;
 use crate::identity::{EventId, SignatureId, UserKey};
 use crate::step::Step;
 use crate::time::EventTime;
@@ -54,10 +55,15 @@ pub struct Event {
     pub contributions: Option<Box<Contributions>>,
     /// The actions that it may be a cause of, if there are any.
     pub calls: Option<Box<Calls>>,
+    /// What it adds to counts, if it does.
+    pub counted: Option<Box<Counted>>,
 }
 
 /// What one event is of sequences: as a rule, of one.
 pub type Steps = SmallVec<[Step; 1]>;
+
+/// What one event adds to counts: as a rule, to a group of one.
+pub type Counted = SmallVec<[Added; 1]>;
 
 /// What one event contributes to entities: as a rule, to one.
 pub type Contributions = SmallVec<[Contribution; 1]>;

@@ -24,6 +24,7 @@ use crate::changes::Changes;
 use crate::classify::{Class, Label};
 use crate::close::Closing;
 use crate::counts::ClassHour;
+use crate::group::{GroupKey, Totals};
 use crate::identity::{ShapeId, SignatureId, UserKey};
 use crate::sequence::{Activity, Counts, FunnelKey, Track};
 use crate::sessionize::{Late, Lineage, Session};
@@ -56,6 +57,8 @@ pub enum Row<'r> {
     Activity(Track, &'r str, &'r Activity),
     /// How many activities have come how far.
     Funnel(&'r FunnelKey, &'r Counts),
+    /// A group of a count.
+    Group(&'r GroupKey, &'r Totals),
     /// The row of a state by its index, and the name of the entity.
     State(u16, &'r str, &'r [state::Value<'r>]),
     /// An event that came late, with the names of its user and its class.
@@ -140,7 +143,7 @@ impl Resolver {
         take: &mut dyn TakeRows,
     ) -> ControlFlow<()> {
         let Changes { mut sessions, classes, counts, shapes, mut users, mut closings, .. } = changes;
-        let Changes { mut activities, funnels, mut late, mut lineage, .. } = changes;
+        let Changes { mut activities, funnels, groups, mut late, mut lineage, .. } = changes;
         self.relabel(views, tick, classes, take)?;
         let Resolver { classes, sessions: resolver, .. } = self;
         named(
@@ -176,6 +179,7 @@ impl Resolver {
             |take, name, ((track, activity), diff)| take.row(Row::Activity(*track, name, activity), *diff),
         )?;
         funnels.iter().try_for_each(|((key, counts), diff)| take.row(Row::Funnel(key, counts), *diff))?;
+        groups.iter().try_for_each(|((key, totals), diff)| take.row(Row::Group(key, totals), *diff))?;
         named(
             views,
             take,

@@ -4,7 +4,9 @@ use crate::changes::Collector;
 use crate::classify::ClassTrace;
 use crate::counts::CountTrace;
 use crate::describe::NameTrace;
+use crate::group::{GroupKey, GroupTrace, Totals};
 use crate::identity::{ShapeId, SignatureId, UserKey};
+use crate::pipeline::Outputs;
 use crate::record::Sessionless;
 use crate::scan::{ActivityScan, Reading, SessionScan, UserScan};
 use crate::sequence::{Activity, ActivityTrace, Counts, FunnelKey, FunnelTrace, Track};
@@ -34,6 +36,8 @@ pub struct Views {
     pub(crate) activities: Option<ActivityTrace>,
     /// If there are sequences and a clock.
     pub(crate) funnels: Option<FunnelTrace>,
+    /// Of counts, by level.
+    pub(crate) groups: Vec<GroupTrace>,
     /// By state.
     pub(crate) states: Vec<SharedTable>,
     /// Of the ticks that states have not compacted away: their clocks in milliseconds since 1970, if there are states.
@@ -43,6 +47,25 @@ pub struct Views {
 }
 
 impl Views {
+    /// Returns the views of sessions and names, for a stage that resolves their changes.
+    pub(crate) fn of(outputs: &Outputs<'_>) -> Views {
+        Views {
+            sessions: outputs.sessions.trace.clone(),
+            names: outputs.names.clone(),
+            classes: outputs.classes.trace.clone(),
+            counts: outputs.counts.trace.clone(),
+            shapes: outputs.shapes.trace.clone(),
+            users: None,
+            activities: None,
+            funnels: None,
+            groups: Vec::new(),
+            states: Vec::new(),
+            clocks: BTreeMap::new(),
+            restored_sessionless: BTreeMap::new(),
+            collector: Collector::default(),
+        }
+    }
+
     /// Calls `row` with each session, in the order of user and end.
     pub fn sessions(&mut self, row: &mut dyn FnMut(UserKey, &Session)) {
         self.sessions_before(Tick::MAX, row);
@@ -200,6 +223,22 @@ impl Views {
         funnels.for_each(|trace| Reading::begin(trace).rows(tick, |key, counts, _| row(key, counts)));
     }
 
+    /// Calls `row` with each group of a count, by its index, before `tick`, which has not been compacted away: in the order of
+    /// their values, and those beyond the limit first. All groups of a count are at one worker.
+    pub fn groups_before(&mut self, count: u16, tick: Tick, row: &mut dyn FnMut(&GroupKey, &Totals)) {
+        let of_count = |key: &GroupKey, totals: &Totals| {
+            if key.count == count {
+                row(key, totals);
+            }
+        };
+        self.each_group(tick, of_count);
+    }
+
+    fn each_group(&mut self, tick: Tick, mut row: impl FnMut(&GroupKey, &Totals)) {
+        let groups = self.groups.iter_mut();
+        groups.for_each(|trace| Reading::begin(trace).rows(tick, |key, totals, _| row(key, totals)));
+    }
+
     /// Calls `row` with the sessions before `tick`, which has not been compacted away.
     pub fn sessions_before(&mut self, tick: Tick, row: &mut dyn FnMut(UserKey, &Session)) {
         Reading::begin(&mut self.sessions).rows(tick, |user, session, _| row(*user, session));
@@ -215,6 +254,7 @@ impl Views {
         self.users.iter_mut().for_each(|users| allow(users, since, settled));
         self.activities.iter_mut().for_each(|activities| allow(activities, since, settled));
         self.funnels.iter_mut().for_each(|funnels| allow(funnels, since, settled));
+        self.groups.iter_mut().for_each(|groups| allow(groups, since, settled));
         self.compact_states(since.first().copied().unwrap_or(Tick::MAX));
     }
 

@@ -1,6 +1,8 @@
 //! Users are forgotten: afterwards the views are those of a graph that never saw what they did before, whatever the order of
 //! events, the cuts of ticks, the workers, and the number of ticks between the note and the end.
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+
 use dataflows::changes::Changes;
 use dataflows::counts::CountedBy;
 use dataflows::engine::{Engine, Input, Roots};
@@ -73,7 +75,8 @@ fn record(raw: &Raw) -> Record {
     let details = Some(Box::new(Details { cue: Cue::default(), ..Details::default() }));
     let (steps, contributions) = if raw.timeless { (None, None) } else { (steps, contributions) };
     let time = if raw.timeless { Err(NoTime::Absent) } else { Ok(time) };
-    let event = Event { user: Some(key(raw.user)), time, signature, details, steps, contributions, calls: None };
+    let event =
+        Event { user: Some(key(raw.user)), time, signature, details, steps, contributions, calls: None, counted: None };
     Record { event, identity: None }
 }
 

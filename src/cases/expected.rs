@@ -241,6 +241,18 @@ impl Checker<'_> {
                 }
             }
         }
+        for (name, rows) in &case.count {
+            match plan.counts.iter().find(|count| count.schema.name == *name.get_ref()) {
+                Some(count) => {
+                    let table = tables::count_table(&count.schema);
+                    add(self, table.name, table.columns, rows);
+                }
+                None => {
+                    let known: Vec<&str> = plan.counts.iter().map(|count| count.schema.name.as_str()).collect();
+                    self.unknown(name, "count", &known);
+                }
+            }
+        }
         tables
     }
 

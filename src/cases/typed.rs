@@ -29,6 +29,7 @@ pub(super) struct Case {
     pub activities: Option<Rows>,
     pub funnels: Option<Rows>,
     pub state: BTreeMap<Spanned<String>, Rows>,
+    pub count: BTreeMap<Spanned<String>, Rows>,
     pub dead_letters: Option<Numbers>,
     pub sessionless: Option<Numbers>,
     /// Known, to say why it cannot be expected.

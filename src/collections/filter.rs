@@ -150,7 +150,8 @@ impl Names for Columns<'_> {
 }
 
 impl Field {
-    fn value<'r, 'b>(&self, row: &'r Row<'b>) -> Cow<'r, Value<'b>> {
+    /// Returns the value that a row has in it.
+    pub(crate) fn value<'r, 'b>(&self, row: &'r Row<'b>) -> Cow<'r, Value<'b>> {
         match self {
             Field::Column(column) => Cow::Borrowed(row.value(*column)),
             Field::Class(column, class) => Cow::Owned(Value::Integer(events(row.value(*column), class))),

@@ -1,6 +1,7 @@
 //! The columns of each collection under a configuration.
 
 use super::Collection;
+use super::count::CountSchema;
 use super::sessions::SessionSchema;
 use super::state::StateSchema;
 use serde_json::{Map, Value};
@@ -92,7 +93,7 @@ impl Schema {
         Schema::with(collection, collection.columns(sessions))
     }
 
-    fn with(collection: Collection, columns: Vec<Column>) -> Schema {
+    pub(crate) fn with(collection: Collection, columns: Vec<Column>) -> Schema {
         let at = |name: &&str| columns.iter().position(|column| column.name == **name);
         let key = collection.key().iter().filter_map(at).collect();
         Schema { collection, columns, key }
@@ -121,6 +122,13 @@ impl Schemas {
         let fixed = fixed.map(|collection| Schema::new(collection, sessions));
         let of_states = states.iter().map(|state| Schema::with(state.collection(), state.columns()));
         Schemas(fixed.chain(of_states).collect())
+    }
+
+    /// Returns these, and those of counts behind them.
+    #[must_use]
+    pub fn and_counts(mut self, counts: &[CountSchema]) -> Schemas {
+        self.0.extend(counts.iter().map(|count| Schema::with(count.collection(), count.columns())));
+        self
     }
 
     /// Returns all collections, in the order in which they are listed.

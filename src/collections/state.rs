@@ -158,7 +158,7 @@ pub fn values<'v>(name: &'v str, values: &'v [state::Value<'_>], since: Option<E
 
 /// A value of a row, as it is written.
 #[derive(Serialize, Deserialize)]
-enum Sent<'b> {
+pub(super) enum Sent<'b> {
     Null,
     #[serde(borrow)]
     Text(&'b str),
@@ -170,26 +170,35 @@ enum Sent<'b> {
 
 pub fn encode(name: &str, row: &[state::Value<'_>], since: Option<EventTime>) -> Vec<u8> {
     let values = values(name, row, since);
-    let sent = values.iter().map(|value| match value {
+    encoded(&values.iter().map(send).collect::<Vec<_>>())
+}
+
+fn decode(bytes: &[u8]) -> Option<Row<'_>> {
+    let values: Vec<Sent<'_>> = postcard::from_bytes(bytes).ok()?;
+    Some(Row::new(values.into_iter().map(sent)))
+}
+
+/// Returns a value as it is written.
+pub(super) fn send<'b>(value: &'b Value<'b>) -> Sent<'b> {
+    match value {
         Value::Text(text) => Sent::Text(text),
         Value::Integer(number) => Sent::Integer(*number),
         Value::Decimal(number) => Sent::Decimal(*number),
         Value::Classes(counts) => Sent::Counts(counts.to_vec()),
         Value::Time(time) => Sent::Time(*time),
-        // A row of a state has no other values.
+        // Rows of states and counts have no other values.
         _ => Sent::Null,
-    });
-    encoded(&sent.collect::<Vec<_>>())
+    }
 }
 
-fn decode(bytes: &[u8]) -> Option<Row<'_>> {
-    let sent: Vec<Sent<'_>> = postcard::from_bytes(bytes).ok()?;
-    Some(Row::new(sent.into_iter().map(|value| match value {
+/// Returns a value that was written.
+pub(super) fn sent(value: Sent<'_>) -> Value<'_> {
+    match value {
         Sent::Null => Value::Null,
         Sent::Text(text) => Value::Text(text),
         Sent::Integer(number) => Value::Integer(number),
         Sent::Decimal(number) => Value::Decimal(number),
         Sent::Counts(counts) => Value::Classes(Cow::Owned(counts)),
         Sent::Time(time) => Value::Time(time),
-    })))
+    }
 }

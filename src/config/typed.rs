@@ -3,6 +3,7 @@
 
 mod actions;
 mod conditions;
+mod counts;
 mod entries;
 mod sections;
 mod states;
@@ -10,6 +11,7 @@ mod tables;
 
 pub(super) use actions::{Action, Decorate};
 pub(super) use conditions::{Asked, Number, Predicates, Scalar, When};
+pub(super) use counts::{By, ByTable, Count};
 pub(super) use entries::{Entries, Entry, PathTable};
 pub(super) use sections::SECTIONS;
 use serde::Deserialize;
@@ -36,6 +38,7 @@ pub(super) struct File {
     pub classes: Option<Classes>,
     pub sequence: Tables<Sequence>,
     pub state: Tables<State>,
+    pub count: Tables<Count>,
     pub table: Tables<Table>,
     pub action: Tables<Action>,
     pub decorate: Tables<Decorate>,

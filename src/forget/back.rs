@@ -176,11 +176,12 @@ struct Plans {
     changes: Vec<Change>,
 }
 
-/// States and sequences that have events of the user under other keys, from which this version cannot take them.
+/// States, sequences and counts that have events of the user under other keys, from which this version cannot take them.
 #[derive(Default)]
 struct Other {
     states: BTreeSet<u16>,
     sequences: BTreeSet<u16>,
+    counts: BTreeSet<u16>,
 }
 
 impl Other {
@@ -189,6 +190,8 @@ impl Other {
         self.states.extend(states.filter(|one| one.entity.is_some()).map(|one| one.state));
         let steps = event.steps.iter().flat_map(|all| all.iter());
         self.sequences.extend(steps.filter(|one| one.key.is_some()).map(|one| one.sequence));
+        let counted = event.counted.iter().flat_map(|all| all.iter());
+        self.counts.extend(counted.map(|(group, _)| group.count));
     }
 
     fn say(&self, plan: &Plan) -> Option<String> {
@@ -198,7 +201,9 @@ impl Other {
         let sequences = self.sequences.iter().map(|index| plan.sequences.get(usize::from(*index)));
         let sequences =
             sequences.map(|one| one.map_or("a sequence".into(), |one| format!("the sequence `{}`", one.name)));
-        let names: Vec<String> = names.chain(sequences).collect();
+        let counts = self.counts.iter().filter_map(|index| plan.counts.get(usize::from(*index)));
+        let counts = counts.map(|count| format!("`count.{}`", count.schema.name));
+        let names: Vec<String> = names.chain(sequences).chain(counts).collect();
         (!names.is_empty()).then(|| format!("events of the user stay in {}, by another key", names.join(", ")))
     }
 }

@@ -15,8 +15,8 @@ use crate::replay;
 use crate::run;
 use crate::source::{self, SourceError};
 use crate::tables::{
-    DEAD_LETTERS_FILE, OutputFormat, Table, activity_table, counts_table, funnel_table, session_table, shape_table,
-    state_table, user_table,
+    DEAD_LETTERS_FILE, OutputFormat, Table, activity_table, count_table, counts_table, funnel_table, session_table,
+    shape_table, state_table, user_table,
 };
 use crate::text::{plural, span};
 use actions::ActionOutline;
@@ -442,7 +442,8 @@ fn outputs(plan: &Plan, out: Option<&std::path::Path>, format: OutputFormat) -> 
     let dead_letters = ["source", "path", "offset", "reason", "message", "length", "payload"].map(str::to_owned);
     let of_sequences = [activity_table(), funnel_table()].into_iter().filter(|_| !plan.sequences.is_empty());
     let states = plan.state_schemas();
-    let others = of_sequences.chain(states.iter().map(state_table));
+    let counts = plan.count_schemas();
+    let others = of_sequences.chain(states.iter().map(state_table)).chain(counts.iter().map(count_table));
     let fixed = [
         table(counts_table()),
         output(DEAD_LETTERS_FILE, dead_letters.to_vec()),

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 /// refuse the record, as skipping it would compute something else. Version 2 has rules with `or`, and tests that
 /// compare exactly. Version 3 has states. Version 4 has sequences, and states whose changes are published. Version 5 has
 /// actions and tables. Version 6 has users who are forgotten. Version 7 has rules and labels that are applied to
-/// a run. A record that needs none of them is written as version 1, which earlier releases read too.
-const VERSION: u8 = 7;
+/// a run. Version 8 has counts. A record that needs none of them is written as version 1, which earlier releases read too.
+const VERSION: u8 = 8;
 
 /// One control record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -57,8 +57,9 @@ impl Control {
             | Control::Forgotten { .. }
             | Control::Remembered { .. }
             | Control::Receipt { .. } => 6,
-            Control::Rules { .. } | Control::Taken { .. } | Control::Label { .. } => VERSION,
-            Control::Definitions { definitions } if !definitions.labels.is_empty() => VERSION,
+            Control::Rules { .. } | Control::Taken { .. } | Control::Label { .. } => 7,
+            Control::Definitions { definitions } if !definitions.counts.is_empty() => VERSION,
+            Control::Definitions { definitions } if !definitions.labels.is_empty() => 7,
             Control::Table { .. } => 5,
             Control::Definitions { definitions } if !definitions.actions.is_empty() => 5,
             Control::Definitions { definitions } if definitions.have_rows() => 4,

@@ -4,12 +4,16 @@
 //! Tests are only ever added. An event that was read before a test existed has no answer to it, and never will. Its
 //! other answers keep their places.
 
+mod counts;
 mod sequences;
 
+pub use counts::NamedCount;
 pub use sequences::NamedSequence;
 
 use crate::fingerprint::{Canonical, hex};
-use crate::plan::{ActionBegins, ActionPlan, On, Plan, SequencePlan, StateBegins, StatePlan, shown};
+use crate::plan::{
+    ActionBegins, ActionPlan, CountBegins, CountPlan, Counted, On, Plan, SequencePlan, StateBegins, StatePlan, shown,
+};
 use crate::queue::labels::Labels;
 use dataflows::learn::MODEL;
 use dataflows::rules::{Condition, Conditions, Predicate, Rule, Test};
@@ -38,6 +42,9 @@ pub struct Definitions {
     /// The sequences that are followed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sequences: Vec<NamedSequence>,
+    /// What is counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub counts: Vec<NamedCount>,
     /// The actions that decide.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<NamedAction>,
@@ -312,9 +319,14 @@ impl Definitions {
             known.cloned().unwrap_or(NamedAction { name: action.name.clone(), since_ms })
         };
         let actions = plan.actions.iter().map(action).collect();
+        let count = |count: &CountPlan| {
+            let named = NamedCount::of(plan, count, since_ms);
+            self.counts.iter().find(|known| known.is_as(&named)).cloned().unwrap_or(named)
+        };
+        let counts = plan.counts.iter().map(count).collect();
         let rules = plan.rules.iter().map(moved).collect();
         let (learn, labels) = (plan.learn.then_some(MODEL), self.labels.clone());
-        Definitions { rules, tests, learn, states, sequences, actions, labels }
+        Definitions { rules, tests, learn, states, sequences, counts, actions, labels }
     }
 
     /// Returns whether they publish other rows of a state than the plan does.
@@ -324,6 +336,12 @@ impl Definitions {
             (&known.fingerprint, &known.rows) == (&fingerprint(plan, state), &Some(rows_of(state)))
         };
         !published.into_iter().all(same)
+    }
+
+    /// Returns whether they publish other rows of a count than the plan does.
+    pub fn have_other_groups(&self, plan: &Plan, count: &CountPlan) -> bool {
+        let asked = NamedCount::of(plan, count, None);
+        self.counts.iter().any(|known| known.name == asked.name && !known.is_as(&asked))
     }
 
     /// Returns whether rows follow from them that are published: of sequences or of states.
@@ -372,6 +390,17 @@ impl Definitions {
                 when.conditions = when.conditions.map(&moved);
             }
         }
+        let mut counts = plan.counts.clone();
+        for count in &mut counts {
+            let asked = NamedCount::of(plan, count, None);
+            let named = self.counts.iter().find(|named| named.is_as(&asked));
+            count.begins = Some(
+                named.map_or(CountBegins::Later, |named| CountBegins::Since { ms: named.since_ms, id: named.id() }),
+            );
+            if let Counted::Events { when: Some(when), .. } = &mut count.of {
+                when.conditions = when.conditions.map(&moved);
+            }
+        }
         let mut actions = plan.actions.clone();
         for action in &mut actions {
             let named = self.actions.iter().find(|named| named.name == action.name);
@@ -382,7 +411,8 @@ impl Definitions {
         }
         let (rules, tests) = (self.rules.clone(), Vec::new());
         let labels = self.labels.clone();
-        let mut plan = Plan { rules, learn: self.learn.is_some(), tests, states, actions, labels, ..plan.clone() };
+        let learn = self.learn.is_some();
+        let mut plan = Plan { rules, learn, tests, states, counts, actions, labels, ..plan.clone() };
         for NamedTest { field, candidates, predicate } in &self.tests {
             let candidates = candidates.iter().map(|path| Path::parse(path)).collect::<Result<Vec<_>, _>>()?;
             let same = |known: &FieldPlan| known.name == *field && known.candidates == candidates;
@@ -452,13 +482,7 @@ pub fn fingerprint(plan: &Plan, state: &StatePlan) -> String {
             to.signed(window.hop()).signed(window.hops());
         });
         to.option(input.take.field(), |to, of| field(to, of));
-        to.option(input.when.as_ref(), |to, StateWhen { conditions, classes }| {
-            let asked = |test: u32| match test.checked_sub(StateWhen::CLASSES) {
-                None => serde_json::to_string(&NamedTest::of(plan, &plan.tests[test as usize])),
-                Some(class) => serde_json::to_string(&classes[class as usize]),
-            };
-            fingerprint_of(conditions, to, &|test| asked(test).expect("texts and numbers are always JSON"));
-        });
+        to.option(input.when.as_ref(), |to, when| fingerprint_when(plan, to, when));
     }
     hex(&to.finish()[..16])
 }
@@ -475,6 +499,15 @@ fn rows_of(state: &StatePlan) -> String {
         }
     });
     hex(&to.finish()[..16])
+}
+
+/// Adds a condition on events.
+fn fingerprint_when(plan: &Plan, to: &mut Canonical, StateWhen { conditions, classes }: &StateWhen) {
+    let asked = |test: u32| match test.checked_sub(StateWhen::CLASSES) {
+        None => serde_json::to_string(&NamedTest::of(plan, &plan.tests[test as usize])),
+        Some(class) => serde_json::to_string(&classes[class as usize]),
+    };
+    fingerprint_of(conditions, to, &|test| asked(test).expect("texts and numbers are always JSON"));
 }
 
 fn fingerprint_of(conditions: &Conditions, to: &mut Canonical, asked: &dyn Fn(u32) -> String) {

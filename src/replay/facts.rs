@@ -53,6 +53,7 @@ where
 {
     let plan = Arc::new(Plan {
         states: Vec::new(),
+        counts: Vec::new(),
         sequences: Vec::new(),
         tables: Vec::new(),
         actions: Vec::new(),

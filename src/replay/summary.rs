@@ -54,6 +54,9 @@ pub struct Summary {
     /// Rows of each state.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub states: BTreeMap<String, u64>,
+    /// Rows of each count.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: BTreeMap<String, u64>,
     /// What looks wrong.
     pub notices: Vec<Notice>,
     /// The configuration that was used, if there is none in a file.

@@ -107,7 +107,7 @@ pub fn run(
         settled: 0,
         sequences: !plan.sequences.is_empty(),
         source: &mut source,
-        has_states: !plan.states.is_empty(),
+        has_states: !plan.states.is_empty() || !plan.counts.is_empty(),
         observer,
     };
     let driven = drive(worker, &mut engine, &mut reading);

@@ -2,7 +2,7 @@
 //! programs. Decides whether this program can go on from there.
 
 use super::program::{check_states, former_program_of, program_of, states_of};
-use crate::collections::{Begins, Collection};
+use crate::collections::{Begins, Collection, count};
 use crate::error::Error;
 use crate::plan::{Plan, StatePlan};
 use crate::queue::control::Control;
@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// What the names of the collections of states begin with.
-const FOLLOWED: &str = "state.";
+/// What the names of the collections of states and counts begin with.
+const FOLLOWED: [&str; 2] = ["state.", count::PREFIX];
 
 /// Version of the rows of root states ([`crate::worker::roots`]) that this program writes and reads.
 const ROWS: u32 = 1;
@@ -116,7 +116,9 @@ impl History {
                     labels.push(label);
                 }
                 Control::Taken { .. } => {}
-                Control::Collection { name } if name.starts_with(FOLLOWED) => followed.push((offset, name)),
+                Control::Collection { name } if FOLLOWED.iter().any(|prefix| name.starts_with(prefix)) => {
+                    followed.push((offset, name))
+                }
                 Control::Collection { name } => {
                     let collection = Collection::named(&name).ok_or_else(|| {
                         Error::usage(
@@ -150,7 +152,8 @@ impl History {
         let known_definitions = definitions.last().map(|(_, definitions)| definitions);
         begins.extend(still_followed(followed, known_definitions, plan)?);
         let states = plan.states.iter().filter(|state| state.changes).map(|state| state.schema.collection());
-        let later = Collection::ALL.into_iter().chain(states);
+        let counts = plan.counts.iter().map(|count| count.schema.collection());
+        let later = Collection::ALL.into_iter().chain(states).chain(counts);
         let later = later.filter(|collection| collection.begins() == Begins::WithARecord);
         for collection in later.filter(|collection| !begins.contains_key(collection)).collect::<Vec<_>>() {
             begins.insert(collection, log.control.next() + fresh.len() as u64);
@@ -163,6 +166,7 @@ impl History {
         let now_ms = crate::queue::intake::wall_ms();
         let (wanted, own) = at_start(&versions, known_definitions, wanted, plan, now_ms);
         tell_states(known_definitions, &wanted, plan);
+        tell_counts(known_definitions, &wanted);
         tell_sequences(known_definitions, &wanted, plan);
         if known_definitions != Some(&wanted) {
             definitions.push((log.control.next() + fresh.len() as u64, wanted.clone()));
@@ -250,6 +254,10 @@ fn still_followed(
 ) -> Result<Vec<(Collection, u64)>, Error> {
     let mut begins = Vec::new();
     for (offset, name) in followed {
+        if name.starts_with(count::PREFIX) {
+            begins.push((still_counted(&name, known, plan)?, offset));
+            continue;
+        }
         let state = plan.states.iter().find(|state| state.schema.collection_name() == name && state.changes);
         let Some(state) = state else {
             let what = format!("the data folder publishes the changes of `{name}`, and the configuration does not");
@@ -265,6 +273,23 @@ fn still_followed(
         begins.push((state.schema.collection(), offset));
     }
     Ok(begins)
+}
+
+/// Returns the collection of a count that the folder publishes.
+///
+/// # Errors
+/// If there is none any more, or it is another one.
+fn still_counted(name: &str, known: Option<&Definitions>, plan: &Plan) -> Result<Collection, Error> {
+    let Some(count) = plan.counts.iter().find(|count| count.schema.collection_name() == name) else {
+        let what = format!("the data folder publishes `{name}`, and the configuration has no such [[count]]");
+        return Err(Error::usage(what, "put the [[count]] back, or begin with another data_dir"));
+    };
+    if known.is_some_and(|known| known.have_other_groups(plan, count)) {
+        let what = format!("the data folder publishes `{name}`, and its definition has changed");
+        let help = "put the [[count]] back as it was and give the new one another name, or begin with another data_dir";
+        return Err(Error::usage(what, help));
+    }
+    Ok(count.schema.collection())
 }
 
 /// Logs the states that begin without the history of the folder, and those that end.
@@ -292,6 +317,17 @@ fn tell_states(known: Option<&Definitions>, wanted: &Definitions, plan: &Plan) {
                 "asks for classes, and rules have changed: events that it has counted keep the class that they had"
             );
         }
+    }
+}
+
+/// The same of counts.
+fn tell_counts(known: Option<&Definitions>, wanted: &Definitions) {
+    let before = known.map_or(&[][..], |known| &known.counts);
+    for count in wanted.counts.iter().filter(|one| !before.contains(one) && one.since_ms.is_some()) {
+        tracing::warn!(
+            count = count.name,
+            "begins with the events from now on, as it is new: its rows say `partial_since`. A replay has them whole"
+        );
     }
 }
 

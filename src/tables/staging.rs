@@ -13,7 +13,7 @@
 //! next run that opens the same output folder completes it. That run also removes the files of ended processes. The
 //! kernel releases the lock of an ended process. On a file system without locks, no process counts as ended.
 
-use super::{Error, OutputFormat, STATE, TABLES};
+use super::{COUNT, Error, OutputFormat, STATE, TABLES};
 use headwater_log::durable::sync_folder;
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -123,7 +123,8 @@ fn obsolete(names: &[std::ffi::OsString]) -> Vec<String> {
     let written = |file: &String| names.iter().any(|name| name == file.as_str());
     let files = |table: &str| OutputFormat::ALL.map(|format| format.file(table));
     let sessions = files("sessions").iter().any(written);
-    let of_states = names.iter().filter_map(|name| name.to_str()).filter(|name| name.starts_with(STATE));
+    let of_states =
+        names.iter().filter_map(|name| name.to_str()).filter(|name| name.starts_with(STATE) || name.starts_with(COUNT));
     let of_states: Vec<&str> = of_states.filter_map(|name| Some(name.rsplit_once('.')?.0)).collect();
     let tables = TABLES
         .iter()

@@ -170,6 +170,22 @@ impl Answers {
                     scan.offer(Some(rank), || collections::funnels::encode(sequence(&key), &key, &counts));
                 }
             }
+            Held::Groups => {
+                let named = self.naming.counts.iter().zip(0..).find(|((_, known, _), _)| *known == collection);
+                if let Some(((schema, _, since), count)) = named {
+                    let mut rows = Vec::new();
+                    engine.views().groups_before(count, tick + 1, &mut |key, totals| {
+                        let rank = collections::count::rank(key.cells.as_ref());
+                        if wanted.after.is_none_or(|after| rank > after) {
+                            rows.push((rank, schema.encode(key.cells.as_ref(), totals, *since)));
+                        }
+                    });
+                    rows.sort_unstable();
+                    for (rank, row) in rows {
+                        scan.offer(Some(rank), || row);
+                    }
+                }
+            }
             Held::Counts => engine.views().counts_before(tick + 1, &mut |class, hour, events| {
                 scan.offer(None, || collections::counts::encode(class, hour, events));
             }),

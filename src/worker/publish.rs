@@ -87,6 +87,8 @@ impl<'s> Publish<'s> {
             kept.dirty.entities.append(&mut kept.folds.rows(changed));
             let steps = std::mem::take(&mut kept.steps);
             kept.dirty.steps.append(&mut kept.folds.step_rows(steps));
+            let groups = std::mem::take(&mut kept.groups);
+            kept.dirty.groups.append(&mut kept.folds.group_rows(groups));
             kept.dirty.waits.append(&mut self.waits.changed());
             let (dirty, cursors) = (std::mem::take(&mut kept.dirty), std::mem::take(&mut kept.cursors));
             port.send(Out::Checkpoint(Checkpoint { tick: fed.bound.tick, dirty, cursors }))?;
@@ -104,6 +106,8 @@ impl<'s> Publish<'s> {
     ) -> Result<(), Error> {
         let plan = &self.start.plan;
         let [users, shapes] = [Collection::USERS, Collection::SHAPES].map(|one| self.begun.tick(one, &fed.bound));
+        let counts = plan.counts.iter().map(|count| self.begun.tick(count.schema.collection(), &fed.bound));
+        let counts: Vec<Says> = counts.collect();
         let out = Gather::new(fed.bound.tick, fed.bound.now_ms, self.start.memory, port);
         let calls = std::mem::take(&mut changes.calls);
         told.moved.events = changes.moved.max(0).unsigned_abs() as u64;
@@ -116,6 +120,7 @@ impl<'s> Publish<'s> {
         if shapes != Says::Changes {
             changes.shapes.clear();
         }
+        changes.groups.retain(|((key, _), _)| counts[usize::from(key.count)] == Says::Changes);
         let mut taken = engine.resolve(fed.bound.tick, changes, &mut rows);
         told.moved.sessions = engine.moved_sessions();
         rows.edges.still = true;
@@ -124,6 +129,11 @@ impl<'s> Publish<'s> {
         }
         if shapes == Says::Whole && taken.is_continue() {
             taken = engine.begin_shapes(fed.bound.tick, &mut rows);
+        }
+        for (index, _) in (0..).zip(&counts).filter(|(_, says)| **says == Says::Whole) {
+            if taken.is_continue() {
+                taken = engine.begin_groups(index, fed.bound.tick, &mut rows);
+            }
         }
         for (index, state) in (0..).zip(&plan.states).filter(|(_, state)| state.changes) {
             // What a tick changes, or all rows at the one that begins with them.

@@ -2,9 +2,11 @@
 //! state follows from them.
 
 use super::act;
-use crate::plan::{Plan, SequencePlan, StateBegins};
+use crate::plan::{CountBegins, Plan, SequencePlan, StateBegins};
 use dataflows::counts::SignatureHour;
 use dataflows::engine::{Input, Roots};
+use dataflows::group::{Group, GroupKey};
+use dataflows::group_by::cells_hash;
 use dataflows::ingest::IdRow;
 use dataflows::leaves::Leaves;
 use dataflows::rules::Descriptor;
@@ -37,6 +39,8 @@ pub struct Dirty {
     pub steps: Vec<(Vec<u8>, i64)>,
     /// What actions remember, as its rows are written.
     pub waits: Vec<(Vec<u8>, i64)>,
+    /// Groups of counts over events, as their rows are written.
+    pub groups: Vec<(Vec<u8>, i64)>,
     /// Rows of the sessions when they were last consolidated.
     compact: usize,
 }
@@ -55,10 +59,11 @@ const BY_REASON: &str = "by_reason";
 const ENTITIES: &str = "entities";
 const STEPS: &str = "steps";
 const WAITS: &str = "waits";
+const GROUPS: &str = "groups";
 
 /// By name, in the order in which they are to be read: what others refer to comes first.
-pub const STATES: [&str; 11] =
-    [NAMES, SIGNATURES, SHAPES, SESSIONS, MARKS, IDS, BY_SIGNATURE, BY_REASON, ENTITIES, STEPS, WAITS];
+pub const STATES: [&str; 12] =
+    [NAMES, SIGNATURES, SHAPES, SESSIONS, MARKS, IDS, BY_SIGNATURE, BY_REASON, ENTITIES, STEPS, WAITS, GROUPS];
 
 impl Dirty {
     /// Keeps memory in proportion to what changed, not to how often it did.
@@ -87,6 +92,7 @@ impl Dirty {
             entities,
             steps,
             waits,
+            groups,
             compact,
         } = self;
         let rest = Dirty {
@@ -101,6 +107,7 @@ impl Dirty {
             entities: tail(entities, rows),
             steps: tail(steps, rows),
             waits: tail(waits, rows),
+            groups: tail(groups, rows),
             compact: *compact,
         };
         (!rest.is_empty()).then_some(rest)
@@ -120,6 +127,7 @@ impl Dirty {
             entities,
             steps,
             waits,
+            groups,
             compact: _,
         } = other;
         self.sessions.extend(sessions);
@@ -133,6 +141,7 @@ impl Dirty {
         self.entities.extend(entities);
         self.steps.extend(steps);
         self.waits.extend(waits);
+        self.groups.extend(groups);
     }
 
     fn is_empty(&self) -> bool {
@@ -148,6 +157,7 @@ impl Dirty {
             entities,
             steps,
             waits,
+            groups,
             compact: _,
         } = self;
         let lengths = [
@@ -162,6 +172,7 @@ impl Dirty {
             entities.len(),
             steps.len(),
             waits.len(),
+            groups.len(),
         ];
         lengths.iter().all(|length| *length == 0)
     }
@@ -200,6 +211,9 @@ impl Dirty {
         if !self.waits.is_empty() {
             add(WAITS, self.waits);
         }
+        if !self.groups.is_empty() {
+            add(GROUPS, self.groups);
+        }
         rows
     }
 }
@@ -221,6 +235,8 @@ pub struct Folds {
     known: Vec<(Option<[u8; 16]>, Arc<Definition>)>,
     /// By sequence: what tells its rows from others.
     sequences: Vec<[u8; 16]>,
+    /// By count over events: what tells its rows from others, once events count for it.
+    counts: Vec<Option<[u8; 16]>>,
     /// Rows of states that are no longer there, to be taken out of the next snapshot.
     pub gone: Vec<(Vec<u8>, i64)>,
 }
@@ -236,7 +252,11 @@ impl Folds {
         });
         let id = |sequence: &SequencePlan| sequence.begins.as_ref().map_or([0; 16], |begins| begins.id);
         let sequences = plan.sequences.iter().map(id).collect();
-        Folds { known: known.collect(), sequences, gone: Vec::new() }
+        let counts = plan.counts.iter().map(|count| match count.begins {
+            Some(CountBegins::Since { id, .. }) if count.is_of_events() => Some(id),
+            _ => None,
+        });
+        Folds { known: known.collect(), sequences, counts: counts.collect(), gone: Vec::new() }
     }
 
     /// Returns the rows of changed entities, given by state.
@@ -255,6 +275,26 @@ impl Folds {
         encode(steps, |(track, event)| {
             ([track.key.bytes(), self.sequences[usize::from(track.sequence)]].concat(), event)
         })
+    }
+
+    /// Returns the rows of groups that go and that come: of counts over events alone, as others follow from the views.
+    pub fn group_rows(&self, mut groups: Vec<(Group, isize)>) -> Vec<(Vec<u8>, i64)> {
+        groups.retain(|((key, _), _)| self.counts[usize::from(key.count)].is_some());
+        differential_dataflow::consolidation::consolidate(&mut groups);
+        encode(groups, |(GroupKey { count, cells }, totals)| {
+            let id = self.counts[usize::from(count)].unwrap_or_default();
+            let shard = cells.as_ref().map_or(0, |cells| cells_hash(cells));
+            ([&shard.to_be_bytes()[..], &id].concat(), (cells, totals))
+        })
+    }
+
+    fn restore_group(&self, row: &[u8], roots: &mut Roots) -> Option<()> {
+        let id = row.get(8..24)?;
+        // A start that has no such count is refused.
+        let count = self.counts.iter().position(|known| known.is_some_and(|known| known == *id))? as u16;
+        let (cells, totals) = value(row, 24)?;
+        roots.groups.push((GroupKey { count, cells }, totals));
+        Some(())
     }
 
     fn restore_step(&self, row: &[u8], count: i64, roots: &mut Roots) -> Option<()> {
@@ -289,6 +329,7 @@ pub fn restore(
     match state {
         ENTITIES => folds.restore(row, count, roots)?,
         STEPS => folds.restore_step(row, count, roots)?,
+        GROUPS => folds.restore_group(row, roots)?,
         WAITS => roots.kept.push((user(row)?, row.get(16..).filter(|row| act::is_one(row))?.to_vec())),
         SESSIONS => roots.sessions.push((user(row)?, value(row, 16)?)),
         NAMES => roots.names.push(((user(row)?, value(row, 16)?), count as isize)),
@@ -481,7 +522,12 @@ mod tests {
         ];
         let aggregates = folds.into_iter().map(|fold| Aggregate { fold, window: None }).collect();
         let definition = Arc::new(Definition { aggregates, columns: Vec::new() });
-        let mut states = Folds { known: vec![(Some([0x22; 16]), definition)], sequences: Vec::new(), gone: Vec::new() };
+        let mut states = Folds {
+            known: vec![(Some([0x22; 16]), definition)],
+            sequences: Vec::new(),
+            counts: Vec::new(),
+            gone: Vec::new(),
+        };
         let cells: &[u8] = b"\x02\x08\x00\x01\x00\x02\x01\x00\x02\x00\x03\x00\x04\x00\x05\x00\
                              \x06\x01\x00\x05\x01a\x02\x00\x07\x01\x02\x03";
         let row = |id: u8| [&[0x11; 16][..], &[id; 16], cells].concat();

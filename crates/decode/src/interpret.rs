@@ -9,6 +9,7 @@ mod call;
 mod choices;
 mod choose;
 mod contribute;
+mod count;
 mod cues;
 mod details;
 mod steps;
@@ -23,13 +24,14 @@ use crate::names::Names;
 use crate::path::Path;
 use crate::path_set::PathSet;
 use crate::reading::{Reading, Slot, Value};
-use crate::spec::{Candidate, CueSpec, EventsPlan, FieldPlan, Format, Spec, StateSpec, Ties};
+use crate::spec::{Candidate, CountSpec, CueSpec, EventsPlan, FieldPlan, Format, Spec, StateSpec, Ties};
 use crate::time::TimeReader;
 use crate::usage::Used;
 use call::Called;
 use choices::Choices;
 use choose::Ranks;
 use contribute::Asked;
+use count::Counts;
 use cues::Cues;
 use dataflows::classify::{Definitions, Why};
 use dataflows::identity::payload_hash;
@@ -124,6 +126,8 @@ pub struct Interpreter {
     steps: Option<Steps>,
     /// Of states.
     asked: Asked,
+    /// Of counts.
+    counts: Counts,
     /// Of actions.
     called: Called,
     texts: Seen<Arc<str>>,
@@ -202,12 +206,14 @@ impl Interpreter {
                 || spec.cues.as_ref().is_some_and(CueSpec::names_classes)
                 || !spec.sequences.is_empty()
                 || spec.states.iter().any(StateSpec::names_classes)
+                || spec.counts.iter().any(CountSpec::names_classes)
                 || !spec.actions.is_empty())
             .then(|| Definitions::new(spec.rules.clone(), &BTreeSet::new())),
             apart: Seen::default(),
             cues: spec.cues.as_ref().map(|cues| Cues::new(cues, source)),
             steps: (!spec.sequences.is_empty()).then(Steps::default),
             asked: Asked::default(),
+            counts: Counts::default(),
             called: Called::default(),
             texts: Seen::default(),
             order,
@@ -269,12 +275,16 @@ impl Interpreter {
             _ => None,
         };
         let mut record = Record {
-            event: Event { user: None, time, signature, details, steps, contributions, calls: None },
+            event: Event { user: None, time, signature, details, steps, contributions, calls: None, counted: None },
             identity: None,
         };
         let mut joined = std::mem::take(&mut self.joined);
         let user = chosen[Role::User as usize].map(|chosen| self.text(reading, Role::User, chosen, &mut joined));
         let calls = self.called.has(signature);
+        if !self.spec.counts.is_empty() {
+            let time = record.event.at();
+            record.event.counted = self.counted(reading, user.map(|user| user.text), time, signature);
+        }
         let who = user.filter(|_| calls).map(|user| Arc::from(user.text));
         match (user, self.horizon(chosen[Role::Id as usize])) {
             (Some(user), None) => self.names.later(user.text, batch.input.records.len()),
@@ -373,6 +383,7 @@ impl Interpreter {
                 self.cues.iter_mut().for_each(Cues::forget);
                 self.steps.iter_mut().for_each(Steps::forget);
                 self.asked.forget();
+                self.counts.forget();
                 self.called.forget();
             }
             self.signatures.insert(signature);
@@ -389,6 +400,9 @@ impl Interpreter {
             }
             if !self.spec.states.is_empty() {
                 self.asked.classify(signature, &descriptor, class_of, &self.spec.states);
+            }
+            if !self.spec.counts.is_empty() {
+                self.counts.classify(signature, &descriptor, class_of, &self.spec.counts);
             }
             if !self.spec.actions.is_empty() {
                 self.called.classify(signature, &descriptor, class_of, &self.spec.actions);

@@ -10,6 +10,7 @@
 
 mod absent;
 pub mod account;
+pub mod bucket;
 pub mod clf;
 pub mod csv;
 pub mod defaults;

@@ -1,6 +1,7 @@
 //! The specification of decoding: the paths of each source's events, the values that are taken from them, and the
 //! tests. It is plain data, already checked.
 
+use crate::bucket::Bucket;
 use crate::defaults;
 use crate::path::Path;
 use crate::syntax::Syntax;
@@ -35,10 +36,47 @@ pub struct Spec {
     pub sequences: Vec<SequenceSpec>,
     /// What events contribute to states.
     pub states: Vec<StateSpec>,
+    /// What events add to counts.
+    pub counts: Vec<CountSpec>,
     /// The actions that events may call.
     pub actions: Vec<ActionSpec>,
     /// The fields whose first value decisions show.
     pub shown: Vec<usize>,
+}
+
+/// A count over events.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CountSpec {
+    /// Index of the count in the configuration.
+    pub number: u16,
+    /// The events that count; `None`: all.
+    pub when: Option<StateWhen>,
+    /// The key columns of a group.
+    pub by: Vec<By>,
+    /// The fields that are summed: of an event all values.
+    pub sums: Vec<usize>,
+}
+
+/// A key column of a count over events.
+#[derive(Clone, Debug, PartialEq)]
+pub enum By {
+    /// The first value of a field.
+    Field(usize),
+    /// The user.
+    User,
+    /// The class that rules and types give.
+    Class,
+    /// The type.
+    Type,
+    /// The part of time that has the time of the event.
+    Time(Bucket),
+}
+
+impl CountSpec {
+    /// Returns whether the class of an event matters.
+    pub fn names_classes(&self) -> bool {
+        self.by.contains(&By::Class) || self.when.as_ref().is_some_and(|when| !when.classes.is_empty())
+    }
 }
 
 /// An action on events.

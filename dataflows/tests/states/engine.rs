@@ -32,6 +32,7 @@ fn records(input: &Input) -> engine::Input {
             steps: None,
             contributions: Some(Box::new(Contributions::from_vec(contributions))),
             calls: None,
+            counted: None,
         };
         Record { event, identity: None }
     };

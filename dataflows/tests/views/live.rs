@@ -1,11 +1,13 @@
 //! Runs the engine the way the live process does: takes the changes of settled ticks while others are in flight, and
 //! asks for names and for the sessions of the past.
 
+use super::groups::{Rows, counts};
 use super::run::{Share, Way};
 use super::seen::{Output, ResolvedSession, Said, Seen, Snapshot, sent_so_far};
 use super::steps::Input;
 use dataflows::close::Closing;
 use dataflows::engine::{self, Engine, Roots};
+use dataflows::pipeline::Settings;
 use dataflows::resolve::{self, Row, TakeRows};
 use dataflows::views::Views;
 use dataflows::{Tick, UserKey};
@@ -35,7 +37,8 @@ pub fn live(start: Option<Snapshot>, inputs: &[Input], way: Way, lag: Tick) -> L
     let (from, inputs) = (start.clone(), inputs.to_vec());
     let guards = timely::execute(timely::Config::process(way.workers), move |worker| {
         let mine = Share { index: worker.index(), peers: worker.peers() };
-        let mut engine = Engine::new(worker, way.settings());
+        let mut engine =
+            Engine::with_groups(worker, Settings { counts: counts(), ..way.settings() }, Some(Arc::new(Rows)));
         let mut first = 0;
         if let Some(from) = &from {
             engine.restore(&mut roots(from, mine));
@@ -110,6 +113,7 @@ fn roots(from: &Snapshot, mine: Share) -> Roots {
         steps: Vec::new(),
         ids: mine.of(from.ids.keys()).copied().collect(),
         by_signature: mine.of(&from.by_signature).map(|(row, count)| (*row, *count)).collect(),
+        groups: mine.of(from.groups.keys()).cloned().collect(),
         kept: Vec::new(),
         by_reason: mine.of(&from.by_reason).map(|(row, count)| (*row, *count)).collect(),
     }
@@ -155,6 +159,7 @@ impl TakeRows for Resolving<'_> {
             }
             Row::Activity(track, key, activity) => view(format!("activity {:?}", (track, key, activity))),
             Row::State(state, entity, values) => view(format!("state {:?}", (state, entity, values))),
+            Row::Group(key, totals) => view(format!("group {:?}", (key, totals))),
             Row::Funnel(key, counts) => view(format!("funnel {:?}", (key, counts))),
             Row::Late(user, class, late) => {
                 journal(format!("late {:?}", (user, late.time.micros(), class, late.session.micros())))
@@ -203,6 +208,7 @@ impl Teller {
             changes.shapes.iter().cloned().for_each(|(row, diff)| tell(Output::Shape(row, diff)));
             changes.users.iter().copied().for_each(|(row, diff)| tell(Output::User(row, diff)));
             changes.closings.iter().copied().for_each(|(row, diff)| tell(Output::Closing(row, diff)));
+            changes.groups.iter().cloned().for_each(|(row, diff)| tell(Output::Group(row, diff)));
             changes.late.iter().cloned().for_each(|row| tell(Output::Late(row)));
             changes.lineage.iter().cloned().for_each(|row| tell(Output::Lineage(row)));
             changes.verdicts.iter().copied().for_each(|row| tell(Output::Verdict(row)));
@@ -246,6 +252,11 @@ impl Teller {
                 })
                 .is_some()
             {}
+        }
+        for count in 0..counts().len() as u16 {
+            views.groups_before(count, Tick::MAX, &mut |key, totals| {
+                tell(Output::ResolvedOther(format!("group {:?}", (key, totals)), true, 1));
+            });
         }
         views.sessionless(&mut |reason, events| tell(Output::Sessionless(reason, events)));
     }

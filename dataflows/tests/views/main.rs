@@ -1,11 +1,13 @@
 //! The promise: every view is a pure function of the set of inputs. Whatever the arrival order, the tick cuts and the
 //! number of workers, after every tick the accumulated output of the graph equals what a slow, obvious oracle makes of
 //! all inputs so far: sessions (with late events, ties, neighbours exactly at the gap, replacements, policies), counts by class
-//! and by shape (with rules that change, with classes that people give, and with those that are learned), closed sessions, and the journals of duplicates, rejections, late events and moved sessions.
+//! and by shape (with rules that change, with classes that people give, and with those that are learned), closed sessions,
+//! counts by keys, and the journals of duplicates, rejections, late events and moved sessions.
 //! A graph that starts from a snapshot goes on like the one that it was taken of, and so does the engine.
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
+mod groups;
 mod live;
 mod oracle;
 mod policies;
@@ -245,8 +247,9 @@ fn check_live(wanted: &[Seen], lived: &live::Lived, from: usize) -> Result<(), T
         prop_assert_eq!(sessions(wanted), lived.sessions_after(tick as u64), "before tick {}", tick + 1);
     }
     if let Some(last) = wanted.last() {
-        // Of the end, the engine is asked for what is by user.
-        let others = last.resolved.others.iter().filter(|(row, _)| row.starts_with("user"));
+        // Of the end, the engine is asked for what is by user, and for the groups of counts.
+        let asked = |row: &str| ["user", "group"].iter().any(|kind| row.starts_with(kind));
+        let others = last.resolved.others.iter().filter(|(row, _)| asked(row));
         let others = others.map(|(row, times)| (row.clone(), *times)).collect();
         let resolved = Resolved { others, ..last.resolved.clone() };
         prop_assert_eq!(Seen { closings: Default::default(), resolved, ..views(last) }, lived.views());

@@ -1,5 +1,6 @@
 //! The slow, obvious answer: keep every event, and sort and split all of them again after every tick.
 
+use super::groups::{counted, expected};
 use super::policies::Asked;
 use super::seen::{Resolved, ResolvedSession, Row, Seen};
 use super::steps::{GAP, HORIZON, Input, ORIGIN, Raw, Step, Swap, key, name, rules, time};
@@ -127,6 +128,9 @@ impl Oracle {
         seen.counts = counts.into_iter().map(|((class, hour), events)| ((class, hour, events), 1)).collect();
         seen.shapes = self.shapes().into_iter().map(|row| (row, 1)).collect();
         seen.resolved = self.resolve(&seen);
+        for row in expected(&self.events, &seen) {
+            *seen.resolved.others.entry(format!("group {row:?}")).or_insert(0) += 1;
+        }
         (input, seen)
     }
 
@@ -265,6 +269,7 @@ impl Oracle {
                 steps: None,
                 contributions: None,
                 calls: None,
+                counted: counted(raw),
             };
             input.records.push(Record { event, identity });
             input.names.extend(raw.user.map(|user| (key(user), Arc::from(name(user)))));

@@ -73,6 +73,7 @@ pub fn run(start: Option<Snapshot>, inputs: &[Input], way: Way) -> Said {
                     ids: scope.input_from(&mut ids),
                     steps: None,
                     by_signature: scope.input_from(&mut by_signature),
+                    groups: None,
                     kept: None,
                 },
             };

@@ -3,6 +3,7 @@
 use super::steps::Input;
 use dataflows::close::Closing;
 use dataflows::counts::{ClassHour, SignatureHour};
+use dataflows::group::Group;
 use dataflows::ingest::{IdRow, Verdict};
 use dataflows::resolve::SessionRow;
 use dataflows::sessionize::{EndedBy, Late, Lineage, Mark, Moved, Rejection, Session};
@@ -130,6 +131,7 @@ pub enum Output {
     BySignature(SignatureHour, isize),
     ByReason(Sessionless, isize),
     Resolved(ResolvedSession, isize),
+    Group(Group, isize),
     /// A row of another collection, resolved, and whether it is of a view.
     ResolvedOther(String, bool, isize),
 }
@@ -144,6 +146,8 @@ pub struct Snapshot {
     pub ids: BTreeMap<IdRow, isize>,
     pub by_signature: BTreeMap<SignatureHour, isize>,
     pub by_reason: BTreeMap<Sessionless, isize>,
+    /// Of the count over events.
+    pub groups: BTreeMap<Group, isize>,
 }
 
 /// All that a graph said, with its ticks.
@@ -186,7 +190,8 @@ impl Said {
                 }
                 Output::Resolved(row, diff) => add(&mut seen.resolved.sessions, row, diff),
                 Output::ResolvedOther(row, true, diff) => add(&mut seen.resolved.others, row, diff),
-                Output::Mark(..) | Output::Id(..) | Output::BySignature(..) | Output::ByReason(..) => {}
+                Output::Mark(..) | Output::Id(..) | Output::BySignature(..) => {}
+                Output::ByReason(..) | Output::Group(..) => {}
                 // Journals: only what they gained.
                 _ if *tick < after => {}
                 Output::ResolvedOther(row, false, diff) => add(&mut seen.resolved.others, row, diff),
@@ -212,9 +217,10 @@ impl Said {
     /// As the process would take it: what it started from, and what changed since.
     pub fn snapshot(&self, tick: Tick) -> Snapshot {
         let mut snapshot = Snapshot { tick, ..self.start.clone().unwrap_or_default() };
-        // The graph itself gives back the sessions and marks that it started from.
+        // The graph itself gives back the sessions, marks and groups that it started from.
         snapshot.sessions.clear();
         snapshot.marks.clear();
+        snapshot.groups.clear();
         for (_, output) in self.outputs.iter().filter(|(at, _)| *at <= tick) {
             match output.clone() {
                 Output::Session(row, diff) => add(&mut snapshot.sessions, row, diff),
@@ -222,6 +228,7 @@ impl Said {
                 Output::Id(row, diff) => add(&mut snapshot.ids, row, diff),
                 Output::BySignature(row, diff) => add(&mut snapshot.by_signature, row, diff),
                 Output::ByReason(row, diff) => add(&mut snapshot.by_reason, row, diff),
+                Output::Group(row, diff) if row.0.count == 0 => add(&mut snapshot.groups, row, diff),
                 _ => {}
             }
         }

@@ -94,6 +94,7 @@ pub const SECTIONS: &[(&str, &[&str])] = &[
     ("[[class]]", &["name", "priority", "when", "sessions"]),
     ("[[sequence]]", &["name", "per", "steps", "within", "except", "repeat", "ties", "by"]),
     ("[[state]]", &["name", "per", "over", "changes", "columns"]),
+    ("[[count]]", &["name", "over", "by", "sum", "when", "limit"]),
     ("[[table]]", &["name", "path", "key", "per", "columns"]),
     ("[[action]]", &["name", "on", "when", "edge", "do", "sink", "timing", "objective", "max_age", "replay"]),
     (

@@ -101,6 +101,7 @@ fn a_test_through_floating_point_answers_its_exact_form() {
         learn: None,
         states: Vec::new(),
         sequences: Vec::new(),
+        counts: Vec::new(),
         actions: Vec::new(),
         labels: Default::default(),
     };

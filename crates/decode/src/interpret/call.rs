@@ -85,7 +85,7 @@ impl Interpreter {
     }
 
     /// Returns the first value of a field, unless it stands for none.
-    fn shown(&mut self, reading: &Reading, field: usize) -> Option<Arc<str>> {
+    pub(super) fn shown(&mut self, reading: &Reading, field: usize) -> Option<Arc<str>> {
         let value = self.field(reading, field).and_then(|slot| reading.first(slot))?;
         let text = (!self.absent.has(value.text)).then(|| self.bounded(value.text))?;
         Some(intern(&mut self.texts, &text))
