@@ -142,6 +142,7 @@ fn input(batch: &[Happening], users: &mut BTreeMap<u32, UserKey>) -> Input {
             contributions: None,
             calls: None,
             counted: None,
+            links: None,
         };
         input.records.push(Record { event, identity: None });
     }

@@ -17,6 +17,7 @@ pub mod counts;
 pub mod dead_letters;
 pub mod filter;
 pub mod funnels;
+pub mod identities;
 pub mod label_changes;
 pub mod late;
 pub mod place;
@@ -37,6 +38,7 @@ pub use schema::{Column, Kind, Schema, Schemas, Storage};
 use count::CountSchema;
 use dataflows::{EventTime, resolve};
 use headwater_log::output::SameKey;
+use identities::IdentitySchema;
 use sequences::SequenceSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -75,6 +77,8 @@ pub enum Held {
     Users,
     /// The rows of each key, by key.
     Activities,
+    /// A row for each id, by id.
+    Identities,
     /// Few rows.
     Funnels,
     /// A row for each entity, made when it is read: only of a configuration that asks for them it has changes to be followed.
@@ -127,6 +131,8 @@ impl Collection {
 
     pub const ACTIVITIES: Collection = Collection(&activities::DEFINITION);
     pub const FUNNELS: Collection = Collection(&funnels::DEFINITION);
+    pub const IDENTITIES: Collection = Collection(&identities::DEFINITION);
+    pub const IDENTITY_CHANGES: Collection = Collection(&identities::CHANGES);
 
     /// In the order in which they are listed. Those of sequences and states come behind them: see [`Schemas`].
     pub const ALL: [Collection; 10] = [
@@ -145,8 +151,12 @@ impl Collection {
     /// Those that a run with a `[[sequence]]` has.
     pub const OF_SEQUENCES: [Collection; 2] = [Collection::ACTIVITIES, Collection::FUNNELS];
 
+    /// Those that a run with `[identity]` has.
+    pub const OF_IDENTITIES: [Collection; 2] = [Collection::IDENTITIES, Collection::IDENTITY_CHANGES];
+
     pub fn named(name: &str) -> Option<Collection> {
-        let mut fixed = Collection::ALL.into_iter().chain(Collection::OF_SEQUENCES);
+        let sometimes = Collection::OF_SEQUENCES.into_iter().chain(Collection::OF_IDENTITIES);
+        let mut fixed = Collection::ALL.into_iter().chain(sometimes);
         fixed.find(|collection| collection.name() == name).or_else(|| state::named(name)).or_else(|| count::named(name))
     }
 
@@ -248,10 +258,22 @@ pub struct Naming {
     pub gap: i64,
     /// By index.
     pub sequences: Vec<SequenceSchema>,
+    /// If there are identities.
+    pub identity: Option<IdentitySchema>,
     /// By index: the collection of a state, and since when events count for it, if that is not the beginning.
     pub states: Vec<(Collection, Option<EventTime>)>,
     /// By index: the columns of a count, its collection, and since when events count for it, as above.
     pub counts: Vec<(CountSchema, Collection, Option<EventTime>)>,
+}
+
+impl Naming {
+    /// Returns what rows of identities name.
+    ///
+    /// # Panics
+    /// If there are none: no row asks for it then.
+    pub fn identities(&self) -> &IdentitySchema {
+        self.identity.as_ref().expect("rows of identities are of a plan with identities")
+    }
 }
 
 /// Encodes a row that the graph has resolved, for the collection that it is of.
@@ -265,6 +287,10 @@ pub fn encode(row: &resolve::Row<'_>, naming: &Naming) -> (Collection, Vec<u8>) 
         resolve::Row::Closing(user, closing) => (Collection::CLOSINGS, closings::encode(user, closing, naming.gap)),
         resolve::Row::Activity(track, key, activity) => {
             (Collection::ACTIVITIES, activities::encode(sequence(track.sequence), key, activity))
+        }
+        resolve::Row::Identity(identity) => (Collection::IDENTITIES, identities::encode(naming.identities(), identity)),
+        resolve::Row::Moved(moved) => {
+            (Collection::IDENTITY_CHANGES, identities::encode_change(naming.identities(), moved))
         }
         resolve::Row::State(state, name, values) => {
             let (collection, since) = naming.states[usize::from(*state)];

@@ -11,6 +11,7 @@ mod expression;
 mod fields;
 pub mod hosts;
 mod http;
+mod identity;
 mod kafka;
 mod landing;
 mod log;
@@ -167,6 +168,7 @@ fn rules_of(name: &str, text: &str, base: &Plan, problems: &mut Problems) -> Res
         sequences: Vec::new(),
         states: Vec::new(),
         counts: Vec::new(),
+        identity: None,
         tables: Vec::new(),
         actions: Vec::new(),
         shown: Vec::new(),
@@ -216,14 +218,16 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
     let mut tests = rules::Tests::default();
     let rules = rules::compile(text, &typed.class.0, &mut fields, &mut tests, problems);
     let sequences = sequences::check(&typed.sequence.0, &mut fields, problems);
+    let identity = identity::check(typed.identity.as_ref(), &mut fields, problems);
     let mut states = states::check(text, &typed.state.0, &mut fields, &mut tests, problems);
     let of_states: Vec<_> = states.iter().map(|state| state.schema.clone()).collect();
     let has_sequences = !typed.sequence.0.is_empty();
     let schemas = Schemas::new(&sessions.schema(fields.all()), has_sequences, &of_states);
+    let schemas = schemas.with_identities(typed.identity.is_some());
     let known = counts::Known { text, schemas: &schemas, fields: &mut fields, tests: &mut tests };
     let counts = counts::check(&typed.count.0, known, problems);
     let of_counts: Vec<_> = counts.iter().map(|count| count.schema.clone()).collect();
-    let schemas = schemas.and_counts(&of_counts);
+    let schemas = schemas.with_counts(&of_counts);
     let tables = tables::check(&typed.table.0, &fields, folder, problems);
     let known = actions::Known { states: &states, tables: &tables, schemas: &schemas, sinks: &typed.sink.0 };
     let actions = actions::check(text, (&typed.action.0, &typed.decorate.0), &known, &mut fields, &mut tests, problems);
@@ -275,6 +279,7 @@ pub fn parse(name: &str, text: &str, folder: &Path, overrides: &Overrides) -> Re
         learn: typed.classes.is_some_and(|classes| classes.learn),
         labels: BTreeMap::new(),
         sequences,
+        identity,
         states,
         counts,
         tables,

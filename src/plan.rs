@@ -4,6 +4,7 @@
 mod actions;
 mod counts;
 mod hosts;
+mod identity;
 pub mod lint;
 mod sequences;
 pub mod shown;
@@ -15,6 +16,7 @@ pub use actions::{
 };
 pub use counts::{ByColumn, CountBegins, CountPlan, Counted, RowGroups};
 pub use hosts::{HostsFiles, HostsPlan};
+pub use identity::IdentityPlan;
 pub use sequences::{SequenceBegins, SequencePlan};
 pub use sinks::{ChangeKind, Envelope, HeaderValue, HttpTarget, KafkaTarget, SinkPlan, SinkStart, SinkTarget, When};
 pub use tables::{TableColumn, TableFormat, TablePlan};
@@ -79,6 +81,8 @@ pub struct Plan {
     pub sequences: Vec<SequencePlan>,
     pub states: Vec<StatePlan>,
     pub counts: Vec<CountPlan>,
+    /// Which ids are one person, if that is asked for.
+    pub identity: Option<IdentityPlan>,
     /// Of a cluster that runs.
     pub tables: Vec<TablePlan>,
     /// Of a cluster that runs.
@@ -115,6 +119,7 @@ impl Plan {
             learning,
             sequences: Sequences::new(sequences),
             states: States { definitions, now: None },
+            identities: self.identity.as_ref().map(|identity| identity.rules),
             look_ups: None,
             counts: self.graph_counts(),
             keeps: false,
@@ -143,6 +148,7 @@ impl Plan {
             sequences: self.sequences.iter().map(SequencePlan::spec).collect(),
             states,
             counts,
+            links: self.identity.as_ref().and_then(IdentityPlan::spec),
             shown: if actions.is_empty() { Vec::new() } else { self.shown.clone() },
             actions,
         }
@@ -176,6 +182,7 @@ impl Plan {
         Naming {
             gap: self.sessions.gap,
             sequences: self.sequence_schemas(),
+            identity: self.identity.as_ref().map(IdentityPlan::schema),
             states: states.collect(),
             counts: counts.collect(),
         }
@@ -183,8 +190,8 @@ impl Plan {
 
     /// Returns the columns of all collections.
     pub fn schemas(&self) -> Schemas {
-        Schemas::new(&self.session_schema(), !self.sequences.is_empty(), &self.state_schemas())
-            .and_counts(&self.count_schemas())
+        let schemas = Schemas::new(&self.session_schema(), !self.sequences.is_empty(), &self.state_schemas());
+        schemas.with_identities(self.identity.is_some()).with_counts(&self.count_schemas())
     }
 
     /// Returns the columns of counts.

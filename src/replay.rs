@@ -138,16 +138,18 @@ pub fn replay(plan: &Arc<Plan>, options: &Options) -> Result<Summary, Error> {
         let table = events::event_table(plan);
         tables::assemble(written, options.format, &table, &staging).map_err(Error::run("write the output"))?;
     }
-    let (mut sessions, mut users, mut spools) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut sessions, mut users, mut spools, mut identities) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut states: Vec<Vec<tables::Part>> = plan.states.iter().map(|_| Vec::new()).collect();
     for share in shares {
         states.iter_mut().zip(share.states).for_each(|(parts, state)| parts.push(state.part));
+        identities.extend(share.identities);
         sessions.push(share.sessions);
         users.push(share.users);
         spools.push(share.spool);
     }
     let mut tables = vec![(sessions, table), (users, user_table())];
     tables.extend(states.into_iter().zip(plan.state_schemas()).map(|(parts, schema)| (parts, state_table(&schema))));
+    tables.extend(plan.identity.as_ref().map(|_| (identities, tables::identity_table())));
     for (parts, table) in tables {
         tables::assemble(parts, options.format, &table, &staging).map_err(Error::run("write the output"))?;
     }
@@ -270,6 +272,8 @@ struct Share {
     users: tables::Part,
     /// If there are sequences: the activities, and their counts.
     activities: Option<(tables::Part, BTreeMap<FunnelKey, Counts>)>,
+    /// If ids are joined.
+    identities: Option<tables::Part>,
     /// By state.
     states: Vec<states::Share>,
     /// What its rows add to counts.
@@ -458,6 +462,17 @@ fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, 
         Ok((table.finish()?, counts))
     });
     let activities = activities.transpose().map_err(failed)?;
+    let identities = shared.plan.identity.as_ref().map(|identity| -> Result<_, tables::Error> {
+        let (schema, mut table, mut written) = (identity.schema(), writer(&tables::identity_table())?, Ok(()));
+        views.identities(&mut |row| {
+            if written.is_ok() {
+                written = table.write(tables::identity_values(&schema, row));
+            }
+        });
+        written?;
+        table.finish()
+    });
+    let identities = identities.transpose().map_err(failed)?;
     Ok(Share {
         index: shared.options.events.then(|| Index::read(&mut views)),
         tally,
@@ -469,6 +484,7 @@ fn share(worker: &mut timely::worker::Worker, shared: &Shared) -> Result<Share, 
         sessions: sessions.finish().map_err(failed)?,
         users: users.finish().map_err(failed)?,
         activities,
+        identities,
         states,
         groups,
         spool,

@@ -15,6 +15,7 @@ mod counts;
 mod csv;
 mod dead_letters;
 mod groups;
+mod identities;
 mod jsonl;
 mod parquet;
 mod sessions;
@@ -28,6 +29,7 @@ pub use activities::{activity_table, activity_values, funnel_table, write_funnel
 pub use counts::{counts_table, write_counts};
 pub use dead_letters::{DEAD_LETTERS_FILE, DeadLetterSpool, merge};
 pub use groups::{count_table, write_groups};
+pub use identities::{identity_table, identity_values};
 pub use sessions::{session_table, session_values};
 pub use shapes::{shape_table, write_shapes};
 pub use staging::Staging;
@@ -63,7 +65,8 @@ impl OutputFormat {
 
 /// The names of the tables that a replay may write. Those of states and counts begin with [`STATE`] and
 /// [`COUNT`].
-pub const TABLES: [&str; 7] = ["sessions", "users", "counts", "shapes", "session_events", "activities", "funnels"];
+pub const TABLES: [&str; 8] =
+    ["sessions", "users", "counts", "shapes", "session_events", "activities", "funnels", "identities"];
 
 /// What the names of the tables of states begin with.
 pub const STATE: &str = "state.";

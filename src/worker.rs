@@ -342,6 +342,7 @@ impl Kept {
         dirty.ids.extend_from_slice(&changes.ids);
         dirty.by_signature.extend_from_slice(&changes.by_signature);
         dirty.by_reason.extend_from_slice(&changes.by_reason);
+        dirty.links.extend_from_slice(&changes.links);
         dirty.consolidate();
         self.steps.extend_from_slice(&changes.steps);
         self.groups.extend_from_slice(&changes.groups);

@@ -17,6 +17,7 @@ mod forget;
 mod full;
 mod gates;
 mod hosts;
+mod identities;
 mod journals;
 mod kafka;
 mod kafka_sink;

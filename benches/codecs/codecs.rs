@@ -165,6 +165,7 @@ fn record(visit: &Visit) -> Record {
         contributions: None,
         calls: None,
         counted: None,
+        links: None,
     };
     Record { event, identity: None }
 }

@@ -102,6 +102,7 @@ impl Share<'_> {
                 contributions: None,
                 calls: None,
                 counted: None,
+                links: None,
             };
             input.records.push(Record { event, identity });
         }

@@ -15,6 +15,7 @@ use crate::record::Sessionless;
 use crate::sequence::{Activity, Counts, FunnelKey, StepEvent, StepRow, Track};
 use crate::sessionize::{self, Late, Lineage, Mark, Session};
 use crate::shapes::ShapeTotals;
+use crate::stitch::{Identity, LinkRow, Moved};
 use crate::time::Tick;
 use crate::users::UserTotals;
 use differential_dataflow::trace::Span;
@@ -47,6 +48,10 @@ pub struct Changes {
     pub activities: Vec<((Track, Activity), isize)>,
     /// Rows of funnels that go and that come.
     pub funnels: Vec<((FunnelKey, Counts), isize)>,
+    /// Identities that go and that come.
+    pub identities: Vec<(Identity, isize)>,
+    /// Aliases that are of another person.
+    pub identity_changes: Vec<Moved>,
     /// Events that came late.
     pub late: Vec<Late>,
     /// Sessions that go on under another id.
@@ -57,6 +62,8 @@ pub struct Changes {
     pub marks: Vec<((UserKey, Mark), isize)>,
     /// Step events that go and that come, for snapshots.
     pub steps: Vec<StepRow>,
+    /// Links that go and that come, for snapshots.
+    pub links: Vec<(LinkRow, isize)>,
     /// Actions that events call.
     pub calls: Vec<Answered>,
     /// Records that did not simply count.
@@ -140,6 +147,10 @@ impl Collector {
         let mut groups: Vec<_> = groups.collect();
         let steps = outputs.followed.as_ref().map(|(steps, _)| steps.clone());
         let mut steps = steps.map(|steps| builder.new_input(steps, Pipeline));
+        let stitched = outputs.stitched.as_ref();
+        let mut identities = stitched.map(|of| builder.new_input(of.identities.stream.clone(), Pipeline));
+        let mut moved = stitched.map(|of| builder.new_input(of.moved.clone(), Pipeline));
+        let mut links = stitched.map(|of| builder.new_input(of.links.clone(), Pipeline));
         let to_owner = move |(key, _): &KeptRow| key.worker(workers);
         let restored = outputs.kept.clone();
         let mut restored = restored.map(|rows| builder.new_input(rows, Exchange::new(to_owner)));
@@ -273,6 +284,27 @@ impl Collector {
                         to.spans(spans, |changes, track: &Track, event: &StepEvent, diff| {
                             changes.steps.push(((*track, event.clone()), diff));
                         });
+                    });
+                }
+                if let Some(identities) = &mut identities {
+                    identities.for_each(|_, spans| {
+                        to.spans(spans, |changes, _: &UserKey, identity: &Identity, diff| {
+                            changes.identities.push((identity.clone(), diff));
+                        });
+                    });
+                }
+                if let Some(moved) = &mut moved {
+                    moved.for_each(|_, rows| {
+                        for (row, tick) in rows.drain(..) {
+                            to.own(tick).into_iter().for_each(|changes| changes.identity_changes.push(row.clone()));
+                        }
+                    });
+                }
+                if let Some(links) = &mut links {
+                    links.for_each(|_, rows| {
+                        for (row, tick, diff) in rows.drain(..) {
+                            to.own(tick).into_iter().for_each(|changes| changes.links.push((row.clone(), diff)));
+                        }
                     });
                 }
                 if let Some(restored) = &mut restored {

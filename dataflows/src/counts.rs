@@ -10,6 +10,7 @@ use crate::forget::{SharedNotes, Withdrawal};
 use crate::group::Added;
 use crate::hashed::Hashed;
 use crate::identity::{SignatureId, UserKey};
+use crate::link::Seen;
 use crate::operators::trace::SpanOf;
 use crate::operators::{Capabilities, Fold, Keyed, Output, Own, Passage, Rows, Turn, each};
 use crate::record::{Call, Contribution, Event, Record, Sessionless};
@@ -47,6 +48,8 @@ pub struct Tally<'s, T: TotalTime = Tick> {
     pub calls: Option<Stream<'s, T, Vec<Call>>>,
     /// What events add to counts, if there are any over events.
     pub counted: Option<Stream<'s, T, Vec<Added>>>,
+    /// The links of aliases, if there are identities.
+    pub links: Option<Stream<'s, T, Vec<Seen>>>,
     /// The number of events, as multiplicities: of this worker's events, and without what was restored.
     pub sums: Stream<'s, T, Vec<(CountedBy, T, isize)>>,
     /// The same by label, as multiplicities, with what was restored.
@@ -64,6 +67,8 @@ pub struct Parts {
     pub calls: bool,
     /// What they add to counts.
     pub counted: bool,
+    /// Links of aliases.
+    pub links: bool,
 }
 
 /// Sums the events of a tick where they are, so that one update per key goes on, and not three copies of each event. The
@@ -86,6 +91,7 @@ pub fn tally<'s, T: TotalTime>(
     let (contributions, contribution_stream) = parts.contributions.then(|| operator.output()).unzip();
     let (calls, call_stream) = parts.calls.then(|| operator.passage()).unzip();
     let (counted, counted_stream) = parts.counted.then(|| operator.passage()).unzip();
+    let (links, link_stream) = parts.links.then(|| operator.output()).unzip();
     let (sums, sum_stream) = operator.output();
     let (by_label, class_stream) = operator.output();
     operator.passing(records, Pipeline, |fold, arrivals| {
@@ -93,6 +99,7 @@ pub fn tally<'s, T: TotalTime>(
         let mut steps = fold.steps.as_mut().map(Output::activate);
         let mut contributions = fold.contributions.as_mut().map(Output::activate);
         let mut calls = fold.calls.as_mut().map(Passage::activate);
+        let mut links = fold.links.as_mut().map(Output::activate);
         let notes = &fold.notes;
         let mut counted = fold.counted.as_mut().map(Passage::activate);
         arrivals.each(|sums, capability, records| {
@@ -119,6 +126,10 @@ pub fn tally<'s, T: TotalTime>(
                 let added = |record: &mut Record| record.event.counted.take().into_iter().flat_map(|added| *added);
                 records.iter_mut().for_each(|record| session.give_iterator(added(record)));
             }
+            if let Some(links) = &mut links {
+                let mut session = links.session(capability);
+                records.iter_mut().for_each(|record| session.give_iterator(linked(&mut record.event)));
+            }
             let mut session = visits.session(capability);
             records.drain(..).filter_map(|record| sums.event(record.event)).for_each(|visit| session.give(visit));
         });
@@ -141,13 +152,14 @@ pub fn tally<'s, T: TotalTime>(
         });
     }
     let resolver = Resolver::default();
-    operator.build(Tallying { visits, steps, contributions, calls, counted, sums, by_label, resolver, notes });
+    operator.build(Tallying { visits, steps, contributions, calls, counted, links, sums, by_label, resolver, notes });
     Tally {
         visits: visit_stream,
         steps: step_stream,
         contributions: contribution_stream,
         calls: call_stream,
         counted: counted_stream,
+        links: link_stream,
         sums: sum_stream,
         by_label: class_stream,
     }
@@ -177,6 +189,13 @@ fn called(event: &mut Event) -> impl Iterator<Item = Call> {
     calls.map(move |call| Call { entity: call.entity.or(user), ..call })
 }
 
+/// Takes the links out of an event, each with its time. Without one, there is no first of them.
+fn linked(event: &mut Event) -> impl Iterator<Item = Seen> {
+    let time = event.at();
+    let links = event.links.take().into_iter().flat_map(|links| *links);
+    links.filter_map(move |link| Some((link, time?)))
+}
+
 /// One worker's sums.
 struct Tallying<T: TotalTime> {
     visits: Output<T, Visit>,
@@ -184,6 +203,7 @@ struct Tallying<T: TotalTime> {
     contributions: Option<Output<T, Contribution>>,
     calls: Option<Passage<T, Call>>,
     counted: Option<Passage<T, Added>>,
+    links: Option<Output<T, Seen>>,
     sums: Output<T, (CountedBy, T, isize)>,
     by_label: Output<T, (LabelHour, T, isize)>,
     resolver: Resolver,
@@ -199,6 +219,9 @@ impl<T: TotalTime> Tallying<T> {
         }
         if let Some(contributions) = &mut self.contributions {
             contributions.give(at, events.iter_mut().flat_map(contributed));
+        }
+        if let Some(links) = &mut self.links {
+            links.give(at, events.iter_mut().flat_map(linked));
         }
         self.visits.give(at, events.into_iter().filter_map(|event| Visit::of(event).ok()));
     }

@@ -21,6 +21,7 @@ use crate::scan::Names;
 use crate::sequence::{Effort, StepRow, Track};
 use crate::sessionize::{MarkRow, Replacement, Session};
 use crate::state::{self, Follow, RestoredEntity};
+use crate::stitch::LinkRow;
 use crate::time::{EventTime, Tick};
 use crate::views::Views;
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +67,8 @@ pub struct Roots {
     pub entities: Vec<RestoredEntity>,
     /// Step events of sequences, in any order.
     pub steps: Vec<StepRow>,
+    /// Links of identities, in any order.
+    pub links: Vec<LinkRow>,
     /// What is known of ids, in any order.
     pub ids: Vec<IdRow>,
     /// Events by signature and hour.
@@ -128,10 +131,11 @@ impl Engine {
                 clock: settings.clock,
                 sequences: settings.clock && has_sequences,
                 states: settings.clock && has_states,
+                links: settings.clock && settings.identities.is_some(),
             };
             let unpacked = unpack(scope.input_from(&mut parcels), kinds);
-            let Unpacked { records, facts, clock, ended, replacements, replaced_entities, dropped, withdrawals } =
-                unpacked;
+            let Unpacked { records, facts, clock, ended, .. } = unpacked;
+            let Unpacked { replacements, replaced_entities, dropped, unlinked, withdrawals, .. } = unpacked;
             let ids = match settings.dedupe {
                 Some(_) => scope.input_from(restored.ids.insert(Sender::new())),
                 None => empty(scope),
@@ -146,6 +150,7 @@ impl Engine {
                 replacements: replacements.unwrap_or_else(|| empty(scope)),
                 replaced_entities: has_states.then(|| replaced_entities.unwrap_or_else(|| empty(scope))),
                 dropped,
+                unlinked,
                 withdrawals,
                 notes: Rc::clone(&notes),
                 clock,
@@ -156,6 +161,7 @@ impl Engine {
                     entities,
                     ids,
                     steps: has_sequences.then(|| scope.input_from(restored.steps.insert(Sender::new()))),
+                    links: settings.identities.map(|_| scope.input_from(restored.links.insert(Sender::new()))),
                     by_signature: scope.input_from(&mut restored.by_signature),
                     groups: has_counts.then(|| scope.input_from(restored.groups.insert(Sender::new()))),
                     kept: settings.keeps.then(|| scope.input_from(restored.kept.insert(Sender::new()))),
@@ -182,6 +188,7 @@ impl Engine {
                 funnels,
                 followed,
                 groups,
+                stitched,
                 states,
                 ..
             } = outputs;
@@ -195,6 +202,7 @@ impl Engine {
                 activities: activities.map(|activities| activities.trace),
                 funnels: funnels.map(|funnels| funnels.trace),
                 groups: groups.into_iter().map(|groups| groups.trace).collect(),
+                identities: stitched.map(|stitched| stitched.identities.trace),
                 states: states.map_or_else(Vec::new, |states| states.tables),
                 clocks: BTreeMap::new(),
                 restored_sessionless: BTreeMap::new(),
@@ -255,6 +263,11 @@ impl Engine {
             Some(groups) => groups.send_batch(&mut roots.groups),
             None => roots.groups.clear(),
         }
+        match &mut restored.links {
+            Some(links) => links.send_batch(&mut roots.links),
+            // Without identities, links are of no use.
+            None => roots.links.clear(),
+        }
         match &mut restored.kept {
             Some(kept) => kept.send_batch(&mut roots.kept),
             None => roots.kept.clear(),
@@ -314,6 +327,7 @@ impl Engine {
         for Forgotten { user, sums, sequences, steps, states } in input.forgotten.drain(..) {
             let Some(user) = user else { continue };
             parcel.withdrawals.push(Withdrawal::Again(user));
+            parcel.unlinked.push(user);
             if !leads {
                 continue;
             }
@@ -535,6 +549,8 @@ struct RestoredFeed {
     entities: Option<Sender<RestoredEntity>>,
     /// If there are sequences.
     steps: Option<Sender<StepRow>>,
+    /// If there are identities.
+    links: Option<Sender<LinkRow>>,
     /// If duplicates are recognised.
     ids: Option<Sender<IdRow>>,
     by_signature: Sender<(SignatureHour, Tick, isize)>,

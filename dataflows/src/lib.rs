@@ -67,6 +67,8 @@
 //!   **Contribution** ([`state::Contribution`]): an item of one event for one entity. **Hop** ([`state::Window`]): the
 //!   step by which a window slides.
 //! - **Count** ([`group::Definition`]): what is counted by keys of the configuration. **Group** ([`group::Group`]): a row of it.
+//! - **Alias** ([`link::Alias`]): an id of a person. **Link** ([`link::Link`]): two aliases that an event names together.
+//!   **Identity** ([`stitch::Identity`]): which aliases are one person. They are in the graph if the settings have rules for them.
 //! - **Call** ([`record::Call`]): an event that fits an action, before the action decides.
 //! - **Identities** ([`UserKey`], [`ShapeId`], [`SignatureId`], [`EventId`], [`SessionId`]): hashes that are kept on disk; all
 //!   are made in [`identity`]. **Fact** ([`describe::Fact`]): what such an identity stands for.
@@ -102,9 +104,9 @@
 //! fn click(minute: i64) -> Record {
 //!     let time = EventTime::from_micros(minute * MINUTE).expect("in range");
 //!     let user = Some(UserKey::of("ann"));
-//!     let (steps, contributions, calls, counted) = (None, None, None, None);
+//!     let (steps, contributions, calls, counted, links) = (None, None, None, None, None);
 //!     let signature = SignatureId(1);
-//!     let event = Event { user, time: Ok(time), signature, details: None, steps, contributions, calls, counted };
+//!     let event = Event { user, time: Ok(time), signature, details: None, steps, contributions, calls, counted, links };
 //!     Record { event, identity: None }
 //! }
 //!

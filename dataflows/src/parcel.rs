@@ -3,6 +3,7 @@
 
 use crate::describe::Fact;
 use crate::forget::{Dropped, Withdrawal};
+use crate::identity::UserKey;
 use crate::record::Record;
 use crate::time::Tick;
 use crate::{sessionize, state};
@@ -28,6 +29,8 @@ pub(crate) struct Parcel {
     pub replaced_entities: Vec<state::Replacement>,
     /// What goes from sequences.
     pub dropped: Vec<Dropped>,
+    /// Users whose links go from this worker.
+    pub unlinked: Vec<UserKey>,
     /// What goes from the sums.
     pub withdrawals: Vec<Withdrawal>,
 }
@@ -46,6 +49,8 @@ pub(crate) struct Unpacked<'s> {
     pub replaced_entities: Option<Stream<'s, Tick, Vec<state::Replacement>>>,
     /// As `ended`.
     pub dropped: Option<Stream<'s, Tick, Vec<Dropped>>>,
+    /// If it was asked for.
+    pub unlinked: Option<Stream<'s, Tick, Vec<UserKey>>>,
     /// With a clock.
     pub withdrawals: Option<Stream<'s, Tick, Vec<Withdrawal>>>,
 }
@@ -56,12 +61,13 @@ pub(crate) struct Kinds {
     pub clock: bool,
     pub sequences: bool,
     pub states: bool,
+    pub links: bool,
 }
 
-/// Takes parcels apart. Without a clock, their times are dropped, as nothing is forgotten without one; and without sequences
-/// and states, what they say of those.
+/// Takes parcels apart. Without a clock, their times are dropped, as nothing is forgotten without one; and without sequences,
+/// states and links, what they say of those.
 pub(crate) fn unpack<'s>(parcels: Stream<'s, Tick, Vec<Parcel>>, kinds: Kinds) -> Unpacked<'s> {
-    let Kinds { clock, sequences, states } = kinds;
+    let Kinds { clock, sequences, states, links } = kinds;
     let mut builder = OperatorBuilder::new("Unpack".to_string(), parcels.scope());
     let mut parcels = builder.new_input(parcels, Pipeline);
     // Parcels are all that it waits for.
@@ -74,11 +80,13 @@ pub(crate) fn unpack<'s>(parcels: Stream<'s, Tick, Vec<Parcel>>, kinds: Kinds) -
     let (clock, clock_stream) = clock.then(|| builder.new_output()).unzip();
     let (ended, ended_stream) = sequences.then(|| builder.new_output()).unzip();
     let (dropped, dropped_stream) = sequences.then(|| builder.new_output()).unzip();
+    let (unlinked, unlinked_stream) = links.then(|| builder.new_output()).unzip();
     let mut records = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(records);
     let mut facts = OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from(facts);
     let mut clock = clock.map(OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from);
     let mut ended = ended.map(OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from);
     let mut dropped = dropped.map(OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from);
+    let mut unlinked = unlinked.map(OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from);
     let mut replacements = replacements.map(OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from);
     let mut replaced_entities = replaced_entities.map(OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from);
     let mut withdrawals = withdrawals.map(OutputBuilder::<_, CapacityContainerBuilder<Vec<_>>>::from);
@@ -88,6 +96,7 @@ pub(crate) fn unpack<'s>(parcels: Stream<'s, Tick, Vec<Parcel>>, kinds: Kinds) -
             let mut clock = clock.as_mut().map(OutputBuilder::activate);
             let mut ended = ended.as_mut().map(OutputBuilder::activate);
             let mut dropped = dropped.as_mut().map(OutputBuilder::activate);
+            let mut unlinked = unlinked.as_mut().map(OutputBuilder::activate);
             let mut replacements = replacements.as_mut().map(OutputBuilder::activate);
             let mut replaced_entities = replaced_entities.as_mut().map(OutputBuilder::activate);
             let mut withdrawals = withdrawals.as_mut().map(OutputBuilder::activate);
@@ -104,6 +113,9 @@ pub(crate) fn unpack<'s>(parcels: Stream<'s, Tick, Vec<Parcel>>, kinds: Kinds) -
                     // Nearly all parcels have none of these.
                     if let Some(dropped) = dropped.as_mut().filter(|_| !parcel.dropped.is_empty()) {
                         dropped.session(&capability).give_container(&mut parcel.dropped);
+                    }
+                    if let Some(unlinked) = unlinked.as_mut().filter(|_| !parcel.unlinked.is_empty()) {
+                        unlinked.session(&capability).give_container(&mut parcel.unlinked);
                     }
                     if let Some(gone) = replacements.as_mut().filter(|_| !parcel.replacements.is_empty()) {
                         gone.session(&capability).give_container(&mut parcel.replacements);
@@ -126,6 +138,7 @@ pub(crate) fn unpack<'s>(parcels: Stream<'s, Tick, Vec<Parcel>>, kinds: Kinds) -
         replacements: replacement_stream,
         replaced_entities: replaced_stream,
         dropped: dropped_stream,
+        unlinked: unlinked_stream,
         withdrawals: withdrawal_stream,
     }
 }

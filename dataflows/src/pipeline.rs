@@ -17,6 +17,7 @@ use crate::sessionize::{
 };
 use crate::shapes::{ShapeTrace, shapes};
 use crate::state::{self, Accumulated, RestoredEntity, States, accumulate};
+use crate::stitch::{self, LinkRow, Stitched, stitch};
 use crate::time::{Tick, TotalTime};
 use crate::users::{UserTrace, users};
 use crate::weigh::weigh;
@@ -38,6 +39,8 @@ pub struct Inputs<'s, T: TotalTime = Tick> {
     pub replaced_entities: Option<Stream<'s, T, Vec<state::Replacement>>>,
     /// What goes from sequences; `None`: nothing does, or there are none.
     pub dropped: Option<Stream<'s, T, Vec<Dropped>>>,
+    /// The users whose links go, on each worker; `None`: none do, or there are no identities.
+    pub unlinked: Option<Stream<'s, T, Vec<UserKey>>>,
     /// What goes from the sums of this worker; `None`: nothing does.
     pub withdrawals: Option<Stream<'s, T, Vec<Withdrawal>>>,
     /// The events of users who are about to be forgotten.
@@ -63,6 +66,8 @@ pub struct Restored<'s, T: TotalTime = Tick> {
     pub ids: Stream<'s, T, Vec<IdRow>>,
     /// All step events, if there are sequences.
     pub steps: Option<Stream<'s, T, Vec<StepRow>>>,
+    /// All links, if there are identities.
+    pub links: Option<Stream<'s, T, Vec<LinkRow>>>,
     /// The number of events by signature and hour.
     pub by_signature: Stream<'s, T, Vec<(SignatureHour, T, isize)>>,
     /// The groups of counts over events, if there are any.
@@ -89,6 +94,8 @@ pub struct Settings {
     pub sequences: Sequences,
     /// What is kept of entities.
     pub states: States,
+    /// What persons may be; `None`: no aliases are joined.
+    pub identities: Option<stitch::Rules>,
     /// What actions on events look up; `None`: there are none.
     pub look_ups: Option<LookUps>,
     /// What is counted by keys of the configuration.
@@ -134,6 +141,8 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
     pub sessionized: Stream<'s, T, Vec<(sessionize::Entry, T)>>,
     /// Under session policies: the marks of events, for snapshots.
     pub marks: Option<MarkSpans<'s, T>>,
+    /// Which aliases are one person, if there are identities.
+    pub stitched: Option<Stitched<'s, T>>,
     /// The entities of states, if there are states.
     pub states: Option<Accumulated<'s, T>>,
     /// Journal of the actions that events call, with what they look up, if there are any on events.
@@ -151,8 +160,8 @@ pub struct Outputs<'s, T: TotalTime = Tick> {
 
 /// Builds the graph: see the drawing of the crate.
 pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) -> Outputs<'s, T> {
-    let Inputs { records, facts, replacements, replaced_entities, dropped, withdrawals, notes, clock, ended, restored } =
-        inputs;
+    let Inputs { records, facts, replacements, replaced_entities, dropped, unlinked, withdrawals, .. } = inputs;
+    let Inputs { notes, clock, ended, restored, .. } = inputs;
     let Ingested { records, entries: ingested } = ingest(records, restored.ids, settings.dedupe);
     let (records, facts) = match settings.learning {
         Some(_) => {
@@ -167,9 +176,10 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) ->
         contributions: !settings.states.definitions.is_empty(),
         calls: settings.look_ups.is_some(),
         counted: settings.counts.iter().any(|count| count.over == Over::Events),
+        links: settings.identities.is_some(),
     };
     let classified = classes.stream.clone();
-    let Tally { visits, steps, contributions, calls, counted: added, sums, by_label } =
+    let Tally { visits, steps, contributions, calls, counted: added, links, sums, by_label } =
         tally(records, restored.by_signature, classified, (withdrawals, notes), parts);
     let counts = count(by_label.clone());
     let shapes = shapes(by_label, leaves);
@@ -191,6 +201,8 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) ->
         let inputs = state::Inputs { contributions, replacements, restored };
         accumulate(inputs, &settings.states, settings.clock)
     });
+    let entered = links.zip(restored.links).zip(settings.identities);
+    let stitched = entered.map(|((seen, restored), rules)| stitch(stitch::Inputs { seen, unlinked, restored }, rules));
     let calls = calls.zip(settings.look_ups.clone());
     let calls = calls.map(|(calls, look_ups)| look_up(calls, states.as_ref(), look_ups));
     let added = added.map(|added| match restored.groups {
@@ -213,6 +225,7 @@ pub fn pipeline<'s, T: TotalTime>(inputs: Inputs<'s, T>, settings: &Settings) ->
         ingested,
         sessionized,
         marks,
+        stitched,
         states,
         calls,
         counted: added,

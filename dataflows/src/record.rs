@@ -4,6 +4,7 @@
 use crate::decimal::Decimal;
 use crate::group::Added;
 use crate::identity::{EventId, SignatureId, UserKey};
+use crate::link::Links;
 use crate::step::Step;
 use crate::time::EventTime;
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,8 @@ pub struct Event {
     pub calls: Option<Box<Calls>>,
     /// What it adds to counts, if it does.
     pub counted: Option<Box<Counted>>,
+    /// The aliases of one person that it names together, if it does.
+    pub links: Option<Box<Links>>,
 }
 
 /// What one event is of sequences: as a rule, of one.

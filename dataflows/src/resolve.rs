@@ -30,6 +30,7 @@ use crate::sequence::{Activity, Counts, FunnelKey, Track};
 use crate::sessionize::{Late, Lineage, Session};
 use crate::shapes::ShapeTotals;
 use crate::state;
+use crate::stitch::{Identity, Moved};
 use crate::time::Tick;
 use crate::users::UserTotals;
 use crate::views::Views;
@@ -59,6 +60,10 @@ pub enum Row<'r> {
     Funnel(&'r FunnelKey, &'r Counts),
     /// A group of a count.
     Group(&'r GroupKey, &'r Totals),
+    /// What is known of an alias.
+    Identity(&'r Identity),
+    /// An alias that is of another person.
+    Moved(&'r Moved),
     /// The row of a state by its index, and the name of the entity.
     State(u16, &'r str, &'r [state::Value<'r>]),
     /// An event that came late, with the names of its user and its class.
@@ -144,6 +149,7 @@ impl Resolver {
     ) -> ControlFlow<()> {
         let Changes { mut sessions, classes, counts, shapes, mut users, mut closings, .. } = changes;
         let Changes { mut activities, funnels, groups, mut late, mut lineage, .. } = changes;
+        let Changes { identities, identity_changes, .. } = changes;
         self.relabel(views, tick, classes, take)?;
         let Resolver { classes, sessions: resolver, .. } = self;
         named(
@@ -180,6 +186,8 @@ impl Resolver {
         )?;
         funnels.iter().try_for_each(|((key, counts), diff)| take.row(Row::Funnel(key, counts), *diff))?;
         groups.iter().try_for_each(|((key, totals), diff)| take.row(Row::Group(key, totals), *diff))?;
+        identities.iter().try_for_each(|(identity, diff)| take.row(Row::Identity(identity), *diff))?;
+        identity_changes.iter().try_for_each(|moved| take.row(Row::Moved(moved), 1))?;
         named(
             views,
             take,

@@ -7,6 +7,7 @@ use crate::describe::NameTrace;
 use crate::identity::UserKey;
 use crate::sequence::{Activity, ActivityTrace, Track};
 use crate::sessionize::{Session, SessionTrace};
+use crate::stitch::{Identity, IdentityTrace};
 use crate::time::Tick;
 use crate::users::{UserTotals, UserTrace};
 use differential_dataflow::trace::TraceReader;
@@ -212,6 +213,35 @@ impl ActivityScan {
         while self.key() == Some(key) {
             self.rows.key_rows(self.before, &mut |track, activity, _| row(*track, &name, activity));
         }
+        Some(key)
+    }
+}
+
+/// The identities of one worker before a tick.
+pub struct IdentityScan {
+    rows: Reading<IdentityTrace>,
+    before: Tick,
+}
+
+impl IdentityScan {
+    pub(crate) fn begin(identities: &mut IdentityTrace, before: Tick) -> IdentityScan {
+        IdentityScan { rows: Reading::begin(identities), before }
+    }
+
+    /// Goes on with this key, or the first one after. Keys may only be asked for in order.
+    pub fn seek(&mut self, key: UserKey) {
+        self.rows.cursor.seek_key(&self.rows.storage, &key);
+    }
+
+    /// The key that comes next.
+    pub fn key(&self) -> Option<UserKey> {
+        self.rows.cursor.get_key(&self.rows.storage).copied()
+    }
+
+    /// Calls back with each identity of the next key, in the order of kinds; `None` if there is no other one.
+    pub fn step(&mut self, row: &mut dyn FnMut(UserKey, &Identity)) -> Option<UserKey> {
+        let key = self.key()?;
+        self.rows.key_rows(self.before, &mut |key, identity, _| row(*key, identity));
         Some(key)
     }
 }

@@ -8,11 +8,12 @@ use crate::group::{GroupKey, GroupTrace, Totals};
 use crate::identity::{ShapeId, SignatureId, UserKey};
 use crate::pipeline::Outputs;
 use crate::record::Sessionless;
-use crate::scan::{ActivityScan, Reading, SessionScan, UserScan};
+use crate::scan::{ActivityScan, IdentityScan, Reading, SessionScan, UserScan};
 use crate::sequence::{Activity, ActivityTrace, Counts, FunnelKey, FunnelTrace, Track};
 use crate::sessionize::{Session, SessionTrace};
 use crate::shapes::{ShapeTotals, ShapeTrace};
 use crate::state::{self, Changed, SharedTable, StateScan};
+use crate::stitch::{Identity, IdentityTrace};
 use crate::time::{EventTime, Tick};
 use crate::users::UserTrace;
 use differential_dataflow::trace::TraceReader;
@@ -38,6 +39,8 @@ pub struct Views {
     pub(crate) funnels: Option<FunnelTrace>,
     /// Of counts, by level.
     pub(crate) groups: Vec<GroupTrace>,
+    /// If there are identities.
+    pub(crate) identities: Option<IdentityTrace>,
     /// By state.
     pub(crate) states: Vec<SharedTable>,
     /// Of the ticks that states have not compacted away: their clocks in milliseconds since 1970, if there are states.
@@ -58,6 +61,7 @@ impl Views {
             users: None,
             activities: None,
             funnels: None,
+            identities: None,
             groups: Vec::new(),
             states: Vec::new(),
             clocks: BTreeMap::new(),
@@ -212,6 +216,17 @@ impl Views {
         self.activities.as_mut().map(|activities| ActivityScan::begin(activities, &mut self.names, tick))
     }
 
+    /// Calls `row` with what is known of each alias, in the order of keys.
+    pub fn identities(&mut self, row: &mut dyn FnMut(&Identity)) {
+        let identities = self.identities.iter_mut();
+        identities.for_each(|trace| Reading::begin(trace).rows(Tick::MAX, |_, identity, _| row(identity)));
+    }
+
+    /// Begins to read the identities before `tick`, which has not been compacted away. `None`: there are none.
+    pub fn scan_identities(&mut self, tick: Tick) -> Option<IdentityScan> {
+        self.identities.as_mut().map(|identities| IdentityScan::begin(identities, tick))
+    }
+
     /// Calls `row` with each row of the funnels at this worker; there is none without a clock.
     pub fn funnels(&mut self, row: &mut dyn FnMut(&FunnelKey, &Counts)) {
         self.funnels_before(Tick::MAX, row);
@@ -255,6 +270,7 @@ impl Views {
         self.activities.iter_mut().for_each(|activities| allow(activities, since, settled));
         self.funnels.iter_mut().for_each(|funnels| allow(funnels, since, settled));
         self.groups.iter_mut().for_each(|groups| allow(groups, since, settled));
+        self.identities.iter_mut().for_each(|identities| allow(identities, since, settled));
         self.compact_states(since.first().copied().unwrap_or(Tick::MAX));
     }
 

@@ -75,8 +75,17 @@ fn record(raw: &Raw) -> Record {
     let details = Some(Box::new(Details { cue: Cue::default(), ..Details::default() }));
     let (steps, contributions) = if raw.timeless { (None, None) } else { (steps, contributions) };
     let time = if raw.timeless { Err(NoTime::Absent) } else { Ok(time) };
-    let event =
-        Event { user: Some(key(raw.user)), time, signature, details, steps, contributions, calls: None, counted: None };
+    let event = Event {
+        user: Some(key(raw.user)),
+        time,
+        signature,
+        details,
+        steps,
+        contributions,
+        calls: None,
+        counted: None,
+        links: None,
+    };
     Record { event, identity: None }
 }
 

@@ -229,6 +229,14 @@ impl Checker<'_> {
                 None => {}
             }
         }
+        match &case.identities {
+            Some(rows) if plan.identity.is_none() => {
+                let message = "there are no identities: the configuration has no [identity]";
+                self.problems.push(rows.span(), message, "add the section to the configuration");
+            }
+            Some(rows) => add(self, "identities", tables::identity_table().columns, rows),
+            None => {}
+        }
         for (name, rows) in &case.state {
             match plan.states.iter().find(|state| state.schema.name == *name.get_ref()) {
                 Some(state) => {

@@ -28,6 +28,7 @@ pub(super) struct Case {
     pub session_events: Option<Rows>,
     pub activities: Option<Rows>,
     pub funnels: Option<Rows>,
+    pub identities: Option<Rows>,
     pub state: BTreeMap<Spanned<String>, Rows>,
     pub count: BTreeMap<Spanned<String>, Rows>,
     pub dead_letters: Option<Numbers>,

@@ -36,7 +36,7 @@ the last frames again.
 
 Exit codes: 0 ended as asked, 1 it cannot go on, 2 wrong usage.")]
 pub struct Subscribe {
-    /// The collection: sessions, users, counts, closings, activities, funnels, late, session_lineage, dead_letters, actions, label_changes
+    /// The collection: sessions, users, counts, closings, activities, funnels, late, session_lineage, dead_letters, actions, label_changes, identities, identity_changes
     pub collection: String,
 
     #[command(flatten)]
@@ -104,7 +104,7 @@ tick. If reading them takes longer than the tick is kept, it fails with a messag
 
 Exit codes: 0 fine, 1 they cannot be read, 2 wrong usage.")]
 pub struct Peek {
-    /// The collection: sessions, users, counts, closings, activities, funnels, state.NAME
+    /// The collection: sessions, users, counts, closings, activities, funnels, identities, state.NAME
     pub collection: String,
 
     #[command(flatten)]

@@ -124,10 +124,19 @@ impl Schemas {
         Schemas(fixed.chain(of_states).collect())
     }
 
-    /// Returns these, and those of counts behind them.
+    /// Adds those of counts.
     #[must_use]
-    pub fn and_counts(mut self, counts: &[CountSchema]) -> Schemas {
+    pub fn with_counts(mut self, counts: &[CountSchema]) -> Schemas {
         self.0.extend(counts.iter().map(|count| Schema::with(count.collection(), count.columns())));
+        self
+    }
+
+    /// Adds those of identities, if there are any.
+    #[must_use]
+    pub fn with_identities(mut self, identities: bool) -> Schemas {
+        let none = SessionSchema::default();
+        let of_identities = Collection::OF_IDENTITIES.into_iter().filter(|_| identities);
+        self.0.extend(of_identities.map(|collection| Schema::new(collection, &none)));
         self
     }
 

@@ -1,5 +1,6 @@
 //! The bytes of rows.
 
+use super::identities::IdentitySchema;
 use super::sequences::SequenceSchema;
 use super::sessions::SessionRow;
 use super::*;
@@ -7,9 +8,11 @@ use crate::fingerprint::hex;
 use dataflows::classify::Layer;
 use dataflows::close::Closing;
 use dataflows::leaves::{Leaf, Leaves};
+use dataflows::link::Alias;
 use dataflows::sequence::{Activity, ActivityId, Counts, Definition, FunnelKey, Repeat, State, StepEvent, Ties};
 use dataflows::sessionize::{Late, Lineage, Moved};
 use dataflows::shapes::{ClassTotals, ShapeTotals};
+use dataflows::stitch::{Identity, Moved as MovedAlias, Why};
 use dataflows::users::UserTotals;
 use dataflows::{DeadLetter, Decimal, EventTime, Measure, Position, Reason, ShapeId, SignatureId, UserKey, ValueKind};
 use std::sync::Arc;
@@ -137,4 +140,37 @@ fn a_row_of_a_sequence_and_of_a_state_is_pinned() {
     assert_eq!(shown(Collection::ACTIVITIES, &activities::encode(&sequence, "\u{fc}", &activity)), json);
     let json = r#"{"hour":"1970-01-01T01:00:00Z","by":"country=DE","reached":{"buy":3,"cart":3,"shipping":0},"open":0,"expired":0,"matched":3,"broken":0,"took":{"<=10s":3},"took_us":6000000,"partial_since":"1970-01-01T00:00:07Z"}"#;
     assert_eq!(shown(Collection::FUNNELS, &funnels::encode(&sequence, &key, &counts)), json);
+}
+
+/// As the other rows: those of identities.
+#[test]
+fn a_row_of_identities_is_pinned() {
+    let alias = |kind, text: &str| Alias { kind, text: text.into() };
+    let at = |micros| EventTime::from_micros(micros).unwrap();
+    let schema = IdentitySchema { kinds: vec!["cookie".into(), "user".into()], since: Some(at(7_000_000)) };
+    let (user, cookie) = (alias(1, "ann"), alias(0, "c"));
+    let (first_seen, aliases, links, capped, refused) = (at(1_000_000), 3, 300, 1, 0);
+    let row = Identity { alias: user.clone(), of: cookie.clone(), first_seen, aliases, links, capped, refused };
+    let moved = MovedAlias { alias: user.clone(), from: user, to: cookie, why: Why::Merged };
+    let rows = [
+        (
+            Collection::IDENTITIES,
+            identities::encode(&schema, &row),
+            "03616e6e0475736572016306636f6f6b696580897a03ac0201000180bfd606",
+            r#"{"kind":"user","identity":"c","identity_kind":"cookie","first_seen":"1970-01-01T00:00:01Z","ids":3,"links":300,"capped":1,"refused":0,"partial_since":"1970-01-01T00:00:07Z"}"#,
+        ),
+        (
+            Collection::IDENTITY_CHANGES,
+            identities::encode_change(&schema, &moved),
+            "03616e6e047573657203616e6e0475736572016306636f6f6b6965066d6572676564",
+            r#"{"kind":"user","old":"ann","old_kind":"user","new":"c","new_kind":"cookie","reason":"merged"}"#,
+        ),
+    ];
+    let schemas = Schemas::new(&SessionSchema::default(), false, &[]).with_identities(true);
+    for (collection, row, pinned, shown) in rows {
+        assert_eq!(hex(&row), pinned, "{}", collection.name());
+        let (schema, mut json) = (schemas.of(collection), Vec::new());
+        collection.decode(&row).unwrap().json(schema, 1..schema.columns.len(), &mut json);
+        assert_eq!(String::from_utf8(json).unwrap(), shown);
+    }
 }

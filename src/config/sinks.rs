@@ -191,6 +191,12 @@ fn collection(
         problems.push(typed.span(), message, "add a [[sequence]] with `name`, `steps` and `within`");
         return None;
     }
+    if collection.is_some_and(|of| Collection::OF_IDENTITIES.contains(&of)) && schemas.named(typed.get_ref()).is_none()
+    {
+        let message = format!("`{}` has no rows: there is no [identity]", typed.get_ref());
+        problems.push(typed.span(), message, "add [identity] with `links`");
+        return None;
+    }
     let collection = collection.filter(|_| schemas.named(typed.get_ref()).is_some());
     if let Some(state) = states.iter_mut().find(|state| Some(state.schema.collection()) == collection) {
         // It is followed because a sink asks for it.

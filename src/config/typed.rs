@@ -37,6 +37,7 @@ pub(super) struct File {
     pub class: Tables<Class>,
     pub classes: Option<Classes>,
     pub sequence: Tables<Sequence>,
+    pub identity: Option<Spanned<Identity>>,
     pub state: Tables<State>,
     pub count: Tables<Count>,
     pub table: Tables<Table>,
@@ -189,6 +190,15 @@ pub(super) struct Sequence {
 pub(super) struct Except {
     pub class: Option<Spanned<String>>,
     pub between: Option<Spanned<Vec<Spanned<String>>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table, [identity]")]
+pub(super) struct Identity {
+    pub links: Option<Spanned<Vec<Spanned<Vec<Spanned<String>>>>>>,
+    pub unique: Option<Spanned<OneOrMany<Spanned<String>>>>,
+    pub cap: Option<Spanned<i64>>,
+    pub block: Option<Spanned<OneOrMany<Spanned<String>>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

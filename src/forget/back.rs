@@ -54,7 +54,7 @@ impl Shared {
             if record.identity.as_ref().is_some_and(|identity| !once.admit(identity, record.event.at())) {
                 continue;
             }
-            other.take(&record.event);
+            other.take(&record.event, &self.plan);
             let hour = record.event.at().map(EventTime::hour);
             let signature = record.event.signature;
             *sums.entry(CountedBy::Signature((signature, hour))).or_default() += 1;
@@ -176,16 +176,21 @@ struct Plans {
     changes: Vec<Change>,
 }
 
-/// States, sequences and counts that have events of the user under other keys, from which this version cannot take them.
+/// What has events of the user under other keys, from which this version cannot take them.
 #[derive(Default)]
 struct Other {
     states: BTreeSet<u16>,
     sequences: BTreeSet<u16>,
     counts: BTreeSet<u16>,
+    /// Links of ids that are no users. Events of others may have the same ones.
+    links: bool,
 }
 
 impl Other {
-    fn take(&mut self, event: &Event) {
+    fn take(&mut self, event: &Event, plan: &Plan) {
+        let user = plan.identity.as_ref().and_then(|identity| identity.rules.user);
+        let links = event.links.iter().flat_map(|links| links.iter());
+        self.links |= links.into_iter().any(|link| !link.ends().iter().any(|end| Some(end.kind) == user));
         let states = event.contributions.iter().flat_map(|all| all.iter());
         self.states.extend(states.filter(|one| one.entity.is_some()).map(|one| one.state));
         let steps = event.steps.iter().flat_map(|all| all.iter());
@@ -203,7 +208,8 @@ impl Other {
             sequences.map(|one| one.map_or("a sequence".into(), |one| format!("the sequence `{}`", one.name)));
         let counts = self.counts.iter().filter_map(|index| plan.counts.get(usize::from(*index)));
         let counts = counts.map(|count| format!("`count.{}`", count.schema.name));
-        let names: Vec<String> = names.chain(sequences).chain(counts).collect();
+        let links = self.links.then(|| "`identities`".into());
+        let names: Vec<String> = names.chain(sequences).chain(counts).chain(links).collect();
         (!names.is_empty()).then(|| format!("events of the user stay in {}, by another key", names.join(", ")))
     }
 }

@@ -9,14 +9,15 @@ use crate::collections::place::SourceIndex;
 use crate::error::Error;
 use crate::plan::lint::{Lint, lint};
 use crate::plan::{
-    Envelope, Plan, PolicyPlan, SequencePlan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan, shown,
+    Envelope, IdentityPlan, Plan, PolicyPlan, SequencePlan, SinkPlan, SinkStart, SinkTarget, SourceKind, SourcePlan,
+    shown,
 };
 use crate::replay;
 use crate::run;
 use crate::source::{self, SourceError};
 use crate::tables::{
-    DEAD_LETTERS_FILE, OutputFormat, Table, activity_table, count_table, counts_table, funnel_table, session_table,
-    shape_table, state_table, user_table,
+    DEAD_LETTERS_FILE, OutputFormat, Table, activity_table, count_table, counts_table, funnel_table, identity_table,
+    session_table, shape_table, state_table, user_table,
 };
 use crate::text::{plural, span};
 use actions::ActionOutline;
@@ -387,8 +388,18 @@ fn stages(plan: &Plan) -> Vec<StageOutline> {
         stage("sessionless", "events without user or time, by reason".into()),
         stage("sessionize", format!("events of a user, split by {split}{with}{details}")),
     ];
+    stages.extend(plan.identity.iter().map(|identity| stage("stitch", identity_outline(identity))));
     stages.extend(plan.sequences.iter().map(|sequence| stage("sequence", sequence_outline(plan, sequence))));
     stages
+}
+
+/// Returns identities in a line: `anonymous_id = user, at most 64 ids of a person, one user`.
+fn identity_outline(identity: &IdentityPlan) -> String {
+    let name = |kind: u8| identity.kinds[usize::from(kind)].as_str();
+    let links = identity.spec.links.iter().map(|[one, other]| format!("{} = {}", name(*one), name(*other)));
+    let links = links.collect::<Vec<_>>().join(", ");
+    let unique: String = identity.unique().map(|kind| format!(", one {kind}")).collect();
+    format!("{links}, at most {} ids of a person{unique}", identity.rules.cap)
 }
 
 /// Returns a sequence in a line: `checkout: cart, shipping?, purchase within 1h, per user`.
@@ -443,7 +454,9 @@ fn outputs(plan: &Plan, out: Option<&std::path::Path>, format: OutputFormat) -> 
     let of_sequences = [activity_table(), funnel_table()].into_iter().filter(|_| !plan.sequences.is_empty());
     let states = plan.state_schemas();
     let counts = plan.count_schemas();
-    let others = of_sequences.chain(states.iter().map(state_table)).chain(counts.iter().map(count_table));
+    let of_identities = plan.identity.iter().map(|_| identity_table());
+    let others = of_sequences.chain(of_identities).chain(states.iter().map(state_table));
+    let others = others.chain(counts.iter().map(count_table));
     let fixed = [
         table(counts_table()),
         output(DEAD_LETTERS_FILE, dead_letters.to_vec()),

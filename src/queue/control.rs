@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 /// refuse the record, as skipping it would compute something else. Version 2 has rules with `or`, and tests that
 /// compare exactly. Version 3 has states. Version 4 has sequences, and states whose changes are published. Version 5 has
 /// actions and tables. Version 6 has users who are forgotten. Version 7 has rules and labels that are applied to
-/// a run. Version 8 has counts. A record that needs none of them is written as version 1, which earlier releases read too.
+/// a run. Version 8 has counts and identities. A record that needs none of them is written as version 1, which earlier
+/// releases read too.
 const VERSION: u8 = 8;
 
 /// One control record.
@@ -57,8 +58,9 @@ impl Control {
             | Control::Forgotten { .. }
             | Control::Remembered { .. }
             | Control::Receipt { .. } => 6,
-            Control::Rules { .. } | Control::Taken { .. } | Control::Label { .. } => 7,
             Control::Definitions { definitions } if !definitions.counts.is_empty() => VERSION,
+            Control::Definitions { definitions } if definitions.identity.is_some() => VERSION,
+            Control::Rules { .. } | Control::Taken { .. } | Control::Label { .. } => 7,
             Control::Definitions { definitions } if !definitions.labels.is_empty() => 7,
             Control::Table { .. } => 5,
             Control::Definitions { definitions } if !definitions.actions.is_empty() => 5,
@@ -96,7 +98,7 @@ mod tests {
         assert_eq!(Control::decode(&generation.encode()), Ok(generation));
         let collection = Control::Collection { name: "users".into() };
         assert_eq!(Control::decode(&collection.encode()), Ok(collection));
-        for unknown in [&b""[..], b"\x07{}", b"\x01{\"kind\":\"rule\"}", b"\x01{\"kind\":\"source\",\"source\":1}"] {
+        for unknown in [&b""[..], b"\x09{}", b"\x01{\"kind\":\"rule\"}", b"\x01{\"kind\":\"source\",\"source\":1}"] {
             assert!(Control::decode(unknown).is_err());
         }
     }
@@ -182,6 +184,15 @@ mod tests {
             let bytes = [&[7], json.as_bytes()].concat();
             assert_eq!(Control::decode(&bytes).unwrap().encode(), bytes, "{json}");
         }
+    }
+
+    /// The same of identities.
+    #[test]
+    fn the_eighth_version_of_the_encoding_is_pinned() {
+        let identity = r#"{"fingerprint":"0a","since_ms":7}"#;
+        let json = format!(r#"{{"kind":"definitions","definitions":{{"tests":[],"rules":[],"identity":{identity}}}}}"#);
+        let bytes = [&[8], json.as_bytes()].concat();
+        assert_eq!(Control::decode(&bytes).unwrap().encode(), bytes, "{json}");
     }
 
     /// The same of what is written since: rules with `or`, and tests that compare exactly.

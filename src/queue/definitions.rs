@@ -5,9 +5,11 @@
 //! other answers keep their places.
 
 mod counts;
+mod identity;
 mod sequences;
 
 pub use counts::NamedCount;
+pub use identity::NamedIdentity;
 pub use sequences::NamedSequence;
 
 use crate::fingerprint::{Canonical, hex};
@@ -45,6 +47,9 @@ pub struct Definitions {
     /// What is counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counts: Vec<NamedCount>,
+    /// Which ids are one person, if that is followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<NamedIdentity>,
     /// The actions that decide.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<NamedAction>,
@@ -324,9 +329,14 @@ impl Definitions {
             self.counts.iter().find(|known| known.is_as(&named)).cloned().unwrap_or(named)
         };
         let counts = plan.counts.iter().map(count).collect();
+        let identity = plan.identity.as_ref().map(|identity| {
+            let fingerprint = identity::fingerprint(plan, identity);
+            let known = self.identity.as_ref().filter(|known| known.fingerprint == fingerprint);
+            known.cloned().unwrap_or(NamedIdentity { fingerprint, since_ms })
+        });
         let rules = plan.rules.iter().map(moved).collect();
         let (learn, labels) = (plan.learn.then_some(MODEL), self.labels.clone());
-        Definitions { rules, tests, learn, states, sequences, counts, actions, labels }
+        Definitions { rules, tests, learn, states, sequences, counts, identity, actions, labels }
     }
 
     /// Returns whether they publish other rows of a state than the plan does.
@@ -342,6 +352,12 @@ impl Definitions {
     pub fn have_other_groups(&self, plan: &Plan, count: &CountPlan) -> bool {
         let asked = NamedCount::of(plan, count, None);
         self.counts.iter().any(|known| known.name == asked.name && !known.is_as(&asked))
+    }
+
+    /// Returns whether they join other ids than the plan does, or by other rules.
+    pub fn join_otherwise(&self, plan: &Plan) -> bool {
+        let wanted = plan.identity.as_ref().map(|identity| identity::fingerprint(plan, identity));
+        self.identity.as_ref().is_some_and(|known| Some(&known.fingerprint) != wanted.as_ref())
     }
 
     /// Returns whether rows follow from them that are published: of sequences or of states.
@@ -401,6 +417,14 @@ impl Definitions {
                 when.conditions = when.conditions.map(&moved);
             }
         }
+        let mut identity = plan.identity.clone();
+        if let Some(identity) = &mut identity {
+            let fingerprint = identity::fingerprint(plan, identity);
+            let named = self.identity.as_ref().filter(|named| named.fingerprint == fingerprint);
+            identity.begins = Some(
+                named.map_or(StateBegins::Later, |named| StateBegins::Since { ms: named.since_ms, id: named.id() }),
+            );
+        }
         let mut actions = plan.actions.clone();
         for action in &mut actions {
             let named = self.actions.iter().find(|named| named.name == action.name);
@@ -412,7 +436,7 @@ impl Definitions {
         let (rules, tests) = (self.rules.clone(), Vec::new());
         let labels = self.labels.clone();
         let learn = self.learn.is_some();
-        let mut plan = Plan { rules, learn, tests, states, counts, actions, labels, ..plan.clone() };
+        let mut plan = Plan { rules, learn, tests, states, counts, identity, actions, labels, ..plan.clone() };
         for NamedTest { field, candidates, predicate } in &self.tests {
             let candidates = candidates.iter().map(|path| Path::parse(path)).collect::<Result<Vec<_>, _>>()?;
             let same = |known: &FieldPlan| known.name == *field && known.candidates == candidates;

@@ -54,6 +54,7 @@ where
     let plan = Arc::new(Plan {
         states: Vec::new(),
         counts: Vec::new(),
+        identity: None,
         sequences: Vec::new(),
         tables: Vec::new(),
         actions: Vec::new(),

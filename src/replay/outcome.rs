@@ -97,6 +97,7 @@ pub fn write(views: &mut Views, sessions: &mut TableWriter, users: &mut TableWri
             // Not by user.
             Row::Count(..) | Row::Shape(..) | Row::Closing(..) | Row::Late(..) | Row::Lineage(..) => None,
             Row::Activity(..) | Row::Funnel(..) | Row::State(..) | Row::Group(..) => None,
+            Row::Identity(..) | Row::Moved(..) => None,
         };
         if let Some(Err(error)) = written {
             outcome = Err(error);

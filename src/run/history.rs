@@ -136,6 +136,7 @@ impl History {
             }
         }
         check_models(&definitions, taken_of_control(log, snapshot)?)?;
+        check_identity(definitions.last().map(|(_, of)| of), plan)?;
         let (program, former_program) = (program_of(plan), former_program_of(plan));
         let same_program = last == Some(program) || last.is_some() && last == former_program;
         let mut fresh = Vec::new();
@@ -168,6 +169,7 @@ impl History {
         tell_states(known_definitions, &wanted, plan);
         tell_counts(known_definitions, &wanted);
         tell_sequences(known_definitions, &wanted, plan);
+        tell_identity(known_definitions, &wanted);
         if known_definitions != Some(&wanted) {
             definitions.push((log.control.next() + fresh.len() as u64, wanted.clone()));
             fresh.push(Control::Definitions { definitions: wanted });
@@ -240,6 +242,31 @@ fn check_models(definitions: &[(u64, Definitions)], taken: u64) -> Result<(), Er
     let help = "start the version of headwater that learned them with learn = false in [classes], and stop it: \
                 it retracts them. Then start this version. Or begin with another data_dir";
     Err(Error::usage(what, help))
+}
+
+/// Checks that ids are still joined as the folder has joined them: what was said of persons cannot be taken back.
+///
+/// # Errors
+/// If they are not.
+fn check_identity(known: Option<&Definitions>, plan: &Plan) -> Result<(), Error> {
+    if !known.is_some_and(|known| known.join_otherwise(plan)) {
+        return Ok(());
+    }
+    let what = match plan.identity {
+        Some(_) => "the data folder has joined ids by another [identity] than that of the configuration",
+        None => "the data folder publishes identities, and the configuration has no [identity]",
+    };
+    Err(Error::usage(what, "put [identity] back as it was, or begin with another data_dir: a replay shows the change"))
+}
+
+/// Logs identities that begin without the history of the folder.
+fn tell_identity(known: Option<&Definitions>, wanted: &Definitions) {
+    let begins = known.is_none_or(|known| known.identity.is_none());
+    if begins && wanted.identity.as_ref().is_some_and(|identity| identity.since_ms.is_some()) {
+        tracing::warn!(
+            "identities begin with the events from now on: their rows say `partial_since`. A replay has them whole"
+        );
+    }
 }
 
 /// Returns where the states begin that the folder publishes. What was said of their rows has to be taken back by what made

@@ -12,7 +12,7 @@ use dataflows::changes::Changes;
 use dataflows::close::{Closing, deadline};
 use dataflows::engine::Engine;
 use dataflows::resolve::{Classes, SessionResolver};
-use dataflows::scan::{ActivityScan, SessionScan, UserScan};
+use dataflows::scan::{ActivityScan, IdentityScan, SessionScan, UserScan};
 use dataflows::sequence::{Activity, ActivityId, FunnelKey, Track};
 use dataflows::state::{StateScan, Value};
 use dataflows::{EventTime, Tick, UserKey};
@@ -156,6 +156,16 @@ impl Answers {
                     scan.rows = Some(Rows::Activities(rows));
                 }
             }
+            Held::Identities => {
+                if let Some(mut rows) = engine.views().scan_identities(tick + 1) {
+                    if let Some(Whose { users, .. }) = &wanted.of {
+                        scan.users = Some(sorted(users.clone(), wanted.after));
+                    } else if let Some((key, ..)) = wanted.after {
+                        rows.seek(key);
+                    }
+                    scan.rows = Some(Rows::Identities(rows));
+                }
+            }
             Held::Funnels => {
                 let sequence = |key: &FunnelKey| &self.naming.sequences[usize::from(key.sequence)];
                 let mut rows = Vec::new();
@@ -211,6 +221,7 @@ enum Rows {
     Sessions(SessionScan),
     Users(UserScan),
     Activities(ActivityScan),
+    Identities(IdentityScan),
     /// With the time since which events count.
     State(StateScan, Option<EventTime>),
 }
@@ -221,6 +232,7 @@ impl Rows {
             Rows::Sessions(rows) => rows.seek(user),
             Rows::Users(rows) => rows.seek(user),
             Rows::Activities(rows) => rows.seek(user),
+            Rows::Identities(rows) => rows.seek(user),
             Rows::State(rows, _) => rows.seek(user),
         }
     }
@@ -231,6 +243,7 @@ impl Rows {
             Rows::Sessions(rows) => rows.user() == Some(user),
             Rows::Users(rows) => rows.user() == Some(user),
             Rows::Activities(rows) => rows.key() == Some(user),
+            Rows::Identities(rows) => rows.key() == Some(user),
             Rows::State(rows, _) => rows.has(user),
         }
     }
@@ -346,6 +359,14 @@ impl Scan {
                 }
                 more
             }
+            Rows::Identities(rows) => rows.step(&mut |key, identity| {
+                looked += 1;
+                // One text may be an id of several kinds.
+                let rank = (key, EventTime::MIN, u64::from(identity.alias.kind));
+                if behind(rank) {
+                    self.offer(Some(rank), || collections::identities::encode(naming.identities(), identity));
+                }
+            }),
             Rows::State(rows, since) => rows.step(&mut |entity, name: &str, values: &[Value<'_>]| {
                 looked += 1;
                 // An entity has one row.

@@ -181,6 +181,10 @@ impl At {
         count(of, &mut changes.closings.iter().map(|(closing, diff)| (closing.user, *diff)));
         let of = Collection::ACTIVITIES.name();
         count(of, &mut changes.activities.iter().map(|((track, _), diff)| (track.key, *diff)));
+        if let Some(kind) = plan.identity.as_ref().and_then(|identity| identity.rules.user) {
+            let own = changes.identities.iter().filter(|(identity, _)| identity.alias.kind == kind);
+            count(Collection::IDENTITIES.name(), &mut own.map(|(identity, diff)| (identity.alias.key(), *diff)));
+        }
         for (index, state) in plan.states.iter().enumerate().filter(|(_, state)| state.per.is_none()) {
             if engine.views().touched(index, bound.tick).binary_search(&user).is_ok() {
                 rows.insert(state.schema.collection_name(), 1);

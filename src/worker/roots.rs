@@ -9,10 +9,12 @@ use dataflows::group::{Group, GroupKey};
 use dataflows::group_by::cells_hash;
 use dataflows::ingest::IdRow;
 use dataflows::leaves::Leaves;
+use dataflows::link::Link;
 use dataflows::rules::Descriptor;
 use dataflows::sequence::{StepRow, Track};
 use dataflows::sessionize::{Mark, Session};
 use dataflows::state::{Changed, Definition, Entity};
+use dataflows::stitch::LinkRow;
 use dataflows::{Sessionless, ShapeId, SignatureId, UserKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -33,6 +35,8 @@ pub struct Dirty {
     pub ids: Vec<(IdRow, isize)>,
     pub by_signature: Vec<(SignatureHour, isize)>,
     pub by_reason: Vec<(Sessionless, isize)>,
+    /// Of identities.
+    pub links: Vec<(LinkRow, isize)>,
     /// Of states, as their rows are written.
     pub entities: Vec<(Vec<u8>, i64)>,
     /// Step events of sequences, as their rows are written.
@@ -58,12 +62,13 @@ const BY_SIGNATURE: &str = "by_signature";
 const BY_REASON: &str = "by_reason";
 const ENTITIES: &str = "entities";
 const STEPS: &str = "steps";
+const LINKS: &str = "links";
 const WAITS: &str = "waits";
 const GROUPS: &str = "groups";
 
 /// By name, in the order in which they are to be read: what others refer to comes first.
-pub const STATES: [&str; 12] =
-    [NAMES, SIGNATURES, SHAPES, SESSIONS, MARKS, IDS, BY_SIGNATURE, BY_REASON, ENTITIES, STEPS, WAITS, GROUPS];
+pub const STATES: [&str; 13] =
+    [NAMES, SIGNATURES, SHAPES, SESSIONS, MARKS, IDS, BY_SIGNATURE, BY_REASON, ENTITIES, STEPS, LINKS, WAITS, GROUPS];
 
 impl Dirty {
     /// Keeps memory in proportion to what changed, not to how often it did.
@@ -91,6 +96,7 @@ impl Dirty {
             by_reason,
             entities,
             steps,
+            links,
             waits,
             groups,
             compact,
@@ -106,6 +112,7 @@ impl Dirty {
             by_reason: tail(by_reason, rows),
             entities: tail(entities, rows),
             steps: tail(steps, rows),
+            links: tail(links, rows),
             waits: tail(waits, rows),
             groups: tail(groups, rows),
             compact: *compact,
@@ -126,6 +133,7 @@ impl Dirty {
             by_reason,
             entities,
             steps,
+            links,
             waits,
             groups,
             compact: _,
@@ -140,6 +148,7 @@ impl Dirty {
         self.by_reason.extend(by_reason);
         self.entities.extend(entities);
         self.steps.extend(steps);
+        self.links.extend(links);
         self.waits.extend(waits);
         self.groups.extend(groups);
     }
@@ -156,6 +165,7 @@ impl Dirty {
             by_reason,
             entities,
             steps,
+            links,
             waits,
             groups,
             compact: _,
@@ -171,6 +181,7 @@ impl Dirty {
             by_reason.len(),
             entities.len(),
             steps.len(),
+            links.len(),
             waits.len(),
             groups.len(),
         ];
@@ -208,6 +219,11 @@ impl Dirty {
         if !self.steps.is_empty() {
             add(STEPS, self.steps);
         }
+        differential_dataflow::consolidation::consolidate(&mut self.links);
+        if !self.links.is_empty() {
+            let shard = |(link, first): LinkRow| (shard(&link).bytes().to_vec(), (link, first));
+            add(LINKS, encode(self.links, shard));
+        }
         if !self.waits.is_empty() {
             add(WAITS, self.waits);
         }
@@ -216,6 +232,12 @@ impl Dirty {
         }
         rows
     }
+}
+
+/// Returns what tells where the row of a link lies: it says nothing else.
+fn shard(link: &Link) -> UserKey {
+    let [one, other] = link.ends();
+    UserKey::of(&format!("{}\0{}\0{}\0{}", one.kind, one.text, other.kind, other.text))
 }
 
 /// Returns the key's bytes, and behind them the value's.
@@ -330,6 +352,7 @@ pub fn restore(
         ENTITIES => folds.restore(row, count, roots)?,
         STEPS => folds.restore_step(row, count, roots)?,
         GROUPS => folds.restore_group(row, roots)?,
+        LINKS => roots.links.push(value(row, 16)?),
         WAITS => roots.kept.push((user(row)?, row.get(16..).filter(|row| act::is_one(row))?.to_vec())),
         SESSIONS => roots.sessions.push((user(row)?, value(row, 16)?)),
         NAMES => roots.names.push(((user(row)?, value(row, 16)?), count as isize)),
@@ -361,6 +384,7 @@ fn value<V: DeserializeOwned>(row: &[u8], from: usize) -> Option<V> {
 mod tests {
     use super::*;
     use dataflows::identity::ShapeId;
+    use dataflows::link::Alias;
     use dataflows::record::{Cue, Rank};
     use dataflows::sequence::StepEvent;
     use dataflows::sessionize::{Carried, EndedBy};
@@ -505,6 +529,24 @@ mod tests {
         assert_eq!(roots.steps, [step]);
         let unknown = [&row[..16], &[0x44; 16], &row[32..]].concat();
         assert_eq!(restore(STEPS, &unknown, 2, &mut roots, &mut Input::default(), &mut folds), None);
+    }
+
+    /// As the other rows: a link.
+    #[test]
+    fn the_encoding_of_links_is_pinned() {
+        let alias = |kind, text: &str| Alias { kind, text: text.into() };
+        let link = Link::new(alias(1, "ann"), alias(0, "c7")).unwrap();
+        let row = (link, EventTime::from_micros(1_000_000).unwrap());
+        let rows = Dirty { links: vec![(row.clone(), 1)], ..Dirty::default() }.rows();
+        let bytes = &rows[LINKS][0].0;
+        assert_eq!(crate::fingerprint::hex(&bytes[16..]), "000263370103616e6e80897a");
+        let mut roots = Roots::default();
+        restore(LINKS, bytes, 1, &mut roots, &mut Input::default(), &mut Folds::default()).unwrap();
+        assert_eq!(roots.links, [row]);
+        // One that comes and goes between two snapshots is of none.
+        let row = roots.links.remove(0);
+        let both = Dirty { links: vec![(row.clone(), 1), (row, -1)], ..Dirty::default() };
+        assert_eq!(both.rows().get(LINKS), None);
     }
 
     /// As the other rows: an entity of a state, with an aggregate of each kind.

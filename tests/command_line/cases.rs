@@ -179,6 +179,30 @@ bad  t.toml:7
     assert!(code == 2 && said.contains("no case has `ugly` in its name"), "{said}");
 }
 
+#[test]
+fn a_case_may_say_whose_ids_are() {
+    let folder = Folder::new();
+    let config = "[[source]]\nname = \"web\"\npaths = \"*.jsonl\"\n";
+    let identity = "[identity]\nlinks = [[\"cookie\", \"user\"]]\n";
+    let case = |of: &str| {
+        let line = r#"{"user":"ann","ts":"2024-05-01T10:00:00Z","cookie":"c1"}"#;
+        let rows = format!("{{ id = \"c1\", kind = \"cookie\", ids = 2 }}, {{ id = \"ann\", identity = \"{of}\" }}");
+        format!("[[case]]\nname = \"log-in\"\nevents = '{line}'\nidentities = [{rows}]\n")
+    };
+    for (config, of, code) in [
+        (format!("{config}{identity}"), "c1", 0),
+        (format!("{config}{identity}"), "ann", 1),
+        (config.to_owned(), "c1", 2),
+    ] {
+        folder.write("headwater.toml", config);
+        folder.write("t.test.toml", case(of));
+        let run = folder.headwater(["test", "t.test.toml"]);
+        assert_eq!(run.code(), code, "{}{}", run.stdout(), run.stderr());
+        let why = "there are no identities: the configuration has no [identity]";
+        assert!(code != 2 || run.stderr().contains(why), "{}", run.stderr());
+    }
+}
+
 /// The guide shows a case that fails, which its own test cannot run.
 #[test]
 fn the_failure_in_the_guide_is_printed_so() {

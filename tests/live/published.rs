@@ -33,10 +33,10 @@ pub struct Published {
 }
 
 fn schemas(data: &Path) -> Schemas {
-    // A test may have added policies, and with them a column; or sequences, and with them collections.
+    // A test may have added policies, and with them a column; or sequences or identities, and with them collections.
     let own = data.parent().and_then(|folder| std::fs::read_to_string(folder.join("run.toml")).ok());
     let text = own
-        .filter(|text| text.contains("max_duration") || text.contains("[[sequence]]"))
+        .filter(|text| text.contains("max_duration") || text.contains("[[sequence]]") || text.contains("[identity]"))
         .unwrap_or_else(|| super::run_toml("", MEANING));
     let plan = config::parse("run.toml", &text, data, &Overrides { live: true, ..Overrides::default() }).unwrap();
     plan.schemas()

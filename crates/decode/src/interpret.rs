@@ -12,6 +12,7 @@ mod contribute;
 mod count;
 mod cues;
 mod details;
+mod link;
 mod steps;
 
 pub use batch::{Batch, BatchMark};
@@ -275,11 +276,24 @@ impl Interpreter {
             _ => None,
         };
         let mut record = Record {
-            event: Event { user: None, time, signature, details, steps, contributions, calls: None, counted: None },
+            event: Event {
+                user: None,
+                time,
+                signature,
+                details,
+                steps,
+                contributions,
+                calls: None,
+                counted: None,
+                links: None,
+            },
             identity: None,
         };
         let mut joined = std::mem::take(&mut self.joined);
         let user = chosen[Role::User as usize].map(|chosen| self.text(reading, Role::User, chosen, &mut joined));
+        if self.spec.links.is_some() {
+            record.event.links = self.links(reading, user.map(|user| user.text));
+        }
         let calls = self.called.has(signature);
         if !self.spec.counts.is_empty() {
             let time = record.event.at();

@@ -42,6 +42,19 @@ pub struct Spec {
     pub actions: Vec<ActionSpec>,
     /// The fields whose first value decisions show.
     pub shown: Vec<usize>,
+    /// The ids of persons, if they are joined.
+    pub links: Option<LinkSpec>,
+}
+
+/// What identities look at in an event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkSpec {
+    /// By kind: the field whose first value is an id; `None`: the user.
+    pub kinds: Vec<Option<usize>>,
+    /// The kinds of which an event may have both.
+    pub links: Vec<[u8; 2]>,
+    /// Values that are no ids.
+    pub block: Vec<String>,
 }
 
 /// A count over events.

@@ -33,6 +33,7 @@ fn records(input: &Input) -> engine::Input {
             contributions: Some(Box::new(Contributions::from_vec(contributions))),
             calls: None,
             counted: None,
+            links: None,
         };
         Record { event, identity: None }
     };

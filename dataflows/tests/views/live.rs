@@ -111,6 +111,7 @@ fn roots(from: &Snapshot, mine: Share) -> Roots {
         marks: mine.of(&from.marks).map(|((user, mark), times)| (*user, mark.clone(), *times)).collect(),
         entities: Vec::new(),
         steps: Vec::new(),
+        links: Vec::new(),
         ids: mine.of(from.ids.keys()).copied().collect(),
         by_signature: mine.of(&from.by_signature).map(|(row, count)| (*row, *count)).collect(),
         groups: mine.of(from.groups.keys()).cloned().collect(),
@@ -158,6 +159,8 @@ impl TakeRows for Resolving<'_> {
                 view(format!("closing {:?}", (user, start.micros(), end.micros(), events)))
             }
             Row::Activity(track, key, activity) => view(format!("activity {:?}", (track, key, activity))),
+            Row::Identity(identity) => view(format!("identity {identity:?}")),
+            Row::Moved(moved) => journal(format!("moved {moved:?}")),
             Row::State(state, entity, values) => view(format!("state {:?}", (state, entity, values))),
             Row::Group(key, totals) => view(format!("group {:?}", (key, totals))),
             Row::Funnel(key, counts) => view(format!("funnel {:?}", (key, counts))),

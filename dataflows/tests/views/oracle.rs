@@ -270,6 +270,7 @@ impl Oracle {
                 contributions: None,
                 calls: None,
                 counted: counted(raw),
+                links: None,
             };
             input.records.push(Record { event, identity });
             input.names.extend(raw.user.map(|user| (key(user), Arc::from(name(user)))));

@@ -93,6 +93,7 @@ pub const SECTIONS: &[(&str, &[&str])] = &[
     ),
     ("[[class]]", &["name", "priority", "when", "sessions"]),
     ("[[sequence]]", &["name", "per", "steps", "within", "except", "repeat", "ties", "by"]),
+    ("[identity]", &["links", "unique", "cap", "block"]),
     ("[[state]]", &["name", "per", "over", "changes", "columns"]),
     ("[[count]]", &["name", "over", "by", "sum", "when", "limit"]),
     ("[[table]]", &["name", "path", "key", "per", "columns"]),

@@ -102,6 +102,7 @@ fn a_test_through_floating_point_answers_its_exact_form() {
         states: Vec::new(),
         sequences: Vec::new(),
         counts: Vec::new(),
+        identity: None,
         actions: Vec::new(),
         labels: Default::default(),
     };

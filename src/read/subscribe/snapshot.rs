@@ -18,7 +18,10 @@ const CHUNK: usize = 256 << 10;
 /// Returns the users or other keys whose rows a query can be about, if they can be looked up.
 pub fn whose(query: &Query, schema: &Schema) -> Option<Whose> {
     let held = query.collection.held();
-    if !matches!(held, Held::Sessions | Held::Closings | Held::Users | Held::Activities | Held::State) {
+    if !matches!(
+        held,
+        Held::Sessions | Held::Closings | Held::Users | Held::Activities | Held::Identities | Held::State
+    ) {
         return None;
     }
     let mut whose = Whose::default();
@@ -27,6 +30,7 @@ pub fn whose(query: &Query, schema: &Schema) -> Option<Whose> {
             // An entity has the key that a user of that name has.
             _ if held == Held::State && schema.key.contains(&column) => whose.users.push(UserKey::of(&text)),
             _ if held == Held::State => return None,
+            "id" if held == Held::Identities => whose.users.push(UserKey::of(&text)),
             "key" if held == Held::Activities => whose.users.push(UserKey::of(&text)),
             // What is no id has no activity.
             "activity_id" => whose.users.extend(ActivityId::parse(&text).map(|id| id.key)),
