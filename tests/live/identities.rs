@@ -269,7 +269,7 @@ fn identities_that_come_later_say_so_and_stay_as_they_are() {
         configure(&folder, &other);
         let run = folder.headwater(["run", "run.toml", "--data-dir", "data"]);
         assert_eq!(run.code(), 2);
-        assert!(run.stderr().contains(why), "{}", run.stderr());
+        assert!(run.said().contains(why), "{}", run.stderr());
     }
 }
 
