@@ -118,6 +118,8 @@ struct Known {
     /// The last record is on its way, or durable.
     receipt: Option<Gone>,
     is_done: bool,
+    /// The record that refuses it is on its way, or durable.
+    is_answered: bool,
     refused: Option<String>,
 }
 
@@ -133,6 +135,7 @@ impl Known {
             gone: None,
             receipt: None,
             is_done: false,
+            is_answered: false,
             refused: None,
         }
     }
@@ -306,6 +309,7 @@ impl Forgets {
 
     /// Refuses to forget a user, and returns the record of it.
     pub fn refuse(&self, forget: u64, why: String) -> Vec<u8> {
+        self.lock().all.get_mut(&forget).into_iter().for_each(|known| known.is_answered = true);
         Control::Remembered { forget, why }.encode()
     }
 
@@ -410,7 +414,7 @@ impl State {
     }
 
     fn wanted(&self) -> Option<Wanted> {
-        let waits = |known: &&Known| known.is_pending() && known.read_back.is_none();
+        let waits = |known: &&Known| known.is_pending() && known.read_back.is_none() && !known.is_answered;
         self.all.values().filter(waits).find_map(|known| {
             let ((before, queue), sessions) = (known.noted.clone()?, known.sessions.clone()?);
             let same = |other: &&Known| other.asked.user == known.asked.user && other.is_done;
@@ -483,7 +487,10 @@ mod tests {
         found.published(20, vec![]);
         let wanted = found.wanted(Duration::ZERO).unwrap();
         assert_eq!((wanted.after, wanted.held), (Some((7, vec![5, 0])), Some(5)));
-        found.durable(7, &found.refuse(next, "no".into()));
+        // It is read back once, however long the answer takes to become durable.
+        let refused = found.refuse(next, "no".into());
+        assert!(found.wanted(Duration::ZERO).is_none() && found.are_pending());
+        found.durable(7, &refused);
         assert!(!found.are_pending());
         assert_eq!(found.settled(next, Duration::ZERO).unwrap().why.as_deref(), Some("no"));
     }
